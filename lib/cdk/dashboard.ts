@@ -1,0 +1,160 @@
+import { Duration } from 'aws-cdk-lib';
+import * as cloudwatch from 'aws-cdk-lib/aws-cloudwatch';
+import type * as lambda from 'aws-cdk-lib/aws-lambda';
+import { Construct } from 'constructs';
+import { invalid } from './invalid.ts';
+import type { ILockTable } from './lock-table.ts';
+
+/** What a dashboard shows. */
+export interface LockDashboardProps {
+  /** The lock table. */
+  readonly lockTable: ILockTable;
+
+  /**
+   * The name of the dashboard: letters, digits, `-` and `_`.
+   *
+   * @default - made by CloudFormation
+   */
+  readonly dashboardName?: string;
+
+  /**
+   * Functions to show one by one besides, by their busy rate and held time.
+   *
+   * @default - none
+   */
+  readonly functions?: readonly lambda.IFunction[];
+
+  /**
+   * Alarms to show on top, such as `lockTable.addAlarms().all`.
+   *
+   * @default - none
+   */
+  readonly alarms?: readonly cloudwatch.IAlarm[];
+
+  /**
+   * How much time a point of the graphs stands for: at least a minute.
+   *
+   * @default Duration.minutes(1)
+   */
+  readonly period?: Duration;
+}
+
+/** A CloudWatch dashboard of a lock table: who holds, who waits, what was lost. */
+export class LockDashboard extends Construct {
+  /** The dashboard itself, to add to. */
+  readonly dashboard: cloudwatch.Dashboard;
+
+  constructor(scope: Construct, id: string, props: LockDashboardProps) {
+    super(scope, id);
+    const { lockTable, functions = [], alarms = [], period = Duration.minutes(1) } = props;
+    if (period.isUnresolved() || period.toMilliseconds() < 60_000) {
+      throw invalid(this, `period must be at least a minute, but it is ${period.toString()}.`);
+    }
+    const { BLUE, GREEN, ORANGE, PURPLE, RED } = cloudwatch.Color;
+
+    const wholeWidth = { width: 24 };
+    const numbers = new cloudwatch.SingleValueWidget({
+      ...wholeWidth,
+      height: 4,
+      title: 'Locks, over the time that is shown',
+      setPeriodToTimeRange: true,
+      metrics: [
+        lockTable.metricAcquired({ label: 'leases granted', color: GREEN }),
+        lockTable.metricBusy({ label: 'busy tries', color: BLUE }),
+        lockTable.metricTakeovers({ label: 'takeovers', color: ORANGE }),
+        lockTable.metricLost({ label: 'leases lost', color: RED }),
+      ],
+    });
+
+    const graph = (title: string, left: cloudwatch.IMetric[], axis: cloudwatch.YAxisProps, width = 12) =>
+      new cloudwatch.GraphWidget({
+        title,
+        width,
+        height: 6,
+        left,
+        leftYAxis: { min: 0, showUnits: false, ...axis },
+        liveData: true,
+      });
+    const times = (title: string, metric: (options: cloudwatch.MetricOptions) => cloudwatch.Metric) =>
+      graph(
+        title,
+        [
+          metric({ statistic: 'p50', period, label: 'p50', color: GREEN }),
+          metric({ statistic: 'p99', period, label: 'p99', color: ORANGE }),
+          metric({ statistic: 'Maximum', period, label: 'longest', color: RED }),
+        ],
+        { label: 'ms' },
+      );
+
+    this.dashboard = new cloudwatch.Dashboard(this, 'Dashboard', {
+      ...(props.dashboardName !== undefined && { dashboardName: props.dashboardName }),
+      defaultInterval: Duration.hours(3),
+    });
+    if (alarms.length > 0) {
+      this.dashboard.addWidgets(
+        new cloudwatch.AlarmStatusWidget({ ...wholeWidth, height: 2, title: 'Alarms', alarms: [...alarms] }),
+      );
+    }
+    this.dashboard.addWidgets(numbers);
+    this.dashboard.addWidgets(
+      graph('Holders', [lockTable.metricHolders({ period, label: 'locks held at a time', color: GREEN })], {}),
+      graph('Busy rate', [lockTable.metricBusyRate({ period, label: 'busy tries, of all', color: BLUE })], { max: 1 }),
+    );
+    this.dashboard.addWidgets(
+      times('Wait time', (options) => lockTable.metricWaitTime(options)),
+      times('Held time', (options) => lockTable.metricHeldTime(options)),
+    );
+    this.dashboard.addWidgets(
+      graph(
+        'Lost and failing',
+        [
+          lockTable.metricLost({ period, label: 'leases lost', color: RED }),
+          lockTable.metricRenewFailed({ period, label: 'renewals failed', color: ORANGE }),
+          lockTable.metricReleaseFailed({ period, label: 'releases failed', color: PURPLE }),
+        ],
+        {},
+      ),
+      graph(
+        'Takeovers and repeats',
+        [
+          lockTable.metricTakeovers({ period, label: 'takeovers', color: ORANGE }),
+          lockTable.metricDone({ period, label: 'already done', color: BLUE }),
+        ],
+        {},
+      ),
+    );
+    if (functions.length > 0) {
+      this.dashboard.addWidgets(
+        graph(
+          'Busy rate by function',
+          functions.map((fn) => lockTable.metricBusyRate({ period, function: fn, label: fn.functionName })),
+          { max: 1 },
+        ),
+        graph(
+          'Held time by function',
+          functions.map((fn) => lockTable.metricHeldTime({ period, function: fn, label: fn.functionName })),
+          { label: 'ms' },
+        ),
+      );
+    }
+    this.dashboard.addWidgets(
+      graph(
+        'Table: units consumed',
+        [
+          lockTable.metricConsumedWriteUnits({ period, label: 'write units', color: ORANGE }),
+          lockTable.metricConsumedReadUnits({ period, label: 'read units', color: BLUE }),
+        ],
+        {},
+      ),
+      graph(
+        'Table: refused and throttled',
+        [
+          lockTable.metricRefusedWrites({ period, label: 'writes refused (busy)', color: BLUE }),
+          lockTable.metricThrottledWrites({ period, label: 'writes throttled', color: RED }),
+          lockTable.metricThrottledReads({ period, label: 'reads throttled', color: PURPLE }),
+        ],
+        {},
+      ),
+    );
+  }
+}

@@ -1,0 +1,41 @@
+/** The names that the runtime code and the constructs share. */
+
+/** The environment variable that names the lock table. */
+export const LOCK_TABLE_NAME = 'LOCK_TABLE_NAME';
+
+/** The environment variable that says for how many days a record outlives its lease. */
+export const LOCK_RETENTION_DAYS = 'LOCK_RETENTION_DAYS';
+
+/** The partition key of a lock table. */
+export const KEY_ATTRIBUTE = 'lockKey';
+
+/** The attribute by which DynamoDB deletes records that nobody has used for long: seconds since the epoch. */
+export const TTL_ATTRIBUTE = 'ttl';
+
+/** The CloudWatch namespace of what leasehold publishes. */
+export const METRIC_NAMESPACE = 'Leasehold';
+
+/** The CloudWatch dimensions: every metric is published for the table, and for each function on it. */
+export const METRIC_DIMENSION = { table: 'table', function: 'function' } as const;
+
+/** The CloudWatch metrics. Those that count are published as 0 or 1, so that their average is a rate. */
+export const METRIC = {
+  /** 1 for a grant, 0 for a try that was busy. */
+  acquired: 'Acquired',
+  /** 1 for a try that was busy, 0 for a grant: the average is the busy rate. */
+  busy: 'Busy',
+  /** A try for a `once` token that had finished. */
+  done: 'Done',
+  /** 1 for a grant that took over an expired lease, 0 for any other. */
+  takeover: 'Takeover',
+  /** Milliseconds from the call to the grant, or to giving up. */
+  waitTime: 'WaitTime',
+  /** Milliseconds from the grant to its end. */
+  heldTime: 'HeldTime',
+  /** 1 for a lease that was lost, 0 for one that was released. */
+  lost: 'Lost',
+  /** A renewal that failed; it is tried again until the deadline. */
+  renewFailed: 'RenewFailed',
+  /** A release that failed; the lock opens when the lease expires. */
+  releaseFailed: 'ReleaseFailed',
+} as const;

@@ -1,0 +1,139 @@
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import { type EmfOptions, emf } from '../lib/emf.ts';
+import { type LockEvent, LockLostError, LockStoreError } from '../lib/index.ts';
+import { METRIC } from '../lib/names.ts';
+
+const at = 1_767_225_600_000;
+const grant = { at, key: 'jobs/nightly', owner: 'me', fencingToken: 7 };
+const acquired: LockEvent = { ...grant, type: 'acquired', expiresAt: at + 30_000, deadline: at + 27_000, waitedMs: 12 };
+const storeError = new LockStoreError('DynamoDB did not answer');
+const lostError = new LockLostError({ key: 'jobs/nightly', reason: 'expired', detail: 'its deadline has passed' });
+
+const events: Record<LockEvent['type'], LockEvent> = {
+  acquired,
+  busy: { ...grant, type: 'busy', expiresAt: at + 9, retryAfterMs: 9, waitedMs: 3 },
+  done: { at, key: 'jobs/nightly', owner: 'me', type: 'done', once: '2026-01-01', doneToken: '2026-01-01' },
+  waiting: { ...grant, type: 'waiting', expiresAt: at + 9 },
+  renewed: { ...grant, type: 'renewed', expiresAt: at + 9, deadline: at + 8 },
+  renewFailed: { ...grant, type: 'renewFailed', error: storeError, deadline: at + 9, remainingMs: 9 },
+  lost: { ...grant, type: 'lost', reason: 'expired', error: lostError, heldMs: 27_000 },
+  released: { ...grant, type: 'released', heldMs: 250, done: true },
+  releaseFailed: { ...grant, type: 'releaseFailed', heldMs: 250, error: storeError },
+};
+
+/** What the listener prints for an event, parsed; undefined for nothing. */
+function printed(event: LockEvent, options: EmfOptions = {}) {
+  const lines: string[] = [];
+  emf({ tableName: 'locks', functionName: 'worker', print: (line) => lines.push(line), ...options })(event);
+  expect(lines.length).toBeLessThan(2);
+  return lines[0] === undefined ? undefined : JSON.parse(lines[0]);
+}
+
+describe('emf()', () => {
+  const environment = process.env;
+  beforeEach(() => {
+    process.env = { ...environment };
+    delete process.env.LOCK_TABLE_NAME;
+    delete process.env.AWS_LAMBDA_FUNCTION_NAME;
+  });
+  afterEach(() => {
+    process.env = environment;
+    jest.restoreAllMocks();
+  });
+
+  test('prints one line in the Embedded Metric Format, by table and by table and function', () => {
+    expect(printed(acquired)).toEqual({
+      _aws: {
+        Timestamp: at,
+        CloudWatchMetrics: [
+          {
+            Namespace: 'Leasehold',
+            Dimensions: [['table'], ['table', 'function']],
+            Metrics: [
+              { Name: 'Acquired', Unit: 'Count' },
+              { Name: 'Busy', Unit: 'Count' },
+              { Name: 'Takeover', Unit: 'Count' },
+              { Name: 'WaitTime', Unit: 'Milliseconds' },
+            ],
+          },
+        ],
+      },
+      table: 'locks',
+      function: 'worker',
+      event: 'acquired',
+      key: 'jobs/nightly',
+      owner: 'me',
+      fencingToken: 7,
+      Acquired: 1,
+      Busy: 0,
+      Takeover: 0,
+      WaitTime: 12,
+    });
+  });
+
+  test.each<[LockEvent['type'], Record<string, number> | undefined]>([
+    ['acquired', { Acquired: 1, Busy: 0, Takeover: 0, WaitTime: 12 }],
+    ['busy', { Acquired: 0, Busy: 1, WaitTime: 3 }],
+    ['done', { Done: 1 }],
+    ['waiting', undefined],
+    ['renewed', undefined],
+    ['renewFailed', { RenewFailed: 1 }],
+    ['lost', { Lost: 1, HeldTime: 27_000 }],
+    ['released', { Lost: 0, HeldTime: 250 }],
+    ['releaseFailed', { ReleaseFailed: 1, HeldTime: 250 }],
+  ])('makes of the event %s the metrics %j', (type, metrics) => {
+    const line = printed(events[type]);
+    const names: string[] = Object.values(METRIC);
+    const found = Object.entries(line ?? {}).filter(([name]) => names.includes(name));
+    expect(Object.fromEntries(found)).toEqual(metrics ?? {});
+    const declared = line?._aws.CloudWatchMetrics[0].Metrics.map(({ Name }: { Name: string }) => Name) ?? [];
+    expect(declared.sort()).toEqual(Object.keys(metrics ?? {}).sort());
+  });
+
+  test('counts a takeover and says from whom', () => {
+    const line = printed({ ...acquired, takenOverFrom: { owner: 'the dead one', expiredAt: at - 1 } });
+    expect(line).toMatchObject({ Takeover: 1, takenOverFrom: 'the dead one' });
+  });
+
+  test('says why a lease was lost, what failed, and how wrong the clock is', () => {
+    expect(printed(events.lost)).toMatchObject({ reason: 'expired', error: expect.stringContaining('deadline') });
+    expect(printed({ ...events.renewFailed, skewMs: 3_000 })).toMatchObject({
+      error: 'DynamoDB did not answer',
+      skewMs: 3_000,
+    });
+  });
+
+  test('makes no dimension of the key', () => {
+    const [definition] = printed(acquired)._aws.CloudWatchMetrics;
+    expect(definition.Dimensions.flat()).not.toContain('key');
+  });
+
+  test('takes the table and the function from the environment', () => {
+    process.env.LOCK_TABLE_NAME = 'from-env';
+    process.env.AWS_LAMBDA_FUNCTION_NAME = 'fn-from-env';
+    const line = printed(acquired, { tableName: undefined, functionName: undefined });
+    expect(line).toMatchObject({ table: 'from-env', function: 'fn-from-env' });
+  });
+
+  test('outside Lambda publishes by table alone', () => {
+    const line = printed(acquired, { functionName: undefined });
+    expect(line._aws.CloudWatchMetrics[0].Dimensions).toEqual([['table']]);
+    expect(line).not.toHaveProperty('function');
+  });
+
+  test('writes to standard output past console.log, which Lambda wraps', () => {
+    const write = jest.spyOn(process.stdout, 'write').mockReturnValue(true);
+    const log = jest.spyOn(console, 'log').mockImplementation(() => {});
+    emf({ tableName: 'locks' })(acquired);
+    expect(write).toHaveBeenCalledWith(expect.stringMatching(/^\{"_aws":.*\}\n$/));
+    expect(log).not.toHaveBeenCalled();
+  });
+
+  test.each([
+    [undefined, /but it is undefined; pass tableName or set LOCK_TABLE_NAME/],
+    ['', /but it is ''/],
+  ])('refuses the table name %j with a TypeError that says what to do', (tableName, message) => {
+    expect(() => emf({ tableName })).toThrow(TypeError);
+    expect(() => emf({ tableName })).toThrow(message);
+  });
+});
