@@ -1,0 +1,322 @@
+import { randomUUID } from 'node:crypto';
+import {
+  type AttributeValue,
+  type DynamoDBClient,
+  GetItemCommand,
+  PutItemCommand,
+  UpdateItemCommand,
+} from '@aws-sdk/client-dynamodb';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import fc from 'fast-check';
+import { DynamoDBLockStore, type DynamoDBLockStoreOptions } from '../../lib/store/dynamodb.ts';
+import { MemoryLockStore } from '../../lib/store/memory.ts';
+import type { LockStore, StoreAnswer } from '../../lib/store/store.ts';
+import { availableServers, type DynamoDB, startDynamoDB } from '../dynamodb/launcher.ts';
+import { lockStoreContract } from './lock-store-contract.ts';
+
+const daySeconds = 86_400;
+/** Requests of a few holders, at a few moments, with a few tokens: small enough that they meet one another. */
+const base = Date.now();
+const moment = fc.integer({ min: 0, max: 4 }).map((step) => base + step * 1_000);
+const lockId = fc.constantFrom('anna', 'bert', 'carl');
+const token = fc.option(fc.constantFrom('1', '2', '3'), { nil: undefined });
+const requests = fc.oneof(
+  fc.record({
+    do: fc.constant('acquire' as const),
+    lockId,
+    now: moment,
+    leaseMs: fc.constantFrom(500, 1_500),
+    once: token,
+    data: fc.option(fc.constantFrom('1', '{"a":[]}'), { nil: undefined }),
+  }),
+  fc.record({ do: fc.constant('renew' as const), lockId, until: moment }),
+  fc.record({
+    do: fc.constant('release' as const),
+    lockId,
+    now: fc.constant(base + 4_000),
+    holdAtLeastMs: fc.constantFrom(0, 1, 1_000),
+    doneToken: token,
+  }),
+  fc.record({ do: fc.constant('giveBack' as const), now: fc.constant(base) }),
+  fc.record({ do: fc.constant('resume' as const), handed: lockId, lockId, until: moment, leaseMs: fc.constant(1_000) }),
+  fc.record({ do: fc.constant('forceRelease' as const), lockId, immediately: fc.boolean() }),
+);
+type Request = typeof requests extends fc.Arbitrary<infer T> ? T : never;
+
+const servers = await availableServers();
+
+for (const { server, missing } of servers) {
+  if (missing) {
+    test.todo(`DynamoDBLockStore on ${server}: ${missing}`);
+    continue;
+  }
+
+  describe(`DynamoDBLockStore on ${server}`, () => {
+    let dynamodb: DynamoDB;
+    let client: DynamoDBClient;
+    beforeAll(async () => {
+      dynamodb = await startDynamoDB({ server });
+      client = dynamodb.client();
+    }, 30_000);
+    afterAll(() => dynamodb.stop());
+
+    const newStore = async (options: DynamoDBLockStoreOptions = {}) => {
+      const tableName = await dynamodb.createLockTable();
+      return new DynamoDBLockStore({ tableName, client, ...options });
+    };
+    const itemOf = async (TableName: string, key: string) =>
+      (await client.send(new GetItemCommand({ TableName, Key: { lockKey: { S: key } }, ConsistentRead: true }))).Item;
+
+    lockStoreContract(() => newStore());
+
+    test('answers and keeps records as MemoryLockStore does, whatever comes in whatever order', async () => {
+      const store = await newStore();
+      await fc.assert(
+        fc.asyncProperty(fc.array(requests, { minLength: 3, maxLength: 12 }), async (sequence) => {
+          const memory = new MemoryLockStore();
+          const key = randomUUID();
+          for (const request of sequence) {
+            const expected = await send(memory, key, request);
+            const answer = await send(store, key, request);
+            expect(answer?.applied).toBe(expected?.applied);
+            expect(await recordOf(store, key)).toEqual(await recordOf(memory, key));
+            // Where it comes back, and always after a refusal, it is the whole record.
+            if (answer && (answer.record || !answer.applied)) expect(answer.record).toEqual(expected?.record);
+          }
+        }),
+        { numRuns: server === 'dynoxide' ? 80 : 15 },
+      );
+    }, 20_000);
+
+    test('ttl is never less than the expiry and the retention, and every write pushes it on', async () => {
+      const store = await newStore({ retentionDays: 3 });
+      const key = 'job';
+      const leaseMs = 7_200_001;
+      const takenAt = base;
+      const until = takenAt + leaseMs;
+      const expectKept = async (fromMs: number) => {
+        const item = await itemOf(store.tableName, key);
+        const kept = Math.max(fromMs, Number(item?.expiresAt?.N));
+        expect(Number(item?.ttl?.N)).toBeGreaterThanOrEqual(kept / 1_000 + 3 * daySeconds);
+      };
+      const owner = 'owner';
+
+      await store.acquire({ key, lockId: 'anna', owner, now: takenAt, until, leaseMs });
+      await expectKept(takenAt);
+      await store.renew({ key, lockId: 'anna', until: until + 60_000 });
+      await expectKept(takenAt + 60_000);
+      await store.resume({ key, handed: 'anna', lockId: 'bert', owner, until: until + 90_000, leaseMs });
+      await expectKept(takenAt + 90_000);
+      // A run that was longer than the retention: what is done must be remembered from its end.
+      const end = takenAt + 5 * daySeconds * 1_000;
+      await store.release({ key, lockId: 'bert', now: end, holdAtLeastMs: 0, doneToken: '1' });
+      await expectKept(end);
+      await store.acquire({ key, lockId: 'carl', owner, now: end + 1, until: end + 11, leaseMs: 10 });
+      await expectKept(end + 1);
+      await store.release({ key, lockId: 'carl', now: end + 5, holdAtLeastMs: 2 * leaseMs });
+      await expectKept(end + 5);
+      const later = end + 2 * leaseMs + 1;
+      await store.acquire({ key, lockId: 'dora', owner, now: later, until: later + leaseMs, leaseMs });
+      await store.forceRelease({ key, lockId: 'dora', immediately: false });
+      await expectKept(later);
+    });
+
+    test('ttl outlasts the expiry in every sequence of writes', async () => {
+      const store = await newStore();
+      await fc.assert(
+        fc.asyncProperty(fc.array(requests, { minLength: 2, maxLength: 10 }), async (sequence) => {
+          const key = randomUUID();
+          for (const request of sequence) {
+            await send(store, key, request);
+            const item = await itemOf(store.tableName, key);
+            if (!item) continue;
+            expect(Number(item.ttl?.N)).toBeGreaterThanOrEqual(Number(item.expiresAt?.N) / 1_000 + 7 * daySeconds);
+          }
+        }),
+        { numRuns: server === 'dynoxide' ? 40 : 10 },
+      );
+    }, 20_000);
+
+    test('the attributes of an item are those that operators and IAM conditions know', async () => {
+      const store = await newStore();
+      const request = { key: 'job', owner: 'owner', leaseMs: 30_000 };
+      await store.acquire({ ...request, lockId: 'anna', now: base, until: base + 30_000 });
+      await store.acquire({ ...request, lockId: 'bert', now: base + 30_000, until: base + 60_000, data: '1' });
+      expect(await itemOf(store.tableName, 'job')).toEqual({
+        lockKey: { S: 'job' },
+        lockId: { S: 'bert' },
+        owner: { S: 'owner' },
+        fencingToken: { N: `${base + 2}` },
+        expiresAt: { N: `${base + 60_000}` },
+        acquiredAt: { N: `${base + 30_000}` },
+        leaseMs: { N: '30000' },
+        previousLockId: { S: 'anna' },
+        previousOwner: { S: 'owner' },
+        previousExpiresAt: { N: `${base + 30_000}` },
+        data: { S: '1' },
+        ttl: { N: `${Math.ceil((base + 60_000) / 1_000) + 7 * daySeconds}` },
+      });
+      await store.release({ key: 'job', lockId: 'bert', now: base + 31_000, holdAtLeastMs: 0, doneToken: '1' });
+      const item = await itemOf(store.tableName, 'job');
+      expect(item).toMatchObject({ releasedBy: { S: 'bert' }, doneToken: { S: '1' } });
+      expect(Object.keys(item ?? {}).filter((name) => /previous|lockId/.test(name))).toEqual([]);
+    });
+
+    test('list reads a table of many pages', async () => {
+      const store = await newStore();
+      const data = JSON.stringify('x'.repeat(8_000));
+      // A page has at most 1 MB.
+      const keys = Array.from({ length: 140 }, (_, i) => `job-${i}`);
+      const request = { lockId: 'anna', owner: 'owner', now: base, until: base + 1_000, leaseMs: 1_000, data };
+      await Promise.all(keys.map((key) => store.acquire({ ...request, key })));
+      const listed = await Array.fromAsync(store.list('job-'));
+      expect(listed.map(({ key }) => key).sort()).toEqual([...keys].sort());
+    });
+
+    describe("in the user's own table, with other key names, a fixed sort key, and items of the user's", () => {
+      const sortKey = { name: 'sk', value: 'LOCK' };
+      const foreign: Record<string, AttributeValue>[] = [
+        { pk: { S: 'job' }, sk: { S: 'ORDER#1' }, fencingToken: { N: '1' }, total: { N: '12' } },
+        { pk: { S: 'job-1' }, sk: { S: 'LOCKED' }, expiresAt: { S: 'never' } },
+        { pk: { S: 'user' }, sk: { S: 'LOCK' }, name: { S: 'no lock at all' } },
+      ];
+      const newTable = async () => {
+        const tableName = await dynamodb.createLockTable(undefined, { keyAttribute: 'pk', sortKeyAttribute: 'sk' });
+        await Promise.all(foreign.map((Item) => client.send(new PutItemCommand({ TableName: tableName, Item }))));
+        return { tableName, client, keyAttribute: 'pk' };
+      };
+
+      lockStoreContract(async () => new DynamoDBLockStore({ ...(await newTable()), sortKey }));
+
+      test('sees and touches only the items under its own sort key', async () => {
+        const table = await newTable();
+        const store = new DynamoDBLockStore({ ...table, sortKey });
+        const other = new DynamoDBLockStore({ ...table, sortKey: { name: 'sk', value: 'OTHER' } });
+        const request = { key: 'job', owner: 'owner', now: base, until: base + 1_000, leaseMs: 1_000 };
+        expect((await store.acquire({ ...request, lockId: 'anna' })).applied).toBe(true);
+        expect((await other.acquire({ ...request, lockId: 'bert' })).applied).toBe(true);
+
+        expect((await store.read('job', { consistent: true })).record?.lockId).toBe('anna');
+        expect((await store.readMany(['job', 'job-1'])).records).toMatchObject([{ key: 'job', lockId: 'anna' }]);
+        expect(await Array.fromAsync(store.list('job'))).toMatchObject([{ key: 'job', lockId: 'anna' }]);
+        expect(await Array.fromAsync(other.list(''))).toMatchObject([{ key: 'job', lockId: 'bert' }]);
+        for (const item of foreign) {
+          const { pk, sk } = item as { pk: AttributeValue; sk: AttributeValue };
+          const { Item } = await client.send(new GetItemCommand({ TableName: table.tableName, Key: { pk, sk } }));
+          expect(Item).toEqual(item);
+        }
+      });
+    });
+
+    describe('refuses', () => {
+      const request = { key: 'job', lockId: 'anna', owner: 'owner', now: base, until: base + 1_000, leaseMs: 1_000 };
+
+      test('a record that some other program wrote, and leaves it as it is', async () => {
+        const store = await newStore();
+        const { tableName: TableName } = store;
+        const strangers = {
+          order: { total: { N: '12' } },
+          textual: { expiresAt: { S: '2026-01-01' }, fencingToken: { N: '1' } },
+          counter: { expiresAt: { N: '1' }, fencingToken: { S: 'seven' }, lockId: { S: 'x' }, releasedBy: { S: 'y' } },
+        };
+        for (const [key, attributes] of Object.entries(strangers)) {
+          const Item = { lockKey: { S: key }, ...attributes };
+          await client.send(new PutItemCommand({ TableName, Item }));
+          await expect(store.acquire({ ...request, key })).rejects.toMatchObject({
+            name: 'LockStoreError',
+            transient: false,
+            message: expect.stringMatching(new RegExp(`lock '${key}'.*'${TableName}'.*not written by leasehold`)),
+          });
+          expect(await itemOf(TableName, key)).toEqual(Item);
+        }
+        await expect(store.read('order', { consistent: true })).rejects.toThrow(
+          'fencingToken is missing and should be a number',
+        );
+        await expect(store.readMany(['textual'])).rejects.toThrow('expiresAt is {"S":"2026-01-01"}');
+      });
+
+      test('a table that does not exist, with its name and Region', async () => {
+        const store = new DynamoDBLockStore({ tableName: 'no-such-table', client });
+        for (const attempt of [
+          () => store.acquire(request),
+          () => store.read('job', { consistent: true }),
+          () => store.readMany(['job']),
+          () => Array.fromAsync(store.list('')),
+        ]) {
+          await expect(attempt()).rejects.toMatchObject({
+            name: 'LockStoreError',
+            transient: false,
+            message: expect.stringMatching(/'no-such-table' in the Region 'us-east-1'/),
+          });
+        }
+      });
+
+      test('a table with another key than it was told, with what it was told', async () => {
+        const tableName = await dynamodb.createLockTable(undefined, { keyAttribute: 'pk' });
+        const sorted = await dynamodb.createLockTable(undefined, { sortKeyAttribute: 'sk' });
+        const sortKey = { name: 'sort', value: 'x' };
+        for (const [options, told] of [
+          [{ tableName }, "'lockKey' (string) alone"],
+          [{ tableName: sorted }, "'lockKey' (string) alone"],
+          [{ tableName: sorted, sortKey }, "'lockKey' (string) and the sort key 'sort' (string)"],
+        ] as const) {
+          const store = new DynamoDBLockStore({ client, ...options });
+          for (const attempt of [
+            () => store.acquire(request),
+            () => store.read('job', { consistent: true }),
+            () => store.readMany(['job']),
+          ]) {
+            await expect(attempt()).rejects.toMatchObject({
+              name: 'LockStoreError',
+              transient: false,
+              message: expect.stringContaining(`The key of the table '${options.tableName}' is not ${told}`),
+            });
+          }
+        }
+      });
+    });
+
+    test('a counter that a record of an earlier program left goes on from there', async () => {
+      const store = await newStore();
+      await client.send(
+        new UpdateItemCommand({
+          TableName: store.tableName,
+          Key: { lockKey: { S: 'job' } },
+          UpdateExpression: 'SET fencingToken = :token, expiresAt = :past',
+          ExpressionAttributeValues: { ':token': { N: '41' }, ':past': { N: '1' } },
+        }),
+      );
+      const { record } = await store.acquire({
+        key: 'job',
+        lockId: 'anna',
+        owner: 'owner',
+        now: base,
+        until: base + 1_000,
+        leaseMs: 1_000,
+      });
+      expect(record).toMatchObject({ lockId: 'anna', fencingToken: 42 });
+    });
+  });
+}
+
+const recordOf = async (store: LockStore, key: string) => (await store.read(key, { consistent: true })).record;
+
+/** A holder gives back what its own grant took over, and nobody else does; undefined when there is nothing to do. */
+async function send(store: LockStore, key: string, request: Request): Promise<StoreAnswer | undefined> {
+  switch (request.do) {
+    case 'acquire': {
+      const { now, leaseMs } = request;
+      return store.acquire({ ...request, key, owner: `owner of ${request.lockId}`, until: now + leaseMs });
+    }
+    case 'resume':
+      return store.resume({ ...request, key, owner: `owner of ${request.lockId}` });
+    case 'giveBack': {
+      const record = await recordOf(store, key);
+      if (record?.lockId === undefined || record.previousExpiresAt === undefined) return undefined;
+      const previous = { lockId: record.previousLockId, expiresAt: record.previousExpiresAt };
+      return store.giveBack({ key, lockId: record.lockId, now: request.now, previous });
+    }
+    default:
+      return store[request.do]({ ...request, key } as never);
+  }
+}

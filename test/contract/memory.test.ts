@@ -1,0 +1,12 @@
+import { describe, expect, test } from '@jest/globals';
+import { MemoryLockStore } from '../../lib/store/memory.ts';
+import { lockStoreContract } from './lock-store-contract.ts';
+
+describe('MemoryLockStore', () => {
+  lockStoreContract(() => new MemoryLockStore({ clock: Date }));
+
+  test('without a clock of its own, tells no date', async () => {
+    const { serverDate } = await new MemoryLockStore().read('job');
+    expect(serverDate).toBeUndefined();
+  });
+});
