@@ -44,7 +44,7 @@ export interface LockGrantOptions extends LockKeyOptions {
 export interface GrantableLockTable {
   readonly construct: IConstruct;
   readonly tableArn: string;
-  readonly policyResource: iam.IResourceWithPolicyV2;
+  readonly policyResource: iam.IResourceWithPolicy;
   readonly encryptionKey?: kms.IKey | undefined;
   /** The `kms:ViaService` of the table's Region. */
   readonly viaService: string;
