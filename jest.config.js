@@ -12,7 +12,6 @@ const typescript = {
 };
 
 export default {
-  maxWorkers: 2,
   reporters: ['default', '<rootDir>/test/reporter.js'],
   projects: [
     {

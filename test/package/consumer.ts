@@ -18,7 +18,10 @@ export interface PackedPackage {
 export async function packAndInstall(): Promise<PackedPackage> {
   const folder = await mkdtemp(join(tmpdir(), 'leasehold-package-'));
   const packed = await run('npm', ['pack', '--json', '--pack-destination', folder], repository);
-  const [tarball] = JSON.parse(packed.slice(packed.indexOf('[\n'))) as { filename: string; files: { path: string }[] }[];
+  const [tarball] = JSON.parse(packed.slice(packed.indexOf('[\n'))) as {
+    filename: string;
+    files: { path: string }[];
+  }[];
   await writeFile(join(folder, 'package.json'), '{ "private": true }');
   await run('npm', ['install', '--offline', '--no-audit', '--no-fund', `./${tarball!.filename}`], folder);
   return {

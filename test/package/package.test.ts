@@ -10,7 +10,12 @@ jest.setTimeout(120_000);
 // What a user has installed beside leasehold, and the programs in consumer/ that must do with it.
 const installations = [
   { beside: 'nothing', peers: [], programs: ['lease', 'tasks'], skipLibCheck: false },
-  { beside: 'the SDK client', peers: ['@aws-sdk/client-dynamodb'], programs: ['dynamodb', 'middy'], skipLibCheck: false },
+  {
+    beside: 'the SDK client',
+    peers: ['@aws-sdk/client-dynamodb'],
+    programs: ['dynamodb', 'middy'],
+    skipLibCheck: false,
+  },
   { beside: 'the CDK', peers: ['aws-cdk-lib', 'constructs'], programs: ['cdk'], skipLibCheck: false },
 ];
 const withMiddy = {
@@ -72,7 +77,10 @@ describe.each([
     const folder = await makeConsumer(leasehold, {
       peers,
       packageJson: { type },
-      tsconfig: { compilerOptions: { ...compilerOptions, skipLibCheck }, files: programs.map((program) => `${program}.ts`) },
+      tsconfig: {
+        compilerOptions: { ...compilerOptions, skipLibCheck },
+        files: programs.map((program) => `${program}.ts`),
+      },
     });
     await runNode(`${compiler}/bin/tsc`, [], folder);
     for (const program of programs) {

@@ -12,7 +12,10 @@ export async function run(): Promise<void> {
   assert.ok(lease.isHeld());
   const token: number = lease.fencingToken;
   assert.equal(await locks.tryAcquire('nightly'), null);
-  await assert.rejects(locks.acquire('nightly'), (error) => error instanceof LockBusyError && error instanceof LockError);
+  await assert.rejects(
+    locks.acquire('nightly'),
+    (error) => error instanceof LockBusyError && error instanceof LockError,
+  );
   await lease.release();
 
   const next: number = await locks.using('nightly', {}, async ({ fencingToken }) => fencingToken);
