@@ -3,7 +3,9 @@ import { readFileSync } from 'node:fs';
 // Suites that are slow, or need more than npm ci installs, have a command of their own: the script test:<folder> takes
 // the tests of test/<folder>. Everything else is npm test.
 const { scripts } = JSON.parse(readFileSync(new URL('package.json', import.meta.url), 'utf8'));
-const ownCommand = Object.keys(scripts).flatMap((name) => (name.startsWith('test:') ? [name.slice('test:'.length)] : []));
+const ownCommand = Object.keys(scripts).flatMap((name) =>
+  name.startsWith('test:') ? [name.slice('test:'.length)] : [],
+);
 
 const typescript = {
   testEnvironment: 'node',
