@@ -1,0 +1,264 @@
+import { randomUUID } from 'node:crypto';
+import type { LockRecord, StoreAnswer } from '../store/store.ts';
+import { elapsedMs, type Instant, instant, pause } from './clock.ts';
+import { discard, type LeaseContext, untilOpenMs } from './context.ts';
+import { LockLostError, LockStoreError } from './errors.ts';
+import { Lease } from './lease.ts';
+import { type AcquirePlan, isLater } from './options.ts';
+import { send } from './send.ts';
+
+/** What an acquisition came to. */
+export type Outcome =
+  | { readonly is: 'granted'; readonly lease: Lease }
+  | Busy
+  | { readonly is: 'done'; readonly doneToken: string };
+type Busy = { readonly is: 'busy'; readonly record: LockRecord };
+/** An attempt whose outcome is not known, for a reason that may pass. */
+type Failed = { readonly is: 'failed'; readonly error: unknown };
+
+/** One request to acquire, as it was sent. */
+interface Attempt {
+  readonly lockId: string;
+  readonly sent: Instant;
+  /** What was added to this host's clock for the expiry that was written. */
+  readonly offsetMs: number;
+  readonly until: number;
+  /** For how long, from `sent`, the grant may be believed; and at the most, however often it is renewed. */
+  readonly believeMs: number;
+  readonly capMs: number;
+}
+
+/**
+ * Pauses of a waiter grow by 15% from 30 ms, so that a pause is about a seventh of the time waited: a lock that is
+ * released after half a second is seen within 100 ms, after 9 reads or so; in the long run there is one read a second.
+ */
+const FIRST_PAUSE_MS = 30;
+const PAUSE_GROWTH = 1.15;
+const LONGEST_PAUSE_MS = 1_000;
+/** Waiters for one expiry write that late at the most, spread out, and not all in the same millisecond. */
+const MOST_LATE_MS = 25;
+
+/** One call to acquire a lock: its attempts, and the waiting between them. */
+export class Acquisition {
+  readonly #context: LeaseContext;
+  readonly #key: string;
+  readonly #plan: AcquirePlan;
+  readonly #started: Instant;
+  readonly #remainingMs: number;
+  /** The ids of attempts that were given up: what they were granted late is nobody's. */
+  readonly #ghosts = new Set<string>();
+  #pauseMs = 0;
+
+  constructor(context: LeaseContext, key: string, plan: AcquirePlan) {
+    this.#context = context;
+    this.#key = key;
+    this.#plan = plan;
+    this.#started = instant(context.clock);
+    this.#remainingMs = plan.remainingMs?.() ?? Number.POSITIVE_INFINITY;
+  }
+
+  /** Milliseconds since the call. */
+  get elapsedMs(): number {
+    return elapsedMs(this.#started, instant(this.#context.clock));
+  }
+
+  /**
+   * One optimistic write; then, while the lock is busy and time remains, cheap reads with growing pauses, and the write
+   * again when the record looks free. So a waiter never spends the write capacity that the holder's heartbeat needs.
+   */
+  async run(): Promise<Outcome> {
+    for (;;) {
+      const outcome = await this.#attempt();
+      if (outcome.is === 'granted' || outcome.is === 'done') return outcome;
+      const ended = await this.#wait(outcome);
+      if (ended) return ended;
+    }
+  }
+
+  /** Waits until it is worth writing again; what it returns instead is the end of the acquisition. */
+  async #wait(outcome: Busy | Failed): Promise<Outcome | undefined> {
+    let seen = outcome.is === 'busy' ? outcome.record : undefined;
+    do {
+      const leftMs = this.#plan.waitMs - this.elapsedMs;
+      if (leftMs <= 0) {
+        if (outcome.is === 'failed') throw outcome.error;
+        return seen && { is: 'busy', record: seen };
+      }
+      await this.#pause(leftMs, seen);
+      if (seen === undefined || untilOpenMs(this.#context, seen) === 0) return undefined;
+      seen = await this.#look(seen);
+      const doneToken = seen?.doneToken;
+      if (isDone(this.#plan.once, doneToken)) return { is: 'done', doneToken };
+    } while (seen && untilOpenMs(this.#context, seen) > 0);
+    return undefined;
+  }
+
+  /** From three quarters to five quarters of the pause, to spread waiters that came together; no longer than is useful. */
+  async #pause(leftMs: number, seen: LockRecord | undefined): Promise<void> {
+    const { clock, closing, report } = this.#context;
+    if (seen && this.#pauseMs === 0) {
+      const { owner, fencingToken, expiresAt } = seen;
+      report({ type: 'waiting', key: this.#key, owner, fencingToken, expiresAt });
+    }
+    this.#pauseMs = Math.min(this.#pauseMs * PAUSE_GROWTH || FIRST_PAUSE_MS, LONGEST_PAUSE_MS);
+    const jitteredMs = this.#pauseMs * (0.75 + Math.random() / 2);
+    const openMs = seen ? untilOpenMs(this.#context, seen) + Math.random() * MOST_LATE_MS : jitteredMs;
+    await pause(clock, Math.min(jitteredMs, openMs, leftMs), this.#plan.signal, closing);
+  }
+
+  /** A cheap look at a lock that is waited for: what is known of it then, or undefined when there is no record. */
+  async #look(seen: LockRecord): Promise<LockRecord | undefined> {
+    const { store } = this.#context;
+    const { requestTimeoutMs, signal } = this.#plan;
+    const read = (signal: AbortSignal) => store.read(this.#key, { consistent: false }, signal);
+    try {
+      const { record } = await send(this.#context, `Reading '${this.#key}'`, read, { requestTimeoutMs, signal });
+      return record && fresher(seen, record);
+    } catch (error) {
+      // The next look may succeed.
+      if (isTransient(error)) return seen;
+      throw error;
+    }
+  }
+
+  /**
+   * One attempt; a second one where the first showed that this host's clock is wrong (invariant 13). What may pass, such
+   * as a lost answer or throttling, ends no wait.
+   */
+  async #attempt(): Promise<Outcome | Failed> {
+    try {
+      const first = await this.#attemptOnce();
+      if (first.is !== 'misjudged') return first;
+      const second = await this.#attemptOnce();
+      return second.is === 'misjudged' ? { is: 'busy', record: second.record } : second;
+    } catch (error) {
+      if (isTransient(error)) return { is: 'failed', error };
+      throw error;
+    }
+  }
+
+  async #attemptOnce(): Promise<Outcome | { readonly is: 'misjudged'; readonly record: LockRecord }> {
+    const key = this.#key;
+    const { once } = this.#plan;
+    const attempt = this.#newAttempt();
+    const { record, serverDate } = await this.#send(attempt);
+    if (record === undefined) {
+      throw new LockStoreError(
+        `Acquiring the lock '${key}': refused without its record; the server must support ReturnValuesOnConditionCheckFailure`,
+      );
+    }
+    const { lockId } = record;
+    if (lockId !== attempt.lockId) {
+      if (isDone(once, record.doneToken)) return { is: 'done', doneToken: record.doneToken };
+      if (lockId === undefined || !this.#ghosts.delete(lockId)) return { is: 'busy', record };
+      // An attempt of ours that was given up came late: it is nobody's, and busy never names ourselves.
+      await this.#discard(lockId);
+      return this.#attemptOnce();
+    }
+    if (this.#wasMisjudged(attempt, record, serverDate))
+      return { is: 'misjudged', record: await this.#giveBack(record) };
+    await this.#discardUnwanted(attempt);
+    return { is: 'granted', lease: this.#hold(attempt, record) };
+  }
+
+  #newAttempt(): Attempt {
+    const { clock, serverClock } = this.#context;
+    const { leaseMs, safetyMs, holdAtMostMs } = this.#plan;
+    const sent = instant(clock);
+    // Invariant 8: no longer than the work may last, and, on Lambda, than the invocation.
+    const capMs = Math.min(holdAtMostMs, this.#remainingMs - elapsedMs(this.#started, sent));
+    const believeMs = Math.min(leaseMs - safetyMs, capMs);
+    const offsetMs = serverClock.expiryOffsetMs;
+    const until = Math.ceil(sent.wall + offsetMs + believeMs + safetyMs);
+    // An id for each attempt: invariant 3 asks whether the grant in the record is this very one's.
+    return { lockId: randomUUID(), sent, offsetMs, until, believeMs, capMs };
+  }
+
+  async #send({ lockId, sent, until, believeMs, capMs }: Attempt): Promise<StoreAnswer> {
+    const { store, serverClock } = this.#context;
+    const { leaseMs, once, data, owner, requestTimeoutMs, signal } = this.#plan;
+    const key = this.#key;
+    if (believeMs <= 0) throw this.#lost(`it would be born past its deadline: ${capMs} ms are left to hold it in`);
+    const request = { key, lockId, owner, now: serverClock.now(sent.wall), until, leaseMs, once, data };
+    try {
+      return await send(this.#context, `Acquiring '${key}'`, (signal) => store.acquire(request, signal), {
+        requestTimeoutMs,
+        // Invariant 4: what would be born past its deadline is not sent.
+        withinMs: believeMs,
+        since: sent,
+        signal,
+      });
+    } catch (error) {
+      // Whether it was granted is not known: what may have been is released, and what arrives later is remembered.
+      if (!(error instanceof LockStoreError) || error.transient) {
+        this.#ghosts.add(lockId);
+        await this.#discard(lockId);
+      }
+      throw error;
+    }
+  }
+
+  /** Invariant 13: taken too early by the server's clock, or written with a clock that the answer shows to be wrong. */
+  #wasMisjudged({ offsetMs }: Attempt, { previousExpiresAt }: LockRecord, serverDate: number | undefined): boolean {
+    const { serverClock } = this.#context;
+    const { expiryOffsetMs } = serverClock;
+    const wasWrong = expiryOffsetMs !== offsetMs && (offsetMs === 0 || expiryOffsetMs > offsetMs);
+    return wasWrong || serverClock.tooEarly(previousExpiresAt, serverDate);
+  }
+
+  /** Restores what a grant took over. Should that fail, the grant ends with its lease. */
+  async #giveBack(record: LockRecord): Promise<LockRecord> {
+    const { store, serverClock } = this.#context;
+    const { key, lockId = '', previousLockId, previousOwner, previousExpiresAt = 0 } = record;
+    const previous = { lockId: previousLockId, expiresAt: previousExpiresAt };
+    const request = { key, lockId, now: serverClock.now(), previous };
+    const giveBack = (signal: AbortSignal) => store.giveBack(request, signal);
+    await send(this.#context, 'Giving back', giveBack, { withinMs: this.#plan.requestTimeoutMs }).catch(() => {});
+    return { ...record, lockId: previousLockId, owner: previousOwner, expiresAt: previousExpiresAt };
+  }
+
+  /** Releases a grant that came too late to be one (invariant 4), or that nobody waits for any more. */
+  async #discardUnwanted({ lockId, sent, believeMs }: Attempt): Promise<void> {
+    const { clock, closing } = this.#context;
+    const { signal } = this.#plan;
+    const isLate = elapsedMs(sent, instant(clock)) >= believeMs;
+    if (!isLate && !closing.aborted && !signal?.aborted) return;
+    await this.#discard(lockId);
+    closing.throwIfAborted();
+    signal?.throwIfAborted();
+    throw this.#lost('its grant was answered after its own deadline');
+  }
+
+  #hold({ lockId, sent, until, capMs }: Attempt, record: LockRecord): Lease {
+    const { fencingToken, acquiredAt, previousLockId, previousOwner = '', previousExpiresAt = 0 } = record;
+    const takenOverFrom = previousLockId ? { owner: previousOwner, expiredAt: previousExpiresAt } : undefined;
+    const grant = { lockId, fencingToken, acquiredAt, takenOverFrom, sent, until, capMs };
+    return new Lease(this.#key, grant, this.#plan, this.#context);
+  }
+
+  #discard(lockId: string): Promise<void> {
+    return discard(this.#context, this.#key, lockId, this.#plan.requestTimeoutMs);
+  }
+
+  #lost(detail: string): LockLostError {
+    return new LockLostError({ key: this.#key, reason: 'expired', detail });
+  }
+}
+
+const isTransient = (error: unknown): boolean => error instanceof LockStoreError && error.transient;
+
+const isDone = (once: string | undefined, doneToken: string | undefined): doneToken is string =>
+  once !== undefined && doneToken !== undefined && !isLater(once, doneToken);
+
+/**
+ * The newer of two views of a lock. An eventually consistent read may be older than what is known: tokens only grow, a
+ * grant is outstanding before it is released, and its expiry only moves on.
+ */
+function fresher(known: LockRecord, read: LockRecord): LockRecord {
+  const ahead = read.fencingToken - known.fencingToken;
+  if (ahead !== 0) return ahead > 0 ? read : known;
+  if (read.lockId === undefined) return read;
+  return known.lockId === undefined || (read.lockId === known.lockId && read.expiresAt < known.expiresAt)
+    ? known
+    : read;
+}

@@ -1,0 +1,252 @@
+import { randomUUID } from 'node:crypto';
+import { hostname } from 'node:os';
+import type { LockRecord, LockStore } from '../store/store.ts';
+import { Acquisition, type Outcome } from './acquisition.ts';
+import { type Clock, instant, systemClock } from './clock.ts';
+import { discard, type LeaseContext, type ReportedEvent, untilOpenMs } from './context.ts';
+import { LockBusyError, LockDoneError, LockError, LockLostError } from './errors.ts';
+import { type LockEventListener, notify } from './events.ts';
+import { Lease, type LeaseHandle, reasonOf } from './lease.ts';
+import {
+  type AcquireOptions,
+  type AcquirePlan,
+  checkKey,
+  checkText,
+  type LeaseTiming,
+  planAcquire,
+} from './options.ts';
+import { send } from './send.ts';
+import { serverClockOf } from './server-clock.ts';
+
+export interface LockClientOptions extends LeaseTiming {
+  /** Where the locks live. */
+  store: LockStore;
+  /** Who holds its leases, for people to read. Default: on Lambda the function, version and log stream; elsewhere host and pid. */
+  owner?: string | undefined;
+  /** Told of everything that happens to its locks. What it throws is ignored. */
+  onEvent?: LockEventListener | undefined;
+  /** Default: the process's own clocks. */
+  clock?: Clock | undefined;
+}
+
+/** What an operator sees of a lock. */
+export interface LockState extends Omit<LockRecord, 'data'> {
+  /** Whether a grant is outstanding that has not expired. */
+  readonly held: boolean;
+  /** What its holder attached. */
+  readonly data: unknown;
+}
+
+/** Takes, keeps and gives back locks. One client serves any number of keys and of invocations at once. */
+export class LockClient {
+  readonly #context: LeaseContext;
+  readonly #defaults: AcquireOptions;
+  readonly #pending = new Set<Promise<unknown>>();
+  readonly #closing = new AbortController();
+
+  /** @throws TypeError when an option is not what it should be, with the value. */
+  constructor(options: LockClientOptions) {
+    const { store, onEvent, clock = systemClock, leaseMs, heartbeatMs, safetyMs } = options;
+    if (typeof store?.acquire !== 'function') {
+      throw new TypeError(`store must be a LockStore, such as a DynamoDBLockStore, but it is ${String(store)}.`);
+    }
+    this.#defaults = { leaseMs, heartbeatMs, safetyMs, owner: options.owner ?? defaultOwner() };
+    planAcquire(this.#defaults);
+    const serverClock = serverClockOf(store, clock);
+    const report = (event: ReportedEvent) => {
+      const { skewMs } = serverClock;
+      notify(onEvent, { ...event, at: clock.now(), ...(skewMs !== undefined && { skewMs }) });
+    };
+    this.#context = { store, clock, serverClock, leases: new Set(), closing: this.#closing.signal, report };
+  }
+
+  /**
+   * Takes the lock if it is free. One request.
+   * @returns the lease, or null: busy, or done for this `once` (the event says which).
+   * @throws LockStoreError when the store did not answer; what it may have granted is released.
+   * @throws LockLostError when the answer came after the grant's own deadline.
+   */
+  async tryAcquire(key: string, options?: AcquireOptions): Promise<Lease | null> {
+    const outcome = await this.#acquire(key, { ...options, waitMs: 0 });
+    return outcome.is === 'granted' ? outcome.lease : null;
+  }
+
+  /**
+   * Takes the lock, waiting up to `waitMs` for it.
+   * @throws LockBusyError when somebody else held it all the while, LockDoneError when its `once` token is done,
+   *   LockStoreError and LockLostError as `tryAcquire` does, and the reason of `options.signal` when that aborts.
+   */
+  async acquire(key: string, options?: AcquireOptions): Promise<Lease> {
+    const outcome = await this.#acquire(key, options);
+    if (outcome.is === 'granted') return outcome.lease;
+    if (outcome.is === 'done') {
+      throw new LockDoneError({ key, once: options?.once as string, doneToken: outcome.doneToken });
+    }
+    const { owner, expiresAt, lockId } = outcome.record;
+    throw new LockBusyError({
+      key,
+      owner: lockId && owner,
+      expiresAt,
+      retryAfterMs: untilOpenMs(this.#context, outcome.record),
+      skewMs: this.#context.serverClock.skewMs,
+    });
+  }
+
+  /**
+   * Runs `work` under the lock and releases it afterwards; when the work succeeded, its `once` token is done.
+   * @throws what `acquire` and `work` throw, and LockLostError when the work succeeded, but on a lease that was lost.
+   */
+  async using<Result>(
+    key: string,
+    options: AcquireOptions | undefined,
+    work: (lease: Lease) => Promise<Result> | Result,
+  ): Promise<Result> {
+    const lease = await this.acquire(key, options);
+    let succeeded = false;
+    try {
+      const result = await work(lease);
+      succeeded = true;
+      return result;
+    } finally {
+      await lease.release({ done: succeeded });
+      if (succeeded) lease.signal.throwIfAborted();
+    }
+  }
+
+  /** What the store knows of a lock, strongly consistent; undefined when it knows nothing. */
+  async inspect(key: string): Promise<LockState | undefined> {
+    const { store } = this.#context;
+    checkKey(key);
+    const read = (signal: AbortSignal) => store.read(key, { consistent: true }, signal);
+    const { record } = await send(this.#context, `Reading the lock '${key}'`, read);
+    return record && this.#stateOf(record);
+  }
+
+  /** Every lock whose key starts with `prefix`; reads the whole table. */
+  async *list(options: { readonly prefix?: string } = {}): AsyncIterable<LockState> {
+    for await (const record of this.#context.store.list(options.prefix ?? '')) yield this.#stateOf(record);
+  }
+
+  /**
+   * Ends somebody's lease; its holder learns of it at its next renewal. The lock opens when the holder's belief has
+   * surely ended, at the expiry. With `immediately` it opens at once: the one way to have two holders at a time.
+   * @param options.lockId the grant to end, as `inspect` shows it, so that no later one is ended by mistake.
+   * @returns whether that grant was outstanding and is ended.
+   */
+  async forceRelease(
+    key: string,
+    options: { readonly lockId: string; readonly immediately?: boolean },
+  ): Promise<boolean> {
+    const { store } = this.#context;
+    const lockId = checkText('lockId', options?.lockId);
+    const request = { key: checkKey(key), lockId, immediately: options.immediately ?? false };
+    const force = (signal: AbortSignal) => store.forceRelease(request, signal);
+    const { applied, record } = await send(this.#context, `Force-releasing the lock '${key}'`, force);
+    return applied || record?.releasedBy === lockId;
+  }
+
+  /**
+   * Goes on with a lease that another process handed off. Of two resumes of one handle, one is refused.
+   * @throws LockLostError when the lease is gone: resumed by another, expired and taken over, or released.
+   * @throws LockStoreError when the store did not answer.
+   */
+  async resume(handle: LeaseHandle, options?: AcquireOptions): Promise<Lease> {
+    if (handle === null || typeof handle !== 'object') {
+      throw new TypeError(`The handle of a lease must be what handOff() gave, but it is ${String(handle)}.`);
+    }
+    return this.#track(() => this.#resume(handle, options));
+  }
+
+  /** Refuses new leases, ends waits, and releases the leases it holds after aborting their signals. */
+  async close(): Promise<void> {
+    this.#closing.abort(new LockError('This LockClient is closed; make a new one to take locks.'));
+    const held = [...this.#context.leases].map((lease) => lease.close());
+    await Promise.allSettled([...held, ...this.#pending]);
+  }
+
+  async #acquire(key: string, options: AcquireOptions | undefined): Promise<Outcome> {
+    checkKey(key);
+    const plan = this.#plan(options);
+    const acquisition = new Acquisition(this.#context, key, plan);
+    const outcome = await this.#track(() => acquisition.run());
+    const waitedMs = Math.round(acquisition.elapsedMs);
+    if (outcome.is === 'granted') this.#reportAcquired(outcome.lease, plan, waitedMs);
+    else if (outcome.is === 'done') {
+      const { doneToken } = outcome;
+      this.#context.report({ type: 'done', key, owner: plan.owner, once: plan.once ?? '', doneToken });
+    } else {
+      const { owner, fencingToken, expiresAt } = outcome.record;
+      const retryAfterMs = untilOpenMs(this.#context, outcome.record);
+      this.#context.report({ type: 'busy', key, owner, fencingToken, expiresAt, retryAfterMs, waitedMs });
+    }
+    return outcome;
+  }
+
+  #reportAcquired({ key, owner, fencingToken, deadline, takenOverFrom }: Lease, plan: AcquirePlan, waitedMs: number) {
+    const expiresAt = deadline + plan.safetyMs;
+    const event = { type: 'acquired', key, owner, fencingToken, expiresAt, deadline, waitedMs } as const;
+    this.#context.report(takenOverFrom ? { ...event, takenOverFrom } : event);
+  }
+
+  async #resume(handle: LeaseHandle, options: AcquireOptions | undefined): Promise<Lease> {
+    const { store, clock, serverClock } = this.#context;
+    const key = checkKey(handle.key);
+    const handed = checkText('The lockId of a handle', handle.lockId);
+    const plan = this.#plan({ ...options, once: handle.once, holdAtLeastMs: handle.holdAtLeastMs });
+    const { leaseMs, safetyMs, requestTimeoutMs, owner, signal } = plan;
+    const sent = instant(clock);
+    const capMs = Math.min(plan.holdAtMostMs, plan.remainingMs?.() ?? Number.POSITIVE_INFINITY);
+    const believeMs = Math.min(leaseMs - safetyMs, capMs);
+    const until = Math.ceil(sent.wall + serverClock.expiryOffsetMs + believeMs + safetyMs);
+    const lockId = randomUUID();
+    const request = { key, handed, lockId, owner, until, leaseMs };
+    const { record } = await send(this.#context, `Resuming '${key}'`, (signal) => store.resume(request, signal), {
+      requestTimeoutMs,
+      withinMs: believeMs,
+      since: sent,
+      signal,
+    }).catch(async (error) => {
+      await discard(this.#context, key, lockId, requestTimeoutMs);
+      throw error;
+    });
+    if (record?.lockId !== lockId) {
+      const detail = 'since it was handed off it was resumed, released, taken over or deleted';
+      throw new LockLostError({ key, reason: reasonOf(record), detail });
+    }
+    const { fencingToken, acquiredAt, data } = record;
+    const grant = { lockId, fencingToken, acquiredAt, sent, until, capMs };
+    const lease = new Lease(key, grant, { ...plan, data }, this.#context);
+    lease.assertHeld();
+    this.#reportAcquired(lease, plan, 0);
+    return lease;
+  }
+
+  #plan(options: AcquireOptions = {}): AcquirePlan {
+    const plan: Record<string, unknown> = { ...this.#defaults };
+    for (const [name, value] of Object.entries(options)) if (value !== undefined) plan[name] = value;
+    return planAcquire(plan);
+  }
+
+  /** Lets `close` wait for what is under way. */
+  async #track<Result>(start: () => Promise<Result>): Promise<Result> {
+    this.#closing.signal.throwIfAborted();
+    const pending = start();
+    this.#pending.add(pending);
+    try {
+      return await pending;
+    } finally {
+      this.#pending.delete(pending);
+    }
+  }
+
+  #stateOf({ data, ...record }: LockRecord): LockState {
+    const held = record.lockId !== undefined && untilOpenMs(this.#context, record) > 0;
+    return { ...record, held, data: data === undefined ? undefined : JSON.parse(data) };
+  }
+}
+
+function defaultOwner(): string {
+  const { AWS_LAMBDA_FUNCTION_NAME: name, AWS_LAMBDA_FUNCTION_VERSION: version } = process.env;
+  if (name === undefined) return `${hostname()}:${process.pid}`;
+  return `${name}:${version} ${process.env.AWS_LAMBDA_LOG_STREAM_NAME ?? ''}`.trimEnd();
+}

@@ -1,0 +1,32 @@
+import type { LockRecord, LockStore } from '../store/store.ts';
+import type { LockEvent } from './events.ts';
+import type { Lease } from './lease.ts';
+import { type SendContext, send } from './send.ts';
+
+type WithoutTime<T> = T extends LockEvent ? Omit<T, 'at' | 'skewMs'> : never;
+/** An event without what is the same for all. */
+export type ReportedEvent = WithoutTime<LockEvent>;
+
+/** What everything of one client shares: nothing about a grant but who to release at `close` (invariant 11). */
+export interface LeaseContext extends SendContext {
+  readonly store: LockStore;
+  readonly leases: Set<Lease>;
+  /** Aborts when the client is closed. */
+  readonly closing: AbortSignal;
+  /** Reports an event, completed with the time and what is known of the clock. */
+  report(event: ReportedEvent): void;
+}
+
+/** Milliseconds until a lock opens, by the server's clock as far as it is known; 0: it is open. */
+export const untilOpenMs = ({ serverClock }: SendContext, record: LockRecord): number =>
+  Math.max(0, record.expiresAt - serverClock.now());
+
+/**
+ * Releases a grant that nobody believes in, or that may have been made. One request; should that fail, the grant ends
+ * with its lease, and the caller is told of what came before.
+ */
+export async function discard(context: LeaseContext, key: string, lockId: string, withinMs: number): Promise<void> {
+  const { store, serverClock } = context;
+  const request = { key, lockId, now: serverClock.now(), holdAtLeastMs: 0 };
+  await send(context, 'Discarding', (signal) => store.release(request, signal), { withinMs }).catch(() => {});
+}

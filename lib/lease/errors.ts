@@ -1,0 +1,121 @@
+/** Marks the errors of every copy of leasehold in a process (ESM and CommonJS, two versions), so that they agree. */
+const brand = Symbol.for('leasehold.error');
+
+/** The base of every error that leasehold throws, but for the `TypeError` of a bad argument. */
+export class LockError extends Error {
+  static readonly kind: string = 'LockError';
+  readonly [brand] = true;
+
+  constructor(message: string, options?: ErrorOptions) {
+    super(message, options);
+    this.name = (this.constructor as typeof LockError).kind;
+  }
+
+  /** `instanceof` asks the brand and the name, so that an error thrown by another copy of leasehold is recognised. */
+  static override [Symbol.hasInstance](value: unknown): boolean {
+    if (!Object.hasOwn(this, 'kind')) return Function.prototype[Symbol.hasInstance].call(this, value);
+    const error = value as { [brand]?: boolean; name?: string } | null | undefined;
+    return error?.[brand] === true && (this.kind === 'LockError' || this.kind === error.name);
+  }
+}
+
+/** Somebody else holds the lock. Its message may be shown to HTTP callers: it names the key and not the owner. */
+export class LockBusyError extends LockError {
+  static override readonly kind: string = 'LockBusyError';
+  readonly key: string;
+  /** Who holds it; absent when the lock is only closed (hold at least). */
+  readonly owner: string | undefined;
+  /** From when others may take the lock, if its holder does not renew: milliseconds since the epoch. */
+  readonly expiresAt: number;
+  /** Milliseconds from now to `expiresAt`, 0 or more. */
+  readonly retryAfterMs: number;
+  /** By how many milliseconds this host's clock is ahead of the server's, where that is known to be wrong. */
+  readonly skewMs: number | undefined;
+  /** 423 Locked, RFC 4918, section 11.3. */
+  readonly statusCode = 423;
+  /** Tells HTTP error handlers that the message may be shown. */
+  readonly expose = true;
+  /** `Retry-After` in whole seconds, RFC 9110, section 10.2.3. */
+  readonly headers: { readonly 'Retry-After': string };
+
+  constructor(busy: {
+    key: string;
+    owner?: string | undefined;
+    expiresAt: number;
+    retryAfterMs: number;
+    skewMs?: number | undefined;
+  }) {
+    super(`The lock '${busy.key}' is busy; retry in ${busy.retryAfterMs} ms.`);
+    this.key = busy.key;
+    this.owner = busy.owner;
+    this.expiresAt = busy.expiresAt;
+    this.retryAfterMs = busy.retryAfterMs;
+    this.skewMs = busy.skewMs;
+    this.headers = { 'Retry-After': String(Math.max(1, Math.ceil(busy.retryAfterMs / 1000))) };
+  }
+}
+
+/** The work was done for this `once` token, or for a later one. */
+export class LockDoneError extends LockError {
+  static override readonly kind: string = 'LockDoneError';
+  readonly key: string;
+  /** The token that was asked for. */
+  readonly once: string;
+  /** The greatest token that finished. */
+  readonly doneToken: string;
+
+  constructor(done: { key: string; once: string; doneToken: string }) {
+    super(`The lock '${done.key}' is done for '${done.once}': '${done.doneToken}' has finished.`);
+    this.key = done.key;
+    this.once = done.once;
+    this.doneToken = done.doneToken;
+  }
+}
+
+/**
+ * Why a lease is no longer held.
+ * - `expired`: its deadline came before it could be renewed or released.
+ * - `takenOver`: another grant stands in its place.
+ * - `revoked`: it was force-released.
+ * - `gone`: its record was deleted.
+ * - `released`, `handedOff`: its holder ended it and then used it.
+ * - `closed`: its client was closed.
+ * - `timedOut`: the invocation that it was taken for timed out.
+ */
+export type LostReason =
+  | 'expired'
+  | 'takenOver'
+  | 'revoked'
+  | 'gone'
+  | 'released'
+  | 'handedOff'
+  | 'closed'
+  | 'timedOut';
+
+/** The lock was ours and no longer is. The reason of `lease.signal`. */
+export class LockLostError extends LockError {
+  static override readonly kind: string = 'LockLostError';
+  readonly key: string;
+  readonly reason: LostReason;
+
+  constructor(lost: { key: string; reason: LostReason; detail: string }, options?: ErrorOptions) {
+    super(`The lease of '${lost.key}' is not held: ${lost.detail}.`, options);
+    this.key = lost.key;
+    this.reason = lost.reason;
+  }
+}
+
+/** The store did not answer, or not with what it should; `cause` is what it threw. */
+export class LockStoreError extends LockError {
+  static override readonly kind: string = 'LockStoreError';
+  /** Whether the same request may succeed a moment later (a lost answer, throttling), or not (permissions, no table). */
+  readonly transient: boolean;
+  /** A conflict with another transaction: nothing was written, and the same request can be sent again at once. */
+  readonly conflict: boolean;
+
+  constructor(message: string, options: ErrorOptions & { transient?: boolean; conflict?: boolean } = {}) {
+    super(message, options);
+    this.transient = options.transient ?? false;
+    this.conflict = options.conflict ?? false;
+  }
+}

@@ -1,0 +1,398 @@
+import type { LockRecord, LockStore, StoreAnswer } from '../store/store.ts';
+import { backgroundTimer, elapsedMs, type Instant, instant } from './clock.ts';
+import type { LeaseContext, ReportedEvent } from './context.ts';
+import { LockLostError, LockStoreError, type LostReason } from './errors.ts';
+import { type AcquirePlan, checkLeaseMs } from './options.ts';
+import { send } from './send.ts';
+
+/** What a lease handed off to another process needs there. It is the secret: who has it has the lease. */
+export interface LeaseHandle {
+  readonly key: string;
+  readonly lockId: string;
+  readonly fencingToken: number;
+  readonly once?: string;
+  readonly holdAtLeastMs?: number;
+}
+
+/** A grant as the store confirmed it. */
+export interface Grant {
+  readonly lockId: string;
+  readonly fencingToken: number;
+  readonly acquiredAt: number;
+  readonly takenOverFrom?: { readonly owner: string; readonly expiredAt: number } | undefined;
+  /** When the request was sent: from here the holder's clock runs (invariant 4). */
+  readonly sent: Instant;
+  /** What was written as its expiry. */
+  readonly until: number;
+  /** For how long, from `sent`, it may be believed at the most, however often it is renewed. */
+  readonly capMs: number;
+}
+
+/**
+ * `held` until one of the others; from those there is no way back (invariant 7), but for a hand-off that fails.
+ * `releasing` and `released` differ only in whether the store has answered.
+ */
+type LeaseState = 'held' | 'lost' | 'releasing' | 'released' | 'handedOff';
+
+const LOST_DETAIL: Record<LostReason, string> = {
+  expired: 'its deadline has passed',
+  takenOver: 'another grant stands in its place',
+  revoked: 'it was force-released',
+  gone: 'its record was deleted',
+  released: 'it was released',
+  handedOff: 'it was handed off',
+  closed: 'its client was closed',
+  timedOut: 'its invocation timed out',
+};
+
+/** Between two tries of a renewal that failed: the first, and at the most. */
+const RETRY_MS = { first: 50, most: 2_000 };
+
+/** A lock that is held, and is renewed in the background until it is released or lost. */
+export class Lease {
+  readonly key: string;
+  readonly owner: string;
+  /** Grows with every grant of the key, for ever: a resource that remembers the highest one refuses a late holder. */
+  readonly fencingToken: number;
+  /** When it was granted, by the clock that the record was written with: milliseconds since the epoch. */
+  readonly acquiredAt: number;
+  /** Whose lease it took over: one that expired without having been released. */
+  readonly takenOverFrom: { readonly owner: string; readonly expiredAt: number } | undefined;
+  /** What was attached to it. */
+  readonly data: unknown;
+
+  readonly #lockId: string;
+  readonly #context: LeaseContext;
+  readonly #plan: AcquirePlan;
+  readonly #grant: Grant;
+  readonly #lost = new AbortController();
+
+  #state: LeaseState = 'held';
+  /** Belief: until `forMs` after `since`, by the larger of two clocks. Set by the grant and by each renewal. */
+  #since: Instant;
+  #forMs = 0;
+  #deadlineTimer: unknown;
+  #heartbeatTimer: unknown;
+  #failures = 0;
+  #renewing: { readonly done: Promise<void>; readonly cancel: AbortController } | undefined;
+  #releasing: Promise<boolean> | undefined;
+
+  constructor(key: string, grant: Grant, plan: AcquirePlan, context: LeaseContext) {
+    this.key = key;
+    this.owner = plan.owner;
+    this.fencingToken = grant.fencingToken;
+    this.acquiredAt = grant.acquiredAt;
+    this.takenOverFrom = grant.takenOverFrom;
+    this.data = plan.data === undefined ? undefined : JSON.parse(plan.data);
+    this.#lockId = grant.lockId;
+    this.#context = context;
+    this.#plan = plan;
+    this.#grant = grant;
+    this.#since = grant.sent;
+    context.leases.add(this);
+    this.#believe(grant.sent, grant.until);
+  }
+
+  /** The secret id of this grant. Not to be logged. */
+  get lockId(): string {
+    return this.#lockId;
+  }
+
+  /** The store that this lease lives in. */
+  get store(): LockStore {
+    return this.#context.store;
+  }
+
+  /** The moment after which the lease must not be believed, by this host's clock: milliseconds since the epoch. */
+  get deadline(): number {
+    return this.#since.wall + this.#forMs;
+  }
+
+  /** Aborts, with a `LockLostError`, when the lease is lost: at its deadline at the latest. A release does not abort it. */
+  get signal(): AbortSignal {
+    this.isHeld();
+    return this.#lost.signal;
+  }
+
+  /** Whether the lease is held at this very moment. Invariant 5: asks both clocks, and no timer. */
+  isHeld(): boolean {
+    if (this.#state === 'held' && this.#leftMs() <= 0) this.#lose('expired');
+    return this.#state === 'held';
+  }
+
+  /** @throws LockLostError when the lease is not held, with the reason. */
+  assertHeld(): void {
+    if (this.isHeld()) return;
+    if (this.#state === 'lost') throw this.#lost.signal.reason;
+    throw this.#lostError(this.#state === 'handedOff' ? 'handedOff' : 'released');
+  }
+
+  /**
+   * Renews now, apart from the heartbeat.
+   * @throws LockLostError when the lease is not held, or turns out not to be.
+   * @throws LockStoreError when the store did not answer; the lease is held until its deadline all the same.
+   */
+  async renew(): Promise<void> {
+    this.assertHeld();
+    await this.#renewOnce();
+    this.assertHeld();
+  }
+
+  /**
+   * Ends the lease. Belief ends at once, the heartbeat stops, and the lock opens for others. Call it when the work has
+   * ended, never while it may go on. A second call answers as the first.
+   *
+   * Never rejects, so that in a `finally` it hides no error of the work (invariant 10): what fails is reported as a
+   * `releaseFailed` event, and the lock opens at the expiry.
+   * @param options.done the work succeeded: its `once` token is done. Default false.
+   * @returns whether the lease was held until now and is known to be released; false after a loss or a hand-off.
+   */
+  release(options: { readonly done?: boolean } = {}): Promise<boolean> {
+    this.#releasing ??= this.#release(options.done ?? false);
+    return this.#releasing;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.release();
+  }
+
+  /**
+   * Passes the lease on: renews it for `leaseMs`, stops the heartbeat and makes `release` do nothing here. The process
+   * that gets the handle calls `resume(handle)` within that time.
+   * @param options.leaseMs how long the lock stays closed for the other process to come, in milliseconds.
+   * @throws LockLostError, LockStoreError as `renew` does; the lease then stays as it was.
+   */
+  async handOff(options: { readonly leaseMs: number }): Promise<LeaseHandle> {
+    const leaseMs = checkLeaseMs(options?.leaseMs);
+    this.assertHeld();
+    await this.#renewOnce(leaseMs);
+    this.assertHeld();
+    this.#end('handedOff');
+    const { once, holdAtLeastMs } = this.#plan;
+    return {
+      key: this.key,
+      lockId: this.#lockId,
+      fencingToken: this.fencingToken,
+      ...(once !== undefined && { once }),
+      ...(holdAtLeastMs > 0 && { holdAtLeastMs }),
+    };
+  }
+
+  /** For logs: what people may read, and never the `lockId`. */
+  toJSON(): Record<string, unknown> {
+    const { key, owner, fencingToken, acquiredAt, deadline, takenOverFrom, data } = this;
+    return { key, owner, fencingToken, acquiredAt, deadline, takenOverFrom, data, held: this.isHeld() };
+  }
+
+  /** Releases a lease whose work may not have ended: the signal aborts first. For a client that is closed. */
+  close(): Promise<boolean> {
+    const wasHeld = this.isHeld();
+    const released = this.release();
+    if (wasHeld) this.#lost.abort(this.#lostError('closed'));
+    return released;
+  }
+
+  /**
+   * Gives the lease up without releasing it: the signal aborts, the heartbeat stops, and the lock opens at the expiry.
+   * For when the work is to stop and nobody knows when it will have (invariant 9).
+   */
+  abandon(reason: LostReason): void {
+    if (this.#state === 'held') this.#lose(reason);
+  }
+
+  // --- Belief: for how long, and until when -------------------------------------------------------------------------
+
+  #leftMs(): number {
+    return this.#forMs - elapsedMs(this.#since, instant(this.#context.clock));
+  }
+
+  /**
+   * Invariant 4: the lease is believed from the sending of the request until `safetyMs` before what the record says, as
+   * the server's clock will show it. Invariant 6: a timer of its own tells the holder, whatever else hangs.
+   */
+  #believe(sent: Instant, until: number): void {
+    const { clock, serverClock } = this.#context;
+    this.#since = sent;
+    this.#forMs = until - (sent.wall + serverClock.expiryOffsetMs) - this.#plan.safetyMs;
+    clock.clearTimeout(this.#deadlineTimer);
+    this.#watchDeadline();
+    const capped = this.#capLeftMs(sent) + this.#plan.safetyMs <= this.#plan.leaseMs;
+    // Invariant 8: at its cap a lease is renewed no more, whatever hooks did not run.
+    if (capped) {
+      clock.clearTimeout(this.#heartbeatTimer);
+      return;
+    }
+    const { heartbeatMs } = this.#plan;
+    // What was learned of the server's clock may have brought the deadline forward.
+    const dueMs = heartbeatMs < this.#forMs ? heartbeatMs : this.#forMs / 2;
+    this.#scheduleHeartbeat(dueMs - elapsedMs(sent, instant(clock)));
+  }
+
+  #watchDeadline(): void {
+    // A timer may fire a little before its time: it asks the clocks, and is set again for what is left.
+    this.#deadlineTimer = backgroundTimer(this.#context.clock, this.#leftMs(), () => {
+      if (this.isHeld()) this.#watchDeadline();
+    });
+  }
+
+  /** How long, from `moment`, the lease may be believed at the most. */
+  #capLeftMs(moment: Instant): number {
+    return this.#grant.capMs - elapsedMs(this.#grant.sent, moment);
+  }
+
+  // --- Renewal ------------------------------------------------------------------------------------------------------
+
+  #scheduleHeartbeat(ms: number): void {
+    const { clock } = this.#context;
+    clock.clearTimeout(this.#heartbeatTimer);
+    this.#heartbeatTimer = backgroundTimer(clock, ms, () => {
+      // What failed was reported, and the next try is scheduled: nothing is left to do with it (invariant 12).
+      if (this.isHeld()) this.#renewOnce().catch(() => {});
+    });
+  }
+
+  /** One renewal at a time: who comes while one is out waits for it. With `leaseMs`, a hand-off's, beyond any cap. */
+  async #renewOnce(leaseMs?: number): Promise<void> {
+    while (this.#renewing) {
+      const { done } = this.#renewing;
+      if (leaseMs === undefined) return done;
+      await done.catch(() => {});
+      this.assertHeld();
+    }
+    const cancel = new AbortController();
+    const done = this.#renew(leaseMs, cancel.signal).finally(() => {
+      this.#renewing = undefined;
+    });
+    this.#renewing = { done, cancel };
+    return done;
+  }
+
+  async #renew(handOffMs: number | undefined, signal: AbortSignal): Promise<void> {
+    const { store, clock, serverClock } = this.#context;
+    const { leaseMs, safetyMs, requestTimeoutMs } = this.#plan;
+    const { key } = this;
+    const lockId = this.#lockId;
+    const since = instant(clock);
+    const forMs = handOffMs ?? Math.min(leaseMs, this.#capLeftMs(since) + safetyMs);
+    const until = Math.ceil(since.wall + serverClock.expiryOffsetMs + forMs);
+    const renew = (signal: AbortSignal) => store.renew({ key, lockId, until }, signal);
+    let answer: StoreAnswer;
+    try {
+      // Invariant 7: a renewal that may arrive after the deadline must not be sent.
+      const withinMs = this.#leftMs();
+      answer = await send(this.#context, `Renewing '${key}'`, renew, { requestTimeoutMs, withinMs, since, signal });
+    } catch (error) {
+      if (this.isHeld()) this.#renewalFailed(error as LockStoreError);
+      throw error;
+    }
+    if (!this.isHeld()) return;
+    const { applied, record } = answer;
+    // Refused with our own id, a later expiry stands there already: not a loss (invariant 3).
+    if (!applied && record?.lockId !== lockId) return this.#lose(reasonOf(record));
+    this.#failures = 0;
+    this.#believe(since, until);
+    this.#report({ type: 'renewed', expiresAt: until, deadline: this.deadline });
+  }
+
+  /** Invariant 6: what fails is tried again, ever more slowly, until the deadline; its timer is the one that ends it. */
+  #renewalFailed(error: LockStoreError): void {
+    const remainingMs = this.#leftMs();
+    this.#report({ type: 'renewFailed', error, deadline: this.deadline, remainingMs });
+    const backOffMs = Math.min(RETRY_MS.first * 2 ** this.#failures++, RETRY_MS.most, this.#plan.heartbeatMs);
+    this.#scheduleHeartbeat(backOffMs * (0.5 + Math.random()));
+  }
+
+  // --- The end ------------------------------------------------------------------------------------------------------
+
+  async #release(done: boolean): Promise<boolean> {
+    if (this.isHeld()) return this.#releaseHeld(done);
+    // Lost by the clock alone, the record may still be ours: opening it early spares others the rest of the lease.
+    // Nothing counts as done.
+    const { reason } = this.#lost.signal;
+    if (this.#state === 'lost' && reason.reason === 'expired') await this.#sendRelease(undefined).catch(() => {});
+    return false;
+  }
+
+  async #releaseHeld(done: boolean): Promise<boolean> {
+    const { serverClock } = this.#context;
+    const { holdAtLeastMs, once } = this.#plan;
+    // Belief ends when the release is sent, not when it is answered (invariant 4).
+    this.#end('releasing');
+    let error: LockStoreError;
+    try {
+      const { applied, record, attempts = 1 } = await this.#sendRelease(done ? once : undefined);
+      this.#state = 'released';
+      // Refused, it was done before, by a request whose answer was lost: the record says so, or somebody else has been
+      // granted the lock before our deadline, which nothing but our release made possible.
+      const before = record?.releasedBy === this.#lockId || (attempts > 1 && this.#leftMs() > 0);
+      if (applied || before) {
+        if (holdAtLeastMs <= 1) serverClock.wrote(this.acquiredAt + 1);
+        this.#report({ type: 'released', heldMs: this.#heldMs(), done });
+        return true;
+      }
+      if (record === undefined || this.#leftMs() > 0) {
+        const reason = reasonOf(record);
+        const lost = this.#lostError(reason);
+        this.#report({ type: 'lost', reason, error: lost, heldMs: this.#heldMs() });
+        this.#lost.abort(lost);
+        return false;
+      }
+      error = new LockStoreError(
+        `Releasing '${this.key}': refused, and its deadline has passed; whether it was released before is not known`,
+      );
+    } catch (cause) {
+      this.#state = 'released';
+      error = cause as LockStoreError;
+    }
+    this.#report({ type: 'releaseFailed', heldMs: this.#heldMs(), error });
+    return false;
+  }
+
+  #sendRelease(doneToken: string | undefined): Promise<StoreAnswer> {
+    const { store, serverClock } = this.#context;
+    const { requestTimeoutMs, holdAtLeastMs } = this.#plan;
+    const { key } = this;
+    const request = { key, lockId: this.#lockId, now: serverClock.now(), holdAtLeastMs, doneToken };
+    const release = (signal: AbortSignal) => store.release(request, signal);
+    return send(this.#context, `Releasing '${key}'`, release, { requestTimeoutMs });
+  }
+
+  /** Invariant 7: the one place where a lease is lost, once and for all. */
+  #lose(reason: LostReason): void {
+    this.#end('lost');
+    const error = this.#lostError(reason);
+    this.#report({ type: 'lost', reason, error, heldMs: this.#heldMs() });
+    this.#lost.abort(error);
+  }
+
+  /** The one place where a lease ceases to be held: the timers stop, and a renewal that is out is given up. */
+  #end(state: Exclude<LeaseState, 'held'>): void {
+    const { clock, leases } = this.#context;
+    this.#state = state;
+    leases.delete(this);
+    clock.clearTimeout(this.#deadlineTimer);
+    clock.clearTimeout(this.#heartbeatTimer);
+    this.#renewing?.cancel.abort(this.#lostError('released'));
+  }
+
+  #lostError(reason: LostReason): LockLostError {
+    return new LockLostError({ key: this.key, reason, detail: LOST_DETAIL[reason] });
+  }
+
+  #heldMs(): number {
+    const { clock } = this.#context;
+    return Math.max(0, Math.round(elapsedMs(this.#grant.sent, instant(clock))));
+  }
+
+  #report(event: ReportedLeaseEvent): void {
+    const { key, owner, fencingToken } = this;
+    this.#context.report({ key, owner, fencingToken, ...event } as ReportedEvent);
+  }
+}
+
+/** Why a request that asked for our own grant was refused. */
+export const reasonOf = (record: LockRecord | undefined): LostReason =>
+  record === undefined ? 'gone' : record.lockId === undefined ? 'revoked' : 'takenOver';
+
+type WithoutGrant<T> = T extends { fencingToken: number } ? Omit<T, 'key' | 'owner' | 'fencingToken'> : never;
+type ReportedLeaseEvent = WithoutGrant<ReportedEvent>;

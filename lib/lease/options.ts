@@ -1,0 +1,156 @@
+/** How long a lease lasts and how it is kept. Every value is a whole number of milliseconds. */
+export interface LeaseTiming {
+  /**
+   * For how long a grant, and each renewal, closes the lock. Shorter: a dead holder's lock opens sooner, at the price
+   * of more renewals. 2 to 2,147,483,647; default 30,000.
+   */
+  leaseMs?: number | undefined;
+  /** Between two renewals. Smaller than `leaseMs - safetyMs`; default a third of `leaseMs`. */
+  heartbeatMs?: number | undefined;
+  /**
+   * How long before the expiry the holder stops believing that it holds. With 2,000 or more nothing is assumed of
+   * clocks; below it, that two hosts' clocks differ by less. Default `max(leaseMs / 10, min(2,000, leaseMs / 4))`.
+   */
+  safetyMs?: number | undefined;
+}
+
+export interface AcquireOptions extends LeaseTiming {
+  /** How long to wait for a busy lock. 0 or more; default 0: not at all. */
+  waitMs?: number | undefined;
+  /** Ends the wait, with the signal's reason. What the last attempt may have been granted is released. */
+  signal?: AbortSignal | undefined;
+  /** After how long one request is given up and sent again. 1 or more; default 1,000. */
+  requestTimeoutMs?: number | undefined;
+  /** The lock stays closed that long from its acquisition, even if released earlier. 0 or more; default 0. */
+  holdAtLeastMs?: number | undefined;
+  /** The lease is not renewed beyond that long from its acquisition. 1 or more; default: no bound. */
+  holdAtMostMs?: number | undefined;
+  /**
+   * How long the invocation still lasts, in milliseconds, such as `() => context.getRemainingTimeInMillis()`; asked
+   * once, at the call. The lease's deadline never lies beyond. Default: no bound.
+   */
+  remainingMs?: (() => number) | undefined;
+  /**
+   * An ordered token, as a rule the schedule's time in ISO 8601: the lock is granted only for a token greater than the
+   * last one that finished. 1 to 1,024 bytes; default: none.
+   */
+  once?: string | undefined;
+  /** What to attach to the lease, for operators to read: anything that JSON holds, up to 8 kB. Default: nothing. */
+  data?: unknown;
+  /** Who holds it, for people to read. Default: the client's. */
+  owner?: string | undefined;
+}
+
+/** Options as the protocol uses them: checked, and with every default filled in. */
+export interface AcquirePlan {
+  readonly leaseMs: number;
+  readonly heartbeatMs: number;
+  readonly safetyMs: number;
+  readonly waitMs: number;
+  readonly requestTimeoutMs: number;
+  readonly holdAtLeastMs: number;
+  readonly holdAtMostMs: number;
+  readonly remainingMs: (() => number) | undefined;
+  readonly signal: AbortSignal | undefined;
+  readonly once: string | undefined;
+  readonly data: string | undefined;
+  readonly owner: string;
+}
+
+/** Node's timers hold a signed 32-bit number of milliseconds; what is longer fires at once. */
+const LONGEST_MS = 2_147_483_647;
+const MAX_KEY_BYTES = 1024;
+const MAX_DATA_BYTES = 8192;
+
+const show = (value: unknown): string =>
+  typeof value === 'string' ? `'${value.length > 80 ? `${value.slice(0, 80)}…` : value}'` : String(value);
+
+const bytes = (text: string): number => Buffer.byteLength(text);
+
+function duration(name: string, value: unknown, least: number): number {
+  if (!Number.isInteger(value) || (value as number) < least || (value as number) > LONGEST_MS) {
+    const got = typeof value === 'number' ? value : `${typeof value} ${show(value)}`;
+    throw new TypeError(
+      `${name} must be a whole number of milliseconds from ${least} to ${LONGEST_MS}, but it is ${got}.`,
+    );
+  }
+  return value as number;
+}
+
+function text(name: string, value: unknown, max: number): string {
+  if (typeof value !== 'string') {
+    throw new TypeError(
+      `${name} must be a string, but it is ${value === null ? '' : `${typeof value} `}${show(value)}.`,
+    );
+  }
+  if (value === '') throw new TypeError(`${name} must not be empty, but it is ''.`);
+  if (bytes(value) > max) {
+    throw new TypeError(`${name} must have at most ${max} bytes, but ${show(value)} has ${bytes(value)}.`);
+  }
+  return value;
+}
+
+/** A lock's key: a string of 1 to 1,024 bytes of UTF-8. */
+export const checkKey = (key: unknown): string => text('The key of a lock', key, MAX_KEY_BYTES);
+
+export function checkText(name: string, value: unknown): string {
+  return text(name, value, MAX_KEY_BYTES);
+}
+
+function json(data: unknown): string | undefined {
+  if (data === undefined) return undefined;
+  let encoded: string | undefined;
+  try {
+    encoded = JSON.stringify(data);
+  } catch (error) {
+    throw new TypeError(`data must be JSON, but it cannot be encoded: ${(error as Error).message}`, { cause: error });
+  }
+  if (encoded === undefined) throw new TypeError(`data must be JSON, but it is ${typeof data} ${show(data)}.`);
+  if (bytes(encoded) > MAX_DATA_BYTES) {
+    throw new TypeError(
+      `data must have at most ${MAX_DATA_BYTES} bytes as JSON, but ${show(encoded)} has ${bytes(encoded)}.`,
+    );
+  }
+  return encoded;
+}
+
+export const checkLeaseMs = (value: unknown): number => duration('leaseMs', value, 2);
+
+/** Checks every option and fills in the defaults. Throws a `TypeError` that shows the value. */
+export function planAcquire(options: AcquireOptions): AcquirePlan {
+  const leaseMs = checkLeaseMs(options.leaseMs ?? 30_000);
+  const heartbeatMs = duration('heartbeatMs', options.heartbeatMs ?? Math.max(1, Math.floor(leaseMs / 3)), 1);
+  const safetyMs = duration(
+    'safetyMs',
+    options.safetyMs ?? Math.floor(Math.max(leaseMs / 10, Math.min(2_000, leaseMs / 4))),
+    0,
+  );
+  if (heartbeatMs >= leaseMs - safetyMs) {
+    throw new TypeError(
+      `heartbeatMs must be smaller than leaseMs - safetyMs, or no renewal comes in time, but ${heartbeatMs} is not smaller than ${leaseMs} - ${safetyMs}.`,
+    );
+  }
+  const { remainingMs, signal, once, owner } = options;
+  if (remainingMs !== undefined && typeof remainingMs !== 'function') {
+    throw new TypeError(`remainingMs must be a function, but it is ${typeof remainingMs} ${show(remainingMs)}.`);
+  }
+  return {
+    leaseMs,
+    heartbeatMs,
+    safetyMs,
+    waitMs: duration('waitMs', options.waitMs ?? 0, 0),
+    requestTimeoutMs: duration('requestTimeoutMs', options.requestTimeoutMs ?? 1_000, 1),
+    holdAtLeastMs: duration('holdAtLeastMs', options.holdAtLeastMs ?? 0, 0),
+    holdAtMostMs:
+      options.holdAtMostMs === undefined ? Number.POSITIVE_INFINITY : duration('holdAtMostMs', options.holdAtMostMs, 1),
+    remainingMs,
+    signal,
+    once: once === undefined ? undefined : checkText('once', once),
+    data: json(options.data),
+    owner: checkText('owner', owner),
+  };
+}
+
+/** Orders `once` tokens as DynamoDB does: by the bytes of their UTF-8. */
+export const isLater = (token: string, than: string): boolean =>
+  Buffer.compare(Buffer.from(token), Buffer.from(than)) > 0;

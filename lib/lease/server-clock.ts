@@ -1,0 +1,105 @@
+import { type Clock, type Instant, instant } from './clock.ts';
+
+/** A server's `Date` has whole seconds: it tells that its clock stood at `date` or up to a second after. */
+const DATE_STEP_MS = 1_000;
+/** By how much the wall and the monotonic clock may part before what was learned of the server's is forgotten. */
+const DRIFT_MS = 100;
+
+/**
+ * Invariant 13: the server's clock judges. What is known of it, as an interval for how far it is ahead of this host's
+ * wall clock, intersected over the answers.
+ *
+ * While the interval holds zero nothing is corrected. Once it excludes zero, a moment that is compared with a record is
+ * the earliest that the server's clock may show, so that no lease is judged expired before it is; and a moment that is
+ * written as an expiry is the latest, so that nobody judges ours expired before we stop believing in it.
+ */
+export class ServerClock {
+  readonly #clock: Clock;
+  #lowest = Number.NEGATIVE_INFINITY;
+  #highest = Number.POSITIVE_INFINITY;
+  #drift = 0;
+  #written = 0;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** Learns from an answer: the server's clock stood at `date` at some moment between `sent` and now. */
+  observe(sent: Instant, date: number | undefined): void {
+    if (date === undefined || !Number.isFinite(date)) return;
+    const received = instant(this.#clock);
+    const drift = received.wall - received.monotonic;
+    // A clock that was stepped, or stood still, while the request was out: nothing can be learned from this answer.
+    const stepped = Math.abs(drift - (sent.wall - sent.monotonic)) > DRIFT_MS;
+    if (stepped || Math.abs(drift - this.#drift) > DRIFT_MS) this.#forget();
+    this.#drift = drift;
+    if (stepped) return;
+    const lowest = date - received.wall;
+    const highest = date + DATE_STEP_MS - sent.wall;
+    this.#lowest = Math.max(this.#lowest, lowest);
+    this.#highest = Math.min(this.#highest, highest);
+    if (this.#lowest > this.#highest) {
+      // Servers that differ by milliseconds; the last answer is as good as any.
+      this.#lowest = lowest;
+      this.#highest = highest;
+    }
+  }
+
+  #forget(): void {
+    this.#lowest = Number.NEGATIVE_INFINITY;
+    this.#highest = Number.POSITIVE_INFINITY;
+  }
+
+  /** Whether this host's clock is known to be wrong. */
+  get isWrong(): boolean {
+    return this.#lowest > 0 || this.#highest < 0;
+  }
+
+  /** What to add to the wall clock before it is written as an expiry. */
+  get expiryOffsetMs(): number {
+    return this.isWrong ? this.#highest : 0;
+  }
+
+  /** By how many milliseconds this host's clock is ahead of the server's (behind: negative), once known to be wrong. */
+  get skewMs(): number | undefined {
+    return this.isWrong ? -Math.round((this.#lowest + this.#highest) / 2) : undefined;
+  }
+
+  /**
+   * The moment to compare with a record. It never stands behind what this process wrote a moment ago (a release leaves
+   * `acquiredAt + 1`), or a lock held for less than a millisecond would be busy to the one who released it. Not so after
+   * the clock was set back by more than a second, which nobody may assume away: that would break live leases.
+   */
+  now(wall = this.#clock.now()): number {
+    const now = Math.floor(wall + (this.isWrong ? this.#lowest : 0));
+    return this.#written > now && this.#written - now <= DATE_STEP_MS ? this.#written : now;
+  }
+
+  /** Remembers a moment that this process wrote as an expiry in its past. */
+  wrote(expiresAt: number): void {
+    this.#written = Math.max(this.#written, expiresAt);
+  }
+
+  /**
+   * Whether a grant took over what, by the server's clock at its answer, had not expired: surely not, or, on a host
+   * whose clock is known to be wrong, not surely.
+   */
+  tooEarly(previousExpiresAt: number | undefined, date: number | undefined): boolean {
+    if (previousExpiresAt === undefined || date === undefined) return false;
+    return (this.isWrong ? date : date + DATE_STEP_MS - 1) < previousExpiresAt;
+  }
+}
+
+const known = new WeakMap<object, WeakMap<Clock, ServerClock>>();
+
+/**
+ * The one `ServerClock` of a store and a clock, so that all clients in a process learn from each other's answers. It is
+ * knowledge of clocks and of no grant (invariant 11).
+ */
+export function serverClockOf(store: object, clock: Clock): ServerClock {
+  const ofStore = known.get(store) ?? new WeakMap<Clock, ServerClock>();
+  known.set(store, ofStore);
+  const serverClock = ofStore.get(clock) ?? new ServerClock(clock);
+  ofStore.set(clock, serverClock);
+  return serverClock;
+}

@@ -1,0 +1,391 @@
+import {
+  type AttributeValue,
+  BatchGetItemCommand,
+  type BatchGetItemCommandOutput,
+  DynamoDBClient,
+  GetItemCommand,
+  type GetItemCommandOutput,
+  ScanCommand,
+  type ScanCommandOutput,
+  UpdateItemCommand,
+  type UpdateItemCommandInput,
+  type UpdateItemCommandOutput,
+} from '@aws-sdk/client-dynamodb';
+import { LockStoreError } from '../lease/errors.ts';
+import { checkText } from '../lease/options.ts';
+import type {
+  AcquireRequest,
+  ForceReleaseRequest,
+  GiveBackRequest,
+  LockRecord,
+  LockStore,
+  ReadAnswer,
+  ReadManyAnswer,
+  ReleaseRequest,
+  RenewRequest,
+  ResumeRequest,
+  StoreAnswer,
+} from './store.ts';
+
+export interface DynamoDBLockStoreOptions {
+  /** The lock table's name or ARN. Default: the environment variable `LOCK_TABLE_NAME`. */
+  tableName?: string | undefined;
+  /**
+   * Default: a client of its own, made at the first request, so that the user's traffic and a heartbeat never wait for
+   * the same sockets. It keeps its connections alive.
+   */
+  client?: DynamoDBClient | undefined;
+  /** The table's partition key, a string attribute. Default `lockKey`. */
+  keyAttribute?: string | undefined;
+  /** The table's sort key and the value that all locks have there, for a table that has one. Default: none. */
+  sortKey?: { readonly name: string; readonly value: string } | undefined;
+  /** How long after its expiry a record stays before DynamoDB's TTL deletes it, in days, 1 or more. Default 7. */
+  retentionDays?: number | undefined;
+}
+
+type Item = Record<string, AttributeValue>;
+
+const S = (value: string): AttributeValue => ({ S: value });
+const N = (value: number): AttributeValue => ({ N: String(value) });
+
+/** Stands for an attribute that was not there, since an expression can copy no absence. */
+const NONE = S('');
+
+const FREE = 'attribute_not_exists(#key) OR (expiresAt <= :now AND lockId <> :me AND releasedBy <> :me)';
+const NOT_DONE = '(attribute_not_exists(doneToken) OR doneToken < :once)';
+const MINE = 'lockId = :me';
+const GRANT =
+  'SET lockId = :me, #owner = :owner, expiresAt = :until, acquiredAt = :now, leaseMs = :leaseMs, #ttl = :ttl, ' +
+  'fencingToken = if_not_exists(fencingToken, :now) + :one, previousLockId = if_not_exists(lockId, :none), ' +
+  'previousOwner = if_not_exists(#owner, :none), previousExpiresAt = if_not_exists(expiresAt, :zero)';
+const FORGET_PREVIOUS = ' REMOVE previousLockId, previousOwner, previousExpiresAt';
+
+/** Errors that are the client's fault by their kind, and yet pass. */
+const PASSING = /Throttl|LimitExceeded|ThroughputExceeded|TransactionConflict|InProgress|TooSkewed|RequestTimeout/;
+
+/**
+ * Locks in a DynamoDB table, one item per key. Every operation is one conditional `UpdateItem` that brings the record
+ * back, granted or refused, so that an answer which was lost and sent again says what the first one would have said.
+ */
+export class DynamoDBLockStore implements LockStore {
+  readonly tableName: string;
+  readonly #keyAttribute: string;
+  readonly #sortKey: DynamoDBLockStoreOptions['sortKey'];
+  readonly #retentionS: number;
+  #client: DynamoDBClient | undefined;
+
+  /** @throws TypeError when no table is named, or an option is not what it should be. */
+  constructor(options: DynamoDBLockStoreOptions = {}) {
+    const { tableName = process.env.LOCK_TABLE_NAME, client, keyAttribute = 'lockKey', sortKey } = options;
+    const { retentionDays = 7 } = options;
+    if (tableName === undefined || tableName === '') {
+      throw new TypeError(
+        `tableName is missing: give the lock table's name, or set the environment variable LOCK_TABLE_NAME, which is ${tableName === '' ? "''" : 'not set'}.`,
+      );
+    }
+    if (!(Number.isFinite(retentionDays) && retentionDays >= 1)) {
+      throw new TypeError(`retentionDays must be a number of days, 1 or more, but it is ${retentionDays}.`);
+    }
+    this.tableName = checkText('tableName', tableName);
+    this.#client = client;
+    if (client) keepDates(client);
+    this.#keyAttribute = checkText('keyAttribute', keyAttribute);
+    if (sortKey !== undefined) {
+      checkText('sortKey.name', sortKey.name);
+      checkText('sortKey.value', sortKey.value);
+    }
+    this.#sortKey = sortKey;
+    this.#retentionS = Math.ceil(retentionDays * 86_400);
+  }
+
+  acquire(request: AcquireRequest, signal?: AbortSignal): Promise<StoreAnswer> {
+    const { key, lockId, owner, now, until, leaseMs, once, data } = request;
+    return this.#update(key, signal, {
+      UpdateExpression: data === undefined ? `${GRANT} REMOVE #data` : `${GRANT}, #data = :data`,
+      ConditionExpression: once === undefined ? FREE : `(${FREE}) AND ${NOT_DONE}`,
+      ExpressionAttributeNames: { '#key': this.#keyAttribute, '#owner': 'owner', '#ttl': 'ttl', '#data': 'data' },
+      ExpressionAttributeValues: {
+        ':me': S(lockId),
+        ':owner': S(owner),
+        ':now': N(now),
+        ':until': N(until),
+        ':leaseMs': N(leaseMs),
+        ':ttl': this.#ttl(until),
+        ':one': N(1),
+        ':zero': N(0),
+        ':none': NONE,
+        ...(once !== undefined && { ':once': S(once) }),
+        ...(data !== undefined && { ':data': S(data) }),
+      },
+      ReturnValues: 'ALL_NEW',
+    });
+  }
+
+  renew({ key, lockId, until }: RenewRequest, signal?: AbortSignal): Promise<StoreAnswer> {
+    return this.#update(key, signal, {
+      UpdateExpression: 'SET expiresAt = :until, #ttl = :ttl',
+      // Sent twice or late, it never shortens a lease (invariant 3).
+      ConditionExpression: `${MINE} AND expiresAt <= :until`,
+      ExpressionAttributeNames: { '#ttl': 'ttl' },
+      ExpressionAttributeValues: { ':me': S(lockId), ':until': N(until), ':ttl': this.#ttl(until) },
+    });
+  }
+
+  release({ key, lockId, now, holdAtLeastMs, doneToken }: ReleaseRequest, signal?: AbortSignal): Promise<StoreAnswer> {
+    const done = doneToken === undefined ? '' : ', doneToken = :done';
+    return this.#update(key, signal, {
+      // Never 0: one past the acquisition, the expiry turns away every acquire that was sent before (invariant 3).
+      UpdateExpression: `SET releasedBy = :me, expiresAt = acquiredAt + :hold, #ttl = :ttl${done}${FORGET_PREVIOUS}, lockId`,
+      // Invariant 9: nobody releases what is not theirs.
+      ConditionExpression: MINE,
+      ExpressionAttributeNames: { '#ttl': 'ttl' },
+      ExpressionAttributeValues: {
+        ':me': S(lockId),
+        ':hold': N(Math.max(1, holdAtLeastMs)),
+        ':ttl': this.#ttl(now + holdAtLeastMs),
+        ...(doneToken !== undefined && { ':done': S(doneToken) }),
+      },
+    });
+  }
+
+  giveBack({ key, lockId, now, previous }: GiveBackRequest, signal?: AbortSignal): Promise<StoreAnswer> {
+    const expiresAt = previous.expiresAt > 0 ? 'previousExpiresAt' : ':now';
+    return this.#update(key, signal, {
+      UpdateExpression:
+        `SET releasedBy = :me, #owner = previousOwner, expiresAt = ${expiresAt}` +
+        (previous.lockId ? `, lockId = previousLockId${FORGET_PREVIOUS}` : `${FORGET_PREVIOUS}, lockId`),
+      ConditionExpression: MINE,
+      ExpressionAttributeNames: { '#owner': 'owner' },
+      ExpressionAttributeValues: { ':me': S(lockId), ...(expiresAt === ':now' && { ':now': N(now) }) },
+    });
+  }
+
+  resume({ key, handed, lockId, owner, until, leaseMs }: ResumeRequest, signal?: AbortSignal): Promise<StoreAnswer> {
+    return this.#update(key, signal, {
+      UpdateExpression:
+        'SET lockId = :me, #owner = :owner, expiresAt = :until, leaseMs = :leaseMs, #ttl = :ttl, fencingToken = fencingToken + :one',
+      ConditionExpression: 'lockId = :handed',
+      ExpressionAttributeNames: { '#owner': 'owner', '#ttl': 'ttl' },
+      ExpressionAttributeValues: {
+        ':me': S(lockId),
+        ':handed': S(handed),
+        ':owner': S(owner),
+        ':until': N(until),
+        ':leaseMs': N(leaseMs),
+        ':ttl': this.#ttl(until),
+        ':one': N(1),
+      },
+      ReturnValues: 'ALL_NEW',
+    });
+  }
+
+  forceRelease({ key, lockId, immediately }: ForceReleaseRequest, signal?: AbortSignal): Promise<StoreAnswer> {
+    const opens = immediately ? ', expiresAt = acquiredAt + :one' : '';
+    return this.#update(key, signal, {
+      UpdateExpression: `SET releasedBy = :seen${opens}${FORGET_PREVIOUS}, lockId`,
+      ConditionExpression: 'lockId = :seen',
+      ExpressionAttributeValues: { ':seen': S(lockId), ...(immediately && { ':one': N(1) }) },
+    });
+  }
+
+  async read(key: string, { consistent }: { consistent: boolean }, signal?: AbortSignal): Promise<ReadAnswer> {
+    const command = new GetItemCommand({
+      TableName: this.tableName,
+      Key: this.#keyOf(key),
+      ConsistentRead: consistent,
+    });
+    const { Item, $metadata } = await this.#read<GetItemCommandOutput>(command, 'dynamodb:GetItem', signal, key);
+    return this.#answer(Item, $metadata);
+  }
+
+  async readMany(keys: readonly string[], signal?: AbortSignal): Promise<ReadManyAnswer> {
+    const command = new BatchGetItemCommand({
+      RequestItems: { [this.tableName]: { Keys: keys.map((key) => this.#keyOf(key)) } },
+    });
+    const action = 'dynamodb:BatchGetItem';
+    const { Responses, UnprocessedKeys, $metadata } = await this.#read<BatchGetItemCommandOutput>(
+      command,
+      action,
+      signal,
+    );
+    const items = Object.values(Responses ?? {}).flat();
+    const left = Object.values(UnprocessedKeys ?? {}).flatMap(({ Keys }) => Keys ?? []);
+    return {
+      records: items.map((item) => this.#parse(item)),
+      unprocessed: left.map((item) => item[this.#keyAttribute]?.S as string),
+      serverDate: ($metadata as Metadata)?.serverDate,
+    };
+  }
+
+  async *list(prefix: string): AsyncIterable<LockRecord> {
+    const sortKey = this.#sortKey;
+    let from: Item | undefined;
+    do {
+      const command: ScanCommand = new ScanCommand({
+        TableName: this.tableName,
+        ExclusiveStartKey: from,
+        // A table that the user shares with us has other items too.
+        FilterExpression: `attribute_exists(fencingToken)${prefix && ' AND begins_with(#key, :prefix)'}${sortKey ? ' AND #sort = :sort' : ''}`,
+        ...((prefix || sortKey) && {
+          ExpressionAttributeNames: {
+            ...(prefix && { '#key': this.#keyAttribute }),
+            ...(sortKey && { '#sort': sortKey.name }),
+          },
+          ExpressionAttributeValues: {
+            ...(prefix && { ':prefix': S(prefix) }),
+            ...(sortKey && { ':sort': S(sortKey.value) }),
+          },
+        }),
+      });
+      const { Items, LastEvaluatedKey } = await this.#read<ScanCommandOutput>(command, 'dynamodb:Scan');
+      for (const item of Items ?? []) yield this.#parse(item);
+      from = LastEvaluatedKey;
+    } while (from !== undefined);
+  }
+
+  /** The condition under which a write of the user's own belongs to a lease: see `conditionCheck`. */
+  conditionFor(key: string, lockId: string) {
+    const sortKey = this.#sortKey;
+    return {
+      TableName: this.tableName,
+      Key: { [this.#keyAttribute]: key, ...(sortKey && { [sortKey.name]: sortKey.value }) },
+      ConditionExpression: 'lockId = :lockId',
+      ExpressionAttributeValues: { ':lockId': lockId },
+    };
+  }
+
+  async #update(
+    key: string,
+    signal: AbortSignal | undefined,
+    input: Omit<UpdateItemCommandInput, 'TableName' | 'Key'>,
+  ): Promise<StoreAnswer> {
+    const command = new UpdateItemCommand({
+      ...input,
+      TableName: this.tableName,
+      Key: this.#keyOf(key),
+      ReturnValuesOnConditionCheckFailure: 'ALL_OLD',
+    });
+    try {
+      const { Attributes, $metadata } = await this.#send<UpdateItemCommandOutput>(command, signal);
+      return { applied: true, ...this.#answer(Attributes, $metadata) };
+    } catch (error) {
+      if (!isRefusal(error)) throw await this.#storeError(error, 'dynamodb:UpdateItem', key);
+      return { applied: false, ...this.#answer(error.Item, error.$metadata), serverDate: dateOf(error.$response) };
+    }
+  }
+
+  #answer(item: Item | undefined, metadata: Metadata | undefined) {
+    return { record: item && this.#parse(item), attempts: metadata?.attempts, serverDate: metadata?.serverDate };
+  }
+
+  async #read<Output>(command: object, action: string, signal?: AbortSignal, key?: string) {
+    try {
+      return await this.#send<Output>(command, signal);
+    } catch (error) {
+      throw await this.#storeError(error, action, key);
+    }
+  }
+
+  #send<Output>(command: object, signal?: AbortSignal): Promise<Output> {
+    if (this.#client === undefined) {
+      this.#client = new DynamoDBClient({});
+      keepDates(this.#client);
+    }
+    return this.#client.send(command as never, signal && { abortSignal: signal }) as Promise<Output>;
+  }
+
+  /** What went wrong, in words that say what to do, and whether it may pass. */
+  async #storeError(error: unknown, action: string, key: string | undefined): Promise<LockStoreError> {
+    if (error instanceof LockStoreError) return error;
+    const { name = '', message = '', $fault } = (error ?? {}) as { name?: string; message?: string; $fault?: string };
+    const table = `the table '${this.tableName}'`;
+    const lock = key === undefined ? '' : ` (lock '${key}')`;
+    const transient = $fault !== 'client' || PASSING.test(name);
+    let text = `DynamoDB did not answer ${action} on ${table}${lock}: ${name}: ${message}`;
+    if (name === 'ResourceNotFoundException') {
+      const region = await this.#client?.config.region().catch(() => undefined);
+      text = `There is no ${table.slice(4)} in the Region '${region}': create it, or mend LOCK_TABLE_NAME or tableName.`;
+    } else if (name === 'AccessDeniedException') {
+      text = `${action} on ${table} is not allowed${lock}: grant it (LockTable.grants does). ${message}`;
+    } else if (name === 'ValidationException' && /key|schema/i.test(message)) {
+      const sort = this.#sortKey ? ` and the sort key '${this.#sortKey.name}' (string)` : ' alone';
+      text = `The key of ${table} is not '${this.#keyAttribute}' (string)${sort}: mend keyAttribute or sortKey, or use a table of leasehold's own. ${message}`;
+    } else if (name === 'ValidationException') {
+      text = `The record${lock} in ${table} was not written by leasehold, or was changed since: ${message}`;
+    }
+    return new LockStoreError(text, { cause: error, transient, conflict: name === 'TransactionConflictException' });
+  }
+
+  #keyOf(key: string): Item {
+    const item: Item = { [this.#keyAttribute]: S(key) };
+    if (this.#sortKey) item[this.#sortKey.name] = S(this.#sortKey.value);
+    return item;
+  }
+
+  #ttl(expiresAt: number): AttributeValue {
+    return N(Math.ceil(expiresAt / 1000) + this.#retentionS);
+  }
+
+  #parse(item: Item): LockRecord {
+    const key = item[this.#keyAttribute]?.S ?? '';
+    const number = (name: string, fallback?: number): number => {
+      const value = Number(item[name]?.N ?? fallback ?? Number.NaN);
+      if (Number.isFinite(value)) return value;
+      const got = item[name] === undefined ? 'missing' : JSON.stringify(item[name]);
+      throw new LockStoreError(
+        `The record of the lock '${key}' in the table '${this.tableName}' was not written by leasehold: ${name} is ${got} and should be a number.`,
+      );
+    };
+    const string = (name: string): string | undefined => item[name]?.S || undefined;
+    return {
+      key,
+      lockId: string('lockId'),
+      owner: string('owner'),
+      fencingToken: number('fencingToken'),
+      expiresAt: number('expiresAt'),
+      acquiredAt: number('acquiredAt', 0),
+      leaseMs: number('leaseMs', 0),
+      releasedBy: string('releasedBy'),
+      previousLockId: string('previousLockId'),
+      previousOwner: string('previousOwner'),
+      previousExpiresAt: item.previousExpiresAt && number('previousExpiresAt'),
+      doneToken: string('doneToken'),
+      data: string('data'),
+    };
+  }
+}
+
+interface Metadata {
+  readonly attempts?: number | undefined;
+  readonly serverDate?: number | undefined;
+}
+
+interface Refusal {
+  readonly Item?: Item;
+  readonly $metadata?: Metadata;
+  readonly $response?: unknown;
+}
+
+const isRefusal = (error: unknown): error is Refusal =>
+  (error as { name?: string } | undefined)?.name === 'ConditionalCheckFailedException';
+
+/**
+ * Makes a client keep the `Date` of each answer in its metadata: the server's clock (invariant 13). Once for a client,
+ * since a middleware of each command's own would cost a fiftieth of the call.
+ */
+function keepDates(client: DynamoDBClient): void {
+  client.middlewareStack?.add(
+    (next) => async (args) => {
+      const result = await next(args);
+      Object.assign(result.output?.$metadata ?? {}, { serverDate: dateOf(result.response) });
+      return result;
+    },
+    { step: 'deserialize', priority: 'high', name: 'leaseholdServerDate', override: true },
+  );
+}
+
+function dateOf(response: unknown): number | undefined {
+  const date = (response as { headers?: Record<string, string> } | undefined)?.headers?.date;
+  const ms = date === undefined ? Number.NaN : Date.parse(date);
+  return Number.isNaN(ms) ? undefined : ms;
+}

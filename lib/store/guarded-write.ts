@@ -1,0 +1,72 @@
+import type {
+  DynamoDBDocumentClient,
+  TransactWriteCommandInput,
+  TransactWriteCommandOutput,
+} from '@aws-sdk/lib-dynamodb';
+import { pause, systemClock } from '../lease/clock.ts';
+import { LockLostError } from '../lease/errors.ts';
+import type { Lease } from '../lease/lease.ts';
+import type { DynamoDBLockStore } from './dynamodb.ts';
+
+type TransactItems = NonNullable<TransactWriteCommandInput['TransactItems']>;
+
+/** DynamoDB's limit on the operations of one transaction; the check is one of them. */
+const MAX_ITEMS = 100;
+/** How often a transaction that met another on one of its items is sent: they are over within milliseconds. */
+const SENDS = 10;
+const PASSING = new Set(['TransactionConflict', 'ThrottlingError', 'ProvisionedThroughputExceeded']);
+
+/**
+ * A guard for the user's own writes: an element of `TransactItems` for the document client's `TransactWriteCommand`.
+ * The transaction commits only while nobody else has been granted the lock. No clock is involved.
+ * @throws TypeError when the lease lives in another store than DynamoDB.
+ */
+export function conditionCheck(lease: Lease): {
+  ConditionCheck: ReturnType<DynamoDBLockStore['conditionFor']>;
+} {
+  const store = lease.store as Partial<DynamoDBLockStore>;
+  if (typeof store.conditionFor !== 'function') {
+    throw new TypeError(
+      `conditionCheck needs a lease of a DynamoDBLockStore; '${lease.key}' lives in ${lease.store?.constructor?.name}.`,
+    );
+  }
+  return { ConditionCheck: store.conditionFor(lease.key, lease.lockId) };
+}
+
+/**
+ * Writes in one transaction with `conditionCheck(lease)`. A transaction that meets a heartbeat, a contender or another
+ * transaction on the same items is sent again, up to 10 times.
+ * @param transactItems up to 99 operations, as `TransactWriteCommand` takes them; none on the lock's own item.
+ * @throws LockLostError when the lease is not held, or the check is refused: nothing was written.
+ * @throws what the client throws for any other reason, such as a refused condition of the user's own.
+ */
+export async function writeWhileHeld(
+  lease: Lease,
+  documentClient: DynamoDBDocumentClient,
+  transactItems: TransactItems,
+): Promise<TransactWriteCommandOutput> {
+  if (transactItems.length >= MAX_ITEMS) {
+    throw new TypeError(
+      `writeWhileHeld takes up to ${MAX_ITEMS - 1} operations, but there are ${transactItems.length}.`,
+    );
+  }
+  const check = conditionCheck(lease);
+  // At the first call, so that whoever guards no writes need not install it.
+  const { TransactWriteCommand } = await import('@aws-sdk/lib-dynamodb');
+  for (let sends = 1; ; sends++) {
+    lease.assertHeld();
+    try {
+      return await documentClient.send(new TransactWriteCommand({ TransactItems: [check, ...transactItems] }));
+    } catch (error) {
+      const { CancellationReasons } = error as { CancellationReasons?: { Code?: string }[] };
+      if (CancellationReasons?.[0]?.Code === 'ConditionalCheckFailed') {
+        lease.abandon('takenOver');
+        const detail = 'its guarded write was refused, for another grant stands in its place or it was released';
+        throw new LockLostError({ key: lease.key, reason: 'takenOver', detail }, { cause: error });
+      }
+      const reasons = CancellationReasons?.map(({ Code = 'None' }) => Code).filter((code) => code !== 'None') ?? [];
+      if (reasons.length === 0 || sends >= SENDS || !reasons.every((code) => PASSING.has(code))) throw error;
+      await pause(systemClock, 5 + Math.random() * 20 * sends);
+    }
+  }
+}

@@ -1,0 +1,128 @@
+/** The record of one key, as every store keeps it. Instants are milliseconds since the epoch. */
+export interface LockRecord {
+  readonly key: string;
+  /** The secret id of the grant; present exactly while a grant is outstanding. */
+  readonly lockId?: string | undefined;
+  /** Who holds it, or held it last, for people to read. */
+  readonly owner?: string | undefined;
+  readonly fencingToken: number;
+  /** The lock is free if and only if this moment has come, or there is no record. */
+  readonly expiresAt: number;
+  readonly acquiredAt: number;
+  readonly leaseMs: number;
+  /** The `lockId` of the last grant that ended by a release. */
+  readonly releasedBy?: string | undefined;
+  /** What the present grant took over: the holder that let it expire. */
+  readonly previousLockId?: string | undefined;
+  readonly previousOwner?: string | undefined;
+  /** Until when the lock was closed before the present grant; 0 when there was no record. */
+  readonly previousExpiresAt?: number | undefined;
+  /** The greatest `once` token that finished. */
+  readonly doneToken?: string | undefined;
+  /** JSON, as the user attached it. */
+  readonly data?: string | undefined;
+}
+
+export interface AcquireRequest {
+  readonly key: string;
+  readonly lockId: string;
+  readonly owner: string;
+  readonly now: number;
+  readonly until: number;
+  readonly leaseMs: number;
+  readonly once?: string | undefined;
+  readonly data?: string | undefined;
+}
+
+export interface RenewRequest {
+  readonly key: string;
+  readonly lockId: string;
+  readonly until: number;
+}
+
+export interface ReleaseRequest {
+  readonly key: string;
+  readonly lockId: string;
+  readonly now: number;
+  readonly holdAtLeastMs: number;
+  readonly doneToken?: string | undefined;
+}
+
+export interface GiveBackRequest {
+  readonly key: string;
+  readonly lockId: string;
+  readonly now: number;
+  /** What the grant took over, as its record told. Without a `lockId`: the lock was free or merely closed. */
+  readonly previous: { readonly lockId?: string | undefined; readonly expiresAt: number };
+}
+
+export interface ResumeRequest {
+  readonly key: string;
+  /** The grant that was handed off. */
+  readonly handed: string;
+  readonly lockId: string;
+  readonly owner: string;
+  readonly until: number;
+  readonly leaseMs: number;
+}
+
+export interface ForceReleaseRequest {
+  readonly key: string;
+  readonly lockId: string;
+  readonly immediately: boolean;
+}
+
+/** Granted or refused, the record comes back: after the write when it was applied, as it stands when it was refused. */
+export interface StoreAnswer {
+  readonly applied: boolean;
+  /** Absent when there is no record, and, for an applied write whose record nobody needs, always. */
+  readonly record?: LockRecord | undefined;
+  /** How many times the request was sent before this answer came; over 1, an earlier one may have been applied. */
+  readonly attempts?: number | undefined;
+  /** The server's clock when it answered, in milliseconds since the epoch, cut down to the whole second. */
+  readonly serverDate?: number | undefined;
+}
+
+export interface ReadAnswer {
+  readonly record?: LockRecord | undefined;
+  readonly serverDate?: number | undefined;
+}
+
+export interface ReadManyAnswer {
+  /** The records that exist, in no order. */
+  readonly records: readonly LockRecord[];
+  /** Keys that the server left out this time: ask again, after a pause. */
+  readonly unprocessed: readonly string[];
+  readonly serverDate?: number | undefined;
+}
+
+/**
+ * Where lock records live. Every write is one conditional update of one record, judged by the server; nothing above
+ * this interface knows which database it is. A call rejects with a `LockStoreError`, and gives up when `signal` aborts.
+ */
+export interface LockStore {
+  /**
+   * `no record OR (expiresAt <= now AND lockId <> me AND releasedBy <> me)`, and with `once` also
+   * `no doneToken OR doneToken < once`. Sets the grant, raises the token, keeps what it takes over.
+   */
+  acquire(request: AcquireRequest, signal?: AbortSignal): Promise<StoreAnswer>;
+  /** `lockId = me AND expiresAt <= until`. Sets `expiresAt`. */
+  renew(request: RenewRequest, signal?: AbortSignal): Promise<StoreAnswer>;
+  /** `lockId = me`. Ends the grant: the lock opens `max(1, holdAtLeastMs)` after its acquisition. */
+  release(request: ReleaseRequest, signal?: AbortSignal): Promise<StoreAnswer>;
+  /**
+   * `lockId = me`. Restores what the grant took over: its `lockId`, `owner` and `expiresAt`, or, where there was no
+   * record, one that is free from `now` on. Sets `releasedBy = me`, which turns away a late duplicate of the acquire.
+   */
+  giveBack(request: GiveBackRequest, signal?: AbortSignal): Promise<StoreAnswer>;
+  /** `lockId = handed`. A new grant, with a new id and token, in the place of the handed one. */
+  resume(request: ResumeRequest, signal?: AbortSignal): Promise<StoreAnswer>;
+  /** `lockId = seen`. Ends somebody's grant; the lock opens at its expiry, or at once with `immediately`. */
+  forceRelease(request: ForceReleaseRequest, signal?: AbortSignal): Promise<StoreAnswer>;
+  /** One record; `consistent` costs twice as much and misses no write that was answered before. */
+  read(key: string, options: { readonly consistent: boolean }, signal?: AbortSignal): Promise<ReadAnswer>;
+  /** Up to 100 records, eventually consistent. */
+  readMany(keys: readonly string[], signal?: AbortSignal): Promise<ReadManyAnswer>;
+  /** Every record whose key starts with `prefix`, in no order. */
+  list(prefix: string): AsyncIterable<LockRecord>;
+}
