@@ -1,0 +1,595 @@
+import { once } from 'node:events';
+import { createServer, type IncomingMessage } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { Readable } from 'node:stream';
+import {
+  BatchGetItemCommand,
+  ConditionalCheckFailedException,
+  DynamoDBClient,
+  DynamoDBServiceException,
+  GetItemCommand,
+  InternalServerError,
+  ListTablesCommand,
+  ProvisionedThroughputExceededException,
+  RequestLimitExceeded,
+  ResourceNotFoundException,
+  ScanCommand,
+  ThrottlingException,
+  TransactionConflictException,
+  UpdateItemCommand,
+} from '@aws-sdk/client-dynamodb';
+import { afterEach, describe, expect, test } from '@jest/globals';
+import { mockClient } from 'aws-sdk-client-mock';
+import { LockClient } from '../../lib/lease/client.ts';
+import { LockStoreError } from '../../lib/lease/errors.ts';
+import { DynamoDBLockStore, type DynamoDBLockStoreOptions } from '../../lib/store/dynamodb.ts';
+import type { LockStore } from '../../lib/store/store.ts';
+
+const tableName = 'locks';
+const configuration = {
+  region: 'eu-central-1',
+  credentials: { accessKeyId: 'local', secretAccessKey: 'local' },
+};
+const now = 1_767_225_600_000;
+const until = now + 30_000;
+const leaseMs = 30_000;
+const week = 7 * 86_400;
+const ttlOf = (expiresAt: number) => ({ N: String(Math.ceil(expiresAt / 1_000) + week) });
+const request = { key: 'job', lockId: 'anna', owner: 'Anna', now, until, leaseMs };
+const item = {
+  lockKey: { S: 'job' },
+  lockId: { S: 'anna' },
+  owner: { S: 'Anna' },
+  fencingToken: { N: '7' },
+  expiresAt: { N: String(until) },
+  acquiredAt: { N: String(now) },
+  leaseMs: { N: '30000' },
+};
+
+const environment = { ...process.env };
+afterEach(() => {
+  process.env = { ...environment };
+});
+
+/** A store whose client answers as it is told, with the inputs of the commands that it was sent. */
+function mocked(options: DynamoDBLockStoreOptions = {}) {
+  const client = new DynamoDBClient(configuration);
+  const answers = mockClient(client);
+  const store = new DynamoDBLockStore({ tableName, client, ...options });
+  return { store, answers, sent: () => answers.calls().map(({ args: [command] }) => command) };
+}
+
+describe('each operation is one request', () => {
+  const free = 'attribute_not_exists(#key) OR (expiresAt <= :now AND lockId <> :me AND releasedBy <> :me)';
+  const grant =
+    'SET lockId = :me, #owner = :owner, expiresAt = :until, acquiredAt = :now, leaseMs = :leaseMs, #ttl = :ttl, ' +
+    'fencingToken = if_not_exists(fencingToken, :now) + :one, previousLockId = if_not_exists(lockId, :none), ' +
+    'previousOwner = if_not_exists(#owner, :none), previousExpiresAt = if_not_exists(expiresAt, :zero)';
+  const grantValues = {
+    ':me': { S: 'anna' },
+    ':owner': { S: 'Anna' },
+    ':now': { N: `${now}` },
+    ':until': { N: `${until}` },
+    ':leaseMs': { N: '30000' },
+    ':ttl': ttlOf(until),
+    ':one': { N: '1' },
+    ':zero': { N: '0' },
+    ':none': { S: '' },
+  };
+  const grantNames = { '#key': 'lockKey', '#owner': 'owner', '#ttl': 'ttl', '#data': 'data' };
+
+  const writes: Record<string, [(store: LockStore) => Promise<unknown>, object]> = {
+    acquire: [
+      (store) => store.acquire(request),
+      {
+        UpdateExpression: `${grant} REMOVE #data`,
+        ConditionExpression: free,
+        ExpressionAttributeNames: grantNames,
+        ExpressionAttributeValues: grantValues,
+        ReturnValues: 'ALL_NEW',
+      },
+    ],
+    'acquire with once and data': [
+      (store) => store.acquire({ ...request, once: '2026-01-01', data: '{"a":1}' }),
+      {
+        UpdateExpression: `${grant}, #data = :data`,
+        ConditionExpression: `(${free}) AND (attribute_not_exists(doneToken) OR doneToken < :once)`,
+        ExpressionAttributeNames: grantNames,
+        ExpressionAttributeValues: { ...grantValues, ':once': { S: '2026-01-01' }, ':data': { S: '{"a":1}' } },
+        ReturnValues: 'ALL_NEW',
+      },
+    ],
+    renew: [
+      (store) => store.renew({ key: 'job', lockId: 'anna', until }),
+      {
+        UpdateExpression: 'SET expiresAt = :until, #ttl = :ttl',
+        ConditionExpression: 'lockId = :me AND expiresAt <= :until',
+        ExpressionAttributeNames: { '#ttl': 'ttl' },
+        ExpressionAttributeValues: { ':me': { S: 'anna' }, ':until': { N: `${until}` }, ':ttl': ttlOf(until) },
+      },
+    ],
+    release: [
+      (store) => store.release({ key: 'job', lockId: 'anna', now, holdAtLeastMs: 0 }),
+      {
+        UpdateExpression:
+          'SET releasedBy = :me, expiresAt = acquiredAt + :hold, #ttl = :ttl ' +
+          'REMOVE previousLockId, previousOwner, previousExpiresAt, lockId',
+        ConditionExpression: 'lockId = :me',
+        ExpressionAttributeNames: { '#ttl': 'ttl' },
+        ExpressionAttributeValues: { ':me': { S: 'anna' }, ':hold': { N: '1' }, ':ttl': ttlOf(now) },
+      },
+    ],
+    'release with holdAtLeastMs and what is done': [
+      (store) => store.release({ key: 'job', lockId: 'anna', now, holdAtLeastMs: 5_000, doneToken: '2026-01-01' }),
+      {
+        UpdateExpression:
+          'SET releasedBy = :me, expiresAt = acquiredAt + :hold, #ttl = :ttl, doneToken = :done ' +
+          'REMOVE previousLockId, previousOwner, previousExpiresAt, lockId',
+        ConditionExpression: 'lockId = :me',
+        ExpressionAttributeNames: { '#ttl': 'ttl' },
+        ExpressionAttributeValues: {
+          ':me': { S: 'anna' },
+          ':hold': { N: '5000' },
+          ':ttl': ttlOf(now + 5_000),
+          ':done': { S: '2026-01-01' },
+        },
+      },
+    ],
+    resume: [
+      (store) => store.resume({ key: 'job', handed: 'anna', lockId: 'bert', owner: 'Bert', until, leaseMs }),
+      {
+        UpdateExpression:
+          'SET lockId = :me, #owner = :owner, expiresAt = :until, leaseMs = :leaseMs, #ttl = :ttl, ' +
+          'fencingToken = fencingToken + :one',
+        ConditionExpression: 'lockId = :handed',
+        ExpressionAttributeNames: { '#owner': 'owner', '#ttl': 'ttl' },
+        ExpressionAttributeValues: {
+          ':me': { S: 'bert' },
+          ':handed': { S: 'anna' },
+          ':owner': { S: 'Bert' },
+          ':until': { N: `${until}` },
+          ':leaseMs': { N: '30000' },
+          ':ttl': ttlOf(until),
+          ':one': { N: '1' },
+        },
+        ReturnValues: 'ALL_NEW',
+      },
+    ],
+    'force release': [
+      (store) => store.forceRelease({ key: 'job', lockId: 'anna', immediately: false }),
+      {
+        UpdateExpression: 'SET releasedBy = :seen REMOVE previousLockId, previousOwner, previousExpiresAt, lockId',
+        ConditionExpression: 'lockId = :seen',
+        ExpressionAttributeValues: { ':seen': { S: 'anna' } },
+      },
+    ],
+    'force release immediately': [
+      (store) => store.forceRelease({ key: 'job', lockId: 'anna', immediately: true }),
+      {
+        UpdateExpression:
+          'SET releasedBy = :seen, expiresAt = acquiredAt + :one ' +
+          'REMOVE previousLockId, previousOwner, previousExpiresAt, lockId',
+        ConditionExpression: 'lockId = :seen',
+        ExpressionAttributeValues: { ':seen': { S: 'anna' }, ':one': { N: '1' } },
+      },
+    ],
+  };
+
+  test.each(Object.entries(writes))('%s: a conditional UpdateItem', async (_, [write, expected]) => {
+    const { store, answers, sent } = mocked();
+    answers.on(UpdateItemCommand).resolves({});
+    await write(store);
+
+    expect(sent()).toHaveLength(1);
+    expect(sent()[0]).toBeInstanceOf(UpdateItemCommand);
+    expect(sent()[0]?.input).toEqual({
+      TableName: tableName,
+      Key: { lockKey: { S: 'job' } },
+      ReturnValuesOnConditionCheckFailure: 'ALL_OLD',
+      ...expected,
+    });
+  });
+
+  test.each([
+    ['a holder', { lockId: 'bert', expiresAt: until }],
+    ['a closed lock', { expiresAt: until }],
+    ['nothing', { expiresAt: 0 }],
+  ])('give back %s: a conditional UpdateItem', async (_, previous) => {
+    const { store, answers, sent } = mocked();
+    answers.on(UpdateItemCommand).resolves({});
+    await store.giveBack({ key: 'job', lockId: 'anna', now, previous });
+
+    expect(sent()).toHaveLength(1);
+    expect(sent()[0]?.input).toMatchObject({
+      TableName: tableName,
+      Key: { lockKey: { S: 'job' } },
+      ConditionExpression: 'lockId = :me',
+      ReturnValuesOnConditionCheckFailure: 'ALL_OLD',
+      ExpressionAttributeValues: { ':me': { S: 'anna' } },
+    });
+  });
+
+  test.each([true, false])('read, consistent %p: a GetItem', async (consistent) => {
+    const { store, answers, sent } = mocked();
+    answers.on(GetItemCommand).resolves({});
+    await store.read('job', { consistent });
+
+    expect(sent()).toHaveLength(1);
+    expect(sent()[0]?.input).toEqual({
+      TableName: tableName,
+      Key: { lockKey: { S: 'job' } },
+      ConsistentRead: consistent,
+    });
+  });
+
+  test('readMany: an eventually consistent BatchGetItem, which says what the server left out', async () => {
+    const { store, answers, sent } = mocked();
+    const Keys = [{ lockKey: { S: 'b' } }];
+    answers.on(BatchGetItemCommand).resolves({
+      Responses: { [tableName]: [{ ...item, lockKey: { S: 'a' } }] },
+      UnprocessedKeys: { [tableName]: { Keys } },
+    });
+    const answer = await store.readMany(['a', 'b']);
+
+    expect(sent()).toHaveLength(1);
+    expect(sent()[0]?.input).toEqual({
+      RequestItems: { [tableName]: { Keys: [{ lockKey: { S: 'a' } }, ...Keys] } },
+    });
+    expect(answer).toMatchObject({ records: [{ key: 'a', lockId: 'anna' }], unprocessed: ['b'] });
+  });
+
+  test('list: a Scan for each page, filtered by the prefix', async () => {
+    const { store, answers, sent } = mocked();
+    const LastEvaluatedKey = { lockKey: { S: 'job' } };
+    answers
+      .on(ScanCommand)
+      .resolvesOnce({ Items: [item], LastEvaluatedKey })
+      .resolvesOnce({ Items: [], LastEvaluatedKey })
+      .resolves({ Items: [item] });
+    expect(await Array.fromAsync(store.list('jo'))).toHaveLength(2);
+
+    const first = {
+      TableName: tableName,
+      FilterExpression: 'attribute_exists(fencingToken) AND begins_with(#key, :prefix)',
+      ExpressionAttributeNames: { '#key': 'lockKey' },
+      ExpressionAttributeValues: { ':prefix': { S: 'jo' } },
+    };
+    const next = { ...first, ExclusiveStartKey: LastEvaluatedKey };
+    expect(sent().map(({ input }) => input)).toEqual([first, next, next]);
+  });
+
+  test('key names, the sort key and the retention are those that were given', async () => {
+    const sortKey = { name: 'sk', value: 'LOCK' };
+    const { store, answers, sent } = mocked({ tableName: 'mine', keyAttribute: 'pk', sortKey, retentionDays: 1.5 });
+    const Key = { pk: { S: 'job' }, sk: { S: 'LOCK' } };
+    answers.resolves({});
+    await store.acquire(request);
+    await store.read('job', { consistent: true });
+    await store.readMany(['job']);
+    await Array.fromAsync(store.list('jo'));
+
+    const [acquire, read, readMany, list] = sent().map(({ input }) => input);
+    expect(acquire).toMatchObject({
+      TableName: 'mine',
+      Key,
+      ExpressionAttributeNames: { '#key': 'pk' },
+      ExpressionAttributeValues: { ':ttl': { N: `${until / 1_000 + 1.5 * 86_400}` } },
+    });
+    expect(read).toMatchObject({ TableName: 'mine', Key });
+    expect(readMany).toEqual({ RequestItems: { mine: { Keys: [Key] } } });
+    expect(list).toMatchObject({
+      FilterExpression: expect.stringMatching(/begins_with\(#key, :prefix\) AND #sort = :sort$/),
+      ExpressionAttributeNames: { '#key': 'pk', '#sort': 'sk' },
+      ExpressionAttributeValues: { ':prefix': { S: 'jo' }, ':sort': { S: 'LOCK' } },
+    });
+  });
+});
+
+describe('what comes back', () => {
+  test('the record after a grant, the record as it stands after a refusal, and how often it was sent', async () => {
+    const { store, answers } = mocked();
+    answers
+      .on(UpdateItemCommand)
+      .resolvesOnce({ Attributes: item, $metadata: { attempts: 2 } })
+      .rejectsOnce(new ConditionalCheckFailedException({ message: '', $metadata: { attempts: 3 }, Item: item }))
+      .rejectsOnce(new ConditionalCheckFailedException({ message: '', $metadata: { attempts: 1 } }));
+    const record = {
+      key: 'job',
+      lockId: 'anna',
+      owner: 'Anna',
+      fencingToken: 7,
+      expiresAt: until,
+      acquiredAt: now,
+      leaseMs,
+    };
+
+    const [granted, refused, absent] = [
+      await store.acquire(request),
+      await store.acquire(request),
+      await store.acquire(request),
+    ];
+    expect(granted).toEqual({ applied: true, record, attempts: 2 });
+    expect(refused).toEqual({ applied: false, record, attempts: 3 });
+    expect(absent).toEqual({ applied: false, attempts: 1 });
+  });
+
+  /** A client whose answers come from here instead of the network. */
+  const answering = (answer: () => { statusCode: number; headers: Record<string, string>; body: object }) => {
+    const handle = async () => {
+      const { body, ...response } = answer();
+      return { response: { ...response, body: Readable.from([JSON.stringify(body)]) } };
+    };
+    return new DynamoDBClient({ ...configuration, requestHandler: { handle } as never });
+  };
+
+  test.each([
+    ['Thu, 01 Jan 2026 00:00:07 GMT', now + 7_000],
+    ['yesterday', undefined],
+    [undefined, undefined],
+  ])('the Date of every answer, %p', async (date, serverDate) => {
+    const headers: Record<string, string> = date === undefined ? {} : { date };
+    let refused = false;
+    const client = answering(() =>
+      refused
+        ? { statusCode: 400, headers, body: { __type: 'x#ConditionalCheckFailedException', Item: item } }
+        : { statusCode: 200, headers, body: {} },
+    );
+    // Two stores may share a client.
+    const stores = [new DynamoDBLockStore({ tableName, client }), new DynamoDBLockStore({ tableName, client })];
+    for (const store of stores) {
+      refused = false;
+      expect(await store.acquire(request)).toMatchObject({ applied: true, serverDate });
+      expect((await store.read('job', { consistent: true })).serverDate).toBe(serverDate);
+      expect((await store.readMany(['job'])).serverDate).toBe(serverDate);
+      refused = true;
+      expect(await store.acquire(request)).toMatchObject({ applied: false, record: { lockId: 'anna' }, serverDate });
+    }
+  });
+});
+
+describe('what goes wrong is a LockStoreError that says what to do', () => {
+  const $metadata = {};
+  const exception = (name: string, message: string, $fault: 'client' | 'server' = 'client') =>
+    new DynamoDBServiceException({ name, $fault, message, $metadata });
+  const failureOf = async (
+    error: Error,
+    operation = (store: LockStore): Promise<unknown> => store.acquire(request),
+  ) => {
+    const { store, answers } = mocked();
+    answers.rejects(error);
+    const failure = await operation(store).catch((thrown: unknown) => thrown);
+    expect(failure).toBeInstanceOf(LockStoreError);
+    expect((failure as LockStoreError).cause).toBe(error);
+    return failure as LockStoreError;
+  };
+
+  test('a missing table: its name and the Region', async () => {
+    const { message, transient } = await failureOf(new ResourceNotFoundException({ message: 'not found', $metadata }));
+    expect(message).toBe(
+      "There is no table 'locks' in the Region 'eu-central-1': create it, or mend LOCK_TABLE_NAME or tableName.",
+    );
+    expect(transient).toBe(false);
+  });
+
+  const denied = 'User: arn:aws:sts::123456789012:assumed-role/job is not authorized to perform this';
+  test.each<[string, (store: LockStore) => Promise<unknown>]>([
+    ['dynamodb:UpdateItem', (store) => store.acquire(request)],
+    ['dynamodb:UpdateItem', (store) => store.release({ ...request, holdAtLeastMs: 0 })],
+    ['dynamodb:GetItem', (store) => store.read('job', { consistent: true })],
+    ['dynamodb:BatchGetItem', (store) => store.readMany(['job'])],
+    ['dynamodb:Scan', (store) => Array.fromAsync(store.list(''))],
+  ])('a missing permission: the action, %s, and the table', async (action, operation) => {
+    const { message, transient } = await failureOf(exception('AccessDeniedException', denied), operation);
+    expect(message).toMatch(new RegExp(`^${action} on the table 'locks' is not allowed.*grant it.*${denied}$`));
+    expect(transient).toBe(false);
+  });
+
+  test('a wrong key schema: the key that it was told of', async () => {
+    const error = exception('ValidationException', 'The provided key element does not match the schema');
+    const { message, transient } = await failureOf(error);
+    expect(message).toContain("The key of the table 'locks' is not 'lockKey' (string) alone");
+    expect(transient).toBe(false);
+  });
+
+  test("a record that some other program wrote: the lock's name", async () => {
+    const error = exception('ValidationException', 'An operand in the update expression has an incorrect data type');
+    const { message, transient } = await failureOf(error);
+    expect(message).toContain("The record (lock 'job') in the table 'locks' was not written by leasehold");
+    expect(transient).toBe(false);
+  });
+
+  test.each([
+    ['throttled', new ProvisionedThroughputExceededException({ message: 'slow down', $metadata })],
+    ['throttled by the account', new RequestLimitExceeded({ message: 'slow down', $metadata })],
+    ['throttled by a new name', new ThrottlingException({ message: 'slow down', $metadata })],
+    ['500', new InternalServerError({ message: 'oops', $metadata })],
+    ['503', exception('ServiceUnavailable', 'oops', 'server')],
+    ['a connection that broke', Object.assign(new Error('socket hang up'), { code: 'ECONNRESET' })],
+    ['a conflict', new TransactionConflictException({ message: 'conflict', $metadata })],
+  ])('%s: it may pass', async (_, error) => {
+    const { message, transient, conflict } = await failureOf(error);
+    expect(message).toBe(
+      `DynamoDB did not answer dynamodb:UpdateItem on the table 'locks' (lock 'job'): ${error.name}: ${error.message}`,
+    );
+    expect(transient).toBe(true);
+    expect(conflict).toBe(error instanceof TransactionConflictException);
+  });
+
+  test('wrong credentials: they do not pass', async () => {
+    const { transient } = await failureOf(exception('UnrecognizedClientException', 'The security token is invalid'));
+    expect(transient).toBe(false);
+  });
+
+  test('a record without its numbers: the attribute, what it is and what it should be', async () => {
+    const { store, answers } = mocked();
+    const { fencingToken, ...rest } = item;
+    answers
+      .on(GetItemCommand)
+      .resolvesOnce({ Item: rest })
+      .resolvesOnce({ Item: { ...item, expiresAt: { S: 'never' } } })
+      .resolvesOnce({ Item: { ...item, leaseMs: { N: 'NaN' } } });
+    const read = () => store.read('job', { consistent: true });
+    await expect(read()).rejects.toThrow('fencingToken is missing and should be a number');
+    await expect(read()).rejects.toThrow('expiresAt is {"S":"never"} and should be a number');
+    await expect(read()).rejects.toThrow('leaseMs is {"N":"NaN"} and should be a number');
+  });
+
+  test('a refusal without the record: what the server has to support', async () => {
+    const { store, answers } = mocked();
+    answers.rejects(new ConditionalCheckFailedException({ message: '', $metadata }));
+    await expect(new LockClient({ store }).acquire('job')).rejects.toThrow('ReturnValuesOnConditionCheckFailure');
+  });
+});
+
+describe('a conflict with a transaction, which the SDK does not retry,', () => {
+  const conflict = () => new TransactionConflictException({ message: 'conflict', $metadata: {} });
+
+  test('is sent again in acquire, renew and release', async () => {
+    const { store, answers, sent } = mocked();
+    const locks = new LockClient({ store });
+    answers.rejectsOnce(conflict()).rejectsOnce(conflict()).callsFake(grantOrNothing);
+    const lease = await locks.acquire('job');
+    expect(sent()).toHaveLength(3);
+
+    answers.reset();
+    answers.rejectsOnce(conflict()).resolves({});
+    await lease.renew();
+    expect(sent()).toHaveLength(2);
+    expect(lease.isHeld()).toBe(true);
+
+    answers.reset();
+    answers.rejectsOnce(conflict()).resolves({});
+    expect(await lease.release()).toBe(true);
+    expect(sent()).toHaveLength(2);
+  });
+
+  test('that does not end is told in the end', async () => {
+    const { store, answers, sent } = mocked();
+    answers.rejects(conflict());
+    await expect(new LockClient({ store }).acquire('job')).rejects.toMatchObject({
+      name: 'LockStoreError',
+      conflict: true,
+    });
+    const ids = new Set(
+      sent()
+        .filter(({ input }) => 'ReturnValues' in input)
+        .map(({ input }) => input as { ExpressionAttributeValues: Record<string, { S: string }> })
+        .map(({ ExpressionAttributeValues }) => ExpressionAttributeValues[':me']?.S),
+    );
+    expect(ids.size).toBe(1);
+  });
+});
+
+/** Grants any acquire, as a table without records would. */
+function grantOrNothing(input: { ReturnValues?: string; ExpressionAttributeValues: Record<string, { S: string }> }) {
+  if (input.ReturnValues === undefined) return {};
+  return { Attributes: { ...item, lockId: input.ExpressionAttributeValues[':me'] } };
+}
+
+describe('the client that a store makes for itself', () => {
+  /** A server that answers every request with nothing, or with no word at all. */
+  async function listen({ silent = false } = {}) {
+    const requests: IncomingMessage[] = [];
+    let connections = 0;
+    const server = createServer((incoming, outgoing) => {
+      requests.push(incoming);
+      if (!silent) outgoing.setHeader('content-type', 'application/x-amz-json-1.0').end('{}');
+    });
+    server.on('connection', () => connections++);
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    Object.assign(process.env, {
+      AWS_ENDPOINT_URL_DYNAMODB: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+      AWS_REGION: 'eu-central-1',
+      AWS_ACCESS_KEY_ID: 'local',
+      AWS_SECRET_ACCESS_KEY: 'local',
+    });
+    return {
+      server,
+      requests,
+      connections: () => connections,
+      [Symbol.asyncDispose]: async () => {
+        server.close();
+        server.closeAllConnections();
+      },
+    };
+  }
+  const read = (store: LockStore, signal?: AbortSignal) => store.read('job', { consistent: false }, signal);
+
+  test('is made at the first request, keeps its connection alive, and is shared with nobody', async () => {
+    await using listening = await listen();
+    const [one, other] = [new DynamoDBLockStore({ tableName }), new DynamoDBLockStore({ tableName })];
+    const users = new DynamoDBClient();
+    await users.send(new ListTablesCommand());
+    expect(listening.connections()).toBe(1);
+
+    for (let i = 0; i < 4; i++) await read(one);
+    expect(listening.connections()).toBe(2);
+    for (let i = 0; i < 4; i++) await read(other);
+    expect(listening.connections()).toBe(3);
+    await users.send(new ListTablesCommand());
+    expect(listening.connections()).toBe(3);
+    expect(listening.requests).toHaveLength(10);
+  });
+
+  test('needs no Region and no credentials before that', () => {
+    for (const name of Object.keys(process.env)) if (name.startsWith('AWS_')) delete process.env[name];
+    expect(new DynamoDBLockStore({ tableName }).tableName).toBe(tableName);
+  });
+
+  test('gives a request up, with its connection, when the signal aborts', async () => {
+    await using listening = await listen({ silent: true });
+    const controller = new AbortController();
+    const answer = read(new DynamoDBLockStore({ tableName }), controller.signal);
+    const [incoming] = (await once(listening.server, 'request')) as [IncomingMessage];
+    const closed = once(incoming.socket, 'close');
+    controller.abort();
+
+    await expect(answer).rejects.toBeInstanceOf(LockStoreError);
+    await closed;
+    expect(listening.requests).toHaveLength(1);
+  });
+
+  test('sends nothing when the signal has aborted before', async () => {
+    await using listening = await listen();
+    await expect(read(new DynamoDBLockStore({ tableName }), AbortSignal.abort())).rejects.toBeInstanceOf(
+      LockStoreError,
+    );
+    expect(listening.requests).toHaveLength(0);
+  });
+});
+
+describe('its options', () => {
+  test('the table is by default the one that LOCK_TABLE_NAME names', async () => {
+    process.env.LOCK_TABLE_NAME = 'from-the-environment';
+    expect(new DynamoDBLockStore().tableName).toBe('from-the-environment');
+    expect(new DynamoDBLockStore({ tableName }).tableName).toBe(tableName);
+  });
+
+  test('a missing table name is refused, with what to set', () => {
+    delete process.env.LOCK_TABLE_NAME;
+    expect(() => new DynamoDBLockStore()).toThrow(
+      new TypeError(
+        "tableName is missing: give the lock table's name, or set the environment variable LOCK_TABLE_NAME, which is not set.",
+      ),
+    );
+    process.env.LOCK_TABLE_NAME = '';
+    expect(() => new DynamoDBLockStore()).toThrow("LOCK_TABLE_NAME, which is ''");
+  });
+
+  test.each<[string, object]>([
+    ['tableName must be a string, but it is number 7', { tableName: 7 }],
+    ["keyAttribute must not be empty, but it is ''", { keyAttribute: '' }],
+    ['keyAttribute must be a string, but it is number 7', { keyAttribute: 7 }],
+    ["sortKey.name must not be empty, but it is ''", { sortKey: { name: '', value: 'LOCK' } }],
+    ["sortKey.value must not be empty, but it is ''", { sortKey: { name: 'sk', value: '' } }],
+    ['sortKey.value must be a string, but it is undefined', { sortKey: { name: 'sk' } }],
+    ['retentionDays must be a number of days, 1 or more, but it is 0.5', { retentionDays: 0.5 }],
+    ['retentionDays must be a number of days, 1 or more, but it is NaN', { retentionDays: Number.NaN }],
+    ['retentionDays must be a number of days, 1 or more, but it is Infinity', { retentionDays: Infinity }],
+    ['retentionDays must be a number of days, 1 or more, but it is 7', { retentionDays: '7' }],
+  ])('%s', (message, options) => {
+    expect(() => new DynamoDBLockStore({ tableName, ...options })).toThrow(TypeError);
+    expect(() => new DynamoDBLockStore({ tableName, ...options })).toThrow(message);
+  });
+});

@@ -1,0 +1,341 @@
+import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, describe, expect, test } from '@jest/globals';
+import { LockClient } from '../../lib/lease/client.ts';
+import { LockStoreError } from '../../lib/lease/errors.ts';
+import type { LockEvent } from '../../lib/lease/events.ts';
+import type { Lease } from '../../lib/lease/lease.ts';
+import type { AcquireOptions } from '../../lib/lease/options.ts';
+import { DynamoDBLockStore } from '../../lib/store/dynamodb.ts';
+import type { LockRecord } from '../../lib/store/store.ts';
+import { startDynamoDB } from '../dynamodb/launcher.ts';
+import { type Fault, startFaultProxy } from '../support/fault-proxy.ts';
+
+// Before the tests are declared, since concurrent ones do not wait for a hook.
+const dynamodb = await startDynamoDB();
+const tableName = await dynamodb.createLockTable();
+afterAll(() => dynamodb.stop());
+/** Reaches the server, whatever happens to the proxy. */
+const direct = new DynamoDBLockStore({ tableName, client: dynamodb.client() });
+
+/** A key of its own, a client that reaches the server through a proxy of its own, and another one that needs none. */
+async function setUp(defaults: AcquireOptions = {}) {
+  const proxy = await startFaultProxy({ upstream: dynamodb.endpoint });
+  const client = dynamodb.client({ endpoint: proxy.endpoint });
+  const key = `job-${randomUUID()}`;
+  const events: LockEvent[] = [];
+  const locks = new LockClient({
+    store: new DynamoDBLockStore({ tableName, client }),
+    owner: 'us',
+    onEvent: (event) => events.push(event),
+  });
+  return {
+    proxy,
+    key,
+    events,
+    acquire: (options?: AcquireOptions) => locks.acquire(key, { ...defaults, ...options }),
+    others: new LockClient({ store: direct, owner: 'them' }),
+    record: async () => (await direct.read(key, { consistent: true })).record as LockRecord,
+    [Symbol.asyncDispose]: async () => {
+      await proxy.stop();
+      client.destroy();
+    },
+  };
+}
+
+/** Leaves the record of a holder that died without a release. */
+async function letHolderDie(key: string) {
+  const now = Date.now();
+  const request = { key, lockId: 'dead', owner: 'a dead holder', now: now - 9_000, until: now - 4_000, leaseMs: 5_000 };
+  const { record } = await direct.acquire(request);
+  return record as LockRecord;
+}
+
+interface Case {
+  title: string;
+  fault: Fault;
+  /** How many requests the client sends in all. */
+  requests: number;
+  /** How often the server gets the first one. */
+  deliveries?: number;
+  requestTimeoutMs?: number;
+}
+const cases: Case[] = [
+  { title: 'the answer is lost', fault: { do: 'loseAnswer' }, requests: 2 },
+  { title: 'the request is lost', fault: { do: 'loseRequest' }, requests: 2 },
+  { title: 'the answer is slow', fault: { do: 'delayAnswer', ms: 150 }, requests: 1 },
+  {
+    title: 'the answer comes after the request was given up',
+    fault: { do: 'delayAnswer', ms: 500 },
+    requests: 2,
+    requestTimeoutMs: 300,
+  },
+  {
+    title: 'the request arrives after it was given up',
+    fault: { do: 'delayRequest', ms: 500 },
+    requests: 2,
+    requestTimeoutMs: 300,
+  },
+  { title: 'the request arrives twice at once', fault: { do: 'duplicate' }, requests: 1, deliveries: 2 },
+  {
+    title: 'the request arrives a second time later',
+    fault: { do: 'duplicateLater', ms: 300 },
+    requests: 1,
+    deliveries: 2,
+  },
+  { title: 'the connection hangs', fault: { do: 'hang' }, requests: 2, requestTimeoutMs: 300 },
+  { title: 'the server answers 500', fault: { do: 'status', status: 500 }, requests: 2 },
+  { title: 'the server answers 503', fault: { do: 'status', status: 503 }, requests: 2 },
+  { title: 'the request is throttled', fault: { do: 'throttle' }, requests: 2 },
+  { title: 'the item is part of a transaction', fault: { do: 'transactionConflict' }, requests: 2 },
+];
+
+const failures = (events: LockEvent[]) => events.filter(({ type }) => /Failed|lost/.test(type));
+
+describe('acquire gives the lease, with the right token and takenOverFrom, when', () => {
+  test.concurrent.each(cases)('$title', async ({ fault, requests, deliveries, requestTimeoutMs }) => {
+    await using the = await setUp({ requestTimeoutMs });
+    const dead = await letHolderDie(the.key);
+    the.proxy.plan(fault);
+    const lease = await the.acquire();
+
+    expect(lease.fencingToken).toBe(dead.fencingToken + 1);
+    expect(lease.takenOverFrom).toEqual({ owner: 'a dead holder', expiredAt: dead.expiresAt });
+    expect(lease.isHeld()).toBe(true);
+    expect(the.proxy.count()).toBe(requests);
+    expect(await the.record()).toMatchObject({ lockId: lease.lockId, owner: 'us', fencingToken: lease.fencingToken });
+    expect(await the.others.tryAcquire(the.key)).toBeNull();
+
+    // What arrives from now on revives nothing.
+    expect(await lease.release()).toBe(true);
+    const released = await the.record();
+    expect(released).toMatchObject({ lockId: undefined, releasedBy: lease.lockId });
+    await the.proxy.idle();
+    expect(await the.record()).toEqual(released);
+    if (deliveries) expect(the.proxy.requests[0]?.deliveries).toHaveLength(deliveries);
+    expect(the.events.map(({ type }) => type)).toEqual(['acquired', 'released']);
+  });
+});
+
+describe('renew keeps the lease when', () => {
+  test.concurrent.each(cases)('$title', async ({ fault, requests, deliveries, requestTimeoutMs }) => {
+    await using the = await setUp({ requestTimeoutMs });
+    const lease = await the.acquire();
+    const before = await the.record();
+    the.proxy.reset();
+    the.proxy.plan(fault);
+    await sleep(2);
+    await lease.renew();
+
+    expect(the.proxy.count()).toBe(requests);
+    const renewed = await the.record();
+    expect(renewed.expiresAt).toBeGreaterThan(before.expiresAt);
+    expect({ ...renewed, expiresAt: 0 }).toEqual({ ...before, expiresAt: 0 });
+    // Its deadline, with the safety of 3 s, is never later than what the record says.
+    expect(lease.deadline + 3_000).toBeLessThanOrEqual(renewed.expiresAt);
+    expect(lease.deadline + 3_000).toBeGreaterThan(before.expiresAt);
+
+    // What arrives from now on shortens nothing.
+    await lease.renew();
+    const again = await the.record();
+    await the.proxy.idle();
+    expect(await the.record()).toEqual(again);
+    if (deliveries) expect(the.proxy.requests[0]?.deliveries).toHaveLength(deliveries);
+    expect(lease.isHeld()).toBe(true);
+    expect(failures(the.events)).toEqual([]);
+    expect(await lease.release()).toBe(true);
+  });
+});
+
+describe('release opens the lock, and says so, when', () => {
+  test.concurrent.each(cases)('$title', async ({ fault, requests, deliveries, requestTimeoutMs }) => {
+    await using the = await setUp({ requestTimeoutMs });
+    const lease = await the.acquire({ once: '2026-01-01' });
+    the.proxy.reset();
+    the.proxy.plan(fault);
+
+    expect(await lease.release({ done: true })).toBe(true);
+    expect(the.proxy.count()).toBe(requests);
+    expect(await the.record()).toMatchObject({
+      lockId: undefined,
+      releasedBy: lease.lockId,
+      expiresAt: lease.acquiredAt + 1,
+      doneToken: '2026-01-01',
+    });
+
+    // What arrives from now on ends nobody else's lease.
+    const next = await the.others.acquire(the.key);
+    expect(next).toMatchObject({ fencingToken: lease.fencingToken + 1, takenOverFrom: undefined });
+    const theirs = await the.record();
+    await the.proxy.idle();
+    expect(await the.record()).toEqual(theirs);
+    if (deliveries) expect(the.proxy.requests[0]?.deliveries).toHaveLength(deliveries);
+    expect(the.events.map(({ type }) => type)).toEqual(['acquired', 'released']);
+    await next.release();
+  });
+});
+
+const isAcquire = (body: { ReturnValues?: string }) => body.ReturnValues === 'ALL_NEW';
+const isRelease = (body: { UpdateExpression?: string }) => /^SET releasedBy/.test(body.UpdateExpression ?? '');
+
+describe('when nothing gets through, acquire gives a LockStoreError and leaves nothing granted:', () => {
+  const everything: { title: string; fault: Fault; requestTimeoutMs?: number }[] = [
+    { title: 'every answer is lost', fault: { do: 'loseAnswer' } },
+    { title: 'every request is lost', fault: { do: 'loseRequest' } },
+    { title: 'every answer comes too late', fault: { do: 'delayAnswer', ms: 700 }, requestTimeoutMs: 200 },
+    { title: 'every connection hangs', fault: { do: 'hang' }, requestTimeoutMs: 200 },
+    { title: 'every answer is 500', fault: { do: 'status', status: 500 } },
+    { title: 'everything is throttled', fault: { do: 'throttle' }, requestTimeoutMs: 300 },
+  ];
+  test.concurrent.each(everything)('$title', async ({ fault, requestTimeoutMs }) => {
+    await using the = await setUp({ requestTimeoutMs });
+    const dead = await letHolderDie(the.key);
+    the.proxy.plan({ ...fault, times: Number.POSITIVE_INFINITY });
+    const failure = await the.acquire().catch((error: unknown) => error);
+
+    expect(failure).toBeInstanceOf(LockStoreError);
+    expect(failure).toMatchObject({ transient: true, message: expect.stringContaining(the.key) });
+    expect(the.events).toEqual([]);
+    await the.proxy.idle();
+    const record = await the.record();
+    expect([undefined, 'dead']).toContain(record.lockId);
+    const lease = await the.others.acquire(the.key);
+    expect(lease.fencingToken).toBeGreaterThan(dead.fencingToken);
+    await lease.release();
+  });
+});
+
+test.concurrent('an acquire that arrives after it was given up ends with its lease', async () => {
+  await using the = await setUp({ leaseMs: 1_000, requestTimeoutMs: 100 });
+  the.proxy.plan({ do: 'delayRequest', ms: 600, when: isAcquire, times: Number.POSITIVE_INFINITY });
+  await expect(the.acquire()).rejects.toBeInstanceOf(LockStoreError);
+  await the.proxy.idle();
+
+  const { lockId, expiresAt } = await the.record();
+  expect(lockId).toBeDefined();
+  const lease = await the.others.acquire(the.key, { waitMs: 3_000 });
+  expect(lease.acquiredAt).toBeGreaterThanOrEqual(expiresAt);
+  expect((await the.record()).expiresAt).toBe(lease.deadline + 3_000);
+  await lease.release();
+});
+
+test.concurrent('one who waits clears away what its own given-up attempt left, and gets the lease', async () => {
+  await using the = await setUp({ requestTimeoutMs: 100 });
+  // Only the first attempt, which is sent three times.
+  the.proxy.plan({ do: 'delayRequest', ms: 500, when: isAcquire, times: 3 });
+  const lease = await the.acquire({ waitMs: 5_000 });
+
+  expect(await the.record()).toMatchObject({ lockId: lease.lockId });
+  await the.proxy.idle();
+  expect(await the.record()).toMatchObject({ lockId: lease.lockId });
+  expect(the.events.filter(({ type }) => type === 'busy' || type === 'waiting')).toEqual([]);
+  expect(await lease.release()).toBe(true);
+});
+
+test.concurrent('when every answer to a renewal is lost, it fails, and the lease is kept and renewed again', async () => {
+  await using the = await setUp();
+  const lease = await the.acquire({ heartbeatMs: 20_000 });
+  the.proxy.plan({ do: 'loseAnswer', times: Number.POSITIVE_INFINITY });
+  await expect(lease.renew()).rejects.toBeInstanceOf(LockStoreError);
+  the.proxy.reset();
+  expect(lease.isHeld()).toBe(true);
+  expect(the.events.at(-1)).toMatchObject({ type: 'renewFailed', fencingToken: lease.fencingToken });
+
+  // Tried again by itself, long before the next heartbeat.
+  while (the.events.at(-1)?.type !== 'renewed') await sleep(10);
+  expect((await the.record()).expiresAt).toBe(lease.deadline + 3_000);
+  expect(await lease.release()).toBe(true);
+});
+
+test.concurrent('when every answer to a release is lost, it is reported, and the lock is open', async () => {
+  await using the = await setUp();
+  const lease = await the.acquire();
+  the.proxy.plan({ do: 'loseAnswer', times: Number.POSITIVE_INFINITY });
+
+  expect(await lease.release()).toBe(false);
+  expect(lease.isHeld()).toBe(false);
+  expect(the.events.at(-1)).toMatchObject({ type: 'releaseFailed', error: expect.any(LockStoreError) });
+  expect(await the.record()).toMatchObject({ lockId: undefined, releasedBy: lease.lockId });
+});
+
+test.concurrent('when every release hangs, it is reported in bounded time, and the lock opens at the expiry', async () => {
+  await using the = await setUp({ requestTimeoutMs: 100 });
+  const lease = await the.acquire();
+  const before = await the.record();
+  the.proxy.plan({ do: 'hang', times: Number.POSITIVE_INFINITY });
+
+  expect(await lease.release()).toBe(false);
+  expect(lease.isHeld()).toBe(false);
+  expect(the.events.at(-1)).toMatchObject({ type: 'releaseFailed', error: expect.any(LockStoreError) });
+  expect(await the.record()).toEqual(before);
+  expect(lease.signal.aborted).toBe(false);
+});
+
+test.concurrent('a release whose answer was lost is a release, also when the next holder came before it was sent again', async () => {
+  await using the = await setUp();
+  const lease = await the.acquire();
+  the.proxy.plan({ do: 'loseAnswer', when: isRelease }, { do: 'delayRequest', ms: 300, when: isRelease });
+  const released = lease.release();
+  const next = await the.others.acquire(the.key, { waitMs: 3_000 });
+
+  expect(await released).toBe(true);
+  expect(the.proxy.requests.at(-1)?.status).toBe(400);
+  expect(await the.record()).toMatchObject({ lockId: next.lockId, owner: 'them' });
+  expect(failures(the.events)).toEqual([]);
+  await next.release();
+});
+
+test.concurrent('a resume whose answer was lost gives the lease', async () => {
+  await using the = await setUp();
+  const handle = await (await the.acquire()).handOff({ leaseMs: 10_000 });
+  const proxied = new LockClient({
+    store: new DynamoDBLockStore({ tableName, client: dynamodb.client({ endpoint: the.proxy.endpoint }) }),
+  });
+  the.proxy.plan({ do: 'loseAnswer' });
+  const lease = await proxied.resume(handle);
+
+  expect(lease.fencingToken).toBe(handle.fencingToken + 1);
+  expect(await the.record()).toMatchObject({ lockId: lease.lockId });
+  expect(await lease.release()).toBe(true);
+});
+
+describe('a heartbeat in flight when the lease is released leaves the lock free', () => {
+  const rounds = 25;
+  const inFlight: Fault[] = [
+    { do: 'delayRequest', ms: 120 },
+    { do: 'delayAnswer', ms: 120 },
+  ];
+  test.concurrent.each(inFlight)('$do, every time', async (fault) => {
+    await using the = await setUp();
+    const isRenewal = (body: { UpdateExpression: string }) => body.UpdateExpression.startsWith('SET expiresAt');
+    the.proxy.plan({ ...fault, when: isRenewal, times: Number.POSITIVE_INFINITY });
+    const store = new DynamoDBLockStore({ tableName, client: dynamodb.client({ endpoint: the.proxy.endpoint }) });
+    const events: LockEvent[] = [];
+    const locks = new LockClient({ store, onEvent: (event) => events.push(event) });
+    const renewalsOf = (lease: Lease) =>
+      the.proxy.requests.filter(({ body }) => isRenewal(body) && body.Key.lockKey.S === lease.key);
+
+    const leases = await Promise.all(
+      Array.from({ length: rounds }, (_, round) => locks.acquire(`${the.key}/${round}`, { heartbeatMs: 50 })),
+    );
+    const released = await Promise.all(
+      leases.map(async (lease) => {
+        while (renewalsOf(lease).length === 0) await sleep(5);
+        return lease.release();
+      }),
+    );
+    expect(released).toEqual(leases.map(() => true));
+    await the.proxy.idle();
+
+    const records = await Promise.all(leases.map(({ key }) => direct.read(key, { consistent: true })));
+    expect(records.map(({ record }) => [record?.lockId, record?.releasedBy, record?.expiresAt])).toEqual(
+      leases.map(({ lockId, acquiredAt }) => [undefined, lockId, acquiredAt + 1]),
+    );
+    // Each had a renewal under way, and none came after it.
+    expect(leases.map((lease) => renewalsOf(lease).length)).toEqual(leases.map(() => 1));
+    const next = await Promise.all(leases.map(({ key }) => the.others.tryAcquire(key)));
+    expect(next.every((lease) => lease?.takenOverFrom === undefined && lease?.isHeld())).toBe(true);
+    await the.others.close();
+    expect(failures(events)).toEqual([]);
+  });
+});
