@@ -39,7 +39,8 @@ const node10 = {
 let leasehold: PackedPackage;
 let dynamodb: DynamoDB;
 beforeAll(async () => {
-  [leasehold, dynamodb] = await Promise.all([packAndInstall(), startDynamoDB()]);
+  leasehold = await packAndInstall();
+  dynamodb = await startDynamoDB();
   Object.assign(process.env, dynamodb.environment, { LOCK_TABLE_NAME: await dynamodb.createLockTable() });
 });
 afterAll(async () => {
