@@ -1,0 +1,125 @@
+import { fileURLToPath } from 'node:url';
+import type { StackProps } from 'aws-cdk-lib';
+import { Duration, RemovalPolicy, Stack, TimeZone, Validations } from 'aws-cdk-lib';
+import * as iam from 'aws-cdk-lib/aws-iam';
+import * as lambda from 'aws-cdk-lib/aws-lambda';
+import { SqsDestination } from 'aws-cdk-lib/aws-lambda-destinations';
+import { SqsEventSource } from 'aws-cdk-lib/aws-lambda-event-sources';
+import { LogLevel, NodejsFunction, OutputFormat } from 'aws-cdk-lib/aws-lambda-nodejs';
+import * as logs from 'aws-cdk-lib/aws-logs';
+import * as scheduler from 'aws-cdk-lib/aws-scheduler';
+import { LambdaInvoke } from 'aws-cdk-lib/aws-scheduler-targets';
+import * as sqs from 'aws-cdk-lib/aws-sqs';
+import type { Construct } from 'constructs';
+import { LockDashboard, LockTable } from '../lib/cdk/index.ts';
+
+/**
+ * leasehold at work: a nightly job behind two schedules that fire at the same time, of which one runs it and the other
+ * one meets it busy; a queue whose consumer locks what its messages name; alarms and a dashboard.
+ */
+export class DemoStack extends Stack {
+  readonly lockTable: LockTable;
+  readonly nightly: lambda.Function;
+  readonly queueConsumer: lambda.Function;
+
+  constructor(scope: Construct, id: string, props?: StackProps) {
+    super(scope, id, props);
+    // What a demo leaves behind is of no use to anybody; a real table stays (the default) and is protected.
+    this.lockTable = new LockTable(this, 'Locks', { removalPolicy: RemovalPolicy.DESTROY });
+
+    this.nightly = this.#function('Nightly', 'nightly.ts', Duration.minutes(1));
+    this.lockTable.attach(this.nightly, { keyPrefixes: ['nightly/'] });
+    this.#schedules(this.nightly);
+
+    this.queueConsumer = this.#function('QueueConsumer', 'queue.ts', Duration.seconds(30));
+    this.lockTable.attach(this.queueConsumer, { keyPrefixes: ['queue/'] });
+    this.#queue(this.queueConsumer);
+
+    const alarms = this.lockTable.addAlarms();
+    new LockDashboard(this, 'Dashboard', {
+      lockTable: this.lockTable,
+      functions: [this.nightly, this.queueConsumer],
+      alarms: alarms.all,
+    });
+  }
+
+  /** A handler of `lambda/`, with a role that may write to its own log group and nothing else. */
+  #function(id: string, file: string, timeout: Duration): lambda.Function {
+    const logGroup = new logs.LogGroup(this, `${id}Logs`, {
+      retention: logs.RetentionDays.ONE_MONTH,
+      removalPolicy: RemovalPolicy.DESTROY,
+    });
+    const role = new iam.Role(this, `${id}Role`, { assumedBy: new iam.ServicePrincipal('lambda.amazonaws.com') });
+    logGroup.grantWrite(role);
+    return new NodejsFunction(this, id, {
+      entry: fileURLToPath(new URL(`../lambda/${file}`, import.meta.url)),
+      runtime: lambda.Runtime.NODEJS_24_X,
+      architecture: lambda.Architecture.ARM_64,
+      memorySize: 256,
+      timeout,
+      role,
+      logGroup,
+      environment: { NODE_OPTIONS: '--enable-source-maps' },
+      bundling: {
+        format: OutputFormat.ESM,
+        target: 'node24',
+        mainFields: ['module', 'main'],
+        minify: true,
+        keepNames: true,
+        sourceMap: true,
+        sourcesContent: false,
+        bundleAwsSDK: true,
+        logLevel: LogLevel.WARNING,
+        // Packages that are still CommonJS inside ask for Node's own modules by require.
+        banner: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);",
+      },
+    });
+  }
+
+  /** Two schedules for one job, as a careful operator might have them: with a lock, two are no more than one. */
+  #schedules(fn: lambda.Function): void {
+    const undelivered = this.#deadLetterQueue('NightlyUndelivered');
+    // A retry is a second run, hours later; the next night is soon enough, and the queue keeps what failed.
+    fn.configureAsyncInvoke({ retryAttempts: 0, onFailure: new SqsDestination(undelivered) });
+    const role = new iam.Role(this, 'SchedulerRole', {
+      assumedBy: new iam.ServicePrincipal('scheduler.amazonaws.com', {
+        conditions: { StringEquals: { 'aws:SourceAccount': this.account } },
+      }),
+    });
+    fn.grantInvokeLatestVersion(role);
+    undelivered.grantSendMessages(role);
+    const target = new LambdaInvoke(fn, {
+      // The target's own grant covers every version of the function.
+      role: role.withoutPolicyUpdates(),
+      retryAttempts: 0,
+      deadLetterQueue: undelivered,
+      input: scheduler.ScheduleTargetInput.fromObject({ time: scheduler.ContextAttribute.scheduledTime }),
+    });
+    for (const id of ['Schedule', 'SecondSchedule']) {
+      new scheduler.Schedule(this, id, {
+        schedule: scheduler.ScheduleExpression.cron({ hour: '2', minute: '0', timeZone: TimeZone.ETC_UTC }),
+        timeWindow: scheduler.TimeWindow.off(),
+        target,
+      });
+    }
+    Validations.of(undelivered).acknowledge({
+      id: 'AwsSolutions-SQS3',
+      reason: 'This is a dead-letter queue, of the schedules and of the asynchronous invocations.',
+    });
+  }
+
+  #queue(fn: lambda.Function): void {
+    const deadLetters = this.#deadLetterQueue('QueueDeadLetters');
+    const queue = new sqs.Queue(this, 'Queue', {
+      enforceSSL: true,
+      // AWS advises six times the function's time-out, so that no message comes back while it is being worked on.
+      visibilityTimeout: Duration.minutes(3),
+      deadLetterQueue: { queue: deadLetters, maxReceiveCount: 5 },
+    });
+    fn.addEventSource(new SqsEventSource(queue, { batchSize: 10, reportBatchItemFailures: true }));
+  }
+
+  #deadLetterQueue(id: string): sqs.Queue {
+    return new sqs.Queue(this, id, { enforceSSL: true, retentionPeriod: Duration.days(14) });
+  }
+}

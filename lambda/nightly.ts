@@ -1,0 +1,33 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import middy from '@middy/core';
+import { emf } from '../lib/emf.ts';
+import { lock, lockPlugin } from '../middleware/index.ts';
+
+/** What the schedules send. */
+interface Night {
+  /** The scheduled time, in ISO 8601: the same for every schedule that fires then. */
+  readonly time: string;
+}
+
+const PAGES = 10;
+/** Stands for the work on one page. */
+const PAGE_MS = 150;
+
+/**
+ * A job that must run once a night, whoever calls it and how often: one call runs it, another one that comes meanwhile
+ * finds it busy, and one that comes later finds it done for this night.
+ */
+export const handler = middy<Night>(lockPlugin())
+  .use(
+    lock({
+      key: 'nightly/report',
+      once: (night: Night) => night.time,
+      onBusy: (busy) => ({ outcome: 'busy', retryAfterMs: busy.retryAfterMs }),
+      onDone: (done) => ({ outcome: 'already done', doneToken: done.doneToken }),
+      onEvent: emf(),
+    }),
+  )
+  .handler(async (night, { lock: lease }) => {
+    for (let page = 1; page <= PAGES; page++) await sleep(PAGE_MS, undefined, { signal: lease.signal });
+    return { outcome: 'done', night: night.time, pages: PAGES, fencingToken: lease.fencingToken };
+  });
