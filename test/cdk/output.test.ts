@@ -4,6 +4,7 @@ import { once } from 'node:events';
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import {
   type AttributeDefinition,
   CreateTableCommand,
@@ -95,18 +96,22 @@ class Lambda {
     ]);
     const [file, exported = ''] = Handler.split('.');
     const folder = output.assetFolder(Code.S3Key);
-    this.#child = fork(join(import.meta.dirname, 'lambda-process.ts'), [join(folder, `${file}.mjs`), exported], {
-      cwd: folder,
-      execArgv: [],
-      env: {
-        PATH: process.env.PATH,
-        AWS_LAMBDA_FUNCTION_NAME: logicalId,
-        TEST_TIMEOUT_MS: String(Timeout * 1_000),
-        ...dynamodb.environment,
-        ...Object.fromEntries(variables),
+    this.#child = fork(
+      fileURLToPath(new URL('./lambda-process.ts', import.meta.url)),
+      [join(folder, `${file}.mjs`), exported],
+      {
+        cwd: folder,
+        execArgv: [],
+        env: {
+          PATH: process.env.PATH,
+          AWS_LAMBDA_FUNCTION_NAME: logicalId,
+          TEST_TIMEOUT_MS: String(Timeout * 1_000),
+          ...dynamodb.environment,
+          ...Object.fromEntries(variables),
+        },
+        stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
       },
-      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
-    });
+    );
     processes.push(this.#child);
     for (const stream of [this.#child.stdout, this.#child.stderr]) {
       stream?.on('data', (chunk) => {
