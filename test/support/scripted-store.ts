@@ -1,0 +1,191 @@
+/**
+ * A store between a client and another store, which does to chosen requests what a network can do: lose, delay and
+ * repeat them. It logs every request, so that a test can count them, and it keeps no process alive.
+ */
+import type { Clock } from '../../lib/lease/clock.ts';
+import { LockStoreError } from '../../lib/lease/errors.ts';
+import type { LockRecord, LockStore, ReadAnswer, ReadManyAnswer, StoreAnswer } from '../../lib/store/store.ts';
+
+export type Operation = Exclude<keyof LockStore, 'list'>;
+
+export type Fault =
+  /** The connection breaks before the store has heard of it. */
+  | { do: 'loseRequest' }
+  /** The store does it, and the connection breaks instead of the answer. */
+  | { do: 'loseAnswer' }
+  /** The store hears of it `ms` later, also when the client has given up by then. */
+  | { do: 'delayRequest'; ms: number }
+  /** The store does it at once, and answers `ms` later. */
+  | { do: 'delayAnswer'; ms: number }
+  /** The store does it, answers, and gets it again `ms` after that. */
+  | { do: 'duplicate'; ms: number }
+  /** The store does not hear of it, and nothing is answered. */
+  | { do: 'hang' }
+  /** The store does it, and nothing is answered. */
+  | { do: 'hangAnswer' }
+  /** An error instead of the store. */
+  | { do: 'fail'; error: unknown }
+  /** Something happens before the store hears of it, at the same moment. */
+  | { do: 'first'; act: () => unknown }
+  /** Something happens between the store's answer and its arrival. */
+  | { do: 'then'; act: () => unknown };
+
+export type Rule = Fault & {
+  /** Only this operation. Default: any. */
+  operation?: Operation;
+  /** Lets so many matching requests pass first. Default: 0. */
+  after?: number;
+  /** For so many matching requests, Infinity for all. Default: 1. */
+  times?: number;
+};
+
+interface LoggedRequest {
+  readonly operation: Operation;
+  // biome-ignore lint/suspicious/noExplicitAny: each operation has a request of its own, and a test knows which.
+  readonly request: any;
+  /** When it was sent, and the clock that said so is the script's. */
+  readonly at: number;
+}
+
+export class ScriptedStore implements LockStore {
+  /** What is asked in the end. Replace it to let every record vanish. */
+  inner: LockStore;
+  /** By how much eventually consistent reads lag behind. */
+  lagMs = 0;
+  /** Every request that was sent, in that order. */
+  requests: LoggedRequest[] = [];
+  /** Told of every request at the moment when the store has judged it. */
+  onJudged: ((operation: Operation, request: LoggedRequest['request'], answer: StoreAnswer) => void) | undefined;
+  readonly #clock: Clock;
+  readonly #rules: { rule: Rule; skip: number; left: number }[] = [];
+  readonly #versions = new Map<string, { since: number; record: LockRecord | undefined }[]>();
+
+  constructor(inner: LockStore, clock: Clock) {
+    this.inner = inner;
+    this.#clock = clock;
+  }
+
+  /** Adds rules. The first one that matches a request and is not used up applies to it, and no other. */
+  plan(...rules: Rule[]): void {
+    for (const rule of rules) this.#rules.push({ rule, skip: rule.after ?? 0, left: rule.times ?? 1 });
+  }
+
+  /** Forgets the rules. */
+  heal(): void {
+    this.#rules.length = 0;
+  }
+
+  /** The operations that were sent, in that order. */
+  get operations(): Operation[] {
+    return this.requests.map(({ operation }) => operation);
+  }
+
+  /** How many requests of these operations were sent; of all without any. */
+  count(...operations: Operation[]): number {
+    return this.operations.filter((operation) => operations.length === 0 || operations.includes(operation)).length;
+  }
+
+  acquire = this.#write('acquire');
+  renew = this.#write('renew');
+  release = this.#write('release');
+  giveBack = this.#write('giveBack');
+  resume = this.#write('resume');
+  forceRelease = this.#write('forceRelease');
+
+  read(key: string, options: { readonly consistent: boolean }): Promise<ReadAnswer> {
+    return this.#send('read', { key, ...options }, async () => {
+      const answer = await this.inner.read(key, options);
+      if (options.consistent || this.lagMs === 0) return answer;
+      const until = this.#clock.now() - this.lagMs;
+      const version = this.#versions.get(key)?.findLast(({ since }) => since <= until);
+      return { ...answer, record: version?.record };
+    });
+  }
+
+  readMany(keys: readonly string[]): Promise<ReadManyAnswer> {
+    return this.#send('readMany', { keys }, () => this.inner.readMany(keys));
+  }
+
+  list(prefix: string): AsyncIterable<LockRecord> {
+    return this.inner.list(prefix);
+  }
+
+  #write<Name extends Exclude<Operation, 'read' | 'readMany'>>(operation: Name) {
+    return (request: Parameters<LockStore[Name]>[0]): Promise<StoreAnswer> =>
+      this.#send(operation, request, async () => {
+        const answer = await this.inner[operation](request as never);
+        this.#keep(request.key, answer);
+        this.onJudged?.(operation, request, answer);
+        return answer;
+      });
+  }
+
+  #keep(key: string, { applied, record }: StoreAnswer): void {
+    if (!applied) return;
+    const versions = this.#versions.get(key) ?? [];
+    this.#versions.set(key, versions);
+    versions.push({ since: this.#clock.now(), record });
+  }
+
+  async #send<Answer>(operation: Operation, request: unknown, deliver: () => Promise<Answer>): Promise<Answer> {
+    this.requests.push({ operation, request, at: this.#clock.now() });
+    const fault = this.#faultFor(operation);
+    switch (fault?.do) {
+      case 'loseRequest':
+        throw new LockStoreError('The connection broke.', { transient: true });
+      case 'loseAnswer':
+        await deliver();
+        throw new LockStoreError('The connection broke.', { transient: true });
+      case 'delayRequest':
+        await this.#sleep(fault.ms);
+        return deliver();
+      case 'delayAnswer': {
+        const answer = await deliver();
+        await this.#sleep(fault.ms);
+        return answer;
+      }
+      case 'duplicate': {
+        const answer = await deliver();
+        void this.#sleep(fault.ms).then(deliver);
+        return answer;
+      }
+      case 'hang':
+        return new Promise(() => {});
+      case 'hangAnswer':
+        await deliver();
+        return new Promise(() => {});
+      case 'fail':
+        throw fault.error;
+      case 'first':
+        await fault.act();
+        return deliver();
+      case 'then': {
+        const answer = await deliver();
+        await fault.act();
+        return answer;
+      }
+      default:
+        return deliver();
+    }
+  }
+
+  #sleep(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = this.#clock.setTimeout(resolve, ms);
+      (timer as { unref?: () => void }).unref?.();
+    });
+  }
+
+  #faultFor(operation: Operation): Fault | undefined {
+    for (const planned of this.#rules) {
+      if (planned.left <= 0 || operation !== (planned.rule.operation ?? operation)) continue;
+      if (planned.skip > 0) {
+        planned.skip--;
+        continue;
+      }
+      planned.left--;
+      return planned.rule;
+    }
+    return undefined;
+  }
+}
