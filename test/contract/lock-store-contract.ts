@@ -368,6 +368,34 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
       expect([previousLockId, previousOwner, previousExpiresAt]).toEqual([undefined, undefined, undefined]);
     });
 
+    test('undoes all that a clock an hour ahead wrote: the holder releases, and the lock is open', async () => {
+      const hour = 3_600_000;
+      await acquire('anna');
+      await takeOver('bert', { now: now + hour, until: now + hour + leaseMs });
+      await giveBack('bert', { lockId: 'anna', expiresAt: until }, now + 5);
+      await release('anna');
+      expect((await acquire('carl', { now: now + 20 })).applied).toBe(true);
+    });
+
+    test('undoes all that a clock an hour ahead wrote: an operator opens the lock at once', async () => {
+      const hour = 3_600_000;
+      await acquire('anna');
+      await takeOver('bert', { now: now + hour, until: now + hour + leaseMs });
+      await giveBack('bert', { lockId: 'anna', expiresAt: until }, now + 5);
+      await forceRelease('anna', true);
+      expect((await acquire('carl', { now: now + 20 })).applied).toBe(true);
+    });
+
+    test('of a clock ahead by another one ahead leaves, when both have given back, the holder that was there first', async () => {
+      await acquire('anna');
+      const bert = (await takeOver('bert', { now: until + 1_000, until: until + 2_000 })).record as LockRecord;
+      const carl = (await takeOver('carl', { now: until + 2_000, until: until + 9_000 })).record as LockRecord;
+      await giveBack('carl', { lockId: carl.previousLockId, expiresAt: carl.previousExpiresAt ?? 0 }, now + 5);
+      await giveBack('bert', { lockId: bert.previousLockId, expiresAt: bert.previousExpiresAt ?? 0 }, now + 6);
+      expect(await recordOf()).toMatchObject({ lockId: 'anna', expiresAt: until });
+      expect((await renew('anna', until + 5_000)).applied).toBe(true);
+    });
+
     test('turns away the acquire that it undid, delivered late', async () => {
       await acquire('anna');
       await takeOver('bert');

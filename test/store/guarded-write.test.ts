@@ -1,0 +1,281 @@
+import { randomUUID } from 'node:crypto';
+import { type CancellationReason, TransactionCanceledException } from '@aws-sdk/client-dynamodb';
+import { DynamoDBDocumentClient, GetCommand, TransactWriteCommand } from '@aws-sdk/lib-dynamodb';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { mockClient } from 'aws-sdk-client-mock';
+import { LockClient } from '../../lib/lease/client.ts';
+import { LockLostError } from '../../lib/lease/errors.ts';
+import type { LockEvent } from '../../lib/lease/events.ts';
+import type { Lease } from '../../lib/lease/lease.ts';
+import { DynamoDBLockStore } from '../../lib/store/dynamodb.ts';
+import { conditionCheck, writeWhileHeld } from '../../lib/store/guarded-write.ts';
+import { MemoryLockStore } from '../../lib/store/memory.ts';
+import { type DynamoDB, startDynamoDB } from '../dynamodb/launcher.ts';
+import { startFaultProxy } from '../support/fault-proxy.ts';
+
+let dynamodb: DynamoDB;
+let documents: DynamoDBDocumentClient;
+/** The user's own table, which has nothing to do with locks. */
+let users: string;
+let tableName: string;
+beforeAll(async () => {
+  dynamodb = await startDynamoDB();
+  documents = DynamoDBDocumentClient.from(dynamodb.client());
+  users = await dynamodb.createLockTable(undefined, { keyAttribute: 'id' });
+  tableName = await dynamodb.createLockTable();
+});
+afterAll(() => dynamodb.stop());
+
+let id: string;
+let events: LockEvent[];
+let ours: LockClient;
+let theirs: LockClient;
+beforeEach(() => {
+  id = randomUUID();
+  events = [];
+  const store = new DynamoDBLockStore({ tableName, client: dynamodb.client() });
+  ours = new LockClient({ store, owner: 'us', onEvent: (event) => events.push(event) });
+  theirs = new LockClient({ store, owner: 'them' });
+});
+
+const put = (value: string) => ({ Put: { TableName: users, Item: { id, value } } });
+const written = async (): Promise<unknown> =>
+  (await documents.send(new GetCommand({ TableName: users, Key: { id }, ConsistentRead: true }))).Item?.value;
+/** Somebody else is granted the lock while its holder still believes that it holds. */
+async function takeFrom(lease: Lease): Promise<Lease> {
+  await theirs.forceRelease(lease.key, { lockId: lease.lockId, immediately: true });
+  return theirs.acquire(lease.key, { waitMs: 1_000 });
+}
+const canceled = (...codes: string[]) =>
+  new TransactionCanceledException({
+    message: `Transaction cancelled for ${codes}`,
+    $metadata: {},
+    CancellationReasons: codes.map((Code): CancellationReason => ({ Code })),
+  });
+
+describe('a guarded write', () => {
+  test('commits while the lease is held, as often as one likes', async () => {
+    const lease = await ours.acquire(id);
+    await writeWhileHeld(lease, documents, [put('first')]);
+    expect(await written()).toBe('first');
+    await lease.renew();
+    await writeWhileHeld(lease, documents, [put('second')]);
+    expect(await written()).toBe('second');
+    expect(lease.isHeld()).toBe(true);
+    expect(await lease.release()).toBe(true);
+  });
+
+  test('is refused after a takeover: nothing is written, and the lease is lost', async () => {
+    const lease = await ours.acquire(id);
+    const next = await takeFrom(lease);
+    expect(lease.isHeld()).toBe(true);
+
+    const failure = await writeWhileHeld(lease, documents, [put('late')]).catch((error: unknown) => error);
+    expect(failure).toBeInstanceOf(LockLostError);
+    expect(failure).toMatchObject({ key: id, reason: 'takenOver', cause: { name: 'TransactionCanceledException' } });
+    expect(await written()).toBeUndefined();
+    expect(lease.isHeld()).toBe(false);
+    expect(lease.signal.aborted).toBe(true);
+    expect(lease.signal.reason).toBeInstanceOf(LockLostError);
+    expect(events.map(({ type }) => type)).toEqual(['acquired', 'lost']);
+    // The one who has the lock is not disturbed.
+    await writeWhileHeld(next, documents, [put('theirs')]);
+    expect(await written()).toBe('theirs');
+    expect(await next.release()).toBe(true);
+  });
+
+  test('is refused after a force release, though nobody else came', async () => {
+    const lease = await ours.acquire(id);
+    await theirs.forceRelease(id, { lockId: lease.lockId });
+    await expect(writeWhileHeld(lease, documents, [put('late')])).rejects.toBeInstanceOf(LockLostError);
+    expect(await written()).toBeUndefined();
+    expect(lease.isHeld()).toBe(false);
+  });
+
+  test('is not even sent on a lease that was released or handed off', async () => {
+    const released = await ours.acquire(id);
+    await released.release();
+    const handedOff = await ours.acquire(`${id}/2`);
+    await handedOff.handOff({ leaseMs: 10_000 });
+    const sent = mockClient(DynamoDBDocumentClient.from(dynamodb.client()));
+    for (const [lease, reason] of [
+      [released, 'released'],
+      [handedOff, 'handedOff'],
+    ] as const) {
+      await expect(writeWhileHeld(lease, sent as never, [put('late')])).rejects.toMatchObject({
+        name: 'LockLostError',
+        reason,
+      });
+    }
+    expect(sent.calls()).toEqual([]);
+  });
+
+  test("fails as the user's own refused condition does, and the lease stays held", async () => {
+    const lease = await ours.acquire(id);
+    const guarded = { Put: { ...put('never').Put, ConditionExpression: 'attribute_exists(id)' } };
+    const failure = await writeWhileHeld(lease, documents, [guarded]).catch(
+      (error: TransactionCanceledException) => error,
+    );
+    expect(failure).toBeInstanceOf(TransactionCanceledException);
+    expect((failure as TransactionCanceledException).CancellationReasons?.map(({ Code }) => Code)).toEqual([
+      'None',
+      'ConditionalCheckFailed',
+    ]);
+    expect(await written()).toBeUndefined();
+    expect(lease.isHeld()).toBe(true);
+    expect(lease.signal.aborted).toBe(false);
+    await lease.release();
+  });
+
+  test('commits beside the heartbeats of its own lease', async () => {
+    const lease = await ours.acquire(id, { heartbeatMs: 5 });
+    const add = {
+      Update: {
+        TableName: users,
+        Key: { id },
+        UpdateExpression: 'ADD #value :one',
+        ExpressionAttributeNames: { '#value': 'value' },
+        ExpressionAttributeValues: { ':one': 1 },
+      },
+    };
+    for (let i = 0; i < 20; i++) await writeWhileHeld(lease, documents, [add]);
+    expect(await written()).toBe(20);
+    expect(events.some(({ type }) => type === 'renewed')).toBe(true);
+    expect(await lease.release()).toBe(true);
+  });
+
+  test('takes up to 99 operations, and refuses more before anything is sent', async () => {
+    const lease = await ours.acquire(id);
+    const items = Array.from({ length: 100 }, (_, i) => ({ Put: { TableName: users, Item: { id: `${id}/${i}` } } }));
+    await expect(writeWhileHeld(lease, documents, items)).rejects.toThrow(
+      new TypeError('writeWhileHeld takes up to 99 operations, but there are 100.'),
+    );
+    await writeWhileHeld(lease, documents, items.slice(1));
+    const has = async (i: number) =>
+      (await documents.send(new GetCommand({ TableName: users, Key: { id: `${id}/${i}` } }))).Item !== undefined;
+    expect([await has(0), await has(1), await has(99)]).toEqual([false, true, true]);
+    await lease.release();
+  });
+});
+
+describe('a transaction that meets another', () => {
+  /** A document client that first fails in these ways, and then writes. */
+  function failing(...errors: Error[]) {
+    const client = DynamoDBDocumentClient.from(dynamodb.client());
+    const answers = mockClient(client);
+    const behavior = errors.reduce((on, error) => on.rejectsOnce(error), answers.on(TransactWriteCommand));
+    behavior.callsFake((input) => documents.send(new TransactWriteCommand(input)));
+    return { client, sends: () => answers.calls().length };
+  }
+
+  test('on the lease or on an item of the user, is sent again', async () => {
+    const lease = await ours.acquire(id);
+    const { client, sends } = failing(
+      canceled('TransactionConflict', 'None'),
+      canceled('None', 'TransactionConflict'),
+      canceled('ThrottlingError', 'TransactionConflict'),
+    );
+    await writeWhileHeld(lease, client, [put('in the end')]);
+    expect(sends()).toBe(4);
+    expect(await written()).toBe('in the end');
+    await lease.release();
+  });
+
+  test('ten times over, fails as it did', async () => {
+    const lease = await ours.acquire(id);
+    const conflict = canceled('TransactionConflict', 'None');
+    const { client, sends } = failing(...Array.from({ length: 20 }, () => conflict));
+    await expect(writeWhileHeld(lease, client, [put('never')])).rejects.toBe(conflict);
+    expect(sends()).toBe(10);
+    expect(lease.isHeld()).toBe(true);
+    await lease.release();
+  });
+
+  test('is not sent again once the lease is gone', async () => {
+    const lease = await ours.acquire(id);
+    const client = DynamoDBDocumentClient.from(dynamodb.client());
+    const answers = mockClient(client);
+    answers.on(TransactWriteCommand).callsFake(async () => {
+      await lease.release();
+      throw canceled('TransactionConflict', 'None');
+    });
+    await expect(writeWhileHeld(lease, client, [put('late')])).rejects.toMatchObject({ reason: 'released' });
+    expect(answers.calls()).toHaveLength(1);
+    expect(await written()).toBeUndefined();
+  });
+
+  test.each([
+    ["beside the user's own refused condition", canceled('TransactionConflict', 'ConditionalCheckFailed')],
+    ['but for an item that is too large', canceled('None', 'ItemCollectionSizeLimitExceeded')],
+    ['without a reason', canceled()],
+  ])('%s, fails at once as it did', async (_, error) => {
+    const lease = await ours.acquire(id);
+    const { client, sends } = failing(error);
+    await expect(writeWhileHeld(lease, client, [put('never')])).rejects.toBe(error);
+    expect(sends()).toBe(1);
+    expect(lease.isHeld()).toBe(true);
+    await lease.release();
+  });
+
+  test('whose answer is lost, is written once', async () => {
+    await using proxy = await startFaultProxy({ upstream: dynamodb.endpoint });
+    const proxied = DynamoDBDocumentClient.from(dynamodb.client({ endpoint: proxy.endpoint }));
+    const lease = await ours.acquire(id);
+    const create = { Put: { ...put('once').Put, ConditionExpression: 'attribute_not_exists(id)' } };
+    proxy.plan({ do: 'loseAnswer' });
+    await writeWhileHeld(lease, proxied, [create]);
+    expect(proxy.count('TransactWriteItems')).toBe(2);
+    expect(await written()).toBe('once');
+    await lease.release();
+  });
+});
+
+describe('conditionCheck', () => {
+  test("is an element of the user's own TransactWriteCommand, with the table and key names of the lease's store", async () => {
+    const lease = await ours.acquire(id);
+    expect(conditionCheck(lease)).toEqual({
+      ConditionCheck: {
+        TableName: tableName,
+        Key: { lockKey: id },
+        ConditionExpression: 'lockId = :lockId',
+        ExpressionAttributeValues: { ':lockId': lease.lockId },
+      },
+    });
+    const transaction = new TransactWriteCommand({ TransactItems: [put('guarded'), conditionCheck(lease)] });
+    await documents.send(transaction);
+    expect(await written()).toBe('guarded');
+
+    const next = await takeFrom(lease);
+    await expect(documents.send(transaction)).rejects.toMatchObject({
+      CancellationReasons: [{ Code: 'None' }, { Code: 'ConditionalCheckFailed' }],
+    });
+    await next.release();
+    await lease.release();
+  });
+
+  test("works in the user's own table, with other key names and a fixed sort key", async () => {
+    const own = await dynamodb.createLockTable(undefined, { keyAttribute: 'pk', sortKeyAttribute: 'sk' });
+    const store = new DynamoDBLockStore({
+      tableName: own,
+      client: dynamodb.client(),
+      keyAttribute: 'pk',
+      sortKey: { name: 'sk', value: 'LOCK' },
+    });
+    const lease = await new LockClient({ store }).acquire(id);
+    expect(conditionCheck(lease).ConditionCheck).toMatchObject({ TableName: own, Key: { pk: id, sk: 'LOCK' } });
+    const item = { pk: id, sk: 'ORDER', total: 12 };
+    await writeWhileHeld(lease, documents, [{ Put: { TableName: own, Item: item } }]);
+    const { Item } = await documents.send(new GetCommand({ TableName: own, Key: { pk: id, sk: 'ORDER' } }));
+    expect(Item).toEqual(item);
+    await lease.release();
+  });
+
+  test('refuses a lease of another store, by its name', async () => {
+    const lease = await new LockClient({ store: new MemoryLockStore() }).acquire(id);
+    const message = `conditionCheck needs a lease of a DynamoDBLockStore; '${id}' lives in MemoryLockStore.`;
+    expect(() => conditionCheck(lease)).toThrow(new TypeError(message));
+    await expect(writeWhileHeld(lease, documents, [put('never')])).rejects.toThrow(new TypeError(message));
+    expect(await written()).toBeUndefined();
+    await lease.release();
+  });
+});

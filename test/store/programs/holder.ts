@@ -1,0 +1,32 @@
+/**
+ * A process that works under a lease until the lease's signal aborts, and prints what it saw: the loss, and whatever
+ * was thrown out of band. It holds a second lease that it never releases.
+ *
+ *     node holder.ts <key> <leaseMs>
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { LockClient } from '../../../lib/lease/client.ts';
+import { DynamoDBLockStore } from '../../../lib/store/dynamodb.ts';
+
+const say = (line: object) => console.log(JSON.stringify(line));
+for (const outOfBand of ['unhandledRejection', 'uncaughtException', 'warning']) {
+  process.on(outOfBand, (thrown) => say({ outOfBand, thrown: String(thrown) }));
+}
+
+const [key = '', leaseMs] = process.argv.slice(2);
+let expiresAt: number | undefined;
+const locks = new LockClient({
+  store: new DynamoDBLockStore(),
+  leaseMs: Number(leaseMs),
+  onEvent: (event) => {
+    if (event.key === key && (event.type === 'acquired' || event.type === 'renewed')) ({ expiresAt } = event);
+  },
+});
+await locks.acquire(`${key}/forgotten`);
+const lease = await locks.acquire(key, { requestTimeoutMs: 200 });
+lease.signal.addEventListener('abort', () => {
+  say({ abortedAt: Date.now(), expiresAt, isHeld: lease.isHeld(), reason: lease.signal.reason.reason });
+});
+say({ held: true });
+while (!lease.signal.aborted) await sleep(20);
+say({ released: await lease.release() });

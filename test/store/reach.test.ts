@@ -1,0 +1,286 @@
+import { spawn } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
+import { createInterface } from 'node:readline';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, describe, expect, test } from '@jest/globals';
+import { LockClient, type LockClientOptions } from '../../lib/lease/client.ts';
+import { systemClock } from '../../lib/lease/clock.ts';
+import { LockBusyError } from '../../lib/lease/errors.ts';
+import type { LockEvent } from '../../lib/lease/events.ts';
+import type { Lease } from '../../lib/lease/lease.ts';
+import { DynamoDBLockStore } from '../../lib/store/dynamodb.ts';
+import { startDynamoDB } from '../dynamodb/launcher.ts';
+import { startFaultProxy } from '../support/fault-proxy.ts';
+
+// Before the tests are declared, since concurrent ones do not wait for a hook.
+const dynamodb = await startDynamoDB();
+const tableName = await dynamodb.createLockTable();
+afterAll(() => dynamodb.stop());
+const direct = new DynamoDBLockStore({ tableName, client: dynamodb.client() });
+
+const newKey = () => `job-${randomUUID()}`;
+const median = (values: number[]) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)]!;
+
+/** A client whose requests are counted. */
+async function counted(options: Partial<LockClientOptions> = {}) {
+  const proxy = await startFaultProxy({ upstream: dynamodb.endpoint });
+  const client = dynamodb.client({ endpoint: proxy.endpoint });
+  const events: LockEvent[] = [];
+  const locks = new LockClient({
+    store: new DynamoDBLockStore({ tableName, client }),
+    onEvent: (event) => events.push(event),
+    ...options,
+  });
+  return {
+    locks,
+    events,
+    proxy,
+    operations: () => proxy.requests.map(({ operation }) => operation),
+    [Symbol.asyncDispose]: async () => {
+      await proxy.stop();
+      client.destroy();
+    },
+  };
+}
+
+/** Leaves the record of a holder that took the lock and died. */
+async function letHolderDie(key: string, leaseMs: number) {
+  const now = Date.now();
+  const until = now + leaseMs;
+  const { record } = await direct.acquire({ key, lockId: randomUUID(), owner: 'the dead', now, until, leaseMs });
+  return record!;
+}
+
+/** Runs one of the programs beside this file, and gives its lines as they come. */
+function run(program: URL, args: (string | number)[], environment: Record<string, string>) {
+  const child = spawn(process.execPath, [program.pathname, ...args.map(String)], {
+    env: { ...process.env, NODE_OPTIONS: '', LOCK_TABLE_NAME: tableName, ...environment },
+  });
+  const lines = createInterface(child.stdout)[Symbol.asyncIterator]();
+  let errors = '';
+  child.stderr.on('data', (chunk) => {
+    errors += chunk;
+  });
+  return {
+    child,
+    exited: once(child, 'close'),
+    errors: () => errors,
+    /** The next line; the program's own errors when there is none. */
+    line: async (): Promise<string> => {
+      const { value, done } = await lines.next();
+      if (done) throw new Error(`The program ended early: ${errors}`);
+      return value;
+    },
+    rest: async (): Promise<string[]> => Array.fromAsync({ [Symbol.asyncIterator]: () => lines }),
+  };
+}
+const contender = new URL('./programs/contender.ts', import.meta.url);
+const holder = new URL('./programs/holder.ts', import.meta.url);
+
+describe('requests', () => {
+  test('acquire and release, uncontended: 2', async () => {
+    await using the = await counted();
+    const lease = await the.locks.acquire(newKey());
+    await lease.release();
+    expect(the.operations()).toEqual(['UpdateItem', 'UpdateItem']);
+  });
+
+  test('work that is shorter than heartbeatMs: no others', async () => {
+    await using the = await counted({ heartbeatMs: 400 });
+    await the.locks.using(newKey(), {}, () => sleep(300));
+    expect(the.operations()).toEqual(['UpdateItem', 'UpdateItem']);
+    await the.locks.using(newKey(), {}, () => sleep(500));
+    expect(the.operations()).toHaveLength(2 + 3);
+    // And none after the release.
+    await sleep(500);
+    expect(the.operations()).toHaveLength(2 + 3);
+  });
+
+  test('a busy try: 1, and it tells owner, expiry and retryAfterMs', async () => {
+    await using the = await counted();
+    const key = newKey();
+    const { expiresAt, fencingToken } = await letHolderDie(key, 20_000);
+    const failure = await the.locks.acquire(key).catch((error: unknown) => error);
+    expect(the.operations()).toEqual(['UpdateItem']);
+    expect(failure).toBeInstanceOf(LockBusyError);
+    expect(failure).toMatchObject({ key, owner: 'the dead', expiresAt, retryAfterMs: expect.any(Number) });
+    const { retryAfterMs } = failure as LockBusyError;
+    expect(retryAfterMs).toBeGreaterThan(10_000);
+    expect(retryAfterMs).toBeLessThanOrEqual(20_000);
+    expect(the.events).toMatchObject([{ type: 'busy', key, owner: 'the dead', fencingToken, expiresAt, retryAfterMs }]);
+
+    expect(await the.locks.tryAcquire(key)).toBeNull();
+    expect(the.operations()).toHaveLength(2);
+  });
+});
+
+describe('a lock whose holder died is taken within 100 ms of its expiry', () => {
+  test('by one who waits', async () => {
+    await using the = await counted();
+    const late = await Promise.all(
+      Array.from({ length: 7 }, async () => {
+        const key = newKey();
+        const { expiresAt } = await letHolderDie(key, 700);
+        const lease = await the.locks.acquire(key, { waitMs: 5_000 });
+        const grantedAt = Date.now();
+        expect(lease.takenOverFrom).toEqual({ owner: 'the dead', expiredAt: expiresAt });
+        return grantedAt - expiresAt;
+      }),
+    );
+    expect(Math.min(...late)).toBeGreaterThanOrEqual(0);
+    expect(Math.max(...late)).toBeLessThanOrEqual(100);
+    await the.locks.close();
+  });
+
+  test('by the first try that comes after it, with one request', async () => {
+    await using the = await counted();
+    const key = newKey();
+    const { expiresAt, fencingToken } = await letHolderDie(key, 300);
+    await sleep(expiresAt - 60 - Date.now());
+    expect(await the.locks.tryAcquire(key)).toBeNull();
+    await sleep(expiresAt - Date.now() + 1);
+    const lease = await the.locks.tryAcquire(key);
+    expect(Date.now() - expiresAt).toBeLessThanOrEqual(100);
+    expect(lease).toMatchObject({ fencingToken: fencingToken + 1, takenOverFrom: { owner: 'the dead' } });
+    expect(the.operations()).toHaveLength(2);
+    await lease?.release();
+  });
+
+  test('by a cold process that waits, and by one whose first try comes later, with one request', async () => {
+    await using the = await counted();
+    const environment = { ...dynamodb.environment, AWS_ENDPOINT_URL_DYNAMODB: the.proxy.endpoint };
+    const keys = [newKey(), newKey()] as const;
+    const waiter = run(contender, [keys[0], 5_000], environment);
+    const later = run(contender, [keys[1], 0], environment);
+    expect(await Promise.all([waiter.line(), later.line()])).toEqual(['ready', 'ready']);
+    const [first, second] = await Promise.all([letHolderDie(keys[0], 800), letHolderDie(keys[1], 400)]);
+
+    waiter.child.stdin.write('go');
+    await sleep(second.expiresAt - Date.now() + 1);
+    later.child.stdin.write('go');
+    const [waited, came] = [JSON.parse(await waiter.line()), JSON.parse(await later.line())];
+    expect(waited.grantedAt - first.expiresAt).toBeLessThanOrEqual(100);
+    expect(waited.grantedAt - first.expiresAt).toBeGreaterThanOrEqual(0);
+    expect(waited).toMatchObject({ fencingToken: first.fencingToken + 1, owner: 'the dead' });
+    expect(came).toMatchObject({ fencingToken: second.fencingToken + 1, owner: 'the dead' });
+    expect(the.proxy.requests.filter(({ body }) => body.Key.lockKey.S === keys[1])).toHaveLength(1);
+    await Promise.all([waiter.exited, later.exited]);
+  });
+});
+
+test('a waiter gets a released lock within 100 ms in the median, with at most 12 requests, almost all reads', async () => {
+  await using the = await counted();
+  const others = new LockClient({ store: direct });
+  const late = await Promise.all(
+    Array.from({ length: 11 }, async () => {
+      const key = newKey();
+      const held = await others.acquire(key);
+      const [releasedAt, grantedAt] = await Promise.all([
+        sleep(500).then(async () => {
+          const now = Date.now();
+          await held.release();
+          return now;
+        }),
+        the.locks.acquire(key, { waitMs: 5_000 }).then(() => Date.now()),
+      ]);
+      const requests = the.proxy.requests.filter(({ body }) => body.Key.lockKey.S === key);
+      expect(requests.length).toBeLessThanOrEqual(12);
+      expect(requests.filter(({ operation }) => operation === 'UpdateItem')).toHaveLength(2);
+      expect(requests.filter(({ body }) => body.ConsistentRead)).toHaveLength(0);
+      return grantedAt - releasedAt;
+    }),
+  );
+  expect(median(late)).toBeLessThanOrEqual(100);
+  await the.locks.close();
+});
+
+test('while the server stands still for longer than the lease, the holder is told in time, and its process ends', async () => {
+  await using frozen = await startDynamoDB();
+  await frozen.createLockTable('locks');
+  const program = run(holder, ['job', 1_200], { ...frozen.environment, LOCK_TABLE_NAME: 'locks' });
+  expect(await program.line()).toBe('{"held":true}');
+  frozen.suspend();
+  const [code, signal] = await program.exited;
+  frozen.resume();
+
+  expect(program.errors()).toBe('');
+  expect([code, signal]).toEqual([0, null]);
+  const [lost, ...rest] = (await program.rest()).map((line) => JSON.parse(line));
+  expect(lost).toEqual({
+    abortedAt: expect.any(Number),
+    expiresAt: expect.any(Number),
+    isHeld: false,
+    reason: 'expired',
+  });
+  expect(lost.abortedAt).toBeLessThan(lost.expiresAt);
+  expect(rest).toEqual([{ released: false }]);
+});
+
+describe('a clock that is wrong, with leases of 2 s:', () => {
+  const hour = 3_600_000;
+  const offsets = [3_000, hour, -3_000, -hour];
+  const clockOff = (offsetMs: number) => ({ ...systemClock, now: () => Date.now() + offsetMs });
+  const said = (offsetMs: number) =>
+    `${Math.abs(offsetMs) === hour ? 'an hour' : '3 s'} ${offsetMs > 0 ? 'ahead' : 'behind'}`;
+  /** A right clock is told nothing, a wrong one to the second by how much. */
+  const expectSkew = (skewMs: number | undefined, offsetMs: number) => {
+    if (offsetMs === 0) expect(skewMs).toBeUndefined();
+    else expect(Math.abs(Number(skewMs) - offsetMs)).toBeLessThanOrEqual(1_000);
+  };
+  const cases = [
+    ...offsets.map((offsetMs) => ({ title: `a contender ${said(offsetMs)}`, holding: 0, contending: offsetMs })),
+    ...offsets.map((offsetMs) => ({ title: `a holder ${said(offsetMs)}`, holding: offsetMs, contending: 0 })),
+    { title: 'a holder an hour ahead and a contender an hour behind', holding: hour, contending: -hour },
+    { title: 'a contender with a right clock', holding: 0, contending: 0 },
+  ];
+
+  test.concurrent.each(cases)(
+    '$title never runs beside a live holder, and gets its turn',
+    async ({ holding, contending }) => {
+      const key = newKey();
+      await using us = await counted({ owner: 'us', leaseMs: 2_000, clock: clockOff(holding) });
+      await using them = await counted({ owner: 'them', leaseMs: 2_000, clock: clockOff(contending) });
+      const held = await us.locks.acquire(key, { waitMs: 3_000 });
+      const acquired = them.locks.acquire(key, { waitMs: 5_000 });
+      let next: Lease | undefined;
+      let overlaps = 0;
+      const watched = acquired.then((lease) => {
+        next = lease;
+        if (held.isHeld()) overlaps++;
+      });
+      // Longer than a lease, so that it lives by its renewals.
+      await Promise.race([sleep(2_500), watched]);
+      expect(overlaps).toBe(0);
+      expect(next).toBeUndefined();
+      expect(held.isHeld()).toBe(true);
+      expect(await held.release()).toBe(true);
+
+      const lease = await acquired;
+      expect(overlaps).toBe(0);
+      expect(lease.fencingToken).toBeGreaterThan(held.fencingToken);
+      expect(lease.isHeld()).toBe(true);
+      expect(await lease.release()).toBe(true);
+      for (const [{ events }, offsetMs] of [
+        [us, holding],
+        [them, contending],
+      ] as const) {
+        expect(events.filter(({ type }) => /lost|Failed/.test(type))).toEqual([]);
+        for (const { skewMs } of events) expectSkew(skewMs, offsetMs);
+      }
+    },
+    15_000,
+  );
+
+  test.concurrent.each(offsets)('off by %p ms, a busy try tells by how much', async (offsetMs) => {
+    await using the = await counted({ leaseMs: 2_000, clock: clockOff(offsetMs) });
+    const key = newKey();
+    const lease = await new LockClient({ store: direct }).acquire(key);
+    const failure = (await the.locks.acquire(key).catch((error: unknown) => error)) as LockBusyError;
+    expect(failure).toBeInstanceOf(LockBusyError);
+    expectSkew(failure.skewMs, offsetMs);
+    expect(lease.isHeld()).toBe(true);
+    await lease.renew();
+    expect(await lease.release()).toBe(true);
+  });
+});
