@@ -1,3 +1,4 @@
+export { type EmfOptions, emf } from './emf.ts';
 export { LockClient, type LockClientOptions, type LockState } from './lease/client.ts';
 export type { Clock } from './lease/clock.ts';
 export {

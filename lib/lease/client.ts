@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import type { LockRecord, LockStore } from '../store/store.ts';
 import { Acquisition, type Outcome } from './acquisition.ts';
-import { type Clock, instant, systemClock } from './clock.ts';
+import { type Clock, instant, pause, systemClock } from './clock.ts';
 import { discard, type LeaseContext, type ReportedEvent, untilOpenMs } from './context.ts';
 import { LockBusyError, LockDoneError, LockError, LockLostError } from './errors.ts';
 import { type LockEventListener, notify } from './events.ts';
@@ -33,6 +33,8 @@ export interface LockClientOptions extends LeaseTiming {
 export interface LockState extends Omit<LockRecord, 'data'> {
   /** Whether a grant is outstanding that has not expired. */
   readonly held: boolean;
+  /** Milliseconds until others may take the lock, if its holder does not renew; 0: it is open. */
+  readonly opensInMs: number;
   /** What its holder attached. */
   readonly data: unknown;
 }
@@ -120,6 +122,27 @@ export class LockClient {
     const read = (signal: AbortSignal) => store.read(key, { consistent: true }, signal);
     const { record } = await send(this.#context, `Reading the lock '${key}'`, read);
     return record && this.#stateOf(record);
+  }
+
+  /**
+   * What the store knows of many locks, eventually consistent, by their keys; those it knows nothing of are left out.
+   * One request for each 100 keys, and more where the server, being throttled, leaves some out.
+   */
+  async inspectMany(keys: readonly string[]): Promise<Map<string, LockState>> {
+    const { store, clock } = this.#context;
+    const states = new Map<string, LockState>();
+    let left = keys.map(checkKey);
+    for (let pauseMs = 50; left.length > 0; ) {
+      const batch = left.slice(0, 100);
+      const read = (signal: AbortSignal) => store.readMany(batch, signal);
+      const { records, unprocessed } = await send(this.#context, `Reading ${batch.length} locks`, read);
+      for (const record of records) states.set(record.key, this.#stateOf(record));
+      left = [...unprocessed, ...left.slice(batch.length)];
+      if (unprocessed.length === 0) continue;
+      await pause(clock, pauseMs * (0.5 + Math.random()), this.#closing.signal);
+      pauseMs = Math.min(pauseMs * 2, 2_000);
+    }
+    return states;
   }
 
   /** Every lock whose key starts with `prefix`; reads the whole table. */
@@ -240,8 +263,9 @@ export class LockClient {
   }
 
   #stateOf({ data, ...record }: LockRecord): LockState {
-    const held = record.lockId !== undefined && untilOpenMs(this.#context, record) > 0;
-    return { ...record, held, data: data === undefined ? undefined : JSON.parse(data) };
+    const opensInMs = untilOpenMs(this.#context, record);
+    const held = record.lockId !== undefined && opensInMs > 0;
+    return { ...record, held, opensInMs, data: data === undefined ? undefined : JSON.parse(data) };
   }
 }
 

@@ -39,7 +39,10 @@ export interface DynamoDBLockStoreOptions {
   keyAttribute?: string | undefined;
   /** The table's sort key and the value that all locks have there, for a table that has one. Default: none. */
   sortKey?: { readonly name: string; readonly value: string } | undefined;
-  /** How long after its expiry a record stays before DynamoDB's TTL deletes it, in days, 1 or more. Default 7. */
+  /**
+   * How long after its expiry a record stays before DynamoDB's TTL deletes it, in days, 1 or more. Default: the environment
+   * variable `LOCK_RETENTION_DAYS`, else 7.
+   */
   retentionDays?: number | undefined;
 }
 
@@ -77,7 +80,7 @@ export class DynamoDBLockStore implements LockStore {
   /** @throws TypeError when no table is named, or an option is not what it should be. */
   constructor(options: DynamoDBLockStoreOptions = {}) {
     const { tableName = process.env.LOCK_TABLE_NAME, client, keyAttribute = 'lockKey', sortKey } = options;
-    const { retentionDays = 7 } = options;
+    const { retentionDays = Number(process.env.LOCK_RETENTION_DAYS ?? 7) } = options;
     if (tableName === undefined || tableName === '') {
       throw new TypeError(
         `tableName is missing: give the lock table's name, or set the environment variable LOCK_TABLE_NAME, which is ${tableName === '' ? "''" : 'not set'}.`,
