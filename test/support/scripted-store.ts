@@ -17,6 +17,8 @@ export type Fault =
   | { do: 'delayRequest'; ms: number }
   /** The store does it at once, and answers `ms` later. */
   | { do: 'delayAnswer'; ms: number }
+  /** It takes `there` ms to the store, and the answer `back` ms to the client. */
+  | { do: 'travel'; there: number; back: number }
   /** The store does it, answers, and gets it again `ms` after that. */
   | { do: 'duplicate'; ms: number }
   /** The store does not hear of it, and nothing is answered. */
@@ -52,6 +54,8 @@ export class ScriptedStore implements LockStore {
   inner: LockStore;
   /** By how much eventually consistent reads lag behind. */
   lagMs = 0;
+  /** What to do to a request to which no rule applies. Default: nothing. */
+  script: ((operation: Operation, request: LoggedRequest['request']) => Fault | undefined) | undefined;
   /** Every request that was sent, in that order. */
   requests: LoggedRequest[] = [];
   /** Told of every request at the moment when the store has judged it. */
@@ -129,7 +133,7 @@ export class ScriptedStore implements LockStore {
 
   async #send<Answer>(operation: Operation, request: unknown, deliver: () => Promise<Answer>): Promise<Answer> {
     this.requests.push({ operation, request, at: this.#clock.now() });
-    const fault = this.#faultFor(operation);
+    const fault = this.#faultFor(operation, request);
     switch (fault?.do) {
       case 'loseRequest':
         throw new LockStoreError('The connection broke.', { transient: true });
@@ -142,6 +146,12 @@ export class ScriptedStore implements LockStore {
       case 'delayAnswer': {
         const answer = await deliver();
         await this.#sleep(fault.ms);
+        return answer;
+      }
+      case 'travel': {
+        await this.#sleep(fault.there);
+        const answer = await deliver();
+        await this.#sleep(fault.back);
         return answer;
       }
       case 'duplicate': {
@@ -176,7 +186,7 @@ export class ScriptedStore implements LockStore {
     });
   }
 
-  #faultFor(operation: Operation): Fault | undefined {
+  #faultFor(operation: Operation, request: unknown): Fault | undefined {
     for (const planned of this.#rules) {
       if (planned.left <= 0 || operation !== (planned.rule.operation ?? operation)) continue;
       if (planned.skip > 0) {
@@ -186,6 +196,6 @@ export class ScriptedStore implements LockStore {
       planned.left--;
       return planned.rule;
     }
-    return undefined;
+    return this.script?.(operation, request);
   }
 }

@@ -1,0 +1,353 @@
+import { beforeEach, describe, expect, test } from '@jest/globals';
+import { LockClient } from '../../lib/lease/client.ts';
+import { LockError, LockLostError } from '../../lib/lease/errors.ts';
+import type { LeaseHandle } from '../../lib/lease/lease.ts';
+import type { AcquireOptions } from '../../lib/lease/options.ts';
+import { type World, world } from './setup.ts';
+
+let scene: World;
+let client: LockClient;
+beforeEach(() => {
+  scene = world();
+  ({ client } = scene.host());
+});
+
+/** What is thrown, and that it is a `TypeError` whose message holds these texts, and that nothing was asked of the store. */
+async function refused(call: () => unknown, ...texts: string[]) {
+  const sent = scene.store.count();
+  let thrown: unknown;
+  try {
+    await call();
+  } catch (error) {
+    thrown = error;
+  }
+  expect(thrown).toBeInstanceOf(TypeError);
+  for (const text of texts) expect((thrown as Error).message).toContain(text);
+  expect((thrown as Error).message.length).toBeLessThan(400);
+  expect(scene.store.count()).toBe(sent);
+}
+
+describe('a key', () => {
+  const long = 'k'.repeat(1_025);
+  const accented = 'é'.repeat(513);
+  const bad: [string, unknown, string][] = [
+    ['empty', '', "''"],
+    ['over-long', long, '1025'],
+    ['over-long in bytes', accented, '1026'],
+    ['undefined', undefined, 'undefined'],
+    ['null', null, 'null'],
+    ['a number', 42, '42'],
+    ['a boolean', false, 'false'],
+    ['an object', { key: 'job' }, 'object'],
+    ['an array', ['job'], 'job'],
+    ['a symbol', Symbol('job'), 'Symbol(job)'],
+  ];
+  test.each(bad)('that is %s is refused: nothing is locked, and no work runs', async (_, key, shown) => {
+    const given = key as string;
+    await refused(() => client.tryAcquire(given), 'key', shown);
+    await refused(() => client.acquire(given), 'key', shown);
+    await refused(() => client.inspect(given), 'key', shown);
+    await refused(() => client.forceRelease(given, { lockId: 'x' }), 'key', shown);
+    let ran = false;
+    await refused(
+      () =>
+        client.using(given, {}, () => {
+          ran = true;
+        }),
+      'key',
+      shown,
+    );
+    expect(ran).toBe(false);
+  });
+
+  test('of 1,024 bytes, and of any characters, is accepted', async () => {
+    for (const key of ['k'.repeat(1_024), 'é'.repeat(512), '#:{}$', '\u0000', '🔒', ' ', '__proto__', 'constructor']) {
+      await using lease = await client.acquire(key);
+      expect(lease.key).toBe(key);
+      expect((await client.inspect(key))?.held).toBe(true);
+    }
+  });
+});
+
+describe('a duration', () => {
+  type Name = Exclude<keyof AcquireOptions, 'signal' | 'once' | 'data' | 'owner' | 'remainingMs'>;
+  const names: Name[] = [
+    'leaseMs',
+    'heartbeatMs',
+    'safetyMs',
+    'waitMs',
+    'requestTimeoutMs',
+    'holdAtLeastMs',
+    'holdAtMostMs',
+  ];
+  const mayBeZero: Name[] = ['safetyMs', 'waitMs', 'holdAtLeastMs'];
+  const ofClient: Name[] = ['leaseMs', 'heartbeatMs', 'safetyMs'];
+  const bad: [string, unknown, string][] = [
+    ['negative', -1, '-1'],
+    ['NaN', Number.NaN, 'NaN'],
+    ['fractional', 1_000.5, '1000.5'],
+    ['infinite', Number.POSITIVE_INFINITY, 'Infinity'],
+    ['longer than a timer can be', 2 ** 31, '2147483648'],
+    ['a string', '1000', "'1000'"],
+    ['a bigint', 1000n, '1000'],
+    ['an object', {}, 'object'],
+  ];
+
+  describe.each(names)('%s', (name) => {
+    test.each(bad)('that is %s is refused', async (_, value, shown) => {
+      const options = { [name]: value } as AcquireOptions;
+      await refused(() => client.acquire('job', options), name, shown);
+      if (ofClient.includes(name)) {
+        await refused(() => new LockClient({ store: scene.store, ...options }), name, shown);
+      }
+    });
+
+    test('of zero is refused, but where nothing is a sensible amount', async () => {
+      const options = { [name]: 0 } as AcquireOptions;
+      if (!mayBeZero.includes(name)) return refused(() => client.acquire('job', options), name, ' 0.');
+      await using lease = await client.acquire('job', options);
+      return expect(lease.isHeld()).toBe(true);
+    });
+
+    test('that is undefined is the default', async () => {
+      await using lease = await client.acquire('job', { [name]: undefined });
+      expect(lease.deadline).toBe(scene.time.now() + 27_000);
+    });
+  });
+
+  test('leaseMs of a hand-off is refused as any other', async () => {
+    const lease = await client.acquire('job');
+    for (const leaseMs of [0, -1, Number.NaN, 1.5, Number.POSITIVE_INFINITY, '5']) {
+      await refused(() => lease.handOff({ leaseMs: leaseMs as number }), 'leaseMs', String(leaseMs));
+    }
+    await refused(() => lease.handOff(undefined as never), 'leaseMs', 'undefined');
+    expect(lease.isHeld()).toBe(true);
+  });
+
+  test.each([
+    [{ leaseMs: 1_000, heartbeatMs: 1_000 }, ['1000']],
+    [{ leaseMs: 1_000, heartbeatMs: 750 }, ['750', '1000', '250']],
+    [{ leaseMs: 1_000, heartbeatMs: 800, safetyMs: 200 }, ['800', '1000', '200']],
+    [{ leaseMs: 1_000, safetyMs: 900 }, ['333', '1000', '900']],
+    [{ leaseMs: 1_000, safetyMs: 1_000 }, ['333', '1000', '1000']],
+  ])('heartbeatMs that is not under leaseMs - safetyMs is refused: %p', async (timing, shown) => {
+    await refused(() => client.acquire('job', timing), 'heartbeatMs', ...shown);
+    await refused(() => new LockClient({ store: scene.store, ...timing }), 'heartbeatMs', ...shown);
+  });
+
+  test("an option of the call is judged with the client's", async () => {
+    const slow = scene.host({ leaseMs: 60_000, heartbeatMs: 40_000 }).client;
+    await refused(() => slow.acquire('job', { leaseMs: 30_000 }), '40000', '30000');
+  });
+
+  test('the shortest lease there is can be held', async () => {
+    await using lease = await client.acquire('job', { leaseMs: 2, safetyMs: 0, heartbeatMs: 1 });
+    expect(lease.isHeld()).toBe(true);
+  });
+});
+
+describe('remainingMs', () => {
+  test.each([
+    ['a number', 5_000, '5000'],
+    ['a string', '5000', "'5000'"],
+    ['null', null, 'null'],
+  ])('that is %s and no function is refused', async (_, value, shown) => {
+    await refused(() => client.acquire('job', { remainingMs: value as never }), 'remainingMs', shown);
+  });
+
+  test.each([
+    ['NaN', Number.NaN, 'NaN'],
+    ['a string', 'soon', 'soon'],
+  ])('that gives %s is refused', async (_, value, shown) => {
+    await refused(() => client.acquire('job', { remainingMs: () => value as number }), 'remainingMs', shown);
+  });
+
+  test('that throws throws through', async () => {
+    const remainingMs = () => {
+      throw new RangeError('no context');
+    };
+    await expect(client.acquire('job', { remainingMs })).rejects.toThrow('no context');
+    expect(scene.store.count()).toBe(0);
+  });
+});
+
+describe('data', () => {
+  test('that is over 8 kB is refused', async () => {
+    await refused(() => client.acquire('job', { data: 'd'.repeat(8_192) }), 'data', '8192', '8194', 'ddd');
+    await refused(() => client.acquire('job', { data: 'é'.repeat(4_096) }), 'data', '8194');
+  });
+
+  test('that is cyclic is refused', async () => {
+    const data: Record<string, unknown> = {};
+    data.self = data;
+    await refused(() => client.acquire('job', { data }), 'data', 'circular');
+  });
+
+  test('that holds a BigInt is refused', async () => {
+    await refused(() => client.acquire('job', { data: { n: 1n } }), 'data', 'BigInt');
+  });
+
+  test.each([
+    ['a function', () => 42, '42'],
+    ['a symbol', Symbol('job'), 'Symbol(job)'],
+  ])('that is %s is refused', async (_, data, shown) => {
+    await refused(() => client.acquire('job', { data }), 'data', shown);
+  });
+
+  test('whose toJSON throws is refused', async () => {
+    const data = {
+      toJSON() {
+        throw new Error('not today');
+      },
+    };
+    await refused(() => client.acquire('job', { data }), 'data', 'not today');
+  });
+
+  test.each([[null], [0], [''], [false], [[]], ['d'.repeat(8_190)]])('that is JSON is accepted: %p', async (data) => {
+    await using lease = await client.acquire('job', { data });
+    expect(lease.data).toEqual(data);
+    expect((await client.inspect('job'))?.data).toEqual(data);
+  });
+});
+
+describe.each(['once', 'owner'] as const)('%s', (name) => {
+  test.each([
+    ['empty', '', "''"],
+    ['a number', 7, '7'],
+    ['a date', new Date(0), '1970'],
+    ['null', null, 'null'],
+    ['over-long', 'x'.repeat(1_025), '1025'],
+  ])('that is %s is refused', async (_, value, shown) => {
+    await refused(() => client.acquire('job', { [name]: value }), name, shown);
+    if (name === 'owner' && value !== null) {
+      await refused(() => new LockClient({ store: scene.store, owner: value as string }), name, shown);
+    }
+  });
+});
+
+describe('a store', () => {
+  test.each([
+    ['missing', undefined, 'undefined'],
+    ['null', null, 'null'],
+    ["a table's name", 'locks', 'locks'],
+    ['an object of another kind', {}, 'object'],
+  ])('that is %s is refused', async (_, store, shown) => {
+    await refused(() => new LockClient({ store: store as never }), 'store', shown);
+  });
+});
+
+describe('forceRelease', () => {
+  test.each([
+    ['no options', undefined, 'undefined'],
+    ['no lockId', {}, 'undefined'],
+    ['an empty lockId', { lockId: '' }, "''"],
+    ['a number for a lockId', { lockId: 5 }, '5'],
+  ])('with %s is refused', async (_, options, shown) => {
+    await refused(() => client.forceRelease('job', options as never), 'lockId', shown);
+  });
+});
+
+describe('resume', () => {
+  const handle: LeaseHandle = { key: 'job', lockId: 'an-id', fencingToken: 1 };
+  test.each([
+    ['undefined', undefined, 'undefined'],
+    ['null', null, 'null'],
+    ['a string', 'job', 'job'],
+    ['a number', 7, '7'],
+    ['an empty object', {}, 'undefined'],
+    ['a handle without a key', { ...handle, key: undefined }, 'undefined'],
+    ['a handle without a lockId', { ...handle, lockId: undefined }, 'undefined'],
+    ['a handle with an empty lockId', { ...handle, lockId: '' }, "''"],
+    ['a handle whose once is a number', { ...handle, once: 5 }, '5'],
+    ['a handle whose holdAtLeastMs is negative', { ...handle, holdAtLeastMs: -1 }, '-1'],
+  ])('of %s is refused', async (_, junk, shown) => {
+    await refused(() => client.resume(junk as never), shown);
+  });
+
+  test('of a lease that there never was is refused', async () => {
+    await expect(client.resume(handle)).rejects.toMatchObject({ name: 'LockLostError', reason: 'gone', key: 'job' });
+  });
+
+  test('of a lease that was taken over is refused, and leaves the holder alone', async () => {
+    const handed = await (await client.acquire('job')).handOff({ leaseMs: 40_000 });
+    await scene.time.advance(40_000);
+    const holder = await scene.host().client.acquire('job');
+    await expect(client.resume(handed)).rejects.toMatchObject({ name: 'LockLostError', reason: 'takenOver' });
+    await holder.renew();
+    expect(holder.isHeld()).toBe(true);
+  });
+
+  test('of a lease that was released is refused', async () => {
+    const handed = await (await client.acquire('job')).handOff({ leaseMs: 40_000 });
+    await (await client.resume(handed)).release();
+    await expect(client.resume(handed)).rejects.toMatchObject({ name: 'LockLostError', reason: 'revoked' });
+  });
+
+  test('of a lease that expired and that nobody took is granted', async () => {
+    const handed = await (await client.acquire('job')).handOff({ leaseMs: 40_000 });
+    await scene.time.advance(50_000);
+    expect((await client.resume(handed)).isHeld()).toBe(true);
+  });
+
+  test('with no time left is refused, and sends nothing', async () => {
+    const handed = await (await client.acquire('job')).handOff({ leaseMs: 40_000 });
+    const sent = scene.store.count();
+    await expect(client.resume(handed, { remainingMs: () => 0 })).rejects.toThrow(LockLostError);
+    expect(scene.store.count()).toBe(sent);
+  });
+});
+
+describe('use of a lease', () => {
+  test('after its release says so', async () => {
+    const lease = await client.acquire('job');
+    await lease.release();
+    const expected = { name: 'LockLostError', key: 'job', reason: 'released' };
+    expect(lease.isHeld()).toBe(false);
+    expect(() => lease.assertHeld()).toThrow("The lease of 'job' is not held: it was released");
+    await expect(lease.renew()).rejects.toMatchObject(expected);
+    await expect(lease.handOff({ leaseMs: 5_000 })).rejects.toMatchObject(expected);
+  });
+
+  test('after its hand-off says so', async () => {
+    const lease = await client.acquire('job');
+    await lease.handOff({ leaseMs: 5_000 });
+    const expected = { name: 'LockLostError', key: 'job', reason: 'handedOff' };
+    expect(lease.isHeld()).toBe(false);
+    expect(() => lease.assertHeld()).toThrow("The lease of 'job' is not held: it was handed off");
+    await expect(lease.renew()).rejects.toMatchObject(expected);
+    await expect(lease.handOff({ leaseMs: 5_000 })).rejects.toMatchObject(expected);
+    expect(await lease.release()).toBe(false);
+  });
+
+  test('after its loss says why', async () => {
+    const lease = await client.acquire('job');
+    lease.abandon('timedOut');
+    expect(() => lease.assertHeld()).toThrow("The lease of 'job' is not held: its invocation timed out");
+    await expect(lease.renew()).rejects.toMatchObject({ reason: 'timedOut' });
+  });
+
+  test("after its client's close says so", async () => {
+    const lease = await client.acquire('job');
+    await client.close();
+    expect(lease.isHeld()).toBe(false);
+    expect(() => lease.assertHeld()).toThrow(LockLostError);
+    await expect(lease.renew()).rejects.toThrow(LockLostError);
+  });
+});
+
+describe('use of a client after its close', () => {
+  test('is refused with what to do, and sends nothing', async () => {
+    await client.close();
+    const handle: LeaseHandle = { key: 'job', lockId: 'an-id', fencingToken: 1 };
+    for (const use of [
+      () => client.acquire('job'),
+      () => client.tryAcquire('job'),
+      () => client.using('job', {}, () => {}),
+      () => client.resume(handle),
+    ]) {
+      await expect(use()).rejects.toThrow(LockError);
+      await expect(use()).rejects.toThrow('make a new one');
+    }
+    expect(scene.store.count()).toBe(0);
+  });
+});

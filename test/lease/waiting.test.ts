@@ -1,0 +1,328 @@
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import { LockBusyError, LockStoreError } from '../../lib/lease/errors.ts';
+import { outcomeOf, seededRandom, settle, watchedSignal, world } from './setup.ts';
+
+afterEach(() => {
+  jest.restoreAllMocks();
+});
+
+const median = (values: number[]) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] as number;
+const transient = () => new LockStoreError('throttled', { transient: true });
+
+describe('a lock that is released after 500 ms', () => {
+  async function run(seed: number, latencyMs: number) {
+    const random = seededRandom(seed);
+    const { time, store, host } = world();
+    const lease = await host().client.acquire('job');
+    // Who waits comes at any moment of the millisecond's neighbours, and reads are as old as they like within 20 ms.
+    store.lagMs = Math.floor(random() * 20);
+    await time.advance(100);
+    const sentBefore = store.count();
+    if (latencyMs > 0) store.plan({ do: 'delayAnswer', ms: latencyMs, times: Number.POSITIVE_INFINITY });
+    const waiting = outcomeOf(host().client.acquire('job', { waitMs: 10_000 }));
+    await time.advance(500);
+    const releasedAt = time.monotonic();
+    const released = lease.release();
+    while (!waiting.settled) await time.advance(1);
+    await released;
+    return {
+      delayMs: time.monotonic() - releasedAt,
+      requests: store.count() - sentBefore - 1,
+      writes: store.count('acquire') - 1,
+      granted: waiting.value !== undefined,
+    };
+  }
+
+  test.each([0, 5])(
+    'is had within 100 ms in the median, with at most 12 requests, two of them writes: %i ms away',
+    async (ms) => {
+      const runs = [];
+      for (let seed = 1; seed <= 100; seed++) runs.push(await run(seed, ms));
+      expect(runs.every(({ granted }) => granted)).toBe(true);
+      expect(median(runs.map(({ delayMs }) => delayMs))).toBeLessThan(100);
+      expect(Math.max(...runs.map(({ requests }) => requests))).toBeLessThanOrEqual(12);
+      expect(Math.max(...runs.map(({ writes }) => writes))).toBe(2);
+    },
+  );
+});
+
+describe('a lock whose holder died', () => {
+  test('is taken by a waiter within 100 ms of its expiry, by one write', async () => {
+    for (let seed = 1; seed <= 30; seed++) {
+      seededRandom(seed);
+      const { time, store, host } = world();
+      const lease = await host().client.acquire('job');
+      const expiry = time.monotonic() + 30_000;
+      lease.abandon('timedOut');
+      await time.advance(seed * 990);
+      const waiting = outcomeOf(host().client.acquire('job', { waitMs: 60_000 }));
+      await time.advance(30_000 - seed * 990 - 1);
+      expect(waiting.settled).toBe(false);
+      while (!waiting.settled) await time.advance(1);
+      expect(time.monotonic()).toBeGreaterThanOrEqual(expiry);
+      expect(time.monotonic()).toBeLessThanOrEqual(expiry + 100);
+      expect(waiting.value?.takenOverFrom).toMatchObject({ owner: 'host-1' });
+      expect(store.count('acquire')).toBe(3);
+    }
+  });
+
+  test('is taken by the first try that comes later, also from a process that knew nothing, by one request', async () => {
+    const { time, store, host } = world();
+    (await host().client.acquire('job')).abandon('timedOut');
+    await time.advance(30_000);
+    expect(await host().client.tryAcquire('job')).not.toBeNull();
+    expect(store.operations).toEqual(['acquire', 'acquire']);
+  });
+
+  test('is taken once by many waiters, who then wait for the one that took it', async () => {
+    seededRandom(7);
+    const { time, store, host } = world();
+    (await host().client.acquire('job')).abandon('timedOut');
+    const waiting = Array.from({ length: 20 }, () => outcomeOf(host().client.acquire('job', { waitMs: 60_000 })));
+    await time.advance(29_000);
+    const before = store.count('acquire');
+    await time.advance(2_000);
+    expect(waiting.filter(({ settled }) => settled)).toHaveLength(1);
+    expect(store.count('acquire') - before).toBeLessThanOrEqual(20);
+  });
+});
+
+describe('a lock whose holder is alive', () => {
+  test.each([
+    { leaseMs: 30_000 },
+    { leaseMs: 2_000 },
+    { leaseMs: 1_000 },
+    { leaseMs: 300 },
+    { leaseMs: 3_000, heartbeatMs: 2_000, safetyMs: 500 },
+  ])('sees one write of a waiter, and after that reads alone: %p', async (timing) => {
+    seededRandom(3);
+    const { time, store, host } = world();
+    const holder = await host(timing).client.acquire('job');
+    const waiting = outcomeOf(host(timing).client.acquire('job', { waitMs: 60_000 }));
+    await time.advance(60_100);
+    expect(waiting.error).toBeInstanceOf(LockBusyError);
+    expect(holder.isHeld()).toBe(true);
+    expect(store.count('acquire')).toBe(2);
+    expect(store.count('read')).toBeGreaterThan(50);
+  });
+
+  test('is read about once a second in the long run', async () => {
+    const { time, store, host } = world();
+    await host().client.acquire('job');
+    void outcomeOf(host().client.acquire('job', { waitMs: 600_000 }));
+    await time.advance(60_000);
+    const before = store.count('read');
+    await time.advance(300_000);
+    expect(store.count('read') - before).toBeGreaterThan(230);
+    expect(store.count('read') - before).toBeLessThan(400);
+  });
+
+  test('tells of a wait once, with who is waited for', async () => {
+    const { time, host } = world();
+    await host().client.acquire('job');
+    const waiter = host();
+    const waiting = outcomeOf(waiter.client.acquire('job', { waitMs: 5_000 }));
+    await time.advance(6_000);
+    expect(waiting.settled).toBe(true);
+    expect(waiter.events.map(({ type }) => type)).toEqual(['waiting', 'busy']);
+    expect(waiter.events[0]).toMatchObject({ key: 'job', owner: 'host-1' });
+    expect(waiter.of('busy')[0]?.waitedMs).toBe(5_000);
+  });
+});
+
+describe('stale reads', () => {
+  test('that do not show the record yet cause no write', async () => {
+    const { time, store, host } = world();
+    await host().client.acquire('job');
+    store.lagMs = 1_000;
+    void outcomeOf(host().client.acquire('job', { waitMs: 10_000 }));
+    await time.advance(5_000);
+    expect(store.count('acquire')).toBe(2);
+  });
+
+  test('that show an expiry from before a renewal cause no write', async () => {
+    const { time, store, host } = world();
+    await host({ leaseMs: 6_000 }).client.acquire('job');
+    store.lagMs = 1_000;
+    await time.advance(2_000);
+    void outcomeOf(host().client.acquire('job', { waitMs: 60_000 }));
+    await time.advance(60_000);
+    expect(store.count('acquire')).toBe(2);
+  });
+
+  test('that show the holder before the last cause one write at the most', async () => {
+    const { time, store, host } = world();
+    const first = await host().client.acquire('job');
+    await time.advance(5_000);
+    store.lagMs = 3_000;
+    void outcomeOf(host().client.acquire('job', { waitMs: 60_000 }));
+    await time.advance(1_000);
+    await first.release();
+    await time.advance(1);
+    await host().client.acquire('job');
+    await time.advance(20_000);
+    // The first holder, the waiter, the second holder, and the waiter once, deceived.
+    expect(store.count('acquire')).toBeLessThanOrEqual(4);
+  });
+
+  test('that still show the holder after its release are not believed for ever', async () => {
+    const { time, store, host } = world();
+    const first = await host().client.acquire('job');
+    store.lagMs = 200;
+    await time.advance(1_000);
+    const waiting = outcomeOf(host().client.acquire('job', { waitMs: 60_000 }));
+    await time.advance(500);
+    await first.release();
+    await time.advance(400);
+    expect(waiting.value?.isHeld()).toBe(true);
+  });
+});
+
+describe('a wait that is cancelled', () => {
+  test.each(Array.from({ length: 24 }, (_, n) => n * 17))(
+    'leaves no timer, no listener and no grant: after %i ms',
+    async (ms) => {
+      seededRandom(ms + 1);
+      const { time, store, memory, host } = world();
+      const holder = await host().client.acquire('job', { holdAtMostMs: 1 });
+      const { controller, listeners } = watchedSignal();
+      store.plan({ do: 'delayAnswer', ms: 40, times: Number.POSITIVE_INFINITY });
+      const { client } = host();
+      const waiting = outcomeOf(client.acquire('job', { waitMs: 60_000, signal: controller.signal }));
+      await time.advance(150);
+      void holder.release();
+      await time.advance(ms);
+      const granted = waiting.value;
+      controller.abort(new Error('cancelled'));
+      await time.advance(100);
+      expect(waiting.settled).toBe(true);
+      void granted?.release();
+      await time.advance(100);
+      if (granted === undefined) expect(waiting.error).toMatchObject({ message: 'cancelled' });
+      expect((await memory.read('job')).record?.lockId).toBeUndefined();
+      expect(listeners()).toBe(0);
+      expect(time.timers).toBe(0);
+    },
+  );
+
+  test('while its write is out releases what that is granted, also when it lands late', async () => {
+    const { time, store, memory, host } = world();
+    const controller = new AbortController();
+    store.plan({ do: 'delayAnswer', ms: 400, operation: 'acquire' });
+    const attempt = outcomeOf(host().client.acquire('job', { waitMs: 5_000, signal: controller.signal }));
+    await time.advance(100);
+    controller.abort(new Error('cancelled'));
+    await time.advance(0);
+    expect(attempt.error).toMatchObject({ message: 'cancelled' });
+    expect((await memory.read('job')).record?.lockId).toBeUndefined();
+  });
+
+  test('while its write is out rejects within the time of one request, even if nothing answers', async () => {
+    const { time, store, host } = world();
+    const { controller, listeners } = watchedSignal();
+    store.plan({ do: 'hang', times: Number.POSITIVE_INFINITY });
+    const attempt = outcomeOf(host().client.acquire('job', { waitMs: 50_000, signal: controller.signal }));
+    await time.advance(500);
+    controller.abort(new Error('cancelled'));
+    await time.advance(1_001);
+    expect(attempt.error).toMatchObject({ message: 'cancelled' });
+    expect(listeners()).toBe(0);
+    expect(time.timers).toBe(0);
+  });
+
+  test('by the end of waitMs is reported as busy once', async () => {
+    const { time, host } = world();
+    await host().client.acquire('job');
+    const waiter = host();
+    const waiting = outcomeOf(waiter.client.acquire('job', { waitMs: 100 }));
+    await time.advance(200);
+    expect(waiting.error).toBeInstanceOf(LockBusyError);
+    expect(waiter.of('busy')).toHaveLength(1);
+    expect(time.timers).toBe(2);
+  });
+});
+
+describe('an attempt that was given up, and lands late', () => {
+  /** The acquire is given up after 3 s, and its first sending lands a moment after the release that followed it. */
+  function givenUp() {
+    const scene = world();
+    const { store } = scene;
+    store.plan({ do: 'delayRequest', ms: 3_010, operation: 'acquire' }, { do: 'hang', operation: 'acquire', times: 2 });
+    return scene;
+  }
+  beforeEach(() => {
+    seededRandom(1);
+  });
+
+  test('is released by the next, which is granted', async () => {
+    const { time, store, host } = givenUp();
+    const waiter = host();
+    const lease = await settle(time, waiter.client.acquire('job', { waitMs: 20_000 }));
+    expect(time.monotonic()).toBeLessThan(3_500);
+    expect(lease.isHeld()).toBe(true);
+    expect(store.operations.slice(-4)).toEqual(['release', 'acquire', 'release', 'acquire']);
+    expect(waiter.of('busy')).toEqual([]);
+    expect(waiter.of('waiting')).toEqual([]);
+  });
+
+  test.each(['loseRequest', 'hang'] as const)(
+    'is not reported as busy with ourselves, when its release fails too: %s',
+    async (fault) => {
+      const { time, store, host } = givenUp();
+      const waiter = host();
+      store.plan({ do: fault, operation: 'release', after: 1 });
+      const waiting = outcomeOf(waiter.client.acquire('job', { waitMs: 4_500 }));
+      await time.advance(20_000);
+      expect(waiting.settled).toBe(true);
+      const named = [...waiter.of('busy'), ...waiter.of('waiting')].map(({ owner }) => owner);
+      expect(named).not.toContain('host-1');
+      expect(waiting.error?.owner).not.toBe('host-1');
+    },
+  );
+
+  test('and at the end of the wait is released, so that it is nobody else who waits for it', async () => {
+    const { time, store, memory, host } = world();
+    store.plan({ do: 'hangAnswer', operation: 'acquire', times: 3 });
+    const attempt = outcomeOf(host().client.acquire('job', { waitMs: 100 }));
+    await time.advance(5_000);
+    expect(attempt.error).toBeInstanceOf(LockStoreError);
+    expect((await memory.read('job')).record?.lockId).toBeUndefined();
+    expect(await host().client.tryAcquire('job')).not.toBeNull();
+  });
+});
+
+describe('trouble that passes', () => {
+  test('ends no wait: writes and reads are tried again', async () => {
+    const { time, store, host } = world();
+    store.plan({ do: 'fail', error: transient(), operation: 'acquire', times: 3 });
+    const lease = await settle(time, host().client.acquire('job', { waitMs: 5_000 }));
+    await time.advance(1);
+    const waiting = outcomeOf(host().client.acquire('job', { waitMs: 10_000 }));
+    await time.advance(100);
+    store.plan({ do: 'fail', error: transient(), operation: 'read', times: 3 });
+    await time.advance(1_000);
+    await lease.release();
+    await time.advance(1_000);
+    expect(waiting.value?.isHeld()).toBe(true);
+  });
+
+  test('that lasts until the end of the wait is what is thrown', async () => {
+    const { time, store, host } = world();
+    const error = transient();
+    store.plan({ do: 'fail', error, operation: 'acquire', times: Number.POSITIVE_INFINITY });
+    const waiting = outcomeOf(host().client.acquire('job', { waitMs: 5_000 }));
+    await time.advance(6_000);
+    expect(waiting.error).toBe(error);
+    expect(store.count('acquire')).toBeLessThan(30);
+  });
+
+  test('that does not pass ends a wait at once', async () => {
+    const { time, store, host } = world();
+    await host().client.acquire('job');
+    const denied = new LockStoreError('dynamodb:GetItem is not allowed');
+    store.plan({ do: 'fail', error: denied, operation: 'read' });
+    const waiting = outcomeOf(host().client.acquire('job', { waitMs: 10_000 }));
+    await time.advance(1_000);
+    expect(waiting.error).toBe(denied);
+  });
+});
