@@ -210,7 +210,7 @@ export class Acquisition {
   async #giveBack(record: LockRecord): Promise<LockRecord> {
     const { store, serverClock } = this.#context;
     const { key, lockId = '', previousLockId, previousOwner, previousExpiresAt = 0 } = record;
-    const previous = { lockId: previousLockId, expiresAt: previousExpiresAt };
+    const previous = { lockId: previousLockId, owner: previousOwner, expiresAt: previousExpiresAt };
     const request = { key, lockId, now: serverClock.now(), previous };
     const giveBack = (signal: AbortSignal) => store.giveBack(request, signal);
     await send(this.#context, 'Giving back', giveBack, { withinMs: this.#plan.requestTimeoutMs }).catch(() => {});

@@ -152,14 +152,19 @@ export class DynamoDBLockStore implements LockStore {
   }
 
   giveBack({ key, lockId, now, previous }: GiveBackRequest, signal?: AbortSignal): Promise<StoreAnswer> {
-    const expiresAt = previous.expiresAt > 0 ? 'previousExpiresAt' : ':now';
+    const { lockId: restored, owner, expiresAt } = previous;
+    const set = `SET releasedBy = :me, acquiredAt = :now, expiresAt = :expiresAt${owner ? ', #owner = :owner' : ''}`;
     return this.#update(key, signal, {
-      UpdateExpression:
-        `SET releasedBy = :me, #owner = previousOwner, expiresAt = ${expiresAt}` +
-        (previous.lockId ? `, lockId = previousLockId${FORGET_PREVIOUS}` : `${FORGET_PREVIOUS}, lockId`),
+      UpdateExpression: set + (restored ? `, lockId = :restored${FORGET_PREVIOUS}` : `${FORGET_PREVIOUS}, lockId`),
       ConditionExpression: MINE,
-      ExpressionAttributeNames: { '#owner': 'owner' },
-      ExpressionAttributeValues: { ':me': S(lockId), ...(expiresAt === ':now' && { ':now': N(now) }) },
+      ...(owner && { ExpressionAttributeNames: { '#owner': 'owner' } }),
+      ExpressionAttributeValues: {
+        ':me': S(lockId),
+        ':now': N(now),
+        ':expiresAt': N(expiresAt || now),
+        ...(owner && { ':owner': S(owner) }),
+        ...(restored && { ':restored': S(restored) }),
+      },
     });
   }
 

@@ -66,9 +66,10 @@ export class MemoryLockStore implements LockStore {
     return this.#updateOf(key, lockId, (old) => ({
       ...ended(old),
       releasedBy: lockId,
-      lockId: previous.lockId,
-      owner: old.previousOwner,
-      expiresAt: previous.expiresAt > 0 ? previous.expiresAt : now,
+      lockId: previous.lockId || undefined,
+      owner: previous.owner || old.owner,
+      acquiredAt: now,
+      expiresAt: previous.expiresAt || now,
     }));
   }
 

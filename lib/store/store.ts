@@ -52,8 +52,15 @@ export interface GiveBackRequest {
   readonly key: string;
   readonly lockId: string;
   readonly now: number;
-  /** What the grant took over, as its record told. Without a `lockId`: the lock was free or merely closed. */
-  readonly previous: { readonly lockId?: string | undefined; readonly expiresAt: number };
+  /**
+   * What the grant took over, as its record told when it was made: by now a third grant may have come and gone. Without a
+   * `lockId` the lock was free or merely closed; with `expiresAt` 0 there was no record.
+   */
+  readonly previous: {
+    readonly lockId?: string | undefined;
+    readonly owner?: string | undefined;
+    readonly expiresAt: number;
+  };
 }
 
 export interface ResumeRequest {
@@ -112,7 +119,8 @@ export interface LockStore {
   release(request: ReleaseRequest, signal?: AbortSignal): Promise<StoreAnswer>;
   /**
    * `lockId = me`. Restores what the grant took over: its `lockId`, `owner` and `expiresAt`, or, where there was no
-   * record, one that is free from `now` on. Sets `releasedBy = me`, which turns away a late duplicate of the acquire.
+   * record, one that is free from `now` on. Sets `acquiredAt = now`, in the place of what a wrong clock wrote, since a
+   * release opens the lock from there; and `releasedBy = me`, which turns away a late duplicate of the acquire.
    */
   giveBack(request: GiveBackRequest, signal?: AbortSignal): Promise<StoreAnswer>;
   /** `lockId = handed`. A new grant, with a new id and token, in the place of the handed one. */
