@@ -44,7 +44,9 @@ function countingClient(tally: Tally): DynamoDBClient {
       const { input } = args as { input: { RequestItems?: Record<string, { Keys?: unknown[] }> } };
       tally.requests++;
       if (context.commandName === 'UpdateItemCommand') tally.writes++;
-      else tally.readUnits += 0.5 * Object.values(input.RequestItems ?? { one: { Keys: [1] } }).flatMap(({ Keys = [] }) => Keys).length;
+      else
+        tally.readUnits +=
+          0.5 * Object.values(input.RequestItems ?? { one: { Keys: [1] } }).flatMap(({ Keys = [] }) => Keys).length;
       try {
         return await next(args);
       } catch (error) {
@@ -57,7 +59,13 @@ function countingClient(tally: Tally): DynamoDBClient {
   return client;
 }
 
-type Worker = (number: number, of: number, locks: LockClient, tasks: string[], work: () => Promise<void>) => Promise<unknown>;
+type Worker = (
+  number: number,
+  of: number,
+  locks: LockClient,
+  tasks: string[],
+  work: () => Promise<void>,
+) => Promise<unknown>;
 
 const fanOut: Worker = (number, of, locks, tasks, work) =>
   runTasks(tasks, work, { locks, key: (task) => task, once: '2026-01-01', worker: { number, of }, concurrency: 2 });
@@ -107,7 +115,14 @@ const row = (name: string, m: Measured) =>
   );
 
 console.log('           workers  tasks   runs  writes/task  refused  read units/task  $/M tasks     took');
-const sizes = flags.smoke ? [[10, 200, 200]] : [[2, 1000, 1000], [10, 1000, 1000], [50, 1000, 400], [200, 1000, 100]];
+const sizes = flags.smoke
+  ? [[10, 200, 200]]
+  : [
+      [2, 1000, 1000],
+      [10, 1000, 1000],
+      [50, 1000, 400],
+      [200, 1000, 100],
+    ];
 const results: { ours: Measured; naive: Measured }[] = [];
 for (const [workers = 0, tasks = 0, naiveTasks = 0] of sizes) {
   const ours = await measure(workers, tasks, fanOut);
