@@ -44,6 +44,7 @@ const requests = fc.oneof(
 type Request = typeof requests extends fc.Arbitrary<infer T> ? T : never;
 
 const servers = await availableServers();
+const first = servers.find(({ missing }) => !missing)?.server;
 
 for (const { server, missing } of servers) {
   if (missing) {
@@ -84,7 +85,7 @@ for (const { server, missing } of servers) {
             if (answer && (answer.record || !answer.applied)) expect(answer.record).toEqual(expected?.record);
           }
         }),
-        { numRuns: server === 'dynoxide' ? 80 : 15 },
+        { numRuns: server === first ? 80 : 15 },
       );
     }, 20_000);
 
@@ -133,7 +134,7 @@ for (const { server, missing } of servers) {
             expect(Number(item.ttl?.N)).toBeGreaterThanOrEqual(Number(item.expiresAt?.N) / 1_000 + 7 * daySeconds);
           }
         }),
-        { numRuns: server === 'dynoxide' ? 40 : 10 },
+        { numRuns: server === first ? 40 : 10 },
       );
     }, 20_000);
 
@@ -186,7 +187,8 @@ for (const { server, missing } of servers) {
         return { tableName, client, keyAttribute: 'pk' };
       };
 
-      lockStoreContract(async () => new DynamoDBLockStore({ ...(await newTable()), sortKey }));
+      // Once is enough: the names are the store's business, and no two servers differ in them.
+      if (server === first) lockStoreContract(async () => new DynamoDBLockStore({ ...(await newTable()), sortKey }));
 
       test('sees and touches only the items under its own sort key', async () => {
         const table = await newTable();

@@ -330,7 +330,7 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
     test('restores the holder that was taken over too early: its id, owner and expiry', async () => {
       await acquire('anna');
       await takeOver('bert');
-      expect((await giveBack('bert', { lockId: 'anna', expiresAt: until })).applied).toBe(true);
+      expect((await giveBack('bert', { lockId: 'anna', owner: 'owner of anna', expiresAt: until })).applied).toBe(true);
       expect(await recordOf()).toMatchObject({ lockId: 'anna', owner: 'owner of anna', expiresAt: until });
       expect((await renew('anna', until + 5_000)).applied).toBe(true);
       expect((await release('anna')).applied).toBe(true);
@@ -347,7 +347,9 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
       await acquire('anna');
       await release('anna', { holdAtLeastMs: 90_000 });
       await acquire('bert', { now: now + 90_000, until: now + 120_000 });
-      expect((await giveBack('bert', { expiresAt: now + 90_000 }, now + 20)).applied).toBe(true);
+      expect((await giveBack('bert', { owner: 'owner of anna', expiresAt: now + 90_000 }, now + 20)).applied).toBe(
+        true,
+      );
       const record = await recordOf();
       expect(record).toMatchObject({ owner: 'owner of anna', expiresAt: now + 90_000 });
       expect(record?.lockId).toBeUndefined();

@@ -1,6 +1,6 @@
 /**
  * A process that knows nothing of a lock when it is told to take it. It says `ready`, and at the first byte on its
- * standard input takes the lock, prints when, and ends.
+ * standard input takes the lock, prints what it was granted, and ends.
  *
  *     node contender.ts <key> <waitMs>
  */
@@ -14,4 +14,4 @@ console.log('ready');
 await once(process.stdin, 'data');
 process.stdin.destroy();
 const lease = await locks.acquire(key, { waitMs: Number(waitMs) });
-console.log(JSON.stringify({ grantedAt: Date.now(), fencingToken: lease.fencingToken, ...lease.takenOverFrom }));
+console.log(JSON.stringify(lease));
