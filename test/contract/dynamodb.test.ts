@@ -315,7 +315,8 @@ async function send(store: LockStore, key: string, request: Request): Promise<St
     case 'giveBack': {
       const record = await recordOf(store, key);
       if (record?.lockId === undefined || record.previousExpiresAt === undefined) return undefined;
-      const previous = { lockId: record.previousLockId, expiresAt: record.previousExpiresAt };
+      const { previousLockId, previousOwner, previousExpiresAt } = record;
+      const previous = { lockId: previousLockId, owner: previousOwner, expiresAt: previousExpiresAt };
       return store.giveBack({ key, lockId: record.lockId, now: request.now, previous });
     }
     default:

@@ -7,6 +7,7 @@ import type {
   LockStore,
   ReleaseRequest,
   ResumeRequest,
+  StoreAnswer,
 } from '../../lib/store/store.ts';
 
 /**
@@ -355,6 +356,21 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
       expect(record?.lockId).toBeUndefined();
     });
 
+    test('changes the rest in nothing but what it took over, releasedBy, and the time from which a release counts', async () => {
+      await acquire('anna', { data: '1' });
+      const { record } = await takeOver('bert', { data: '2' });
+      await giveBack('bert', { lockId: 'anna', owner: 'owner of anna', expiresAt: until }, now + 5);
+      const { previousLockId, previousOwner, previousExpiresAt, ...rest } = record as LockRecord;
+      expect(await recordOf()).toEqual({
+        ...rest,
+        lockId: 'anna',
+        owner: 'owner of anna',
+        expiresAt: until,
+        acquiredAt: now + 5,
+        releasedBy: 'bert',
+      });
+    });
+
     test('where there was no record, leaves a lock that is free from now on', async () => {
       await acquire('anna', { now: now + 3_600_000, until: now + 3_630_000 });
       expect((await giveBack('anna', { expiresAt: 0 }, now)).applied).toBe(true);
@@ -388,13 +404,18 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
       expect((await acquire('carl', { now: now + 20 })).applied).toBe(true);
     });
 
-    test('of a clock ahead by another one ahead leaves, when both have given back, the holder that was there first', async () => {
+    test('of one grant over another, in the order of their making, leaves the holder that was there first', async () => {
       await acquire('anna');
-      const bert = (await takeOver('bert', { now: until + 1_000, until: until + 2_000 })).record as LockRecord;
-      const carl = (await takeOver('carl', { now: until + 2_000, until: until + 9_000 })).record as LockRecord;
-      await giveBack('carl', { lockId: carl.previousLockId, expiresAt: carl.previousExpiresAt ?? 0 }, now + 5);
-      await giveBack('bert', { lockId: bert.previousLockId, expiresAt: bert.previousExpiresAt ?? 0 }, now + 6);
-      expect(await recordOf()).toMatchObject({ lockId: 'anna', expiresAt: until });
+      const takenOver = ({ record }: StoreAnswer): GiveBackRequest['previous'] => ({
+        lockId: record?.previousLockId,
+        owner: record?.previousOwner,
+        expiresAt: record?.previousExpiresAt ?? 0,
+      });
+      const byBert = takenOver(await takeOver('bert', { now: until + 1_000, until: until + 2_000 }));
+      const byCarl = takenOver(await takeOver('carl', { now: until + 2_000, until: until + 9_000 }));
+      await giveBack('carl', byCarl, now + 5);
+      await giveBack('bert', byBert, now + 6);
+      expect(await recordOf()).toMatchObject({ lockId: 'anna', owner: 'owner of anna', expiresAt: until });
       expect((await renew('anna', until + 5_000)).applied).toBe(true);
     });
 
