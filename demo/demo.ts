@@ -1,0 +1,170 @@
+/**
+ * The whole of leasehold at work, on this machine: six Lambdas and one table of locks share out 24 tasks, one Lambda is
+ * killed in mid-task, and one is frozen for longer than its lease. What happened is drawn, and judged from the record.
+ */
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join, relative } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { tasks } from '../lambda/tasks.ts';
+import { bundleHandler, lambdaEnvironment, scheduledEvent } from './deployment.ts';
+import { Lambda } from './lambda.ts';
+import { drawTimeline } from './picture.ts';
+import { busyTriesOf, type Entry, logFile, RecordReader, type Run, runsOf, writeDown } from './record.ts';
+import { chart, Progress, paint, table } from './terminal.ts';
+import { verify } from './verify.ts';
+
+const LAMBDAS = 6;
+const FUNCTION_TIMEOUT_MS = 15_000;
+const DEMO_TIMEOUT_MS = 19_000;
+const POLL_MS = 25;
+
+const beganAt = performance.now();
+console.log(`${LAMBDAS} Lambdas, ${tasks.length} tasks, one table of locks. Starting DynamoDB, bundling the handler.`);
+
+const folder = mkdtempSync(join(tmpdir(), 'leasehold-demo-'));
+const reader = new RecordReader(folder);
+const entries: Entry[] = [];
+
+/** Aborts at Ctrl-C, with the signal's name, and when the demo takes too long. */
+const stop = new AbortController();
+const stopSignals = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const;
+for (const name of stopSignals) process.once(name, () => stop.abort(name));
+const tooLong = setTimeout(
+  () => stop.abort(new Error(`Expected the demo to end within ${DEMO_TIMEOUT_MS} ms, but it did not.`)),
+  DEMO_TIMEOUT_MS,
+);
+
+try {
+  await shareOut();
+  process.exitCode = report() ? 0 : 1;
+} catch (error) {
+  const wasStopped = stopSignals.some((name) => name === error);
+  console.error(wasStopped ? `Stopped by ${error}.` : error);
+  process.exitCode = wasStopped ? 130 : 1;
+} finally {
+  clearTimeout(tooLong);
+  if (process.exitCode === 1) console.error(`The record was kept: ${folder}`);
+  else rmSync(folder, { recursive: true });
+}
+
+/** Runs the Lambdas until each has responded. What it starts has ended when it returns or throws. */
+async function shareOut(): Promise<void> {
+  await using started = new AsyncDisposableStack();
+  const stopped = new Promise<never>((_resolve, reject) => {
+    stop.signal.addEventListener('abort', () => reject(stop.signal.reason));
+  });
+  try {
+    await Promise.race([stopped, startLambdas(started).then(runLambdas)]);
+  } finally {
+    // What still waits for something to happen has nothing to wait for.
+    stopped.catch(() => {});
+    stop.abort('over');
+  }
+}
+
+async function startLambdas(started: AsyncDisposableStack): Promise<Lambda[]> {
+  // Imported here, since the SDK takes its time to load and the first words need not wait for it.
+  const starting = import('../test/dynamodb/launcher.ts').then(({ startDynamoDB }) => startDynamoDB());
+  const serving = starting.then((dynamodb) => started.use(dynamodb));
+  const [dynamodb] = await Promise.all([serving, bundleHandler(folder)]);
+  const tableName = await dynamodb.createLockTable('locks');
+  const lambdas = Array.from({ length: LAMBDAS }, (_, index) => {
+    const environment = lambdaEnvironment(folder, index + 1, { ...dynamodb.environment, LOCK_TABLE_NAME: tableName });
+    return started.use(new Lambda(index + 1, environment, logFile(folder, index + 1)));
+  });
+  await Promise.all(lambdas.map((lambda) => lambda.ready()));
+  const readyMs = Math.round(performance.now() - beganAt);
+  console.log(`${dynamodb.server} and ${LAMBDAS} processes are ready after ${readyMs} ms.\n`);
+  return lambdas;
+}
+
+/** Six rules fire at the same minute; meanwhile things go wrong. */
+async function runLambdas(lambdas: readonly Lambda[]): Promise<void> {
+  const minute = `${new Date().toISOString().slice(0, 16)}:00Z`;
+  const invoke = async (lambda: Lambda) => {
+    writeDown(folder, 'invoked', lambda.number);
+    await lambda.invoke(scheduledEvent(`task-worker-${lambda.number}`, minute), FUNCTION_TIMEOUT_MS);
+    if (!lambda.isKilled) writeDown(folder, 'responded', lambda.number);
+  };
+  await Promise.all([...lambdas.map(invoke), goWrong(lambdas)]);
+}
+
+/** Kills one Lambda in mid-task, freezes another, and thaws that when its task has been taken over. */
+async function goWrong(lambdas: readonly Lambda[]): Promise<void> {
+  const progress = new Progress();
+  const invokedAt = Date.now();
+  const victims = new Set<number>();
+
+  const until = async <Found>(find: () => Found | undefined | false): Promise<Found> => {
+    for (;;) {
+      stop.signal.throwIfAborted();
+      const added = reader.poll();
+      entries.push(...added);
+      progress.show(added, entries);
+      const found = find();
+      if (found) return found;
+      await sleep(POLL_MS);
+    }
+  };
+  const strike = async (afterMs: number, type: 'killed' | 'frozen') => {
+    const run = await until(() => Date.now() - invokedAt > afterMs && inMidTask(victims));
+    const lambda = lambdas[run.lambda - 1] as Lambda;
+    victims.add(lambda.number);
+    if (type === 'killed') await lambda.kill();
+    else lambda.freeze();
+    writeDown(folder, type, lambda.number);
+    return { lambda, run };
+  };
+
+  await strike(2_000, 'killed');
+  const frozen = await strike(3_000, 'frozen');
+  // Should nobody take it over, the others end some time, and the record tells.
+  await until(() => isTakenOver(frozen.run) || haveResponded(LAMBDAS - victims.size));
+  writeDown(folder, 'thawed', frozen.lambda.number);
+  frozen.lambda.thaw();
+  await until(() => haveResponded(LAMBDAS - 1));
+}
+
+function haveResponded(lambdas: number): boolean {
+  return entries.filter((entry) => entry.type === 'responded').length === lambdas;
+}
+
+/** A long task, somewhere in its middle, of a Lambda to which nothing has happened yet. */
+function inMidTask(victims: ReadonlySet<number>): Run | undefined {
+  return runsOf(entries).find(({ end, lambda, steps, stepsAt }) => {
+    const share = stepsAt.length / steps;
+    return end === 'unfinished' && !victims.has(lambda) && steps >= 20 && share > 0.3 && share < 0.6;
+  });
+}
+
+/** Its task has been taken over, and that run is well under way. */
+function isTakenOver({ lambda, task }: Run): boolean {
+  return runsOf(entries).some(
+    (run) => run.task === task && run.takenOverFrom === lambda && (run.end !== 'unfinished' || run.stepsAt.length >= 8),
+  );
+}
+
+/** Says what happened, draws it, and judges it. */
+function report(): boolean {
+  const { runs, findings, shortestGapMs } = verify(
+    entries,
+    tasks.map(({ name }) => name),
+  );
+  const picture = join(import.meta.dirname, 'timeline.svg');
+  writeFileSync(picture, drawTimeline(runs, entries));
+  console.log(`\n${table(runs, entries)}\n\n${chart(runs, entries)}\n`);
+  console.log(`The same as a picture: ${relative(process.cwd(), picture)}`);
+  const tookS = ((performance.now() - beganAt) / 1000).toFixed(1);
+  if (findings.length > 0) {
+    for (const finding of findings) console.error(paint('red', finding));
+    console.error(`Expected a record without fault, but found ${findings.length} (above), after ${tookS} s.`);
+    return false;
+  }
+  const cut = runs.filter((run) => run.end !== 'done').length;
+  console.log(
+    `${paint('green', 'Verified from the record')}: ${tasks.length} tasks done, each once. ${cut} runs were cut short, and their tasks taken over.\n` +
+      `${busyTriesOf(entries).length} times a task was met busy, and no two runs of one overlap: at the closest they are ${shortestGapMs} ms apart. ${tookS} s.`,
+  );
+  return true;
+}
