@@ -1,2 +1,2 @@
 export { DynamoDBLockStore, type DynamoDBLockStoreOptions } from './store/dynamodb.ts';
-export { conditionCheck, writeWhileHeld } from './store/guarded-write.ts';
+export { conditionCheck, type DocumentClient, type TransactItem, writeWhileHeld } from './store/guarded-write.ts';

@@ -1,14 +1,36 @@
-import type {
-  DynamoDBDocumentClient,
-  TransactWriteCommandInput,
-  TransactWriteCommandOutput,
-} from '@aws-sdk/lib-dynamodb';
+import type { TransactWriteCommandInput } from '@aws-sdk/lib-dynamodb';
 import { pause, systemClock } from '../lease/clock.ts';
 import { LockLostError } from '../lease/errors.ts';
 import type { Lease } from '../lease/lease.ts';
 import type { DynamoDBLockStore } from './dynamodb.ts';
 
-type TransactItems = NonNullable<TransactWriteCommandInput['TransactItems']>;
+// The types of `@aws-sdk/lib-dynamodb`, as far as they matter here: whoever guards no writes need not install it.
+
+interface Conditioned {
+  TableName: string | undefined;
+  ConditionExpression?: string | undefined;
+  ExpressionAttributeNames?: Record<string, string> | undefined;
+  ExpressionAttributeValues?: Record<string, unknown> | undefined;
+  ReturnValuesOnConditionCheckFailure?: 'ALL_OLD' | 'NONE' | undefined;
+}
+
+interface Keyed extends Conditioned {
+  Key: Record<string, unknown> | undefined;
+}
+
+/** One operation of a transaction, as the document client's `TransactWriteCommand` takes it. */
+export interface TransactItem {
+  Put?: (Conditioned & { Item: Record<string, unknown> | undefined }) | undefined;
+  Update?: (Keyed & { UpdateExpression: string | undefined }) | undefined;
+  Delete?: Keyed | undefined;
+  ConditionCheck?: Keyed | undefined;
+}
+
+/** The SDK's `DynamoDBDocumentClient`. */
+export interface DocumentClient {
+  // biome-ignore lint/suspicious/noExplicitAny: the SDK's own type, which has one overload for each of its commands.
+  send(command: any): Promise<any>;
+}
 
 /** DynamoDB's limit on the operations of one transaction; the check is one of them. */
 const MAX_ITEMS = 100;
@@ -42,9 +64,9 @@ export function conditionCheck(lease: Lease): {
  */
 export async function writeWhileHeld(
   lease: Lease,
-  documentClient: DynamoDBDocumentClient,
-  transactItems: TransactItems,
-): Promise<TransactWriteCommandOutput> {
+  documentClient: DocumentClient,
+  transactItems: readonly TransactItem[],
+): Promise<void> {
   if (transactItems.length >= MAX_ITEMS) {
     throw new TypeError(
       `writeWhileHeld takes up to ${MAX_ITEMS - 1} operations, but there are ${transactItems.length}.`,
@@ -56,7 +78,9 @@ export async function writeWhileHeld(
   for (let sends = 1; ; sends++) {
     lease.assertHeld();
     try {
-      return await documentClient.send(new TransactWriteCommand({ TransactItems: [check, ...transactItems] }));
+      const TransactItems = [check, ...transactItems] as TransactWriteCommandInput['TransactItems'];
+      await documentClient.send(new TransactWriteCommand({ TransactItems }));
+      return;
     } catch (error) {
       const { CancellationReasons } = error as { CancellationReasons?: { Code?: string }[] };
       if (CancellationReasons?.[0]?.Code === 'ConditionalCheckFailed') {
