@@ -1,0 +1,127 @@
+import { PassThrough, pipeline } from 'node:stream';
+import { LockClient } from '../lib/lease/client.ts';
+import { LockBusyError, LockDoneError, LockError } from '../lib/lease/errors.ts';
+import type { Lease } from '../lib/lease/lease.ts';
+import { type AcquireOptions, checkKey, checkText, planAcquire } from '../lib/lease/options.ts';
+import { DynamoDBLockStore } from '../lib/store/dynamodb.ts';
+import type { LockStore } from '../lib/store/store.ts';
+import type { LambdaContext, LockOptions } from './options.ts';
+
+/** A lease for the handler, or a response in the handler's place. */
+type Taken = { readonly lease: Lease } | { readonly lease?: undefined; readonly response: unknown };
+
+/** What a lock does around a handler, whoever calls that: `lock()` and `withLock()` share it. */
+interface InvocationLock {
+  /** Takes the lock and puts the lease into the context. Rejects when the handler is not to run and that is an error. */
+  take(event: unknown, context: unknown): Promise<Taken>;
+  /** Ends the lease of a handler that succeeded, a stream's when it ends; gives what to respond with. */
+  finish(lease: Lease, response: unknown): Promise<unknown>;
+}
+
+type OfRequest = (...about: unknown[]) => unknown;
+
+/**
+ * Checks the options, so that bad ones throw when the lock is configured and not at midnight.
+ * @throws TypeError that shows the value.
+ */
+export function invocationLock(options: LockOptions<never, never, string>): InvocationLock {
+  const { key, once, data, contextKey = 'lock', waitMs = 0, reserveMs = 1_000 } = options;
+  const { onBusy = 'throw', onDone = 'skip', onLost = 'throw' } = options;
+  const shared = typeof (options.locks as LockClient | undefined)?.using === 'function';
+  if (typeof key !== 'function') checkKey(key);
+  checkText('contextKey', contextKey);
+  checkChoice('onBusy', onBusy, 'throw', 'skip', 'a function');
+  checkChoice('onDone', onDone, 'skip', 'a function');
+  checkChoice('onLost', onLost, 'throw', 'ignore');
+  if (!(Number.isInteger(reserveMs) && reserveMs >= 0)) {
+    throw new TypeError(`reserveMs must be a whole number of milliseconds, 0 or more, but it is ${String(reserveMs)}.`);
+  }
+  planAcquire({
+    // A shared client has a lease time of its own to judge the heartbeat by.
+    ...(shared && { leaseMs: 2 ** 31 - 1 }),
+    ...options,
+    once: typeof once === 'function' ? undefined : once,
+    data: typeof data === 'function' ? undefined : data,
+    owner: 'known at each request',
+  });
+  const client = shared
+    ? (options.locks as LockClient)
+    : new LockClient({ ...options, store: (options.locks as LockStore) ?? new DynamoDBLockStore(options) });
+
+  async function take(event: unknown, context: unknown): Promise<Taken> {
+    const given = (value: unknown) => (typeof value === 'function' ? (value as OfRequest)(event, context) : value);
+    try {
+      const lease = await client.acquire(given(key) as string, {
+        ...options,
+        ...ofInvocation(context as LambdaContext, waitMs, reserveMs),
+        // Without a token it would run every time.
+        once: once && checkText('once', given(once)),
+        data: given(data),
+      });
+      Object.assign(context as object, { [contextKey]: lease });
+      return { lease };
+    } catch (error) {
+      const respond = error instanceof LockBusyError ? onBusy : error instanceof LockDoneError ? onDone : 'throw';
+      if (respond === 'throw') throw error;
+      return {
+        response: typeof respond === 'function' ? await (respond as OfRequest)(error, event, context) : undefined,
+      };
+    }
+  }
+
+  async function end(lease: Lease): Promise<void> {
+    await lease.release({ done: true });
+    if (onLost === 'throw') lease.signal.throwIfAborted();
+  }
+
+  /** The same stream, but it ends only when the lease has, and fails when that was lost. */
+  function holding(lease: Lease, body: NodeJS.ReadableStream): NodeJS.ReadableStream {
+    const held = new PassThrough({
+      objectMode: true,
+      flush: (callback) => void end(lease).then(() => callback(), callback),
+      destroy: (error, callback) => void lease.release().then(() => callback(error)),
+    });
+    // Who reads it is told of what fails, as of the body itself.
+    return pipeline(body, held, () => {});
+  }
+
+  async function finish(lease: Lease, response: unknown): Promise<unknown> {
+    if (isStream(response)) return holding(lease, response);
+    const { statusCode, body } = (response ?? {}) as { statusCode?: number; body?: unknown };
+    if (statusCode && isStream(body)) return { ...(response as object), body: holding(lease, body) };
+    await end(lease);
+    return response;
+  }
+
+  return { take, finish };
+}
+
+/** What the invocation says of a lease that is taken in it. */
+function ofInvocation(context: LambdaContext, waitMs: number, reserveMs: number): AcquireOptions {
+  // The context of a durable execution has Lambda's own inside.
+  if ('lambdaContext' in context && 'step' in context) {
+    throw new LockError(
+      'A lock must be taken inside a step of a durable execution, not around the execution, which suspends unseen and ' +
+        'starts over: context.step(() => locks.using(key, {}, work)).',
+    );
+  }
+  const { functionName, functionVersion, logStreamName, awsRequestId } = context;
+  const owner = functionName && `${functionName}:${functionVersion} ${logStreamName} ${awsRequestId}`;
+  if (!context.getRemainingTimeInMillis) return { owner, waitMs };
+  const remainingMs = () => context.getRemainingTimeInMillis();
+  return {
+    owner,
+    waitMs: Math.max(0, Math.min(waitMs, Math.floor(remainingMs()) - reserveMs)),
+    // Where invocations share a process, Lambda does not stop their code at the time-out: the lease goes on with it.
+    remainingMs: process.env.AWS_LAMBDA_MAX_CONCURRENCY ? undefined : remainingMs,
+  };
+}
+
+/** Node's own or a web stream: `pipeline` reads both. */
+const isStream = (value: unknown): value is NodeJS.ReadableStream =>
+  value instanceof ReadableStream || typeof (value as NodeJS.ReadableStream | undefined)?.pipe === 'function';
+
+function checkChoice(name: string, value: unknown, ...choices: string[]): void {
+  if (choices.includes(typeof value === 'function' ? 'a function' : (value as string))) return;
+  throw new TypeError(`${name} must be ${choices.join(' or ')}, but it is ${String(value)}.`);
+}

@@ -1,0 +1,56 @@
+import { finished } from 'node:stream/promises';
+import type { Lease } from '../lib/lease/lease.ts';
+import { invocationLock } from './invocation.ts';
+import type { LambdaContext, LockOptions } from './options.ts';
+
+/**
+ * `lock()` for handlers without Middy: `handler(event, context)`, and, inside of `awslambda.streamifyResponse(...)`,
+ * `handler(event, responseStream, context)`, whose lock is held until the response stream has finished or failed. There,
+ * what `onBusy` and `onDone` return is written as the response's body, and TypeScript needs the parameters' types.
+ *
+ * What it returns rejects as `lock()` makes an invocation fail; the handler's error always wins.
+ * @throws TypeError when an option is not what it should be, with the value.
+ */
+export function withLock<
+  Event,
+  Result,
+  // No stream: a handler of two parameters may be a streaming one that needs no context.
+  Context extends object & { write?: never } = LambdaContext,
+  const Name extends string = 'lock',
+>(
+  options: LockOptions<Event, Omit<Context, Name>, Name>,
+  handler: (event: Event, context: Context & Record<Name, Lease>) => Result,
+): (event: Event, context: Omit<Context, Name>) => Promise<Awaited<Result>>;
+export function withLock<
+  Event,
+  ResponseStream extends NodeJS.WritableStream,
+  Context = LambdaContext,
+  const Name extends string = 'lock',
+>(
+  options: LockOptions<Event, Omit<Context, Name>, Name>,
+  handler: (event: Event, responseStream: ResponseStream, context: Context & Record<Name, Lease>) => PromiseLike<void>,
+): (event: Event, responseStream: ResponseStream, context: Omit<Context, Name>) => Promise<void>;
+export function withLock(
+  options: LockOptions<never, never, string>,
+  handler: (...parameters: never[]) => unknown,
+): (...parameters: never[]) => Promise<unknown> {
+  const { take, finish } = invocationLock(options);
+  return async (...parameters) => {
+    const [event, second, third] = parameters as unknown[];
+    const responseStream = isWritable(second) ? second : undefined;
+    const taken = await take(event, responseStream ? third : second);
+    if (!taken.lease) return responseStream ? void responseStream.end(taken.response as string) : taken.response;
+    let response: unknown;
+    try {
+      response = await handler(...parameters);
+      if (responseStream) await finished(responseStream);
+    } catch (error) {
+      await taken.lease.release();
+      throw error;
+    }
+    return finish(taken.lease, response);
+  };
+}
+
+const isWritable = (value: unknown): value is NodeJS.WritableStream =>
+  typeof (value as NodeJS.WritableStream | undefined)?.write === 'function';

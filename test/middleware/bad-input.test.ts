@@ -1,0 +1,155 @@
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import middy from '@middy/core';
+import { LockClient } from '../../lib/index.ts';
+import { MemoryLockStore } from '../../lib/testing.ts';
+import { type LockOptions, lock, withLock } from '../../middleware/index.ts';
+import { invocation, setUp } from './setup.ts';
+
+let { locks, requests } = setUp();
+beforeEach(() => {
+  ({ locks, requests } = setUp());
+});
+
+const tooLong = 'é'.repeat(513);
+const badTexts = [
+  { value: '', message: /must not be empty, but it is ''/ },
+  { value: tooLong, message: /must have at most 1024 bytes, but 'é+…' has 1026/ },
+  { value: 7, message: /must be a string, but it is number 7/ },
+  { value: undefined, message: /must be a string, but it is undefined/ },
+  { value: null, message: /must be a string, but it is null/ },
+  { value: { job: 1 }, message: /must be a string, but it is object \[object Object\]/ },
+];
+const circular: { self?: unknown } = {};
+circular.self = circular;
+const badData = [
+  { value: 'x'.repeat(9_000), message: /data must have at most 8192 bytes as JSON, but '"x+…' has 9002/ },
+  { value: circular, message: /data must be JSON, but it cannot be encoded: .*circular/ },
+  { value: 7n, message: /data must be JSON, but it cannot be encoded: .*BigInt/ },
+  { value: Symbol('job'), message: /data must be JSON, but it is symbol Symbol\(job\)/ },
+];
+
+// The compiler would refuse many of these; JavaScript does not ask it.
+const configure = (options: object) => lock({ key: 'nightly', locks, ...options } as LockOptions);
+const configurePlain = (options: object) =>
+  withLock({ key: 'nightly', locks, ...options } as LockOptions, () => 'never');
+
+describe.each([
+  { name: 'lock', configure },
+  { name: 'withLock', configure: configurePlain },
+])('$name throws when it is configured', ({ configure }) => {
+  const refuses = (options: object, message: RegExp) => {
+    expect(() => configure(options)).toThrow(TypeError);
+    expect(() => configure(options)).toThrow(message);
+  };
+
+  test.each(badTexts)('on the key $value', ({ value, message }) => refuses({ key: value }, message));
+
+  test.each(badTexts.filter(({ value }) => value !== undefined))('on the once token $value', ({ value, message }) =>
+    refuses({ once: value }, message),
+  );
+
+  test.each(badData)('on the data $message', ({ value, message }) => refuses({ data: value }, message));
+
+  const durations = [
+    'leaseMs',
+    'heartbeatMs',
+    'waitMs',
+    'reserveMs',
+    'requestTimeoutMs',
+    'holdAtLeastMs',
+    'holdAtMostMs',
+  ];
+  test.each(durations.flatMap((name) => [-1, Number.NaN, 1.5, '1000'].map((value) => ({ name, value }))))(
+    'on a $name of $value',
+    ({ name, value }) =>
+      refuses({ [name]: value }, new RegExp(`${name} must be a whole number of milliseconds.*${value}`)),
+  );
+
+  test.each(['leaseMs', 'heartbeatMs', 'requestTimeoutMs', 'holdAtMostMs'])('on a %s of 0', (name) =>
+    refuses({ [name]: 0 }, new RegExp(`${name} must be a whole number of milliseconds from \\d.*, but it is 0`)),
+  );
+
+  test('on a heartbeat that is not under leaseMs - safetyMs', () =>
+    refuses(
+      { leaseMs: 3_000, heartbeatMs: 2_500, safetyMs: 500 },
+      /heartbeatMs must be smaller than leaseMs - safetyMs.* 2500 is not smaller than 3000 - 500/,
+    ));
+
+  test.each([
+    { option: 'onBusy', message: 'onBusy must be throw or skip or a function, but it is wait' },
+    { option: 'onDone', message: 'onDone must be skip or a function, but it is wait' },
+    { option: 'onLost', message: 'onLost must be throw or ignore, but it is wait' },
+  ])("on $option: 'wait'", ({ option, message }) => refuses({ [option]: 'wait' }, new RegExp(message)));
+
+  test('on an onLost that is a function', () => refuses({ onLost: () => 'ignored' }, /onLost must be throw or ignore/));
+
+  test('on an empty contextKey', () => refuses({ contextKey: '' }, /contextKey must not be empty/));
+
+  test.each(['a table', 7, {}])('on locks that are %p', (value) =>
+    refuses({ locks: value }, /store must be a LockStore.*but it is/),
+  );
+});
+
+describe('without locks', () => {
+  const { LOCK_TABLE_NAME } = process.env;
+  afterEach(() => {
+    if (LOCK_TABLE_NAME === undefined) delete process.env.LOCK_TABLE_NAME;
+    else process.env.LOCK_TABLE_NAME = LOCK_TABLE_NAME;
+  });
+
+  test.each([undefined, ''])('a lock that is configured with no table throws: LOCK_TABLE_NAME is %p', (name) => {
+    if (name === undefined) delete process.env.LOCK_TABLE_NAME;
+    else process.env.LOCK_TABLE_NAME = name;
+    expect(() => lock({ key: 'nightly' })).toThrow(/tableName is missing.*LOCK_TABLE_NAME/);
+  });
+
+  test('the table is the one that is named, or that of the environment', () => {
+    delete process.env.LOCK_TABLE_NAME;
+    expect(() => lock({ key: 'nightly', tableName: 'locks' })).not.toThrow();
+    process.env.LOCK_TABLE_NAME = 'locks';
+    expect(() => lock({ key: 'nightly' })).not.toThrow();
+  });
+});
+
+test('a heartbeat is judged by the lease time of the client that is given', () => {
+  const slow = new LockClient({ store: new MemoryLockStore(), leaseMs: 120_000 });
+  expect(() => lock({ key: 'nightly', locks: slow, heartbeatMs: 60_000 })).not.toThrow();
+});
+
+describe.each([
+  { name: 'lock', run: (options: LockOptions, handler: () => void) => middy().use(lock(options)).handler(handler) },
+  { name: 'withLock', run: (options: LockOptions, handler: () => void) => withLock(options, handler) },
+])(
+  '$name, when a function of the event gives what is not allowed: nothing is locked and the handler does not run',
+  ({ run }) => {
+    const refuses = async (options: object, message: RegExp) => {
+      let ran = false;
+      const handler = run({ key: 'nightly', locks, ...options } as LockOptions, () => {
+        ran = true;
+      });
+      const invoked = handler({}, invocation() as never);
+      await expect(invoked).rejects.toThrow(message);
+      await expect(invoked).rejects.toBeInstanceOf(TypeError);
+      expect(requests).toEqual([]);
+      expect(ran).toBe(false);
+    };
+
+    test.each(badTexts)('the key $value', ({ value, message }) => refuses({ key: () => value }, message));
+
+    test('the promise of a key', () => refuses({ key: async () => 'nightly' }, /must be a string.*Promise/));
+
+    // No token at all is as bad: the job would run at every delivery.
+    test.each(badTexts)('the once token $value', ({ value, message }) => refuses({ once: () => value }, message));
+
+    test.each(badData)('the data $message', ({ value, message }) => refuses({ data: () => value }, message));
+  },
+);
+
+test('the lock is refused to an invocation that has no time left, and nothing is sent', async () => {
+  const handler = withLock({ key: 'nightly', locks }, () => 'never');
+  await expect(handler({}, invocation({ getRemainingTimeInMillis: () => 0 }))).rejects.toMatchObject({
+    name: 'LockLostError',
+    reason: 'expired',
+  });
+  expect(requests).toEqual([]);
+});

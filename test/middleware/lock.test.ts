@@ -1,0 +1,740 @@
+import { PassThrough, Readable, Writable } from 'node:stream';
+import { finished } from 'node:stream/promises';
+import { ReadableStream } from 'node:stream/web';
+import { withDurableExecution } from '@aws/durable-execution-sdk-js';
+import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import middy7 from '@middy/core';
+import { executionModeDurableContext } from '@middy/core/DurableContext';
+import { executionModeStreamifyResponse } from '@middy/core/StreamifyResponse';
+import middy6 from 'middy6';
+import { type Lease, LockBusyError, LockLostError } from '../../lib/index.ts';
+import { type LockOptions, lock, lockPlugin } from '../../middleware/index.ts';
+import { gate, invocation, setUp, sink } from './setup.ts';
+
+type Handler = (event: unknown, context: unknown, ...rest: unknown[]) => unknown;
+type Hook = (request: { event: unknown; context: unknown; response: unknown; error: unknown }) => unknown;
+/** As much of Middy as the tests use, the same in both versions. */
+interface Middy extends Handler {
+  use(middleware: object): Middy;
+  before(hook: Hook): Middy;
+  after(hook: Hook): Middy;
+  onError(hook: Hook): Middy;
+  handler(handler: Handler): Middy;
+}
+type MakeMiddy = (plugin?: object) => Middy;
+
+const versions: { version: number; middy: MakeMiddy; streaming: object }[] = [
+  { version: 7, middy: middy7 as unknown as MakeMiddy, streaming: { executionMode: executionModeStreamifyResponse } },
+  { version: 6, middy: middy6 as unknown as MakeMiddy, streaming: { streamifyResponse: true } },
+];
+
+/** What Lambda puts into the global scope for streaming handlers. */
+Object.assign(globalThis, {
+  awslambda: {
+    streamifyResponse: (handler: unknown) => handler,
+    HttpResponseStream: { from: (responseStream: unknown) => responseStream },
+  },
+});
+
+describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy, streaming }) => {
+  let { clock, store, requests, events, locks, others, isHeld } = setUp();
+  beforeEach(() => {
+    ({ clock, store, requests, events, locks, others, isHeld } = setUp());
+  });
+  afterEach(() => {
+    delete process.env.AWS_LAMBDA_MAX_CONCURRENCY;
+  });
+
+  /** Who would hold the lock beside everybody else, if it were free now. */
+  const tryOther = (key = 'nightly') => others.tryAcquire(key);
+
+  test('the handler runs with the lease in its context, and two requests are sent in all', async () => {
+    const handler = middy()
+      .use(lock({ key: 'nightly', locks }))
+      .handler(async (_event, context) => {
+        const { lock } = context as { lock: Lease };
+        expect(await isHeld()).toBe(true);
+        return [lock.key, lock.isHeld(), JSON.stringify(context).includes(lock.lockId)];
+      });
+    expect(await handler({}, invocation())).toEqual(['nightly', true, false]);
+    expect(await isHeld()).toBe(false);
+    expect(requests).toEqual(['acquire', 'release']);
+    expect(clock.timers).toBe(0);
+  });
+
+  describe('a later middleware returns early', () => {
+    const early = (plugin?: object) =>
+      middy(plugin)
+        .use(lock({ key: 'nightly', locks }))
+        .before(() => 'early')
+        .handler(() => 'never');
+
+    test('with the plugin, the lock is released', async () => {
+      expect(await early(lockPlugin())({}, invocation())).toBe('early');
+      expect(requests).toEqual(['acquire', 'release']);
+      expect(await isHeld()).toBe(false);
+    });
+
+    test("without it, the lease ends with the invocation's time at the latest, however often it was renewed", async () => {
+      expect(await early()({}, invocation({ getRemainingTimeInMillis: () => 60_000 }))).toBe('early');
+      await clock.advance(59_999);
+      expect(requests).toContain('renew');
+      expect(await tryOther()).toBeNull();
+      // The lease opens safetyMs after its deadline, which is the invocation's end.
+      await clock.advance(3_001);
+      expect(await tryOther()).not.toBeNull();
+      expect(clock.timers).toBe(2);
+    });
+
+    test('when that is another lock that was skipped, the first one is released without the plugin', async () => {
+      await others.acquire('second');
+      const handler = middy()
+        .use(lock({ key: 'first', locks }))
+        .use(lock({ key: 'second', locks, contextKey: 'second', onBusy: 'skip' }))
+        .handler(() => 'never');
+      expect(await handler({}, invocation())).toBeUndefined();
+      expect(await isHeld('first')).toBe(false);
+      expect(await isHeld('second')).toBe(true);
+    });
+  });
+
+  describe('our own or an earlier before throws', () => {
+    test('an earlier one: nothing is acquired and nothing released', async () => {
+      const handler = middy()
+        .before(() => {
+          throw new Error('No token.');
+        })
+        .use(lock({ key: 'nightly', locks }))
+        .handler(() => 'never');
+      await expect(handler({}, invocation())).rejects.toThrow('No token.');
+      expect(requests).toEqual([]);
+    });
+
+    test('our own: what another request of the same handler holds is not touched', async () => {
+      const working = gate<string>();
+      const handler = middy(lockPlugin())
+        .use(lock({ key: 'nightly', locks }))
+        .handler(() => working.opened);
+      const first = handler({}, invocation());
+      await expect(handler({}, invocation())).rejects.toBeInstanceOf(LockBusyError);
+      expect(await isHeld()).toBe(true);
+      expect(requests).toEqual(['acquire', 'acquire']);
+      working.open('done');
+      expect(await first).toBe('done');
+      expect(await isHeld()).toBe(false);
+    });
+
+    test('a later one: its error is thrown, and the lock is released, undone', async () => {
+      const handler = middy()
+        .use(lock({ key: 'nightly', locks, once: '2026-01-01' }))
+        .before(() => {
+          throw new Error('No token.');
+        })
+        .handler(() => 'never');
+      await expect(handler({}, invocation())).rejects.toThrow('No token.');
+      expect(await isHeld()).toBe(false);
+      expect((await others.inspect('nightly'))?.doneToken).toBeUndefined();
+    });
+  });
+
+  test('an outer after throws: the lock is released once, and the error is the outer one', async () => {
+    const handler = middy(lockPlugin())
+      .after(() => {
+        throw new Error('No such template.');
+      })
+      .use(lock({ key: 'nightly', locks }))
+      .handler(async () => 'done');
+    await expect(handler({}, invocation())).rejects.toThrow('No such template.');
+    expect(requests).toEqual(['acquire', 'release']);
+  });
+
+  describe("Middy's early time-out", () => {
+    // Middy's timers are real: 20 ms pass.
+    const lateInvocation = () => invocation({ getRemainingTimeInMillis: () => 30 });
+    const timeoutEarlyInMillis = 10;
+    const working = gate();
+    const neverEnding =
+      (seen: { lease?: Lease; reason?: unknown }): Handler =>
+      async (_event, context) => {
+        seen.lease = (context as { lock: Lease }).lock;
+        seen.lease.signal.addEventListener('abort', () => {
+          seen.reason = seen.lease?.signal.reason;
+        });
+        await working.opened;
+      };
+
+    test.each([
+      { how: 'throwing, without the plugin', plugin: { timeoutEarlyInMillis } },
+      { how: 'throwing, with the plugin', plugin: lockPlugin({ timeoutEarlyInMillis }) },
+      {
+        how: 'throwing an error of its own',
+        plugin: lockPlugin({
+          timeoutEarlyInMillis,
+          timeoutEarlyResponse: () => {
+            throw new Error('Too late.');
+          },
+        }),
+      },
+    ])('$how: the signal aborts first, and the lock is not released while the handler runs', async ({ plugin }) => {
+      const seen: { lease?: Lease; reason?: unknown } = {};
+      let heldAtError: boolean | undefined;
+      const handler = middy(plugin)
+        .onError(() => {
+          heldAtError = seen.lease?.isHeld();
+        })
+        .use(lock({ key: 'nightly', locks }))
+        .handler(neverEnding(seen));
+      await expect(handler({}, lateInvocation())).rejects.toThrow(/aborted|Too late/);
+      expect(heldAtError).toBe(false);
+      expect(seen.reason).toMatchObject({ name: 'LockLostError', reason: 'timedOut' });
+      expect(requests).toEqual(['acquire']);
+      expect(await tryOther()).toBeNull();
+      // It opens at its expiry, which is the invocation's end and safetyMs more.
+      await clock.advance(3_030);
+      expect(await tryOther()).not.toBeNull();
+      expect(requests).toEqual(['acquire']);
+    });
+
+    test('throwing, and turned into a response by another middleware: not released either', async () => {
+      const seen: { lease?: Lease; reason?: unknown } = {};
+      const handler = middy(lockPlugin({ timeoutEarlyInMillis }))
+        .use(lock({ key: 'nightly', locks }))
+        .onError(() => ({ statusCode: 504 }))
+        .handler(neverEnding(seen));
+      expect(await handler({}, lateInvocation())).toEqual({ statusCode: 504 });
+      expect(seen.reason).toMatchObject({ name: 'LockLostError', reason: 'timedOut' });
+      expect(requests).toEqual(['acquire']);
+    });
+
+    test('returning a value: the signal aborts first, the value is the response, and nothing is released or done', async () => {
+      const seen: { lease?: Lease; reason?: unknown } = {};
+      let heldAtTimeout: boolean | undefined;
+      const plugin = lockPlugin({
+        timeoutEarlyInMillis,
+        timeoutEarlyResponse: () => {
+          heldAtTimeout = seen.lease?.isHeld();
+          return { statusCode: 202 };
+        },
+      });
+      const handler = middy(plugin)
+        .use(lock({ key: 'nightly', locks, once: '2026-01-01' }))
+        .handler(neverEnding(seen));
+      expect(await handler({}, lateInvocation())).toEqual({ statusCode: 202 });
+      expect(heldAtTimeout).toBe(false);
+      expect(seen.reason).toMatchObject({ name: 'LockLostError', reason: 'timedOut' });
+      expect(requests).toEqual(['acquire']);
+      expect(await tryOther()).toBeNull();
+      expect((await others.inspect('nightly'))?.doneToken).toBeUndefined();
+    });
+
+    test('of one request: another one in the same process keeps its lease', async () => {
+      const patient = gate();
+      const plugin = lockPlugin({ timeoutEarlyInMillis, timeoutEarlyResponse: () => 'late' });
+      const handler = middy(plugin)
+        .use(lock({ key: String, locks }))
+        .handler(() => patient.opened.then(() => 'done'));
+      // The one that has time comes last, so that the last request is not taken for the late one.
+      const late = handler('late', lateInvocation());
+      const inTime = handler('inTime', invocation());
+      expect(await late).toBe('late');
+      expect(await isHeld('inTime')).toBe(true);
+      expect(events.filter(({ type }) => type === 'lost')).toMatchObject([{ key: 'late', reason: 'timedOut' }]);
+      patient.open();
+      expect(await inTime).toBe('done');
+      expect(await isHeld('inTime')).toBe(false);
+    });
+
+    test("the handler's own TimeoutError is none: the lock is released", async () => {
+      const handler = middy(lockPlugin())
+        .use(lock({ key: 'nightly', locks }))
+        .handler(async () => {
+          throw new DOMException('The operation was aborted due to timeout', 'TimeoutError');
+        });
+      await expect(handler({}, invocation())).rejects.toThrow('due to timeout');
+      expect(requests).toEqual(['acquire', 'release']);
+    });
+  });
+
+  describe('the response is a stream', () => {
+    async function* slowly(first: Promise<unknown>, then: () => void = () => {}) {
+      yield 'one';
+      await first;
+      then();
+      yield 'two';
+    }
+    const bodies = [
+      { kind: 'a Node stream', wrap: (parts: AsyncIterable<string>) => Readable.from(parts) },
+      { kind: 'a web stream', wrap: (parts: AsyncIterable<string>) => ReadableStream.from(parts) },
+      {
+        kind: 'an HTTP response with a stream',
+        wrap: (parts: AsyncIterable<string>) => ({ statusCode: 200, body: Readable.from(parts) }),
+      },
+    ];
+
+    test.each(bodies)(
+      '$kind: the lock is held until it has ended, and released before the response has',
+      async ({ wrap }) => {
+        const more = gate();
+        const { received, arrived, responseStream } = sink();
+        const handler = middy(streaming)
+          .use(lock({ key: 'nightly', locks, once: '2026-01-01' }))
+          .handler(async () => wrap(slowly(more.opened)));
+        const invoked = handler({}, responseStream, invocation()) as Promise<unknown>;
+        let requestsAtEnd: string[] = [];
+        responseStream.on('finish', () => {
+          requestsAtEnd = [...requests];
+        });
+        await arrived;
+        expect(await isHeld()).toBe(true);
+        expect(requests).toEqual(['acquire']);
+        more.open();
+        await invoked;
+        expect(received.join(' ').trim()).toBe('one two');
+        expect(requestsAtEnd).toEqual(['acquire', 'release']);
+        expect(await isHeld()).toBe(false);
+        expect(await others.inspect('nightly')).toMatchObject({ doneToken: '2026-01-01' });
+      },
+    );
+
+    test.each(bodies)(
+      "$kind that breaks: its error is the response's, and the lock is released, undone",
+      async ({ wrap }) => {
+        const { responseStream } = sink();
+        const handler = middy(streaming)
+          .use(lock({ key: 'nightly', locks, once: '2026-01-01' }))
+          .handler(async () => wrap(slowly(Promise.reject(new Error('Disk full.')))));
+        await expect(handler({}, responseStream, invocation())).rejects.toThrow('Disk full.');
+        expect(requests).toEqual(['acquire', 'release']);
+        expect((await others.inspect('nightly'))?.doneToken).toBeUndefined();
+      },
+    );
+
+    test('and its reader goes away: the body is destroyed and the lock released, undone', async () => {
+      const body = new PassThrough();
+      body.write('one');
+      const { arrived, responseStream } = sink();
+      const handler = middy({ ...streaming, ...lockPlugin() })
+        .use(lock({ key: 'nightly', locks, once: '2026-01-01' }))
+        .handler(async () => body);
+      const invoked = handler({}, responseStream, invocation()) as Promise<unknown>;
+      await arrived;
+      responseStream.destroy(new Error('EPIPE'));
+      await expect(invoked).rejects.toThrow();
+      expect(body.destroyed).toBe(true);
+      expect(requests).toEqual(['acquire', 'release']);
+      expect((await others.inspect('nightly'))?.doneToken).toBeUndefined();
+    });
+
+    test('and the lease is lost before its end: the response fails, and nothing is done', async () => {
+      const more = gate();
+      const { arrived, responseStream } = sink();
+      const handler = middy(lockPlugin(streaming))
+        .use(lock({ key: 'nightly', locks, once: '2026-01-01' }))
+        .handler(async () => Readable.from(slowly(more.opened)));
+      const invoked = handler({}, responseStream, invocation()) as Promise<unknown>;
+      await arrived;
+      clock.step(60_000);
+      more.open();
+      await expect(invoked).rejects.toBeInstanceOf(LockLostError);
+      expect((await others.inspect('nightly'))?.doneToken).toBeUndefined();
+    });
+
+    test('that nobody reads, for an outer after throws: the lock is released', async () => {
+      const { responseStream } = sink();
+      const handler = middy(lockPlugin(streaming))
+        .after(() => {
+          throw new Error('No such template.');
+        })
+        .use(lock({ key: 'nightly', locks }))
+        .handler(async () => Readable.from(slowly(Promise.resolve())));
+      await expect(handler({}, responseStream, invocation())).rejects.toThrow('No such template.');
+      expect(requests).toEqual(['acquire', 'release']);
+    });
+
+    test('of objects: each passes as it is', async () => {
+      const rows = [{ id: 1 }, { id: 2 }];
+      const received: unknown[] = [];
+      const responseStream = new Writable({
+        objectMode: true,
+        write(row, _encoding, callback) {
+          received.push(row);
+          callback();
+        },
+      });
+      const handler = middy(streaming)
+        .use(lock({ key: 'nightly', locks }))
+        .handler(async () => Readable.from(rows));
+      await handler({}, responseStream, invocation());
+      expect(received).toEqual(rows);
+    });
+
+    test('it passes on every byte', async () => {
+      const bytes = Buffer.from(Array.from({ length: 300_000 }, (_, index) => index % 251));
+      const chunks: Buffer[] = [];
+      const responseStream = new Writable({
+        write(chunk, _encoding, callback) {
+          chunks.push(chunk);
+          setImmediate(callback);
+        },
+      });
+      const handler = middy(lockPlugin(streaming))
+        .use(lock({ key: 'nightly', locks }))
+        .handler(async () => new Blob([bytes]).stream());
+      await handler({}, responseStream, invocation());
+      await finished(responseStream);
+      expect(Buffer.concat(chunks).equals(bytes)).toBe(true);
+    });
+  });
+
+  test('the handler returns a thenable that is no Promise: the lock is held until it has come', async () => {
+    const working = gate<string>();
+    const handler = middy()
+      .use(lock({ key: 'nightly', locks }))
+      .handler(() => ({ then: (resolve: (value: string) => void) => void working.opened.then(resolve) }));
+    const invoked = handler({}, invocation());
+    await clock.advance(100);
+    expect(await isHeld()).toBe(true);
+    working.open('done');
+    expect(await invoked).toBe('done');
+    expect(await isHeld()).toBe(false);
+  });
+
+  test('the thenable rejects: its error is thrown, and the lock is released, undone', async () => {
+    const handler = middy()
+      .use(lock({ key: 'nightly', locks, once: '2026-01-01' }))
+      .handler(() => ({
+        then: (_resolve: unknown, reject: (error: Error) => void) => reject(new Error('Disk full.')),
+      }));
+    await expect(handler({}, invocation())).rejects.toThrow('Disk full.');
+    expect(requests).toEqual(['acquire', 'release']);
+    expect((await others.inspect('nightly'))?.doneToken).toBeUndefined();
+  });
+
+  describe('multi-concurrency', () => {
+    test('32 invocations share the process: each has a lease of its own and releases it alone', async () => {
+      const gates = new Map<unknown, ReturnType<typeof gate<string>>>();
+      const handler = middy(lockPlugin())
+        .use(lock({ key: String, locks }))
+        .handler((event, context) => {
+          const working = gate<string>();
+          gates.set(event, working);
+          return working.opened.then(() => (context as { lock: Lease }).lock.key);
+        });
+      const keys = Array.from({ length: 32 }, (_, index) => `job-${index}`);
+      const results = keys.map((key) => handler(key, invocation({ awsRequestId: key })));
+      await clock.advance(0);
+      for (const [index, key] of keys.entries()) {
+        expect((await others.inspect(key))?.owner).toContain(` ${key}`);
+        gates.get(key)?.open('done');
+        expect(await results[index]).toBe(key);
+        expect(await isHeld(key)).toBe(false);
+        expect(await isHeld(keys[index + 1] ?? keys[0])).toBe(index < 31);
+      }
+    });
+
+    test.each([
+      { where: 'in such an environment the lease outlasts the time-out, as the code does', max: '8', held: true },
+      { where: 'in any other it ends with the invocation', max: undefined, held: false },
+    ])('$where', async ({ max, held }) => {
+      if (max) process.env.AWS_LAMBDA_MAX_CONCURRENCY = max;
+      const working = gate();
+      let lease: Lease | undefined;
+      const handler = middy({ timeoutEarlyInMillis: 0 })
+        .use(lock({ key: 'nightly', locks, onLost: 'ignore' }))
+        .handler(async (_event, context) => {
+          lease = (context as { lock: Lease }).lock;
+          await working.opened;
+        });
+      const invoked = handler({}, invocation({ getRemainingTimeInMillis: () => 40_000 }));
+      await clock.advance(39_999);
+      expect(lease?.isHeld()).toBe(true);
+      await clock.advance(1);
+      expect(lease?.isHeld()).toBe(held);
+      working.open();
+      await invoked;
+    });
+  });
+
+  test('durable execution: it is refused, with what to do, and nothing is locked', async () => {
+    const locked = middy()
+      .use(lock({ key: 'nightly', locks }))
+      .handler(() => 'never');
+    const event = {
+      DurableExecutionArn: 'arn:aws:lambda:eu-central-1:123456789012:function:reports:1/durable-execution/a/b',
+      CheckpointToken: 'token',
+      InitialExecutionState: {
+        Operations: [{ Id: 'a', Type: 'EXECUTION', Status: 'STARTED', ExecutionDetails: { InputPayload: '{}' } }],
+      },
+    };
+    const durable = withDurableExecution(async (event, context) => locked(event, context), {
+      durableExecutionClient: { checkpoint: unused, getExecutionState: unused } as never,
+    });
+    expect(await durable(event as never, invocation() as never)).toMatchObject({
+      Status: 'FAILED',
+      Error: {
+        ErrorType: 'LockError',
+        ErrorMessage: expect.stringMatching(/inside a step of a durable execution.*context\.step/),
+      },
+    });
+    expect(requests).toEqual([]);
+  });
+
+  describe('thaw after a freeze', () => {
+    test('within the handler: the lease is lost at the first question, before any timer', async () => {
+      const handler = middy()
+        .use(lock({ key: 'nightly', locks, once: '2026-01-01' }))
+        .handler(async (_event, context) => {
+          const { lock } = context as { lock: Lease };
+          // The wall clock has gone on, the monotonic one has stood still with the process.
+          clock.step(3_600_000);
+          return lock.isHeld();
+        });
+      await expect(handler({}, invocation())).rejects.toMatchObject({ name: 'LockLostError', reason: 'expired' });
+      expect((await others.inspect('nightly'))?.doneToken).toBeUndefined();
+    });
+
+    test('between invocations: the heartbeat of one that returned early renews nothing', async () => {
+      const handler = middy()
+        .use(lock({ key: String, locks }))
+        .before(({ event }) => (event === 'early' ? 'early' : undefined))
+        .handler(() => 'done');
+      expect(await handler('early', invocation())).toBe('early');
+      clock.step(3_600_000);
+      expect(await handler('nightly', invocation())).toBe('done');
+      await clock.advance(60_000);
+      expect(requests.filter((request) => request === 'renew')).toEqual([]);
+      expect(clock.timers).toBe(0);
+    });
+  });
+
+  describe('the same event comes twice', () => {
+    const event = { time: '2026-01-01T02:00:00Z' };
+    const options = { key: 'nightly', once: ({ time }: typeof event) => time, onBusy: 'skip' } as const;
+
+    test('at the same time, with the same request id: one runs', async () => {
+      const working = gate();
+      let runs = 0;
+      const handler = middy()
+        .use(lock({ ...options, locks }))
+        .handler(async () => {
+          runs += 1;
+          await working.opened;
+        });
+      const first = handler(event, invocation());
+      const second = handler(event, invocation());
+      await second;
+      working.open();
+      await first;
+      expect(runs).toBe(1);
+    });
+
+    test('later: what was done is not done again, and what failed is', async () => {
+      const outcomes = [() => Promise.reject(new Error('Disk full.')), () => 'done', () => 'never'];
+      let runs = 0;
+      const handler = middy()
+        .use(lock({ ...options, locks }))
+        .handler(async () => outcomes[runs++]?.());
+      await expect(handler(event, invocation())).rejects.toThrow('Disk full.');
+      expect(await handler(event, invocation())).toBe('done');
+      expect(await handler(event, invocation())).toBeUndefined();
+      expect(await handler({ time: '2025-12-31T02:00:00Z' }, invocation())).toBeUndefined();
+      expect(runs).toBe(2);
+    });
+  });
+
+  describe('the lock is busy', () => {
+    beforeEach(async () => {
+      await others.acquire('nightly');
+    });
+    const answer = (onBusy?: LockOptions['onBusy']) => {
+      const ran: string[] = [];
+      const handler = middy()
+        .after(() => {
+          ran.push('after');
+        })
+        .use(lock({ key: 'nightly', locks, onBusy }))
+        .handler(() => {
+          ran.push('handler');
+        });
+      return { ran, invoked: handler({ id: 1 }, invocation()) as Promise<unknown> };
+    };
+
+    test("by default it throws, for Middy's own error handlers to answer with 423", async () => {
+      const { ran, invoked } = answer();
+      await expect(invoked).rejects.toMatchObject({
+        name: 'LockBusyError',
+        statusCode: 423,
+        owner: 'somebody else',
+        headers: { 'Retry-After': '30' },
+      });
+      expect(ran).toEqual([]);
+    });
+
+    test("'skip': the handler does not run, and the response is undefined", async () => {
+      const { ran, invoked } = answer('skip');
+      expect(await invoked).toBeUndefined();
+      expect(ran).toEqual([]);
+    });
+
+    test.each([[{ statusCode: 409 }], [undefined], [Promise.resolve('later')]])(
+      'a function: the handler does not run, and the response is what it gives (%p)',
+      async (response) => {
+        const { ran, invoked } = answer((busy, event, context) => {
+          expect(busy).toBeInstanceOf(LockBusyError);
+          expect([event, context.awsRequestId]).toEqual([{ id: 1 }, 'request-1']);
+          return response;
+        });
+        expect(await invoked).toEqual(await response);
+        expect(ran).toEqual([]);
+      },
+    );
+  });
+
+  test('an onBusy that fails: its error goes to the error handlers, and the handler does not run', async () => {
+    await others.acquire('nightly');
+    const handler = middy()
+      .onError(({ error }) => `handled: ${(error as Error).message}`)
+      .use(lock({ key: 'nightly', locks, onBusy: () => Promise.reject(new Error('No answer.')) }))
+      .handler(() => 'never');
+    expect(await handler({}, invocation())).toBe('handled: No answer.');
+  });
+
+  test('done for this token: onDone answers', async () => {
+    const handler = middy()
+      .use(lock({ key: 'nightly', locks, once: '2026-01-01', onDone: (done) => [done.once, done.doneToken] }))
+      .handler(() => 'done');
+    expect(await handler({}, invocation())).toBe('done');
+    expect(await handler({}, invocation())).toEqual(['2026-01-01', '2026-01-01']);
+  });
+
+  describe('the lease was lost', () => {
+    const losing = (onLost: 'throw' | 'ignore' | undefined, end: () => unknown) =>
+      middy()
+        .use(lock({ key: 'nightly', locks, onLost, once: '2026-01-01' }))
+        .handler(async () => {
+          clock.step(60_000);
+          return end();
+        });
+
+    test.each([
+      { onLost: undefined, title: 'by default the invocation fails' },
+      { onLost: 'throw' as const, title: "'throw': the invocation fails" },
+    ])('$title, and nothing is done', async ({ onLost }) => {
+      await expect(losing(onLost, () => 'done')({}, invocation())).rejects.toBeInstanceOf(LockLostError);
+      expect((await others.inspect('nightly'))?.doneToken).toBeUndefined();
+    });
+
+    test("'ignore': the response is the handler's, and nothing is done", async () => {
+      expect(await losing('ignore', () => 'done')({}, invocation())).toBe('done');
+      expect((await others.inspect('nightly'))?.doneToken).toBeUndefined();
+    });
+
+    test("and the handler failed: the handler's error is thrown", async () => {
+      const failing = losing('throw', () => {
+        throw new Error('Disk full.');
+      });
+      await expect(failing({}, invocation())).rejects.toThrow('Disk full.');
+    });
+  });
+
+  test("the release fails: the handler's response and its error stay what they are", async () => {
+    const handler = (end: () => unknown) =>
+      middy()
+        .use(lock({ key: 'nightly', locks }))
+        .handler(async () => end());
+    store.release = () => Promise.reject(new Error('ECONNRESET'));
+    expect(await handler(() => 'done')({}, invocation())).toBe('done');
+    await clock.advance(30_000);
+    const failing = handler(() => Promise.reject(new Error('Disk full.')));
+    await expect(failing({}, invocation())).rejects.toThrow('Disk full.');
+    expect(events.filter(({ type }) => type === 'releaseFailed')).toHaveLength(2);
+  });
+
+  test('the owner is the function, its version, the log stream and the request', async () => {
+    const handler = middy()
+      .use(lock({ key: 'nightly', locks }))
+      .handler(async (_event, context) => (context as { lock: Lease }).lock.owner);
+    expect(await handler({}, invocation())).toBe('reports:7 2026/01/01/[7]abc request-1');
+    expect(await handler({}, {})).toMatch(/^\S+:\d+$/);
+  });
+
+  test('key, token and data come from the event, and the lease is where contextKey says', async () => {
+    const handler = middy()
+      .use(
+        lock({
+          key: (event: { job: string }) => `nightly/${event.job}`,
+          data: (event, { awsRequestId }) => ({ ...event, awsRequestId }),
+          contextKey: 'night',
+          locks,
+        }),
+      )
+      .handler(async (_event, context) => (context as { night: Lease }).night);
+    const lease = (await handler({ job: 'sums' }, invocation())) as Lease;
+    expect(lease.key).toBe('nightly/sums');
+    expect(lease.data).toEqual({ job: 'sums', awsRequestId: 'request-1' });
+  });
+
+  test.each([
+    { remaining: 5_000, waitMs: 60_000, reserveMs: undefined, waited: 4_000 },
+    { remaining: 5_000.7, waitMs: 60_000, reserveMs: 3_000, waited: 2_000 },
+    { remaining: 5_000, waitMs: 1_500, reserveMs: undefined, waited: 1_500 },
+    { remaining: 500, waitMs: 60_000, reserveMs: undefined, waited: 0 },
+  ])('waitMs $waitMs with $remaining ms left and reserveMs $reserveMs: it waits $waited ms', async (row) => {
+    const { remaining, waitMs, reserveMs, waited } = row;
+    await others.acquire('nightly');
+    const handler = middy()
+      .use(lock({ key: 'nightly', locks, waitMs, reserveMs }))
+      .handler(() => 'never');
+    const invoked = handler({}, invocation({ getRemainingTimeInMillis: () => remaining })) as Promise<unknown>;
+    const refused = expect(invoked).rejects.toBeInstanceOf(LockBusyError);
+    await clock.advance(waited + 1_000);
+    await refused;
+    expect(events.find(({ type }) => type === 'busy')).toMatchObject({ waitedMs: waited });
+  });
+
+  test('a key function that throws: its error is thrown, and nothing is locked', async () => {
+    const handler = middy()
+      .use(lock({ key: (event: { job?: { name: string } }) => (event.job as { name: string }).name, locks }))
+      .handler(() => 'never');
+    await expect(handler({}, invocation())).rejects.toThrow("reading 'name'");
+    expect(requests).toEqual([]);
+  });
+});
+
+test("Middy 7's mode for durable executions: it is refused, and nothing is locked", async () => {
+  const { locks, requests } = setUp();
+  process.env.AWS_REGION ??= 'eu-central-1';
+  const handler = (middy7 as unknown as MakeMiddy)({ executionMode: executionModeDurableContext })
+    .use(lock({ key: 'nightly', locks }))
+    .handler(() => 'never');
+  const event = {
+    DurableExecutionArn: 'arn:aws:lambda:eu-central-1:123456789012:function:reports:1/durable-execution/a/b',
+    CheckpointToken: 'token',
+    InitialExecutionState: {
+      Operations: [{ Id: 'a', Type: 'EXECUTION', Status: 'STARTED', ExecutionDetails: { InputPayload: '{}' } }],
+    },
+  };
+  const answer = await handler(event, invocation());
+  expect(answer).toMatchObject({ Status: 'FAILED', Error: { ErrorType: 'LockError' } });
+  expect(requests).toEqual([]);
+});
+
+test('the plugin runs the hooks of the user too, and leaves the rest of it as it is', async () => {
+  const ran: unknown[] = [];
+  const plugin = lockPlugin({
+    internal: { tenant: 1 },
+    requestStart: ({ event }) => void ran.push(['start', event]),
+    requestEnd: async ({ response }) => void ran.push(['end', response]),
+  });
+  expect(plugin.internal).toEqual({ tenant: 1 });
+  const handler = (middy7 as unknown as MakeMiddy)(plugin).handler(() => 'done');
+  await handler('event', invocation());
+  expect(ran).toEqual([
+    ['start', 'event'],
+    ['end', 'done'],
+  ]);
+});
+
+async function unused(): Promise<never> {
+  throw new Error('No checkpoint is expected.');
+}

@@ -1,0 +1,74 @@
+import { Writable } from 'node:stream';
+import { LockClient, type LockEvent, type LockStore } from '../../lib/index.ts';
+import { FakeClock, MemoryLockStore } from '../../lib/testing.ts';
+import type { LambdaContext } from '../../middleware/index.ts';
+
+/** What a test needs of a lock: a client over memory under a fake clock, with what was sent and what happened. */
+export function setUp() {
+  const clock = new FakeClock();
+  const requests: string[] = [];
+  const memory = new MemoryLockStore({ clock });
+  const store = recording(memory, requests);
+  const events: LockEvent[] = [];
+  const locks = new LockClient({ store, clock, onEvent: (event) => events.push(event) });
+  /** Somebody else, in another process. */
+  const others = new LockClient({ store: memory, clock, owner: 'somebody else' });
+  const isHeld = async (key = 'nightly') => (await others.inspect(key))?.held ?? false;
+  return { clock, store, requests, events, locks, others, isHeld };
+}
+
+/** The same store; the names of the requests that reach it are appended to `requests`. */
+export function recording<Store extends LockStore>(store: Store, requests: string[]): Store {
+  return new Proxy(store, {
+    get(target, name: keyof Store & string) {
+      const request = target[name] as (...parameters: unknown[]) => unknown;
+      return (...parameters: unknown[]) => {
+        requests.push(name);
+        return request.apply(target, parameters);
+      };
+    },
+  });
+}
+
+/** The context of one invocation. */
+export function invocation(context: Partial<LambdaContext> = {}): LambdaContext {
+  return {
+    callbackWaitsForEmptyEventLoop: true,
+    functionName: 'reports',
+    functionVersion: '7',
+    invokedFunctionArn: 'arn:aws:lambda:eu-central-1:123456789012:function:reports',
+    memoryLimitInMB: '256',
+    awsRequestId: 'request-1',
+    logGroupName: '/aws/lambda/reports',
+    logStreamName: '2026/01/01/[7]abc',
+    getRemainingTimeInMillis: () => 60_000,
+    done() {},
+    fail() {},
+    succeed() {},
+    ...context,
+  };
+}
+
+/** Something to wait for and to bring about. */
+export function gate<Value = void>() {
+  let open: (value: Value) => void = () => {};
+  const opened = new Promise<Value>((resolve) => {
+    open = resolve;
+  });
+  return { open, opened };
+}
+
+/** A response stream, what it has received, and when that begins. */
+export function sink() {
+  const received: string[] = [];
+  const { open, opened: arrived } = gate();
+  const responseStream = new Writable({
+    write(chunk, _encoding, callback) {
+      received.push(String(chunk));
+      // An HTTP response begins with an empty write, for its head.
+      if (chunk.length > 0) open();
+      callback();
+    },
+  });
+  return { received, arrived, responseStream };
+}

@@ -1,0 +1,189 @@
+import { once } from 'node:events';
+import { createServer, request as httpRequest } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { Readable, type Writable } from 'node:stream';
+import { text } from 'node:stream/consumers';
+import { pipeline } from 'node:stream/promises';
+import { beforeEach, describe, expect, test } from '@jest/globals';
+import { type Lease, type LockBusyError, LockLostError } from '../../lib/index.ts';
+import { withLock } from '../../middleware/index.ts';
+import { gate, invocation, setUp, sink } from './setup.ts';
+
+let { clock, requests, locks, others, isHeld } = setUp();
+beforeEach(() => {
+  ({ clock, requests, locks, others, isHeld } = setUp());
+});
+const doneToken = async () => (await others.inspect('nightly'))?.doneToken;
+
+describe('withLock', () => {
+  test('the handler runs with the lease in its context, and two requests are sent in all', async () => {
+    const handler = withLock({ key: 'nightly', locks, once: '2026-01-01' }, async (event: string, context) => {
+      expect(await isHeld()).toBe(true);
+      return [event, context.lock.owner];
+    });
+    expect(await handler('event', invocation())).toEqual(['event', 'reports:7 2026/01/01/[7]abc request-1']);
+    expect(requests).toEqual(['acquire', 'release']);
+    expect(await doneToken()).toBe('2026-01-01');
+    expect(clock.timers).toBe(0);
+  });
+
+  test("passes on Lambda's other parameters, and a result that is no promise", async () => {
+    const handler = withLock({ key: 'nightly', locks }, (...parameters: unknown[]) => parameters.length);
+    const callback = () => {};
+    const invoke = handler as (...parameters: unknown[]) => Promise<unknown>;
+    expect(await invoke('event', invocation(), callback)).toBe(3);
+  });
+
+  test('a thenable that is no Promise: the lock is held until it has come', async () => {
+    const working = gate<string>();
+    const handler = withLock({ key: 'nightly', locks }, () => ({
+      then: (resolve: (value: string) => void) => void working.opened.then(resolve),
+    }));
+    const invoked = handler({}, invocation());
+    await clock.advance(100);
+    expect(await isHeld()).toBe(true);
+    working.open('done');
+    expect(await invoked).toBe('done');
+    expect(await isHeld()).toBe(false);
+  });
+
+  test.each([
+    {
+      how: 'at once',
+      fail: () => {
+        throw new Error('Disk full.');
+      },
+    },
+    { how: 'later', fail: () => Promise.reject(new Error('Disk full.')) },
+  ])('the handler fails $how: its error is thrown, and the lock is released, undone', async ({ fail }) => {
+    const handler = withLock({ key: 'nightly', locks, once: '2026-01-01' }, () => fail());
+    await expect(handler({}, invocation())).rejects.toThrow('Disk full.');
+    expect(requests).toEqual(['acquire', 'release']);
+    expect(await doneToken()).toBeUndefined();
+  });
+
+  test('the lease was lost: it fails, but for an error of the handler, and nothing is done', async () => {
+    const handler = withLock({ key: 'nightly', locks, once: '2026-01-01' }, async (event: string) => {
+      clock.step(60_000);
+      if (event === 'fail') throw new Error('Disk full.');
+    });
+    await expect(handler('succeed', invocation())).rejects.toBeInstanceOf(LockLostError);
+    await expect(handler('fail', invocation())).rejects.toThrow('Disk full.');
+    expect(await doneToken()).toBeUndefined();
+  });
+
+  test.each([
+    { onBusy: 'skip' as const, response: undefined },
+    { onBusy: (busy: LockBusyError) => busy.statusCode, response: 423 },
+  ])('busy: the handler does not run, and the response is $response', async ({ onBusy, response }) => {
+    await others.acquire('nightly');
+    let ran = false;
+    const handler = withLock({ key: 'nightly', locks, onBusy }, () => {
+      ran = true;
+    });
+    expect(await handler({}, invocation())).toBe(response);
+    expect(ran).toBe(false);
+  });
+
+  test('a durable execution is refused, and nothing is locked', async () => {
+    const handler = withLock({ key: 'nightly', locks }, () => 'never');
+    const durable = { ...invocation(), lambdaContext: invocation(), step: async () => {} };
+    await expect(handler({}, durable)).rejects.toThrow('inside a step of a durable execution');
+    expect(requests).toEqual([]);
+  });
+});
+
+describe('withLock around a streaming handler', () => {
+  test('holds the lock until the response stream has finished, even after the handler has returned', async () => {
+    const more = gate();
+    const { received, arrived, responseStream } = sink();
+    const handler = withLock(
+      { key: 'nightly', locks, once: '2026-01-01' },
+      async (_event: unknown, responseStream: Writable, { lock }: { lock: Lease }) => {
+        lock.assertHeld();
+        const parts = async function* () {
+          yield 'one';
+          await more.opened;
+          yield 'two';
+        };
+        Readable.from(parts()).pipe(responseStream);
+      },
+    );
+    const invoked = handler({}, responseStream, invocation());
+    await arrived;
+    expect(await isHeld()).toBe(true);
+    expect(requests).toEqual(['acquire']);
+    more.open();
+    expect(await invoked).toBeUndefined();
+    expect(received).toEqual(['one', 'two']);
+    expect(await isHeld()).toBe(false);
+    expect(await doneToken()).toBe('2026-01-01');
+  });
+
+  test.each([
+    {
+      how: 'the handler fails',
+      fail: () => {
+        throw new Error('EPIPE');
+      },
+    },
+    {
+      how: 'the reader goes away',
+      fail: (responseStream: Writable) => void responseStream.destroy(new Error('EPIPE')),
+    },
+  ])('$how: the error is thrown, and the lock is released, undone', async ({ fail }) => {
+    const { responseStream } = sink();
+    const handler = withLock(
+      { key: 'nightly', locks, once: '2026-01-01' },
+      async (_event: unknown, responseStream: Writable) => fail(responseStream),
+    );
+    await expect(handler({}, responseStream, invocation())).rejects.toThrow('EPIPE');
+    expect(requests).toEqual(['acquire', 'release']);
+    expect(await doneToken()).toBeUndefined();
+  });
+
+  test.each([
+    { onBusy: 'skip' as const, body: [] },
+    { onBusy: () => 'Somebody else is at it.', body: ['Somebody else is at it.'] },
+  ])('busy: the handler does not run, and the body is $body', async ({ onBusy, body }) => {
+    await others.acquire('nightly');
+    const { received, responseStream } = sink();
+    const handler = withLock({ key: 'nightly', locks, onBusy }, async (_event: unknown, _responseStream: Writable) => {
+      throw new Error('never');
+    });
+    expect(await handler({}, responseStream, invocation())).toBeUndefined();
+    expect(responseStream.writableEnded).toBe(true);
+    expect(received).toEqual(body);
+  });
+
+  test("works on the stream that Lambda's runtime gives: an HTTP request with few of a stream's methods", async () => {
+    await using server = createServer((request, response) => request.pipe(response)).listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    const request = httpRequest({ port, method: 'POST', agent: false });
+    const echoed = once(request, 'response').then(([response]) => text(response));
+    const responseStream: Record<string, unknown> = {};
+    for (const method of [
+      'write',
+      'end',
+      'destroy',
+      'on',
+      'once',
+      'off',
+      'emit',
+      'removeListener',
+      'listenerCount',
+    ] as const) {
+      responseStream[method] = (request[method] as (...parameters: unknown[]) => unknown).bind(request);
+    }
+    for (const name of ['writable', 'writableEnded', 'writableFinished', 'writableNeedDrain', 'destroyed'] as const) {
+      Object.defineProperty(responseStream, name, { get: () => request[name] });
+    }
+    const handler = withLock({ key: 'nightly', locks }, async (_event: unknown, responseStream: Writable) => {
+      await pipeline(Readable.from(['one', 'two']), responseStream);
+    });
+    await handler({}, responseStream as never, invocation());
+    expect(await echoed).toBe('onetwo');
+    expect(await isHeld()).toBe(false);
+  });
+});

@@ -1,0 +1,154 @@
+// Compiled, and never run: what a user may write with the middleware, and what the compiler must refuse.
+
+import type { Writable } from 'node:stream';
+// Compiled, and never run: what a user may write with the middleware, and what the compiler must refuse.
+import middy, { executionModeStreamifyResponse } from '@middy/core';
+import type { Context, EventBridgeEvent, SQSEvent } from 'aws-lambda';
+import middy6 from 'middy6';
+import type { Lease } from '../../lib/index.ts';
+import { LockClient } from '../../lib/index.ts';
+import { MemoryLockStore } from '../../lib/testing.ts';
+import { type LambdaContext, lock, lockPlugin, withLock } from '../../middleware/index.ts';
+
+/** Compiles only when the two types are the same, `any` and `unknown` told apart. */
+function same<Expected>() {
+  return <Actual>(
+    _: Actual,
+    ..._same: (<T>() => T extends Actual ? 1 : 2) extends <T>() => T extends Expected ? 1 : 2 ? [] : [never]
+  ) => {};
+}
+
+interface Job {
+  readonly name: string;
+}
+type Schedule = EventBridgeEvent<'Scheduled Event', { job: string }>;
+declare const context: Context;
+
+// The context has a Lease, without a cast, and the event's type survives.
+middy<Schedule>()
+  .use(lock({ key: 'nightly', once: (event: Schedule) => event.time }))
+  .handler(async (event, context) => {
+    same<Lease>()(context.lock);
+    same<string>()(event.detail.job);
+    same<string>()(context.awsRequestId);
+    // @ts-expect-error the event is no any
+    event.nothing;
+    // @ts-expect-error nor is the context
+    context.nothing;
+  });
+middy6<Schedule>()
+  .use(lock({ key: 'nightly', once: (event: Schedule) => event.time }))
+  .handler(async (event, context) => {
+    same<Lease>()(context.lock);
+    same<string>()(event.detail.job);
+    // @ts-expect-error the context is no any
+    context.nothing;
+  });
+
+// A key that says nothing of the event leaves it as it is; one that does is asked of the handler's.
+middy<SQSEvent>()
+  .use(lock({ key: 'queue' }))
+  .handler(async (event) => same<SQSEvent>()(event as SQSEvent & typeof event));
+middy()
+  .use(lock({ key: (event: Job) => event.name }))
+  .handler(async (event) => same<string>()(event.name));
+middy()
+  .use(lock<Job>({ key: (event) => event.name, data: (event, { awsRequestId }) => [event.name, awsRequestId] }))
+  .handler(async (event) => same<string>()(event.name));
+
+// Two locks, each under its own name, among other middlewares.
+middy<Job>()
+  .use({ before: async (request: middy.Request<Job>) => same<Job>()(request.event) })
+  .use(lock({ key: 'account' }))
+  .use(lock({ key: 'region', contextKey: 'region' }))
+  .handler(async (_event, context) => {
+    same<Lease>()(context.lock);
+    same<Lease>()(context.region);
+    // @ts-expect-error nobody put it there
+    context.zone;
+  });
+
+// A context that other middlewares have filled.
+lock({ key: (_event: Job, context: Context & { tenant: string }) => context.tenant });
+
+// Every option.
+lock({
+  key: 'nightly',
+  once: '2026-01-01',
+  data: { job: 1 },
+  onBusy: (busy, event, context) => {
+    same<string>()(busy.key);
+    same<unknown>()(event);
+    same<LambdaContext>()(context);
+  },
+  onDone: (done) => same<string>()(done.doneToken),
+  onLost: 'ignore',
+  onEvent: (event) => event.type,
+  waitMs: 1,
+  reserveMs: 1,
+  leaseMs: 1,
+  heartbeatMs: 1,
+  safetyMs: 1,
+  requestTimeoutMs: 1,
+  holdAtLeastMs: 1,
+  holdAtMostMs: 1,
+  locks: new LockClient({ store: new MemoryLockStore() }),
+});
+lock({ key: 'nightly', locks: new MemoryLockStore(), onBusy: 'skip' });
+lock({ key: 'nightly', tableName: 'locks' });
+// @ts-expect-error a key is needed
+lock({});
+// @ts-expect-error a key is a string
+lock({ key: 1 });
+// @ts-expect-error 'skip' is written small
+lock({ key: 'nightly', onBusy: 'Skip' });
+// @ts-expect-error a token is a string
+lock({ key: 'nightly', once: () => new Date() });
+// @ts-expect-error each invocation has its own signal and owner
+lock({ key: 'nightly', owner: 'me' });
+
+// Middy takes the plugin, with and without one of the user's.
+middy(lockPlugin()).use(lock({ key: 'nightly' }));
+middy6(lockPlugin()).use(lock({ key: 'nightly' }));
+middy(
+  lockPlugin({
+    timeoutEarlyInMillis: 50,
+    timeoutEarlyResponse: () => 'late',
+    executionMode: executionModeStreamifyResponse,
+  }),
+);
+middy6(lockPlugin({ timeoutEarlyInMillis: 50, timeoutEarlyResponse: () => 'late', streamifyResponse: true }));
+lockPlugin({ requestEnd: async ({ context, error }) => [context, error] });
+// @ts-expect-error a hook is a function
+lockPlugin({ requestStart: 'now' });
+
+// Without Middy.
+const plain = withLock({ key: (event: Job) => event.name }, async (event: Job, context: Context & { lock: Lease }) => {
+  same<Lease>()(context.lock);
+  return event.name.length;
+});
+same<Promise<number>>()(plain({ name: 'nightly' }, context));
+// @ts-expect-error the event is a Job
+plain({}, context);
+
+const inferred = withLock({ key: 'nightly', contextKey: 'lease' }, (event: Job, context) => {
+  same<Lease>()(context.lease);
+  same<string>()(context.functionName);
+  // @ts-expect-error its name is another one
+  context.lock;
+  return event.name;
+});
+same<Promise<string>>()(inferred({ name: 'nightly' }, context));
+
+const streaming = withLock(
+  { key: 'nightly' },
+  async (_event: Job, responseStream: Writable, { lock }: { lock: Lease }) => {
+    lock.assertHeld();
+    responseStream.end();
+  },
+);
+same<Promise<void>>()(streaming({ name: 'nightly' }, process.stdout, context));
+
+// A streaming handler that needs no context is no handler of an event and a context.
+const deaf = withLock({ key: 'nightly' }, async (_event: Job, responseStream: Writable) => void responseStream.end());
+deaf({ name: 'nightly' }, process.stdout as never, context);

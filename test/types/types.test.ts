@@ -1,0 +1,11 @@
+import { execFile } from 'node:child_process';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { test } from '@jest/globals';
+
+test('what users may write compiles, and what they may not is refused', async () => {
+  const tsc = join(import.meta.dirname, '../../node_modules/typescript/bin/tsc');
+  await promisify(execFile)(process.execPath, [tsc, '-p', import.meta.dirname]).catch(({ stdout }) => {
+    throw new Error(stdout);
+  });
+});
