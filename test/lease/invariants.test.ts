@@ -1,7 +1,9 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import type { LockClient } from '../../lib/lease/client.ts';
 import { LockBusyError, LockLostError, LockStoreError } from '../../lib/lease/errors.ts';
+import type { Lease } from '../../lib/lease/lease.ts';
 import { MemoryLockStore } from '../../lib/store/memory.ts';
 import { outcomeOf, settle, taken, type World, watchedSignal, world } from './setup.ts';
 
@@ -202,19 +204,59 @@ describe('invariant 3: a repeated request changes nothing', () => {
     expect(host.of('released')).toHaveLength(1);
   });
 
-  test('so it is when somebody else has been granted the lock in between', async () => {
+  test('so it is when its deadline has passed meanwhile', async () => {
     const { time, store } = scene;
     const host = scene.host();
-    const other = scene.host();
+    const lease = await taken(host.client.tryAcquire('job', { holdAtMostMs: 1_000 }));
+    await time.advance(900);
+    store.plan({ do: 'hangAnswer', operation: 'release' });
+    expect(await settle(time, lease.release())).toBe(true);
+    expect(host.of('released')).toHaveLength(1);
+  });
+
+  test.each([1, 2, 3])('so it is when %i others have been granted the lock in between', async (others) => {
+    const { time, store } = scene;
+    const host = scene.host();
     const lease = await taken(host.client.tryAcquire('job'));
     store.plan({ do: 'hangAnswer', operation: 'release' });
     const released = outcomeOf(lease.release());
-    await time.advance(500);
-    const next = await taken(other.client.tryAcquire('job'));
-    await time.advance(600);
+    let next = lease;
+    for (let other = 0; other < others; other++) {
+      await time.advance(200);
+      if (other > 0) await next.release();
+      next = await taken(scene.host().client.tryAcquire('job'));
+    }
+    await time.advance(1_000);
     expect(released.value).toBe(true);
+    expect(host.of('released')).toHaveLength(1);
     expect(next.isHeld()).toBe(true);
     expect(await recordOf()).toMatchObject({ lockId: next.lockId });
+  });
+
+  test('but past its deadline, with another grant in its place, nobody knows, and that is said', async () => {
+    const { time, store } = scene;
+    const host = scene.host();
+    const lease = await taken(host.client.tryAcquire('job', { holdAtMostMs: 1_000 }));
+    await time.advance(900);
+    store.plan({ do: 'hangAnswer', operation: 'release' });
+    const released = outcomeOf(lease.release());
+    for (let other = 0; other < 2; other++) {
+      await time.advance(100);
+      const next = await taken(scene.host().client.tryAcquire('job'));
+      if (other === 0) await next.release();
+    }
+    await time.advance(1_000);
+    expect(released.value).toBe(false);
+    expect(host.of('releaseFailed')[0]?.error).toBeInstanceOf(LockStoreError);
+  });
+
+  test('an id that was granted is never granted again, whatever the clock of a late request says', async () => {
+    const { time, memory } = scene;
+    const now = time.now();
+    const request = { key: 'job', lockId: 'one', owner: 'me', now, until: now + 1_000, leaseMs: 1_000 };
+    expect(await memory.acquire(request)).toMatchObject({ applied: true });
+    const again = await memory.acquire({ ...request, now: now + 5_000, until: now + 6_000 });
+    expect(again).toMatchObject({ applied: false, record: { lockId: 'one', expiresAt: now + 1_000 } });
   });
 
   test('a release that comes again does not end the grant that followed', async () => {
@@ -479,12 +521,27 @@ describe('invariant 7: lost is final', () => {
     expect(lease.signal.aborted).toBe(true);
   });
 
-  test('its reason stays the first one', async () => {
-    const lease = await taken(scene.host().client.tryAcquire('job'));
+  test('its reason stays the first one, and it is told once', async () => {
+    const host = scene.host();
+    const lease = await taken(host.client.tryAcquire('job'));
     lease.abandon('timedOut');
     lease.abandon('expired');
     expect(lease.signal.reason).toMatchObject({ reason: 'timedOut' });
     expect(lease.isHeld()).toBe(false);
+    expect(host.of('lost')).toMatchObject([{ reason: 'timedOut' }]);
+  });
+
+  test('what was released, or handed off, cannot be lost any more', async () => {
+    const host = scene.host();
+    const released = await taken(host.client.tryAcquire('released'));
+    await released.release();
+    const handed = await taken(host.client.tryAcquire('handed'));
+    await handed.handOff({ leaseMs: 60_000 });
+    for (const lease of [released, handed]) {
+      lease.abandon('timedOut');
+      expect(lease.signal.aborted).toBe(false);
+    }
+    expect(host.of('lost')).toEqual([]);
   });
 
   test('a released lease is not held, nor renewed by a call', async () => {
@@ -769,7 +826,6 @@ describe('invariant 12: quiet', () => {
     [
       'is a thenable that rejects',
       () => {
-        // biome-ignore lint/suspicious/noThenProperty: what a listener returns is not ours to choose.
         return { then: (_: unknown, reject: (error: Error) => void) => reject(new Error('broken log')) };
       },
     ],
@@ -803,31 +859,51 @@ describe('invariant 12: quiet', () => {
     expect(time.timers).toBe(0);
   });
 
-  test('no timer and no listener is left, whatever an attempt came to', async () => {
+  test('no timer and no listener is left of an attempt, whatever it came to', async () => {
     const { time, store } = scene;
     const { client } = scene.host();
     const { controller, listeners } = watchedSignal();
     const { signal } = controller;
-    const attempt = () => outcomeOf(client.acquire('job', { signal, waitMs: 200 }));
+    const attempt = (waitMs: number) => outcomeOf(client.acquire('job', { signal, waitMs }));
     const lease = await client.acquire('job', { signal });
-    const busy = attempt();
+    const busy = attempt(200);
     await time.advance(1_000);
-    await lease.release();
     expect(busy.error).toBeInstanceOf(LockBusyError);
+    await lease.release();
     store.plan({ do: 'fail', error: new LockStoreError('denied'), operation: 'acquire' });
-    const denied = attempt();
-    await time.advance(1_000);
+    const denied = attempt(200);
+    await time.advance(0);
     expect(denied.error).toBeInstanceOf(LockStoreError);
-    store.plan({ do: 'hang', operation: 'acquire', times: 3 });
-    const hung = attempt();
-    await time.advance(10_000);
-    expect(hung.error).toBeInstanceOf(LockStoreError);
     expect(listeners()).toBe(0);
     expect(time.timers).toBe(0);
-    await noneUnhandled();
   });
 
-  test('nor by a store that throws where it should reject', async () => {
+  test('nor of one that is cancelled between two looks', async () => {
+    const { time } = scene;
+    (await taken(scene.host().client.tryAcquire('job'))).abandon('timedOut');
+    const { controller, listeners } = watchedSignal();
+    const attempt = outcomeOf(scene.host().client.acquire('job', { signal: controller.signal, waitMs: 20_000 }));
+    await time.advance(10_000);
+    expect(time.timers).toBe(1);
+    controller.abort(new Error('cancelled'));
+    await time.advance(0);
+    expect(attempt.error).toMatchObject({ message: 'cancelled' });
+    expect(listeners()).toBe(0);
+    expect(time.timers).toBe(0);
+  });
+
+  test('nor of one to which no answer came', async () => {
+    const { time, store } = scene;
+    const { controller, listeners } = watchedSignal();
+    store.plan({ do: 'hang', operation: 'acquire', times: 3 });
+    const attempt = outcomeOf(scene.host().client.acquire('job', { signal: controller.signal }));
+    await time.advance(10_000);
+    expect(attempt.error).toBeInstanceOf(LockStoreError);
+    expect(listeners()).toBe(0);
+    expect(time.timers).toBe(0);
+  });
+
+  test('nor of one whose store throws where it should reject', async () => {
     const { time, store } = scene;
     const { client } = scene.host();
     const { controller, listeners } = watchedSignal();
@@ -865,6 +941,17 @@ describe("invariant 13: the server's clock judges", () => {
     scene = world({ dated: true });
   });
 
+  /** Tries, every 10 ms, until the contender is granted; the holder must have stopped believing by then. */
+  async function takeAfter(holder: Lease, contender: LockClient) {
+    cutRenewals();
+    let lease = null;
+    while (lease === null) {
+      await scene.time.advance(10);
+      lease = await contender.tryAcquire('job');
+    }
+    expect(holder.isHeld()).toBe(false);
+  }
+
   test.each([3_000, 3_600_000])(
     'a contender that is %i ms ahead gives back what it took from a live holder',
     async (ahead) => {
@@ -889,13 +976,57 @@ describe("invariant 13: the server's clock judges", () => {
       await time.advance(100);
     }
     expect(holder.isHeld()).toBe(true);
-    cutRenewals();
-    let lease = null;
-    while (lease === null) {
-      await time.advance(10);
-      lease = await contender.tryAcquire('job');
-      if (lease !== null) expect(holder.isHeld()).toBe(false);
+    await takeAfter(holder, contender);
+  });
+
+  test('a contender whose clock is set right while its request is out gives back what it took', async () => {
+    const { store } = scene;
+    const holder = await taken(scene.host(twoSeconds).client.tryAcquire('job'));
+    const early = scene.host({ ...twoSeconds, ahead: 3_600_000 });
+    const setRight = () => {
+      early.clock.offsetMs = 0;
+    };
+    store.plan({ do: 'first', act: setRight, operation: 'acquire' });
+    expect(await early.client.tryAcquire('job')).toBeNull();
+    expect(await recordOf()).toMatchObject({ lockId: holder.lockId });
+  });
+
+  test('what is known of a clock is forgotten when it is stepped', async () => {
+    const { time } = scene;
+    const { client, clock } = scene.host({ ...twoSeconds, ahead: 3_000 });
+    for (let round = 0; round < 100; round++) {
+      await client.inspect('elsewhere');
+      await time.advance(107);
     }
+    // Late in a second the new answer alone does not contradict what was known.
+    await time.advance(1_950 - (time.now() % 1_000));
+    clock.offsetMs -= 900;
+    await takeAfter(await taken(client.tryAcquire('job')), scene.host(twoSeconds).client);
+  });
+
+  test('nothing is learned from an answer during which the clock was stepped', async () => {
+    const { time, store } = scene;
+    const { client, clock } = scene.host({ ...twoSeconds, ahead: 3_600_000 });
+    const lease = await taken(client.tryAcquire('job'));
+    const setRight = () => {
+      clock.offsetMs = 0;
+    };
+    store.plan({ do: 'first', act: setRight, operation: 'read' });
+    await client.inspect('elsewhere');
+    await time.advance(60_000);
+    expect(lease.isHeld()).toBe(true);
+  });
+
+  test('a clock that runs slow is followed', async () => {
+    const { time } = scene;
+    const { client, clock } = scene.host(twoSeconds);
+    const holder = await taken(client.tryAcquire('job'));
+    for (let s = 0; s < 1_200; s++) {
+      await time.advance(1_000);
+      clock.lag(3);
+    }
+    expect(holder.isHeld()).toBe(true);
+    await takeAfter(holder, scene.host(twoSeconds).client);
   });
 
   test('a clock that is stepped while a lease is held breaks no belief', async () => {

@@ -12,6 +12,7 @@ export class HostClock implements Clock {
   readonly #time: FakeClock;
   /** By how much its wall clock is ahead of the true time. Set it to step the clock. */
   offsetMs: number;
+  #lateMs = 0;
 
   constructor(time: FakeClock, offsetMs = 0) {
     this.#time = time;
@@ -19,11 +20,16 @@ export class HostClock implements Clock {
   }
 
   now(): number {
-    return this.#time.now() + this.offsetMs;
+    return this.#time.now() + this.offsetMs - this.#lateMs;
   }
 
   monotonic(): number {
-    return this.#time.monotonic();
+    return this.#time.monotonic() - this.#lateMs;
+  }
+
+  /** Both clocks fall behind, as those of a host that runs slow. */
+  lag(ms: number): void {
+    this.#lateMs += ms;
   }
 
   setTimeout(callback: () => void, ms: number): unknown {
