@@ -43,10 +43,10 @@ async function releaseAll(request: Request): Promise<void> {
   for (const lease of leasesOf(request).values()) await release(lease, request);
 }
 
-/** Invariant 9: what may still be used is not released. */
-function release(lease: Lease | undefined, { error }: Request): Promise<boolean> | undefined {
+/** Invariant 9: what may still be used is not released, not even a lease that has expired and may be ours all the same. */
+async function release(lease: Lease | undefined, { error }: Request): Promise<void> {
   if (isEarlyTimeout(error)) lease?.abandon('timedOut');
-  return lease?.release();
+  else await lease?.release();
 }
 
 /**

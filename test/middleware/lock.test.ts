@@ -195,6 +195,19 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
       expect(requests).toEqual(['acquire']);
     });
 
+    test('of a request whose lease has expired: the record, which may be ours all the same, is not released', async () => {
+      const handler = middy(lockPlugin({ timeoutEarlyInMillis }))
+        .use(lock({ key: 'nightly', locks }))
+        .handler(async (_event, context) => {
+          clock.step(2_500);
+          expect((context as { lock: Lease }).lock.isHeld()).toBe(false);
+          await working.opened;
+        });
+      await expect(handler({}, lateInvocation())).rejects.toThrow('aborted');
+      expect(await isHeld()).toBe(true);
+      expect(requests).toEqual(['acquire']);
+    });
+
     test('throwing, and turned into a response by another middleware: not released either', async () => {
       const seen: { lease?: Lease; reason?: unknown } = {};
       const handler = middy(lockPlugin({ timeoutEarlyInMillis }))

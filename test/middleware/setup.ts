@@ -18,7 +18,7 @@ export function setUp() {
 }
 
 /** The same store; the names of the requests that reach it are appended to `requests`. */
-export function recording<Store extends LockStore>(store: Store, requests: string[]): Store {
+function recording<Store extends LockStore>(store: Store, requests: string[]): Store {
   return new Proxy(store, {
     get(target, name: keyof Store & string) {
       const request = target[name] as (...parameters: unknown[]) => unknown;
