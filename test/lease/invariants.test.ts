@@ -466,7 +466,7 @@ describe('invariant 6: the holder is told in time', () => {
     ['takenOver', 'another grant'],
     ['revoked', 'a force release'],
     ['gone', 'a deletion'],
-  ] as const)('a renewal that is refused aborts the signal at once: %s, by %s', async (reason) => {
+  ] as const)('a renewal that is refused aborts the signal at once: %s, by %s', async (reason, _) => {
     const { time, store } = scene;
     const host = scene.host();
     const lease = await taken(host.client.tryAcquire('job'));

@@ -42,7 +42,7 @@ export class HostClock implements Clock {
 }
 
 /** A process with a client of its own: its clock, and what it was told. */
-export interface Host {
+interface Host {
   readonly client: LockClient;
   readonly clock: HostClock;
   readonly events: LockEvent[];
