@@ -1,0 +1,168 @@
+import { randomUUID } from 'node:crypto';
+import { once } from 'node:events';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { createServer, type ServerResponse } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
+import { describe, jest } from '@jest/globals';
+import { build } from 'esbuild';
+import { DynamoDBLockStore } from '../../lib/dynamodb.ts';
+import { LockClient } from '../../lib/index.ts';
+import { type DynamoDB, startDynamoDB } from '../dynamodb/launcher.ts';
+import { type FaultProxy, startFaultProxy } from '../support/fault-proxy.ts';
+import { findRuntime } from './install.ts';
+import { Lambda } from './lambda.ts';
+
+/** `describe` for tests that start a `Lambda`; where its runtime cannot be built they are skipped, and say why. */
+export function describeOnLambda(name: string, tests: () => void): void {
+  // Processes start, and leases run out.
+  jest.setTimeout(30_000);
+  const runtime = findRuntime();
+  if ('program' in runtime) describe(name, tests);
+  else if (process.env.CI) throw new Error(`Expected every test to run in CI, but ${runtime.missing}`);
+  else describe.skip(`${name} (${runtime.missing})`, tests);
+}
+
+/** Makes one file of a handler and all that it imports, as `bin/demo-stack.ts` does: `<folder>/<name>/index.mjs`. */
+export async function bundle(source: string, folder: string): Promise<void> {
+  await build({
+    entryPoints: [source],
+    outfile: join(folder, basename(source, '.ts'), 'index.mjs'),
+    bundle: true,
+    platform: 'node',
+    format: 'esm',
+    target: 'node24',
+    mainFields: ['module', 'main'],
+    minify: true,
+    keepNames: true,
+    sourcemap: true,
+    sourcesContent: false,
+    logLevel: 'warning',
+    banner: { js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);" },
+  });
+}
+
+/** A place where a handler waits for the test. */
+export interface Gate {
+  /** What the handler fetches. */
+  readonly url: string;
+  /** Resolves when a handler has come to it. */
+  readonly reached: Promise<void>;
+  /** Lets everybody pass, who waits and who comes later. */
+  open(): void;
+}
+
+export interface StartOptions {
+  environment?: Record<string, string>;
+  /** The DynamoDB that it talks to. Default: `proxy`. */
+  endpoint?: string;
+}
+
+/** Functions that are deployed: their bundles, a lock table, and what stands between them and DynamoDB. */
+export class Deployment implements AsyncDisposable {
+  /** Every request of the functions goes through it; those of `others` do not. */
+  readonly proxy: FaultProxy;
+  /** Somebody else, who uses the same locks. */
+  readonly others: LockClient;
+  readonly #dynamodb: DynamoDB;
+  readonly #tableName: string;
+  readonly #folder: string;
+  readonly #lambdas: Lambda[] = [];
+  readonly #gates = new Map<string, { reach(): void; passers: ServerResponse[]; isOpen: boolean }>();
+  readonly #gateServer = createServer((request, answer) => {
+    const gate = this.#gates.get(request.url ?? '');
+    gate?.reach();
+    if (gate?.isOpen) answer.end();
+    else gate?.passers.push(answer);
+  });
+
+  private constructor(dynamodb: DynamoDB, proxy: FaultProxy, tableName: string, folder: string) {
+    this.#dynamodb = dynamodb;
+    this.proxy = proxy;
+    this.#tableName = tableName;
+    this.#folder = folder;
+    const store = new DynamoDBLockStore({ client: dynamodb.client(), tableName });
+    this.others = new LockClient({ store, owner: 'somebody else' });
+  }
+
+  /** @param sources the handlers, by their files. */
+  static async of(...sources: string[]): Promise<Deployment> {
+    const folder = mkdtempSync(join(tmpdir(), 'deployment-'));
+    await Promise.all(sources.map((source) => bundle(join(import.meta.dirname, source), folder)));
+    const dynamodb = await startDynamoDB();
+    const proxy = await startFaultProxy({ upstream: dynamodb.endpoint });
+    const deployment = new Deployment(dynamodb, proxy, await dynamodb.createLockTable(), folder);
+    deployment.#gateServer.listen(0, '127.0.0.1');
+    await once(deployment.#gateServer, 'listening');
+    return deployment;
+  }
+
+  /**
+   * Starts an execution environment of a function.
+   *
+   * @param handler the file's name and the export's: `job.handler`
+   */
+  async start(handler: string, options?: StartOptions): Promise<Lambda> {
+    const lambda = await Lambda.start(this.environment(handler, options));
+    this.#lambdas.push(lambda);
+    return lambda;
+  }
+
+  /**
+   * What Lambda and the stack set in an execution environment.
+   * https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html#configuration-envvars-runtime
+   */
+  environment(
+    handler: string,
+    { environment, endpoint = this.proxy.endpoint }: StartOptions = {},
+  ): Record<string, string> {
+    const [functionName = '', exported = ''] = handler.split('.');
+    return {
+      PATH: process.env.PATH ?? '',
+      LANG: 'en_US.UTF-8',
+      TZ: ':UTC',
+      LAMBDA_TASK_ROOT: join(this.#folder, functionName),
+      _HANDLER: `index.${exported}`,
+      AWS_EXECUTION_ENV: 'AWS_Lambda_nodejs24.x',
+      AWS_LAMBDA_INITIALIZATION_TYPE: 'on-demand',
+      AWS_LAMBDA_FUNCTION_NAME: functionName,
+      AWS_LAMBDA_FUNCTION_VERSION: '$LATEST',
+      AWS_LAMBDA_FUNCTION_MEMORY_SIZE: '256',
+      AWS_LAMBDA_LOG_GROUP_NAME: `/aws/lambda/${functionName}`,
+      AWS_LAMBDA_LOG_STREAM_NAME: `2026/01/01/[$LATEST]${randomUUID().replaceAll('-', '')}`,
+      NODE_OPTIONS: '--enable-source-maps',
+      LOCK_TABLE_NAME: this.#tableName,
+      ...this.#dynamodb.environment,
+      AWS_ENDPOINT_URL_DYNAMODB: endpoint,
+      ...environment,
+    };
+  }
+
+  /** Ends what the test has started, so that the next one is alone. */
+  async reset(): Promise<void> {
+    await Promise.all(this.#lambdas.splice(0).map((lambda) => lambda[Symbol.asyncDispose]()));
+    this.proxy.reset();
+  }
+
+  gate(): Gate {
+    const path = `/${randomUUID()}`;
+    const { promise: reached, resolve: reach } = Promise.withResolvers<void>();
+    const gate = { reach, passers: [] as ServerResponse[], isOpen: false };
+    this.#gates.set(path, gate);
+    const open = () => {
+      gate.isOpen = true;
+      for (const answer of gate.passers) answer.end();
+    };
+    return { url: `http://127.0.0.1:${(this.#gateServer.address() as AddressInfo).port}${path}`, reached, open };
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.reset();
+    this.#gateServer.close();
+    this.#gateServer.closeAllConnections();
+    await this.proxy.stop();
+    await this.#dynamodb.stop();
+    rmSync(this.#folder, { recursive: true });
+  }
+}

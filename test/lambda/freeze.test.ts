@@ -1,0 +1,93 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { Deployment, describeOnLambda } from './deployment.ts';
+import { Relay } from './relay.ts';
+
+describeOnLambda('Between two invocations Lambda freezes the environment', () => {
+  let deployment: Deployment;
+  beforeAll(async () => {
+    deployment = await Deployment.of('handlers/freeze.ts');
+  });
+  afterEach(() => deployment.reset());
+  afterAll(() => deployment?.[Symbol.asyncDispose]());
+
+  const start = (handler: string, leaseMs: number, endpoint?: string) =>
+    deployment.start(handler, { environment: { LEASE_MS: String(leaseMs) }, endpoint });
+
+  test('for longer than the lease whose heartbeat is pending: thawed into another invocation, it is lost, and nothing is sent', async () => {
+    const { others, proxy } = deployment;
+    const lambda = await start('freeze.leave', 1_500);
+    expect(await lambda.invoke({ key: 'left' })).toEqual({ response: { isHeld: true } });
+    await lambda.freeze();
+    const next = await others.acquire('left', { waitMs: 10_000 });
+    expect(next.takenOverFrom?.owner).toMatch(/^freeze:/);
+    const before = proxy.count();
+
+    // The invocation is there in the moment of the thaw, and so are the timers that were due.
+    const invocation = lambda.begin({});
+    lambda.thaw();
+    expect(await invocation.outcome).toEqual({ response: { isHeld: false, reason: 'expired' } });
+    // Awake for longer than from one heartbeat to the next.
+    await sleep(600);
+    expect(proxy.count()).toBe(before);
+    expect(lambda.logged.filter(({ type }) => type === 'lost')).toEqual([
+      expect.objectContaining({ reason: 'expired', key: 'left' }),
+    ]);
+    expect((await others.inspect('left'))?.lockId).toBe(next.lockId);
+    await next.release();
+  });
+
+  test('for less than the lease: the heartbeat that is overdue renews it, and nothing is lost', async () => {
+    const { others } = deployment;
+    const lambda = await start('freeze.leave', 6_000);
+    await lambda.invoke({ key: 'kept' });
+    await lambda.freeze();
+    const before = await others.inspect('kept');
+    await sleep(2_500);
+    const heartbeat = lambda.logs('renewed', 'renewFailed', 'lost');
+    lambda.thaw();
+    expect(await heartbeat).toMatchObject({ type: 'renewed' });
+    const after = await others.inspect('kept');
+    expect(after?.lockId).toBe(before?.lockId);
+    expect(after?.expiresAt).toBeGreaterThan(before?.expiresAt ?? Number.POSITIVE_INFINITY);
+    expect(await lambda.invoke({})).toEqual({ response: { isHeld: true } });
+  });
+
+  describe.each(['reset', 'silence'] as const)('and its sockets die (%s)', (die) => {
+    test('the next invocation gets its lock all the same', async () => {
+      const { others, proxy } = deployment;
+      await using relay = await Relay.to(proxy.endpoint);
+      const lambda = await start('freeze.handler', 6_000, relay.endpoint);
+      expect(await lambda.invoke({ key: 'before' })).toEqual({ response: true });
+      await lambda.freeze();
+      const { connections } = relay;
+      relay[die]();
+      const invocation = lambda.begin({ key: die });
+      lambda.thaw();
+      expect(await invocation.outcome).toEqual({ response: true });
+      expect(relay.connections).toBeGreaterThan(connections);
+      expect(await others.tryAcquire(die)).not.toBeNull();
+      // Of all that was sent, two requests for each invocation arrived.
+      expect(proxy.count()).toBe(4);
+    });
+
+    // The shortest of these leases has 833 ms from its heartbeat to its deadline, less than a request's time-out.
+    test.each([6_000, 2_000])(
+      'a lease of %d ms whose heartbeat is pending is renewed over new ones',
+      async (leaseMs) => {
+        const { others, proxy } = deployment;
+        await using relay = await Relay.to(proxy.endpoint);
+        const lambda = await start('freeze.leave', leaseMs, relay.endpoint);
+        const key = `${die} ${leaseMs}`;
+        await lambda.invoke({ key });
+        await lambda.freeze();
+        relay[die]();
+        const heartbeat = lambda.logs('renewed', 'lost');
+        lambda.thaw();
+        expect(await heartbeat).toMatchObject({ type: 'renewed' });
+        expect(await others.tryAcquire(key)).toBeNull();
+        expect(await lambda.invoke({})).toEqual({ response: { isHeld: true } });
+      },
+    );
+  });
+});

@@ -1,0 +1,112 @@
+import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
+import { Deployment, describeOnLambda } from './deployment.ts';
+
+describeOnLambda("On Lambda's own runtime", () => {
+  let deployment: Deployment;
+  beforeAll(async () => {
+    deployment = await Deployment.of('handlers/job.ts', 'handlers/crash.ts');
+  });
+  afterEach(() => deployment.reset());
+  afterAll(() => deployment?.[Symbol.asyncDispose]());
+
+  test.each(['job.handler', 'job.plain'])(
+    '%s holds the lock while it runs, and two requests are all that it costs',
+    async (name) => {
+      const { others, proxy } = deployment;
+      const lambda = await deployment.start(name);
+      for (const temperature of ['cold', 'warm']) {
+        const key = `${name} ${temperature}`;
+        const gate = deployment.gate();
+        const invocation = lambda.begin({ key, gate: gate.url });
+        await gate.reached;
+        const record = await others.inspect(key);
+        expect(record).toMatchObject({ held: true, owner: expect.stringMatching(/^job:\$LATEST 2026\S+ \S+$/) });
+        expect(record?.owner).toContain(invocation.requestId);
+        expect(await others.tryAcquire(key)).toBeNull();
+
+        gate.open();
+        expect(await invocation.outcome).toEqual({ response: { isHeld: true, fencingToken: record?.fencingToken } });
+        expect(await others.tryAcquire(key)).not.toBeNull();
+        expect(proxy.requests.map(({ operation }) => operation)).toEqual(['UpdateItem', 'UpdateItem']);
+        proxy.reset();
+      }
+    },
+  );
+
+  test('a busy lock is an error with its own name, which does not tell callers who holds it', async () => {
+    const lambda = await deployment.start('job.handler');
+    await deployment.others.acquire('busy');
+    const { error } = await lambda.invoke({ key: 'busy' });
+    expect(error).toMatchObject({
+      errorType: 'LockBusyError',
+      errorMessage: expect.stringMatching(/^The lock 'busy' is busy; retry in \d+ ms\.$/),
+    });
+    expect(deployment.proxy.count()).toBe(1);
+  });
+
+  test.each(['job.handler', 'job.plain'])(
+    "when the handler fails, %s responds with the handler's error, and the lock is free",
+    async (name) => {
+      const lambda = await deployment.start(name);
+      const { error } = await lambda.invoke({ key: `fails in ${name}`, end: 'fail' });
+      expect(error).toMatchObject({ errorType: 'RangeError', errorMessage: 'The work failed.' });
+      expect(await deployment.others.tryAcquire(`fails in ${name}`)).not.toBeNull();
+    },
+  );
+
+  test('a process that ends in the middle leaves a lease that ends with the time of its invocation', async () => {
+    const { others } = deployment;
+    const lambda = await deployment.start('job.handler');
+    const invocation = lambda.begin({ key: 'exit', end: 'exit' }, { timeoutMs: 1_000 });
+    expect(await invocation.outcome).toEqual({ exited: 'exit code 3' });
+    const record = await others.inspect('exit');
+    expect(record?.lockId).toBeDefined();
+    const next = await others.acquire('exit', { waitMs: 10_000 });
+    expect(next.takenOverFrom).toEqual({ owner: record?.owner, expiredAt: record?.expiresAt });
+    expect(record?.expiresAt).toBeLessThanOrEqual(invocation.deadline + 3_000);
+  });
+
+  test('wrong options end the init, before any invocation, with an error that shows the value', async () => {
+    const lambda = await deployment.start('crash.handler', { environment: { CRASH: 'misconfigured' } });
+    expect(await lambda.exited).not.toBe('exit code 0');
+    expect(lambda.initError).toMatchObject({
+      errorType: 'TypeError',
+      errorMessage: "The key of a lock must not be empty, but it is ''.",
+    });
+    expect(deployment.proxy.count()).toBe(0);
+  });
+
+  test('a lease that was taken in an init which crashed is taken over by the next cold start, at its expiry', async () => {
+    const crashed = await deployment.start('crash.handler', { environment: { CRASH: 'holding' } });
+    expect(crashed.initError).toMatchObject({ errorType: 'RangeError', errorMessage: 'The migration failed.' });
+    const record = await deployment.others.inspect('migration');
+    expect(record?.lockId).toBeDefined();
+
+    const next = await deployment.start('crash.handler');
+    const { error } = await next.invoke({});
+    expect(error?.errorType).toBe('LockBusyError');
+    while (Date.now() < (record?.expiresAt ?? 0)) await new Promise((resolve) => setTimeout(resolve, 50));
+    expect(await next.invoke({})).toEqual({ response: 'done' });
+  });
+
+  test('a later middleware returns early, and the plugin is there: the lock is free before the response', async () => {
+    const lambda = await deployment.start('job.earlyWithPlugin');
+    expect(await lambda.invoke({ key: 'early' })).toEqual({ response: 'early' });
+    expect(await deployment.others.tryAcquire('early')).not.toBeNull();
+    expect(lambda.logged.map(({ type }) => type)).toEqual(['acquired', 'released']);
+  });
+
+  test('a later middleware returns early, and there is no plugin: the lock is free with the end of the time that was left', async () => {
+    const { others, proxy } = deployment;
+    const lambda = await deployment.start('job.earlyWithoutPlugin');
+    const invocation = lambda.begin({ key: 'leaks' }, { timeoutMs: 2_500 });
+    expect(await invocation.outcome).toEqual({ response: 'early' });
+    expect(await others.tryAcquire('leaks')).toBeNull();
+    // Lambda would freeze it here; awake, it renews the lease again and again, and still not beyond its time.
+    const next = await others.acquire('leaks', { waitMs: 10_000 });
+    expect(proxy.count()).toBeGreaterThan(3);
+    expect(next.takenOverFrom?.expiredAt).toBeGreaterThan(invocation.deadline);
+    expect(next.takenOverFrom?.expiredAt).toBeLessThanOrEqual(invocation.deadline + 300);
+    expect(lambda.logged.at(-1)).toMatchObject({ type: 'lost', reason: 'expired' });
+  });
+});

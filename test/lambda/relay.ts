@@ -1,0 +1,55 @@
+import { once } from 'node:events';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
+
+/** Carries connections to a server, and lets those die that are there, as happens to those of a frozen environment. */
+export class Relay implements AsyncDisposable {
+  endpoint = '';
+  /** How many connections it has taken. */
+  connections = 0;
+  readonly #sockets = new Set<Socket>();
+  readonly #server = createServer((client) => {
+    this.connections++;
+    const server = connect(Number(this.#upstream.port), this.#upstream.hostname);
+    client.pipe(server).pipe(client);
+    for (const [socket, other] of [
+      [client, server],
+      [server, client],
+    ] as const) {
+      this.#sockets.add(socket);
+      socket.on('error', () => {});
+      socket.on('close', () => {
+        this.#sockets.delete(socket);
+        other.destroy();
+      });
+    }
+  });
+  readonly #upstream: URL;
+
+  private constructor(upstream: string) {
+    this.#upstream = new URL(upstream);
+  }
+
+  static async to(upstream: string): Promise<Relay> {
+    const relay = new Relay(upstream);
+    relay.#server.listen(0, '127.0.0.1');
+    await once(relay.#server, 'listening');
+    relay.endpoint = `http://127.0.0.1:${(relay.#server.address() as AddressInfo).port}`;
+    return relay;
+  }
+
+  /** Both ends of every connection are told that it is over. */
+  reset(): void {
+    for (const socket of this.#sockets) socket.resetAndDestroy();
+  }
+
+  /** Nobody is told anything, and nothing that is sent on the connections of now arrives any more. */
+  silence(): void {
+    for (const socket of this.#sockets) socket.unpipe().pause();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#server.close();
+    for (const socket of this.#sockets) socket.destroy();
+    await once(this.#server, 'close');
+  }
+}
