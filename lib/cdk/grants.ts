@@ -146,38 +146,34 @@ export class LockTableGrants {
    * https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-single-vs-multi-valued-context-keys.html
    */
   #leadingKeys(options: LockKeyOptions): Record<string, Record<string, unknown>> {
-    const prefixes = this.#checked('keyPrefixes', options.keyPrefixes);
-    const keys = this.#checked('keys', options.keys);
-    if (prefixes.length + keys.length === 0) {
-      throw invalid(
-        this.#table.construct,
-        "a grant must name its locks by keyPrefixes or keys, but it names none; for every lock under 'jobs/' pass keyPrefixes: ['jobs/'].",
-      );
-    }
+    checkKeys(this.#table.construct, options);
+    const { keyPrefixes = [], keys = [] } = options;
     return {
-      'ForAllValues:StringLike': { 'dynamodb:LeadingKeys': [...prefixes.map((prefix) => `${prefix}*`), ...keys] },
+      'ForAllValues:StringLike': { 'dynamodb:LeadingKeys': [...keyPrefixes.map((prefix) => `${prefix}*`), ...keys] },
       Null: { 'dynamodb:LeadingKeys': 'false' },
     };
   }
+}
 
-  #checked(name: string, values: readonly string[] = []): readonly string[] {
+/** Throws, with the path of `scope`, unless the options name some locks, by keys and prefixes that a policy can hold. */
+export function checkKeys(scope: IConstruct, { keyPrefixes = [], keys = [] }: LockKeyOptions): void {
+  for (const [name, values] of Object.entries({ keyPrefixes, keys })) {
     if (Token.isUnresolved(values)) {
-      throw invalid(
-        this.#table.construct,
-        `${name} must be known when the app is synthesised, but it is the token ${values}.`,
-      );
+      throw invalid(scope, `${name} must be known when the app is synthesised, but it is the token ${values}.`);
     }
     if (!Array.isArray(values)) {
-      throw invalid(
-        this.#table.construct,
-        `${name} must be an array of strings, but it is ${typeof values} ${String(values)}.`,
-      );
+      throw invalid(scope, `${name} must be an array of strings, but it is ${typeof values} ${String(values)}.`);
     }
     for (const [index, value] of values.entries()) {
       const fault = keyFault(value);
-      if (fault) throw invalid(this.#table.construct, `${name}[${index}] must ${fault}.`);
+      if (fault) throw invalid(scope, `${name}[${index}] must ${fault}.`);
     }
-    return values;
+  }
+  if (keyPrefixes.length + keys.length === 0) {
+    throw invalid(
+      scope,
+      "a grant must name its locks by keyPrefixes or keys, but it names none; for every lock under 'jobs/' pass keyPrefixes: ['jobs/'].",
+    );
   }
 }
 

@@ -6,3 +6,5 @@ export type { LockGrantOptions, LockKeyOptions } from './grants.ts';
 export { LockTableGrants } from './grants.ts';
 export type { ILockTable, LockMetricOptions, LockTableAttributes, LockTableProps } from './lock-table.ts';
 export { LockTable } from './lock-table.ts';
+export type { SingletonFleetProps } from './singleton-fleet.ts';
+export { SingletonFleet } from './singleton-fleet.ts';

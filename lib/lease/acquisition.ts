@@ -4,7 +4,7 @@ import { elapsedMs, type Instant, instant, pause } from './clock.ts';
 import { discard, type LeaseContext, untilOpenMs } from './context.ts';
 import { LockLostError, LockStoreError } from './errors.ts';
 import { Lease } from './lease.ts';
-import { type AcquirePlan, isLater } from './options.ts';
+import { type AcquirePlan, isLater, remainingOf } from './options.ts';
 import { send } from './send.ts';
 
 /** What an acquisition came to. */
@@ -54,7 +54,7 @@ export class Acquisition {
     this.#key = key;
     this.#plan = plan;
     this.#started = instant(context.clock);
-    this.#remainingMs = plan.remainingMs?.() ?? Number.POSITIVE_INFINITY;
+    this.#remainingMs = remainingOf(plan);
   }
 
   /** Milliseconds since the call. */
@@ -85,7 +85,7 @@ export class Acquisition {
         return seen && { is: 'busy', record: seen };
       }
       await this.#pause(leftMs, seen);
-      if (seen === undefined || untilOpenMs(this.#context, seen) === 0) return undefined;
+      if (seen === undefined) return undefined;
       seen = await this.#look(seen);
       const doneToken = seen?.doneToken;
       if (isDone(this.#plan.once, doneToken)) return { is: 'done', doneToken };
@@ -106,14 +106,19 @@ export class Acquisition {
     await pause(clock, Math.min(jitteredMs, openMs, leftMs), this.#plan.signal, closing);
   }
 
-  /** A cheap look at a lock that is waited for: what is known of it then, or undefined when there is no record. */
+  /**
+   * A look at a lock that is waited for: what is known of it then, or undefined when it is worth writing. A cheap one, and
+   * a consistent one when the expiry has come that was seen last, which may have been put off by a renewal.
+   */
   async #look(seen: LockRecord): Promise<LockRecord | undefined> {
     const { store } = this.#context;
     const { requestTimeoutMs, signal } = this.#plan;
-    const read = (signal: AbortSignal) => store.read(this.#key, { consistent: false }, signal);
+    const consistent = untilOpenMs(this.#context, seen) === 0;
+    const read = (signal: AbortSignal) => store.read(this.#key, { consistent }, signal);
     try {
       const { record } = await send(this.#context, `Reading '${this.#key}'`, read, { requestTimeoutMs, signal });
-      return record && fresher(seen, record);
+      if (record?.lockId !== undefined && this.#ghosts.has(record.lockId)) return undefined;
+      return consistent ? record : fresher(seen, record);
     } catch (error) {
       // The next look may succeed.
       if (isTransient(error)) return seen;
@@ -150,10 +155,10 @@ export class Acquisition {
     const { lockId } = record;
     if (lockId !== attempt.lockId) {
       if (isDone(once, record.doneToken)) return { is: 'done', doneToken: record.doneToken };
-      if (lockId === undefined || !this.#ghosts.delete(lockId)) return { is: 'busy', record };
+      if (lockId === undefined || !this.#ghosts.has(lockId)) return { is: 'busy', record };
       // An attempt of ours that was given up came late: it is nobody's, and busy never names ourselves.
       await this.#discard(lockId);
-      return this.#attemptOnce();
+      throw new LockStoreError(`Acquiring '${key}': an attempt that was given up came late`, { transient: true });
     }
     if (this.#wasMisjudged(attempt, record, serverDate))
       return { is: 'misjudged', record: await this.#giveBack(record) };
@@ -201,9 +206,7 @@ export class Acquisition {
   /** Invariant 13: taken too early by the server's clock, or written with a clock that the answer shows to be wrong. */
   #wasMisjudged({ offsetMs }: Attempt, { previousExpiresAt }: LockRecord, serverDate: number | undefined): boolean {
     const { serverClock } = this.#context;
-    const { expiryOffsetMs } = serverClock;
-    const wasWrong = expiryOffsetMs !== offsetMs && (offsetMs === 0 || expiryOffsetMs > offsetMs);
-    return wasWrong || serverClock.tooEarly(previousExpiresAt, serverDate);
+    return serverClock.disproves(offsetMs, this.#plan.safetyMs) || serverClock.tooEarly(previousExpiresAt, serverDate);
   }
 
   /** Restores what a grant took over. Should that fail, the grant ends with its lease. */
@@ -229,10 +232,10 @@ export class Acquisition {
     throw this.#lost('its grant was answered after its own deadline');
   }
 
-  #hold({ lockId, sent, until, capMs }: Attempt, record: LockRecord): Lease {
+  #hold({ lockId, sent, until, believeMs, capMs }: Attempt, record: LockRecord): Lease {
     const { fencingToken, acquiredAt, previousLockId, previousOwner = '', previousExpiresAt = 0 } = record;
     const takenOverFrom = previousLockId ? { owner: previousOwner, expiredAt: previousExpiresAt } : undefined;
-    const grant = { lockId, fencingToken, acquiredAt, takenOverFrom, sent, until, capMs };
+    const grant = { lockId, fencingToken, acquiredAt, takenOverFrom, sent, until, believeMs, capMs };
     return new Lease(this.#key, grant, this.#plan, this.#context);
   }
 
@@ -254,7 +257,8 @@ const isDone = (once: string | undefined, doneToken: string | undefined): doneTo
  * The newer of two views of a lock. An eventually consistent read may be older than what is known: tokens only grow, a
  * grant is outstanding before it is released, and its expiry only moves on.
  */
-function fresher(known: LockRecord, read: LockRecord): LockRecord {
+function fresher(known: LockRecord, read: LockRecord | undefined): LockRecord {
+  if (read === undefined) return known;
   const ahead = read.fencingToken - known.fencingToken;
   if (ahead !== 0) return ahead > 0 ? read : known;
   if (read.lockId === undefined) return read;

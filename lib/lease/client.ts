@@ -2,9 +2,9 @@ import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import type { LockRecord, LockStore } from '../store/store.ts';
 import { Acquisition, type Outcome } from './acquisition.ts';
-import { type Clock, instant, pause, systemClock } from './clock.ts';
+import { type Clock, elapsedMs, instant, pause, systemClock } from './clock.ts';
 import { discard, type LeaseContext, type ReportedEvent, untilOpenMs } from './context.ts';
-import { LockBusyError, LockDoneError, LockError, LockLostError } from './errors.ts';
+import { LockBusyError, LockDoneError, LockError, LockLostError, type LostReason } from './errors.ts';
 import { type LockEventListener, notify } from './events.ts';
 import { Lease, type LeaseHandle, reasonOf } from './lease.ts';
 import {
@@ -14,6 +14,7 @@ import {
   checkText,
   type LeaseTiming,
   planAcquire,
+  remainingOf,
 } from './options.ts';
 import { send } from './send.ts';
 import { serverClockOf } from './server-clock.ts';
@@ -127,19 +128,23 @@ export class LockClient {
   /**
    * What the store knows of many locks, eventually consistent, by their keys; those it knows nothing of are left out.
    * One request for each 100 keys, and more where the server, being throttled, leaves some out.
+   * @param options.signal gives up, with its reason.
    */
-  async inspectMany(keys: readonly string[]): Promise<Map<string, LockState>> {
+  async inspectMany(
+    keys: readonly string[],
+    { signal }: { readonly signal?: AbortSignal | undefined } = {},
+  ): Promise<Map<string, LockState>> {
     const { store, clock } = this.#context;
     const states = new Map<string, LockState>();
     let left = keys.map(checkKey);
     for (let pauseMs = 50; left.length > 0; ) {
       const batch = left.slice(0, 100);
       const read = (signal: AbortSignal) => store.readMany(batch, signal);
-      const { records, unprocessed } = await send(this.#context, `Reading ${batch.length} locks`, read);
+      const { records, unprocessed } = await send(this.#context, `Reading ${batch.length} locks`, read, { signal });
       for (const record of records) states.set(record.key, this.#stateOf(record));
       left = [...unprocessed, ...left.slice(batch.length)];
       if (unprocessed.length === 0) continue;
-      await pause(clock, pauseMs * (0.5 + Math.random()), this.#closing.signal);
+      await pause(clock, pauseMs * (0.5 + Math.random()), this.#closing.signal, signal);
       pauseMs = Math.min(pauseMs * 2, 2_000);
     }
     return states;
@@ -212,36 +217,52 @@ export class LockClient {
   }
 
   async #resume(handle: LeaseHandle, options: AcquireOptions | undefined): Promise<Lease> {
-    const { store, clock, serverClock } = this.#context;
     const key = checkKey(handle.key);
     const handed = checkText('The lockId of a handle', handle.lockId);
     const plan = this.#plan({ ...options, once: handle.once, holdAtLeastMs: handle.holdAtLeastMs });
-    const { leaseMs, safetyMs, requestTimeoutMs, owner, signal } = plan;
-    const sent = instant(clock);
-    const capMs = Math.min(plan.holdAtMostMs, plan.remainingMs?.() ?? Number.POSITIVE_INFINITY);
-    const believeMs = Math.min(leaseMs - safetyMs, capMs);
-    const until = Math.ceil(sent.wall + serverClock.expiryOffsetMs + believeMs + safetyMs);
-    const lockId = randomUUID();
-    const request = { key, handed, lockId, owner, until, leaseMs };
-    const { record } = await send(this.#context, `Resuming '${key}'`, (signal) => store.resume(request, signal), {
-      requestTimeoutMs,
-      withinMs: believeMs,
-      since: sent,
-      signal,
-    }).catch(async (error) => {
-      await discard(this.#context, key, lockId, requestTimeoutMs);
-      throw error;
-    });
-    if (record?.lockId !== lockId) {
-      const detail = 'since it was handed off it was resumed, released, taken over or deleted';
-      throw new LockLostError({ key, reason: reasonOf(record), detail });
+    const { clock, serverClock } = this.#context;
+    const offsetMs = serverClock.expiryOffsetMs;
+    const remainingMs = remainingOf(plan);
+    const started = instant(clock);
+    let grant = await this.#resumeOnce(key, handed, plan, remainingMs);
+    if (serverClock.disproves(offsetMs, plan.safetyMs)) {
+      // Written by a clock that the answer shows to be wrong, it is written once more (invariant 13).
+      const leftMs = remainingMs - elapsedMs(started, instant(clock));
+      grant = await this.#resumeOnce(key, grant.lockId, plan, leftMs);
     }
-    const { fencingToken, acquiredAt, data } = record;
-    const grant = { lockId, fencingToken, acquiredAt, sent, until, capMs };
-    const lease = new Lease(key, grant, { ...plan, data }, this.#context);
+    const lease = new Lease(key, grant, { ...plan, data: grant.data }, this.#context);
     lease.assertHeld();
     this.#reportAcquired(lease, plan, 0);
     return lease;
+  }
+
+  async #resumeOnce(key: string, handed: string, plan: AcquirePlan, remainingMs: number) {
+    const { store, clock, serverClock, closing } = this.#context;
+    const { leaseMs, safetyMs, requestTimeoutMs, owner, signal } = plan;
+    const sent = instant(clock);
+    const capMs = Math.min(plan.holdAtMostMs, remainingMs);
+    const believeMs = Math.min(leaseMs - safetyMs, capMs);
+    const lost = (reason: LostReason, detail: string) => new LockLostError({ key, reason, detail });
+    if (believeMs <= 0)
+      throw lost('expired', `it would be resumed past its deadline: ${capMs} ms are left to hold it in`);
+    const lockId = randomUUID();
+    const until = Math.ceil(sent.wall + serverClock.expiryOffsetMs + believeMs + safetyMs);
+    const resume = (signal: AbortSignal) => store.resume({ key, handed, lockId, owner, until, leaseMs }, signal);
+    const undo = async (error: unknown) => {
+      await discard(this.#context, key, lockId, requestTimeoutMs);
+      throw error;
+    };
+    const limits = { requestTimeoutMs, withinMs: believeMs, since: sent, signal };
+    const { record } = await send(this.#context, `Resuming '${key}'`, resume, limits).catch(undo);
+    if (record?.lockId !== lockId) {
+      throw lost(reasonOf(record), 'since it was handed off it was resumed, released, taken over or deleted');
+    }
+    if (closing.aborted) return undo(closing.reason);
+    // Invariant 4: a grant whose answer comes after its deadline is no grant.
+    const isLate = elapsedMs(sent, instant(clock)) >= believeMs;
+    if (isLate) return undo(lost('expired', 'it was resumed after its own deadline'));
+    const { fencingToken, acquiredAt, data } = record;
+    return { lockId, fencingToken, acquiredAt, sent, until, believeMs, capMs, data };
   }
 
   #plan(options: AcquireOptions = {}): AcquirePlan {

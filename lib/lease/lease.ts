@@ -4,6 +4,7 @@ import type { LeaseContext, ReportedEvent } from './context.ts';
 import { LockLostError, LockStoreError, type LostReason } from './errors.ts';
 import { type AcquirePlan, checkLeaseMs } from './options.ts';
 import { send } from './send.ts';
+import { hasStepped } from './server-clock.ts';
 
 /** What a lease handed off to another process needs there. It is the secret: who has it has the lease. */
 export interface LeaseHandle {
@@ -24,7 +25,8 @@ export interface Grant {
   readonly sent: Instant;
   /** What was written as its expiry. */
   readonly until: number;
-  /** For how long, from `sent`, it may be believed at the most, however often it is renewed. */
+  /** For how long, from `sent`, it may be believed; and at the most, however often it is renewed. */
+  readonly believeMs: number;
   readonly capMs: number;
 }
 
@@ -90,7 +92,7 @@ export class Lease {
     this.#grant = grant;
     this.#since = grant.sent;
     context.leases.add(this);
-    this.#believe(grant.sent, grant.until);
+    this.#believe(grant.sent, grant.believeMs, grant.until);
   }
 
   /** The secret id of this grant. Not to be logged. */
@@ -186,10 +188,12 @@ export class Lease {
 
   /** Releases a lease whose work may not have ended: the signal aborts first. For a client that is closed. */
   close(): Promise<boolean> {
-    const wasHeld = this.isHeld();
-    const released = this.release();
-    if (wasHeld) this.#lost.abort(this.#lostError('closed'));
-    return released;
+    if (this.isHeld()) {
+      this.#end('releasing');
+      this.#lost.abort(this.#lostError('closed'));
+      this.#releasing = this.#releaseEnded(false);
+    }
+    return this.release();
   }
 
   /**
@@ -207,13 +211,15 @@ export class Lease {
   }
 
   /**
-   * Invariant 4: the lease is believed from the sending of the request until `safetyMs` before what the record says, as
-   * the server's clock will show it. Invariant 6: a timer of its own tells the holder, whatever else hangs.
+   * Invariant 4: the lease is believed from the sending of the request for as long as was asked, and until `safetyMs`
+   * before what the record says, as the server's clock will show it. Invariant 6: a timer of its own tells the holder,
+   * whatever else hangs.
    */
-  #believe(sent: Instant, until: number): void {
+  #believe(sent: Instant, believeMs: number, until: number): void {
     const { clock, serverClock } = this.#context;
     this.#since = sent;
-    this.#forMs = until - (sent.wall + serverClock.expiryOffsetMs) - this.#plan.safetyMs;
+    const writtenMs = until - (sent.wall + serverClock.expiryOffsetMs);
+    this.#forMs = Math.min(believeMs, writtenMs - this.#plan.safetyMs);
     clock.clearTimeout(this.#deadlineTimer);
     this.#watchDeadline();
     const capped = this.#capLeftMs(sent) + this.#plan.safetyMs <= this.#plan.leaseMs;
@@ -267,14 +273,15 @@ export class Lease {
     return done;
   }
 
-  async #renew(handOffMs: number | undefined, signal: AbortSignal): Promise<void> {
+  async #renew(handOffMs: number | undefined, signal: AbortSignal, isSecond = false): Promise<void> {
     const { store, clock, serverClock } = this.#context;
     const { leaseMs, safetyMs, requestTimeoutMs } = this.#plan;
     const { key } = this;
     const lockId = this.#lockId;
     const since = instant(clock);
     const forMs = handOffMs ?? Math.min(leaseMs, this.#capLeftMs(since) + safetyMs);
-    const until = Math.ceil(since.wall + serverClock.expiryOffsetMs + forMs);
+    const offsetMs = serverClock.expiryOffsetMs;
+    const until = Math.ceil(since.wall + offsetMs + forMs);
     const renew = (signal: AbortSignal) => store.renew({ key, lockId, until }, signal);
     let answer: StoreAnswer;
     try {
@@ -289,8 +296,13 @@ export class Lease {
     const { applied, record } = answer;
     // Refused with our own id, a later expiry stands there already: not a loss (invariant 3).
     if (!applied && record?.lockId !== lockId) return this.#lose(reasonOf(record));
+    // Written by a clock that the answer shows to be wrong, it is written once more (invariant 13).
+    if (serverClock.disproves(offsetMs, safetyMs) && !isSecond) return this.#renew(handOffMs, signal, true);
+    if (handOffMs !== undefined) return;
+    // A later expiry may stand there because our clock was set back: then nothing was gained, and time has to pass.
+    if (!applied && hasStepped(this.#since, since)) return this.#scheduleHeartbeat(this.#leftMs() / 4);
     this.#failures = 0;
-    this.#believe(since, until);
+    this.#believe(since, forMs - safetyMs, until);
     this.#report({ type: 'renewed', expiresAt: until, deadline: this.deadline });
   }
 
@@ -305,7 +317,11 @@ export class Lease {
   // --- The end ------------------------------------------------------------------------------------------------------
 
   async #release(done: boolean): Promise<boolean> {
-    if (this.isHeld()) return this.#releaseHeld(done);
+    if (this.isHeld()) {
+      // Belief ends when the release is sent, not when it is answered (invariant 4).
+      this.#end('releasing');
+      return this.#releaseEnded(done);
+    }
     // Lost by the clock alone, the record may still be ours: opening it early spares others the rest of the lease.
     // Nothing counts as done.
     const { reason } = this.#lost.signal;
@@ -313,24 +329,22 @@ export class Lease {
     return false;
   }
 
-  async #releaseHeld(done: boolean): Promise<boolean> {
+  async #releaseEnded(done: boolean): Promise<boolean> {
     const { serverClock } = this.#context;
     const { holdAtLeastMs, once } = this.#plan;
-    // Belief ends when the release is sent, not when it is answered (invariant 4).
-    this.#end('releasing');
     let error: LockStoreError;
     try {
       const { applied, record, attempts = 1 } = await this.#sendRelease(done ? once : undefined);
       this.#state = 'released';
-      // Refused, it was done before, by a request whose answer was lost: the record says so, or somebody else has been
-      // granted the lock before our deadline, which nothing but our release made possible.
-      const before = record?.releasedBy === this.#lockId || (attempts > 1 && this.#leftMs() > 0);
+      // Refused when it was sent again, it was done before, by the request whose answer was lost: the record says so, or
+      // somebody else has been granted the lock before our deadline, which nothing but our release made possible.
+      const before = attempts > 1 && (record?.releasedBy === this.#lockId || this.#leftMs() > 0);
       if (applied || before) {
         if (holdAtLeastMs <= 1) serverClock.wrote(this.acquiredAt + 1);
         this.#report({ type: 'released', heldMs: this.#heldMs(), done });
         return true;
       }
-      if (record === undefined || this.#leftMs() > 0) {
+      if (record?.lockId === undefined || this.#leftMs() > 0) {
         const reason = reasonOf(record);
         const lost = this.#lostError(reason);
         this.#report({ type: 'lost', reason, error: lost, heldMs: this.#heldMs() });

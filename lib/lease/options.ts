@@ -62,27 +62,25 @@ const LONGEST_MS = 2_147_483_647;
 const MAX_KEY_BYTES = 1024;
 const MAX_DATA_BYTES = 8192;
 
-const show = (value: unknown): string =>
-  typeof value === 'string' ? `'${value.length > 80 ? `${value.slice(0, 80)}…` : value}'` : String(value);
+/** A value as a message shows it: `'short text'`, `number 7`, `undefined`. */
+function show(value: unknown): string {
+  if (typeof value === 'string') return `'${value.length > 80 ? `${value.slice(0, 80)}…` : value}'`;
+  return value == null ? String(value) : `${typeof value} ${String(value)}`;
+}
 
 const bytes = (text: string): number => Buffer.byteLength(text);
 
-function duration(name: string, value: unknown, least: number): number {
+export function checkDuration(name: string, value: unknown, least: number): number {
   if (!Number.isInteger(value) || (value as number) < least || (value as number) > LONGEST_MS) {
-    const got = typeof value === 'number' ? value : `${typeof value} ${show(value)}`;
     throw new TypeError(
-      `${name} must be a whole number of milliseconds from ${least} to ${LONGEST_MS}, but it is ${got}.`,
+      `${name} must be a whole number of milliseconds from ${least} to ${LONGEST_MS}, but it is ${typeof value === 'number' ? value : show(value)}.`,
     );
   }
   return value as number;
 }
 
 function text(name: string, value: unknown, max: number): string {
-  if (typeof value !== 'string') {
-    throw new TypeError(
-      `${name} must be a string, but it is ${value === null ? '' : `${typeof value} `}${show(value)}.`,
-    );
-  }
+  if (typeof value !== 'string') throw new TypeError(`${name} must be a string, but it is ${show(value)}.`);
   if (value === '') throw new TypeError(`${name} must not be empty, but it is ''.`);
   if (bytes(value) > max) {
     throw new TypeError(`${name} must have at most ${max} bytes, but ${show(value)} has ${bytes(value)}.`);
@@ -105,7 +103,7 @@ function json(data: unknown): string | undefined {
   } catch (error) {
     throw new TypeError(`data must be JSON, but it cannot be encoded: ${(error as Error).message}`, { cause: error });
   }
-  if (encoded === undefined) throw new TypeError(`data must be JSON, but it is ${typeof data} ${show(data)}.`);
+  if (encoded === undefined) throw new TypeError(`data must be JSON, but it is ${show(data)}.`);
   if (bytes(encoded) > MAX_DATA_BYTES) {
     throw new TypeError(
       `data must have at most ${MAX_DATA_BYTES} bytes as JSON, but ${show(encoded)} has ${bytes(encoded)}.`,
@@ -114,13 +112,13 @@ function json(data: unknown): string | undefined {
   return encoded;
 }
 
-export const checkLeaseMs = (value: unknown): number => duration('leaseMs', value, 2);
+export const checkLeaseMs = (value: unknown): number => checkDuration('leaseMs', value, 2);
 
 /** Checks every option and fills in the defaults. Throws a `TypeError` that shows the value. */
 export function planAcquire(options: AcquireOptions): AcquirePlan {
   const leaseMs = checkLeaseMs(options.leaseMs ?? 30_000);
-  const heartbeatMs = duration('heartbeatMs', options.heartbeatMs ?? Math.max(1, Math.floor(leaseMs / 3)), 1);
-  const safetyMs = duration(
+  const heartbeatMs = checkDuration('heartbeatMs', options.heartbeatMs ?? Math.max(1, Math.floor(leaseMs / 3)), 1);
+  const safetyMs = checkDuration(
     'safetyMs',
     options.safetyMs ?? Math.floor(Math.max(leaseMs / 10, Math.min(2_000, leaseMs / 4))),
     0,
@@ -132,23 +130,32 @@ export function planAcquire(options: AcquireOptions): AcquirePlan {
   }
   const { remainingMs, signal, once, owner } = options;
   if (remainingMs !== undefined && typeof remainingMs !== 'function') {
-    throw new TypeError(`remainingMs must be a function, but it is ${typeof remainingMs} ${show(remainingMs)}.`);
+    throw new TypeError(`remainingMs must be a function, but it is ${show(remainingMs)}.`);
   }
   return {
     leaseMs,
     heartbeatMs,
     safetyMs,
-    waitMs: duration('waitMs', options.waitMs ?? 0, 0),
-    requestTimeoutMs: duration('requestTimeoutMs', options.requestTimeoutMs ?? 1_000, 1),
-    holdAtLeastMs: duration('holdAtLeastMs', options.holdAtLeastMs ?? 0, 0),
+    waitMs: checkDuration('waitMs', options.waitMs ?? 0, 0),
+    requestTimeoutMs: checkDuration('requestTimeoutMs', options.requestTimeoutMs ?? 1_000, 1),
+    holdAtLeastMs: checkDuration('holdAtLeastMs', options.holdAtLeastMs ?? 0, 0),
     holdAtMostMs:
-      options.holdAtMostMs === undefined ? Number.POSITIVE_INFINITY : duration('holdAtMostMs', options.holdAtMostMs, 1),
+      options.holdAtMostMs === undefined
+        ? Number.POSITIVE_INFINITY
+        : checkDuration('holdAtMostMs', options.holdAtMostMs, 1),
     remainingMs,
     signal,
     once: once === undefined ? undefined : checkText('once', once),
     data: json(options.data),
     owner: checkText('owner', owner),
   };
+}
+
+/** How long the invocation still lasts, as it says itself. */
+export function remainingOf({ remainingMs }: AcquirePlan): number {
+  const ms: unknown = remainingMs?.() ?? Number.POSITIVE_INFINITY;
+  if (typeof ms === 'number' && !Number.isNaN(ms)) return ms;
+  throw new TypeError(`remainingMs must give a number of milliseconds, but it gave ${show(ms)}.`);
 }
 
 /** Orders `once` tokens as DynamoDB does: by the bytes of their UTF-8. */

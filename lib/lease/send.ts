@@ -42,11 +42,12 @@ export async function send<Answer extends { attempts?: number | undefined; serve
   let hung = 0;
   for (let sends = 1; ; sends++) {
     signal?.throwIfAborted();
-    const leftMs = withinMs - elapsedMs(since, instant(clock));
+    const sent = instant(clock);
+    const leftMs = withinMs - elapsedMs(since, sent);
     if (!(leftMs > 0)) throw new LockStoreError(`${what}: no time is left to send it in`, { transient: true });
     try {
       const answer = await limited(clock, request, Math.min(requestTimeoutMs, leftMs), signal);
-      serverClock.observe(since, answer.serverDate);
+      serverClock.observe(sent, answer.serverDate);
       return { ...answer, attempts: (answer.attempts ?? 1) + sends - 1 };
     } catch (error) {
       signal?.throwIfAborted();
@@ -77,18 +78,18 @@ function limited<Answer>(
 ): Promise<Answer> {
   return new Promise<Answer>((resolve, reject) => {
     const controller = new AbortController();
+    const end = () => {
+      clock.clearTimeout(timer);
+      signal?.removeEventListener('abort', cancel);
+    };
     const giveUp = (reason: unknown) => {
+      end();
       reject(reason);
       controller.abort();
     };
     const cancel = () => giveUp(signal?.reason);
     const timer = clock.setTimeout(() => giveUp(HUNG), Math.max(1, Math.floor(ms)));
     signal?.addEventListener('abort', cancel);
-    request(controller.signal)
-      .then(resolve, reject)
-      .finally(() => {
-        clock.clearTimeout(timer);
-        signal?.removeEventListener('abort', cancel);
-      });
+    new Promise<Answer>((answer) => answer(request(controller.signal))).then(resolve, reject).finally(end);
   });
 }

@@ -2,8 +2,12 @@ import { type Clock, type Instant, instant } from './clock.ts';
 
 /** A server's `Date` has whole seconds: it tells that its clock stood at `date` or up to a second after. */
 const DATE_STEP_MS = 1_000;
-/** By how much the wall and the monotonic clock may part before what was learned of the server's is forgotten. */
+/** By how much the wall and the monotonic clock may part before one of them is taken to have been set, or to have stood. */
 const DRIFT_MS = 100;
+
+/** Whether a clock was set, or stood still, between two moments. */
+export const hasStepped = (from: Instant, to: Instant): boolean =>
+  Math.abs(to.wall - to.monotonic - (from.wall - from.monotonic)) > DRIFT_MS;
 
 /**
  * Invariant 13: the server's clock judges. What is known of it, as an interval for how far it is ahead of this host's
@@ -17,7 +21,7 @@ export class ServerClock {
   readonly #clock: Clock;
   #lowest = Number.NEGATIVE_INFINITY;
   #highest = Number.POSITIVE_INFINITY;
-  #drift = 0;
+  #observed: Instant | undefined;
   #written = 0;
 
   constructor(clock: Clock) {
@@ -28,12 +32,10 @@ export class ServerClock {
   observe(sent: Instant, date: number | undefined): void {
     if (date === undefined || !Number.isFinite(date)) return;
     const received = instant(this.#clock);
-    const drift = received.wall - received.monotonic;
-    // A clock that was stepped, or stood still, while the request was out: nothing can be learned from this answer.
-    const stepped = Math.abs(drift - (sent.wall - sent.monotonic)) > DRIFT_MS;
-    if (stepped || Math.abs(drift - this.#drift) > DRIFT_MS) this.#forget();
-    this.#drift = drift;
-    if (stepped) return;
+    if (this.#observed && hasStepped(this.#observed, received)) this.#forget();
+    this.#observed = received;
+    // A clock that was set while the request was out: nothing can be learned from this answer.
+    if (hasStepped(sent, received)) return;
     const lowest = date - received.wall;
     const highest = date + DATE_STEP_MS - sent.wall;
     this.#lowest = Math.max(this.#lowest, lowest);
@@ -81,12 +83,22 @@ export class ServerClock {
   }
 
   /**
-   * Whether a grant took over what, by the server's clock at its answer, had not expired: surely not, or, on a host
-   * whose clock is known to be wrong, not surely.
+   * Whether an expiry that was written with `offsetMs` added is wrong by too much to be left, now that more is known: too
+   * soon, by more than the holder's safety covers, or too late, by more than a right clock can be found to be off.
+   */
+  disproves(offsetMs: number, safetyMs: number): boolean {
+    const tooSoonMs = this.expiryOffsetMs - offsetMs;
+    return tooSoonMs > safetyMs || -tooSoonMs > Math.max(safetyMs, DATE_STEP_MS);
+  }
+
+  /**
+   * Whether a grant that was answered just now took over what, by the server's clock, had not expired: surely not, or, on
+   * a host whose clock is known to be wrong, not surely.
    */
   tooEarly(previousExpiresAt: number | undefined, date: number | undefined): boolean {
     if (previousExpiresAt === undefined || date === undefined) return false;
-    return (this.isWrong ? date : date + DATE_STEP_MS - 1) < previousExpiresAt;
+    if (!this.isWrong) return date + DATE_STEP_MS <= previousExpiresAt;
+    return Math.max(date, this.#clock.now() + this.#lowest) < previousExpiresAt;
   }
 }
 

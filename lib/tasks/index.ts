@@ -1,1 +1,2 @@
-export { type RunTasksOptions, runTasks, type TaskFailure, type TaskProgress, type TaskReport } from './run-tasks.ts';
+export type { RunTasksOptions, TaskFailure, TaskProgress, TaskReport } from './options.ts';
+export { runTasks } from './run-tasks.ts';

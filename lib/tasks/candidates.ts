@@ -1,0 +1,310 @@
+import type { LockState } from '../lease/client.ts';
+import { LockStoreError } from '../lease/errors.ts';
+import { checkKey, isLater } from '../lease/options.ts';
+import { BLOCK, type Block, blocksOf, type OpenTask } from './block.ts';
+import type { RunPlan, TaskProgress } from './options.ts';
+import type { RunLimit } from './run-limit.ts';
+import { whileFresh } from './while-fresh.ts';
+
+/** A task to try, and the block that it is in. */
+export type Candidate<Task> = readonly [OpenTask<Task>, Block<Task>];
+
+export type Settle<Task> = (
+  task: { readonly task: Task; readonly key?: string | undefined },
+  outcome: TaskProgress<Task>['outcome'],
+  error?: unknown,
+) => void;
+
+/** So many tasks of an iterable are taken at a time. */
+const WINDOW = 32 * BLOCK;
+/** Of the blocks that are not finished, so many are held while further tasks are taken. */
+const MOST_CARRIED = 100;
+/** So many marks are read first: others may be at work, and what is not looked into need not be read. */
+const FIRST_MARKS = 4;
+/** A worker's own share is its own until others are through with theirs: what it shows free is believed for so long. */
+const OWN_FRESH_MS = 50;
+/** A worker helps where there are more free tasks than so many for each that others hold. */
+const FREE_FOR_EACH_BUSY = 2;
+/** Between two rounds: first, and when they find nothing to do, at the most. */
+const ROUND_MS = { first: 100, most: 2_000 };
+
+/**
+ * Which tasks a worker tries, and when: first its own share, then what others have left, block by block in an order of
+ * chance, and at last, with pauses, what others had in hand. What is done, or marked as done, it settles on the way.
+ */
+export class Candidates<Task> {
+  readonly #plan: RunPlan<Task>;
+  readonly #limit: RunLimit;
+  readonly #settled: Settle<Task>;
+  /** Blocks with tasks that are not settled. */
+  readonly #unfinished = new Set<Block<Task>>();
+  #usesMarks: boolean;
+  #pauseMs = ROUND_MS.first;
+
+  constructor(plan: RunPlan<Task>, limit: RunLimit, settled: Settle<Task>) {
+    this.#plan = plan;
+    this.#limit = limit;
+    this.#settled = settled;
+    this.#usesMarks = plan.once !== undefined;
+  }
+
+  /** In the order in which they are to be tried. Runners share it: their calls wait for one another. */
+  async *of(tasks: Iterable<Task> | AsyncIterable<Task>): AsyncGenerator<Candidate<Task>, void> {
+    for await (const window of windowsOf(tasks)) {
+      const open = this.#keyed(window);
+      const blocks = blocksOf(open);
+      for (const block of blocks) this.#unfinished.add(block);
+      yield* this.#ownShare(open, blocks);
+      yield* this.#help(blocks);
+      while (this.#unfinished.size > MOST_CARRIED && !this.#limit.isOver) yield* this.#round();
+      if (this.#limit.isOver) return;
+    }
+    while (this.#isWaiting && !this.#limit.isOver) yield* this.#round();
+  }
+
+  settle(open: OpenTask<Task>, block: Block<Task>, outcome: TaskProgress<Task>['outcome'], error?: unknown): void {
+    block.open.delete(open);
+    if (block.open.size === 0) this.#unfinished.delete(block);
+    // What failed here may be done by others: it is they who know, then.
+    if (outcome === 'failed') block.markKey = undefined;
+    this.#settled(open, outcome, error);
+  }
+
+  /** Somebody else holds a task. */
+  foundBusy(open: OpenTask<Task>, block: Block<Task>, opensInMs: number): void {
+    open.opensAt = performance.now() + opensInMs;
+    if (!this.#plan.revisitBusy) this.settle(open, block, 'busy');
+  }
+
+  /** Settles what was met busy and is so still. Returns how many tasks were not tried. */
+  settleRest(): number {
+    let notTried = 0;
+    for (const block of this.#unfinished) {
+      for (const open of block.open) {
+        if (open.opensAt === undefined) notTried++;
+        else this.settle(open, block, 'busy');
+      }
+    }
+    return notTried;
+  }
+
+  /** Leaves the mark of a block when all its tasks are known to be done. */
+  async markIfDone(block: Block<Task>): Promise<void> {
+    const { open, markKey } = block;
+    if (open.size > 0 || markKey === undefined || !this.#usesMarks || this.#limit.isOver) return;
+    // Two runners may end the last tasks together.
+    block.markKey = undefined;
+    const { locks, once, owner, remainingMs } = this.#plan;
+    try {
+      const lease = await locks.tryAcquire(markKey, { once, owner, remainingMs, signal: this.#limit.signal });
+      await lease?.release({ done: true });
+    } catch (error) {
+      // A mark only saves reads.
+      if (error instanceof LockStoreError && !error.transient) this.#usesMarks = false;
+    }
+  }
+
+  /** Gives each task its key. One that has none, or that of another, fails by itself. */
+  #keyed(tasks: readonly Task[]): OpenTask<Task>[] {
+    const keys = new Set<string>();
+    return tasks.flatMap((task) => {
+      let key: string | undefined;
+      try {
+        key = checkKey(this.#plan.key(task));
+        if (keys.has(key)) throw new TypeError(`Two tasks have the key '${key}': each needs one of its own.`);
+        keys.add(key);
+        return [{ task, key }];
+      } catch (error) {
+        this.#settled({ task, key }, 'failed', error);
+        return [];
+      }
+    });
+  }
+
+  async *#ownShare(tasks: readonly OpenTask<Task>[], blocks: readonly Block<Task>[]) {
+    const { worker } = this.#plan;
+    if (worker === undefined) return;
+    const startOf = (number: number) => Math.floor((number / worker.of) * tasks.length);
+    const [from, to] = [startOf(worker.number), startOf(worker.number + 1)];
+    const share = new Set(tasks.slice(from, to));
+    for await (const block of this.#unmarked(blocks.slice(Math.floor(from / BLOCK), Math.ceil(to / BLOCK)))) {
+      const mine = block.left.filter((open) => share.has(open));
+      yield* this.#visit(block, mine, (free) => free, OWN_FRESH_MS);
+    }
+  }
+
+  /**
+   * Visits blocks. With marks, the first one in which there is nothing to do ends it: others have the rest in hand. Only
+   * what may have been a dead holder's, and what no mark will tell of, is looked into all the same.
+   */
+  async *#help(blocks: Iterable<Block<Task>>) {
+    const now = performance.now();
+    const mustVisit = (block: Block<Task>) =>
+      !this.#usesMarks || !this.#plan.revisitBusy || block.markKey === undefined || block.opensAt <= now;
+    const order = shuffled(blocks);
+    const must = order.filter(mustVisit);
+    const may = order.filter((block) => !mustVisit(block));
+    let othersHaveIt = false;
+    for await (const block of this.#unmarked([...must, ...may])) {
+      if (othersHaveIt && !mustVisit(block)) return;
+      const wasUseful = yield* this.#visit(block, block.left, whereFew, 0);
+      othersHaveIt ||= !wasUseful;
+    }
+  }
+
+  /** Once more over what is not finished, after a pause: to the soonest expiry, or ever longer ones. */
+  async *#round() {
+    let opensAt = Number.POSITIVE_INFINITY;
+    for (const block of this.#unfinished) opensAt = Math.min(opensAt, block.opensAt);
+    const ms = Math.max(ROUND_MS.first, Math.min(this.#pauseMs, opensAt - performance.now()));
+    await this.#limit.pause(ms * (0.75 + Math.random() / 2));
+    this.#pauseMs = Math.min(this.#pauseMs * 2, ROUND_MS.most);
+    for await (const candidate of this.#help(this.#unfinished)) {
+      this.#pauseMs = ROUND_MS.first;
+      yield candidate;
+    }
+  }
+
+  /** Blocks that have no mark, each soon after that was looked at. */
+  #unmarked(blocks: readonly Block<Task>[]): AsyncGenerator<Block<Task>, void> {
+    const look = async (batch: readonly Block<Task>[]) => {
+      const states = await this.#read(batch, []);
+      return states ? batch.filter((block) => !this.#isMarked(block, states)) : [];
+    };
+    return whileFresh(blocks, look, { firstBatch: FIRST_MARKS, freshMs: 0 });
+  }
+
+  /**
+   * Goes through tasks of a block as far as nobody else is met: who comes second leaves the rest to who came first, and
+   * so they do not run after one another. Returns whether there was something to do, or the block is finished.
+   */
+  async *#visit(
+    block: Block<Task>,
+    tasks: readonly OpenTask<Task>[],
+    chooseCourse: Choose<Task>,
+    freshMs: number,
+  ): AsyncGenerator<Candidate<Task>, boolean> {
+    let course: readonly OpenTask<Task>[] | undefined;
+    let hasMet = false;
+    const given: OpenTask<Task>[] = [];
+    const look = async (batch: readonly OpenTask<Task>[]) => {
+      hasMet ||= given.some(({ opensAt }) => opensAt !== undefined);
+      if (hasMet) return [];
+      const free = await this.#look(block, batch);
+      if (course === undefined) {
+        course = chooseCourse(free, batch);
+        return course;
+      }
+      const met = batch.findIndex((open) => !free.includes(open));
+      hasMet = met >= 0;
+      return hasMet ? batch.slice(0, met) : batch;
+    };
+    for await (const open of whileFresh(tasks, look, { firstBatch: BLOCK, freshMs })) {
+      open.here = 'trying';
+      open.opensAt = undefined;
+      given.push(open);
+      yield [open, block];
+    }
+    return given.length > 0 || block.open.size === 0;
+  }
+
+  /** Reads the records of tasks: settles what is done and notes what is busy; what remains looks free. */
+  async #look(block: Block<Task>, batch: readonly OpenTask<Task>[]): Promise<readonly OpenTask<Task>[]> {
+    const states = await this.#read([block], batch);
+    if (states === undefined || this.#isMarked(block, states)) return [];
+    const free: OpenTask<Task>[] = [];
+    for (const open of batch) {
+      const state = states.get(open.key);
+      if (this.#isDone(state)) this.settle(open, block, 'alreadyDone');
+      else if (this.#isHandled(open, state)) this.settle(open, block, 'busy');
+      else if (state === undefined || state.opensInMs === 0) free.push(open);
+      else this.foundBusy(open, block, state.opensInMs);
+    }
+    if (!states.get(block.markKey ?? '')?.held) await this.markIfDone(block);
+    return free;
+  }
+
+  /** The records of blocks' marks and of tasks; undefined when the run is over. */
+  async #read(
+    blocks: readonly Block<Task>[],
+    tasks: readonly OpenTask<Task>[],
+  ): Promise<Map<string, LockState> | undefined> {
+    const marks = this.#usesMarks ? blocks.flatMap(({ markKey }) => markKey ?? []) : [];
+    const keys = [...marks, ...tasks.map(({ key }) => key)];
+    const { signal } = this.#limit;
+    try {
+      return await this.#limit.patiently(() => this.#plan.locks.inspectMany(keys, { signal }));
+    } catch (error) {
+      if (marks.length === 0) throw error;
+      // Who may not read marks goes on without: they only save reads.
+      this.#usesMarks = false;
+      return this.#read([], tasks);
+    }
+  }
+
+  #isMarked(block: Block<Task>, states: Map<string, LockState>): boolean {
+    if (block.markKey === undefined || !this.#isDone(states.get(block.markKey))) return false;
+    block.markKey = undefined;
+    for (const open of block.left) this.settle(open, block, 'alreadyDone');
+    return true;
+  }
+
+  #isDone(state: LockState | undefined): boolean {
+    const { once } = this.#plan;
+    return once !== undefined && state?.doneToken !== undefined && !isLater(once, state.doneToken);
+  }
+
+  /**
+   * A task that was busy and has been released since: without `once` nobody can tell whether it was done. So only one
+   * whose holder let it expire is taken.
+   */
+  #isHandled({ opensAt }: OpenTask<Task>, state: LockState | undefined): boolean {
+    return opensAt !== undefined && this.#plan.once === undefined && state?.lockId === undefined;
+  }
+
+  /** Whether there are tasks that may come to be tried. */
+  get #isWaiting(): boolean {
+    for (const { open } of this.#unfinished) for (const { here } of open) if (here !== 'running') return true;
+    return false;
+  }
+}
+
+/** Chooses, when a block is first looked at, which of the tasks that look free to try, in that order. */
+type Choose<Task> = (free: readonly OpenTask<Task>[], seen: readonly OpenTask<Task>[]) => readonly OpenTask<Task>[];
+
+/**
+ * Where few others are: from a random place up to the next task that somebody holds, and around. Workers that come at
+ * the same time so start apart, and none comes close behind another.
+ */
+function whereFew<Task>(free: readonly OpenTask<Task>[], seen: readonly OpenTask<Task>[]): readonly OpenTask<Task>[] {
+  const isFree = new Set(free);
+  const left = seen.filter((open) => isFree.has(open) || open.opensAt !== undefined);
+  if (free.length <= FREE_FOR_EACH_BUSY * (left.length - free.length)) return [];
+  const first = left.indexOf(free[Math.floor(Math.random() * free.length)] as OpenTask<Task>);
+  const around = [...left.slice(first), ...left.slice(0, first)];
+  const end = around.findIndex((open) => !isFree.has(open));
+  return end < 0 ? around : around.slice(0, end);
+}
+
+/** In an order of chance. Fisher and Yates, as Durstenfeld has it: Communications of the ACM 7 (1964), algorithm 235. */
+function shuffled<Item>(items: Iterable<Item>): Item[] {
+  const order = [...items];
+  for (let i = order.length - 1; i > 0; i--) {
+    const j = Math.floor(Math.random() * (i + 1));
+    [order[i], order[j]] = [order[j] as Item, order[i] as Item];
+  }
+  return order;
+}
+
+/** An array as it is; anything else so many tasks at a time. */
+async function* windowsOf<Task>(tasks: Iterable<Task> | AsyncIterable<Task>): AsyncIterable<readonly Task[]> {
+  if (Array.isArray(tasks)) return yield tasks;
+  let window: Task[] = [];
+  for await (const task of tasks) {
+    window.push(task);
+    if (window.length < WINDOW) continue;
+    yield window;
+    window = [];
+  }
+  if (window.length > 0) yield window;
+}

@@ -1,0 +1,29 @@
+/** DynamoDB reads up to 100 items in one request. */
+const LARGEST_BATCH = 100;
+
+/**
+ * Gives out items that look free, each soon after it was looked at. `look` reads the next few and returns those of them
+ * that are; what is not taken within `freshMs` of that is looked at again, and with 0 all but the first.
+ *
+ * A read costs a tenth of a refused write, and nothing but a fresh view keeps writes from being refused. So as many are
+ * looked at as were taken while the last view was fresh, and twice as many when it was used up in time.
+ */
+export async function* whileFresh<Item>(
+  items: readonly Item[],
+  look: (batch: readonly Item[]) => Promise<readonly Item[]>,
+  { firstBatch, freshMs }: { readonly firstBatch: number; readonly freshMs: number },
+): AsyncGenerator<Item, void> {
+  let size = firstBatch;
+  let stale: readonly Item[] = [];
+  for (let next = 0; next < items.length || stale.length > 0; ) {
+    const again = stale.slice(0, size);
+    const unseen = items.slice(next, next + size - again.length);
+    next += unseen.length;
+    const free = await look([...again, ...unseen]);
+    const freshUntil = performance.now() + freshMs;
+    let taken = 0;
+    while (taken < free.length && (taken === 0 || performance.now() < freshUntil)) yield free[taken++] as Item;
+    stale = [...free.slice(taken), ...stale.slice(size)];
+    size = taken < free.length ? taken : Math.min(size * 2, LARGEST_BATCH);
+  }
+}
