@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { createServer, type IncomingMessage } from 'node:http';
+import { createServer, type IncomingMessage, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { Readable } from 'node:stream';
 import {
@@ -505,6 +505,13 @@ function grantOrNothing(input: { ReturnValues?: string; ExpressionAttributeValue
 }
 
 describe('the client that a store makes for itself', () => {
+  const servers = new Set<Server>();
+  // Not by the test itself, which may hang on one.
+  afterEach(() => {
+    for (const server of servers) server.close().closeAllConnections();
+    servers.clear();
+  });
+
   /** A server that answers every request with nothing, or with no word at all. */
   async function listen({ silent = false } = {}) {
     const requests: IncomingMessage[] = [];
@@ -513,6 +520,7 @@ describe('the client that a store makes for itself', () => {
       requests.push(incoming);
       if (!silent) outgoing.setHeader('content-type', 'application/x-amz-json-1.0').end('{}');
     });
+    servers.add(server);
     server.on('connection', () => connections++);
     server.listen(0, '127.0.0.1');
     await once(server, 'listening');
@@ -522,20 +530,12 @@ describe('the client that a store makes for itself', () => {
       AWS_ACCESS_KEY_ID: 'local',
       AWS_SECRET_ACCESS_KEY: 'local',
     });
-    return {
-      server,
-      requests,
-      connections: () => connections,
-      [Symbol.asyncDispose]: async () => {
-        server.close();
-        server.closeAllConnections();
-      },
-    };
+    return { server, requests, connections: () => connections };
   }
   const read = (store: LockStore, signal?: AbortSignal) => store.read('job', { consistent: false }, signal);
 
   test('is made at the first request, keeps its connection alive, and is shared with nobody', async () => {
-    await using listening = await listen();
+    const listening = await listen();
     const [one, other] = [new DynamoDBLockStore({ tableName }), new DynamoDBLockStore({ tableName })];
     const users = new DynamoDBClient();
     await users.send(new ListTablesCommand());
@@ -556,7 +556,7 @@ describe('the client that a store makes for itself', () => {
   });
 
   test('gives a request up, with its connection, when the signal aborts', async () => {
-    await using listening = await listen({ silent: true });
+    const listening = await listen({ silent: true });
     const controller = new AbortController();
     const answer = read(new DynamoDBLockStore({ tableName }), controller.signal);
     const [incoming] = (await once(listening.server, 'request')) as [IncomingMessage];
@@ -569,7 +569,7 @@ describe('the client that a store makes for itself', () => {
   });
 
   test('sends nothing when the signal has aborted before', async () => {
-    await using listening = await listen();
+    const listening = await listen();
     await expect(read(new DynamoDBLockStore({ tableName }), AbortSignal.abort())).rejects.toBeInstanceOf(
       LockStoreError,
     );
@@ -582,6 +582,22 @@ describe('its options', () => {
     process.env.LOCK_TABLE_NAME = 'from-the-environment';
     expect(new DynamoDBLockStore().tableName).toBe('from-the-environment');
     expect(new DynamoDBLockStore({ tableName }).tableName).toBe(tableName);
+  });
+
+  test('records are kept for the days that LOCK_RETENTION_DAYS says, unless an option says otherwise', async () => {
+    process.env.LOCK_RETENTION_DAYS = '30';
+    for (const [options, days] of [
+      [{}, 30],
+      [{ retentionDays: 2 }, 2],
+    ] as const) {
+      const { store, answers, sent } = mocked(options);
+      answers.resolves({});
+      await store.renew({ key: 'job', lockId: 'anna', until });
+      const ttl = { N: `${until / 1_000 + days * 86_400}` };
+      expect(sent()[0]?.input).toMatchObject({ ExpressionAttributeValues: { ':ttl': ttl } });
+    }
+    process.env.LOCK_RETENTION_DAYS = 'a week';
+    expect(() => mocked()).toThrow('retentionDays must be a number of days, 1 or more, but it is NaN');
   });
 
   test('a missing table name is refused, with what to set', () => {

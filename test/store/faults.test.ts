@@ -9,7 +9,7 @@ import type { AcquireOptions } from '../../lib/lease/options.ts';
 import { DynamoDBLockStore } from '../../lib/store/dynamodb.ts';
 import type { LockRecord } from '../../lib/store/store.ts';
 import { startDynamoDB } from '../dynamodb/launcher.ts';
-import { type Fault, startFaultProxy } from '../support/fault-proxy.ts';
+import { type Fault, type Rule, startFaultProxy } from '../support/fault-proxy.ts';
 
 // Before the tests are declared, since concurrent ones do not wait for a hook.
 const dynamodb = await startDynamoDB();
@@ -272,18 +272,60 @@ test.concurrent('when every release hangs, it is reported in bounded time, and t
   expect(lease.signal.aborted).toBe(false);
 });
 
-test.concurrent('a release whose answer was lost is a release, also when the next holder came before it was sent again', async () => {
-  await using the = await setUp();
-  const lease = await the.acquire();
-  the.proxy.plan({ do: 'loseAnswer', when: isRelease }, { do: 'delayRequest', ms: 300, when: isRelease });
-  const released = lease.release();
-  const next = await the.others.acquire(the.key, { waitMs: 3_000 });
+describe('a release whose answer was lost is a release, also when before it is sent again', () => {
+  const loseAndDelay = (ms: number): Rule[] => [
+    { do: 'loseAnswer', when: isRelease },
+    { do: 'delayRequest', ms, when: isRelease },
+  ];
 
-  expect(await released).toBe(true);
-  expect(the.proxy.requests.at(-1)?.status).toBe(400);
-  expect(await the.record()).toMatchObject({ lockId: next.lockId, owner: 'them' });
-  expect(failures(the.events)).toEqual([]);
-  await next.release();
+  test.concurrent('the next holder has come', async () => {
+    await using the = await setUp();
+    const lease = await the.acquire();
+    the.proxy.plan(...loseAndDelay(300));
+    const released = lease.release();
+    const next = await the.others.acquire(the.key, { waitMs: 3_000 });
+
+    expect(await released).toBe(true);
+    expect(the.proxy.requests.at(-1)?.status).toBe(400);
+    expect(await the.record()).toMatchObject({ lockId: next.lockId, owner: 'them' });
+    expect(failures(the.events)).toEqual([]);
+    await next.release();
+  });
+
+  test.concurrent('the next holder has come and gone', async () => {
+    await using the = await setUp();
+    const lease = await the.acquire();
+    the.proxy.plan(...loseAndDelay(300));
+    const released = lease.release();
+    const next = await the.others.acquire(the.key, { waitMs: 3_000 });
+    await next.release();
+
+    expect(await released).toBe(true);
+    expect(the.proxy.requests.at(-1)?.status).toBe(400);
+    expect(await the.record()).toMatchObject({ lockId: undefined, releasedBy: next.lockId });
+    expect(failures(the.events)).toEqual([]);
+  });
+
+  test.concurrent('its deadline has passed', async () => {
+    await using the = await setUp({ leaseMs: 1_000, requestTimeoutMs: 10_000 });
+    const lease = await the.acquire();
+    the.proxy.plan(...loseAndDelay(1_000));
+
+    expect(await lease.release()).toBe(true);
+    expect(Date.now()).toBeGreaterThan(lease.deadline);
+    expect(failures(the.events)).toEqual([]);
+  });
+});
+
+test.concurrent('a heartbeat that hangs when the lease is released is not sent again', async () => {
+  await using the = await setUp({ requestTimeoutMs: 400 });
+  const lease = await the.acquire({ heartbeatMs: 50 });
+  the.proxy.plan({ do: 'hang', when: (body) => !isRelease(body), times: Number.POSITIVE_INFINITY });
+  while (the.proxy.requests.at(-1)?.fault !== 'hang') await sleep(5);
+  const sent = the.proxy.count();
+  expect(await lease.release()).toBe(true);
+  await sleep(900);
+  expect(the.proxy.count()).toBe(sent + 1);
 });
 
 test.concurrent('a resume whose answer was lost gives the lease', async () => {

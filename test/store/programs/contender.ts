@@ -1,17 +1,16 @@
 /**
- * A process that knows nothing of a lock when it is told to take it. It says `ready`, and at the first byte on its
- * standard input takes the lock, prints what it was granted, and ends.
+ * A process that knows nothing of some locks when it is told to take them. It says `ready`, and at the first byte on its
+ * standard input takes them, prints the leases, and ends.
  *
- *     node contender.ts <key> <waitMs>
+ *     node contender.ts <waitMs> <key>...
  */
 import { once } from 'node:events';
 import { LockClient } from '../../../lib/lease/client.ts';
 import { DynamoDBLockStore } from '../../../lib/store/dynamodb.ts';
 
-const [key = '', waitMs] = process.argv.slice(2);
+const [waitMs, ...keys] = process.argv.slice(2);
 const locks = new LockClient({ store: new DynamoDBLockStore() });
 console.log('ready');
 await once(process.stdin, 'data');
 process.stdin.destroy();
-const lease = await locks.acquire(key, { waitMs: Number(waitMs) });
-console.log(JSON.stringify(lease));
+console.log(JSON.stringify(await Promise.all(keys.map((key) => locks.acquire(key, { waitMs: Number(waitMs) })))));
