@@ -19,7 +19,10 @@ export interface AcquireOptions extends LeaseTiming {
   waitMs?: number | undefined;
   /** Ends the wait, with the signal's reason. What the last attempt may have been granted is released. */
   signal?: AbortSignal | undefined;
-  /** After how long one request is given up and sent again. 1 or more; default 1,000. */
+  /**
+   * After how long one request is given up and sent again, at the most: three times within what is left of a short lease.
+   * 1 or more; default 1,000.
+   */
   requestTimeoutMs?: number | undefined;
   /** The lock stays closed that long from its acquisition, even if released earlier. 0 or more; default 0. */
   holdAtLeastMs?: number | undefined;

@@ -14,7 +14,7 @@ export interface SendContext {
 }
 
 export interface SendOptions {
-  /** After how long one request is given up and sent again, in milliseconds. Default 1,000. */
+  /** After how long, at the most, one request is given up and sent again, in milliseconds. Default 1,000. */
   readonly requestTimeoutMs?: number | undefined;
   /** For how long, from `since`, the request is worth sending. Default: for ever. */
   readonly withinMs?: number | undefined;
@@ -46,7 +46,8 @@ export async function send<Answer extends { attempts?: number | undefined; serve
     const leftMs = withinMs - elapsedMs(since, sent);
     if (!(leftMs > 0)) throw new LockStoreError(`${what}: no time is left to send it in`, { transient: true });
     try {
-      const answer = await limited(clock, request, Math.min(requestTimeoutMs, leftMs), signal);
+      // What is left is shared with the sendings to come, so that one dead socket does not cost a short lease.
+      const answer = await limited(clock, request, Math.min(requestTimeoutMs, leftMs / (SENDS - hung)), signal);
       serverClock.observe(sent, answer.serverDate);
       return { ...answer, attempts: (answer.attempts ?? 1) + sends - 1 };
     } catch (error) {
@@ -54,16 +55,16 @@ export async function send<Answer extends { attempts?: number | undefined; serve
       if (error === HUNG) hung++;
       const conflicts = sends - hung;
       if (isConflict(error) && conflicts < CONFLICTS) await pause(clock, 5 + Math.random() * 20 * conflicts, signal);
-      else if (error !== HUNG || hung === SENDS) throw storeError(error, what, requestTimeoutMs);
+      else if (error !== HUNG || hung === SENDS) throw storeError(error, what);
     }
   }
 }
 
 const isConflict = (error: unknown): boolean => error instanceof LockStoreError && error.conflict;
 
-function storeError(error: unknown, what: string, requestTimeoutMs: number): LockStoreError {
+function storeError(error: unknown, what: string): LockStoreError {
   if (error instanceof LockStoreError) return error;
-  const reason = error === HUNG ? `no answer in ${requestTimeoutMs} ms, ${SENDS} times` : error;
+  const reason = error === HUNG ? `no answer in time, ${SENDS} times` : error;
   return new LockStoreError(`${what}: ${reason}`, { cause: error === HUNG ? undefined : error, transient: true });
 }
 

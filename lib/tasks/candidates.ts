@@ -24,7 +24,7 @@ const FIRST_MARKS = 4;
 /** A worker's own share is its own until others are through with theirs: what it shows free is believed for so long. */
 const OWN_FRESH_MS = 50;
 /** A worker helps where there are more free tasks than so many for each that others hold. */
-const FREE_FOR_EACH_BUSY = 2;
+const FREE_FOR_EACH_BUSY = 3;
 /** Between two rounds: first, and when they find nothing to do, at the most. */
 const ROUND_MS = { first: 100, most: 2_000 };
 
@@ -220,7 +220,8 @@ export class Candidates<Task> {
       else if (state === undefined || state.opensInMs === 0) free.push(open);
       else this.foundBusy(open, block, state.opensInMs);
     }
-    if (!states.get(block.markKey ?? '')?.held) await this.markIfDone(block);
+    // Several workers may find at once that the last one is done: half of them leave the mark to the others.
+    if (Math.random() < 0.5 && !states.get(block.markKey ?? '')?.held) await this.markIfDone(block);
     return free;
   }
 
