@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, describe, expect, test } from '@jest/globals';
+import { afterAll, describe, expect, jest, test } from '@jest/globals';
 import { LockClient } from '../../lib/lease/client.ts';
 import { LockStoreError } from '../../lib/lease/errors.ts';
 import type { LockEvent } from '../../lib/lease/events.ts';
@@ -10,6 +10,9 @@ import { DynamoDBLockStore } from '../../lib/store/dynamodb.ts';
 import type { LockRecord } from '../../lib/store/store.ts';
 import { startDynamoDB } from '../dynamodb/launcher.ts';
 import { type Fault, type Rule, startFaultProxy } from '../support/fault-proxy.ts';
+
+// For a machine that is busy with other things.
+jest.setTimeout(30_000);
 
 // Before the tests are declared, since concurrent ones do not wait for a hook.
 const dynamodb = await startDynamoDB();
