@@ -33,7 +33,8 @@ export interface LockGrantOptions extends LockKeyOptions {
   readonly guardedWrites?: boolean;
 
   /**
-   * Allow the batched reads by which a fleet of workers looks for free tasks.
+   * Allow the batched reads by which a fleet of workers looks for free tasks. Needs `keyPrefixes`: `runTasks` also keeps
+   * marks of what is done, under keys that begin as those of its tasks do.
    *
    * @default false
    */
@@ -82,6 +83,12 @@ export class LockTableGrants {
       throw invalid(
         this.#table.construct,
         'guardedWrites must be false on a table with strong consistency across Regions, which has no transactions, but it is true.',
+      );
+    }
+    if (options.fleet && options.keys?.length && !options.keyPrefixes?.length) {
+      throw invalid(
+        this.#table.construct,
+        `a fleet must be granted its locks by keyPrefixes, since runTasks also keeps marks under keys that begin as those of its tasks do, but there are keys alone: [${options.keys.join(', ')}].`,
       );
     }
     const actions = ['dynamodb:UpdateItem', 'dynamodb:GetItem'];

@@ -12,7 +12,7 @@ export type Outcome =
   | { readonly is: 'granted'; readonly lease: Lease }
   | Busy
   | { readonly is: 'done'; readonly doneToken: string };
-type Busy = { readonly is: 'busy'; readonly record: LockRecord };
+type Busy = { readonly is: 'busy'; readonly record: LockRecord; readonly retryAfterMs: number };
 /** An attempt whose outcome is not known, for a reason that may pass. */
 type Failed = { readonly is: 'failed'; readonly error: unknown };
 
@@ -82,7 +82,7 @@ export class Acquisition {
       const leftMs = this.#plan.waitMs - this.elapsedMs;
       if (leftMs <= 0) {
         if (outcome.is === 'failed') throw outcome.error;
-        return seen && { is: 'busy', record: seen };
+        return seen && this.#busy(seen);
       }
       await this.#pause(leftMs, seen);
       if (seen === undefined) return undefined;
@@ -135,7 +135,7 @@ export class Acquisition {
       const first = await this.#attemptOnce();
       if (first.is !== 'misjudged') return first;
       const second = await this.#attemptOnce();
-      return second.is === 'misjudged' ? { is: 'busy', record: second.record } : second;
+      return second.is === 'misjudged' ? this.#busy(second.record) : second;
     } catch (error) {
       if (isTransient(error)) return { is: 'failed', error };
       throw error;
@@ -155,7 +155,7 @@ export class Acquisition {
     const { lockId } = record;
     if (lockId !== attempt.lockId) {
       if (isDone(once, record.doneToken)) return { is: 'done', doneToken: record.doneToken };
-      if (lockId === undefined || !this.#ghosts.has(lockId)) return { is: 'busy', record };
+      if (lockId === undefined || !this.#ghosts.has(lockId)) return this.#busy(record);
       // An attempt of ours that was given up came late: it is nobody's, and busy never names ourselves.
       await this.#discard(lockId);
       throw new LockStoreError(`Acquiring '${key}': an attempt that was given up came late`, { transient: true });
@@ -164,6 +164,10 @@ export class Acquisition {
       return { is: 'misjudged', record: await this.#giveBack(record) };
     await this.#discardUnwanted(attempt);
     return { is: 'granted', lease: this.#hold(attempt, record) };
+  }
+
+  #busy(record: LockRecord): Busy {
+    return { is: 'busy', record, retryAfterMs: untilOpenMs(this.#context, record) };
   }
 
   #newAttempt(): Attempt {

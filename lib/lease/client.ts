@@ -90,7 +90,7 @@ export class LockClient {
       key,
       owner: lockId && owner,
       expiresAt,
-      retryAfterMs: untilOpenMs(this.#context, outcome.record),
+      retryAfterMs: outcome.retryAfterMs,
       skewMs: this.#context.serverClock.skewMs,
     });
   }
@@ -204,7 +204,7 @@ export class LockClient {
       this.#context.report({ type: 'done', key, owner: plan.owner, once: plan.once ?? '', doneToken });
     } else {
       const { owner, fencingToken, expiresAt } = outcome.record;
-      const retryAfterMs = untilOpenMs(this.#context, outcome.record);
+      const { retryAfterMs } = outcome;
       this.#context.report({ type: 'busy', key, owner, fencingToken, expiresAt, retryAfterMs, waitedMs });
     }
     return outcome;

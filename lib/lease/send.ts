@@ -49,7 +49,7 @@ export async function send<Answer extends { attempts?: number | undefined; serve
       // What is left is shared with the sendings to come, so that one dead socket does not cost a short lease.
       const answer = await limited(clock, request, Math.min(requestTimeoutMs, leftMs / (SENDS - hung)), signal);
       serverClock.observe(sent, answer.serverDate);
-      return { ...answer, attempts: (answer.attempts ?? 1) + sends - 1 };
+      return { ...answer, attempts: (answer.attempts ?? 1) + hung };
     } catch (error) {
       signal?.throwIfAborted();
       if (error === HUNG) hung++;

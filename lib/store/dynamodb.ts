@@ -80,14 +80,17 @@ export class DynamoDBLockStore implements LockStore {
   /** @throws TypeError when no table is named, or an option is not what it should be. */
   constructor(options: DynamoDBLockStoreOptions = {}) {
     const { tableName = process.env.LOCK_TABLE_NAME, client, keyAttribute = 'lockKey', sortKey } = options;
-    const { retentionDays = Number(process.env.LOCK_RETENTION_DAYS ?? 7) } = options;
+    const { LOCK_RETENTION_DAYS } = process.env;
+    const { retentionDays = Number(LOCK_RETENTION_DAYS ?? 7) } = options;
     if (tableName === undefined || tableName === '') {
       throw new TypeError(
         `tableName is missing: give the lock table's name, or set the environment variable LOCK_TABLE_NAME, which is ${tableName === '' ? "''" : 'not set'}.`,
       );
     }
     if (!(Number.isFinite(retentionDays) && retentionDays >= 1)) {
-      throw new TypeError(`retentionDays must be a number of days, 1 or more, but it is ${retentionDays}.`);
+      const from = options.retentionDays === undefined ? `, from LOCK_RETENTION_DAYS='${LOCK_RETENTION_DAYS}'` : '';
+      const got = `${typeof retentionDays === 'string' ? `'${retentionDays}'` : retentionDays}${from}`;
+      throw new TypeError(`retentionDays must be a number of days, 1 or more, but it is ${got}.`);
     }
     this.tableName = checkText('tableName', tableName);
     this.#client = client;
@@ -233,17 +236,22 @@ export class DynamoDBLockStore implements LockStore {
         TableName: this.tableName,
         ExclusiveStartKey: from,
         // A table that the user shares with us has other items too.
-        FilterExpression: `attribute_exists(fencingToken)${prefix && ' AND begins_with(#key, :prefix)'}${sortKey ? ' AND #sort = :sort' : ''}`,
+        FilterExpression: [
+          'attribute_type(fencingToken, :number) AND attribute_type(expiresAt, :number)',
+          ...(prefix ? ['begins_with(#key, :prefix)'] : []),
+          ...(sortKey ? ['#sort = :sort'] : []),
+        ].join(' AND '),
         ...((prefix || sortKey) && {
           ExpressionAttributeNames: {
             ...(prefix && { '#key': this.#keyAttribute }),
             ...(sortKey && { '#sort': sortKey.name }),
           },
-          ExpressionAttributeValues: {
-            ...(prefix && { ':prefix': S(prefix) }),
-            ...(sortKey && { ':sort': S(sortKey.value) }),
-          },
         }),
+        ExpressionAttributeValues: {
+          ':number': S('N'),
+          ...(prefix && { ':prefix': S(prefix) }),
+          ...(sortKey && { ':sort': S(sortKey.value) }),
+        },
       });
       const { Items, LastEvaluatedKey } = await this.#read<ScanCommandOutput>(command, 'dynamodb:Scan');
       for (const item of Items ?? []) yield this.#parse(item);

@@ -105,6 +105,12 @@ export function planRun<Task>(options: RunTasksOptions<Task>): RunPlan<Task> {
   };
 }
 
+export function checkTasks(tasks: unknown): void {
+  const { [Symbol.iterator]: iterator, [Symbol.asyncIterator]: asyncIterator } = Object(tasks);
+  if (typeof (iterator ?? asyncIterator) === 'function') return;
+  throw new TypeError(`tasks must be an array, an iterable or an async iterable, but it is ${String(tasks)}.`);
+}
+
 export function checkFunction(name: string, value: unknown): void {
   if (typeof value !== 'function') throw new TypeError(`${name} must be a function, but it is ${String(value)}.`);
 }

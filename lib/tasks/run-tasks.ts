@@ -2,7 +2,7 @@ import { LockBusyError, LockDoneError, LockLostError } from '../lease/errors.ts'
 import type { Lease } from '../lease/lease.ts';
 import type { Block, OpenTask } from './block.ts';
 import { type Candidate, Candidates } from './candidates.ts';
-import { checkFunction, planRun, type RunPlan, type RunTasksOptions, type TaskReport } from './options.ts';
+import { checkFunction, checkTasks, planRun, type RunPlan, type RunTasksOptions, type TaskReport } from './options.ts';
 import { RunLimit } from './run-limit.ts';
 
 /**
@@ -21,6 +21,7 @@ export async function runTasks<Task>(
   work: (task: Task, lease: Lease) => Promise<unknown> | unknown,
   options: RunTasksOptions<Task>,
 ): Promise<TaskReport<Task>> {
+  checkTasks(tasks);
   checkFunction('work', work);
   return new TaskRun(work, planRun(options)).run(tasks);
 }

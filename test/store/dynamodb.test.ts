@@ -268,9 +268,10 @@ describe('each operation is one request', () => {
 
     const first = {
       TableName: tableName,
-      FilterExpression: 'attribute_exists(fencingToken) AND begins_with(#key, :prefix)',
+      FilterExpression:
+        'attribute_type(fencingToken, :number) AND attribute_type(expiresAt, :number) AND begins_with(#key, :prefix)',
       ExpressionAttributeNames: { '#key': 'lockKey' },
-      ExpressionAttributeValues: { ':prefix': { S: 'jo' } },
+      ExpressionAttributeValues: { ':number': { S: 'N' }, ':prefix': { S: 'jo' } },
     };
     const next = { ...first, ExclusiveStartKey: LastEvaluatedKey };
     expect(sent().map(({ input }) => input)).toEqual([first, next, next]);
@@ -298,7 +299,7 @@ describe('each operation is one request', () => {
     expect(list).toMatchObject({
       FilterExpression: expect.stringMatching(/begins_with\(#key, :prefix\) AND #sort = :sort$/),
       ExpressionAttributeNames: { '#key': 'pk', '#sort': 'sk' },
-      ExpressionAttributeValues: { ':prefix': { S: 'jo' }, ':sort': { S: 'LOCK' } },
+      ExpressionAttributeValues: { ':number': { S: 'N' }, ':prefix': { S: 'jo' }, ':sort': { S: 'LOCK' } },
     });
   });
 });
