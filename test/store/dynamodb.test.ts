@@ -622,7 +622,7 @@ describe('its options', () => {
     ['retentionDays must be a number of days, 1 or more, but it is 0.5', { retentionDays: 0.5 }],
     ['retentionDays must be a number of days, 1 or more, but it is NaN', { retentionDays: Number.NaN }],
     ['retentionDays must be a number of days, 1 or more, but it is Infinity', { retentionDays: Infinity }],
-    ['retentionDays must be a number of days, 1 or more, but it is 7', { retentionDays: '7' }],
+    ["retentionDays must be a number of days, 1 or more, but it is '7'", { retentionDays: '7' }],
   ])('%s', (message, options) => {
     expect(() => new DynamoDBLockStore({ tableName, ...options })).toThrow(TypeError);
     expect(() => new DynamoDBLockStore({ tableName, ...options })).toThrow(message);
