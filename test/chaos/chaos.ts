@@ -1,0 +1,327 @@
+/**
+ * `npm run test:chaos -- --seconds 60 --seed 1`: processes that share locks, a nemesis that disturbs them, and a checker
+ * that judges the history of it all. Exits with 1 when the checker finds fault, and shows where.
+ *
+ * The seed makes the plan of the nemesis and the choices of the processes; how these meet is up to real processes on a
+ * real machine, so that the same seed does not repeat a run. `--far-off` also sets clocks by an hour. `--judge <folder>` judges a history that was kept.
+ */
+import { type ChildProcess, execFileSync, fork, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { appendFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { systemClock } from '../../lib/lease/clock.ts';
+import { type DynamoDB, startDynamoDB } from '../dynamodb/launcher.ts';
+import { type FaultProxy, type Rule, startFaultProxy } from '../support/fault-proxy.ts';
+import { check } from './checker.ts';
+import { HistoryWriter, readHistory, referenceNow } from './history.ts';
+import { type Blow, cut, HOUR_MS, outage, planOf, ruleOf, SMALL_OFFSET_MS } from './nemesis.ts';
+import { between, randomOf } from './random.ts';
+import { Recorder, WORK_KEY } from './recorder.ts';
+import { report } from './report.ts';
+import type { WorkerMessage, WorkerOptions } from './worker.ts';
+
+const PROCESSES = 8;
+const KEYS = ['k1', 'k2', 'k3', 'k4', 'k5'];
+/** The monotonic clocks of these stand still while they are frozen; their wall clocks are never set. */
+const STANDING_STILL = [4, 5];
+/** The wall clocks of these are set while they run; that of the second by libfaketime, where it is installed. */
+const SHIFTED = [6, 7];
+const BY_FAKETIME = 7;
+/** The wall clock of this one is an hour behind all the time. */
+const AN_HOUR_BEHIND = 8;
+/** How long the processes may take, undisturbed, to do a task for each key and to end. */
+const CLOSING_LIMIT_MS = 60_000;
+
+const program = fileURLToPath(new URL('./worker.ts', import.meta.url));
+
+/** The processes under test, and what can be done to them. */
+interface Stage {
+  readonly folder: string;
+  readonly seed: number;
+  readonly history: HistoryWriter;
+  readonly dynamodb: DynamoDB;
+  readonly lockTable: string;
+  readonly workTable: string;
+  readonly upstream: string;
+}
+
+/** One of the processes, through all its lives. */
+class Victim {
+  readonly number: number;
+  readonly #stage: Stage;
+  readonly #faketime: { readonly file: string; readonly library: string } | undefined;
+  #proxy!: FaultProxy;
+  #life = 0;
+  #offsetMs: number;
+  #child: ChildProcess | undefined;
+  #guard: ChildProcess | undefined;
+  #closing = false;
+
+  constructor(stage: Stage, number: number, library: string | undefined) {
+    this.#stage = stage;
+    this.number = number;
+    const littleMs = between(randomOf(stage.seed, number), -SMALL_OFFSET_MS, SMALL_OFFSET_MS);
+    this.#offsetMs = number === AN_HOUR_BEHIND ? littleMs - HOUR_MS : littleMs;
+    if (library && number === BY_FAKETIME) this.#faketime = { file: join(stage.folder, 'faketime'), library };
+  }
+
+  get #name(): string {
+    return `${this.number}.${this.#life}`;
+  }
+
+  async start(): Promise<void> {
+    this.#proxy ??= await startFaultProxy({ upstream: this.#stage.upstream });
+    this.#setFaketime();
+    this.#live();
+  }
+
+  #live(): void {
+    const { folder, seed, lockTable, workTable, dynamodb, history } = this.#stage;
+    this.#life++;
+    const name = this.#name;
+    const options: WorkerOptions = {
+      by: name,
+      seed: [seed, this.number, this.#life],
+      folder,
+      lockTable,
+      workTable,
+      keys: KEYS,
+      offsetMs: this.#faketime ? 0 : this.#offsetMs,
+      standsStill: STANDING_STILL.includes(this.number),
+    };
+    const environment = { ...process.env, ...dynamodb.environment, AWS_ENDPOINT_URL_DYNAMODB: this.#proxy.endpoint };
+    const faked = this.#faketime && {
+      LD_PRELOAD: this.#faketime.library,
+      FAKETIME_TIMESTAMP_FILE: this.#faketime.file,
+      FAKETIME_NO_CACHE: '1',
+      FAKETIME_DISABLE_SHM: '1',
+      // The wall clock alone: the monotonic one is the reference.
+      FAKETIME_DONT_FAKE_MONOTONIC: '1',
+    };
+    const child = fork(program, [JSON.stringify(options)], { execArgv: [], env: { ...environment, ...faked } });
+    child.on('exit', (code, signal) => {
+      if (this.#child !== child) return;
+      if (this.#closing && code === 0) history.write({ type: 'ended', process: name });
+      else history.write({ type: 'crashed', process: name, how: signal ?? `exit code ${code}` });
+      this.#child = undefined;
+    });
+    this.#child = child;
+  }
+
+  async suffer(blow: Blow): Promise<void> {
+    const { history } = this.#stage;
+    switch (blow.do) {
+      case 'kill':
+        if (!this.kill()) return;
+        await sleep(blow.forMs);
+        this.#live();
+        return;
+      case 'freeze': {
+        const child = this.#child;
+        if (!child || this.#guard) return;
+        this.#freeze(child);
+        await sleep(blow.forMs);
+        if (this.#child === child) this.thaw();
+        return;
+      }
+      case 'cut':
+      case 'outage':
+        history.write({ type: blow.do, process: this.#name });
+        await this.#disturbNetwork(blow.do === 'cut' ? cut() : outage(), blow.forMs);
+        return;
+      case 'shift':
+        this.shift(blow.offsetMs);
+        return;
+      case 'fault':
+        this.#proxy.plan(ruleOf(blow.fault, blow.on, blow.times));
+    }
+  }
+
+  /** @returns whether it was alive. */
+  kill(): boolean {
+    const child = this.#child;
+    if (!child) return false;
+    this.#child = undefined;
+    child.kill('SIGKILL');
+    this.#stage.history.write({ type: 'killed', process: this.#name });
+    this.#dismissGuard();
+    return true;
+  }
+
+  #freeze(child: ChildProcess): void {
+    // Frozen, it would outlive us if we were killed: it cannot see that its channel is closed. The guard sees that.
+    const guard = ['-c', 'read thawed; kill -CONT "$0"', String(child.pid)];
+    this.#guard = spawn('sh', guard, { detached: true, stdio: ['pipe', 'ignore', 'ignore'] });
+    child.kill('SIGSTOP');
+    this.#stage.history.write({ type: 'frozen', process: this.#name });
+  }
+
+  thaw(): void {
+    if (!this.#guard) return;
+    this.#stage.history.write({ type: 'thawed', process: this.#name });
+    this.#child?.kill('SIGCONT');
+    this.#dismissGuard();
+  }
+
+  #dismissGuard(): void {
+    this.#guard?.stdin?.end('thawed\n');
+    this.#guard = undefined;
+  }
+
+  async #disturbNetwork(rule: Rule, ms: number): Promise<void> {
+    this.#proxy.plan(rule);
+    await sleep(ms);
+    this.mend();
+  }
+
+  mend(): void {
+    this.writeFaults();
+    this.#proxy.reset();
+    this.#stage.history.write({ type: 'mended', process: this.#name });
+  }
+
+  shift(offsetMs: number): void {
+    this.#offsetMs = offsetMs;
+    this.#stage.history.write({ type: 'shifted', process: this.#name, offsetMs });
+    if (this.#faketime) this.#setFaketime();
+    else this.#tell({ do: 'setClock', offsetMs });
+  }
+
+  #setFaketime(): void {
+    if (this.#faketime)
+      writeFileSync(this.#faketime.file, `${this.#offsetMs < 0 ? '' : '+'}${this.#offsetMs / 1_000}\n`);
+  }
+
+  /** Writes down which requests met a fault since the last time. */
+  writeFaults(): void {
+    const toReference = referenceNow() - Date.now();
+    for (const { fault, operation, at } of this.#proxy.requests) {
+      if (fault) this.#stage.history.write({ type: 'fault', process: this.#name, fault, operation }, at + toReference);
+    }
+    this.#proxy.requests = [];
+  }
+
+  #tell(message: WorkerMessage): void {
+    // A process that is being killed hears nothing any more.
+    this.#child?.send(message, () => {});
+  }
+
+  /** Lets it live undisturbed, do a task for each key, and end. */
+  async close(): Promise<void> {
+    this.thaw();
+    this.mend();
+    if (SHIFTED.includes(this.number)) this.shift(0);
+    this.#closing = true;
+    const tasks = KEYS.map((key) => ({ task: `${this.number} under ${key}`, key }));
+    for (const task of tasks) this.#stage.history.write({ type: 'task', ...task });
+    const child = this.#child;
+    if (child) {
+      const ended = once(child, 'exit');
+      this.#tell({ do: 'close', tasks });
+      await Promise.race([ended, sleep(CLOSING_LIMIT_MS, undefined, { ref: false })]);
+      if (this.#child === child)
+        this.#stage.history.write({ type: 'crashed', process: this.#name, how: 'does not end' });
+      child.kill('SIGKILL');
+    }
+    this.writeFaults();
+    await this.#proxy.stop();
+  }
+}
+
+async function carryOut(
+  plan: readonly Blow[],
+  victims: readonly Victim[],
+  { dynamodb, history }: Stage,
+): Promise<void> {
+  const started = performance.now();
+  const underWay: Promise<void>[] = [];
+  let isFrozen = false;
+  const freezeServer = async (ms: number) => {
+    if (isFrozen) return;
+    isFrozen = true;
+    dynamodb.suspend();
+    history.write({ type: 'serverFrozen' });
+    await sleep(ms);
+    history.write({ type: 'serverThawed' });
+    dynamodb.resume();
+    isFrozen = false;
+  };
+  const writing = setInterval(() => {
+    for (const victim of victims) victim.writeFaults();
+  }, 250);
+  for (const blow of plan) {
+    await sleep(Math.max(0, blow.at - (performance.now() - started)));
+    const victim = victims[blow.process - 1] as Victim;
+    underWay.push(blow.do === 'freezeServer' ? freezeServer(blow.forMs) : victim.suffer(blow));
+  }
+  await Promise.all(underWay);
+  clearInterval(writing);
+}
+
+/** The library that `faketime` preloads, as the program itself tells; undefined where it is not installed. */
+function faketimeLibrary(): string | undefined {
+  try {
+    return execFileSync('faketime', ['-m', '-f', '+0', 'printenv', 'LD_PRELOAD'], { encoding: 'utf8' }).trim();
+  } catch {
+    return undefined;
+  }
+}
+
+async function run(folder: string, seconds: number, seed: number, farOff: boolean): Promise<void> {
+  const library = faketimeLibrary();
+  console.log(
+    `chaos: seed ${seed}, ${seconds} s, ${PROCESSES} processes, ${KEYS.length} keys; ` +
+      (library ? `the clock of process ${BY_FAKETIME} is set by libfaketime` : 'libfaketime is not installed'),
+  );
+  await using dynamodb = await startDynamoDB();
+  const recorder = new Recorder(dynamodb.endpoint, new HistoryWriter(folder, 'server', systemClock));
+  await recorder.listen();
+  const history = new HistoryWriter(folder, 'nemesis', systemClock);
+  const lockTable = await dynamodb.createLockTable('locks');
+  const workTable = await dynamodb.createLockTable('work', { keyAttribute: WORK_KEY });
+  const stage = { folder, seed, history, dynamodb, lockTable, workTable, upstream: recorder.endpoint };
+  const victims = Array.from({ length: PROCESSES }, (_, index) => new Victim(stage, index + 1, library));
+  process.on('exit', () => {
+    for (const victim of victims) victim.kill();
+  });
+  for (const victim of victims) await victim.start();
+  await carryOut(planOf(seed, seconds, PROCESSES, { shifted: SHIFTED, farOff }), victims, stage);
+  history.write({ type: 'calm' });
+  await Promise.all(victims.map((victim) => victim.close()));
+  await recorder.stop();
+}
+
+function numberOf(name: string, text: string): number {
+  const value = Number(text);
+  if (!Number.isInteger(value) || value < 1) {
+    throw new TypeError(`--${name} must be a whole number, 1 or more, but it is '${text}'.`);
+  }
+  return value;
+}
+
+const { values } = parseArgs({
+  options: {
+    seconds: { type: 'string' },
+    seed: { type: 'string' },
+    'far-off': { type: 'boolean' },
+    judge: { type: 'string' },
+  },
+});
+const seconds = numberOf('seconds', values.seconds ?? '60');
+const seed = numberOf('seed', values.seed ?? String(1 + Math.floor(Math.random() * 1e9)));
+const folder = values.judge ?? mkdtempSync(join(tmpdir(), 'leasehold-chaos-'));
+if (values.judge === undefined) await run(folder, seconds, seed, values['far-off'] ?? false);
+const history = readHistory(folder);
+const verdict = check(history);
+console.log(report(history, verdict));
+const failed = verdict.filter(({ findings, examined }) => findings.length > 0 || examined === 0).length;
+const passed = verdict.length - failed;
+if (failed > 0) console.log(`The history is kept: node test/chaos/chaos.ts --judge ${folder}`);
+else if (values.judge === undefined) rmSync(folder, { recursive: true });
+console.log(`${passed} passed, ${failed} failed`);
+if (process.env.TEST_COUNTS) appendFileSync(process.env.TEST_COUNTS, `${passed} ${failed} 0\n`);
+process.exitCode = failed > 0 ? 1 : 0;

@@ -1,0 +1,461 @@
+/**
+ * Judges a history: was there one holder at a time, was every holder told in time, and was nothing lost?
+ *
+ * The checker trusts no deadline that a process computed. What a process sent, and when, by the reference clock, says for
+ * how long it may believe: `leaseMs - safetyMs` from the sending (invariant 4).
+ */
+import type { Entry, EntryOf, Kept } from './history.ts';
+
+export interface Finding {
+  /** What is wrong, in a sentence. */
+  readonly text: string;
+  /** The slice of the history that shows it: a key, or all of them, and a stretch of reference time. */
+  readonly key?: string | undefined;
+  readonly from: number;
+  readonly to: number;
+}
+
+export interface Check {
+  readonly name: string;
+  /** How many cases there were to judge. With none, nothing was shown. */
+  readonly examined: number;
+  readonly findings: readonly Finding[];
+}
+
+/** Instants are rounded to milliseconds here and there, up and down. */
+const ROUNDING_MS = 2;
+/** A process that was not stalled for so long has surely looked at its timers: it ticks every 20 ms and admits 40. */
+const SURELY_RAN_MS = 60;
+/** By how much two readings of one clock may differ if it was not set in between. */
+const UNSET_MS = 5;
+/** A wrong clock is corrected by up to a second too much, so that its lease stays closed for as long. */
+const CORRECTION_MS = 1_000;
+/** How long a lock may stay closed beyond what was meant, while somebody asks for it. */
+const ORPHAN_MS = 3_000;
+
+/** Judges a history, given in the order of the reference clock. */
+export function check(history: readonly Entry[]): Check[] {
+  const beliefs = beliefsOf(history);
+  const served = byKey(history.filter((entry) => entry.type === 'served'));
+  return [
+    oneHolder(history, beliefs),
+    tokensOnlyGrow(served),
+    grantedOnce(served),
+    clockStartsBeforeTheRequest(beliefs),
+    noBeliefBeyondTheDeadline(beliefs),
+    toldInTime(history, beliefs),
+    lostIsFinal(beliefs),
+    nobodyTouchesWhatIsNotTheirs(served),
+    fencedResourceKeepsOrder(history),
+    guardedCounterLosesNothing(history),
+    noLeaseWithoutOwner(history, served),
+    everyTaskDone(history),
+    processesEndWhenTold(history),
+  ];
+}
+
+interface Term {
+  readonly sent: EntryOf<'sent'>;
+  readonly claim: EntryOf<'granted'> | EntryOf<'renewed'>;
+}
+
+/** From a grant until its holder stopped believing in it. */
+interface Belief {
+  readonly grant: EntryOf<'granted'>;
+  /** The grant and its renewals, each with the sending that it goes back to. */
+  readonly terms: Term[];
+  readonly work: EntryOf<'work'>[];
+  /** How the holder ended it, or learned of its end. */
+  end: EntryOf<'lost'> | EntryOf<'releasing'> | undefined;
+  released: EntryOf<'released'> | undefined;
+  /** When its process was killed. */
+  killedAt: number;
+}
+
+/** What processes believed, in the order of the grants. */
+export function beliefsOf(history: readonly Entry[]): Belief[] {
+  const beliefs = new Map<string, Belief>();
+  const sendings: Sendings = new Map();
+  for (const entry of history) {
+    if (entry.type === 'sent') noteSending(entry, sendings);
+    else if (entry.type === 'granted') beliefs.set(grantName(entry), beliefOf(entry, sendings));
+    else if ('fencingToken' in entry) follow(beliefs.get(grantName(entry)), entry, sendings);
+  }
+  const killedAt = new Map(
+    history.flatMap((entry) =>
+      entry.type === 'killed' || entry.type === 'crashed' ? [[entry.process, entry.at]] : [],
+    ),
+  );
+  for (const belief of beliefs.values()) belief.killedAt = killedAt.get(belief.grant.by) ?? belief.killedAt;
+  return [...beliefs.values()];
+}
+
+function beliefOf(grant: EntryOf<'granted'>, sendings: Sendings): Belief {
+  const terms = [{ sent: sendingOf(grant.lockId, grant, sendings), claim: grant }];
+  return { grant, terms, work: [], end: undefined, released: undefined, killedAt: Number.POSITIVE_INFINITY };
+}
+
+function follow(belief: Belief | undefined, entry: Entry, sendings: Sendings): void {
+  if (!belief) return;
+  if (entry.type === 'work') belief.work.push(entry);
+  if (entry.type === 'released') belief.released = entry;
+  if (entry.type === 'lost' || entry.type === 'releasing') belief.end ??= entry;
+  if (entry.type !== 'renewed') return;
+  belief.terms.push({ sent: sendingOf(belief.grant.lockId, entry, sendings), claim: entry });
+}
+
+/** The first sending of what each grant last asked for. */
+type Sendings = Map<string, EntryOf<'sent'>>;
+
+/** Sent again, the clock goes on from the first time. */
+function noteSending(sent: EntryOf<'sent'>, sendings: Sendings): void {
+  const before = sendings.get(sent.lockId);
+  if (before?.what !== sent.what || before.until !== sent.until) sendings.set(sent.lockId, sent);
+}
+
+/** The sending that a grant or a renewal goes back to. Answered, it is done with: the next one begins anew. */
+function sendingOf(lockId: string, claim: Entry, sendings: Sendings): EntryOf<'sent'> {
+  const sent = sendings.get(lockId);
+  if (!sent) throw new Error(`Expected a sending before ${JSON.stringify(claim)}`);
+  sendings.delete(lockId);
+  return sent;
+}
+
+const grantName = ({ by, key, fencingToken }: { by: string; key: string; fencingToken: number }): string =>
+  `${by} ${key} ${fencingToken}`;
+/**
+ * When belief ends if nobody ends it. The moment of a sending is known within a turn of the event loop, which is short
+ * unless the process was stalled in it: the deadline lies between these two.
+ */
+const latestDeadline = ({ grant, terms }: Pick<Belief, 'grant' | 'terms'>): number =>
+  Math.max(...terms.map(({ sent }) => sent.at)) + grant.leaseMs - grant.safetyMs;
+const earliestDeadline = ({ grant, terms }: Belief): number =>
+  Math.max(...terms.map(({ sent }) => sent.since)) + grant.leaseMs - grant.safetyMs;
+
+/** Until when the holder surely believed. */
+const believedUntil = (belief: Belief): number =>
+  Math.min(belief.end?.at ?? Number.POSITIVE_INFINITY, belief.killedAt, earliestDeadline(belief));
+
+/** Invariant 1. A grant begins when the server has made it, which is before its holder knows. */
+function oneHolder(history: readonly Entry[], beliefs: readonly Belief[]): Check {
+  const madeAt = new Map<string, number>();
+  for (const entry of history) {
+    if (entry.type === 'served' && entry.applied && entry.what === 'acquire') madeAt.set(entry.lockId, entry.at);
+  }
+  const findings: Finding[] = [];
+  let examined = 0;
+  for (const ofKey of byKey(beliefs.map((belief) => ({ ...belief, key: belief.grant.key }))).values()) {
+    const spans = ofKey
+      .map(({ grant, ...belief }) => ({
+        grant,
+        from: Math.min(madeAt.get(grant.lockId) ?? grant.at, grant.at),
+        until: believedUntil({ grant, ...belief }),
+      }))
+      .sort((a, b) => a.from - b.from);
+    let longest = spans[0];
+    for (const span of spans.slice(1)) {
+      examined++;
+      if (longest && span.from < longest.until) {
+        const { grant } = longest;
+        const text = `${span.grant.by} was granted ${grant.key} ${ms(longest.until - span.from)} before ${grant.by}, with the token ${grant.fencingToken}, had ceased to believe that it holds it`;
+        findings.push({ text, key: grant.key, from: longest.from, to: Math.max(longest.until, span.grant.at) });
+      }
+      if (!longest || span.until > longest.until) longest = span;
+    }
+  }
+  return { name: 'one holder: no grant before the deadline of the one before (1)', examined, findings };
+}
+
+/** Invariant 2. */
+function tokensOnlyGrow(served: Served): Check {
+  return judgeRecords('tokens only grow (2)', served, ({ lockId, key, at, by }, record, before) => {
+    const isGrant = record.lockId === lockId && before?.lockId !== lockId;
+    const highest = before?.fencingToken ?? 0;
+    const grows = isGrant ? record.fencingToken > highest : record.fencingToken >= highest;
+    const text = `${by}: ${key} has the token ${record.fencingToken}, after ${highest}`;
+    return grows ? undefined : { text, key, from: at - 500, to: at + 500 };
+  });
+}
+
+/** Invariant 3: a request that comes again, or late, revives no grant. */
+function grantedOnce(served: Served): Check {
+  const granted = new Set<string>();
+  return judgeRecords('a repeated request grants nothing again (3)', served, (entry, record, before) => {
+    const { lockId, key, at, what } = entry;
+    if (what !== 'acquire' || record.lockId !== lockId || before?.lockId === lockId) return undefined;
+    if (!granted.has(lockId)) {
+      granted.add(lockId);
+      return undefined;
+    }
+    const text = `${key} was granted to ${entry.owner} a second time by one and the same attempt`;
+    return { text, key, from: at - 2_000, to: at + 500 };
+  });
+}
+
+/** Invariant 4, as far as a holder says until when it believes. */
+function clockStartsBeforeTheRequest(beliefs: readonly Belief[]): Check {
+  const findings: Finding[] = [];
+  let examined = 0;
+  for (const { grant, terms } of beliefs) {
+    const { key } = grant;
+    const believeMs = grant.leaseMs - grant.safetyMs;
+    for (const { sent, claim } of terms) {
+      // A clock that was set in between says nothing of the past.
+      if (Math.abs(claim.wall - claim.at - (sent.wall - sent.at)) > UNSET_MS) continue;
+      examined++;
+      const beyond = claim.at + (claim.deadline - claim.wall) - (sent.at + believeMs);
+      if (beyond <= ROUNDING_MS) continue;
+      const text = `${claim.by} believes in ${key} for ${ms(beyond)} longer than ${believeMs} ms from the sending`;
+      findings.push({ text, key, from: sent.at, to: claim.at + 100 });
+    }
+  }
+  return { name: 'the clock starts before the request (4)', examined, findings };
+}
+
+/** Invariant 5, and the last resort of all others: `isHeld()` tells the truth. */
+function noBeliefBeyondTheDeadline(beliefs: readonly Belief[]): Check {
+  const asked = beliefs.flatMap(({ grant, terms, work }) =>
+    work.filter(({ asked }) => asked).map(({ at }) => ({ grant, terms, at })),
+  );
+  const findings = asked.flatMap(({ grant, terms, at }): Finding[] => {
+    const { by, key } = grant;
+    const beyond = at - latestDeadline({ grant, terms: terms.filter(({ sent }) => sent.at <= at) });
+    if (beyond <= ROUNDING_MS) return [];
+    return [
+      { text: `${by} was told that it holds ${key}, ${ms(beyond)} after its deadline`, key, from: grant.at, to: at },
+    ];
+  });
+  return { name: 'isHeld() says no after the deadline (5)', examined: asked.length, findings };
+}
+
+/** Invariant 6. A process that did not run between its deadline and its expiry can have told nobody. */
+function toldInTime(history: readonly Entry[], beliefs: readonly Belief[]): Check {
+  const stalls = byWriter(history.filter((entry) => entry.type === 'stalled'));
+  const lastSeen = new Map<string, number>();
+  for (const { by, at } of history) lastSeen.set(by, at);
+  const findings: Finding[] = [];
+  let examined = 0;
+  for (const belief of beliefs) {
+    const { by, key, safetyMs, at } = belief.grant;
+    const deadline = latestDeadline(belief);
+    const expiry = deadline + safetyMs;
+    const endedAt = belief.end?.at ?? Number.POSITIVE_INFINITY;
+    if (endedAt <= deadline || (lastSeen.get(by) ?? 0) < expiry) continue;
+    examined++;
+    if (endedAt <= expiry || !ran(stalls.get(by) ?? [], deadline + ROUNDING_MS, expiry)) continue;
+    const told = belief.end ? `${ms(endedAt - expiry)} after its expiry` : 'never';
+    findings.push({
+      text: `${by}, which was running, was told ${told} that ${key} is lost`,
+      key,
+      from: at,
+      to: expiry + 300,
+    });
+  }
+  return { name: 'the holder is told before the expiry (6)', examined, findings };
+}
+
+/** Whether a process surely ran between two moments: a long enough stretch of them is free of stalls. */
+function ran(stalls: readonly EntryOf<'stalled'>[], from: number, to: number): boolean {
+  let free = from;
+  for (const stall of stalls) {
+    if (stall.at < from || stall.from > to) continue;
+    if (stall.from - free >= SURELY_RAN_MS) return true;
+    free = Math.max(free, stall.at);
+  }
+  return to - free >= SURELY_RAN_MS;
+}
+
+/** Invariant 7. */
+function lostIsFinal(beliefs: readonly Belief[]): Check {
+  const lost = beliefs.filter(({ end }) => end?.type === 'lost');
+  const findings = lost.flatMap(({ grant, end, terms, work, released }): Finding[] => {
+    const lostAt = end?.at ?? 0;
+    const revived =
+      terms.map(({ claim }) => claim).find(({ at }) => at > lostAt) ??
+      work.find(({ asked, at }) => asked && at > lostAt) ??
+      (released?.known ? released : undefined);
+    if (!revived) return [];
+    const text = `${grant.by} had lost ${grant.key}, and ${ms(revived.at - lostAt)} later it is ${revived.type}`;
+    return [{ text, key: grant.key, from: grant.at, to: revived.at }];
+  });
+  return { name: 'lost is final (7)', examined: lost.length, findings };
+}
+
+/** Invariant 9: what is renewed, released or given back is the asker's own. */
+function nobodyTouchesWhatIsNotTheirs(served: Served): Check {
+  const name = 'nobody renews, releases or gives back what is not theirs (9)';
+  return judgeRecords(name, served, ({ what, lockId, key, at }, _record, before) => {
+    if (what === 'acquire' || before?.lockId === lockId) return undefined;
+    const text = `a ${what} of ${key} was applied, though the lock was ${before?.lockId ? "somebody else's" : 'nobody’s'}`;
+    return { text, key, from: at - 1_000, to: at + 1_000 };
+  });
+}
+
+/** A resource that remembers the highest token accepts no lower one. */
+function fencedResourceKeepsOrder(history: readonly Entry[]): Check {
+  const highest = new Map<string, number>();
+  const findings: Finding[] = [];
+  let examined = 0;
+  for (const entry of history) {
+    if (entry.type !== 'fenced' || !entry.applied) continue;
+    const { key, fencingToken, at } = entry;
+    const before = highest.get(key) ?? 0;
+    examined++;
+    if (fencingToken < before) {
+      const text = `the fenced resource of ${key} accepted the token ${fencingToken} after ${before}`;
+      findings.push({ text, key, from: at - 1_000, to: at + 500 });
+    }
+    highest.set(key, Math.max(before, fencingToken));
+  }
+  return { name: 'a fenced resource accepts no lower token', examined, findings };
+}
+
+/**
+ * Every write of a guarded counter adds one to the number before it, so that the count is that of the successes; what
+ * was said to be written was, and what was said not to be was not. Of an unknown outcome either may be true.
+ */
+function guardedCounterLosesNothing(history: readonly Entry[]): Check {
+  const writes = history.filter((entry) => entry.type === 'counting' && entry.counter === 'guarded' && entry.applied);
+  const told = history.filter((entry) => entry.type === 'counted' && entry.counter === 'guarded');
+  const written = new Set(writes.map((entry) => 'id' in entry && entry.id));
+  const findings = told.flatMap((entry): Finding[] => {
+    if (entry.type !== 'counted' || entry.outcome === 'unknown') return [];
+    const { by, key, id, at, outcome } = entry;
+    if (written.has(id) === (outcome === 'done')) return [];
+    const truth = outcome === 'done' ? 'was not written' : 'was written';
+    const text = `${by} was told that its guarded write under ${key} was ${outcome}, and it ${truth}`;
+    return [{ text, key, from: at - 2_000, to: at + 500 }];
+  });
+  return {
+    name: 'a guarded counter loses no update',
+    examined: writes.length,
+    findings: [...lostUpdates(writes as EntryOf<'counting'>[]), ...findings],
+  };
+}
+
+function lostUpdates(writes: readonly EntryOf<'counting'>[]): Finding[] {
+  const values = new Map<string, number>();
+  const written = new Set<string>();
+  return writes.flatMap(({ key, id, value, at }): Finding[] => {
+    const before = values.get(key) ?? 0;
+    const expected = written.has(id) ? before : before + 1;
+    values.set(key, value);
+    written.add(id);
+    if (value === expected) return [];
+    const text = `the guarded counter of ${key} was set to ${value} after ${before}, and ${expected} was expected`;
+    return [{ text, key, from: at - 2_000, to: at + 200 }];
+  });
+}
+
+/**
+ * A lock whose holder is gone opens: it refuses nobody longer than its lease. Two refusals of one process, for the first
+ * one may have taught it that its clock is wrong.
+ */
+function noLeaseWithoutOwner(history: readonly Entry[], served: Served): Check {
+  const drift = new Map(
+    history.flatMap((entry) => (entry.type === 'sent' ? [[entry.lockId, entry.wall - entry.at]] : [])),
+  );
+  const wasSetBetween = (lockId: string, other: string) =>
+    !(Math.abs((drift.get(lockId) ?? 0) - (drift.get(other) ?? 0)) <= UNSET_MS);
+  const refusals = [...served.values()].flatMap(refusalsOf);
+  const overdue = Map.groupBy(
+    refusals.filter(({ entry, opensAt }) => entry.at > opensAt + ORPHAN_MS),
+    ({ state }) => state,
+  );
+  const findings = [...overdue.values()].flatMap((refusals): Finding[] => {
+    const first = new Map<string | undefined, ServedEntry>();
+    for (const { entry, state, opensAt } of refusals) {
+      const earlier = first.get(entry.owner);
+      first.set(entry.owner, entry);
+      if (!earlier || wasSetBetween(earlier.lockId, entry.lockId)) continue;
+      const text = `${entry.key} is left without an owner, and still closed ${ms(entry.at - opensAt)} after it should have opened`;
+      return [{ text, key: entry.key, from: state.at - 500, to: entry.at }];
+    }
+    return [];
+  });
+  return { name: 'no lease is left without an owner longer than its expiry', examined: refusals.length, findings };
+}
+
+interface Refusal {
+  readonly entry: ServedEntry;
+  /** The last write that was applied before. */
+  readonly state: ServedEntry;
+  /** When the lock was to open. */
+  readonly opensAt: number;
+}
+
+/** The acquires of a key that were refused, but for those that met themselves. */
+function refusalsOf(entries: readonly ServedEntry[]): Refusal[] {
+  // An acquire tells how long its lease is to be; what follows from the same grant does not.
+  const leaseMs = new Map(entries.flatMap((entry) => (entry.leaseMs ? [[entry.lockId, entry.leaseMs]] : [])));
+  let state: ServedEntry | undefined;
+  return entries.flatMap((entry): Refusal[] => {
+    const { what, lockId, record } = entry;
+    if (entry.applied) state = entry;
+    if (entry.applied || what !== 'acquire' || !state || !record) return [];
+    if (record.lockId === lockId || record.releasedBy === lockId) return [];
+    const opensAt = state.at + (leaseMs.get(record.lockId ?? '') ?? 0) + CORRECTION_MS;
+    return [{ entry, state, opensAt }];
+  });
+}
+
+function everyTaskDone(history: readonly Entry[]): Check {
+  const done = new Set(history.flatMap((entry) => (entry.type === 'done' ? [entry.task] : [])));
+  const tasks = history.filter((entry) => entry.type === 'task');
+  const to = history.at(-1)?.at ?? 0;
+  const findings = tasks
+    .filter(({ task }) => !done.has(task))
+    .map(({ task, key, at }): Finding => ({ text: `the task '${task}' was not done`, key, from: at, to }));
+  return { name: 'every task is done', examined: tasks.length, findings };
+}
+
+/** Invariant 12: a process ends when it has closed its client, and does not fall over anything before. */
+function processesEndWhenTold(history: readonly Entry[]): Check {
+  const ends = history.filter(({ type }) => type === 'killed' || type === 'ended');
+  const ended = new Set(ends.map((entry) => 'process' in entry && entry.process));
+  const lives = history.filter((entry) => entry.type === 'started');
+  const crashes = new Map(history.flatMap((entry) => (entry.type === 'crashed' ? [[entry.process, entry]] : [])));
+  const to = history.at(-1)?.at ?? 0;
+  const findings = lives
+    .filter(({ by }) => !ended.has(by))
+    .map(({ by, at }): Finding => {
+      const crash = crashes.get(by);
+      return {
+        text: `${by} ended otherwise than it was told: ${crash?.how ?? 'not at all'}`,
+        from: (crash?.at ?? at) - 500,
+        to: crash?.at ?? to,
+      };
+    });
+  return { name: 'a process ends when it is told to, and by itself (12)', examined: lives.length, findings };
+}
+
+type ServedEntry = EntryOf<'served'>;
+type Served = ReadonlyMap<string, readonly ServedEntry[]>;
+
+/** Judges each write that the server applied, by the record after it and the one before. */
+function judgeRecords(
+  name: string,
+  served: Served,
+  judge: (entry: ServedEntry, record: Kept, before: Kept | undefined) => Finding | undefined,
+): Check {
+  const findings: Finding[] = [];
+  let examined = 0;
+  for (const entries of served.values()) {
+    let before: Kept | undefined;
+    for (const entry of entries) {
+      if (!entry.applied || !entry.record) continue;
+      examined++;
+      const finding = judge(entry, entry.record, before);
+      if (finding) findings.push(finding);
+      before = entry.record;
+    }
+  }
+  return { name, examined, findings };
+}
+
+const byKey = <T extends { readonly key: string }>(all: readonly T[]): Map<string, T[]> =>
+  Map.groupBy(all, ({ key }) => key);
+const byWriter = <T extends { readonly by: string }>(all: readonly T[]): Map<string, T[]> =>
+  Map.groupBy(all, ({ by }) => by);
+
+const ms = (value: number): string => `${value.toFixed(1)} ms`;

@@ -1,0 +1,120 @@
+/** What is done to the processes, when, and to whom: a plan, the same for the same seed. */
+import type { Fault, Rule } from '../support/fault-proxy.ts';
+import { type Operation, operationOf } from './history.ts';
+import { between, oneOf, randomOf } from './random.ts';
+
+/** One blow. `at` is in milliseconds from the start, `process` counts from 1. */
+export type Blow = { readonly at: number; readonly process: number } & (
+  | { readonly do: 'kill' | 'freeze' | 'cut' | 'outage' | 'freezeServer'; readonly forMs: number }
+  | { readonly do: 'shift'; readonly offsetMs: number }
+  | { readonly do: 'fault'; readonly fault: Fault; readonly on: Target; readonly times: number }
+);
+
+/** Which requests a fault meets. `work`: those for what is done under the locks, and reads. */
+type Target = Operation | 'work' | 'any';
+
+/**
+ * Two clocks are right within this: under the safety of the shortest lease, 125 ms, together. Without it nothing is
+ * promised of them until they are off by a second.
+ */
+export const SMALL_OFFSET_MS = 55;
+export const HOUR_MS = 3_600_000;
+/** How many blows of each kind fall in a minute, on all processes together. */
+const PER_MINUTE: Readonly<Record<Blow['do'], number>> = {
+  fault: 300,
+  freeze: 30,
+  kill: 20,
+  cut: 20,
+  outage: 12,
+  shift: 30,
+  freezeServer: 4,
+};
+
+export interface ClockPlan {
+  /** The processes whose clocks are set while they run. */
+  readonly shifted: readonly number[];
+  /**
+   * Whether some are set by an hour. No two holders come of it; but what is granted to a clock that is an hour ahead, and
+   * is not given back since its process was killed or cut off, keeps its lock closed for that hour.
+   */
+  readonly farOff: boolean;
+}
+
+/** @param processes how many there are. */
+export function planOf(seed: number, seconds: number, processes: number, { shifted, farOff }: ClockPlan): Blow[] {
+  const random = randomOf(seed, processes);
+  const kinds = Object.keys(PER_MINUTE) as Blow['do'][];
+  const blows = kinds.flatMap((kind) => {
+    const count = Math.ceil((PER_MINUTE[kind] * seconds) / 60);
+    return Array.from({ length: count }, (): Blow => {
+      const at = between(random, 0, seconds * 1_000);
+      const process = kind === 'shift' ? oneOf(random, shifted) : between(random, 1, processes);
+      return { at, process, ...blowOf(kind, random, farOff) };
+    });
+  });
+  return blows.sort((a, b) => a.at - b.at);
+}
+
+type WithoutAim<T> = T extends Blow ? Omit<T, 'at' | 'process'> : never;
+
+function blowOf(kind: Blow['do'], random: () => number, farOff: boolean): WithoutAim<Blow> {
+  switch (kind) {
+    case 'kill':
+      return { do: kind, forMs: between(random, 50, 500) };
+    case 'freeze':
+      // Within a lease, and beyond the longest.
+      return { do: kind, forMs: oneOf(random, [between(random, 50, 400), between(random, 600, 4_000)]) };
+    case 'cut':
+    case 'outage':
+      return { do: kind, forMs: between(random, 200, 4_000) };
+    case 'freezeServer':
+      return { do: kind, forMs: between(random, 100, 1_500) };
+    case 'shift':
+      return { do: kind, offsetMs: offsetOf(random, farOff) };
+    case 'fault':
+      return faultOf(random);
+  }
+}
+
+/** Off by little, by 3 s, or by an hour. */
+function offsetOf(random: () => number, farOff: boolean): number {
+  const little = between(random, -SMALL_OFFSET_MS, SMALL_OFFSET_MS);
+  return little + oneOf(random, [0, 3_000, -3_000, ...(farOff ? [HOUR_MS, -HOUR_MS] : [])]);
+}
+
+function faultOf(random: () => number): WithoutAim<Blow> {
+  const late = between(random, 50, 3_000);
+  const faults: Fault[] = [
+    { do: 'loseRequest' },
+    { do: 'loseAnswer' },
+    { do: 'duplicate' },
+    { do: 'duplicateLater', ms: late },
+    { do: 'delayRequest', ms: late },
+    { do: 'delayAnswer', ms: oneOf(random, [late, between(random, 50, 500)]) },
+    { do: 'hang' },
+    { do: 'status', status: oneOf(random, [500, 503]) },
+    { do: 'throttle' },
+    { do: 'transactionConflict' },
+  ];
+  const fault = oneOf(random, faults);
+  const on = oneOf<Target>(random, ['acquire', 'renew', 'release', 'giveBack', 'work', 'any']);
+  return { do: 'fault', fault, on, times: between(random, 1, 4) };
+}
+
+/** The rule by which a proxy carries a fault out. */
+export function ruleOf(fault: Fault, on: Target, times: number): Rule {
+  const rule: Rule = { ...fault, times };
+  // A transaction meets a conflict as a reason of its cancellation, and not as an error of its own.
+  if (fault.do === 'transactionConflict') rule.operation = 'UpdateItem';
+  if (on !== 'any') {
+    const wanted = on === 'work' ? undefined : on;
+    rule.when = (body) => operationOf(body?.ExpressionAttributeValues ?? {}) === wanted;
+  }
+  return rule;
+}
+
+/** An outage: for a time, every request fails at once. */
+export const outage = (): Rule => ({ do: 'status', status: 500, times: Number.POSITIVE_INFINITY });
+
+/** A cut network: for a time, no request arrives, and connections stay open without an answer. */
+export const cut = (): Rule => ({ do: 'hang', times: Number.POSITIVE_INFINITY });
