@@ -10,17 +10,19 @@ import * as logs from 'aws-cdk-lib/aws-logs';
 import * as scheduler from 'aws-cdk-lib/aws-scheduler';
 import { LambdaInvoke } from 'aws-cdk-lib/aws-scheduler-targets';
 import * as sqs from 'aws-cdk-lib/aws-sqs';
+import * as sfn from 'aws-cdk-lib/aws-stepfunctions';
+import * as tasks from 'aws-cdk-lib/aws-stepfunctions-tasks';
 import type { Construct } from 'constructs';
-import { LockDashboard, LockTable } from '../lib/cdk/index.ts';
+import { LockDashboard, LockTable, SingletonFleet } from '../lib/cdk/index.ts';
 
 /**
  * leasehold at work: a nightly job behind two schedules that fire at the same time, of which one runs it and the other
- * one meets it busy; a queue whose consumer locks what its messages name; alarms and a dashboard.
+ * one meets it busy; a fleet of workers that share out tasks; a queue whose consumer locks what its messages name; a
+ * state machine that passes one lease from step to step; alarms and a dashboard.
  */
 export class DemoStack extends Stack {
   readonly lockTable: LockTable;
   readonly nightly: lambda.Function;
-  readonly queueConsumer: lambda.Function;
 
   constructor(scope: Construct, id: string, props?: StackProps) {
     super(scope, id, props);
@@ -31,24 +33,33 @@ export class DemoStack extends Stack {
     this.lockTable.attach(this.nightly, { keyPrefixes: ['nightly/'] });
     this.#schedules(this.nightly);
 
-    this.queueConsumer = this.#function('QueueConsumer', 'queue.ts', Duration.seconds(30));
-    this.lockTable.attach(this.queueConsumer, { keyPrefixes: ['queue/'] });
-    this.#queue(this.queueConsumer);
+    const worker = this.#function('FleetWorker', 'fleet-worker.ts', Duration.minutes(1));
+    const fleet = new SingletonFleet(this, 'Fleet', {
+      function: worker,
+      workers: 3,
+      schedule: scheduler.ScheduleExpression.cron({ hour: '3', minute: '0', timeZone: TimeZone.ETC_UTC }),
+      keyPrefixes: ['fleet/'],
+      lockTable: this.lockTable,
+    });
+    acknowledgeDeadLetterQueue(fleet.deadLetterQueue);
+
+    const queueConsumer = this.#function('QueueConsumer', 'queue.ts', Duration.seconds(30));
+    this.lockTable.attach(queueConsumer, { keyPrefixes: ['queue/'] });
+    this.#queue(queueConsumer);
+
+    this.#closing();
 
     const alarms = this.lockTable.addAlarms();
     new LockDashboard(this, 'Dashboard', {
       lockTable: this.lockTable,
-      functions: [this.nightly, this.queueConsumer],
-      alarms: alarms.all,
+      functions: [this.nightly, worker, queueConsumer],
+      alarms: [...alarms.all, ...fleet.alarms],
     });
   }
 
   /** A handler of `lambda/`, with a role that may write to its own log group and nothing else. */
   #function(id: string, file: string, timeout: Duration): lambda.Function {
-    const logGroup = new logs.LogGroup(this, `${id}Logs`, {
-      retention: logs.RetentionDays.ONE_MONTH,
-      removalPolicy: RemovalPolicy.DESTROY,
-    });
+    const logGroup = this.#logGroup(`${id}Logs`);
     const role = new iam.Role(this, `${id}Role`, { assumedBy: new iam.ServicePrincipal('lambda.amazonaws.com') });
     logGroup.grantWrite(role);
     return new NodejsFunction(this, id, {
@@ -73,6 +84,13 @@ export class DemoStack extends Stack {
         // Packages that are still CommonJS inside ask for Node's own modules by require.
         banner: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);",
       },
+    });
+  }
+
+  #logGroup(id: string): logs.LogGroup {
+    return new logs.LogGroup(this, id, {
+      retention: logs.RetentionDays.ONE_MONTH,
+      removalPolicy: RemovalPolicy.DESTROY,
     });
   }
 
@@ -102,10 +120,7 @@ export class DemoStack extends Stack {
         target,
       });
     }
-    Validations.of(undelivered).acknowledge({
-      id: 'AwsSolutions-SQS3',
-      reason: 'This is a dead-letter queue, of the schedules and of the asynchronous invocations.',
-    });
+    acknowledgeDeadLetterQueue(undelivered);
   }
 
   #queue(fn: lambda.Function): void {
@@ -122,4 +137,76 @@ export class DemoStack extends Stack {
   #deadLetterQueue(id: string): sqs.Queue {
     return new sqs.Queue(this, id, { enforceSSL: true, retentionPeriod: Duration.days(14) });
   }
+
+  /**
+   * A state machine that closes a month's accounts, one a step, under one lease for the whole execution: each step hands
+   * it to the next. Nothing here opens the lock when a step fails: the step does, or the lease ends by itself.
+   */
+  #closing(): void {
+    const role = new iam.Role(this, 'ClosingRole', {
+      assumedBy: new iam.ServicePrincipal('states.amazonaws.com', {
+        conditions: { StringEquals: { 'aws:SourceAccount': this.account } },
+      }),
+    });
+    const step = (id: string, file: string, retryOnServiceExceptions: boolean) => {
+      const fn = this.#function(`Closing${id}`, `steps/${file}`, Duration.seconds(30));
+      this.lockTable.attach(fn, { keys: ['closing'] });
+      fn.grantInvokeLatestVersion(role);
+      return new tasks.LambdaInvoke(this, id, {
+        lambdaFunction: fn,
+        payloadResponseOnly: true,
+        retryOnServiceExceptions,
+      });
+    };
+    // A second try of the first step meets the lock that the first try took, and would step over its own work.
+    const begin = step('Begin', 'begin.ts', false);
+    // Those of the others are safe: of two that come with one handle, one is refused.
+    const continues = step('Continue', 'continue.ts', true);
+    const finish = step('Finish', 'finish.ts', true);
+    const next = new sfn.Choice(this, 'Next')
+      .when(sfn.Condition.isNotPresent('$.handle'), new sfn.Succeed(this, 'SteppedOver'))
+      .when(sfn.Condition.isPresent('$.left[0]'), continues)
+      .otherwise(finish);
+    begin.next(next);
+    continues.next(next);
+
+    const machine = new sfn.StateMachine(this, 'Closing', {
+      definitionBody: sfn.DefinitionBody.fromChainable(begin),
+      // A task's own grant covers every version of its function.
+      role: role.withoutPolicyUpdates(),
+      logs: {
+        destination: this.#logGroup('ClosingLogs'),
+        level: sfn.LogLevel.ALL,
+        // What the steps pass on holds the handle of the lease, which is a secret.
+        includeExecutionData: false,
+      },
+    });
+    role.addToPolicy(
+      new iam.PolicyStatement({
+        actions: [
+          ...['Create', 'Get', 'Update', 'Delete'].map((verb) => `logs:${verb}LogDelivery`),
+          'logs:ListLogDeliveries',
+          'logs:PutResourcePolicy',
+          'logs:DescribeResourcePolicies',
+          'logs:DescribeLogGroups',
+        ],
+        resources: ['*'],
+      }),
+    );
+    Validations.of(role).acknowledge({
+      id: 'AwsSolutions-IAM5[Resource::*]',
+      reason: 'The actions by which Step Functions delivers its logs know no resources.',
+    });
+    Validations.of(machine).acknowledge({
+      id: 'AwsSolutions-SF2',
+      reason: 'A trace would tell no more than the execution’s history does, and is paid for.',
+    });
+  }
+}
+
+function acknowledgeDeadLetterQueue(queue: sqs.IQueue): void {
+  Validations.of(queue).acknowledge({
+    id: 'AwsSolutions-SQS3',
+    reason: 'This is a dead-letter queue, of the schedules and of the asynchronous invocations.',
+  });
 }

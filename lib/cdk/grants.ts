@@ -127,7 +127,7 @@ export class LockTableGrants {
       const name = Stack.of(construct).resolve(service);
       throw invalid(construct, `the grantee must be a role, a user or an account, but it is the service ${name}.`);
     }
-    const grant = iam.Grant.addToPrincipalOrResource({
+    const grant = addGrant({
       grantee,
       actions,
       resourceArns: [tableArn],
@@ -137,7 +137,7 @@ export class LockTableGrants {
     });
     if (!encryptionKey) return grant;
     return grant.combine(
-      iam.Grant.addToPrincipalOrResource({
+      addGrant({
         grantee,
         actions: keyActions,
         resourceArns: [encryptionKey.keyArn],
@@ -160,6 +160,13 @@ export class LockTableGrants {
       Null: { 'dynamodb:LeadingKeys': 'false' },
     };
   }
+}
+
+/** The CDK's grant. Older versions, such as 2.223, leave the conditions out of what they add to a resource's policy. */
+function addGrant(options: iam.GrantWithResourceOptions): iam.Grant {
+  const grant = iam.Grant.addToPrincipalOrResource(options);
+  for (const statement of grant.resourceStatements) statement.addConditions(options.conditions ?? {});
+  return grant;
 }
 
 /** Throws, with the path of `scope`, unless the options name some locks, by keys and prefixes that a policy can hold. */

@@ -25,8 +25,9 @@ function demo({ validated = false } = {}) {
 }
 
 const template = Template.fromStack(demo().stack);
-const propertiesOf = (type: string) =>
-  Object.values(template.findResources(type)).map(({ Properties }) => Properties as Record<string, unknown>);
+const propertiesOf = (type: string): Record<string, unknown>[] =>
+  Object.values(template.findResources(type)).map(({ Properties }) => Properties);
+const hasWorker = (target: unknown): boolean => (target as { Input: string }).Input.includes('"worker"');
 
 describe('The demo stack', () => {
   test('is what it was', () => {
@@ -35,7 +36,7 @@ describe('The demo stack', () => {
   });
 
   test('runs the nightly job from two schedules in the same second, and retries at no level', () => {
-    const schedules = propertiesOf('AWS::Scheduler::Schedule');
+    const schedules = propertiesOf('AWS::Scheduler::Schedule').filter(({ Target }) => !hasWorker(Target));
     expect(schedules).toHaveLength(2);
     expect(schedules[0]).toEqual(schedules[1]);
     expect(schedules[0]).toMatchObject({
@@ -47,12 +48,26 @@ describe('The demo stack', () => {
         DeadLetterConfig: expect.anything(),
       },
     });
-    expect(propertiesOf('AWS::Lambda::EventInvokeConfig')).toMatchObject([{ MaximumRetryAttempts: 0 }]);
+    for (const config of propertiesOf('AWS::Lambda::EventInvokeConfig')) {
+      expect(config).toMatchObject({ MaximumRetryAttempts: 0 });
+    }
+  });
+
+  test('has a fleet of three workers, whose table is the one that all share', () => {
+    const schedules = propertiesOf('AWS::Scheduler::Schedule').filter(({ Target }) => hasWorker(Target));
+    expect(schedules).toHaveLength(3);
+    template.resourceCountIs('AWS::DynamoDB::GlobalTable', 1);
+  });
+
+  test('keeps the handles that steps pass on out of the logs of its state machine', () => {
+    expect(propertiesOf('AWS::StepFunctions::StateMachine')).toMatchObject([
+      { LoggingConfiguration: { Level: 'ALL', IncludeExecutionData: false } },
+    ]);
   });
 
   test('runs Node 24 on ARM64 with source maps, and keeps its logs for a month', () => {
     const functions = propertiesOf('AWS::Lambda::Function');
-    expect(functions).toHaveLength(2);
+    expect(functions).toHaveLength(6);
     for (const fn of functions) {
       expect(fn).toMatchObject({
         Runtime: 'nodejs24.x',
@@ -61,7 +76,9 @@ describe('The demo stack', () => {
         LoggingConfig: { LogGroup: { Ref: expect.any(String) } },
       });
     }
-    expect(propertiesOf('AWS::Logs::LogGroup').map(({ RetentionInDays }) => RetentionInDays)).toEqual([30, 30]);
+    expect(propertiesOf('AWS::Logs::LogGroup').map(({ RetentionInDays }) => RetentionInDays)).toEqual(
+      Array(7).fill(30),
+    );
   });
 
   test('lets each function lock its own keys and no others', () => {
@@ -70,7 +87,11 @@ describe('The demo stack', () => {
     );
     expect(conditions.filter(Boolean)).toEqual([
       '"dynamodb:LeadingKeys":["nightly/*"]',
+      '"dynamodb:LeadingKeys":["fleet/*"]',
       '"dynamodb:LeadingKeys":["queue/*"]',
+      '"dynamodb:LeadingKeys":["closing"]',
+      '"dynamodb:LeadingKeys":["closing"]',
+      '"dynamodb:LeadingKeys":["closing"]',
     ]);
   });
 

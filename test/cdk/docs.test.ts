@@ -43,6 +43,7 @@ describe('docs/cdk.md', () => {
         'LockMetricOptions',
         'LockAlarmsProps',
         'LockDashboardProps',
+        'SingletonFleetProps',
       ]),
     );
   });

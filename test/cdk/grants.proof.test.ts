@@ -8,6 +8,7 @@ import { type IRole, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
 import { LockTable } from '../../lib/cdk/index.ts';
 import { conditionCheck, DynamoDBLockStore, writeWhileHeld } from '../../lib/dynamodb.ts';
 import { LockBusyError, LockClient } from '../../lib/index.ts';
+import { runTasks } from '../../lib/tasks/index.ts';
 import { type DynamoDB, startDynamoDB } from '../dynamodb/launcher.ts';
 
 const ACCOUNT = '111111111111';
@@ -164,7 +165,7 @@ const CASES: Record<string, Case> = {
   },
   'grants.lock with fleet': {
     grant: (table, role) => table.grants.lock(role, { ...locks, fleet: true }),
-    for: [...HOLDING, 'inspect', 'read many'],
+    for: [...HOLDING, 'inspect', 'read many', 'run tasks'],
     forbidden: [...FORBIDDEN, SCAN, CHECK],
   },
   'grants.inspect': {
@@ -239,6 +240,8 @@ async function recordEveryOperation(client: DynamoDBClient, tableName: string): 
   await during('renew', () => lease.renew());
   await during('inspect', () => Promise.all([two.inspect('jobs/1'), two.inspect('nightly')]));
   await during('read many', () => store.readMany(['jobs/1', 'jobs/2', 'nightly']));
+  await during('run tasks', () => workTogether([one, two], '2026-01-01'));
+  await during('run tasks', () => workTogether([one], '2026-01-01'));
   await during('conditionCheck', () =>
     documents.send(new TransactWriteCommand({ TransactItems: [conditionCheck(lease)] })),
   );
@@ -264,6 +267,16 @@ async function recordEveryOperation(client: DynamoDBClient, tableName: string): 
   await Promise.all([one.close(), two.close()]);
   delete operations['set-up'];
   return operations;
+}
+
+const TASKS = Array.from({ length: 200 }, (_, number) => `jobs/task-${number}`);
+
+/** Over so many tasks that a worker reads more than one batch, and meets what the others hold and have done. */
+async function workTogether(workers: readonly LockClient[], once: string): Promise<void> {
+  const runs = workers.map((locks, number) =>
+    runTasks(TASKS, () => {}, { locks, key: (task) => task, once, worker: { number, of: workers.length } }),
+  );
+  for (const { failed } of await Promise.all(runs)) if (failed.length > 0) throw failed[0]?.error;
 }
 
 const storeMethods = Object.getOwnPropertyNames(DynamoDBLockStore.prototype).filter(
@@ -347,6 +360,16 @@ test('The recorded operations call every method of the store', () => {
 test('Every recorded operation sent something, and is put to some grant', () => {
   const asked = new Set(Object.values(CASES).flatMap(({ for: operations }) => operations));
   expect(Object.keys(recorded).sort()).toEqual([...asked].sort());
+});
+
+test('The recorded runs of tasks read in batches, and leave marks whose keys begin as those of the tasks do', () => {
+  const asked = recorded['run tasks'] ?? [];
+  expect(asked.filter(({ action, keys }) => action === 'BatchGetItem' && keys.length > 1).length).toBeGreaterThan(0);
+  const marks = asked.flatMap(({ action, keys }) =>
+    action === 'UpdateItem' && !TASKS.includes(`${keys}`) ? keys : [],
+  );
+  expect(marks.length).toBeGreaterThan(0);
+  for (const mark of marks) expect(TASKS.some((task) => mark.startsWith(task))).toBe(true);
 });
 
 describe.each(Object.entries(CASES))('%s', (_, grantCase) => {

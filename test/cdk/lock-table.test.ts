@@ -321,6 +321,13 @@ describe('The grants of a lock table', () => {
     });
   });
 
+  test('refuse a fleet that has exact keys alone, which could not read the marks of what is done', () => {
+    const grant = (keyPrefixes: string[]) => () =>
+      granted((table, role) => table.grants.lock(role, { keys: ['a', 'b'], keyPrefixes, fleet: true }));
+    expect(grant([])).toThrow(/^\[Stack\/Locks\] a fleet must be granted its locks by keyPrefixes, .* alone: \[a, b\]/);
+    expect(grant(['jobs/'])).not.toThrow();
+  });
+
   const badKeys: [string, unknown, RegExp][] = [
     ['is empty', '', /must not be empty, but it is ''/],
     ['holds a star', 'jobs/*', /no wildcard .* but it is 'jobs\/\*'/],

@@ -1,191 +1,42 @@
-import { type ChildProcess, fork } from 'node:child_process';
-import { randomUUID } from 'node:crypto';
-import { once } from 'node:events';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import {
-  type AttributeDefinition,
-  CreateTableCommand,
-  DescribeTimeToLiveCommand,
-  type KeySchemaElement,
-  type TimeToLiveSpecification,
-  UpdateTimeToLiveCommand,
-} from '@aws-sdk/client-dynamodb';
+import { readdirSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { DescribeTimeToLiveCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { App } from 'aws-cdk-lib';
-import { DemoStack } from '../../bin/demo-stack.ts';
-import { availableServers, type DynamoDB, startDynamoDB } from '../dynamodb/launcher.ts';
+import type { Closing } from '../../lambda/steps/closing.ts';
+import { tasks } from '../../lambda/tasks.ts';
+import { DynamoDBLockStore } from '../../lib/dynamodb.ts';
+import { LockClient } from '../../lib/index.ts';
+import { Deployment, execute, type Lambda } from './deployment.ts';
 
-interface Resource {
-  Type: string;
-  Properties: Record<string, unknown>;
-}
-
-interface FunctionProperties {
-  Code: { S3Key: string };
-  Handler: string;
-  Timeout: number;
-  Environment: { Variables: Record<string, string | { Ref: string }> };
-}
-
-/** What `cdk synth` leaves behind: the template, and where the assets lie. */
-interface Output {
-  readonly resources: Record<string, Resource>;
-  /** The folder of an asset, by the name under which a template knows it. */
-  assetFolder(s3Key: string): string;
-}
-
-const outdir = mkdtempSync(join(tmpdir(), 'demo-output-'));
-const { context } = JSON.parse(readFileSync(join(import.meta.dirname, '../../cdk.json'), 'utf8'));
-
-function synthesise(): Output {
-  const app = new App({ outdir, context, builtinCloudFormationValidation: false, analyticsReporting: false });
-  const { stackName } = new DemoStack(app, 'LeaseholdDemo');
-  const { files } = JSON.parse(readFileSync(join(app.synth().directory, `${stackName}.assets.json`), 'utf8'));
-  const { Resources } = JSON.parse(readFileSync(join(outdir, `${stackName}.template.json`), 'utf8'));
-  return {
-    resources: Resources,
-    assetFolder: (s3Key) => join(outdir, files[s3Key.replace('.zip', '')].source.path),
-  };
-}
-
-let output: Output;
-let dynamodb: DynamoDB;
-/** The names that resources got when they were made. */
-const physicalNames: Record<string, string> = {};
-const processes: ChildProcess[] = [];
-
-const only = (type: string, id = ''): [string, Resource] => {
-  const found = Object.entries(output.resources).filter(([name, { Type }]) => Type === type && name.startsWith(id));
-  if (found.length !== 1) throw new Error(`Expected one ${type} ${id}, found ${found.map(([name]) => name)}.`);
-  return found[0] as [string, Resource];
-};
-
-/** Makes the table of the template, as CloudFormation would. */
-async function createTable(): Promise<void> {
-  const [logicalId, { Properties }] = only('AWS::DynamoDB::GlobalTable');
-  const TableName = `LeaseholdDemo-${logicalId}-${randomUUID().slice(0, 8)}`;
-  const client = dynamodb.client();
-  await client.send(
-    new CreateTableCommand({
-      TableName,
-      KeySchema: Properties.KeySchema as KeySchemaElement[],
-      AttributeDefinitions: Properties.AttributeDefinitions as AttributeDefinition[],
-      BillingMode: Properties.BillingMode as 'PAY_PER_REQUEST',
-    }),
-  );
-  const TimeToLiveSpecification = Properties.TimeToLiveSpecification as TimeToLiveSpecification;
-  await client.send(new UpdateTimeToLiveCommand({ TableName, TimeToLiveSpecification }));
-  physicalNames[logicalId] = TableName;
-}
-
-/** A process of a function of the template: its bundle, its handler, its environment. */
-class Lambda {
-  readonly #child: ChildProcess;
-  /** What it has written so far. */
-  log = '';
-
-  constructor(id: string) {
-    const [logicalId, resource] = only('AWS::Lambda::Function', id);
-    const { Code, Handler, Timeout, Environment } = resource.Properties as unknown as FunctionProperties;
-    const variables = Object.entries(Environment.Variables).map(([name, value]) => [
-      name,
-      typeof value === 'string' ? value : physicalNames[value.Ref],
-    ]);
-    const [file, exported = ''] = Handler.split('.');
-    const folder = output.assetFolder(Code.S3Key);
-    this.#child = fork(
-      fileURLToPath(new URL('./lambda-process.ts', import.meta.url)),
-      [join(folder, `${file}.mjs`), exported],
-      {
-        cwd: folder,
-        execArgv: [],
-        env: {
-          PATH: process.env.PATH,
-          AWS_LAMBDA_FUNCTION_NAME: logicalId,
-          TEST_TIMEOUT_MS: String(Timeout * 1_000),
-          ...dynamodb.environment,
-          ...Object.fromEntries(variables),
-        },
-        stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
-      },
-    );
-    processes.push(this.#child);
-    for (const stream of [this.#child.stdout, this.#child.stderr]) {
-      stream?.on('data', (chunk) => {
-        this.log += chunk;
-      });
-    }
-  }
-
-  /** Loaded, with nothing left to do but to invoke it. */
-  async ready(): Promise<this> {
-    await this.#answer();
-    return this;
-  }
-
-  async invoke(event: unknown): Promise<Record<string, unknown>> {
-    const answer = this.#answer();
-    this.#child.send(event as object);
-    const { response, error } = (await answer) as { response: Record<string, unknown>; error?: string };
-    if (error) throw new Error(error);
-    return response;
-  }
-
-  /** The metrics that it published, one object a line. */
-  get metrics(): Record<string, unknown>[] {
-    const lines = this.log.split('\n').filter((line) => line.startsWith('{"_aws"'));
-    return lines.map((line) => JSON.parse(line));
-  }
-
-  async #answer(): Promise<unknown> {
-    const died = once(this.#child, 'exit').then(([code]) => {
-      throw new Error(`The process ended with ${code}: ${this.log}`);
-    });
-    const [message] = await Promise.race([once(this.#child, 'message'), died]);
-    return message;
-  }
-}
-
-const two = (id: string) => Promise.all([new Lambda(id).ready(), new Lambda(id).ready()]);
-
-const message = (messageId: string, body: object | string) => ({
-  Records: [{ messageId, body: typeof body === 'string' ? body : JSON.stringify(body) }],
-});
-
+let deployment: Deployment;
 beforeAll(async () => {
-  const servers = await availableServers();
-  const judge = servers.find(({ server, missing }) => server === 'dynamodb-local' && !missing);
-  dynamodb = await startDynamoDB(judge && { server: judge.server });
-  output = synthesise();
-  await createTable();
+  deployment = await Deployment.make();
 }, 60_000);
+afterAll(() => deployment?.remove());
 
-afterAll(async () => {
-  for (const child of processes) child.kill();
-  await dynamodb?.stop();
-  rmSync(outdir, { recursive: true });
+/** What no test has used before: `once` tokens must grow, and the tests share a table. */
+let nights = 0;
+const night = () => new Date(Date.UTC(2026, 0, ++nights, 3)).toISOString().replace('.000', '');
+const month = () => new Date(Date.UTC(2026, ++nights)).toISOString().slice(0, 7);
+
+test('The table of the output has its TTL on', async () => {
+  const { dynamodb, tableName } = deployment;
+  const answer = await dynamodb.client().send(new DescribeTimeToLiveCommand({ TableName: tableName }));
+  expect(answer.TimeToLiveDescription).toEqual({ AttributeName: 'ttl', TimeToLiveStatus: 'ENABLED' });
 });
 
-describe('The output of the demo stack, run as it would be deployed', () => {
-  test('has a table whose TTL is on', async () => {
-    const [name] = Object.values(physicalNames);
-    const answer = await dynamodb.client().send(new DescribeTimeToLiveCommand({ TableName: name }));
-    expect(answer.TimeToLiveDescription).toEqual({ AttributeName: 'ttl', TimeToLiveStatus: 'ENABLED' });
-  });
+test('The bundles are an ES module and its source map, and nothing else', () => {
+  const functions = deployment.all('AWS::Lambda::Function');
+  expect(functions).toHaveLength(6);
+  for (const [id] of functions) {
+    expect(readdirSync(deployment.bundle(deployment.function(id)[1])).sort()).toEqual(['index.mjs', 'index.mjs.map']);
+  }
+});
 
-  test('has bundles of an ES module and its source map, and nothing else', () => {
-    for (const id of ['Nightly', 'QueueConsumer']) {
-      const { Code } = only('AWS::Lambda::Function', id)[1].Properties as unknown as FunctionProperties;
-      expect(readdirSync(output.assetFolder(Code.S3Key)).sort()).toEqual(['index.mjs', 'index.mjs.map']);
-    }
-  });
-
-  test('runs the nightly job once when both schedules fire in the same second, and again the next night', async () => {
-    const [first, second] = await two('Nightly');
-    const tonight = { time: '2026-01-01T02:00:00Z' };
+describe('The nightly job of the output', () => {
+  test('runs once when both schedules fire in the same second, and again the next night', async () => {
+    const [first, second] = await deployment.start('Nightly', 2);
+    const tonight = { time: night() };
     const answers = await Promise.all([first.invoke(tonight), second.invoke(tonight)]);
     expect(answers.map(({ outcome }) => outcome).sort()).toEqual(['busy', 'done']);
 
@@ -193,11 +44,11 @@ describe('The output of the demo stack, run as it would be deployed', () => {
     expect(late).toEqual({ outcome: 'already done', doneToken: tonight.time });
 
     const done = answers.find(({ outcome }) => outcome === 'done');
-    const next = await first.invoke({ time: '2026-01-02T02:00:00Z' });
+    const next = await first.invoke({ time: night() });
     expect(next.outcome).toBe('done');
     expect(next.fencingToken).toBeGreaterThan(done?.fencingToken as number);
 
-    const published = [...first.metrics, ...second.metrics];
+    const published = [...first.printed('_aws'), ...second.printed('_aws')];
     const sum = (name: string) => published.reduce((total, line) => total + Number(line[name] ?? 0), 0);
     expect({ Acquired: sum('Acquired'), Busy: sum('Busy'), Done: sum('Done'), Lost: sum('Lost') }).toEqual({
       Acquired: 2,
@@ -205,13 +56,16 @@ describe('The output of the demo stack, run as it would be deployed', () => {
       Done: 1,
       Lost: 0,
     });
-    const [functionName] = only('AWS::Lambda::Function', 'Nightly');
-    expect(new Set(published.map(({ table }) => table))).toEqual(new Set(Object.values(physicalNames)));
-    expect(new Set(published.map((line) => line.function))).toEqual(new Set([functionName]));
+    expect(new Set(published.map(({ table }) => table))).toEqual(new Set([deployment.tableName]));
+    expect(new Set(published.map((line) => line.function))).toEqual(new Set([deployment.function('Nightly')[0]]));
   }, 20_000);
+});
+
+describe('The queue consumer of the output', () => {
+  const message = (messageId: string, body: object) => ({ Records: [{ messageId, body: JSON.stringify(body) }] });
 
   test('works on one message of an account at a time, and on different accounts at once', async () => {
-    const [first, second] = await two('QueueConsumer');
+    const [first, second] = await deployment.start('QueueConsumer', 2);
     const sameAccount = await Promise.all([
       first.invoke(message('m-1', { account: 'a' })),
       second.invoke(message('m-2', { account: 'a' })),
@@ -226,8 +80,195 @@ describe('The output of the demo stack, run as it would be deployed', () => {
   }, 20_000);
 
   test('gives a message back that it cannot read, and shows where in the source that was', async () => {
-    const consumer = await new Lambda('QueueConsumer').ready();
-    expect(await consumer.invoke(message('m-5', '{}'))).toEqual({ batchItemFailures: [{ itemIdentifier: 'm-5' }] });
+    const [consumer] = await deployment.start('QueueConsumer', 1);
+    expect(await consumer.invoke(message('m-5', {}))).toEqual({ batchItemFailures: [{ itemIdentifier: 'm-5' }] });
     expect(consumer.log).toMatch(/A message must name its account, but it is \{\}.*lambda\/queue\.ts:\d+/s);
   }, 20_000);
+});
+
+describe('The fleet of the output', () => {
+  /** What the schedules send when they fire for that time, by the worker's number. */
+  const inputsFor = (time: string): unknown[] =>
+    deployment
+      .all('AWS::Scheduler::Schedule', 'Fleet')
+      .map(([, { Target }]) => (Target as { Input: string }).Input.replace('<aws.scheduler.scheduled-time>', time))
+      .map((input) => JSON.parse(input));
+  const fire = (workers: readonly Lambda[], time: string) => {
+    const inputs = inputsFor(time);
+    return Promise.all(workers.map((worker, number) => worker.invoke(inputs[number])));
+  };
+  /** The names of the tasks that were run for that time, as often as they were. */
+  const ranFor = (workers: readonly Lambda[], time: string) =>
+    workers
+      .flatMap((worker) => worker.printed('task'))
+      .flatMap((line) => (line.time === time ? [String(line.task)] : []));
+  const sum = (reports: readonly Record<string, unknown>[], count: string) =>
+    reports.reduce((total, report) => total + Number(report[count]), 0);
+  /** Gives the lease of some task to somebody else, who lets it expire at once, and says of which. */
+  async function steal(): Promise<string> {
+    const { dynamodb, tableName: TableName } = deployment;
+    const client = dynamodb.client();
+    const locks = new LockClient({ store: new DynamoDBLockStore({ client, tableName: TableName }) });
+    for (;;) {
+      for await (const { key, held, lockId = '' } of locks.list({ prefix: 'fleet/' })) {
+        if (!held || !everyTask.includes(key.replace('fleet/', ''))) continue;
+        const theft = new UpdateItemCommand({
+          TableName,
+          Key: { lockKey: { S: key } },
+          ConditionExpression: 'lockId = :seen',
+          UpdateExpression: 'SET lockId = :other, expiresAt = :now',
+          ExpressionAttributeValues: {
+            ':seen': { S: lockId },
+            ':other': { S: 'other' },
+            ':now': { N: String(Date.now()) },
+          },
+        });
+        const isStolen = await client.send(theft).then(
+          () => true,
+          () => false,
+        );
+        if (isStolen) return key.replace('fleet/', '');
+      }
+    }
+  }
+  const everyTask = tasks.map(({ name }) => name).sort();
+
+  test('does each task once when all its workers start at the same time, and they share them', async () => {
+    const workers = await deployment.start('FleetWorker', 3);
+    const time = night();
+    const reports = await fire(workers, time);
+    expect(ranFor(workers, time).sort()).toEqual(everyTask);
+    expect(sum(reports, 'done')).toBe(tasks.length);
+    expect(reports.filter(({ done }) => Number(done) > 0).length).toBeGreaterThan(1);
+    for (const [number, worker] of workers.entries()) {
+      for (const line of worker.printed('task')) expect(line.worker).toBe(number);
+    }
+
+    expect(await fire(workers, time)).toEqual(
+      workers.map(() => ({ done: 0, alreadyDone: tasks.length, busy: 0, notReached: 0 })),
+    );
+  }, 20_000);
+
+  test('does each task once when a second schedule fires in the middle of a run', async () => {
+    const [one, two, three, ...second] = await deployment.start('FleetWorker', 6);
+    const first = [one, two, three];
+    const time = night();
+    const running = fire(first, time);
+    await Promise.race(first.map((worker) => worker.hasPrinted('task')));
+    expect(ranFor(first, time).length).toBeLessThan(tasks.length / 2);
+
+    const reports = [...(await fire(second, time)), ...(await running)];
+    expect(ranFor([...first, ...second], time).sort()).toEqual(everyTask);
+    expect(sum(reports, 'done')).toBe(tasks.length);
+    expect(sum(reports, 'busy') + sum(reports, 'notReached')).toBe(0);
+  }, 20_000);
+
+  test('fails a worker whose task failed, so that its event goes to the dead-letter queue, and does the rest', async () => {
+    const workers = await deployment.start('FleetWorker', 3);
+    const time = night();
+    const inputs = inputsFor(time);
+    const running = Promise.allSettled(workers.map((worker, number) => worker.invoke(inputs[number])));
+    const stolen = await steal();
+    const failed = (await running).filter(({ status }) => status === 'rejected');
+    expect(failed).toMatchObject([{ reason: { message: `Error: Failed: ${stolen}.` } }]);
+    expect(workers.map(({ log }) => log).join('')).toContain('LockLostError');
+    expect(new Set(ranFor(workers, time))).toEqual(new Set(everyTask));
+  }, 20_000);
+});
+
+describe('The state machine of the output', () => {
+  /** Processes of its functions, and how to run it on them. */
+  async function machine() {
+    const definition = deployment.definition('Closing');
+    const steps = new Map<string, Lambda>();
+    for (const id of ['ClosingBegin', 'ClosingContinue', 'ClosingFinish']) {
+      const [lambda] = await deployment.start(id, 1);
+      steps.set(deployment.function(id)[0], lambda);
+    }
+    const named = (id: string) => steps.get(deployment.function(id)[0]) as Lambda;
+    const run = (input: unknown, after = async (_functionId: string, _output: unknown) => {}) =>
+      execute(definition, input, async (functionId, stepInput) => {
+        const output = await steps.get(functionId)?.invoke(stepInput);
+        await after(functionId, output);
+        return output;
+      });
+    return { run, begin: named('ClosingBegin'), continues: named('ClosingContinue'), finish: named('ClosingFinish') };
+  }
+
+  test('holds one lock over all its steps: others step over, and the month is closed once', async () => {
+    const { run, begin, continues, finish } = await machine();
+    const order = { month: month(), accounts: ['north', 'south', 'west'] };
+    const met: unknown[] = [];
+    const handles: string[] = [];
+    const outcome = await run(order, async (_, output) => {
+      const { handle } = output as Closing;
+      if (!handle) return;
+      handles.push(handle.lockId);
+      met.push(await run(order));
+    });
+    expect(outcome).toEqual({ outcome: 'done', month: order.month, fencingToken: expect.any(Number) });
+    expect(met).toEqual(Array(4).fill({ outcome: 'busy' }));
+    expect(await run(order)).toEqual({ outcome: 'already done' });
+
+    const closed = continues.printed('closed');
+    expect(closed.map((line) => line.closed)).toEqual(order.accounts);
+    const tokens = [...closed, outcome as { fencingToken: number }].map(({ fencingToken }) => Number(fencingToken));
+    expect(tokens).toEqual([...new Set(tokens)].sort((a, b) => a - b));
+
+    expect(new Set(handles).size).toBe(4);
+    const logs = [begin, continues, finish].map(({ log }) => log).join('');
+    expect(handles.filter((lockId) => logs.includes(lockId))).toEqual([]);
+  }, 20_000);
+
+  test('opens its lock at once when a step fails', async () => {
+    const { run } = await machine();
+    const order = { month: month(), accounts: ['north', '', 'west'] };
+    await expect(run(order)).rejects.toThrow('TypeError: An account must have a name, but it is "".');
+    expect(await run({ ...order, accounts: ['south'] })).toMatchObject({ outcome: 'done' });
+  }, 20_000);
+
+  test('opens its lock when the lease expires if a step dies', async () => {
+    const { run, begin, continues } = await machine();
+    const order = { month: month(), accounts: ['north'] };
+    const running = run(order);
+    const died = expect(running).rejects.toThrow('SIGKILL');
+    await continues.hasPrinted('Acquired');
+    continues.kill();
+    await died;
+
+    expect(await run({ ...order, accounts: [] })).toEqual({ outcome: 'busy' });
+    let outcome: unknown;
+    do {
+      await sleep(200);
+      outcome = await run({ ...order, accounts: [] });
+    } while ((outcome as { outcome: string }).outcome === 'busy');
+    expect(outcome).toMatchObject({ outcome: 'done' });
+    expect(begin.printed('Takeover').filter(({ Takeover }) => Takeover === 1)).toHaveLength(1);
+  }, 20_000);
+
+  test('refuses the second of two deliveries of one step', async () => {
+    const [begin] = await deployment.start('ClosingBegin', 1);
+    const [one, two] = await deployment.start('ClosingContinue', 2);
+    const [finish] = await deployment.start('ClosingFinish', 1);
+    const closing = await begin.invoke({ month: month(), accounts: ['north'] });
+    const deliveries = await Promise.allSettled([one.invoke(closing), two.invoke(closing)]);
+    const passed = deliveries.flatMap((delivery) => (delivery.status === 'fulfilled' ? [delivery.value] : []));
+    expect(passed).toHaveLength(1);
+    expect(deliveries.find(({ status }) => status === 'rejected')).toMatchObject({
+      reason: { message: expect.stringContaining('LockLostError') },
+    });
+    expect(await finish.invoke(passed[0])).toMatchObject({ outcome: 'done' });
+  }, 20_000);
+
+  test.each([
+    ['a month that is none', { month: 'January', accounts: [] }, 'month must look like 2026-01, but it is "January".'],
+    ['no accounts', { month: '2026-01' }, 'accounts must be an array, but it is undefined.'],
+  ])(
+    'refuses %s, and shows it',
+    async (_, order, message) => {
+      const [begin] = await deployment.start('ClosingBegin', 1);
+      await expect(begin.invoke(order)).rejects.toThrow(message);
+    },
+    20_000,
+  );
 });

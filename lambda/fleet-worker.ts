@@ -1,0 +1,45 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { DynamoDBLockStore } from '../lib/dynamodb.ts';
+import { emf } from '../lib/emf.ts';
+import { LockClient } from '../lib/index.ts';
+import { runTasks } from '../lib/tasks/index.ts';
+import type { LambdaContext } from '../middleware/index.ts';
+import { tasks } from './tasks.ts';
+
+/** What the schedules of a `SingletonFleet` send. */
+interface Shift {
+  /** Which of how many workers this is, counted from 0. */
+  readonly worker: { readonly number: number; readonly of: number };
+  /** The time that the schedule was for, in ISO 8601: the same for every worker of one run. */
+  readonly time: string;
+}
+
+/** Stands for the work on one step of a task. */
+const STEP_MS = 5;
+
+const locks = new LockClient({ store: new DynamoDBLockStore(), onEvent: emf() });
+
+/**
+ * One of the workers of a fleet: does each task that no other worker does or has done for this time of the schedule. A
+ * task that fails is tried again by nobody but the next run; so the worker fails, too, and its event goes where somebody
+ * looks.
+ */
+export async function handler({ worker, time }: Shift, context: LambdaContext) {
+  const { failed, ...counts } = await runTasks(
+    tasks,
+    async ({ name, steps }, lease) => {
+      await sleep(steps * STEP_MS, undefined, { signal: lease.signal });
+      console.log(JSON.stringify({ task: name, time, worker: worker.number, fencingToken: lease.fencingToken }));
+    },
+    {
+      locks,
+      key: ({ name }) => `fleet/${name}`,
+      once: time,
+      worker,
+      remainingMs: () => context.getRemainingTimeInMillis(),
+    },
+  );
+  for (const { error } of failed) console.error(error);
+  if (failed.length > 0) throw new Error(`Failed: ${failed.map(({ task }) => task.name).join(', ')}.`);
+  return counts;
+}

@@ -1,0 +1,34 @@
+import { LockBusyError, LockDoneError } from '../../lib/index.ts';
+import type { LambdaContext } from '../../middleware/index.ts';
+import { type Closing, KEY, locks, NEXT_STEP } from './closing.ts';
+
+/** What the execution is started with. */
+interface Order {
+  /** Such as 2026-01. */
+  readonly month: string;
+  readonly accounts: readonly string[];
+}
+
+/** Nothing to do: another execution closes a month, or this one or a later one is closed. */
+interface SteppedOver {
+  readonly outcome: 'busy' | 'already done';
+}
+
+/** The first step: takes the lock for the whole execution, and hands the lease to the next step. */
+export async function handler({ month, accounts }: Order, context: LambdaContext): Promise<Closing | SteppedOver> {
+  if (!/^\d{4}-\d\d$/.test(month)) {
+    throw new TypeError(`month must look like 2026-01, but it is ${JSON.stringify(month)}.`);
+  }
+  if (!Array.isArray(accounts)) {
+    throw new TypeError(`accounts must be an array, but it is ${JSON.stringify(accounts)}.`);
+  }
+  try {
+    const remainingMs = () => context.getRemainingTimeInMillis();
+    await using lease = await locks.acquire(KEY, { once: month, remainingMs, data: { month } });
+    return { month, left: accounts, handle: await lease.handOff(NEXT_STEP) };
+  } catch (error) {
+    if (error instanceof LockBusyError) return { outcome: 'busy' };
+    if (error instanceof LockDoneError) return { outcome: 'already done' };
+    throw error;
+  }
+}
