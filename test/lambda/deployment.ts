@@ -5,6 +5,7 @@ import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, jest } from '@jest/globals';
 import { build } from 'esbuild';
 import { DynamoDBLockStore } from '../../lib/dynamodb.ts';
@@ -13,6 +14,7 @@ import { type DynamoDB, startDynamoDB } from '../dynamodb/launcher.ts';
 import { type FaultProxy, startFaultProxy } from '../support/fault-proxy.ts';
 import { findRuntime } from './install.ts';
 import { Lambda } from './lambda.ts';
+import { Relay } from './relay.ts';
 
 /** `describe` for tests that start a `Lambda`; where its runtime cannot be built they are skipped, and say why. */
 export function describeOnLambda(name: string, tests: () => void): void {
@@ -22,6 +24,15 @@ export function describeOnLambda(name: string, tests: () => void): void {
   if ('program' in runtime) describe(name, tests);
   else if (process.env.CI) throw new Error(`Expected every test to run in CI, but ${runtime.missing}`);
   else describe.skip(`${name} (${runtime.missing})`, tests);
+}
+
+/** Asks again and again, and fails when the answer is not yes within 10 s. */
+export async function until(isSo: () => Promise<boolean>): Promise<void> {
+  const giveUpAt = Date.now() + 10_000;
+  while (!(await isSo())) {
+    if (Date.now() > giveUpAt) throw new Error(`Expected this within 10 s: ${isSo}`);
+    await sleep(5);
+  }
 }
 
 /** Makes one file of a handler and all that it imports, as `bin/demo-stack.ts` does: `<folder>/<name>/index.mjs`. */
@@ -68,7 +79,7 @@ export class Deployment implements AsyncDisposable {
   readonly #dynamodb: DynamoDB;
   readonly #tableName: string;
   readonly #folder: string;
-  readonly #lambdas: Lambda[] = [];
+  readonly #started: AsyncDisposable[] = [];
   readonly #gates = new Map<string, { reach(): void; passers: ServerResponse[]; isOpen: boolean }>();
   readonly #gateServer = createServer((request, answer) => {
     const gate = this.#gates.get(request.url ?? '');
@@ -105,7 +116,7 @@ export class Deployment implements AsyncDisposable {
    */
   async start(handler: string, options?: StartOptions): Promise<Lambda> {
     const lambda = await Lambda.start(this.environment(handler, options));
-    this.#lambdas.push(lambda);
+    this.#started.push(lambda);
     return lambda;
   }
 
@@ -139,9 +150,16 @@ export class Deployment implements AsyncDisposable {
     };
   }
 
+  /** Stands between a Lambda and the proxy. */
+  async relay(): Promise<Relay> {
+    const relay = await Relay.to(this.proxy.endpoint);
+    this.#started.push(relay);
+    return relay;
+  }
+
   /** Ends what the test has started, so that the next one is alone. */
   async reset(): Promise<void> {
-    await Promise.all(this.#lambdas.splice(0).map((lambda) => lambda[Symbol.asyncDispose]()));
+    await Promise.all(this.#started.splice(0).map((started) => started[Symbol.asyncDispose]()));
     this.proxy.reset();
   }
 

@@ -1,7 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { Deployment, describeOnLambda } from './deployment.ts';
-import { Relay } from './relay.ts';
 
 describeOnLambda('Between two invocations Lambda freezes the environment', () => {
   let deployment: Deployment;
@@ -56,7 +55,7 @@ describeOnLambda('Between two invocations Lambda freezes the environment', () =>
   describe.each(['reset', 'silence'] as const)('and its sockets die (%s)', (die) => {
     test('the next invocation gets its lock all the same', async () => {
       const { others, proxy } = deployment;
-      await using relay = await Relay.to(proxy.endpoint);
+      const relay = await deployment.relay();
       const lambda = await start('freeze.handler', 6_000, relay.endpoint);
       expect(await lambda.invoke({ key: 'before' })).toEqual({ response: true });
       await lambda.freeze();
@@ -75,8 +74,8 @@ describeOnLambda('Between two invocations Lambda freezes the environment', () =>
     test.each([6_000, 2_000])(
       'a lease of %d ms whose heartbeat is pending is renewed over new ones',
       async (leaseMs) => {
-        const { others, proxy } = deployment;
-        await using relay = await Relay.to(proxy.endpoint);
+        const { others } = deployment;
+        const relay = await deployment.relay();
         const lambda = await start('freeze.leave', leaseMs, relay.endpoint);
         const key = `${die} ${leaseMs}`;
         await lambda.invoke({ key });

@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import { Deployment, describeOnLambda } from './deployment.ts';
 
@@ -85,7 +86,7 @@ describeOnLambda("On Lambda's own runtime", () => {
     const next = await deployment.start('crash.handler');
     const { error } = await next.invoke({});
     expect(error?.errorType).toBe('LockBusyError');
-    while (Date.now() < (record?.expiresAt ?? 0)) await new Promise((resolve) => setTimeout(resolve, 50));
+    await sleep((record?.expiresAt ?? 0) - Date.now());
     expect(await next.invoke({})).toEqual({ response: 'done' });
   });
 

@@ -6,12 +6,11 @@ interface Night {
   readonly gate?: string;
 }
 
-/** What a night's work is for, with a fault that its second try does not meet. */
+/** A night's work, with a fault that its second try does not meet. */
 export const handler = withLock(
   {
     key: 'report',
     once: ({ time }: Night) => time,
-    onDone: ({ doneToken }) => ({ outcome: 'already done', doneToken }),
     onEvent: log,
   },
   async ({ gate }: Night) => {
