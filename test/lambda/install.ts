@@ -7,6 +7,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { join } from 'node:path';
 
+const require = createRequire(import.meta.url);
 const folder = import.meta.dirname;
 const lockFile = join(folder, 'package-lock.json');
 /** A copy of the lock file that was installed. */
@@ -29,7 +30,7 @@ function obstacle(): string | undefined {
 
 /** The runtime client's program, or what has to be done to have it. */
 export function findRuntime(): { program: string } | { missing: string } {
-  if (isInstalled()) return { program: createRequire(import.meta.url).resolve('aws-lambda-ric') };
+  if (isInstalled()) return { program: require.resolve('aws-lambda-ric') };
   return { missing: obstacle() ?? 'aws-lambda-ric is not built yet: npm run test:lambda' };
 }
 
