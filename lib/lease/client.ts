@@ -159,7 +159,8 @@ export class LockClient {
    * Ends somebody's lease; its holder learns of it at its next renewal. The lock opens when the holder's belief has
    * surely ended, at the expiry. With `immediately` it opens at once: the one way to have two holders at a time.
    * @param options.lockId the grant to end, as `inspect` shows it, so that no later one is ended by mistake.
-   * @returns whether that grant was outstanding and is ended.
+   * @returns true when that grant is ended, also by its holder's own release just before; false when another, or none,
+   *   stands in its place.
    */
   async forceRelease(
     key: string,
