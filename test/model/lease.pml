@@ -1,0 +1,782 @@
+/*
+ * The lease protocol, for spin to check in every interleaving: npm run test:model.
+ *
+ * A few owners compete for one key. A request that was sent stays on its way for ever: it arrives never, once, or over
+ * and over, at any time and in any order, and each of its answers may be lost or late. So a lost, a late and a
+ * duplicated message need no step of their own, and a crash is a release that never arrives. Owners' clocks differ by
+ * up to SKEW ticks, less than SAFETY; with AHEAD or BEHIND, WRONG of them are off by more, until an answer's Date
+ * tells (invariant 13). Time is the server's clock, for TICKS ticks from START. A tick is as long as one likes: the
+ * smallest step of a clock in the protocol, the 1 ms that a release adds, is a whole tick here, which is the harder
+ * case.
+ *
+ * Each step has the name of what it stands for in the code:
+ *   storeAcquire to storeGuardedWrite      lib/store: one conditional write each
+ *   Network                                lib/lease/send.ts, and what lies between it and the store
+ *   Client: tryAcquire, giveBack, discard  lib/lease/acquisition.ts
+ *   Client: resume; Operator               lib/lease/client.ts
+ *   Client: renew, release, handOff        lib/lease/lease.ts
+ *   invariant(n, ...)                      invariant n of docs/protocol.md
+ *
+ * PROGRESS is liveness in a form that needs no fairness: from every state, whoever asks first for a free lock and is
+ * heard gets it, and a lock that nobody renews is free after a lease (or when a wrong clock says, if its grant was
+ * neither believed nor given back).
+ *
+ * Not in it: waiting (its reads decide nothing), heartbeats as such (a renewal may be sent at any time), an
+ * invocation's end (a shorter lease), and freezes (an owner that does nothing for long).
+ *
+ * mutant(X) plants the fault X: a clause of a condition dropped, something else written, an answer misread. In
+ * model.test.ts are the bounds of each configuration, and which fault is found with which.
+ */
+
+#ifndef OWNERS
+#define OWNERS 2
+#endif
+#ifndef ATTEMPTS        /* of each owner */
+#define ATTEMPTS 2
+#endif
+#ifndef BUDGET          /* attempts of all owners together */
+#define BUDGET IDS
+#endif
+#ifndef TICKS
+#define TICKS 5
+#endif
+#ifndef LEASE
+#define LEASE 3
+#endif
+#ifndef SAFETY
+#define SAFETY 2
+#endif
+#ifndef RENEWALS        /* of each lease */
+#define RENEWALS 0
+#endif
+#ifndef HOLD            /* what a release may ask for as holdAtLeastMs */
+#define HOLD 0
+#endif
+#ifndef ONCE            /* once tokens 1 to ONCE */
+#define ONCE 0
+#endif
+#ifndef RETENTION       /* from a record's expiry to its deletion by TTL; no request is on its way for longer */
+#define RETENTION 0
+#endif
+#ifndef FORCE           /* 1: an operator may release by force; 2: also at once */
+#define FORCE 0
+#endif
+#ifndef AHEAD           /* by how much a wrong clock may be ahead, and behind */
+#define AHEAD 0
+#endif
+#ifndef BEHIND
+#define BEHIND 0
+#endif
+#ifndef WRONG           /* how many clocks may be wrong */
+#define WRONG 1
+#endif
+#ifndef STEPPED         /* a clock was stepped while a request was out: of the answer only the grant can be judged */
+#define STEPPED 0
+#endif
+/* Also: GUARD, guarded writes. RESUME, a hand-off. TELL, a release's answer. RESEND, an acquire with another :now. */
+
+#ifndef MUTANT
+#define MUTANT 0
+#endif
+#define mutant(m) (MUTANT == (m))
+#define ACQUIRE_NO_RECORD 101
+#define ACQUIRE_EXPIRED 102
+#define ACQUIRE_NOT_ME 103
+#define ACQUIRE_NOT_RELEASED 104
+#define ACQUIRE_OR_MINE 105
+#define ONCE_NO_DONE_TOKEN 106
+#define ONCE_GREATER 107
+#define RENEW_MINE 108
+#define RENEW_GROWS 109
+#define RENEW_WITHOUT_TTL 110
+#define RELEASE_MINE 111
+#define RELEASE_TO_ZERO 112
+#define RELEASE_TO_ACQUIRED 113
+#define RELEASE_KEEPS_LOCK_ID 114
+#define RELEASE_UNSIGNED 115
+#define RELEASE_WITHOUT_DONE 116
+#define RELEASE_WITHOUT_HOLD 117
+#define SIGNED_MEANS_DONE 118
+#define GIVE_BACK_MINE 119
+#define GIVE_BACK_TOKEN 120
+#define GIVE_BACK_UNSIGNED 121
+#define GIVE_BACK_BY_RELEASE 122
+#define GIVE_BACK_KEEPS_EXPIRY 123
+#define GIVE_BACK_TO_ACQUIRED 124
+#define GIVE_BACK_KEEPS_ACQUIRED 125
+#define GIVE_BACK_ACQUIRED_NOW 126
+#define RESUME_HANDED 127
+#define RESUME_KEEPS_LOCK_ID 128
+#define RESUME_KEEPS_TOKEN 129
+#define RESUME_MOVES_ACQUIRED 130
+#define HAND_OFF_BELIEVED 131
+#define FORCE_SEEN 132
+#define FORCE_OPENS 133
+#define FORCE_KEEPS_LOCK_ID 134
+#define FORCE_UNSIGNED 135
+#define GUARD_MINE 136
+#define TOKEN_KEPT 137
+#define TOKEN_FROM_ZERO 138
+#define TTL_AT_EXPIRY 139
+#define DEADLINE_FROM_ANSWER 140
+#define DEADLINE_IS_EXPIRY 141
+#define LATE_GRANT_BELIEVED 142
+#define BELIEF_UNTIL_RELEASED 143
+#define REFUSAL_IS_LOSS 144
+#define REFUSAL_IS_BUSY 145
+#define EARLY_GRANT_BELIEVED 146
+#define BEHIND_BELIEVED 147
+#define AHEAD_BELIEVED 148
+#define ONE_LOCK_ID 149
+#define SKEW_IS_SAFETY 150
+
+#define SKEW (MUTANT == SKEW_IS_SAFETY -> SAFETY : SAFETY - 1)
+#define IDS (OWNERS * ATTEMPTS)
+#define START (1 + BEHIND)
+#define CLOCK_WRONG (AHEAD || BEHIND)
+#define max(x, y) ((x) > (y) -> (x) : (y))
+#define bit(n) (1 << (n))
+
+byte now = START;
+
+/* LockRecord in lib/store/store.ts. 0 stands for what is not there. */
+typedef Record {
+  bit exists;
+  byte lockId, fencingToken, expiresAt, acquiredAt, releasedBy, doneToken, previousLockId, previousExpiresAt, ttl
+};
+Record record;
+
+/* The requests that were sent under one lockId. A lockId is the number of an attempt, from 1. */
+typedef Sent {
+  byte acquire;             /* acquire and resume: :now */
+  byte again;               /* the same acquire, sent anew with another :now (RESEND) */
+  byte once;
+  short renew;              /* a set: bit n stands for :until = START + LEASE + n */
+  bit resume, release, done, hold, giveBack, force, immediately, guardedWrite;
+  /* What the answer tells of a grant, and what giveBack carries. */
+  byte previousLockId, previousExpiresAt, previousAcquiredAt, token;
+  byte restoredLockId, restoredExpiresAt, restoredAcquiredAt, givenBackToken, givenBackAt;
+  bit wrongClock;           /* sent by a clock that was off by more than SKEW */
+  bit judged                /* its release has been judged once */
+};
+Sent sent[IDS + 1];
+byte handed;                /* the handle of the lease that was handed off */
+
+/* What an owner knows: lib/lease/lease.ts. */
+mtype = { idle, acquiring, held, releasing, releasingAgain };
+mtype = { none, granted, tooEarly, refused, kept, lost, applied, signed };
+mtype state[OWNERS] = idle;
+mtype answer[OWNERS] = none;
+byte answerUntil[OWNERS], attempt[OWNERS], renewals[OWNERS], deadline[OWNERS];
+short offset[OWNERS];       /* of its clock from the server's */
+
+#define clock(o) (now + offset[o])
+#define wrong(o) (offset[o] < 0 || offset[o] > SKEW)
+#define mayAttempt(o) (state[o] == idle && attempt[o] < ATTEMPTS && attempts < BUDGET)
+#define me(o) ((o) * ATTEMPTS + attempt[o])
+#define ownerOf(a) (((a) - 1) / ATTEMPTS)
+#define current(a) (me(ownerOf(a)) == (a))
+#if MUTANT == ONE_LOCK_ID
+#define id(a) (ownerOf(a) * ATTEMPTS + 1)
+#else
+#define id(a) (a)
+#endif
+#define believes(o) (now <= deadline[o] && (state[o] == held || \
+  (mutant(BELIEF_UNTIL_RELEASED) && (state[o] == releasing || state[o] == releasingAgain))))
+
+/* What is checked: invariants by their numbers in docs/protocol.md, and five properties beside them. */
+#define invariant(n, holds) assert((holds) || (n) == 0)
+#define GUARDED_WRITE 201   /* it commits only while nobody else was granted the lock since */
+#define ONCE_AT_MOST 202    /* no grant for a token not greater than the one that finished */
+#define HOLD_AT_LEAST 203   /* no grant earlier than a release asked for */
+#define PROGRESS 204        /* a free lock is granted to whoever asks first; none is closed for longer than a lease */
+#define TOLD 205            /* an owner is told only of a release that happened, and of one that did */
+
+/* What the checker remembers for that; sets of lockIds are bits. */
+short everGranted, everBelieved;
+short superseded;           /* somebody else was granted the lock after it, and believed it */
+short forgotten;            /* given back, and no longer named by releasedBy */
+short opened;               /* released by force, at once: for these invariant 1 is waived */
+bit discarded;              /* the grant of a wrong clock was released unseen */
+byte lastEnded;             /* whose release was the last thing that happened; 0: something else was */
+byte highestToken, finished, closedUntil, attempts;
+
+mtype result = none;        /* of the request in hand */
+byte resultUntil;
+hidden byte i;
+
+inline onlyBeliever(a) {
+  i = 0;
+  do
+  :: i < OWNERS -> invariant(1, me(i) == a || !believes(i) || opened & (bit(me(i)) | bit(a))); i++
+  :: else -> break
+  od
+}
+
+inline onGrant(a) {
+  invariant(2, record.fencingToken > highestToken);
+  highestToken = max(highestToken, record.fencingToken);
+  /* releasedBy names one grant: one that was given back is forgotten with the next release, and may then come again. */
+  invariant(3, !(everGranted & bit(a)) || forgotten & bit(a));
+  everGranted = everGranted | bit(a);
+  lastEnded = 0;
+  if
+  :: sent[a].wrongClock
+  :: else -> onlyBeliever(a)
+  fi
+}
+
+/* The store: lib/store/dynamodb.ts. */
+
+#define acquirable(me, t, token) ( \
+    ( \
+      (!mutant(ACQUIRE_NO_RECORD) && !record.exists) || \
+      (record.exists \
+        && (mutant(ACQUIRE_EXPIRED) || record.expiresAt <= (t)) \
+        && (mutant(ACQUIRE_NOT_ME) || record.lockId != (me)) \
+        && (mutant(ACQUIRE_NOT_RELEASED) || record.releasedBy != (me))) || \
+      (mutant(ACQUIRE_OR_MINE) && record.lockId == (me)) \
+    ) && ( \
+      (token) == 0 || \
+      (!mutant(ONCE_NO_DONE_TOKEN) && record.doneToken == 0) || \
+      (record.doneToken != 0 && (mutant(ONCE_GREATER) || record.doneToken < (token))) \
+    ))
+
+inline writeTtl(expiry) {
+#if RETENTION
+  record.ttl = expiry + (mutant(TTL_AT_EXPIRY) -> 0 : RETENTION)
+#else
+  skip
+#endif
+}
+
+inline forgetPrevious() {
+  record.previousLockId = 0;
+  record.previousExpiresAt = 0
+}
+
+inline sign(a, omitted) {
+#if CLOCK_WRONG
+  if
+  :: record.releasedBy && record.releasedBy != id(a) && sent[record.releasedBy].giveBack ->
+    forgotten = forgotten | bit(record.releasedBy)
+  :: else
+  fi;
+#endif
+  record.releasedBy = (mutant(omitted) -> record.releasedBy : id(a))
+}
+
+inline storeAcquire(a, t) {
+  if
+  :: acquirable(id(a), t, sent[a].once) ->
+    invariant(ONCE_AT_MOST, sent[a].once == 0 || sent[a].once > finished);
+    invariant(HOLD_AT_LEAST, t >= closedUntil);
+#if CLOCK_WRONG
+    record.previousLockId = record.lockId;
+    record.previousExpiresAt = record.expiresAt;
+    sent[a].previousLockId = record.lockId;
+    sent[a].previousExpiresAt = record.expiresAt;
+    sent[a].previousAcquiredAt = record.acquiredAt;
+#endif
+    if
+    :: record.exists
+    :: else -> record.fencingToken = (mutant(TOKEN_FROM_ZERO) -> 0 : t)
+    fi;
+    record.fencingToken = record.fencingToken + (mutant(TOKEN_KEPT) -> 0 : 1);
+    onGrant(a);
+#if CLOCK_WRONG
+    sent[a].token = record.fencingToken;
+#endif
+    record.exists = 1;
+    record.lockId = id(a);
+    record.acquiredAt = t;
+    record.expiresAt = t + LEASE;
+    writeTtl(record.expiresAt);
+    result = granted
+  :: else -> result = refused
+  fi;
+  /* Granted or refused, one question decides: is the lockId in the record mine? */
+  if
+  :: mutant(REFUSAL_IS_BUSY)
+  :: else -> result = (record.lockId == id(a) -> granted : refused)
+  fi;
+  invariant(3, result == granted || record.lockId != id(a));
+  /* serverClock.tooEarly: the answer's Date, which is too coarse to tell of less than SKEW. */
+  if
+  :: result == granted && record.previousExpiresAt > now + SKEW -> result = tooEarly
+  :: else
+  fi;
+  printf("%d: acquire of %d, sent at %d: %e. Record: %d until %d\n", now, a, t, result, record.lockId, record.expiresAt)
+}
+
+inline storeRenew(a, until) {
+  if
+  :: record.exists && (mutant(RENEW_MINE) || record.lockId == id(a)) &&
+     (mutant(RENEW_GROWS) || record.expiresAt <= until) ->
+    invariant(3, lastEnded != a);
+    record.expiresAt = until;
+    if
+    :: mutant(RENEW_WITHOUT_TTL)
+    :: else -> writeTtl(until)
+    fi;
+    result = kept
+  :: else ->
+    result = (record.lockId == id(a) && !mutant(REFUSAL_IS_LOSS) -> kept : lost);
+    /* A believer hears of a loss only from another's grant, or a release. */
+    invariant(3, result == kept || !current(a) || !believes(ownerOf(a)) ||
+      (record.lockId && record.lockId != id(a)) || lastEnded || discarded)
+  fi;
+  resultUntil = (until < record.expiresAt -> until : record.expiresAt);
+  printf("%d: renewal of %d to %d: %e. Record: %d until %d\n", now, a, until, result, record.lockId, record.expiresAt)
+}
+
+inline storeRelease(a) {
+  if
+  :: record.exists && (mutant(RELEASE_MINE) || record.lockId == id(a)) ->
+    record.lockId = (mutant(RELEASE_KEEPS_LOCK_ID) -> record.lockId : 0);
+    forgetPrevious();
+    sign(a, RELEASE_UNSIGNED);
+    lastEnded = a;
+    discarded = discarded || sent[a].wrongClock;
+    closedUntil = max(closedUntil, (sent[a].hold -> record.acquiredAt + HOLD : 0));
+    i = (sent[a].hold && !mutant(RELEASE_WITHOUT_HOLD) -> HOLD : (mutant(RELEASE_TO_ACQUIRED) -> 0 : 1));
+    record.expiresAt = (mutant(RELEASE_TO_ZERO) -> 0 : record.acquiredAt + i);
+    /* What a wrong clock was granted and gave up unseen is closed until that clock's time. */
+    invariant(PROGRESS, record.expiresAt <= now + SKEW + ATTEMPTS + (sent[a].hold -> HOLD : 0) ||
+      (sent[a].wrongClock && (STEPPED || !(everBelieved & bit(a)))));
+    i = max(record.expiresAt, now);
+    writeTtl(i);
+    if
+    :: sent[a].done ->
+      finished = max(finished, sent[a].once);
+      record.doneToken = (mutant(RELEASE_WITHOUT_DONE) -> record.doneToken : sent[a].once)
+    :: else
+    fi;
+    result = applied
+  :: else ->
+    result = (record.releasedBy == id(a) -> signed : lost);
+    invariant(TOLD, result == signed || lastEnded != a || !record.exists || sent[a].force || sent[a].immediately);
+    /* An operator's release bears the same name: what finished is finished only if the record says so. */
+    result = (sent[a].done && record.doneToken < sent[a].once && !mutant(SIGNED_MEANS_DONE) -> none : result)
+  fi;
+  printf("%d: release of %d: %e. Record: %d until %d\n", now, a, result, record.lockId, record.expiresAt)
+}
+
+inline storeGiveBack(a) {
+  if
+  :: record.exists && (mutant(GIVE_BACK_MINE) || record.lockId == id(a)) &&
+     (mutant(GIVE_BACK_TOKEN) || record.fencingToken == sent[a].givenBackToken) ->
+    invariant(3, !lastEnded);
+    if
+    :: mutant(GIVE_BACK_BY_RELEASE) ->
+      record.lockId = 0;
+      record.expiresAt = record.acquiredAt + 1
+    :: else ->
+      record.lockId = sent[a].restoredLockId;
+      i = (mutant(GIVE_BACK_TO_ACQUIRED) -> record.acquiredAt + 1 : sent[a].givenBackAt);
+      i = (sent[a].restoredExpiresAt -> sent[a].restoredExpiresAt : i);
+      record.expiresAt = (mutant(GIVE_BACK_KEEPS_EXPIRY) -> record.expiresAt : i);
+      i = (mutant(GIVE_BACK_ACQUIRED_NOW) -> sent[a].givenBackAt : sent[a].restoredAcquiredAt);
+      record.acquiredAt = (mutant(GIVE_BACK_KEEPS_ACQUIRED) -> record.acquiredAt : i)
+    fi;
+    invariant(13, record.expiresAt <= max(sent[a].restoredExpiresAt, now));
+    sign(a, GIVE_BACK_UNSIGNED);
+    forgetPrevious()
+  :: else
+  fi;
+  printf("%d: giving back of %d. Record: %d until %d\n", now, a, record.lockId, record.expiresAt)
+}
+
+inline storeResume(a, t) {
+  if
+  :: record.exists && (mutant(RESUME_HANDED) || record.lockId == handed) ->
+    record.fencingToken = record.fencingToken + (mutant(RESUME_KEEPS_TOKEN) -> 0 : 1);
+    onGrant(a);
+    record.lockId = (mutant(RESUME_KEEPS_LOCK_ID) -> record.lockId : id(a));
+    record.expiresAt = t + LEASE;
+    record.acquiredAt = (mutant(RESUME_MOVES_ACQUIRED) -> t : record.acquiredAt);
+    writeTtl(record.expiresAt)
+  :: else
+  fi;
+  i = record.lockId == id(a) || (mutant(RESUME_KEEPS_LOCK_ID) && record.lockId == handed);
+  result = (i -> granted : refused);
+  printf("%d: resumption by %d: %e. Record: %d until %d\n", now, a, result, record.lockId, record.expiresAt)
+}
+
+inline storeForceRelease(a, atOnce) {
+  if
+  :: record.lockId && (mutant(FORCE_SEEN) || record.lockId == id(a)) ->
+    record.lockId = (mutant(FORCE_KEEPS_LOCK_ID) -> record.lockId : 0);
+    forgetPrevious();
+    sign(a, FORCE_UNSIGNED);
+    record.expiresAt = (atOnce || mutant(FORCE_OPENS) -> record.acquiredAt + 1 : record.expiresAt);
+    opened = opened | (atOnce -> bit(a) : 0);
+    lastEnded = a
+  :: else
+  fi;
+  printf("%d: force release of %d. Record: %d until %d\n", now, a, record.lockId, record.expiresAt)
+}
+
+inline storeGuardedWrite(a) {
+  if
+  :: mutant(GUARD_MINE) || record.lockId == id(a) ->
+    printf("%d: guarded write of %d\n", now, a);
+    invariant(GUARDED_WRITE, !(superseded & bit(a)))
+  :: else
+  fi
+}
+
+/* The way to the store and back. */
+
+#if RETENTION
+#define onItsWay(t) (now < (t) + RETENTION)
+#else
+#define onItsWay(t) true
+#endif
+
+/* What was given back and forgotten may be granted and given back anew for ever: a few times are enough. */
+#define mayReturn(a) (!(forgotten & bit(a)) || highestToken < START + TICKS + AHEAD + 2 * IDS)
+
+inline reply(a, awaited) {
+  if
+  :: result = none
+  :: answer[ownerOf(a)] == none && current(a) && (awaited) -> d_step { answer[ownerOf(a)] = result; result = none }
+  fi
+}
+
+proctype Network(byte self) {
+  byte t;
+  do
+  :: atomic {
+      sent[self].acquire && !sent[self].resume && onItsWay(sent[self].acquire) && mayReturn(self) ->
+      d_step { storeAcquire(self, sent[self].acquire) };
+      reply(self, state[ownerOf(self)] == acquiring)
+    }
+#ifdef RESEND
+  :: atomic {
+      sent[self].again && onItsWay(sent[self].again) ->
+      d_step { storeAcquire(self, sent[self].again) };
+      reply(self, state[ownerOf(self)] == acquiring)
+    }
+#endif
+#ifdef RESUME
+  :: atomic {
+      sent[self].resume ->
+      d_step { storeResume(self, sent[self].acquire) };
+      reply(self, state[ownerOf(self)] == acquiring)
+    }
+#endif
+#if RENEWALS
+  :: atomic {
+      sent[self].renew ->
+      do
+      :: sent[self].renew & bit(t) -> break
+      :: sent[self].renew >> (t + 1) -> t++
+      od;
+      skip;
+      d_step { storeRenew(self, START + LEASE + t); t = 0 };
+      if
+      :: d_step { result = none; resultUntil = 0 }
+      :: answer[ownerOf(self)] == none && current(self) && state[ownerOf(self)] == held ->
+        d_step {
+          answer[ownerOf(self)] = result;
+          answerUntil[ownerOf(self)] = (result == kept -> resultUntil : 0);
+          result = none;
+          resultUntil = 0
+        }
+      fi
+    }
+#endif
+#ifdef TELL
+  :: atomic {
+      sent[self].release ->
+      d_step { storeRelease(self); t = sent[self].judged; sent[self].judged = 1 };
+      reply(self, state[ownerOf(self)] == releasingAgain || (state[ownerOf(self)] == releasing && !t));
+      t = 0
+    }
+#else
+  :: d_step { sent[self].release -> storeRelease(self); result = none }
+#endif
+#if CLOCK_WRONG
+  :: d_step { sent[self].giveBack -> storeGiveBack(self) }
+#endif
+#if FORCE
+  :: d_step { sent[self].force -> storeForceRelease(self, 0) }
+  :: d_step { sent[self].immediately -> storeForceRelease(self, 1) }
+#endif
+#ifdef GUARD
+  :: d_step { sent[self].guardedWrite -> storeGuardedWrite(self) }
+#endif
+  od
+}
+
+/* An owner: lib/lease/acquisition.ts, client.ts and lease.ts. */
+
+/* However an attempt ended, a release of it may arrive; but none is sent of what was handed off or given back. */
+inline end(o) {
+  sent[me(o)].release = !sent[me(o)].giveBack && handed != me(o);
+  state[o] = idle;
+  answer[o] = none;
+  answerUntil[o] = 0;
+  deadline[o] = 0;
+  renewals[o] = 0
+}
+
+inline sendAcquire(o) {
+  attempt[o]++;
+  attempts++;
+  state[o] = acquiring;
+  sent[me(o)].acquire = clock(o);
+  deadline[o] = now + LEASE - (mutant(DEADLINE_IS_EXPIRY) -> 0 : SAFETY);
+#if CLOCK_WRONG
+  sent[me(o)].wrongClock = wrong(o)
+#else
+  /* serverClock.wrote: an owner's own now never stands behind what its release wrote. */
+  if
+  :: attempt[o] > 1 && everGranted & bit(me(o) - 1) && sent[me(o) - 1].release &&
+     sent[me(o) - 1].acquire >= clock(o) ->
+    sent[me(o)].acquire = sent[me(o) - 1].acquire + 1
+  :: else
+  fi
+#endif
+}
+
+/* The server's Date tells how far a clock is off. */
+inline learn(o) {
+  offset[o] = (wrong(o) -> 0 : offset[o])
+}
+
+#if CLOCK_WRONG
+#define wasMisjudged(o) ((answer[o] == tooEarly && !mutant(EARLY_GRANT_BELIEVED)) || (!STEPPED && ( \
+  (offset[o] < 0 && !mutant(BEHIND_BELIEVED)) || (offset[o] > SKEW && !mutant(AHEAD_BELIEVED)))))
+#else
+#define wasMisjudged(o) false
+#endif
+
+proctype Client(byte self) {
+  do
+  /* tryAcquire. Owners are alike: the first attempts are made in their order. */
+  :: atomic {
+      mayAttempt(self) && (self == 0 || attempt[max(self, 1) - 1]) ->
+      d_step { sendAcquire(self) };
+#if ONCE
+      if
+      :: sent[me(self)].once = 1
+#if ONCE > 1
+      :: sent[me(self)].once = 2
+#endif
+      fi
+#endif
+    }
+#ifdef RESEND
+  :: d_step {
+      state[self] == acquiring && !sent[me(self)].again && clock(self) > sent[me(self)].acquire ->
+      sent[me(self)].again = clock(self)
+    }
+#endif
+#ifdef RESUME
+  :: d_step { mayAttempt(self) && handed -> sendAcquire(self); sent[me(self)].resume = 1 }
+#endif
+  /* Granted: given back (giveBack), believed until the deadline, or too late to be a grant (discard). */
+  :: d_step {
+      state[self] == acquiring && (answer[self] == granted || answer[self] == tooEarly) ->
+      if
+      :: wasMisjudged(self) ->
+        sent[me(self)].giveBack = 1;
+        sent[me(self)].restoredLockId = sent[me(self)].previousLockId;
+        sent[me(self)].restoredExpiresAt = sent[me(self)].previousExpiresAt;
+        sent[me(self)].restoredAcquiredAt = sent[me(self)].previousAcquiredAt;
+        sent[me(self)].givenBackToken = sent[me(self)].token;
+        sent[me(self)].givenBackAt = (mutant(GIVE_BACK_ACQUIRED_NOW) || !sent[me(self)].restoredExpiresAt -> now : 0);
+        end(self)
+      :: else ->
+        if
+        :: mutant(DEADLINE_FROM_ANSWER) -> deadline[self] = now + LEASE - SAFETY
+        :: mutant(LATE_GRANT_BELIEVED) -> deadline[self] = max(deadline[self], now)
+        :: else
+        fi;
+        if
+        :: now <= deadline[self] ->
+          state[self] = held;
+          answer[self] = none;
+          printf("%d: %d believed until %d\n", now, me(self), deadline[self]);
+          onlyBeliever(me(self));
+#if CLOCK_WRONG
+          everBelieved = everBelieved | bit(me(self));
+#endif
+#ifdef GUARD
+          superseded = superseded | (opened & bit(me(self)) -> 0 : everGranted & ~bit(me(self)))
+#else
+          skip
+#endif
+        :: else -> end(self)
+        fi
+      fi;
+      learn(self)
+    }
+  :: d_step { state[self] == acquiring && answer[self] == refused -> end(self); learn(self) }
+  /* discard: the wait was cancelled, or no answer came. */
+  :: d_step { state[self] == acquiring -> end(self) }
+#if RENEWALS
+  /* renew */
+  :: d_step {
+      state[self] == held && now <= deadline[self] && renewals[self] < RENEWALS &&
+      !(sent[me(self)].renew & bit(clock(self) - START)) ->
+      renewals[self]++;
+      sent[me(self)].renew = sent[me(self)].renew | bit(clock(self) - START)
+    }
+  :: d_step {
+      state[self] == held && answer[self] == kept ->
+      i = answerUntil[self] - offset[self] - SAFETY;
+      if
+      :: now <= deadline[self] && i > deadline[self] ->
+        deadline[self] = i;
+        printf("%d: %d believed until %d\n", now, me(self), deadline[self]);
+        onlyBeliever(me(self))
+      :: else
+      fi;
+      answer[self] = none;
+      answerUntil[self] = 0
+    }
+  :: d_step { state[self] == held && answer[self] == lost -> end(self) }
+#endif
+#ifdef GUARD
+  :: d_step { state[self] == held && now <= deadline[self] -> sent[me(self)].guardedWrite = 1 }
+#endif
+#ifdef RESUME
+  /* handOff */
+  :: d_step {
+      state[self] == held && now <= deadline[self] && !handed ->
+      handed = me(self);
+      if
+      :: mutant(HAND_OFF_BELIEVED)
+      :: else -> end(self)
+      fi
+    }
+#endif
+  /* release: belief ends when it is sent. After the deadline nothing counts as done. */
+  :: atomic {
+      state[self] == held ->
+#if ONCE
+      if
+      :: sent[me(self)].done = 0
+      :: now <= deadline[self] -> sent[me(self)].done = 1
+      fi;
+#endif
+#if HOLD
+      if
+      :: sent[me(self)].hold = 0
+      :: sent[me(self)].hold = 1
+      fi;
+#endif
+#ifdef TELL
+      if
+      :: now <= deadline[self] ->
+        d_step {
+          sent[me(self)].release = 1;
+          state[self] = releasing;
+          answer[self] = none;
+          answerUntil[self] = 0
+        }
+      :: else -> d_step { end(self) }
+      fi
+#else
+      d_step { end(self) }
+#endif
+    }
+#ifdef TELL
+  :: d_step { state[self] == releasing && answer[self] == none -> state[self] = releasingAgain }
+  /* Told: released. If it was sent again, also by the name in the record, or by another's grant before the deadline. */
+  :: d_step {
+      answer[self] == applied ||
+      (state[self] == releasingAgain && (answer[self] == signed || (answer[self] == lost && now <= deadline[self]))) ->
+      invariant(TOLD, !sent[me(self)].done || finished >= sent[me(self)].once);
+      invariant(TOLD, record.lockId != id(me(self)) || CLOCK_WRONG);
+      end(self)
+    }
+  /* Told: lost, or not known. */
+  :: d_step { state[self] == releasing || state[self] == releasingAgain -> end(self) }
+#endif
+  od
+}
+
+#if FORCE
+proctype Operator() {
+  do
+  :: d_step { record.lockId && !sent[record.lockId].force -> sent[record.lockId].force = 1 }
+#if FORCE > 1
+  :: d_step { record.lockId && !sent[record.lockId].immediately -> sent[record.lockId].immediately = 1 }
+#endif
+  od
+}
+#endif
+
+proctype Time() {
+  byte o;
+  do
+  :: d_step {
+      now < START + TICKS ->
+      now++;
+      do
+      :: o < OWNERS -> deadline[o] = (now > deadline[o] -> 0 : deadline[o]); o++
+      :: else -> break
+      od;
+      o = 0
+    }
+#if RETENTION
+  /* DynamoDB's TTL. With the record goes the memory of what finished. */
+  :: d_step {
+      record.exists && record.ttl <= now ->
+      record.exists = 0;
+      record.lockId = 0;
+      record.fencingToken = 0;
+      record.expiresAt = 0;
+      record.acquiredAt = 0;
+      record.releasedBy = 0;
+      record.doneToken = 0;
+      forgetPrevious();
+      record.ttl = 0;
+      finished = 0;
+      printf("%d: deleted by TTL\n", now)
+    }
+#endif
+  /* In every state there is: who asks with a new lockId and a greater once token gets a lock that is free. */
+  :: d_step {
+      invariant(PROGRESS, (record.exists && record.expiresAt > now) || acquirable(IDS + 1, now, ONCE + 1));
+      invariant(PROGRESS, record.expiresAt <= now + LEASE + max(SKEW, AHEAD) + ATTEMPTS)
+    }
+  od
+}
+
+init {
+  byte o, n;
+  atomic {
+    do
+    :: o < OWNERS ->
+      if
+      :: offset[o] = 0
+      :: offset[o] = SKEW
+#if AHEAD
+      :: n < WRONG -> offset[o] = AHEAD; n++
+#endif
+#if BEHIND
+      :: n < WRONG -> offset[o] = -BEHIND; n++
+#endif
+      fi;
+      run Client(o);
+      o++
+    :: else -> break
+    od;
+    n = 1;
+    do
+    :: n <= IDS -> run Network(n); n++
+    :: else -> break
+    od;
+#if FORCE
+    run Operator();
+#endif
+    run Time();
+    o = 0;
+    n = 0
+  }
+}
