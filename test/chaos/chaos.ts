@@ -289,7 +289,11 @@ async function run(folder: string, seconds: number, seed: number, farOff: boolea
     for (const victim of victims) victim.kill();
   });
   for (const victim of victims) await victim.start();
-  await carryOut(planOf(seed, seconds, PROCESSES, { shifted: SHIFTED, farOff }), victims, stage);
+  await carryOut(
+    planOf(seed, seconds, PROCESSES, { shifted: SHIFTED, standingStill: STANDING_STILL, farOff }),
+    victims,
+    stage,
+  );
   history.write({ type: 'calm' });
   await Promise.all(victims.map((victim) => victim.close()));
   await recorder.stop();

@@ -125,16 +125,17 @@ const grantName = ({ by, key, fencingToken }: { by: string; key: string; fencing
   `${by} ${key} ${fencingToken}`;
 /**
  * When belief ends if nobody ends it. The moment of a sending is known within a turn of the event loop, which is short
- * unless the process was stalled in it: the deadline lies between these two.
+ * unless the process was stalled in it: the deadline lies between those that follow from its beginning and its end.
  */
-const latestDeadline = ({ grant, terms }: Pick<Belief, 'grant' | 'terms'>): number =>
-  Math.max(...terms.map(({ sent }) => sent.at)) + grant.leaseMs - grant.safetyMs;
-const earliestDeadline = ({ grant, terms }: Belief): number =>
-  Math.max(...terms.map(({ sent }) => sent.since)) + grant.leaseMs - grant.safetyMs;
+function deadlineOf({ grant, terms }: Pick<Belief, 'grant' | 'terms'>, moment: 'since' | 'at'): number {
+  const [first = Number.NaN, ...renewals] = terms.map(({ sent }) => sent[moment]);
+  const { leaseMs, safetyMs, atMostMs = Number.POSITIVE_INFINITY } = grant;
+  return Math.min(Math.max(first, ...renewals) + leaseMs - safetyMs, first + atMostMs);
+}
 
 /** Until when the holder surely believed. */
 const believedUntil = (belief: Belief): number =>
-  Math.min(belief.end?.at ?? Number.POSITIVE_INFINITY, belief.killedAt, earliestDeadline(belief));
+  Math.min(belief.end?.at ?? Number.POSITIVE_INFINITY, belief.killedAt, deadlineOf(belief, 'since'));
 
 /** Invariant 1. A grant begins when the server has made it, which is before its holder knows. */
 function oneHolder(history: readonly Entry[], beliefs: readonly Belief[]): Check {
@@ -198,14 +199,14 @@ function clockStartsBeforeTheRequest(beliefs: readonly Belief[]): Check {
   let examined = 0;
   for (const { grant, terms } of beliefs) {
     const { key } = grant;
-    const believeMs = grant.leaseMs - grant.safetyMs;
-    for (const { sent, claim } of terms) {
+    for (const [index, { sent, claim }] of terms.entries()) {
       // A clock that was set in between says nothing of the past.
       if (Math.abs(claim.wall - claim.at - (sent.wall - sent.at)) > UNSET_MS) continue;
       examined++;
-      const beyond = claim.at + (claim.deadline - claim.wall) - (sent.at + believeMs);
+      const deadline = deadlineOf({ grant, terms: terms.slice(0, index + 1) }, 'at');
+      const beyond = claim.at + (claim.deadline - claim.wall) - deadline;
       if (beyond <= ROUNDING_MS) continue;
-      const text = `${claim.by} believes in ${key} for ${ms(beyond)} longer than ${believeMs} ms from the sending`;
+      const text = `${claim.by} believes in ${key} for ${ms(beyond)} longer than its sending allows`;
       findings.push({ text, key, from: sent.at, to: claim.at + 100 });
     }
   }
@@ -219,7 +220,7 @@ function noBeliefBeyondTheDeadline(beliefs: readonly Belief[]): Check {
   );
   const findings = asked.flatMap(({ grant, terms, at }): Finding[] => {
     const { by, key } = grant;
-    const beyond = at - latestDeadline({ grant, terms: terms.filter(({ sent }) => sent.at <= at) });
+    const beyond = at - deadlineOf({ grant, terms: terms.filter(({ sent }) => sent.at <= at) }, 'at');
     if (beyond <= ROUNDING_MS) return [];
     return [
       { text: `${by} was told that it holds ${key}, ${ms(beyond)} after its deadline`, key, from: grant.at, to: at },
@@ -237,7 +238,7 @@ function toldInTime(history: readonly Entry[], beliefs: readonly Belief[]): Chec
   let examined = 0;
   for (const belief of beliefs) {
     const { by, key, safetyMs, at } = belief.grant;
-    const deadline = latestDeadline(belief);
+    const deadline = deadlineOf(belief, 'at');
     const expiry = deadline + safetyMs;
     const endedAt = belief.end?.at ?? Number.POSITIVE_INFINITY;
     if (endedAt <= deadline || (lastSeen.get(by) ?? 0) < expiry) continue;

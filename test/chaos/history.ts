@@ -48,6 +48,8 @@ export type ProcessLine =
       readonly lockId: string;
       readonly leaseMs: number;
       readonly safetyMs: number;
+      /** `holdAtMostMs`, where that was asked for. */
+      readonly atMostMs?: number | undefined;
       readonly deadline: number;
       readonly takenOver: boolean;
     })

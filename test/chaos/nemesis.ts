@@ -22,17 +22,19 @@ export const HOUR_MS = 3_600_000;
 /** How many blows of each kind fall in a minute, on all processes together. */
 const PER_MINUTE: Readonly<Record<Blow['do'], number>> = {
   fault: 300,
-  freeze: 30,
+  freeze: 50,
   kill: 20,
-  cut: 20,
+  cut: 30,
   outage: 12,
-  shift: 30,
+  shift: 20,
   freezeServer: 4,
 };
 
 export interface ClockPlan {
-  /** The processes whose clocks are set while they run. */
+  /** The processes whose wall clocks are set while they run; also while they are frozen or cut off, to be worst. */
   readonly shifted: readonly number[];
+  /** The processes whose monotonic clocks stand still while they are frozen: these are frozen more often. */
+  readonly standingStill: readonly number[];
   /**
    * Whether some are set by an hour. No two holders come of it; but what is granted to a clock that is an hour ahead, and
    * is not given back since its process was killed or cut off, keeps its lock closed for that hour.
@@ -41,23 +43,31 @@ export interface ClockPlan {
 }
 
 /** @param processes how many there are. */
-export function planOf(seed: number, seconds: number, processes: number, { shifted, farOff }: ClockPlan): Blow[] {
+export function planOf(seed: number, seconds: number, processes: number, clocks: ClockPlan): Blow[] {
   const random = randomOf(seed, processes);
-  const kinds = Object.keys(PER_MINUTE) as Blow['do'][];
-  const blows = kinds.flatMap((kind) => {
+  const all = Array.from({ length: processes }, (_, index) => index + 1);
+  const { shifted, standingStill } = clocks;
+  const aims: Partial<Record<Blow['do'], readonly number[]>> = {
+    shift: shifted,
+    freeze: [...all, ...shifted, ...standingStill, ...standingStill],
+    cut: [...all, ...shifted, ...shifted],
+  };
+  const blows = (Object.keys(PER_MINUTE) as Blow['do'][]).flatMap((kind) => {
     const count = Math.ceil((PER_MINUTE[kind] * seconds) / 60);
-    return Array.from({ length: count }, (): Blow => {
-      const at = between(random, 0, seconds * 1_000);
-      const process = kind === 'shift' ? oneOf(random, shifted) : between(random, 1, processes);
-      return { at, process, ...blowOf(kind, random, farOff) };
-    });
+    return Array.from({ length: count }, (): Blow[] => {
+      const aim = { at: between(random, 0, seconds * 1_000), process: oneOf(random, aims[kind] ?? all) };
+      const blow: Blow = { ...aim, ...blowOf(kind, random, clocks) };
+      const isWorse = (kind === 'freeze' || kind === 'cut') && shifted.includes(aim.process) && random() < 0.5;
+      const atOnce = { ...aim, at: aim.at + between(random, 0, 200) };
+      return isWorse ? [blow, { ...atOnce, ...blowOf('shift', random, clocks) }] : [blow];
+    }).flat();
   });
   return blows.sort((a, b) => a.at - b.at);
 }
 
 type WithoutAim<T> = T extends Blow ? Omit<T, 'at' | 'process'> : never;
 
-function blowOf(kind: Blow['do'], random: () => number, farOff: boolean): WithoutAim<Blow> {
+function blowOf(kind: Blow['do'], random: () => number, { farOff }: ClockPlan): WithoutAim<Blow> {
   switch (kind) {
     case 'kill':
       return { do: kind, forMs: between(random, 50, 500) };

@@ -63,7 +63,8 @@ function drawRows(slice: readonly Entry[], from: number, to: number, start: numb
     if (mark === undefined) continue;
     const row = rowOf('process' in entry ? entry.process : entry.by);
     if (entry.type === 'stalled') {
-      for (let at = column(entry.from); at < column(entry.at); at++) if (row[at] === ' ') row[at] = mark;
+      for (let at = column(entry.from); at <= column(entry.at); at++)
+        if (row[at] === ' ' || row[at] === '=') row[at] = mark;
       continue;
     }
     const at = column(entry.at);

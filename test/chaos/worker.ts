@@ -127,8 +127,9 @@ async function attempt(key: string, leaseMs: number, waitMs: number): Promise<Le
   history.write({ type: 'attempt', key, leaseMs, waitMs });
   const requestTimeoutMs = oneOf(random, [undefined, 300]);
   const holdAtLeastMs = oneOf(random, [undefined, undefined, 100]);
+  const holdAtMostMs = oneOf(random, [undefined, undefined, between(random, 200, 600)]);
   try {
-    const lease = await locks.acquire(key, { leaseMs, waitMs, requestTimeoutMs, holdAtLeastMs });
+    const lease = await locks.acquire(key, { leaseMs, waitMs, requestTimeoutMs, holdAtLeastMs, holdAtMostMs });
     const { fencingToken, lockId, deadline } = lease;
     lease.signal.addEventListener('abort', () => {
       const { reason } = lease.signal.reason as LockLostError;
@@ -136,7 +137,8 @@ async function attempt(key: string, leaseMs: number, waitMs: number): Promise<Le
     });
     const safetyMs = Math.max(leaseMs / 10, Math.min(2_000, leaseMs / 4));
     const takenOver = lease.takenOverFrom !== undefined;
-    history.write({ type: 'granted', key, fencingToken, lockId, leaseMs, safetyMs, deadline, takenOver });
+    const terms = { leaseMs, safetyMs, atMostMs: holdAtMostMs };
+    history.write({ type: 'granted', key, fencingToken, lockId, ...terms, deadline, takenOver });
     return lease;
   } catch (error) {
     history.write({ type: 'refused', key, error: `${(error as Error).name}: ${(error as Error).message}` });
@@ -149,7 +151,7 @@ const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 /** Works for a while. It asks before each step whether the lease is held, or only listens to its signal. */
 async function work(lease: Lease, steps: number): Promise<void> {
   const { key, fencingToken, signal } = lease;
-  const asks = random() < 0.5;
+  const asks = random() < 0.4;
   for (let step = 0; step < steps; step++) {
     const at = referenceNow();
     if (asks ? !lease.isHeld() : signal.aborted) return;
@@ -231,7 +233,7 @@ async function run(closed: { now: boolean }): Promise<void> {
     const leaseMs = oneOf(random, [500, 500, 2_000]);
     const lease = await attempt(oneOf(random, keys), leaseMs, oneOf(random, [0, 0, 500, 1_500]));
     if (lease) {
-      await work(lease, between(random, 0, 15));
+      await work(lease, between(random, 0, 25));
       await release(lease);
     }
     await sleep(between(random, 0, 50));

@@ -1,0 +1,396 @@
+import { describe, expect, test } from '@jest/globals';
+import { type Check, check } from '../chaos/checker.ts';
+import type { Entry, Kept, Line } from '../chaos/history.ts';
+import { report } from '../chaos/report.ts';
+
+const LEASE_MS = 500;
+const SAFETY_MS = 125;
+const START = 10_000;
+/** What the wall clock is ahead of the reference clock. */
+const WALL = Date.parse('2026-01-01T00:00:00Z');
+
+/** A history that can be doctored: lines are added at moments, and found again by their words. */
+class Doctored {
+  readonly entries: Entry[] = [];
+
+  add(by: string, at: number, line: Line, wall = WALL + START + at): void {
+    this.entries.push({ by, at: START + at, wall, monotonic: at, ...line } as Entry);
+  }
+
+  /** Removes the lines with these words; throws when there are none. */
+  drop(words: object): void {
+    const isMeant = (entry: Entry) => Object.entries(words).every(([name, value]) => (entry as never)[name] === value);
+    const kept = this.entries.filter((entry) => !isMeant(entry));
+    if (kept.length === this.entries.length) throw new Error(`Expected a line ${JSON.stringify(words)}`);
+    this.entries.splice(0, this.entries.length, ...kept);
+  }
+
+  get sorted(): Entry[] {
+    return this.entries.toSorted((a, b) => a.at - b.at);
+  }
+
+  /** The checks that find fault, with what they say. */
+  get findings(): Record<string, string[]> {
+    const faulty = check(this.sorted).filter(({ findings }) => findings.length > 0);
+    return Object.fromEntries(faulty.map(({ name, findings }) => [name, findings.map(({ text }) => text)]));
+  }
+}
+
+const recordOf = (token: number, at: number, lockId: string | undefined, releasedBy?: string): Kept => ({
+  lockId,
+  fencingToken: token,
+  acquiredAt: WALL + START + at,
+  expiresAt: WALL + START + at + (lockId ? LEASE_MS : 1),
+  releasedBy,
+});
+
+interface LeaseOptions {
+  /** Default: not. */
+  renewAt?: number;
+  /** How long it is worked on. */
+  forMs?: number;
+  /** Without `released` it ends with the process. */
+  end?: 'released' | 'lost' | 'none';
+}
+
+/** The lines of a lease whose request goes out at `at`: granted 4 ms later, worked on in steps of 50 ms. */
+function lease(history: Doctored, by: string, token: number, at: number, options: LeaseOptions = {}): void {
+  const { renewAt, forMs = 200, end = 'released' } = options;
+  const key = 'k1';
+  const lockId = `${by}#${token}`;
+  const grant = { key, fencingToken: token };
+  const served = { type: 'served', key, lockId, applied: true, since: START + at + 1 } as const;
+  const sent = { type: 'sent', key, lockId } as const;
+  history.add(by, at - 1, { type: 'attempt', key, leaseMs: LEASE_MS, waitMs: 0 });
+  history.add(by, at, { ...sent, what: 'acquire', until: WALL + START + at + LEASE_MS, since: START + at });
+  const asked = { what: 'acquire', owner: by, leaseMs: LEASE_MS } as const;
+  history.add('server', at + 2, { ...served, ...asked, record: recordOf(token, at, lockId) });
+  const deadline = (from: number) => WALL + START + from + LEASE_MS - SAFETY_MS;
+  const terms = { leaseMs: LEASE_MS, safetyMs: SAFETY_MS, takenOver: false };
+  history.add(by, at + 4, { type: 'granted', ...grant, ...terms, lockId, deadline: deadline(at) });
+  for (let step = 5; step < forMs; step += 50) history.add(by, at + step, { type: 'work', ...grant, asked: true });
+  if (renewAt !== undefined) {
+    const from = at + renewAt;
+    const until = WALL + START + from + LEASE_MS;
+    history.add(by, from, { ...sent, what: 'renew', until, since: START + from });
+    history.add('server', from + 2, { ...served, what: 'renew', record: recordOf(token, at, lockId) });
+    history.add(by, from + 4, { type: 'renewed', ...grant, until, deadline: deadline(from) });
+  }
+  if (end === 'lost') history.add(by, at + forMs, { type: 'lost', ...grant, reason: 'expired' });
+  if (end !== 'released') return;
+  history.add(by, at + forMs, { type: 'releasing', ...grant });
+  history.add(by, at + forMs, { ...sent, what: 'release', since: START + at + forMs });
+  const freed = recordOf(token, at, undefined, lockId);
+  history.add('server', at + forMs + 2, { ...served, what: 'release', record: freed });
+  history.add(by, at + forMs + 4, { type: 'released', ...grant, known: true });
+}
+
+/** An acquire that the server refuses, with what it answers. */
+function refused(history: Doctored, by: string, at: number, record: Kept): void {
+  const lockId = `${by}@${at}`;
+  const asked = { key: 'k1', lockId, what: 'acquire' } as const;
+  history.add(by, at, { type: 'sent', ...asked, since: START + at });
+  const answer = { applied: false, owner: by, leaseMs: LEASE_MS, record, since: START + at + 1 };
+  history.add('server', at + 2, { type: 'served', ...asked, ...answer });
+}
+
+const counting = (id: string, value: number, applied = true): Line => ({
+  ...{ type: 'counting', counter: 'guarded', key: 'k1', id, value, applied, since: START },
+});
+const counted = (id: string, outcome: 'done' | 'refused' | 'unknown'): Line => ({
+  ...{ type: 'counted', counter: 'guarded', key: 'k1', fencingToken: 1, id, outcome },
+});
+
+/**
+ * A history without fault: process 1 holds the lock, renews and releases; 2 is frozen over it and loses it in the
+ * freeze; 3 takes it over; 4 is killed over it, and 3 takes it again.
+ */
+function goodHistory(): Doctored {
+  const history = new Doctored();
+  for (const by of ['1.1', '2.1', '3.1', '4.1']) history.add(by, 0, { type: 'started', pid: 1, clock: 'goes on' });
+  lease(history, '1.1', 1, 100, { renewAt: 166, forMs: 450 });
+  history.add('server', 480, { type: 'fenced', key: 'k1', fencingToken: 1, applied: true, since: START + 479 });
+  history.add('server', 490, counting('a', 1));
+  history.add('1.1', 492, counted('a', 'done'));
+  lease(history, '2.1', 2, 600, { forMs: 210, end: 'none' });
+  history.add('nemesis', 815, { type: 'frozen', process: '2.1' });
+  refused(history, '3.1', 700, recordOf(2, 600, '2.1#2'));
+  lease(history, '3.1', 3, 1_150);
+  history.add('server', 1_200, { type: 'fenced', key: 'k1', fencingToken: 3, applied: true, since: START + 1_199 });
+  history.add('server', 1_210, counting('b', 2));
+  history.add('nemesis', 1_990, { type: 'thawed', process: '2.1' });
+  history.add('2.1', 2_000, { type: 'stalled', from: START + 810 });
+  history.add('2.1', 2_001, { type: 'lost', key: 'k1', fencingToken: 2, reason: 'expired' });
+  history.add('2.1', 2_010, counted('late', 'refused'));
+  history.add('server', 2_020, { type: 'fenced', key: 'k1', fencingToken: 2, applied: false, since: START + 2_019 });
+  lease(history, '4.1', 4, 2_100, { end: 'none' });
+  history.add('nemesis', 2_310, { type: 'killed', process: '4.1' });
+  history.add('nemesis', 2_500, { type: 'task', task: 'the last', key: 'k1' });
+  lease(history, '3.1', 5, 2_700);
+  history.add('3.1', 2_800, { type: 'done', task: 'the last', key: 'k1' });
+  for (const process of ['1.1', '2.1', '3.1']) history.add('nemesis', 3_000, { type: 'ended', process });
+  return history;
+}
+
+describe('the checker', () => {
+  test('finds no fault in a good history, and has cases for every check', () => {
+    const checks = check(goodHistory().sorted);
+    expect(checks.flatMap(({ findings }) => findings)).toEqual([]);
+    expect(checks.filter(({ examined }) => examined === 0)).toEqual([]);
+  });
+
+  const doctored: [string, (history: Doctored) => void, Record<string, string[]>][] = [
+    [
+      'a grant before the deadline of a frozen holder',
+      (history) => {
+        history.drop({ by: '3.1', fencingToken: 3 });
+        history.drop({ by: 'server', lockId: '3.1#3' });
+        lease(history, '3.1', 3, 970, { forMs: 100 });
+      },
+      {
+        'one holder: no grant before the deadline of the one before (1)': [
+          '3.1 was granted k1 3.0 ms before 2.1, with the token 2, had ceased to believe that it holds it',
+        ],
+      },
+    ],
+    [
+      'a grant over a holder that has renewed',
+      (history) => {
+        const renewal = { key: 'k1', lockId: '2.1#2' } as const;
+        const until = WALL + START + 805 + LEASE_MS;
+        history.add('2.1', 805, { type: 'sent', what: 'renew', ...renewal, until, since: START + 805 });
+        const deadline = until - SAFETY_MS;
+        history.add('2.1', 809, { type: 'renewed', key: 'k1', fencingToken: 2, until, deadline });
+      },
+      {
+        'one holder: no grant before the deadline of the one before (1)': [
+          '3.1 was granted k1 28.0 ms before 2.1, with the token 2, had ceased to believe that it holds it',
+        ],
+      },
+    ],
+    [
+      'a token that does not grow',
+      (history) => {
+        const taken = { type: 'served', what: 'acquire', key: 'k1', applied: true, since: START } as const;
+        history.add('server', 2_900 + 50, { ...taken, lockId: 'x', record: recordOf(5, 2_950, 'x') });
+      },
+      { 'tokens only grow (2)': ['server: k1 has the token 5, after 5'] },
+    ],
+    [
+      'a late acquire that revives a released lease',
+      (history) => {
+        const again = { type: 'served', what: 'acquire', key: 'k1', applied: true, owner: '1.1' } as const;
+        history.add('server', 2_950, { ...again, lockId: '1.1#1', record: recordOf(6, 100, '1.1#1'), since: START });
+      },
+      {
+        'a repeated request grants nothing again (3)': [
+          'k1 was granted to 1.1 a second time by one and the same attempt',
+        ],
+      },
+    ],
+    [
+      'a deadline that is counted from the answer',
+      (history) => {
+        history.drop({ type: 'granted', fencingToken: 3 });
+        const grant = { key: 'k1', fencingToken: 3, lockId: '3.1#3', leaseMs: LEASE_MS, safetyMs: SAFETY_MS };
+        const deadline = WALL + START + 1_154 + LEASE_MS - SAFETY_MS;
+        history.add('3.1', 1_154, { type: 'granted', ...grant, deadline, takenOver: true });
+      },
+      {
+        'the clock starts before the request (4)': ['3.1 believes in k1 for 4.0 ms longer than its sending allows'],
+      },
+    ],
+    [
+      'isHeld() that says yes after the deadline',
+      (history) => history.add('2.1', 2_000, { type: 'work', key: 'k1', fencingToken: 2, asked: true }),
+      { 'isHeld() says no after the deadline (5)': ['2.1 was told that it holds k1, 1025.0 ms after its deadline'] },
+    ],
+    [
+      'a signal that fires after the expiry, in a process that was running',
+      (history) => {
+        history.drop({ type: 'stalled', by: '2.1' });
+        history.add('2.1', 1_000, { type: 'stalled', from: START + 810 });
+      },
+      {
+        'the holder is told before the expiry (6)': [
+          '2.1, which was running, was told 901.0 ms after its expiry that k1 is lost',
+        ],
+      },
+    ],
+    [
+      'a holder that is not told when it has held for as long as it may',
+      (history) => {
+        history.drop({ type: 'granted', fencingToken: 1 });
+        const grant = { key: 'k1', fencingToken: 1, lockId: '1.1#1', leaseMs: LEASE_MS, safetyMs: SAFETY_MS };
+        const deadline = WALL + START + 100 + 200;
+        history.add('1.1', 104, { type: 'granted', ...grant, atMostMs: 200, deadline, takenOver: false });
+        history.drop({ type: 'renewed', fencingToken: 1 });
+        history.drop({ type: 'work', fencingToken: 1 });
+      },
+      {
+        'the holder is told before the expiry (6)': [
+          '1.1, which was running, was told 125.0 ms after its expiry that k1 is lost',
+        ],
+      },
+    ],
+    [
+      'a signal that never fires',
+      (history) => {
+        history.drop({ type: 'lost', by: '2.1' });
+        history.drop({ type: 'stalled', by: '2.1' });
+      },
+      { 'the holder is told before the expiry (6)': ['2.1, which was running, was told never that k1 is lost'] },
+    ],
+    [
+      'a lost lease that is held again',
+      (history) => {
+        lease(history, '1.1', 6, 2_950, { forMs: 20, end: 'lost' });
+        history.add('1.1', 2_980, { type: 'work', key: 'k1', fencingToken: 6, asked: true });
+      },
+      { 'lost is final (7)': ['1.1 had lost k1, and 10.0 ms later it is work'] },
+    ],
+    [
+      "a release of somebody else's lease",
+      (history) => {
+        const release = { type: 'served', what: 'release', key: 'k1', lockId: '1.1#1', applied: true } as const;
+        history.add('server', 2_400, { ...release, record: recordOf(4, 2_100, undefined, '1.1#1'), since: START });
+      },
+      {
+        'nobody renews, releases or gives back what is not theirs (9)': [
+          "a release of k1 was applied, though the lock was somebody else's",
+        ],
+      },
+    ],
+    [
+      'a fenced resource that accepts a late holder',
+      (history) => {
+        const late = { type: 'fenced', key: 'k1', fencingToken: 2, applied: true } as const;
+        history.add('server', 2_030, { ...late, since: START });
+      },
+      {
+        'a fenced resource accepts no lower token': ['the fenced resource of k1 accepted the token 2 after 3'],
+      },
+    ],
+    [
+      'an update of the guarded counter that is overwritten',
+      (history) => history.add('server', 2_850, counting('c', 2)),
+      { 'a guarded counter loses no update': ['the guarded counter of k1 was set to 2 after 2, and 3 was expected'] },
+    ],
+    [
+      'a repeated guarded write that sets the counter back',
+      (history) => history.add('server', 2_850, counting('a', 1)),
+      { 'a guarded counter loses no update': ['the guarded counter of k1 was set to 1 after 2, and 2 was expected'] },
+    ],
+    [
+      'a guarded write that was said to be done and was not',
+      (history) => history.add('3.1', 2_850, counted('c', 'done')),
+      {
+        'a guarded counter loses no update': [
+          '3.1 was told that its guarded write under k1 was done, and it was not written',
+        ],
+      },
+    ],
+    [
+      'a guarded write that was said to be refused and was not',
+      (history) => history.add('3.1', 2_850, counted('b', 'refused')),
+      {
+        'a guarded counter loses no update': [
+          '3.1 was told that its guarded write under k1 was refused, and it was written',
+        ],
+      },
+    ],
+    [
+      'a lease that outlives its owner',
+      (history) => {
+        for (const at of [7_500, 8_000]) refused(history, '2.1', at, recordOf(5, 2_700, '3.1#5'));
+      },
+      {
+        'no lease is left without an owner longer than its expiry': [
+          'k1 is left without an owner, and still closed 3600.0 ms after it should have opened',
+        ],
+      },
+    ],
+    [
+      'a task that nobody does',
+      (history) => history.drop({ type: 'done', task: 'the last' }),
+      { 'every task is done': ["the task 'the last' was not done"] },
+    ],
+    [
+      'a process that falls over',
+      (history) => {
+        history.drop({ type: 'ended', process: '2.1' });
+        history.add('nemesis', 2_900, { type: 'crashed', process: '2.1', how: 'exit code 1' });
+      },
+      {
+        'a process ends when it is told to, and by itself (12)': ['2.1 ended otherwise than it was told: exit code 1'],
+      },
+    ],
+  ];
+
+  test.each(doctored)('finds %s', (_fault, doctor, findings) => {
+    const history = goodHistory();
+    doctor(history);
+    expect(history.findings).toEqual(findings);
+  });
+
+  test('forgives a frozen process for the time that it was frozen', () => {
+    const history = goodHistory();
+    history.drop({ type: 'lost', by: '2.1' });
+    history.add('2.1', 2_001, { type: 'lost', key: 'k1', fencingToken: 2, reason: 'expired' });
+    expect(history.findings).toEqual({});
+  });
+
+  test('says nothing of what a killed process might have done', () => {
+    const history = goodHistory();
+    lease(history, '1.1', 6, 2_950, { forMs: 20, end: 'none' });
+    history.drop({ type: 'ended', process: '1.1' });
+    history.add('nemesis', 2_975, { type: 'killed', process: '1.1' });
+    lease(history, '3.1', 7, 3_500);
+    expect(history.findings).toEqual({});
+  });
+
+  test('asks a process whose clock was wrong a second time before it calls a lock stuck', () => {
+    const history = goodHistory();
+    refused(history, '2.1', 7_500, recordOf(5, 2_700, '3.1#5'));
+    expect(history.findings).toEqual({});
+  });
+});
+
+describe('the report', () => {
+  const reportOn = (history: Doctored): string => {
+    const checks: Check[] = check(history.sorted);
+    return report(history.sorted, checks);
+  };
+
+  test('counts what happened', () => {
+    const text = reportOn(goodHistory());
+    expect(text).toContain('5 grants, 0 of them takeovers, 1 renewals, 1 losses, 3 releases');
+    expect(text).toContain('1 kills, 1 freezes');
+    expect(text).toContain('the guarded counter: 1 successes reported, 1 refused, 0 unknown, 2 written in all');
+    expect(text).not.toContain('FAULT');
+  });
+
+  test('says how many updates the unguarded counter lost', () => {
+    const history = goodHistory();
+    const unguarded = { ...counting('x', 1), counter: 'unguarded' } as Line;
+    history.add('server', 2_851, unguarded);
+    history.add('server', 2_852, { ...unguarded, id: 'y' } as Line);
+    expect(reportOn(history)).toMatch(
+      /the unguarded counter: .* 2 written in all, 1 the count in the end, 1 updates lost/,
+    );
+  });
+
+  test('draws the slice that shows a fault: who held the lock, who was granted it, and every line', () => {
+    const history = goodHistory();
+    history.drop({ by: '3.1', fencingToken: 3 });
+    history.drop({ by: 'server', lockId: '3.1#3' });
+    lease(history, '3.1', 3, 900, { forMs: 100 });
+    const text = reportOn(history);
+    expect(text).toContain('FAULT: one holder');
+    expect(text).toMatch(/ 2\.1 +\| +[?G]G?(=+w)+~?Z~/);
+    expect(text).toMatch(/ 3\.1 +\| .*G=*w?=*w?=*>/);
+    expect(text).toMatch(/ server +\| +> +G +G/);
+    expect(text).toMatch(/0\.9040 3\.1 +granted \{.*fencingToken:3/);
+    expect(text).not.toMatch(/NaN|undefined/);
+  });
+});
