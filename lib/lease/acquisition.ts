@@ -89,7 +89,7 @@ export class Acquisition {
       seen = await this.#look(seen);
       const doneToken = seen?.doneToken;
       if (isDone(this.#plan.once, doneToken)) return { is: 'done', doneToken };
-    } while (seen && untilOpenMs(this.#context, seen) > 0);
+    } while (seen && !this.#isOpen(seen));
     return undefined;
   }
 
@@ -113,7 +113,7 @@ export class Acquisition {
   async #look(seen: LockRecord): Promise<LockRecord | undefined> {
     const { store } = this.#context;
     const { requestTimeoutMs, signal } = this.#plan;
-    const consistent = untilOpenMs(this.#context, seen) === 0;
+    const consistent = this.#isOpen(seen);
     const read = (signal: AbortSignal) => store.read(this.#key, { consistent }, signal);
     try {
       const { record } = await send(this.#context, `Reading '${this.#key}'`, read, { requestTimeoutMs, signal });
@@ -155,7 +155,12 @@ export class Acquisition {
     const { lockId } = record;
     if (lockId !== attempt.lockId) {
       if (isDone(once, record.doneToken)) return { is: 'done', doneToken: record.doneToken };
-      if (lockId === undefined || !this.#ghosts.has(lockId)) return this.#busy(record);
+      if (lockId === undefined || !this.#ghosts.has(lockId)) {
+        // Refused by a clock that is behind, as the refusal showed: for others, and by now for us, the lock is open.
+        const { offsetMs } = attempt;
+        const wasOpen = this.#context.serverClock.disproves(offsetMs, this.#plan.safetyMs) && this.#isOpen(record);
+        return wasOpen ? { is: 'misjudged', record } : this.#busy(record);
+      }
       // An attempt of ours that was given up came late: it is nobody's, and busy never names ourselves.
       await this.#discard(lockId);
       throw new LockStoreError(`Acquiring '${key}': an attempt that was given up came late`, { transient: true });
@@ -164,6 +169,10 @@ export class Acquisition {
       return { is: 'misjudged', record: await this.#giveBack(record) };
     await this.#discardUnwanted(attempt);
     return { is: 'granted', lease: this.#hold(attempt, record) };
+  }
+
+  #isOpen(record: LockRecord): boolean {
+    return untilOpenMs(this.#context, record) === 0;
   }
 
   #busy(record: LockRecord): Busy {

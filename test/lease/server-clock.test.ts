@@ -271,6 +271,15 @@ describe('a host whose clock is wrong', () => {
     expect(store.count() - before).toBe(2);
   });
 
+  test('an hour behind takes a lock that is open, at its first try', async () => {
+    const { time } = scene;
+    await (await scene.host().client.acquire('job')).release();
+    await time.advance(5_000);
+    const behind = scene.host({ ahead: -HOUR });
+    expect(await behind.client.tryAcquire('job')).not.toBeNull();
+    expect(behind.of('busy')).toEqual([]);
+  });
+
   test('does so whatever its last answer said of another key', async () => {
     const { store } = scene;
     const { client } = scene.host({ ahead: HOUR });
