@@ -1,135 +1,255 @@
-// What it costs to share 1,000 tasks out over W workers, beside workers that try every task: requests counted on the
-// embedded DynamoDB as they leave the SDK, priced by the table below.
+// What it costs to share tasks out over W workers that come in the same instant, beside workers that try every task:
+// requests counted on the embedded DynamoDB as they leave the SDK, and priced by the table below. It ends with 1 when a
+// limit is missed.
 //
-//   npm run bench:fanout              the whole of it, with the chart bench/fanout.svg
+//   npm run bench:fanout              2, 10, 50 and 200 workers, and the chart bench/fanout.svg
 //   npm run bench:fanout -- --smoke   10 workers and 200 tasks
 import { writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
-import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { DynamoDBLockStore } from '../lib/dynamodb.ts';
 import { LockClient } from '../lib/index.ts';
 import { runTasks } from '../lib/tasks/index.ts';
-import { startDynamoDB } from '../test/dynamodb/launcher.ts';
+import { type DynamoDB, startDynamoDB } from '../test/dynamodb/launcher.ts';
 
-/** US dollars for a million request units, on demand, us-east-1. https://aws.amazon.com/dynamodb/pricing/on-demand/ */
+/** US dollars for a million request units on demand in us-east-1: https://aws.amazon.com/dynamodb/pricing/on-demand/ */
 const PRICE = { write: 0.625, read: 0.125 };
+/** A read of one item of up to 4 kB, eventually consistent. */
+const UNITS_OF_A_READ = 0.5;
 
-/** How long a task takes: short enough for a benchmark, long enough that views go stale. */
+/** How long a task takes: short, so that what costs is the sharing out. */
 const TASK_MS = { least: 2, most: 12 };
+const ONCE = '2026-01-01T00:00:00Z';
+
+/** How a worker goes through the tasks. */
+interface Way {
+  readonly name: string;
+  work(worker: { number: number; of: number }, locks: LockClient, tasks: string[], task: Task): Promise<unknown>;
+}
+type Task = (name: string) => Promise<void>;
+
+const shared: Way = {
+  name: 'runTasks',
+  work: (worker, locks, tasks, task) =>
+    runTasks(tasks, task, { locks, key: (name) => name, once: ONCE, worker, concurrency: 2 }),
+};
+const sharedWithoutNumbers: Way = {
+  name: 'runTasks, no worker numbers',
+  work: (_worker, locks, tasks, task) =>
+    runTasks(tasks, task, { locks, key: (name) => name, once: ONCE, concurrency: 2 }),
+};
+const tryEvery: Way = {
+  name: 'try every task',
+  work: async (_worker, locks, tasks, task) => {
+    for (const name of tasks) {
+      const lease = await locks.tryAcquire(name, { once: ONCE });
+      if (lease) await task(name).finally(() => lease.release({ done: true }));
+    }
+  },
+};
 
 interface Tally {
   writes: number;
   refused: number;
   readUnits: number;
-  /** Requests of any kind. */
-  requests: number;
 }
 
-interface Measured extends Tally {
+interface Measured {
+  readonly way: string;
   readonly workers: number;
   readonly tasks: number;
-  readonly runs: number;
+  /** Of the tasks, how many were run exactly once. */
+  readonly ranOnce: number;
+  readonly writesPerTask: number;
+  readonly refusedPercent: number;
+  readonly readUnitsPerTask: number;
+  /** For a million tasks. */
+  readonly dollars: number;
   readonly seconds: number;
 }
 
-const { values: flags } = parseArgs({ options: { smoke: { type: 'boolean', default: false } } });
-const server = await startDynamoDB();
-
-/** A client that counts what it sends, as it is sent: resent requests too. */
-function countingClient(tally: Tally): DynamoDBClient {
-  const client = new DynamoDBClient(server.clientConfig);
+/** A client that adds what it sends to the tally, as it is sent: requests that the SDK sends again too. */
+function countingClient(server: DynamoDB, tally: Tally): DynamoDBClient {
+  const client = server.client();
   client.middlewareStack.add(
-    (next, context) => async (args) => {
-      const { input } = args as { input: { RequestItems?: Record<string, { Keys?: unknown[] }> } };
-      tally.requests++;
-      if (context.commandName === 'UpdateItemCommand') tally.writes++;
-      else
-        tally.readUnits +=
-          0.5 * Object.values(input.RequestItems ?? { one: { Keys: [1] } }).flatMap(({ Keys = [] }) => Keys).length;
-      try {
-        return await next(args);
-      } catch (error) {
-        if ((error as Error).name === 'ConditionalCheckFailedException') tally.refused++;
-        throw error;
-      }
-    },
-    { step: 'serialize', priority: 'low' },
+    (next, { commandName }) =>
+      async (args) => {
+        const { RequestItems = {} } = args.input as { RequestItems?: Record<string, { Keys?: unknown[] }> };
+        const reads = Object.values(RequestItems).flatMap(({ Keys = [] }) => Keys).length;
+        if (commandName === 'UpdateItemCommand') tally.writes++;
+        else if (commandName === 'BatchGetItemCommand') tally.readUnits += UNITS_OF_A_READ * reads;
+        else throw new Error(`Expected UpdateItemCommand or BatchGetItemCommand, got ${commandName}: count it here.`);
+        try {
+          return await next(args);
+        } catch (error) {
+          if ((error as Error).name === 'ConditionalCheckFailedException') tally.refused++;
+          throw error;
+        }
+      },
+    { step: 'finalizeRequest', priority: 'low' },
   );
   return client;
 }
 
-type Worker = (
-  number: number,
-  of: number,
-  locks: LockClient,
-  tasks: string[],
-  work: () => Promise<void>,
-) => Promise<unknown>;
-
-const fanOut: Worker = (number, of, locks, tasks, work) =>
-  runTasks(tasks, work, { locks, key: (task) => task, once: '2026-01-01', worker: { number, of }, concurrency: 2 });
-
-const tryEvery: Worker = async (_number, _of, locks, tasks, work) => {
-  for (const task of tasks) {
-    const lease = await locks.tryAcquire(task, { once: '2026-01-01' });
-    if (lease) await work().finally(() => lease.release({ done: true }));
-  }
-};
-
-async function measure(workers: number, count: number, worker: Worker): Promise<Measured> {
-  const tally: Tally = { writes: 0, refused: 0, readUnits: 0, requests: 0 };
-  const tableName = `fanout-${workers}-${count}-${worker.name}`;
-  await server.createLockTable(tableName);
+async function measure(server: DynamoDB, way: Way, workers: number, count: number): Promise<Measured> {
+  const tally: Tally = { writes: 0, refused: 0, readUnits: 0 };
+  const tableName = await server.createLockTable();
   const tasks = Array.from({ length: count }, (_, i) => `task/${String(i).padStart(4, '0')}`);
-  let runs = 0;
-  const work = async () => {
-    runs++;
+  const runs = new Map<string, number>();
+  const task: Task = async (name) => {
+    runs.set(name, (runs.get(name) ?? 0) + 1);
     await sleep(TASK_MS.least + Math.random() * (TASK_MS.most - TASK_MS.least));
   };
   const started = performance.now();
   await Promise.all(
     Array.from({ length: workers }, (_, number) => {
-      const client = countingClient(tally);
+      const client = countingClient(server, tally);
       const locks = new LockClient({ store: new DynamoDBLockStore({ tableName, client }), owner: `worker ${number}` });
-      return worker(number, workers, locks, tasks, work).finally(() => client.destroy());
+      return way.work({ number, of: workers }, locks, tasks, task).finally(() => client.destroy());
     }),
   );
-  return { workers, tasks: count, runs, seconds: (performance.now() - started) / 1000, ...tally };
+  return {
+    way: way.name,
+    workers,
+    tasks: count,
+    ranOnce: tasks.filter((name) => runs.get(name) === 1).length,
+    writesPerTask: tally.writes / count,
+    refusedPercent: (100 * tally.refused) / tally.writes,
+    readUnitsPerTask: tally.readUnits / count,
+    dollars: (tally.writes * PRICE.write + tally.readUnits * PRICE.read) / count,
+    seconds: (performance.now() - started) / 1000,
+  };
 }
 
-const dollars = ({ writes, readUnits, tasks }: Measured) => (writes * PRICE.write + readUnits * PRICE.read) / tasks;
-const row = (name: string, m: Measured) =>
-  console.log(
-    [
-      name.padEnd(10),
-      String(m.workers).padStart(7),
-      String(m.tasks).padStart(6),
-      String(m.runs).padStart(6),
-      (m.writes / m.tasks).toFixed(3).padStart(12),
-      `${((100 * m.refused) / m.writes).toFixed(2)}%`.padStart(8),
-      (m.readUnits / m.tasks).toFixed(2).padStart(16),
-      `$${dollars(m).toFixed(3)}`.padStart(12),
-      `${m.seconds.toFixed(1)} s`.padStart(8),
-    ].join(' '),
+const COLUMNS = ['workers', 'tasks', 'ran once', 'writes/task', 'refused', 'read units/task', '$/million', 'took'];
+const print = (name: string, cells: string[]) =>
+  console.log([name.padEnd(28), ...cells.map((cell, i) => cell.padStart(COLUMNS[i]?.length ?? 0))].join('  '));
+
+function printRow(m: Measured): Measured {
+  const { workers, tasks, ranOnce, writesPerTask, refusedPercent, readUnitsPerTask, dollars, seconds } = m;
+  print(m.way, [
+    `${workers}`,
+    `${tasks}`,
+    `${ranOnce}`,
+    writesPerTask.toFixed(3),
+    `${refusedPercent.toFixed(2)}%`,
+    readUnitsPerTask.toFixed(2),
+    dollars.toFixed(2),
+    `${seconds.toFixed(1)} s`,
+  ]);
+  return m;
+}
+
+let missed = 0;
+function check(what: string, value: number, limit: number): void {
+  const isMet = value <= limit;
+  if (!isMet) missed++;
+  console.log(`${isMet ? 'ok    ' : 'MISSED'} ${what}: ${value.toFixed(2)}, at most ${limit}`);
+}
+
+/** The limits of sharing tasks out, beside the cost of trying every one. */
+function checkLimits(ours: Measured, naive: Measured): void {
+  const { workers, tasks, ranOnce } = ours;
+  const who = `${workers} workers`;
+  check(`${who}: tasks not run exactly once`, tasks - ranOnce, 0);
+  check(`${who}: read units a task`, ours.readUnitsPerTask, workers < 50 ? 0.5 * workers + 0.5 : 0.1 * workers + 5);
+  if (workers <= 10) check(`${who}: writes a task`, ours.writesPerTask, 2.1);
+  if (workers === 50) check(`${who}: percent of the writes refused`, ours.refusedPercent, 3);
+  const percent = (100 * ours.dollars) / naive.dollars;
+  check(
+    `${who}: percent of what trying every task costs`,
+    percent,
+    ({ 2: 100, 10: 30 } as Record<number, number>)[workers] ?? 10,
   );
-
-console.log('           workers  tasks   runs  writes/task  refused  read units/task  $/M tasks     took');
-const sizes = flags.smoke
-  ? [[10, 200, 200]]
-  : [
-      [2, 1000, 1000],
-      [10, 1000, 1000],
-      [50, 1000, 400],
-      [200, 1000, 100],
-    ];
-const results: { ours: Measured; naive: Measured }[] = [];
-for (const [workers = 0, tasks = 0, naiveTasks = 0] of sizes) {
-  const ours = await measure(workers, tasks, fanOut);
-  row('runTasks', ours);
-  const naive = await measure(workers, naiveTasks, tryEvery);
-  row('try every', naive);
-  console.log(`           at ${((100 * dollars(ours)) / dollars(naive)).toFixed(1)}% of the cost`);
-  results.push({ ours, naive });
 }
+
+/** Cost against workers, both on a logarithmic scale. */
+function chart(
+  curves: { readonly name: string; readonly colour: string; readonly side: number; readonly points: Measured[] }[],
+): string {
+  const [width, height, left, right, top, bottom] = [800, 460, 70, 220, 70, 70];
+  const [xTicks, yTicks] = [
+    [2, 10, 50, 200],
+    [1, 2, 5, 10, 20, 50, 100],
+  ];
+  const scale = (value: number, [from, to]: [number, number]) => Math.log(value / from) / Math.log(to / from);
+  const x = (workers: number) => left + scale(workers, [1.4, 200]) * (width - left - right);
+  const y = (dollars: number) => height - bottom - scale(dollars, [1, 200]) * (height - top - bottom);
+  const text = (at: [number, number], content: string, more = '') =>
+    `<text x="${at[0].toFixed(1)}" y="${at[1].toFixed(1)}" ${more}>${content}</text>`;
+  const line = (from: [number, number], to: [number, number], more: string) =>
+    `<line x1="${from[0]}" y1="${from[1].toFixed(1)}" x2="${to[0]}" y2="${to[1].toFixed(1)}" ${more}/>`;
+  const end = width - right;
+  const floor = 2 * PRICE.write;
+  return [
+    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" font-family="sans-serif" font-size="13" fill="#222">`,
+    '<title>Cost of a million tasks against the number of workers</title>',
+    `<rect width="${width}" height="${height}" fill="#fff"/>`,
+    text([left, 28], 'What DynamoDB asks for a million tasks', 'font-size="17" font-weight="bold"'),
+    text([left, 48], 'each run once, by workers that come in the same instant; on demand, us-east-1', 'fill="#666"'),
+    ...yTicks.map((dollars) => line([left, y(dollars)], [end, y(dollars)], 'stroke="#e4e4e4"')),
+    ...yTicks.map((dollars) => text([left - 10, y(dollars) + 4], `$${dollars}`, 'text-anchor="end"')),
+    ...xTicks.map((workers) => text([x(workers), height - bottom + 22], `${workers}`, 'text-anchor="middle"')),
+    text([(left + end) / 2, height - 18], 'workers', 'text-anchor="middle" fill="#666"'),
+    line([left, y(floor)], [end, y(floor)], 'stroke="#888" stroke-dasharray="3 4"'),
+    text([end + 12, y(floor) + 4], `two writes a task: $${floor}`, 'fill="#666"'),
+    ...curves.flatMap(({ name, colour, side, points }) => {
+      const path = points.map(({ workers, dollars }) => `${x(workers).toFixed(1)},${y(dollars).toFixed(1)}`);
+      const last = points.at(-1)?.dollars ?? 1;
+      return [
+        `<polyline points="${path.join(' ')}" fill="none" stroke="${colour}" stroke-width="2.5"/>`,
+        ...points.map(
+          ({ workers, dollars }) =>
+            `<circle cx="${x(workers).toFixed(1)}" cy="${y(dollars).toFixed(1)}" r="4" fill="${colour}"/>`,
+        ),
+        ...points
+          .slice(0, -1)
+          .map(({ workers, dollars }) =>
+            text(
+              [x(workers) + side * 8, y(dollars) - 10],
+              `$${dollars.toFixed(2)}`,
+              `font-size="12" fill="${colour}" ${side < 0 ? 'text-anchor="end"' : ''}`,
+            ),
+          ),
+        text([end + 12, y(last) + 4], `${name}: $${last.toFixed(2)}`, `font-weight="bold" fill="${colour}"`),
+      ];
+    }),
+    '</svg>',
+    '',
+  ].join('\n');
+}
+
+const { values: flags } = parseArgs({ options: { smoke: { type: 'boolean', default: false } } });
+/** Workers, tasks, and of these how many for the workers that try each: they all pay the same for each. */
+const sizes: [number, number, number][] = flags.smoke
+  ? [[10, 200, 50]]
+  : [
+      [2, 1000, 200],
+      [10, 1000, 200],
+      [50, 1000, 100],
+      [200, 1000, 40],
+    ];
+
+const server = await startDynamoDB();
+const all: { ours: Measured; naive: Measured }[] = [];
+print('', COLUMNS);
+for (const [workers, tasks, naiveTasks] of sizes) {
+  const ours = printRow(await measure(server, shared, workers, tasks));
+  all.push({ ours, naive: printRow(await measure(server, tryEvery, workers, naiveTasks)) });
+}
+const unnumbered = flags.smoke ? undefined : printRow(await measure(server, sharedWithoutNumbers, 50, 1000));
 await server.stop();
+
+console.log();
+for (const { ours, naive } of all) checkLimits(ours, naive);
+if (unnumbered) {
+  check('50 workers without numbers: tasks not run exactly once', unnumbered.tasks - unnumbered.ranOnce, 0);
+  check('50 workers without numbers: percent of the writes refused', unnumbered.refusedPercent, 3);
+  const svg = chart([
+    { name: tryEvery.name, colour: '#c0392b', side: -1, points: all.map(({ naive }) => naive) },
+    { name: shared.name, colour: '#1f6fb2', side: 1, points: all.map(({ ours }) => ours) },
+  ]);
+  writeFileSync(new URL('fanout.svg', import.meta.url), svg);
+}
+process.exitCode = missed === 0 ? 0 : 1;

@@ -8,7 +8,12 @@ export interface OpenTask<Task> {
   here?: 'trying' | 'running' | undefined;
   /** When it opens, if its holder does not renew; of `performance.now()`. Absent while it was not met held by another. */
   opensAt?: number | undefined;
+  /** Since when it has looked free, each time that it was looked at; of `performance.now()`. */
+  freeSince?: number | undefined;
 }
+
+/** What was last seen of a block: a task that may be free by now, nothing yet, or others at work on what is left. */
+export type Outlook = 'free' | 'unknown' | 'busy';
 
 /** So many tasks have one mark. It costs two writes: a sixteenth of a write for each of them. */
 export const BLOCK = 32;
@@ -42,9 +47,15 @@ export class Block<Task> {
     return [...this.open].filter(({ here }) => here === undefined);
   }
 
-  /** From when a task of it that was met held by another may be free, its holder being dead; of `performance.now()`. */
+  /** The soonest that a task opens which was met held by another; of `performance.now()`. */
   get opensAt(): number {
-    return this.left.reduce((soonest, { opensAt = Number.POSITIVE_INFINITY }) => Math.min(soonest, opensAt), Infinity);
+    return this.left.reduce((soonest, { opensAt = Infinity }) => Math.min(soonest, opensAt), Infinity);
+  }
+
+  get outlook(): Outlook {
+    const { left } = this;
+    if (left.some(({ freeSince }) => freeSince !== undefined) || this.opensAt <= performance.now()) return 'free';
+    return left.some(({ opensAt }) => opensAt !== undefined) ? 'busy' : 'unknown';
   }
 }
 

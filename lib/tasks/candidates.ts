@@ -1,7 +1,7 @@
 import type { LockState } from '../lease/client.ts';
 import { LockStoreError } from '../lease/errors.ts';
 import { checkKey, isLater } from '../lease/options.ts';
-import { BLOCK, type Block, blocksOf, type OpenTask } from './block.ts';
+import { BLOCK, type Block, blocksOf, type OpenTask, type Outlook } from './block.ts';
 import type { RunPlan, TaskProgress } from './options.ts';
 import type { RunLimit } from './run-limit.ts';
 import { whileFresh } from './while-fresh.ts';
@@ -21,10 +21,13 @@ const WINDOW = 32 * BLOCK;
 const MOST_CARRIED = 100;
 /** So many marks are read first: others may be at work, and what is not looked into need not be read. */
 const FIRST_MARKS = 4;
-/** A worker's own share is its own until others are through with theirs: what it shows free is believed for so long. */
+/** What looks free is believed for so long: in its own share, which nobody else begins with; and where others may be. */
 const OWN_FRESH_MS = 50;
+const AT_ONCE_MS = 2;
 /** A worker helps where there are more free tasks than so many for each that others hold. */
 const FREE_FOR_EACH_BUSY = 3;
+/** What was seen free that long ago and is so still, nobody comes for: others are elsewhere, or dead. */
+const LONG_FREE_MS = 50;
 /** Between two rounds: first, and when they find nothing to do, at the most. */
 const ROUND_MS = { first: 100, most: 2_000 };
 
@@ -73,6 +76,7 @@ export class Candidates<Task> {
   /** Somebody else holds a task. */
   foundBusy(open: OpenTask<Task>, block: Block<Task>, opensInMs: number): void {
     open.opensAt = performance.now() + opensInMs;
+    open.freeSince = undefined;
     if (!this.#plan.revisitBusy) this.settle(open, block, 'busy');
   }
 
@@ -129,35 +133,40 @@ export class Candidates<Task> {
     const share = new Set(tasks.slice(from, to));
     for await (const block of this.#unmarked(blocks.slice(Math.floor(from / BLOCK), Math.ceil(to / BLOCK)))) {
       const mine = block.left.filter((open) => share.has(open));
-      yield* this.#visit(block, mine, (free) => free, OWN_FRESH_MS);
+      yield* this.#visit(block, mine, asOwn);
     }
   }
 
   /**
    * Visits blocks. With marks, the first one in which there is nothing to do ends it: others have the rest in hand. Only
-   * what may have been a dead holder's, and what no mark will tell of, is looked into all the same.
+   * where something may be free, and what no mark will tell of, is looked into all the same.
    */
   async *#help(blocks: Iterable<Block<Task>>) {
-    const now = performance.now();
-    const mustVisit = (block: Block<Task>) =>
-      !this.#usesMarks || !this.#plan.revisitBusy || block.markKey === undefined || block.opensAt <= now;
-    const order = shuffled(blocks);
-    const must = order.filter(mustVisit);
-    const may = order.filter((block) => !mustVisit(block));
+    const manner = this.#leavesToOthers ? asHelper : throughout;
+    const order: Record<Outlook, Block<Task>[]> = { free: [], unknown: [], busy: [] };
+    for (const block of shuffled(blocks)) if (block.left.length > 0) order[this.#outlookOf(block)].push(block);
+    const mustVisit = new Set(order.free);
     let othersHaveIt = false;
-    for await (const block of this.#unmarked([...must, ...may])) {
-      if (othersHaveIt && !mustVisit(block)) return;
-      const wasUseful = yield* this.#visit(block, block.left, whereFew, 0);
+    for await (const block of this.#unmarked([...order.free, ...order.unknown, ...order.busy])) {
+      if (othersHaveIt && !mustVisit.has(block)) return;
+      const wasUseful = yield* this.#visit(block, block.left, manner);
       othersHaveIt ||= !wasUseful;
     }
+  }
+
+  /** What is to be expected in a block. What no mark will tell of must be looked at. */
+  #outlookOf(block: Block<Task>): Outlook {
+    const isTold = this.#leavesToOthers && this.#usesMarks && block.markKey !== undefined;
+    return isTold ? block.outlook : 'free';
   }
 
   /** Once more over what is not finished, after a pause: to the soonest expiry, or ever longer ones. */
   async *#round() {
     let opensAt = Number.POSITIVE_INFINITY;
     for (const block of this.#unfinished) opensAt = Math.min(opensAt, block.opensAt);
-    const ms = Math.max(ROUND_MS.first, Math.min(this.#pauseMs, opensAt - performance.now()));
-    await this.#limit.pause(ms * (0.75 + Math.random() / 2));
+    const untilOpenMs = opensAt - performance.now() + Math.random() * ROUND_MS.first;
+    const ms = Math.min(this.#pauseMs * (0.75 + Math.random() / 2), untilOpenMs);
+    await this.#limit.pause(Math.max(ms, ROUND_MS.first / 2));
     this.#pauseMs = Math.min(this.#pauseMs * 2, ROUND_MS.most);
     for await (const candidate of this.#help(this.#unfinished)) {
       this.#pauseMs = ROUND_MS.first;
@@ -171,33 +180,28 @@ export class Candidates<Task> {
       const states = await this.#read(batch, []);
       return states ? batch.filter((block) => !this.#isMarked(block, states)) : [];
     };
-    return whileFresh(blocks, look, { firstBatch: FIRST_MARKS, freshMs: 0 });
+    return whileFresh(blocks, look, { firstBatch: FIRST_MARKS, freshMs: AT_ONCE_MS });
   }
 
-  /**
-   * Goes through tasks of a block as far as nobody else is met: who comes second leaves the rest to who came first, and
-   * so they do not run after one another. Returns whether there was something to do, or the block is finished.
-   */
+  /** Gives out tasks of a block that look free. Returns whether there were any, or the block is finished. */
   async *#visit(
     block: Block<Task>,
     tasks: readonly OpenTask<Task>[],
-    chooseCourse: Choose<Task>,
-    freshMs: number,
+    { choose, freshMs, stopsAtOthers }: Manner,
   ): AsyncGenerator<Candidate<Task>, boolean> {
-    let course: readonly OpenTask<Task>[] | undefined;
-    let hasMet = false;
     const given: OpenTask<Task>[] = [];
+    let course: readonly OpenTask<Task>[] | undefined;
+    let hasMetOthers = false;
     const look = async (batch: readonly OpenTask<Task>[]) => {
-      hasMet ||= given.some(({ opensAt }) => opensAt !== undefined);
-      if (hasMet) return [];
+      hasMetOthers ||= given.some(({ opensAt }) => opensAt !== undefined);
+      if (hasMetOthers && stopsAtOthers) return [];
       const free = await this.#look(block, batch);
       if (course === undefined) {
-        course = chooseCourse(free, batch);
+        course = choose(free, batch);
         return course;
       }
-      const met = batch.findIndex((open) => !free.includes(open));
-      hasMet = met >= 0;
-      return hasMet ? batch.slice(0, met) : batch;
+      hasMetOthers = free.length < batch.length;
+      return stopsAtOthers ? upTo(batch, (open) => !free.includes(open)) : free;
     };
     for await (const open of whileFresh(tasks, look, { firstBatch: BLOCK, freshMs })) {
       open.here = 'trying';
@@ -217,8 +221,10 @@ export class Candidates<Task> {
       const state = states.get(open.key);
       if (this.#isDone(state)) this.settle(open, block, 'alreadyDone');
       else if (this.#isHandled(open, state)) this.settle(open, block, 'busy');
-      else if (state === undefined || state.opensInMs === 0) free.push(open);
-      else this.foundBusy(open, block, state.opensInMs);
+      else if (state === undefined || state.opensInMs === 0) {
+        open.freeSince ??= performance.now();
+        free.push(open);
+      } else this.foundBusy(open, block, state.opensInMs);
     }
     // Several workers may find at once that the last one is done: half of them leave the mark to the others.
     if (Math.random() < 0.5 && !states.get(block.markKey ?? '')?.held) await this.markIfDone(block);
@@ -263,6 +269,14 @@ export class Candidates<Task> {
     return opensAt !== undefined && this.#plan.once === undefined && state?.lockId === undefined;
   }
 
+  /**
+   * Whether what others seem to have in hand can be left to them at first. Without `once` a later look would not tell
+   * what they did of it.
+   */
+  get #leavesToOthers(): boolean {
+    return this.#plan.revisitBusy && this.#plan.once !== undefined;
+  }
+
   /** Whether there are tasks that may come to be tried. */
   get #isWaiting(): boolean {
     for (const { open } of this.#unfinished) for (const { here } of open) if (here !== 'running') return true;
@@ -270,21 +284,60 @@ export class Candidates<Task> {
   }
 }
 
-/** Chooses, when a block is first looked at, which of the tasks that look free to try, in that order. */
-type Choose<Task> = (free: readonly OpenTask<Task>[], seen: readonly OpenTask<Task>[]) => readonly OpenTask<Task>[];
+/** How a worker goes through the tasks of a block. */
+interface Manner {
+  /** When the block is first looked at: which of those that look free to try, in that order. */
+  choose<Task>(free: readonly OpenTask<Task>[], seen: readonly OpenTask<Task>[]): readonly OpenTask<Task>[];
+  /** For how long what looks free is believed to be. */
+  readonly freshMs: number;
+  /**
+   * Whether it leaves the rest where it meets others: who comes second leaves what lies ahead to who came first, and so
+   * they do not run after one another.
+   */
+  readonly stopsAtOthers: boolean;
+}
+
+/** Its own share: until others are through with theirs, nobody else comes here. */
+const asOwn: Manner = { choose: (free) => free, freshMs: OWN_FRESH_MS, stopsAtOthers: true };
 
 /**
  * Where few others are: from a random place up to the next task that somebody holds, and around. Workers that come at
- * the same time so start apart, and none comes close behind another.
+ * the same time so start apart, and none comes close behind another. Elsewhere, what nobody comes for.
  */
-function whereFew<Task>(free: readonly OpenTask<Task>[], seen: readonly OpenTask<Task>[]): readonly OpenTask<Task>[] {
-  const isFree = new Set(free);
-  const left = seen.filter((open) => isFree.has(open) || open.opensAt !== undefined);
-  if (free.length <= FREE_FOR_EACH_BUSY * (left.length - free.length)) return [];
-  const first = left.indexOf(free[Math.floor(Math.random() * free.length)] as OpenTask<Task>);
-  const around = [...left.slice(first), ...left.slice(0, first)];
-  const end = around.findIndex((open) => !isFree.has(open));
-  return end < 0 ? around : around.slice(0, end);
+const asHelper: Manner = {
+  choose(free, seen) {
+    const isFree = new Set(free);
+    const left = seen.filter((open) => isFree.has(open) || open.opensAt !== undefined);
+    if (free.length > FREE_FOR_EACH_BUSY * (left.length - free.length)) {
+      return upTo(startingAt(left, left.indexOf(anyOf(free))), (open) => !isFree.has(open));
+    }
+    const sinceBefore = performance.now() - LONG_FREE_MS;
+    const forsaken = free.filter(({ opensAt, freeSince = 0 }) => opensAt !== undefined || freeSince < sinceBefore);
+    return startingAt(forsaken, forsaken.indexOf(anyOf(forsaken)));
+  },
+  freshMs: AT_ONCE_MS,
+  stopsAtOthers: true,
+};
+
+/** Whatever is free, whoever else is there. */
+const throughout: Manner = {
+  choose: (free) => startingAt(free, free.indexOf(anyOf(free))),
+  freshMs: AT_ONCE_MS,
+  stopsAtOthers: false,
+};
+
+const anyOf = <Item>(items: readonly Item[]): Item => items[Math.floor(Math.random() * items.length)] as Item;
+
+/** All of them, from that place and around. */
+const startingAt = <Item>(items: readonly Item[], place: number): Item[] => [
+  ...items.slice(place),
+  ...items.slice(0, place),
+];
+
+/** Those before the first at which it ends. */
+function upTo<Item>(items: readonly Item[], endsAt: (item: Item) => boolean): readonly Item[] {
+  const end = items.findIndex(endsAt);
+  return end < 0 ? items : items.slice(0, end);
 }
 
 /** In an order of chance. Fisher and Yates, as Durstenfeld has it: Communications of the ACM 7 (1964), algorithm 235. */

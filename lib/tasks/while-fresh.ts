@@ -3,7 +3,7 @@ const LARGEST_BATCH = 100;
 
 /**
  * Gives out items that look free, each soon after it was looked at. `look` reads the next few and returns those of them
- * that are; what is not taken within `freshMs` of that is looked at again, and with 0 all but the first.
+ * that are; what is not taken within `freshMs` of that is looked at again.
  *
  * A read costs a tenth of a refused write, and nothing but a fresh view keeps writes from being refused. So as many are
  * looked at as were taken while the last view was fresh, and twice as many when it was used up in time.

@@ -1,0 +1,90 @@
+// On a real server, with a process that is really killed.
+import { fork } from 'node:child_process';
+import { once as event } from 'node:events';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { DynamoDBLockStore } from '../../lib/dynamodb.ts';
+import { LockClient } from '../../lib/index.ts';
+import { type RunTasksOptions, runTasks } from '../../lib/tasks/index.ts';
+import { type DynamoDB, startDynamoDB } from '../dynamodb/launcher.ts';
+import { names, ONCE } from './world.ts';
+
+let dynamodb: DynamoDB;
+let tableName: string;
+beforeAll(async () => {
+  dynamodb = await startDynamoDB();
+});
+afterAll(() => dynamodb.stop());
+beforeEach(async () => {
+  tableName = await dynamodb.createLockTable();
+});
+
+const options = (more: Partial<RunTasksOptions<string>> = {}): RunTasksOptions<string> => ({
+  locks: new LockClient({ store: new DynamoDBLockStore({ tableName, client: dynamodb.client() }) }),
+  key: (task) => task,
+  once: ONCE,
+  ...more,
+});
+
+describe('on DynamoDB', () => {
+  test('ten workers do each task once, and a second run steps over all of it', async () => {
+    const tasks = names(300);
+    const ran: string[] = [];
+    const fleet = () =>
+      Promise.all(
+        Array.from({ length: 10 }, (_, number) =>
+          runTasks(tasks, (task) => ran.push(task), options({ worker: { number, of: 10 }, concurrency: 2 })),
+        ),
+      );
+    const first = await fleet();
+    expect(ran.toSorted()).toEqual(tasks);
+    expect(first.reduce((sum, { done }) => sum + done, 0)).toBe(300);
+    const second = await fleet();
+    expect(second.map(({ alreadyDone }) => alreadyDone)).toEqual(Array(10).fill(300));
+    expect(ran).toHaveLength(300);
+  });
+
+  test('a worker that is killed in mid-task delays that task alone, by its lease at the most', async () => {
+    const leaseMs = 2_000;
+    const tasks = names(40);
+    const killed = 'task/000022';
+    const worker = fork(join(import.meta.dirname, 'killed-worker.ts'), [tableName, `${leaseMs}`, ONCE, killed], {
+      env: { ...process.env, ...dynamodb.environment, NODE_OPTIONS: '' },
+    });
+    await event(worker, 'message');
+    worker.kill('SIGKILL');
+    await event(worker, 'exit');
+    const killedAt = performance.now();
+    const startedAt = new Map<string, number>();
+    const takenOver: unknown[] = [];
+    await Promise.all(
+      [0, 1].map((number) =>
+        runTasks(
+          tasks,
+          async (task, lease) => {
+            startedAt.set(task, performance.now() - killedAt);
+            if (lease.takenOverFrom) takenOver.push([task, lease.takenOverFrom.owner]);
+            await sleep(2);
+          },
+          options({ worker: { number, of: 2 }, leaseMs }),
+        ),
+      ),
+    );
+    expect(startedAt.size).toBe(40);
+    expect(takenOver).toEqual([[killed, 'the killed worker']]);
+    const order = [...startedAt.keys()];
+    expect(order.at(-1)).toBe(killed);
+    // A little for a busy machine.
+    expect(startedAt.get(killed)).toBeLessThan(leaseMs + 1_000);
+  });
+
+  test('a table that is missing ends the run, and the error names it', async () => {
+    const missing = options({
+      locks: new LockClient({
+        store: new DynamoDBLockStore({ tableName: 'no-such-table', client: dynamodb.client() }),
+      }),
+    });
+    await expect(runTasks(names(3), () => {}, missing)).rejects.toThrow("There is no table 'no-such-table'");
+  });
+});
