@@ -1,11 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { SQSBatchResponse, SQSEvent, SQSRecord } from 'aws-lambda';
-import { DynamoDBLockStore } from '../lib/dynamodb.ts';
+import middy from '@middy/core';
+import type { SQSEvent, SQSRecord } from 'aws-lambda';
 import { emf } from '../lib/emf.ts';
-import { LockBusyError, LockClient } from '../lib/index.ts';
-import type { LambdaContext } from '../middleware/index.ts';
-
-const locks = new LockClient({ store: new DynamoDBLockStore(), onEvent: emf() });
+import { lockPlugin, lockRecords } from '../middleware/index.ts';
 
 /** Stands for the work on one message. */
 const WORK_MS = 1_000;
@@ -20,21 +17,13 @@ function accountOf(record: SQSRecord): string {
 }
 
 /**
- * Works on one message of an account at a time, however many consumers there are. A message of an account that is busy
- * goes back to the queue, and so does one that fails; after five times the queue puts it aside.
+ * Works on one message of an account at a time, however many consumers there are, and on those of several accounts at
+ * once. A message of an account that is busy goes back to the queue, and so does one that fails; after five times the
+ * queue puts it aside.
  */
-export async function handler(event: SQSEvent, context: LambdaContext): Promise<SQSBatchResponse> {
-  const remainingMs = () => context.getRemainingTimeInMillis();
-  const batchItemFailures: SQSBatchResponse['batchItemFailures'] = [];
-  for (const record of event.Records) {
-    try {
-      await locks.using(`queue/${accountOf(record)}`, { remainingMs }, (lease) =>
-        sleep(WORK_MS, undefined, { signal: lease.signal }),
-      );
-    } catch (error) {
-      if (!(error instanceof LockBusyError)) console.error(error);
-      batchItemFailures.push({ itemIdentifier: record.messageId });
-    }
-  }
-  return { batchItemFailures };
-}
+export const handler = middy<SQSEvent>(lockPlugin())
+  .use(lockRecords({ key: (record: SQSRecord) => `queue/${accountOf(record)}`, onEvent: emf() }))
+  .handler(async ({ Records }, { locks }) => {
+    const work = ({ signal }: { signal: AbortSignal }) => sleep(WORK_MS, undefined, { signal });
+    await Promise.allSettled(Records.map((record) => locks.using(record, work)));
+  });

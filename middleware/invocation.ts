@@ -5,7 +5,7 @@ import type { Lease } from '../lib/lease/lease.ts';
 import { type AcquireOptions, checkKey, checkText, planAcquire } from '../lib/lease/options.ts';
 import { DynamoDBLockStore } from '../lib/store/dynamodb.ts';
 import type { LockStore } from '../lib/store/store.ts';
-import type { LambdaContext, LockOptions } from './options.ts';
+import type { LambdaContext, LockOptions, SharedOptions } from './options.ts';
 
 /** A lease for the handler, or a response in the handler's place. */
 type Taken = { readonly lease: Lease } | { readonly lease?: undefined; readonly response: unknown };
@@ -21,17 +21,16 @@ interface InvocationLock {
 type OfRequest = (...about: unknown[]) => unknown;
 
 /**
- * Checks the options, so that bad ones throw when the lock is configured and not at midnight.
+ * Checks what every lock can be told, so that bad options throw when the lock is configured and not at midnight.
+ * @returns the client that takes its leases.
  * @throws TypeError that shows the value.
  */
-export function invocationLock(options: LockOptions<never, never, string>): InvocationLock {
-  const { key, once, data, contextKey = 'lock', waitMs = 0, reserveMs = 1_000 } = options;
-  const { onBusy = 'throw', onDone = 'skip', onLost = 'throw' } = options;
+export function configure(
+  options: SharedOptions<string> & { once?: unknown; data?: unknown; onLost?: unknown },
+): LockClient {
+  const { once, data, contextKey = 'lock', reserveMs = 1_000, onLost = 'throw' } = options;
   const shared = typeof (options.locks as LockClient | undefined)?.using === 'function';
-  if (typeof key !== 'function') checkKey(key);
   checkText('contextKey', contextKey);
-  checkChoice('onBusy', onBusy, 'throw', 'skip', 'a function');
-  checkChoice('onDone', onDone, 'skip', 'a function');
   checkChoice('onLost', onLost, 'throw', 'ignore');
   if (!(Number.isInteger(reserveMs) && reserveMs >= 0)) {
     throw new TypeError(`reserveMs must be a whole number of milliseconds, 0 or more, but it is ${String(reserveMs)}.`);
@@ -40,13 +39,25 @@ export function invocationLock(options: LockOptions<never, never, string>): Invo
     // A shared client has a lease time of its own to judge the heartbeat by.
     ...(shared && { leaseMs: 2 ** 31 - 1 }),
     ...options,
-    once: typeof once === 'function' ? undefined : once,
+    once: typeof once === 'function' ? undefined : (once as string | undefined),
     data: typeof data === 'function' ? undefined : data,
     owner: 'known at each request',
   });
-  const client = shared
-    ? (options.locks as LockClient)
-    : new LockClient({ ...options, store: (options.locks as LockStore) ?? new DynamoDBLockStore(options) });
+  if (shared) return options.locks as LockClient;
+  return new LockClient({ ...options, store: (options.locks as LockStore) ?? new DynamoDBLockStore(options) });
+}
+
+/**
+ * Checks the options as `configure` does.
+ * @throws TypeError that shows the value.
+ */
+export function invocationLock(options: LockOptions<never, never, string>): InvocationLock {
+  const { key, once, data, contextKey = 'lock', waitMs, reserveMs } = options;
+  const { onBusy = 'throw', onDone = 'skip', onLost = 'throw' } = options;
+  if (typeof key !== 'function') checkKey(key);
+  checkChoice('onBusy', onBusy, 'throw', 'skip', 'a function');
+  checkChoice('onDone', onDone, 'skip', 'a function');
+  const client = configure(options);
 
   async function take(event: unknown, context: unknown): Promise<Taken> {
     const given = (value: unknown) => (typeof value === 'function' ? (value as OfRequest)(event, context) : value);
@@ -96,8 +107,8 @@ export function invocationLock(options: LockOptions<never, never, string>): Invo
   return { take, finish };
 }
 
-/** What the invocation says of a lease that is taken in it. */
-function ofInvocation(context: LambdaContext, waitMs: number, reserveMs: number): AcquireOptions {
+/** What the invocation says of a lease that is taken in it, now. */
+export function ofInvocation(context: LambdaContext, waitMs = 0, reserveMs = 1_000): AcquireOptions {
   // The context of a durable execution has Lambda's own inside.
   if ('lambdaContext' in context && 'step' in context) {
     throw new LockError(
@@ -121,7 +132,7 @@ function ofInvocation(context: LambdaContext, waitMs: number, reserveMs: number)
 const isStream = (value: unknown): value is NodeJS.ReadableStream =>
   value instanceof ReadableStream || typeof (value as NodeJS.ReadableStream | undefined)?.pipe === 'function';
 
-function checkChoice(name: string, value: unknown, ...choices: string[]): void {
+export function checkChoice(name: string, value: unknown, ...choices: string[]): void {
   if (choices.includes(typeof value === 'function' ? 'a function' : (value as string))) return;
   throw new TypeError(`${name} must be ${choices.join(' or ')}, but it is ${String(value)}.`);
 }

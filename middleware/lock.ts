@@ -1,52 +1,19 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { Lease } from '../lib/lease/lease.ts';
 import { invocationLock } from './invocation.ts';
-import type { LambdaContext, LockOptions } from './options.ts';
+import type { LambdaContext, LockOptions, RecordLocks } from './options.ts';
+import { holdingsOf, type Request, release, releaseAll } from './request.ts';
 
-/** Middy's request, as far as it concerns a lock. */
-interface Request<Event = unknown, Context = unknown> {
-  event: Event;
-  context: Context;
-  response?: unknown;
-  earlyResponse?: unknown;
-  error?: unknown;
-  internal: object;
-}
-
-/** What Middy's `use` takes. Its handler's context has the lease. */
-export interface LockMiddleware<Event = unknown, Context = LambdaContext, Name extends string = 'lock'> {
-  readonly before: (request: Request<Event, Context & Record<Name, Lease>>) => Promise<void>;
-  readonly after: (request: Request<Event, Context & Record<Name, Lease>>) => Promise<void>;
-  readonly onError: (request: Request<Event, Context & Record<Name, Lease>>) => Promise<void>;
-}
-
-/**
- * The leases of a request, by the middleware that took them. They stand in the request itself (invariant 11): Middy's
- * `request.internal` may be one object for all requests, and the plugin may come from another copy of leasehold.
- */
-const leases = Symbol.for('leasehold.leases');
-
-function leasesOf(request: object): Map<object, Lease> {
-  const holder = request as { [leases]?: Map<object, Lease> };
-  holder[leases] ??= new Map();
-  return holder[leases];
-}
-
-/** Middy's own early time-out: whoever else throws it, the handler may still be running. */
-function isEarlyTimeout(error: unknown): boolean {
-  const { name, cause } = (error ?? {}) as { name?: string; cause?: { package?: string } };
-  return name === 'TimeoutError' && cause?.package === '@middy/core';
-}
-
-/** Nothing of a request is left to run, but for a handler that Middy has left behind. */
-async function releaseAll(request: Request): Promise<void> {
-  for (const lease of leasesOf(request).values()) await release(lease, request);
-}
-
-/** Invariant 9: what may still be used is not released, not even a lease that has expired and may be ours all the same. */
-async function release(lease: Lease | undefined, { error }: Request): Promise<void> {
-  if (isEarlyTimeout(error)) lease?.abandon('timedOut');
-  else await lease?.release();
+/** What Middy's `use` takes. Its handler's context has what is held: the lease, or the locks of a batch's records. */
+export interface LockMiddleware<
+  Event = unknown,
+  Context = LambdaContext,
+  Name extends string = 'lock',
+  Held extends Lease | RecordLocks = Lease,
+> {
+  readonly before: (request: Request<Event, Context & Record<Name, Held>>) => Promise<void>;
+  readonly after: (request: Request<Event, Context & Record<Name, Held>>) => Promise<void>;
+  readonly onError: (request: Request<Event, Context & Record<Name, Held>>) => Promise<void>;
 }
 
 /**
@@ -68,7 +35,7 @@ export function lock<Event = unknown, Context = LambdaContext, const Name extend
   const { take, finish } = invocationLock(options);
   const lockBefore = async (request: Request) => {
     const taken = await take(request.event, request.context as object);
-    if (taken.lease) leasesOf(request).set(middleware, taken.lease);
+    if (taken.lease) holdingsOf(request).by.set(middleware, taken.lease);
     else {
       request.earlyResponse = taken.response;
       // The other locks of this request: without the plugin, Middy will tell nobody that it ends here.
@@ -76,12 +43,15 @@ export function lock<Event = unknown, Context = LambdaContext, const Name extend
     }
   };
   const lockAfter = async (request: Request) => {
-    const lease = leasesOf(request).get(middleware);
+    const { by, timedOut } = holdingsOf(request);
+    const lease = by.get(middleware) as Lease | undefined;
+    // What came instead of the handler's response ends nothing, and counts as nothing done.
+    if (!lease || timedOut) return;
     // Middy waits for a Promise only; any other thenable is still at work.
-    if (lease) request.response = await finish(lease, await request.response);
+    request.response = await finish(lease, await request.response);
   };
   const lockOnError = async (request: Request) => {
-    await release(leasesOf(request).get(middleware), request);
+    await release(holdingsOf(request).by.get(middleware), request);
   };
   const middleware = { before: lockBefore, after: lockAfter, onError: lockOnError };
   return middleware;
@@ -115,10 +85,9 @@ export function lockPlugin<Plugin extends object = object>(
     // Middy's own, which throws, is known by its error.
     ...(timeoutEarlyResponse && {
       timeoutEarlyResponse() {
-        const timedOut = leasesOf(requests.getStore() ?? {});
-        for (const lease of timedOut.values()) lease.abandon('timedOut');
-        // What comes instead of the handler's response ends nothing, and counts as nothing done.
-        timedOut.clear();
+        const late = holdingsOf(requests.getStore() ?? {});
+        late.timedOut = true;
+        for (const held of late.by.values()) held.abandon('timedOut');
         return timeoutEarlyResponse();
       },
     }),

@@ -1,0 +1,315 @@
+import type { LockClient } from '../lib/lease/client.ts';
+import { LockBusyError, LockDoneError, type LostReason } from '../lib/lease/errors.ts';
+import type { Lease } from '../lib/lease/lease.ts';
+import { type AcquireOptions, checkKey, checkText, isLater } from '../lib/lease/options.ts';
+import type { BatchResponse, Lockable, LockRecordsOptions, RecordLocks } from './options.ts';
+
+/** How many locks are asked for at a time: the SDK's client has 50 sockets, and what waits for one would time out. */
+const AT_ONCE = 50;
+/** For how long a lease is handed to ourselves, in milliseconds. */
+const HAND_OFF_MS = 5_000;
+
+/** A record on its way. */
+interface Entry<Item> {
+  /** Those after the first come with the same message id, or with no later token: they fare as it does, unseen. */
+  readonly records: [Item, ...Item[]];
+  /** In a FIFO queue, what must stay in order. */
+  readonly group: string | undefined;
+  token?: string | undefined;
+  lock?: KeyLock<Item>;
+  /** `open` until it is known how it went. `done`: it had been before. */
+  state: 'open' | 'succeeded' | 'done' | 'failed';
+  error?: unknown;
+}
+
+/** The lock of one key. */
+interface KeyLock<Item> {
+  readonly key: string;
+  /** In the batch's order, and with growing tokens. */
+  readonly entries: Entry<Item>[];
+  lease?: Lease;
+  /** The entry whose token the lease was asked for with, the greatest. */
+  last?: Entry<Item>;
+  ended?: Promise<void>;
+}
+
+/** A record that the handler gets. */
+interface Given<Item> {
+  readonly entry: Entry<Item>;
+  readonly lock: KeyLock<Item>;
+  readonly lease: Lease;
+}
+
+/** The locks of one batch of records, and how each record fares. */
+export class RecordBatch<Item extends Lockable> implements RecordLocks {
+  /** All of them, as they came. */
+  readonly records: readonly Item[];
+  readonly #client: LockClient;
+  readonly #options: LockRecordsOptions<Item, string>;
+  readonly #entries: Entry<Item>[] = [];
+  readonly #byId = new Map<string, Entry<Item>>();
+  readonly #locks = new Map<string, KeyLock<Item>>();
+  /** By message id, in the batch's order. */
+  readonly #given = new Map<string, Given<Item>>();
+  /** The last call of `using` for a lease, and for a group. */
+  readonly #turns = new Map<Lease | string, Promise<unknown>>();
+  /** Groups of which a record has failed in `using`, and how. */
+  readonly #stopped = new Map<string, unknown>();
+  #abandoned = false;
+
+  constructor(records: readonly Item[], client: LockClient, options: LockRecordsOptions<Item, string>) {
+    this.records = records;
+    this.#client = client;
+    this.#options = options;
+    for (const record of records) this.#add(record);
+  }
+
+  /**
+   * Takes every lock that is free, in one round trip's time.
+   * @param timing what the invocation says of a lease that is taken in it, now.
+   * @returns the records to be worked on.
+   */
+  async take(timing: () => AcquireOptions): Promise<Item[]> {
+    this.#holdBack();
+    await inParallel(this.#locks.values(), (lock) => this.#acquire(lock, timing));
+    this.#holdBack();
+    for (const entry of this.#entries.filter(isOpen)) {
+      const { lock } = entry;
+      if (lock?.lease) this.#given.set(idOf(entry), { entry, lock, lease: lock.lease });
+    }
+    // Nobody waits for these releases before the end.
+    for (const lock of this.#locks.values()) if (!lock.entries.some(isOpen)) void this.#end(lock);
+    return [...this.#given.values()].map(({ entry }) => entry.records[0]);
+  }
+
+  of(record: Lockable): Lease {
+    return this.#find(record).lease;
+  }
+
+  async using<Result>(record: Lockable, work: (lease: Lease) => Promise<Result> | Result): Promise<Result> {
+    const given = this.#find(record);
+    const { lease, entry } = given;
+    const lanes = entry.group === undefined ? [lease] : [lease, entry.group];
+    const earlier = lanes.map((lane) => this.#turns.get(lane));
+    const turn = Promise.allSettled(earlier).then(() => this.#work(given, work));
+    for (const lane of lanes) this.#turns.set(lane, turn);
+    return turn;
+  }
+
+  /**
+   * Ends every lease, and says which records are to come back.
+   * @param response what the handler returned: a batch response, settled results, or anything else when all went well.
+   */
+  async finish(response?: unknown): Promise<BatchResponse> {
+    const reported = this.#failuresIn(response);
+    await this.#settleTurns();
+    const open = [...this.#given.values()].filter(({ entry }) => isOpen(entry));
+    for (const { entry } of open) entry.state = reported.has(idOf(entry)) ? 'failed' : 'succeeded';
+    await this.release();
+    for (const { entry, lease } of open) {
+      if (entry.state === 'succeeded' && this.#isLost(lease)) this.#fail(entry, lease.signal.reason);
+    }
+    const failed = this.#entries.filter((entry) => entry.state === 'failed' || reported.has(idOf(entry)));
+    const identifiers = new Set([...failed.flatMap(({ records }) => records.map(messageIdOf)), ...reported]);
+    return { batchItemFailures: [...identifiers].map((itemIdentifier) => ({ itemIdentifier })) };
+  }
+
+  /** Ends every lease. Nothing is done that has not succeeded by now. */
+  async release(): Promise<void> {
+    await this.#settleTurns();
+    await inParallel(this.#locks.values(), (lock) => this.#end(lock));
+  }
+
+  /** Gives every lease up without releasing it. Records that have not succeeded by now fail. */
+  abandon(reason: LostReason): void {
+    this.#abandoned = true;
+    for (const { entries, lease } of this.#locks.values()) {
+      lease?.abandon(reason);
+      for (const entry of entries.filter(isOpen)) this.#fail(entry, lease?.signal.reason);
+    }
+  }
+
+  // --- Before the handler -------------------------------------------------------------------------------------------
+
+  #add(record: Item): void {
+    const twin = this.#byId.get(record.messageId);
+    if (twin) {
+      twin.records.push(record);
+      return;
+    }
+    // A queue that is not FIFO can have message groups too, for fairness: they have no order.
+    const group = record.eventSourceARN?.endsWith('.fifo') ? record.attributes?.MessageGroupId : undefined;
+    const entry: Entry<Item> = { records: [record], group, state: 'open' };
+    this.#byId.set(record.messageId, entry);
+    try {
+      const { key, once } = this.#options;
+      const lock = this.#lockOf(checkKey(key(record)));
+      // Without a token it would run every time.
+      entry.token = once && checkText('once', once(record));
+      const last = lock.entries.at(-1);
+      if (last?.token !== undefined && entry.token !== undefined && !isLater(entry.token, last.token)) {
+        last.records.push(record);
+        return;
+      }
+      entry.lock = lock;
+      lock.entries.push(entry);
+    } catch (error) {
+      this.#fail(entry, error);
+    }
+    this.#entries.push(entry);
+  }
+
+  #lockOf(key: string): KeyLock<Item> {
+    const lock = this.#locks.get(key) ?? { key, entries: [] };
+    this.#locks.set(key, lock);
+    return lock;
+  }
+
+  /** In a FIFO queue, what comes behind a failed record of its group fails with it, or it would overtake it. */
+  #holdBack(): void {
+    const failed = new Map<string, Entry<Item>>();
+    for (const entry of this.#entries) {
+      if (entry.group === undefined) continue;
+      const before = failed.get(entry.group);
+      if (entry.state === 'failed') failed.set(entry.group, before ?? entry);
+      else if (before) this.#fail(entry, before.error);
+    }
+  }
+
+  async #acquire(lock: KeyLock<Item>, timing: () => AcquireOptions): Promise<void> {
+    const { data } = this.#options;
+    const open = lock.entries.filter(isOpen);
+    lock.last = open.at(-1);
+    const [first] = open;
+    if (!first) return;
+    try {
+      const once = lock.last?.token;
+      lock.lease = await this.#client.acquire(lock.key, {
+        ...this.#options,
+        ...timing(),
+        once,
+        data: typeof data === 'function' ? data(first.records[0]) : data,
+      });
+      if (once === undefined || first === lock.last) return;
+      // That the last one is not done says nothing of those before it.
+      const doneToken = (await this.#client.inspect(lock.key))?.doneToken;
+      for (const entry of open) {
+        if (entry.token && doneToken && !isLater(entry.token, doneToken)) entry.state = 'done';
+      }
+    } catch (error) {
+      for (const entry of open) {
+        if (error instanceof LockDoneError) entry.state = 'done';
+        else this.#fail(entry, error);
+      }
+    }
+  }
+
+  // --- While it runs ------------------------------------------------------------------------------------------------
+
+  #find(record: Lockable): Given<Item> {
+    const given = this.#given.get(record?.messageId);
+    if (given) return given;
+    throw new TypeError(
+      `A record must be one of event.Records as the handler was given them, but it is ${record?.messageId ?? record}.`,
+    );
+  }
+
+  async #work<Result>(
+    { entry, lock, lease }: Given<Item>,
+    work: (lease: Lease) => Promise<Result> | Result,
+  ): Promise<Result> {
+    const { group } = entry;
+    try {
+      if (group !== undefined && this.#stopped.has(group)) throw this.#stopped.get(group);
+      lease.assertHeld();
+      const result = await work(lease);
+      entry.state = 'succeeded';
+      await this.#endIfFinished(lock);
+      if (this.#isLost(lease)) throw lease.signal.reason;
+      return result;
+    } catch (error) {
+      if (group !== undefined) this.#stopped.set(group, error);
+      this.#fail(entry, error);
+      await this.#endIfFinished(lock);
+      throw error;
+    }
+  }
+
+  /** Invariant 9: whoever did not wait for the work that `using` began, its leases are kept until it has ended. */
+  async #settleTurns(): Promise<void> {
+    if (!this.#abandoned) await Promise.allSettled(this.#turns.values());
+  }
+
+  // --- After it -----------------------------------------------------------------------------------------------------
+
+  /** The message ids that the handler's response names, as Lambda reads it: one that is none of the batch means all. */
+  #failuresIn(response: unknown): Set<string> {
+    const given = [...this.#given.keys()];
+    if (Array.isArray(response)) return new Set(given.filter((_, index) => response[index]?.status === 'rejected'));
+    const { batchItemFailures = [] } = (response ?? {}) as { batchItemFailures?: { itemIdentifier: string }[] };
+    if (!Array.isArray(batchItemFailures)) return new Set(given);
+    const named = batchItemFailures.map((failure) => failure?.itemIdentifier);
+    return new Set(named.every((id) => this.#byId.has(id)) ? named : given);
+  }
+
+  #fail(entry: Entry<Item>, error: unknown): void {
+    const { onFailed = logFailure } = this.#options;
+    entry.state = 'failed';
+    entry.error = error;
+    // Invariant 12: a listener that fails, at once or later, disturbs nothing.
+    const tell = async (record: Item) => onFailed(error, record);
+    for (const record of entry.records) tell(record).catch(() => {});
+  }
+
+  #isLost({ signal }: Lease): boolean {
+    return this.#options.onLost !== 'ignore' && signal.aborted;
+  }
+
+  async #endIfFinished(lock: KeyLock<Item>): Promise<void> {
+    if (!lock.entries.some(isOpen)) await this.#end(lock);
+  }
+
+  #end(lock: KeyLock<Item>): Promise<void> {
+    lock.ended ??= this.#release(lock);
+    return lock.ended;
+  }
+
+  /** What counts as done is the greatest token up to which no record has failed: it would never come again. */
+  async #release({ entries, lease, last }: KeyLock<Item>): Promise<void> {
+    if (!lease || this.#abandoned) return;
+    const failed = entries.findIndex(({ state }) => state === 'open' || state === 'failed');
+    const finished = failed < 0 ? entries : entries.slice(0, failed);
+    const done = finished.findLast(({ state }) => state === 'succeeded');
+    if (done !== last && done?.token !== undefined) await this.#releasePart(lease, done.token);
+    await lease.release({ done: done !== undefined && done === last });
+  }
+
+  /** A lease ends with the token that it was asked for with, or with none: it goes on under that of the part. */
+  async #releasePart(lease: Lease, token: string): Promise<void> {
+    try {
+      const handle = await lease.handOff({ leaseMs: HAND_OFF_MS });
+      const part = await this.#client.resume({ ...handle, once: token });
+      await part.release({ done: true });
+    } catch {
+      // Lost, or the store does not answer, which the lease reports: the part may come again, as after any crash.
+    }
+  }
+}
+
+const isOpen = ({ state }: Entry<unknown>): boolean => state === 'open';
+const messageIdOf = ({ messageId }: Lockable): string => messageId;
+const idOf = ({ records: [{ messageId }] }: Entry<Lockable>): string => messageId;
+
+function logFailure(error: unknown, { messageId }: Lockable): void {
+  if (!(error instanceof LockBusyError)) console.error(`The message ${messageId} goes back to its queue:`, error);
+}
+
+async function inParallel<Item>(items: Iterable<Item>, work: (item: Item) => Promise<void>): Promise<void> {
+  // One iterator, from which each worker takes the next.
+  const left = Iterator.from(items);
+  await Promise.all(
+    Array.from({ length: AT_ONCE }, async () => {
+      for (const item of left) await work(item);
+    }),
+  );
+}

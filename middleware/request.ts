@@ -1,0 +1,53 @@
+import type { LostReason } from '../lib/lease/errors.ts';
+
+/** Middy's request, as far as it concerns a lock. */
+export interface Request<Event = unknown, Context = unknown> {
+  event: Event;
+  context: Context;
+  response?: unknown;
+  earlyResponse?: unknown;
+  error?: unknown;
+  internal: object;
+}
+
+/** A lease, or the leases of a batch of records. */
+interface Held {
+  abandon(reason: LostReason): void;
+  release(): Promise<unknown>;
+}
+
+/**
+ * What a request holds. It stands in the request itself (invariant 11): Middy's `request.internal` may be one object for
+ * all requests, and the plugin may come from another copy of leasehold.
+ */
+interface Holdings {
+  /** By the middleware that took it. */
+  readonly by: Map<object, Held>;
+  /** Its response came instead of the handler's, which may still be running. */
+  timedOut?: boolean;
+}
+
+const holdings = Symbol.for('leasehold.holdings');
+
+export function holdingsOf(request: object): Holdings {
+  const holder = request as { [holdings]?: Holdings };
+  holder[holdings] ??= { by: new Map() };
+  return holder[holdings];
+}
+
+/** Middy's own early time-out: whoever else throws it, the handler may still be running. */
+function isEarlyTimeout(error: unknown): boolean {
+  const { name, cause } = (error ?? {}) as { name?: string; cause?: { package?: string } };
+  return name === 'TimeoutError' && cause?.package === '@middy/core';
+}
+
+/** Nothing of a request is left to run, but for a handler that Middy has left behind. */
+export async function releaseAll(request: Request): Promise<void> {
+  for (const held of holdingsOf(request).by.values()) await release(held, request);
+}
+
+/** Invariant 9: what may still be used is not released, not even a lease that has expired and may be ours all the same. */
+export async function release(held: Held | undefined, request: Request): Promise<void> {
+  if (holdingsOf(request).timedOut || isEarlyTimeout(request.error)) held?.abandon('timedOut');
+  else await held?.release();
+}

@@ -1,0 +1,1053 @@
+import { withDurableExecution } from '@aws/durable-execution-sdk-js';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import middy7 from '@middy/core';
+import sqsPartialBatchFailure from '@middy/sqs-partial-batch-failure';
+import middy6 from 'middy6';
+import { type Lease, LockClient, LockError, LockLostError, type LockStore, LockStoreError } from '../../lib/index.ts';
+import {
+  type BatchResponse,
+  type LambdaContext,
+  type LockRecordsOptions,
+  lockPlugin,
+  lockRecords,
+  type QueueRecord,
+  type RecordLocks,
+  withRecordLocks,
+} from '../../middleware/index.ts';
+import { gate, invocation, setUp } from './setup.ts';
+
+interface Batch {
+  Records: QueueRecord[];
+}
+type Context = LambdaContext & { locks: RecordLocks };
+type Handler = (event: Batch, context: Context) => unknown;
+type Invoke = (event: unknown, context: LambdaContext) => Promise<BatchResponse>;
+/** As much of Middy as the tests use, the same in both versions. */
+interface Middy extends Invoke {
+  use(middleware: object): Middy;
+  before(hook: (request: { event: Batch }) => unknown): Middy;
+  after(hook: (request: { event: Batch }) => unknown): Middy;
+  onError(hook: (request: { event: Batch; response: unknown }) => unknown): Middy;
+  handler(handler: Handler): Middy;
+}
+type MakeMiddy = (plugin?: object) => Middy;
+
+const versions = [
+  { version: 7, middy: middy7 as unknown as MakeMiddy },
+  { version: 6, middy: middy6 as unknown as MakeMiddy },
+];
+const forms = [
+  ...versions.map(({ version, middy }) => ({
+    form: `lockRecords() and Middy ${version}`,
+    lockedBy: (options: LockRecordsOptions, handler: Handler): Invoke =>
+      middy(lockPlugin()).use(lockRecords(options)).handler(handler),
+  })),
+  {
+    form: 'withRecordLocks()',
+    lockedBy: (options: LockRecordsOptions, handler: Handler) => withRecordLocks(options, handler) as Invoke,
+  },
+];
+
+const STANDARD = 'arn:aws:sqs:eu-central-1:123456789012:orders';
+const FIFO = `${STANDARD}.fifo`;
+
+/** A message about an account. */
+function message(messageId: string, account: string, { group, sequence, queue = STANDARD }: Partial<Place> = {}) {
+  return {
+    messageId,
+    body: account,
+    receiptHandle: `receipt-${messageId}`,
+    attributes: {
+      ApproximateReceiveCount: '1',
+      SentTimestamp: '1767225600000',
+      SenderId: 'AIDAEXAMPLE',
+      ApproximateFirstReceiveTimestamp: '1767225600001',
+      ...(group !== undefined && { MessageGroupId: group }),
+      ...(sequence !== undefined && { SequenceNumber: sequence }),
+    },
+    messageAttributes: {},
+    md5OfBody: 'd41d8cd98f00b204e9800998ecf8427e',
+    eventSource: 'aws:sqs',
+    eventSourceARN: queue,
+    awsRegion: 'eu-central-1',
+  } satisfies QueueRecord;
+}
+interface Place {
+  queue: string;
+  group: string;
+  sequence: string;
+}
+const fifo = (messageId: string, group: string, account = group, sequence = messageId) =>
+  message(messageId, account, { queue: FIFO, group, sequence });
+const batch = (...Records: QueueRecord[]): Batch => ({ Records });
+const ids = ({ Records }: Batch) => Records.map(({ messageId }) => messageId);
+const failed = ({ batchItemFailures }: BatchResponse) => batchItemFailures.map(({ itemIdentifier }) => itemIdentifier);
+const key = ({ body }: { body: string }) => body;
+const once = ({ attributes }: QueueRecord) => attributes.SequenceNumber;
+
+let { clock, store, requests, events, locks, others, isHeld } = setUp();
+/** What `onFailed` was told, as 'message id: name of the error'. */
+let told: string[] = [];
+const onFailed = (error: unknown, { messageId }: QueueRecord) => told.push(`${messageId}: ${(error as Error).name}`);
+beforeEach(() => {
+  ({ clock, store, requests, events, locks, others, isHeld } = setUp());
+  told = [];
+});
+afterEach(() => {
+  delete process.env.AWS_LAMBDA_MAX_CONCURRENCY;
+  jest.restoreAllMocks();
+});
+const doneToken = async (name: string) => (await others.inspect(name))?.doneToken;
+const countOf = (request: string) => requests.filter((name) => name === request).length;
+
+/** A client over the same store, but for what the test puts in the place of one of its requests. */
+function locksOver(changed: Partial<LockStore>): LockClient {
+  const changedStore = new Proxy(store, {
+    get: (target, name: keyof LockStore & keyof typeof store) => changed[name] ?? target[name].bind(target),
+  });
+  return new LockClient({ store: changedStore, clock });
+}
+
+describe.each(forms)('with $form', ({ lockedBy }) => {
+  /** Runs a batch through a handler, by default one that is content with what it gets. */
+  const run = async (records: QueueRecord[], options: Partial<LockRecordsOptions> = {}, handler?: Handler) => {
+    const seen: string[] = [];
+    const handle = lockedBy({ key, locks, onFailed, ...options }, async (event, context) => {
+      seen.push(...ids(event));
+      return handler?.(event, context);
+    });
+    const response = await handle(batch(...records), invocation());
+    return { seen, failed: failed(response), response };
+  };
+
+  describe('one lease per key', () => {
+    test('the handler gets every record, each with the lease of its key, which those of one key share', async () => {
+      const { response } = await run(
+        [message('1', 'a'), message('2', 'b'), message('3', 'a')],
+        {},
+        async (event, { locks }) => {
+          const leases = event.Records.map((record) => locks.of(record));
+          expect(leases.map((lease) => [lease.key, lease.isHeld()])).toEqual([
+            ['a', true],
+            ['b', true],
+            ['a', true],
+          ]);
+          expect(leases[2]).toBe(leases[0]);
+          expect([await isHeld('a'), await isHeld('b')]).toEqual([true, true]);
+        },
+      );
+      expect(response).toEqual({ batchItemFailures: [] });
+      expect(requests).toEqual(['acquire', 'acquire', 'release', 'release']);
+      expect([await isHeld('a'), await isHeld('b')]).toEqual([false, false]);
+      expect(clock.timers).toBe(0);
+    });
+
+    test('all are asked for at once: none waits for the answer of another', async () => {
+      const asked = gate();
+      let inFlight = 0;
+      const locks = locksOver({
+        async acquire(request) {
+          if (++inFlight === 10) asked.open();
+          await asked.opened;
+          return store.acquire(request);
+        },
+      });
+      const records = Array.from({ length: 10 }, (_, index) => message(`${index}`, `account-${index}`));
+      const { seen } = await run(records, { locks });
+      expect(seen).toHaveLength(10);
+    });
+
+    test('50 at a time of a large batch, so that none queues for a socket; and so with the releases', async () => {
+      const most = { acquire: 0, release: 0 };
+      const counting = (name: 'acquire' | 'release') => {
+        let inFlight = 0;
+        return async (request: never) => {
+          most[name] = Math.max(most[name], ++inFlight);
+          await new Promise(setImmediate);
+          inFlight--;
+          return store[name](request);
+        };
+      };
+      const locks = locksOver({ acquire: counting('acquire'), release: counting('release') });
+      const records = Array.from({ length: 230 }, (_, index) => message(`${index}`, `account-${index}`));
+      const { seen, failed } = await run(records, { locks });
+      expect([seen, failed]).toEqual([ids(batch(...records)), []]);
+      expect(most).toEqual({ acquire: 50, release: 50 });
+    });
+
+    test('they are renewed while the handler runs, and capped by the end of the invocation', async () => {
+      const handle = lockedBy({ key, locks }, async (event, { locks }) => {
+        for (let second = 0; second < 59; second++) await clock.advance(1_000);
+        for (const record of event.Records) locks.of(record).assertHeld();
+        return locks.of(event.Records[0]!).deadline - clock.now();
+      });
+      const start = clock.now();
+      await handle(batch(message('1', 'a'), message('2', 'b')), invocation());
+      expect(countOf('renew')).toBeGreaterThan(4);
+      const deadlines = events.flatMap((event) => (event.type === 'renewed' ? [event.deadline - start] : []));
+      expect(Math.max(...deadlines)).toBe(60_000);
+    });
+
+    test('where invocations share a process, the end of this one caps nothing', async () => {
+      process.env.AWS_LAMBDA_MAX_CONCURRENCY = '32';
+      await run([message('1', 'a')], {}, async (event, { locks }) => {
+        await clock.advance(70_000);
+        locks.of(event.Records[0]!).assertHeld();
+      });
+      expect(countOf('renew')).toBeGreaterThan(4);
+    });
+
+    test('two batches in one process: each has its own', async () => {
+      const working = gate();
+      const handle = lockedBy({ key, locks, onFailed }, () => working.opened);
+      const first = handle(batch(message('1', 'a')), invocation());
+      const second = await handle(batch(message('2', 'a')), invocation());
+      expect(failed(second)).toEqual(['2']);
+      expect(await isHeld('a')).toBe(true);
+      working.open();
+      expect(failed(await first)).toEqual([]);
+      expect(await isHeld('a')).toBe(false);
+    });
+
+    test('its owner, data and place in the context are what the options and the invocation say', async () => {
+      const options = { data: ({ body }: QueueRecord) => ({ account: body }), contextKey: 'leases' } as object;
+      await run([message('1', 'a'), message('2', 'a')], options, (event, context) => {
+        const lease = (context as unknown as { leases: RecordLocks }).leases.of(event.Records[1]!);
+        expect([lease.data, lease.owner]).toEqual([{ account: 'a' }, 'reports:7 2026/01/01/[7]abc request-1']);
+        expect(context).not.toHaveProperty('locks');
+        expect(JSON.stringify(context)).not.toContain(lease.lockId);
+      });
+    });
+
+    test('a record that the handler was not given has none: that is an error', async () => {
+      await others.acquire('b');
+      const records = [message('1', 'a'), message('2', 'b')];
+      await run(records, {}, async (_event, { locks }) => {
+        expect(() => locks.of(records[1]!)).toThrow(/one of event.Records.*but it is 2/);
+        expect(() => locks.of(undefined as never)).toThrow(TypeError);
+        await expect(locks.using(records[1]!, () => 'never')).rejects.toThrow(TypeError);
+      });
+    });
+
+    test('a message that comes twice in a batch is given once, and fares once', async () => {
+      const twice = [message('1', 'a'), message('2', 'b'), message('1', 'a')];
+      expect(await run(twice)).toMatchObject({ seen: ['1', '2'], failed: [] });
+      expect(await run(twice, {}, () => ({ batchItemFailures: [{ itemIdentifier: '1' }] }))).toMatchObject({
+        failed: ['1'],
+      });
+    });
+  });
+
+  describe('records that the handler is not given', () => {
+    test('those of a busy key go back, and the others are worked on', async () => {
+      await others.acquire('b');
+      const { seen, failed } = await run([message('1', 'a'), message('2', 'b'), message('3', 'c'), message('4', 'b')]);
+      expect(seen).toEqual(['1', '3']);
+      expect(failed).toEqual(['2', '4']);
+      expect(told).toEqual(['2: LockBusyError', '4: LockBusyError']);
+      expect(await isHeld('b')).toBe(true);
+    });
+
+    test('all are busy: the handler does not run, and all go back', async () => {
+      await others.acquire('a');
+      await others.acquire('b');
+      const { seen, response } = await run([message('1', 'a'), message('2', 'b')]);
+      expect(seen).toEqual([]);
+      expect(response).toEqual({ batchItemFailures: [{ itemIdentifier: '1' }, { itemIdentifier: '2' }] });
+      expect(requests).toEqual(['acquire', 'acquire']);
+    });
+
+    test('a busy key is waited for, as long as waitMs and the invocation allow', async () => {
+      const other = await others.acquire('a');
+      const waiting = run([message('1', 'a')], { waitMs: 5_000 });
+      await clock.advance(100);
+      await other.release();
+      await clock.advance(5_000);
+      expect(await waiting).toMatchObject({ seen: ['1'], failed: [] });
+      await others.acquire('a');
+      const handle = lockedBy({ key, locks, onFailed, waitMs: 60_000, reserveMs: 1_000 }, () => 'never');
+      const start = clock.now();
+      const short = handle(batch(message('1', 'a')), invocation({ getRemainingTimeInMillis: () => 3_000 }));
+      await clock.advance(10_000);
+      expect(failed(await short)).toEqual(['1']);
+      const busy = events.filter((event) => event.type === 'busy').at(-1)!;
+      expect(busy.at - start).toBeLessThanOrEqual(2_000);
+    });
+
+    test.each([
+      { what: 'throws', body: 'throw' },
+      { what: 'gives an empty key', body: '' },
+      { what: 'gives one of 1,026 bytes', body: 'é'.repeat(513) },
+      { what: 'gives a number', body: 7 },
+      { what: 'gives nothing', body: undefined },
+      { what: 'gives the promise of a key', body: Promise.resolve('a') },
+    ])('the key function $what: that record fails alone', async ({ body }) => {
+      const options = {
+        key: (record: QueueRecord) => {
+          if (record.body === 'throw') throw new TypeError('No account.');
+          return record.body;
+        },
+      };
+      const { seen, failed } = await run([message('1', 'a'), message('2', body as never), message('3', 'b')], options);
+      expect(seen).toEqual(['1', '3']);
+      expect(failed).toEqual(['2']);
+      expect(told).toEqual(['2: TypeError']);
+      expect(countOf('acquire')).toBe(2);
+    });
+
+    test('bad data, or a bad token: so does that one', async () => {
+      const data = ({ body }: QueueRecord) => (body === 'b' ? 7n : body);
+      expect(await run([message('1', 'a'), message('2', 'b')], { data })).toMatchObject({ seen: ['1'], failed: ['2'] });
+      const token = (record: QueueRecord) => (record.body === 'b' ? (new Date() as never) : '1');
+      expect(await run([message('3', 'a'), message('4', 'b')], { once: token })).toMatchObject({ failed: ['4'] });
+      expect(told).toEqual(['2: TypeError', '4: TypeError']);
+    });
+
+    test('the store does not answer for one key: its records fail, and no other', async () => {
+      const locks = locksOver({
+        async acquire(request) {
+          if (request.key === 'b') throw new LockStoreError('No such table.');
+          return store.acquire(request);
+        },
+      });
+      const { seen, failed } = await run([message('1', 'a'), message('2', 'b'), message('3', 'b')], { locks });
+      expect(seen).toEqual(['1']);
+      expect(failed).toEqual(['2', '3']);
+      expect(told).toEqual(['2: LockStoreError', '3: LockStoreError']);
+    });
+
+    test('no time is left in the invocation: all fail, and nothing is sent', async () => {
+      const handle = lockedBy({ key, locks, onFailed }, () => 'never');
+      const late = invocation({ getRemainingTimeInMillis: () => 0 });
+      expect(failed(await handle(batch(message('1', 'a')), late))).toEqual(['1']);
+      expect(told).toEqual(['1: LockLostError']);
+      expect(requests).toEqual([]);
+    });
+
+    test('without onFailed, the reason is on the console, but not of what is merely busy', async () => {
+      const error = jest.spyOn(console, 'error').mockImplementation(() => {});
+      await others.acquire('b');
+      await run([message('1', ''), message('2', 'b')], { onFailed: undefined });
+      expect(error.mock.calls).toEqual([[expect.stringContaining('message 1'), expect.any(TypeError)]]);
+    });
+
+    test('an onFailed that throws, or rejects, disturbs nothing', async () => {
+      await others.acquire('b');
+      for (const onFailed of [
+        () => {
+          throw new Error('No log.');
+        },
+        () => Promise.reject(new Error('No log.')),
+      ]) {
+        expect(await run([message('1', 'a'), message('2', 'b')], { onFailed })).toMatchObject({ failed: ['2'] });
+      }
+    });
+  });
+
+  describe('in a FIFO queue', () => {
+    test('a busy record holds back all later ones of its group, and no earlier one and no other group', async () => {
+      await others.acquire('busy');
+      const records = [
+        fifo('1', 'g', 'a'),
+        fifo('2', 'h', 'b'),
+        fifo('3', 'g', 'busy'),
+        fifo('4', 'g', 'c'),
+        fifo('5', 'h', 'd'),
+        fifo('6', 'g', 'a'),
+      ];
+      const { seen, failed } = await run(records);
+      expect(seen).toEqual(['1', '2', '5']);
+      expect(failed).toEqual(['3', '4', '6']);
+      expect(told).toEqual(['3: LockBusyError', '4: LockBusyError', '6: LockBusyError']);
+    });
+
+    test('the leases that only those had taken are released at once, and those that are needed are kept', async () => {
+      await others.acquire('busy');
+      await run(
+        [fifo('1', 'g', 'busy'), fifo('2', 'g', 'alone'), fifo('3', 'g', 'shared'), fifo('4', 'h', 'shared')],
+        {},
+        async (event) => {
+          expect(ids(event)).toEqual(['4']);
+          expect([await isHeld('alone'), await isHeld('shared')]).toEqual([false, true]);
+        },
+      );
+      expect([countOf('acquire'), countOf('release')]).toEqual([3, 2]);
+    });
+
+    test('a record with a bad key holds them back too, and they are not even asked for', async () => {
+      const { seen, failed } = await run([
+        fifo('1', 'g', 'a'),
+        fifo('2', 'g', ''),
+        fifo('3', 'g', 'b'),
+        fifo('4', 'h', 'c'),
+      ]);
+      expect(seen).toEqual(['1', '4']);
+      expect(failed).toEqual(['2', '3']);
+      expect(countOf('acquire')).toBe(2);
+    });
+
+    test('and so does one for which the store does not answer', async () => {
+      const locks = locksOver({
+        async acquire(request) {
+          if (request.key === 'b') throw new LockStoreError('No such table.');
+          return store.acquire(request);
+        },
+      });
+      expect(await run([fifo('1', 'g', 'b'), fifo('2', 'g', 'a'), fifo('3', 'h', 'c')], { locks })).toMatchObject({
+        seen: ['3'],
+        failed: ['1', '2'],
+      });
+    });
+
+    test('one that is done holds nothing back; behind a busy one it goes back with the others', async () => {
+      await (await others.acquire('done', { once: '9' })).release({ done: true });
+      await others.acquire('busy');
+      const records = [fifo('1', 'g', 'done'), fifo('2', 'g', 'a'), fifo('3', 'g', 'busy'), fifo('4', 'g', 'done')];
+      expect(await run(records, { once })).toMatchObject({ seen: ['2'], failed: ['3', '4'] });
+    });
+
+    test('the message groups of a standard queue, which are for fairness, have no order', async () => {
+      await others.acquire('busy');
+      const fair = { group: 'tenant' };
+      const records = [message('1', 'busy', fair), message('2', 'a', fair)];
+      expect(await run(records)).toMatchObject({ seen: ['2'], failed: ['1'] });
+    });
+  });
+
+  describe('the response', () => {
+    const records = [message('1', 'a'), message('2', 'busy'), message('3', 'b'), message('4', 'c')];
+    beforeEach(() => others.acquire('busy'));
+
+    test.each([
+      { what: 'nothing', response: undefined, expected: ['2'] },
+      { what: 'null', response: null, expected: ['2'] },
+      { what: 'a string', response: 'done', expected: ['2'] },
+      { what: 'an empty batch response', response: { batchItemFailures: [] }, expected: ['2'] },
+      { what: 'failures of its own', response: { batchItemFailures: [{ itemIdentifier: '3' }] }, expected: ['2', '3'] },
+      {
+        what: 'failures that are known already, twice',
+        response: { batchItemFailures: ['2', '3', '3', '2'].map((itemIdentifier) => ({ itemIdentifier })) },
+        expected: ['2', '3'],
+      },
+      {
+        what: 'settled results',
+        response: [{ status: 'fulfilled' }, { status: 'rejected', reason: new Error() }, { status: 'fulfilled' }],
+        expected: ['2', '3'],
+      },
+      { what: 'results that are none of settled promises', response: [1, null, 'three'], expected: ['2'] },
+      // As Lambda does.
+      {
+        what: 'an unknown id',
+        response: { batchItemFailures: [{ itemIdentifier: '9' }] },
+        expected: ['1', '2', '3', '4'],
+      },
+      {
+        what: 'an empty id',
+        response: { batchItemFailures: [{ itemIdentifier: '' }] },
+        expected: ['1', '2', '3', '4'],
+      },
+      { what: 'a wrong name', response: { batchItemFailures: [{ messageId: '3' }] }, expected: ['1', '2', '3', '4'] },
+      { what: 'no list', response: { batchItemFailures: '3' }, expected: ['1', '2', '3', '4'] },
+      { what: 'a list of nothing', response: { batchItemFailures: [null] }, expected: ['1', '2', '3', '4'] },
+    ])('to a handler that returns $what', async ({ response, expected }) => {
+      const answer = await run(records, { once: () => '1' }, () => response);
+      expect(answer.response).toEqual({ batchItemFailures: expected.map((itemIdentifier) => ({ itemIdentifier })) });
+      // Done is what did not fail.
+      for (const [id, account] of [
+        ['1', 'a'],
+        ['3', 'b'],
+        ['4', 'c'],
+      ] as const) {
+        expect(await doneToken(account)).toBe(expected.includes(id) ? undefined : '1');
+      }
+    });
+
+    test('to a thenable that is no Promise: the locks are held until it has come', async () => {
+      const working = gate<BatchResponse>();
+      const handle = lockedBy({ key, locks, onFailed }, () => ({
+        then: (resolve: (value: BatchResponse) => void) => void working.opened.then(resolve),
+      }));
+      const response = handle(batch(...records), invocation());
+      await clock.advance(100);
+      expect(await isHeld('a')).toBe(true);
+      working.open({ batchItemFailures: [{ itemIdentifier: '4' }] });
+      expect(failed(await response)).toEqual(['2', '4']);
+    });
+
+    test('a handler that throws: its error is thrown, and every lease released, undone', async () => {
+      const running = run(records, { once: () => '1' }, () => {
+        throw new Error('Disk full.');
+      });
+      await expect(running).rejects.toThrow('Disk full.');
+      expect([await isHeld('a'), await isHeld('b'), await isHeld('c')]).toEqual([false, false, false]);
+      expect(await doneToken('a')).toBeUndefined();
+      expect(clock.timers).toBe(2);
+    });
+  });
+
+  describe('a lease that is lost', () => {
+    const records = [message('1', 'a'), message('2', 'b'), message('3', 'b')];
+    /** Somebody takes the lock of b away, and the handler goes on. */
+    const losing: Handler = async (event, { locks }) => {
+      const { lockId } = (await others.inspect('b'))!;
+      await others.forceRelease('b', { lockId: lockId as string });
+      const lease = locks.of(event.Records[1]!);
+      await expect(lease.renew()).rejects.toBeInstanceOf(LockLostError);
+      expect(lease.signal.aborted).toBe(true);
+      expect(locks.of(event.Records[0]!).signal.aborted).toBe(false);
+    };
+
+    test('fails its records, and no others', async () => {
+      expect(await run(records, { once: () => '1' }, losing)).toMatchObject({ failed: ['2', '3'] });
+      expect(told).toEqual(['2: LockLostError', '3: LockLostError']);
+      expect([await doneToken('a'), await doneToken('b')]).toEqual(['1', undefined]);
+    });
+
+    test("with onLost: 'ignore' it fails none, and counts as done all the same in none", async () => {
+      const options = { once: () => '1', onLost: 'ignore' } as const;
+      expect(await run(records, options, losing)).toMatchObject({ failed: [] });
+      expect([await doneToken('a'), await doneToken('b')]).toEqual(['1', undefined]);
+    });
+
+    test('and is found to be so only by its release: so it does', async () => {
+      const silently: Handler = async () => {
+        const { lockId } = (await others.inspect('b'))!;
+        await others.forceRelease('b', { lockId: lockId as string });
+      };
+      expect(await run(records, {}, silently)).toMatchObject({ failed: ['2', '3'] });
+    });
+
+    test('by its deadline, all of them: all fail', async () => {
+      expect(await run(records, {}, () => clock.step(60_000))).toMatchObject({ failed: ['1', '2', '3'] });
+    });
+  });
+
+  describe('once', () => {
+    const sequence = (...sequences: string[]) => sequences.map((n) => fifo(n, 'a'));
+    const done = async (token: string) => {
+      await (await others.acquire('a', { once: token })).release({ done: true });
+      await clock.advance(1);
+    };
+
+    test('records that are done already are dropped: the handler does not get them, and they do not come back', async () => {
+      await done('2');
+      expect(await run([...sequence('1', '2', '3'), fifo('4', 'b')], { once })).toMatchObject({
+        seen: ['3', '4'],
+        failed: [],
+      });
+      expect([await doneToken('a'), await doneToken('b')]).toEqual(['3', '4']);
+      expect(await run(sequence('1', '2', '3'), { once })).toMatchObject({ seen: [], failed: [] });
+      expect(await isHeld('a')).toBe(false);
+    });
+
+    test('the greatest token of a key is done when all of its records have succeeded, in two writes and a read', async () => {
+      expect(await run(sequence('1', '2', '3'), { once })).toMatchObject({ seen: ['1', '2', '3'], failed: [] });
+      expect(await doneToken('a')).toBe('3');
+      expect(requests).toEqual(['acquire', 'read', 'release']);
+    });
+
+    test('one token is asked for in one write, and nothing is read', async () => {
+      await run(sequence('1'), { once });
+      expect(requests).toEqual(['acquire', 'release']);
+    });
+
+    test('one failed: done are those before it, and not what came after it, which would take it for done', async () => {
+      const third: Handler = () => ({ batchItemFailures: [{ itemIdentifier: '3' }] });
+      expect(await run(sequence('1', '2', '3', '4'), { once }, third)).toMatchObject({ failed: ['3'] });
+      expect(await doneToken('a')).toBe('2');
+      expect(await isHeld('a')).toBe(false);
+      expect(await run(sequence('3'), { once })).toMatchObject({ seen: ['3'], failed: [] });
+      expect(await doneToken('a')).toBe('3');
+      expect(clock.timers).toBe(0);
+    });
+
+    test('the first failed: nothing is done', async () => {
+      await run(sequence('1', '2'), { once }, () => ({ batchItemFailures: [{ itemIdentifier: '1' }] }));
+      expect(await doneToken('a')).toBeUndefined();
+      expect(requests).toEqual(['acquire', 'read', 'release']);
+    });
+
+    test('a record held back counts as failed: what comes after it under its key is not done', async () => {
+      await others.acquire('busy');
+      const records = [fifo('1', 'g', 'busy'), fifo('2', 'g', 'shared'), fifo('3', 'h', 'shared')];
+      expect(await run(records, { once })).toMatchObject({ seen: ['3'], failed: ['1', '2'] });
+      expect(await doneToken('shared')).toBeUndefined();
+    });
+
+    test('two records of one key and token: one is worked on, and the other fares as it does', async () => {
+      const twins = [message('1', 'a', { sequence: '7' }), message('2', 'a', { sequence: '7' })];
+      const first: Handler = () => ({ batchItemFailures: [{ itemIdentifier: '1' }] });
+      expect(await run(twins, { once }, first)).toMatchObject({ seen: ['1'], failed: ['1', '2'] });
+      expect(await run(twins, { once })).toMatchObject({ seen: ['1'], failed: [] });
+      expect(await run(twins, { once })).toMatchObject({ seen: [], failed: [] });
+    });
+
+    test('tokens are judged by key', async () => {
+      await done('2');
+      expect(await run([fifo('1', 'b'), fifo('2', 'a')], { once })).toMatchObject({ seen: ['1'], failed: [] });
+    });
+
+    test('the store does not say which are done: those of that key fail, and the lease is released', async () => {
+      const locks = locksOver({ read: () => Promise.reject(new LockStoreError('No read.')) });
+      expect(await run(sequence('1', '2'), { once, locks })).toMatchObject({ seen: [], failed: ['1', '2'] });
+      expect(await isHeld('a')).toBe(false);
+    });
+
+    test('the store fails while a part is made done: the part has succeeded, and the others go back', async () => {
+      const locks = locksOver({ resume: () => Promise.reject(new LockStoreError('No answer.')) });
+      const second: Handler = () => ({ batchItemFailures: [{ itemIdentifier: '2' }] });
+      expect(await run(sequence('1', '2'), { once, locks }, second)).toMatchObject({ failed: ['2'] });
+      expect(await doneToken('a')).toBeUndefined();
+    });
+  });
+
+  describe('locks.using()', () => {
+    /** A handler that begins all at once, as `Promise.allSettled` does, and notes what begins and ends. */
+    const together =
+      (log: string[], work: (id: string, lease: Lease) => unknown = () => {}): Handler =>
+      (event, { locks }) =>
+        Promise.allSettled(
+          event.Records.map((record) =>
+            locks.using(record, async (lease) => {
+              log.push(`+${record.messageId}`);
+              try {
+                return await work(record.messageId, lease);
+              } finally {
+                log.push(`-${record.messageId}`);
+              }
+            }),
+          ),
+        );
+    const tick = () => new Promise(setImmediate);
+
+    test('records of one key are worked on one after the other, in order, and those of different keys together', async () => {
+      const log: string[] = [];
+      await run([message('1', 'a'), message('2', 'b'), message('3', 'a')], {}, together(log, tick));
+      expect(log.filter((line) => !line.endsWith('2'))).toEqual(['+1', '-1', '+3', '-3']);
+      expect(log.slice(0, 2)).toEqual(['+1', '+2']);
+    });
+
+    test('and so are those of one message group of a FIFO queue, whatever their keys are', async () => {
+      const log: string[] = [];
+      await run([fifo('1', 'g', 'a'), fifo('2', 'g', 'b'), fifo('3', 'h', 'c')], {}, together(log, tick));
+      expect(log.filter((line) => !line.endsWith('3'))).toEqual(['+1', '-1', '+2', '-2']);
+      expect(log.slice(0, 2)).toEqual(['+1', '+3']);
+    });
+
+    test('each lease is released when the last record of its key has been worked on', async () => {
+      const held: Record<string, boolean> = {};
+      const others = gate();
+      await run(
+        [message('1', 'a'), message('2', 'a'), message('3', 'b')],
+        { once: ({ messageId }) => messageId },
+        async (event, { locks }) => {
+          const [first, second, third] = event.Records as [QueueRecord, QueueRecord, QueueRecord];
+          const slow = locks.using(third, () => others.opened);
+          expect(await locks.using(first, ({ key }) => `${key}!`)).toBe('a!');
+          held.afterFirst = await isHeld('a');
+          await locks.using(second, () => {});
+          held.afterSecond = await isHeld('a');
+          held.third = await isHeld('b');
+          expect(await doneToken('a')).toBe('2');
+          others.open();
+          await slow;
+        },
+      );
+      expect(held).toEqual({ afterFirst: true, afterSecond: false, third: true });
+      expect(countOf('release')).toBe(2);
+    });
+
+    test('a record whose work fails goes back, though the handler says nothing of it, and the others do not', async () => {
+      const log: string[] = [];
+      const records = [message('1', 'a'), message('2', 'a'), message('3', 'b')];
+      const { failed } = await run(records, { once: ({ messageId }) => messageId }, async (event, context) => {
+        await together(log, (id) => id === '1' && Promise.reject(new Error('Disk full.')))(event, context);
+      });
+      expect(failed).toEqual(['1']);
+      expect(log).toEqual(['+1', '+3', '-1', '-3', '+2', '-2']);
+      expect(told).toEqual(['1: Error']);
+      expect([await doneToken('a'), await doneToken('b')]).toEqual([undefined, '3']);
+    });
+
+    test('in a FIFO queue no later record of its group is begun, and all of them go back', async () => {
+      const log: string[] = [];
+      const records = [fifo('1', 'g'), fifo('2', 'g'), fifo('3', 'g'), fifo('4', 'h')];
+      const { failed } = await run(
+        records,
+        { once },
+        together(log, (id) => id === '2' && Promise.reject(new Error('Disk full.'))),
+      );
+      expect(failed).toEqual(['2', '3']);
+      expect(log).toEqual(['+1', '+4', '-1', '-4', '+2', '-2']);
+      expect([await doneToken('g'), await doneToken('h')]).toEqual(['1', '4']);
+    });
+
+    test('what the handler says to have failed goes back, though its work had succeeded', async () => {
+      const { failed } = await run([message('1', 'a')], {}, async (event, { locks }) => {
+        await locks.using(event.Records[0]!, () => {});
+        return { batchItemFailures: [{ itemIdentifier: '1' }] };
+      });
+      expect(failed).toEqual(['1']);
+    });
+
+    test('a lost lease fails the record that is worked on and those to come, not the one that had succeeded', async () => {
+      const log: string[] = [];
+      const records = [message('1', 'a'), message('2', 'a'), message('3', 'a'), message('4', 'b')];
+      const { failed } = await run(
+        records,
+        {},
+        together(log, (id, lease) => id === '2' && lease.abandon('revoked')),
+      );
+      expect(failed).toEqual(['2', '3']);
+      expect(log.filter((line) => line.startsWith('+'))).toEqual(['+1', '+4', '+2']);
+      expect(told).toEqual(['2: LockLostError', '3: LockLostError']);
+    });
+
+    test("its last record succeeded, but its release finds it lost: that record fails, and with onLost: 'ignore' none", async () => {
+      const silently = async () => {
+        const { lockId } = (await others.inspect('a'))!;
+        await others.forceRelease('a', { lockId: lockId as string, immediately: true });
+      };
+      const handler: Handler = async (event, { locks }) => {
+        await locks.using(event.Records[0]!, silently).catch(() => {});
+      };
+      expect(await run([message('1', 'a')], {}, handler)).toMatchObject({ failed: ['1'] });
+      await clock.advance(1);
+      expect(await run([message('1', 'a')], { onLost: 'ignore' }, handler)).toMatchObject({ failed: [] });
+    });
+
+    test.each([
+      { what: 'returns', error: undefined },
+      { what: 'throws', error: new Error('Disk full.') },
+    ])('the handler $what and has not waited: each lease is kept until its work has ended', async ({ error }) => {
+      const working = gate();
+      let heldAtEnd: boolean | undefined;
+      const running = run([message('1', 'a'), message('2', 'a')], {}, (event, { locks }) => {
+        const [first, second] = event.Records as [QueueRecord, QueueRecord];
+        void locks.using(first, () => working.opened);
+        void locks.using(second, async () => {
+          await tick();
+          heldAtEnd = await isHeld('a');
+        });
+        if (error) throw error;
+      });
+      const ended = running.catch((reason) => reason);
+      await tick();
+      expect(await isHeld('a')).toBe(true);
+      working.open();
+      expect(await ended).toEqual(error ?? expect.objectContaining({ failed: [] }));
+      expect(heldAtEnd).toBe(true);
+      expect(await isHeld('a')).toBe(false);
+    });
+
+    test('when the handler throws, what had succeeded before is done, and dropped when the batch comes back', async () => {
+      const records = [fifo('1', 'a'), fifo('2', 'a')];
+      const handler: Handler = async (event, { locks }) => {
+        await locks.using(event.Records[0]!, () => {});
+        throw new Error('Disk full.');
+      };
+      await expect(run(records, { once }, handler)).rejects.toThrow('Disk full.');
+      expect(await doneToken('a')).toBe('1');
+      expect(await run(records, { once })).toMatchObject({ seen: ['2'], failed: [] });
+    });
+  });
+
+  test.each([
+    { what: 'no event', event: undefined, shown: 'undefined|{}' },
+    { what: 'an event of a schedule', event: { time: '2026-01-01T02:00:00Z' }, shown: '2026-01-01T02:00:00Z' },
+    { what: 'an empty batch', event: { Records: [] }, shown: 'Records: \\[\\]' },
+    { what: 'records that are none', event: { Records: 'all' }, shown: "Records: 'all'" },
+    { what: 'records of a stream', event: { Records: [{ eventID: 'shard:1' }] }, shown: 'shard:1' },
+    { what: 'a record without an id among them', event: { Records: [message('1', 'a'), null] }, shown: 'null' },
+  ])(
+    '$what is no batch of SQS: a TypeError shows it, nothing is sent, and the handler does not run',
+    async ({ event, shown }) => {
+      const handle = lockedBy({ key, locks }, () => 'never');
+      const handling = handle(event, invocation());
+      await expect(handling).rejects.toBeInstanceOf(TypeError);
+      await expect(handling).rejects.toThrow(new RegExp(`event of SQS was expected.*it is .*(${shown})`));
+      expect(requests).toEqual([]);
+    },
+  );
+
+  test('a durable execution is refused as a whole, outside its steps', async () => {
+    const handle = lockedBy({ key, locks }, () => 'never');
+    const durable = { lambdaContext: invocation(), step: withDurableExecution };
+    await expect(handle(batch(message('1', 'a')), durable as never)).rejects.toThrow(LockError);
+    expect(requests).toEqual([]);
+  });
+});
+
+describe.each(versions)('in the life of a Lambda with Middy $version', ({ middy }) => {
+  const locking = (options: Partial<LockRecordsOptions> = {}) => lockRecords({ key, locks, onFailed, ...options });
+  const settle = (event: Batch, work: (record: QueueRecord) => unknown) =>
+    Promise.allSettled(event.Records.map(async (record) => work(record)));
+  const settling: Handler = (event) =>
+    settle(event, ({ body }) => (body === 'broken' ? Promise.reject(new Error('Broken.')) : body));
+  const quiet = { logger: () => {} };
+  const records = [message('1', 'busy'), message('2', 'a'), message('3', 'broken'), message('4', 'b')];
+  beforeEach(() => others.acquire('busy'));
+
+  describe('and sqs-partial-batch-failure', () => {
+    test('behind it: its failures and ours are reported, and done is what is in neither', async () => {
+      const handle = middy(lockPlugin())
+        .use(locking({ once: () => '1' }))
+        .use(sqsPartialBatchFailure(quiet))
+        .handler(settling);
+      expect(failed(await handle(batch(...records), invocation()))).toEqual(['1', '3']);
+      expect([await doneToken('a'), await doneToken('broken'), await doneToken('b')]).toEqual(['1', undefined, '1']);
+    });
+
+    test('behind it, and the handler throws: it makes a response of that, which has our records too', async () => {
+      const handle = middy(lockPlugin())
+        .use(locking({ once: () => '1' }))
+        .use(sqsPartialBatchFailure(quiet))
+        .handler(() => {
+          throw new Error('Disk full.');
+        });
+      expect(failed(await handle(batch(...records), invocation())).sort()).toEqual(['1', '2', '3', '4']);
+      expect(await doneToken('a')).toBeUndefined();
+      expect(await isHeld('a')).toBe(false);
+    });
+
+    test('before it, which is wrong: no record is lost, for all come back', async () => {
+      const handle = middy(lockPlugin()).use(sqsPartialBatchFailure(quiet)).use(locking()).handler(settling);
+      expect(failed(await handle(batch(...records), invocation()))).toEqual(['1', '2', '3', '4']);
+    });
+
+    test('before it, and the handler throws: so they do', async () => {
+      const handle = middy(lockPlugin())
+        .use(sqsPartialBatchFailure(quiet))
+        .use(locking())
+        .handler(() => {
+          throw new Error('Disk full.');
+        });
+      expect(failed(await handle(batch(...records), invocation()))).toEqual(['1', '2', '3', '4']);
+    });
+  });
+
+  describe("and middlewares as Middy's for batches of any source", () => {
+    /** Parses each body in its place, as event-batch-parser does. */
+    const parser = {
+      before({ event }: { event: Batch }) {
+        for (const record of event.Records) Object.assign(record, { body: JSON.parse(record.body) });
+      },
+    };
+    /** Keeps the records that it sees before the handler, and reports those whose result is not fulfilled, as event-batch-response does. */
+    const responder = () => {
+      let seen: QueueRecord[] = [];
+      return {
+        before({ event }: { event: Batch }) {
+          seen = event.Records;
+        },
+        after(request: { response: unknown }) {
+          if (!Array.isArray(request.response)) return;
+          const { response } = request;
+          const failures = seen.filter((_, index) => response[index]?.status !== 'fulfilled');
+          request.response = { batchItemFailures: failures.map(({ messageId }) => ({ itemIdentifier: messageId })) };
+        },
+      };
+    };
+    /** Calls a handler for each record, as event-batch-handler does. */
+    const eachRecord =
+      (handleRecord: (record: QueueRecord, context: Context) => unknown): Handler =>
+      (event, context) =>
+        settle(event, (record) => handleRecord(record, context));
+
+    test('the key is had from the parsed body, each record by its own handler, and the response has all failures', async () => {
+      const order: string[] = [];
+      const handle = middy(lockPlugin())
+        .use(parser)
+        .use(
+          lockRecords({
+            key: (record: { messageId: string; body: { account: string } }) => record.body.account,
+            locks,
+          }),
+        )
+        .use(responder())
+        .handler(
+          eachRecord((record, { locks }) =>
+            locks.using(record, async () => {
+              await new Promise(setImmediate);
+              order.push(record.messageId);
+              if (record.messageId === '3') throw new Error('Broken.');
+            }),
+          ),
+        );
+      jest.spyOn(console, 'error').mockImplementation(() => {});
+      const body = (account: string) => JSON.stringify({ account });
+      const event = batch(
+        message('1', body('busy')),
+        message('2', body('a')),
+        message('3', body('b')),
+        message('4', body('a')),
+      );
+      expect(failed(await handle(event, invocation()))).toEqual(['1', '3']);
+      expect(order).toEqual(['2', '3', '4']);
+    });
+  });
+
+  test('the event has all its records again when the middlewares before it are called', async () => {
+    const seen: string[][] = [];
+    const look = ({ event }: { event: Batch }) => void seen.push(ids(event));
+    const handle = middy(lockPlugin()).before(look).after(look).onError(look).use(locking()).before(look);
+    await handle.handler(() => {})(batch(...records), invocation());
+    const failing = handle.handler(() => {
+      throw new Error('Disk full.');
+    });
+    await expect(failing(batch(...records), invocation())).rejects.toThrow('Disk full.');
+    const all = ['1', '2', '3', '4'];
+    expect(seen).toEqual([all, ['2', '3', '4'], all, all, ['2', '3', '4'], all]);
+  });
+
+  test('another middleware makes a response of an error: ours are in it all the same', async () => {
+    const handle = middy(lockPlugin())
+      .use(locking())
+      .onError((request) => {
+        request.response = { batchItemFailures: [{ itemIdentifier: '2' }] };
+      })
+      .handler(() => {
+        throw new Error('Disk full.');
+      });
+    expect(failed(await handle(batch(...records), invocation()))).toEqual(['1', '2']);
+  });
+
+  test('an outer after throws: each lease is released once, and the error is the outer one', async () => {
+    const handle = middy(lockPlugin())
+      .after(() => {
+        throw new Error('No such template.');
+      })
+      .use(locking())
+      .handler(() => {});
+    await expect(handle(batch(message('1', 'a')), invocation())).rejects.toThrow('No such template.');
+    expect(requests).toEqual(['acquire', 'release']);
+  });
+
+  test('a later middleware returns early: with the plugin, the leases are released', async () => {
+    const handle = middy(lockPlugin())
+      .use(locking())
+      .before(() => ({ batchItemFailures: [] }))
+      .handler(() => 'never');
+    await handle(batch(message('1', 'a'), message('2', 'b')), invocation());
+    expect(requests).toEqual(['acquire', 'acquire', 'release', 'release']);
+  });
+
+  test('a later middleware throws: the leases are released without the plugin', async () => {
+    const handle = middy()
+      .use(locking())
+      .before(() => {
+        throw new Error('No token.');
+      })
+      .handler(() => 'never');
+    await expect(handle(batch(message('1', 'a')), invocation())).rejects.toThrow('No token.');
+    expect(await isHeld('a')).toBe(false);
+  });
+
+  describe('two of them, for two locks each', () => {
+    const region = ({ attributes }: QueueRecord) => attributes.MessageGroupId as string;
+    const two = (plugin?: object) =>
+      middy(plugin)
+        .use(locking({ once: () => '1' }))
+        .use(lockRecords({ key: region, locks, onFailed, contextKey: 'regions' }));
+    const away = [
+      message('1', 'busy', { group: 'r' }),
+      message('2', 'a', { group: 'r' }),
+      message('3', 'b', { group: 's' }),
+    ];
+
+    test('what either holds back comes back', async () => {
+      await others.acquire('r');
+      const seen: string[] = [];
+      const handle = two(lockPlugin()).handler((event) => void seen.push(...ids(event)));
+      expect(failed(await handle(batch(...away), invocation())).sort()).toEqual(['1', '2']);
+      expect(seen).toEqual(['3']);
+      expect([await doneToken('a'), await doneToken('b')]).toEqual([undefined, '1']);
+    });
+
+    test('the second has none for the handler: so does what the first held back, also without the plugin', async () => {
+      await others.acquire('r');
+      await others.acquire('s');
+      const handle = two().handler(() => 'never');
+      expect(failed(await handle(batch(...away), invocation())).sort()).toEqual(['1', '2', '3']);
+      expect([await isHeld('a'), await isHeld('b')]).toEqual([false, false]);
+      expect(await doneToken('a')).toBeUndefined();
+    });
+  });
+
+  describe("Middy's early time-out", () => {
+    // Middy's timers are real: 20 ms pass.
+    const late = () => invocation({ getRemainingTimeInMillis: () => 30 });
+    const timeoutEarlyInMillis = 10;
+    const never = new Promise<void>(() => {});
+    const neverEnding =
+      (leases: Lease[]): Handler =>
+      async (event, { locks }) => {
+        const [first, ...rest] = event.Records as [QueueRecord, ...QueueRecord[]];
+        leases.push(...event.Records.map((record) => locks.of(record)));
+        await locks.using(first, () => {});
+        await Promise.all(rest.map((record) => locks.using(record, () => never)));
+      };
+    const lateRecords = [fifo('1', 'a'), fifo('2', 'a'), fifo('3', 'b'), fifo('4', 'busy')];
+    const expectAbandoned = async (leases: Lease[]) => {
+      for (const { signal } of leases)
+        expect(signal.reason).toMatchObject({ name: 'LockLostError', reason: 'timedOut' });
+      expect([await isHeld('a'), await isHeld('b')]).toEqual([true, true]);
+      expect(requests).not.toContain('release');
+      await clock.advance(3_030);
+      expect([await isHeld('a'), await isHeld('b')]).toEqual([false, false]);
+      expect(requests).not.toContain('release');
+    };
+
+    test.each([
+      { how: 'without the plugin', plugin: { timeoutEarlyInMillis } },
+      { how: 'with the plugin', plugin: lockPlugin({ timeoutEarlyInMillis }) },
+      {
+        how: 'throwing an error of its own',
+        plugin: lockPlugin({
+          timeoutEarlyInMillis,
+          timeoutEarlyResponse: () => {
+            throw new Error('Too late.');
+          },
+        }),
+      },
+    ])('throwing, $how: the signals abort, nothing is released, and the invocation fails', async ({ plugin }) => {
+      const leases: Lease[] = [];
+      const handle = middy(plugin).use(locking({ once })).handler(neverEnding(leases));
+      await expect(handle(batch(...lateRecords), late())).rejects.toThrow(/aborted|Too late/);
+      await expectAbandoned(leases);
+    });
+
+    test('throwing, behind it sqs-partial-batch-failure: all fail, and nothing is released', async () => {
+      const leases: Lease[] = [];
+      const handle = middy(lockPlugin({ timeoutEarlyInMillis }))
+        .use(locking())
+        .use(sqsPartialBatchFailure(quiet))
+        .handler(neverEnding(leases));
+      expect(failed(await handle(batch(...lateRecords), late())).sort()).toEqual(['1', '2', '3', '4']);
+      await expectAbandoned(leases);
+    });
+
+    test.each(['throw', 'ignore'] as const)(
+      "returning a value, with onLost: '%s': what had not succeeded by then fails, whatever the value is, and nothing is released",
+      async (onLost) => {
+        const leases: Lease[] = [];
+        const plugin = lockPlugin({ timeoutEarlyInMillis, timeoutEarlyResponse: () => ({ batchItemFailures: [] }) });
+        const handle = middy(plugin).use(locking({ onLost })).handler(neverEnding(leases));
+        expect(failed(await handle(batch(...lateRecords), late()))).toEqual(['2', '3', '4']);
+        await expectAbandoned(leases);
+      },
+    );
+
+    test('of leases that have expired: their records, which may be ours all the same, are not released', async () => {
+      const handle = middy(lockPlugin({ timeoutEarlyInMillis }))
+        .use(locking())
+        .handler(async () => {
+          clock.step(2_500);
+          await never;
+        });
+      await expect(handle(batch(message('1', 'a')), late())).rejects.toThrow('aborted');
+      expect(await isHeld('a')).toBe(true);
+      expect(requests).toEqual(['acquire']);
+    });
+  });
+});
