@@ -54,6 +54,12 @@ export function check(history: readonly Entry[]): Check[] {
   ];
 }
 
+/** A grant, as far as it was renewed. */
+interface Granted {
+  readonly grant: EntryOf<'granted'>;
+  readonly terms: readonly Term[];
+}
+
 interface Term {
   readonly sent: EntryOf<'sent'>;
   readonly claim: EntryOf<'granted'> | EntryOf<'renewed'>;
@@ -65,6 +71,8 @@ interface Belief {
   /** The grant and its renewals, each with the sending that it goes back to. */
   readonly terms: Term[];
   readonly work: EntryOf<'work'>[];
+  /** Each sending of a renewal, with the terms that were granted by then. */
+  readonly tries: { readonly sent: EntryOf<'sent'>; readonly terms: readonly Term[] }[];
   /** How the holder ended it, or learned of its end. */
   end: EntryOf<'lost'> | EntryOf<'releasing'> | undefined;
   released: EntryOf<'released'> | undefined;
@@ -75,11 +83,15 @@ interface Belief {
 /** What processes believed, in the order of the grants. */
 export function beliefsOf(history: readonly Entry[]): Belief[] {
   const beliefs = new Map<string, Belief>();
+  const granted = new Map<string, Belief>();
   const sendings: Sendings = new Map();
   for (const entry of history) {
-    if (entry.type === 'sent') noteSending(entry, sendings);
-    else if (entry.type === 'granted') beliefs.set(grantName(entry), beliefOf(entry, sendings));
-    else if ('fencingToken' in entry) follow(beliefs.get(grantName(entry)), entry, sendings);
+    if (entry.type === 'sent') noteSending(entry, sendings, granted.get(entry.lockId));
+    else if (entry.type === 'granted') {
+      const belief = beliefOf(entry, sendings);
+      beliefs.set(grantName(entry), belief);
+      granted.set(entry.lockId, belief);
+    } else if ('fencingToken' in entry) follow(beliefs.get(grantName(entry)), entry, sendings);
   }
   const killedAt = new Map(
     history.flatMap((entry) =>
@@ -92,7 +104,7 @@ export function beliefsOf(history: readonly Entry[]): Belief[] {
 
 function beliefOf(grant: EntryOf<'granted'>, sendings: Sendings): Belief {
   const terms = [{ sent: sendingOf(grant.lockId, grant, sendings), claim: grant }];
-  return { grant, terms, work: [], end: undefined, released: undefined, killedAt: Number.POSITIVE_INFINITY };
+  return { grant, terms, work: [], tries: [], end: undefined, released: undefined, killedAt: Number.POSITIVE_INFINITY };
 }
 
 function follow(belief: Belief | undefined, entry: Entry, sendings: Sendings): void {
@@ -108,7 +120,8 @@ function follow(belief: Belief | undefined, entry: Entry, sendings: Sendings): v
 type Sendings = Map<string, EntryOf<'sent'>>;
 
 /** Sent again, the clock goes on from the first time. */
-function noteSending(sent: EntryOf<'sent'>, sendings: Sendings): void {
+function noteSending(sent: EntryOf<'sent'>, sendings: Sendings, belief: Belief | undefined): void {
+  if (sent.what === 'renew') belief?.tries.push({ sent, terms: [...belief.terms] });
   const before = sendings.get(sent.lockId);
   if (before?.what !== sent.what || before.until !== sent.until) sendings.set(sent.lockId, sent);
 }
@@ -127,7 +140,7 @@ const grantName = ({ by, key, fencingToken }: { by: string; key: string; fencing
  * When belief ends if nobody ends it. The moment of a sending is known within a turn of the event loop, which is short
  * unless the process was stalled in it: the deadline lies between those that follow from its beginning and its end.
  */
-function deadlineOf({ grant, terms }: Pick<Belief, 'grant' | 'terms'>, moment: 'since' | 'at'): number {
+function deadlineOf({ grant, terms }: Granted, moment: 'since' | 'at'): number {
   const [first = Number.NaN, ...renewals] = terms.map(({ sent }) => sent[moment]);
   const { leaseMs, safetyMs, atMostMs = Number.POSITIVE_INFINITY } = grant;
   return Math.min(Math.max(first, ...renewals) + leaseMs - safetyMs, first + atMostMs);
@@ -213,23 +226,29 @@ function clockStartsBeforeTheRequest(beliefs: readonly Belief[]): Check {
   return { name: 'the clock starts before the request (4)', examined, findings };
 }
 
-/** Invariant 5, and the last resort of all others: `isHeld()` tells the truth. */
+/** Invariant 5, and the last resort of all others: `isHeld()` tells the truth, and what is lost is not renewed. */
 function noBeliefBeyondTheDeadline(beliefs: readonly Belief[]): Check {
-  const asked = beliefs.flatMap(({ grant, terms, work }) =>
-    work.filter(({ asked }) => asked).map(({ at }) => ({ grant, terms, at })),
-  );
-  const findings = asked.flatMap(({ grant, terms, at }): Finding[] => {
+  const acts = beliefs.flatMap(({ grant, terms, work, tries }) => [
+    ...work
+      .filter(({ asked }) => asked)
+      .map(({ at }) => ({
+        grant,
+        at,
+        did: 'was told that it holds',
+        terms: terms.filter(({ sent }) => sent.at <= at),
+      })),
+    ...tries.map(({ sent, terms }) => ({ grant, at: sent.since, did: 'renews', terms })),
+  ]);
+  const findings = acts.flatMap(({ grant, at, did, terms }): Finding[] => {
     const { by, key } = grant;
-    const beyond = at - deadlineOf({ grant, terms: terms.filter(({ sent }) => sent.at <= at) }, 'at');
+    const beyond = at - deadlineOf({ grant, terms }, 'at');
     if (beyond <= ROUNDING_MS) return [];
-    return [
-      { text: `${by} was told that it holds ${key}, ${ms(beyond)} after its deadline`, key, from: grant.at, to: at },
-    ];
+    return [{ text: `${by} ${did} ${key}, ${ms(beyond)} after its deadline`, key, from: grant.at, to: at }];
   });
-  return { name: 'isHeld() says no after the deadline (5)', examined: asked.length, findings };
+  return { name: 'nothing is held or renewed after its deadline (5)', examined: acts.length, findings };
 }
 
-/** Invariant 6. A process that did not run between its deadline and its expiry can have told nobody. */
+/** Invariant 6. A process that does not run between its deadline and its expiry can tell nobody until it runs again. */
 function toldInTime(history: readonly Entry[], beliefs: readonly Belief[]): Check {
   const stalls = byWriter(history.filter((entry) => entry.type === 'stalled'));
   const lastSeen = new Map<string, number>();
@@ -243,7 +262,8 @@ function toldInTime(history: readonly Entry[], beliefs: readonly Belief[]): Chec
     const endedAt = belief.end?.at ?? Number.POSITIVE_INFINITY;
     if (endedAt <= deadline || (lastSeen.get(by) ?? 0) < expiry) continue;
     examined++;
-    if (endedAt <= expiry || !ran(stalls.get(by) ?? [], deadline + ROUNDING_MS, expiry)) continue;
+    const until = Math.min(endedAt, lastSeen.get(by) ?? 0);
+    if (endedAt <= expiry || !ran(stalls.get(by) ?? [], deadline + ROUNDING_MS, until)) continue;
     const told = belief.end ? `${ms(endedAt - expiry)} after its expiry` : 'never';
     findings.push({
       text: `${by}, which was running, was told ${told} that ${key} is lost`,

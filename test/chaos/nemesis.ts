@@ -24,7 +24,7 @@ const PER_MINUTE: Readonly<Record<Blow['do'], number>> = {
   fault: 300,
   freeze: 50,
   kill: 20,
-  cut: 30,
+  cut: 40,
   outage: 12,
   shift: 20,
   freezeServer: 4,
@@ -57,9 +57,11 @@ export function planOf(seed: number, seconds: number, processes: number, clocks:
     return Array.from({ length: count }, (): Blow[] => {
       const aim = { at: between(random, 0, seconds * 1_000), process: oneOf(random, aims[kind] ?? all) };
       const blow: Blow = { ...aim, ...blowOf(kind, random, clocks) };
-      const isWorse = (kind === 'freeze' || kind === 'cut') && shifted.includes(aim.process) && random() < 0.5;
-      const atOnce = { ...aim, at: aim.at + between(random, 0, 200) };
-      return isWorse ? [blow, { ...atOnce, ...blowOf('shift', random, clocks) }] : [blow];
+      const isWorst = (kind === 'freeze' || kind === 'cut') && shifted.includes(aim.process);
+      if (!isWorst) return [blow];
+      // Set back, the wall clock says that no time has passed.
+      const offsetMs = little(random) + oneOf(random, [0, -3_000, -3_000]);
+      return [blow, { ...aim, at: aim.at + between(random, 0, 200), do: 'shift', offsetMs }];
     }).flat();
   });
   return blows.sort((a, b) => a.at - b.at);
@@ -88,9 +90,10 @@ function blowOf(kind: Blow['do'], random: () => number, { farOff }: ClockPlan): 
 
 /** Off by little, by 3 s, or by an hour. */
 function offsetOf(random: () => number, farOff: boolean): number {
-  const little = between(random, -SMALL_OFFSET_MS, SMALL_OFFSET_MS);
-  return little + oneOf(random, [0, 3_000, -3_000, ...(farOff ? [HOUR_MS, -HOUR_MS] : [])]);
+  return little(random) + oneOf(random, [0, 3_000, -3_000, ...(farOff ? [HOUR_MS, -HOUR_MS] : [])]);
 }
+
+const little = (random: () => number): number => between(random, -SMALL_OFFSET_MS, SMALL_OFFSET_MS);
 
 function faultOf(random: () => number): WithoutAim<Blow> {
   const late = between(random, 50, 3_000);

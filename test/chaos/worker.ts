@@ -123,11 +123,10 @@ function onEvent(event: LockEvent): void {
 }
 
 /** Takes a lock as a user would, and writes down what came of it. */
-async function attempt(key: string, leaseMs: number, waitMs: number): Promise<Lease | undefined> {
+async function attempt(key: string, leaseMs: number, waitMs: number, holdAtMostMs?: number) {
   history.write({ type: 'attempt', key, leaseMs, waitMs });
   const requestTimeoutMs = oneOf(random, [undefined, 300]);
   const holdAtLeastMs = oneOf(random, [undefined, undefined, 100]);
-  const holdAtMostMs = oneOf(random, [undefined, undefined, between(random, 200, 600)]);
   try {
     const lease = await locks.acquire(key, { leaseMs, waitMs, requestTimeoutMs, holdAtLeastMs, holdAtMostMs });
     const { fencingToken, lockId, deadline } = lease;
@@ -231,7 +230,8 @@ function watchOneself(): void {
 async function run(closed: { now: boolean }): Promise<void> {
   while (!closed.now) {
     const leaseMs = oneOf(random, [500, 500, 2_000]);
-    const lease = await attempt(oneOf(random, keys), leaseMs, oneOf(random, [0, 0, 500, 1_500]));
+    const holdAtMostMs = oneOf(random, [undefined, undefined, between(random, 200, 600)]);
+    const lease = await attempt(oneOf(random, keys), leaseMs, oneOf(random, [0, 0, 500, 1_500]), holdAtMostMs);
     if (lease) {
       await work(lease, between(random, 0, 25));
       await release(lease);
@@ -243,12 +243,15 @@ async function run(closed: { now: boolean }): Promise<void> {
 /** Does a task for each key, starting anywhere, so that not all want the same one. */
 async function doTasks(tasks: readonly { task: string; key: string }[]): Promise<void> {
   const start = Math.floor(random() * tasks.length);
-  for (const { task, key } of [...tasks.slice(start), ...tasks.slice(0, start)]) {
+  const left = [...tasks.slice(start), ...tasks.slice(0, start)];
+  for (let tries = 0; tries < 3 * tasks.length && left.length > 0; tries++) {
+    const { task, key } = left.shift() as (typeof left)[number];
     const lease = await attempt(key, 2_000, 20_000);
-    if (!lease) continue;
-    await work(lease, 1);
-    if (lease.isHeld()) history.write({ type: 'done', task, key });
-    await release(lease);
+    if (lease) await work(lease, 1);
+    if (lease?.isHeld()) history.write({ type: 'done', task, key });
+    // A busy machine can make a lease expire: a task is tried again.
+    else left.push({ task, key });
+    if (lease) await release(lease);
   }
 }
 

@@ -203,7 +203,20 @@ describe('the checker', () => {
     [
       'isHeld() that says yes after the deadline',
       (history) => history.add('2.1', 2_000, { type: 'work', key: 'k1', fencingToken: 2, asked: true }),
-      { 'isHeld() says no after the deadline (5)': ['2.1 was told that it holds k1, 1025.0 ms after its deadline'] },
+      {
+        'nothing is held or renewed after its deadline (5)': [
+          '2.1 was told that it holds k1, 1025.0 ms after its deadline',
+        ],
+      },
+    ],
+    [
+      'a renewal that is sent after the deadline',
+      (history) => {
+        const until = WALL + START + 2_000 + LEASE_MS;
+        const renewal = { what: 'renew', key: 'k1', lockId: '2.1#2', until } as const;
+        history.add('2.1', 2_000, { type: 'sent', ...renewal, since: START + 1_999 });
+      },
+      { 'nothing is held or renewed after its deadline (5)': ['2.1 renews k1, 1024.0 ms after its deadline'] },
     ],
     [
       'a signal that fires after the expiry, in a process that was running',
