@@ -2,7 +2,14 @@ import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import middy from '@middy/core';
 import { LockClient } from '../../lib/index.ts';
 import { MemoryLockStore } from '../../lib/testing.ts';
-import { type LockOptions, lock, withLock } from '../../middleware/index.ts';
+import {
+  type LockOptions,
+  type LockRecordsOptions,
+  lock,
+  lockRecords,
+  withLock,
+  withRecordLocks,
+} from '../../middleware/index.ts';
 import { invocation, setUp } from './setup.ts';
 
 let { locks, requests } = setUp();
@@ -33,20 +40,50 @@ const configure = (options: object) => lock({ key: 'nightly', locks, ...options 
 const configurePlain = (options: object) =>
   withLock({ key: 'nightly', locks, ...options } as LockOptions, () => 'never');
 
-describe.each([
+const records = (options: object) => ({ key: () => 'nightly', locks, ...options }) as LockRecordsOptions;
+const ofEvents = [
   { name: 'lock', configure },
   { name: 'withLock', configure: configurePlain },
-])('$name throws when it is configured', ({ configure }) => {
-  const refuses = (options: object, message: RegExp) => {
-    expect(() => configure(options)).toThrow(TypeError);
-    expect(() => configure(options)).toThrow(message);
-  };
+];
+const ofRecords = [
+  { name: 'lockRecords', configure: (options: object) => lockRecords(records(options)) },
+  { name: 'withRecordLocks', configure: (options: object) => withRecordLocks(records(options), () => 'never') },
+];
+const refuser = (configure: (options: object) => unknown) => (options: object, message: RegExp) => {
+  expect(() => configure(options)).toThrow(TypeError);
+  expect(() => configure(options)).toThrow(message);
+};
+
+describe.each(ofEvents)('$name throws when it is configured', ({ configure }) => {
+  const refuses = refuser(configure);
 
   test.each(badTexts)('on the key $value', ({ value, message }) => refuses({ key: value }, message));
 
   test.each(badTexts.filter(({ value }) => value !== undefined))('on the once token $value', ({ value, message }) =>
     refuses({ once: value }, message),
   );
+
+  test.each([
+    { option: 'onBusy', message: 'onBusy must be throw or skip or a function, but it is wait' },
+    { option: 'onDone', message: 'onDone must be skip or a function, but it is wait' },
+  ])("on $option: 'wait'", ({ option, message }) => refuses({ [option]: 'wait' }, new RegExp(message)));
+});
+
+describe.each(ofRecords)('$name throws when it is configured', ({ configure }) => {
+  const refuses = refuser(configure);
+
+  // One key for all records would be one lock for the queue, and one token would drop all but the first batch.
+  test.each(['key', 'once', 'onFailed'])('on a %s that is no function', (option) => {
+    for (const value of ['account', null, 7]) {
+      refuses({ [option]: value }, new RegExp(`${option} must be a function, but it is ${value}`));
+    }
+  });
+
+  test('on no key', () => refuses({ key: undefined }, /key must be a function, but it is undefined/));
+});
+
+describe.each([...ofEvents, ...ofRecords])('$name throws when it is configured', ({ configure }) => {
+  const refuses = refuser(configure);
 
   test.each(badData)('on the data $message', ({ value, message }) => refuses({ data: value }, message));
 
@@ -75,11 +112,7 @@ describe.each([
       /heartbeatMs must be smaller than leaseMs - safetyMs.* 2500 is not smaller than 3000 - 500/,
     ));
 
-  test.each([
-    { option: 'onBusy', message: 'onBusy must be throw or skip or a function, but it is wait' },
-    { option: 'onDone', message: 'onDone must be skip or a function, but it is wait' },
-    { option: 'onLost', message: 'onLost must be throw or ignore, but it is wait' },
-  ])("on $option: 'wait'", ({ option, message }) => refuses({ [option]: 'wait' }, new RegExp(message)));
+  test("on onLost: 'wait'", () => refuses({ onLost: 'wait' }, /onLost must be throw or ignore, but it is wait/));
 
   test('on an onLost that is a function', () => refuses({ onLost: () => 'ignored' }, /onLost must be throw or ignore/));
 

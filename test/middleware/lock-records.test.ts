@@ -1,7 +1,9 @@
+import { basename } from 'node:path';
 import { withDurableExecution } from '@aws/durable-execution-sdk-js';
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import middy7 from '@middy/core';
 import sqsPartialBatchFailure from '@middy/sqs-partial-batch-failure';
+import { build } from 'esbuild';
 import middy6 from 'middy6';
 import { type Lease, LockClient, LockError, LockLostError, type LockStore, LockStoreError } from '../../lib/index.ts';
 import {
@@ -14,11 +16,8 @@ import {
   type RecordLocks,
   withRecordLocks,
 } from '../../middleware/index.ts';
-import { gate, invocation, setUp } from './setup.ts';
+import { type Batch, batch, failed, fifo, gate, ids, invocation, message, setUp } from './setup.ts';
 
-interface Batch {
-  Records: QueueRecord[];
-}
 type Context = LambdaContext & { locks: RecordLocks };
 type Handler = (event: Batch, context: Context) => unknown;
 type Invoke = (event: unknown, context: LambdaContext) => Promise<BatchResponse>;
@@ -48,40 +47,6 @@ const forms = [
   },
 ];
 
-const STANDARD = 'arn:aws:sqs:eu-central-1:123456789012:orders';
-const FIFO = `${STANDARD}.fifo`;
-
-/** A message about an account. */
-function message(messageId: string, account: string, { group, sequence, queue = STANDARD }: Partial<Place> = {}) {
-  return {
-    messageId,
-    body: account,
-    receiptHandle: `receipt-${messageId}`,
-    attributes: {
-      ApproximateReceiveCount: '1',
-      SentTimestamp: '1767225600000',
-      SenderId: 'AIDAEXAMPLE',
-      ApproximateFirstReceiveTimestamp: '1767225600001',
-      ...(group !== undefined && { MessageGroupId: group }),
-      ...(sequence !== undefined && { SequenceNumber: sequence }),
-    },
-    messageAttributes: {},
-    md5OfBody: 'd41d8cd98f00b204e9800998ecf8427e',
-    eventSource: 'aws:sqs',
-    eventSourceARN: queue,
-    awsRegion: 'eu-central-1',
-  } satisfies QueueRecord;
-}
-interface Place {
-  queue: string;
-  group: string;
-  sequence: string;
-}
-const fifo = (messageId: string, group: string, account = group, sequence = messageId) =>
-  message(messageId, account, { queue: FIFO, group, sequence });
-const batch = (...Records: QueueRecord[]): Batch => ({ Records });
-const ids = ({ Records }: Batch) => Records.map(({ messageId }) => messageId);
-const failed = ({ batchItemFailures }: BatchResponse) => batchItemFailures.map(({ itemIdentifier }) => itemIdentifier);
 const key = ({ body }: { body: string }) => body;
 const once = ({ attributes }: QueueRecord) => attributes.SequenceNumber;
 
@@ -1050,4 +1015,27 @@ describe.each(versions)('in the life of a Lambda with Middy $version', ({ middy 
       expect(requests).toEqual(['acquire']);
     });
   });
+});
+
+test('a bundle with lock() alone has nothing of it', async () => {
+  const bundled = async (contents: string) => {
+    const { metafile } = await build({
+      stdin: { contents, resolveDir: import.meta.dirname },
+      external: ['@aws-sdk/*'],
+      bundle: true,
+      platform: 'node',
+      format: 'esm',
+      metafile: true,
+      write: false,
+    });
+    const inputs = Object.values(metafile.outputs).flatMap(({ inputs }) => Object.entries(inputs));
+    return inputs.flatMap(([path, { bytesInOutput }]) => (bytesInOutput > 0 ? [basename(path)] : []));
+  };
+  const ofRecords = ['lock-records.ts', 'record-batch.ts'];
+  expect(await bundled("export { lockRecords } from '../../middleware/index.ts'")).toEqual(
+    expect.arrayContaining(ofRecords),
+  );
+  const alone = await bundled("export { lock, lockPlugin, withLock } from '../../middleware/index.ts'");
+  expect(alone).toContain('lock.ts');
+  expect(alone.filter((name) => ofRecords.includes(name))).toEqual([]);
 });

@@ -1,7 +1,7 @@
 import { Writable } from 'node:stream';
 import { LockClient, type LockEvent, type LockStore } from '../../lib/index.ts';
 import { FakeClock, MemoryLockStore } from '../../lib/testing.ts';
-import type { LambdaContext } from '../../middleware/index.ts';
+import type { BatchResponse, LambdaContext, QueueRecord } from '../../middleware/index.ts';
 
 /** What a test needs of a lock: a client over memory under a fake clock, with what was sent and what happened. */
 export function setUp() {
@@ -72,3 +72,48 @@ export function sink() {
   });
   return { received, arrived, responseStream };
 }
+
+const STANDARD = 'arn:aws:sqs:eu-central-1:123456789012:orders';
+
+/** A message about an account. */
+export function message(
+  messageId: string,
+  account: string,
+  { group, sequence, queue = STANDARD }: Partial<Place> = {},
+) {
+  return {
+    messageId,
+    body: account,
+    receiptHandle: `receipt-${messageId}`,
+    attributes: {
+      ApproximateReceiveCount: '1',
+      SentTimestamp: '1767225600000',
+      SenderId: 'AIDAEXAMPLE',
+      ApproximateFirstReceiveTimestamp: '1767225600001',
+      ...(group !== undefined && { MessageGroupId: group }),
+      ...(sequence !== undefined && { SequenceNumber: sequence }),
+    },
+    messageAttributes: {},
+    md5OfBody: 'd41d8cd98f00b204e9800998ecf8427e',
+    eventSource: 'aws:sqs',
+    eventSourceARN: queue,
+    awsRegion: 'eu-central-1',
+  } satisfies QueueRecord;
+}
+interface Place {
+  queue: string;
+  group: string;
+  sequence: string;
+}
+
+/** The same in a FIFO queue; by default its group is its account, and its id its place in the queue. */
+export const fifo = (messageId: string, group: string, account = group) =>
+  message(messageId, account, { queue: `${STANDARD}.fifo`, group, sequence: messageId });
+
+export interface Batch {
+  Records: QueueRecord[];
+}
+export const batch = (...Records: QueueRecord[]): Batch => ({ Records });
+export const ids = ({ Records }: Batch) => Records.map(({ messageId }) => messageId);
+export const failed = ({ batchItemFailures }: BatchResponse) =>
+  batchItemFailures.map(({ itemIdentifier }) => itemIdentifier);

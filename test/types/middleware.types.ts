@@ -3,12 +3,19 @@
 import type { Writable } from 'node:stream';
 // Compiled, and never run: what a user may write with the middleware, and what the compiler must refuse.
 import middy, { executionModeStreamifyResponse } from '@middy/core';
-import type { Context, EventBridgeEvent, SQSEvent } from 'aws-lambda';
+import type { Context, EventBridgeEvent, SQSBatchResponse, SQSEvent, SQSRecord } from 'aws-lambda';
 import middy6 from 'middy6';
 import type { Lease } from '../../lib/index.ts';
 import { LockClient } from '../../lib/index.ts';
 import { MemoryLockStore } from '../../lib/testing.ts';
-import { type LambdaContext, lock, lockPlugin, withLock } from '../../middleware/index.ts';
+import {
+  type LambdaContext,
+  lock,
+  lockPlugin,
+  lockRecords,
+  withLock,
+  withRecordLocks,
+} from '../../middleware/index.ts';
 
 /** Compiles only when the two types are the same, `any` and `unknown` told apart. */
 function same<Expected>() {
@@ -152,3 +159,83 @@ same<Promise<void>>()(streaming({ name: 'nightly' }, process.stdout, context));
 // A streaming handler that needs no context is no handler of an event and a context.
 const deaf = withLock({ key: 'nightly' }, async (_event: Job, responseStream: Writable) => void responseStream.end());
 deaf({ name: 'nightly' }, process.stdout as never, context);
+
+// Records: each has its lease, without a cast, and the event's type survives.
+middy<SQSEvent>(lockPlugin())
+  .use(lockRecords({ key: (record) => record.body, once: ({ attributes }) => attributes.SequenceNumber }))
+  .handler(async (event, { locks, awsRequestId }) => {
+    same<string>()(awsRequestId);
+    for (const record of event.Records) {
+      same<string>()(record.attributes.ApproximateReceiveCount);
+      same<Lease>()(locks.of(record));
+      same<number>()(await locks.using(record, async (lease) => lease.fencingToken));
+      same<string>()(await locks.using(record, ({ key }) => key));
+      // @ts-expect-error a record is no any
+      record.nothing;
+    }
+    // @ts-expect-error the records are those of the event
+    locks.of('m-1');
+    return { batchItemFailures: [] };
+  });
+middy6<SQSEvent>(lockPlugin())
+  .use(lockRecords({ key: (record: SQSRecord) => record.messageId }))
+  .handler(async (event, { locks }) => {
+    same<Lease>()(locks.of(event.Records[0] as SQSRecord));
+    // @ts-expect-error the context is no any
+    locks.nothing;
+  });
+// Without an event's type, it is a batch.
+middy()
+  .use(lockRecords({ key: (record) => record.body }))
+  .handler(async (event) => same<string>()(event.Records[0]?.body ?? ''));
+
+// Bodies that were parsed before.
+interface Order {
+  messageId: string;
+  body: { account: string };
+}
+middy<{ Records: Order[] }>()
+  .use(lockRecords({ key: (record: Order) => record.body.account, contextKey: 'accounts' }))
+  .handler(async (event, { accounts }) => {
+    for (const record of event.Records) same<string>()(accounts.of(record).key + record.body.account);
+  });
+
+// Every option.
+lockRecords({
+  key: (record) => record.body,
+  once: () => '1',
+  data: (record) => [record.messageId],
+  onLost: 'ignore',
+  onFailed: (error, record) => {
+    same<unknown>()(error);
+    same<string>()(record.messageId);
+  },
+  onEvent: (event) => event.type,
+  contextKey: 'locks',
+  waitMs: 1,
+  reserveMs: 1,
+  leaseMs: 1,
+  holdAtLeastMs: 1,
+  locks: new MemoryLockStore(),
+});
+// @ts-expect-error a key is needed
+lockRecords({});
+// @ts-expect-error each record has its own
+lockRecords({ key: 'queue' });
+// @ts-expect-error a token is a string
+lockRecords({ key: (record) => record.body, once: () => 1 });
+// @ts-expect-error a busy record goes back
+lockRecords({ key: (record) => record.body, onBusy: 'skip' });
+// @ts-expect-error a record has an id
+lockRecords({ key: (record: { body: string }) => record.body });
+
+// Without Middy.
+const consume = withRecordLocks({ key: (record) => record.body }, async (event, { locks, awsRequestId }) => {
+  same<string>()(awsRequestId);
+  for (const record of event.Records) same<Lease>()(locks.of(record));
+});
+declare const sqsEvent: SQSEvent;
+const consumed: Promise<SQSBatchResponse> = consume(sqsEvent, context);
+consumed.catch(() => {});
+// @ts-expect-error an event of SQS
+consume({}, context);
