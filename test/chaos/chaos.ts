@@ -262,10 +262,13 @@ async function carryOut(
   clearInterval(writing);
 }
 
+/** Debian's package `faketime` brings it. */
+const FAKETIME = 'faketime';
+
 /** The library that `faketime` preloads, as the program itself tells; undefined where it is not installed. */
 function faketimeLibrary(): string | undefined {
   try {
-    return execFileSync('faketime', ['-m', '-f', '+0', 'printenv', 'LD_PRELOAD'], { encoding: 'utf8' }).trim();
+    return execFileSync(FAKETIME, ['-m', '-f', '+0', 'printenv', 'LD_PRELOAD'], { encoding: 'utf8' }).trim();
   } catch {
     return undefined;
   }

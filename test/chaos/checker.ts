@@ -81,7 +81,7 @@ interface Belief {
 }
 
 /** What processes believed, in the order of the grants. */
-export function beliefsOf(history: readonly Entry[]): Belief[] {
+function beliefsOf(history: readonly Entry[]): Belief[] {
   const beliefs = new Map<string, Belief>();
   const granted = new Map<string, Belief>();
   const sendings: Sendings = new Map();
@@ -269,7 +269,7 @@ function toldInTime(history: readonly Entry[], beliefs: readonly Belief[]): Chec
       text: `${by}, which was running, was told ${told} that ${key} is lost`,
       key,
       from: at,
-      to: expiry + 300,
+      to: Math.min(until, expiry + 5_000),
     });
   }
   return { name: 'the holder is told before the expiry (6)', examined, findings };

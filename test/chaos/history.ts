@@ -29,7 +29,7 @@ interface OfGrant {
 }
 
 /** What a process writes down. */
-export type ProcessLine =
+type ProcessLine =
   | { readonly type: 'started'; readonly pid: number; readonly clock: string }
   | { readonly type: 'attempt'; readonly key: string; readonly leaseMs: number; readonly waitMs: number }
   | { readonly type: 'refused'; readonly key: string; readonly error: string }
@@ -118,7 +118,7 @@ export type ServerLine =
     };
 
 /** What the nemesis writes down. */
-export type NemesisLine =
+type NemesisLine =
   | { readonly type: 'killed' | 'frozen' | 'thawed' | 'cut' | 'outage' | 'mended' | 'ended'; readonly process: string }
   | { readonly type: 'crashed'; readonly process: string; readonly how: string }
   | { readonly type: 'shifted'; readonly process: string; readonly offsetMs: number }
