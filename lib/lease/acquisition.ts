@@ -4,7 +4,7 @@ import { elapsedMs, type Instant, instant, pause } from './clock.ts';
 import { discard, type LeaseContext, untilOpenMs } from './context.ts';
 import { LockLostError, LockStoreError } from './errors.ts';
 import { Lease } from './lease.ts';
-import { type AcquirePlan, isLater, remainingOf } from './options.ts';
+import { type AcquirePlan, isDone, remainingOf } from './options.ts';
 import { send } from './send.ts';
 
 /** What an acquisition came to. */
@@ -197,7 +197,7 @@ export class Acquisition {
     const { leaseMs, once, data, owner, requestTimeoutMs, signal } = this.#plan;
     const key = this.#key;
     if (believeMs <= 0) throw this.#lost(`it would be born past its deadline: ${capMs} ms are left to hold it in`);
-    const request = { key, lockId, owner, now: serverClock.now(sent.wall), until, leaseMs, once, data };
+    const request = { key, lockId, owner, now: serverClock.now(key, sent), until, leaseMs, once, data };
     try {
       return await send(this.#context, `Acquiring '${key}'`, (signal) => store.acquire(request, signal), {
         requestTimeoutMs,
@@ -225,9 +225,15 @@ export class Acquisition {
   /** Restores what a grant took over. Should that fail, the grant ends with its lease. */
   async #giveBack(record: LockRecord): Promise<LockRecord> {
     const { store, serverClock } = this.#context;
-    const { key, lockId = '', previousLockId, previousOwner, previousExpiresAt = 0 } = record;
-    const previous = { lockId: previousLockId, owner: previousOwner, expiresAt: previousExpiresAt };
-    const request = { key, lockId, now: serverClock.now(), previous };
+    const { key, lockId = '', fencingToken, previousLockId, previousOwner, previousExpiresAt = 0 } = record;
+    const { previousAcquiredAt = 0 } = record;
+    const previous = {
+      lockId: previousLockId,
+      owner: previousOwner,
+      acquiredAt: previousAcquiredAt,
+      expiresAt: previousExpiresAt,
+    };
+    const request = { key, lockId, fencingToken, now: serverClock.now(key), previous };
     const giveBack = (signal: AbortSignal) => store.giveBack(request, signal);
     await send(this.#context, 'Giving back', giveBack, { withinMs: this.#plan.requestTimeoutMs }).catch(() => {});
     return { ...record, lockId: previousLockId, owner: previousOwner, expiresAt: previousExpiresAt };
@@ -262,9 +268,6 @@ export class Acquisition {
 }
 
 const isTransient = (error: unknown): boolean => error instanceof LockStoreError && error.transient;
-
-const isDone = (once: string | undefined, doneToken: string | undefined): doneToken is string =>
-  once !== undefined && doneToken !== undefined && !isLater(once, doneToken);
 
 /**
  * The newer of two views of a lock. An eventually consistent read may be older than what is known: tokens only grow, a

@@ -19,7 +19,7 @@ export interface LeaseContext extends SendContext {
 
 /** Milliseconds until a lock opens, by the server's clock as far as it is known; 0: it is open. */
 export const untilOpenMs = ({ serverClock }: SendContext, record: LockRecord): number =>
-  Math.max(0, record.expiresAt - serverClock.now());
+  Math.max(0, record.expiresAt - serverClock.now(record.key));
 
 /**
  * Releases a grant that nobody believes in, or that may have been made. One request; should that fail, the grant ends
@@ -27,6 +27,6 @@ export const untilOpenMs = ({ serverClock }: SendContext, record: LockRecord): n
  */
 export async function discard(context: LeaseContext, key: string, lockId: string, withinMs: number): Promise<void> {
   const { store, serverClock } = context;
-  const request = { key, lockId, now: serverClock.now(), holdAtLeastMs: 0 };
+  const request = { key, lockId, now: serverClock.now(key), holdAtLeastMs: 0 };
   await send(context, 'Discarding', (signal) => store.release(request, signal), { withinMs }).catch(() => {});
 }

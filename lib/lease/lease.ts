@@ -2,7 +2,7 @@ import type { LockRecord, LockStore, StoreAnswer } from '../store/store.ts';
 import { backgroundTimer, elapsedMs, type Instant, instant } from './clock.ts';
 import type { LeaseContext, ReportedEvent } from './context.ts';
 import { LockLostError, LockStoreError, type LostReason } from './errors.ts';
-import { type AcquirePlan, checkLeaseMs } from './options.ts';
+import { type AcquirePlan, checkLeaseMs, isDone } from './options.ts';
 import { send } from './send.ts';
 import { hasStepped } from './server-clock.ts';
 
@@ -337,10 +337,12 @@ export class Lease {
       const { applied, record, attempts = 1 } = await this.#sendRelease(done ? once : undefined);
       this.#state = 'released';
       // Refused when it was sent again, it was done before, by the request whose answer was lost: the record says so, or
-      // somebody else has been granted the lock before our deadline, which nothing but our release made possible.
-      const before = attempts > 1 && (record?.releasedBy === this.#lockId || this.#leftMs() > 0);
+      // somebody else has been granted the lock before our deadline, which nothing but our release made possible, or an
+      // operator; so that a token counts as done only where it stands.
+      const stands = !done || once === undefined || isDone(once, record?.doneToken);
+      const before = attempts > 1 && stands && (record?.releasedBy === this.#lockId || this.#leftMs() > 0);
       if (applied || before) {
-        if (holdAtLeastMs <= 1) serverClock.wrote(this.acquiredAt + 1);
+        if (holdAtLeastMs <= 1) serverClock.wrote(this.key, this.acquiredAt + 1);
         this.#report({ type: 'released', heldMs: this.#heldMs(), done });
         return true;
       }
@@ -366,7 +368,7 @@ export class Lease {
     const { store, serverClock } = this.#context;
     const { requestTimeoutMs, holdAtLeastMs } = this.#plan;
     const { key } = this;
-    const request = { key, lockId: this.#lockId, now: serverClock.now(), holdAtLeastMs, doneToken };
+    const request = { key, lockId: this.#lockId, now: serverClock.now(key), holdAtLeastMs, doneToken };
     const release = (signal: AbortSignal) => store.release(request, signal);
     return send(this.#context, `Releasing '${key}'`, release, { requestTimeoutMs });
   }

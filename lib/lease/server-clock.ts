@@ -5,6 +5,9 @@ const DATE_STEP_MS = 1_000;
 /** By how much the wall and the monotonic clock may part before one of them is taken to have been set, or to have stood. */
 const DRIFT_MS = 100;
 
+/** Releases are remembered for a millisecond; no more than so many, lest a process that uses many keys once grow. */
+const MOST_RELEASED = 1_000;
+
 /** Whether a clock was set, or stood still, between two moments. */
 export const hasStepped = (from: Instant, to: Instant): boolean =>
   Math.abs(to.wall - to.monotonic - (from.wall - from.monotonic)) > DRIFT_MS;
@@ -22,7 +25,9 @@ export class ServerClock {
   #lowest = Number.NEGATIVE_INFINITY;
   #highest = Number.POSITIVE_INFINITY;
   #observed: Instant | undefined;
-  #written = 0;
+  /** What a release wrote as its key's expiry, while that may lie before us; and when the last one did. */
+  readonly #released = new Map<string, number>();
+  #releasedAt: Instant | undefined;
 
   constructor(clock: Clock) {
     this.#clock = clock;
@@ -68,18 +73,27 @@ export class ServerClock {
   }
 
   /**
-   * The moment to compare with a record. It never stands behind what this process wrote a moment ago (a release leaves
-   * `acquiredAt + 1`), or a lock held for less than a millisecond would be busy to the one who released it. Not so after
-   * the clock was set back by more than a second, which nobody may assume away: that would break live leases.
+   * The moment to compare with the record of a key. It never stands behind what this process wrote there a moment ago (a
+   * release leaves `acquiredAt + 1`), or a lock held for less than a millisecond would be busy to the one who released
+   * it. Not so after the clock was set, which nobody may assume away: that would break live leases.
    */
-  now(wall = this.#clock.now()): number {
-    const now = Math.floor(wall + (this.isWrong ? this.#lowest : 0));
-    return this.#written > now && this.#written - now <= DATE_STEP_MS ? this.#written : now;
+  now(key: string, moment = instant(this.#clock)): number {
+    const now = Math.floor(moment.wall + (this.isWrong ? this.#lowest : 0));
+    const released = this.#released.get(key);
+    if (released === undefined) return now;
+    if (released > now && this.#releasedAt && !hasStepped(this.#releasedAt, moment)) return released;
+    this.#released.delete(key);
+    return now;
   }
 
-  /** Remembers a moment that this process wrote as an expiry in its past. */
-  wrote(expiresAt: number): void {
-    this.#written = Math.max(this.#written, expiresAt);
+  /** Remembers the moment that this process wrote as a key's expiry when it released it. */
+  wrote(key: string, expiresAt: number): void {
+    const moment = instant(this.#clock);
+    if (this.#released.size >= MOST_RELEASED || (this.#releasedAt && hasStepped(this.#releasedAt, moment))) {
+      this.#released.clear();
+    }
+    this.#releasedAt = moment;
+    this.#released.set(key, expiresAt);
   }
 
   /**

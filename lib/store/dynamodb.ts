@@ -60,8 +60,9 @@ const MINE = 'lockId = :me';
 const GRANT =
   'SET lockId = :me, #owner = :owner, expiresAt = :until, acquiredAt = :now, leaseMs = :leaseMs, #ttl = :ttl, ' +
   'fencingToken = if_not_exists(fencingToken, :now) + :one, previousLockId = if_not_exists(lockId, :none), ' +
-  'previousOwner = if_not_exists(#owner, :none), previousExpiresAt = if_not_exists(expiresAt, :zero)';
-const FORGET_PREVIOUS = ' REMOVE previousLockId, previousOwner, previousExpiresAt';
+  'previousOwner = if_not_exists(#owner, :none), previousAcquiredAt = if_not_exists(acquiredAt, :zero), ' +
+  'previousExpiresAt = if_not_exists(expiresAt, :zero)';
+const FORGET_PREVIOUS = ' REMOVE previousLockId, previousOwner, previousAcquiredAt, previousExpiresAt';
 
 /** Errors that are the client's fault by their kind, and yet pass. */
 const PASSING = /Throttl|LimitExceeded|ThroughputExceeded|TransactionConflict|InProgress|TooSkewed|RequestTimeout/;
@@ -154,16 +155,19 @@ export class DynamoDBLockStore implements LockStore {
     });
   }
 
-  giveBack({ key, lockId, now, previous }: GiveBackRequest, signal?: AbortSignal): Promise<StoreAnswer> {
-    const { lockId: restored, owner, expiresAt } = previous;
-    const set = `SET releasedBy = :me, acquiredAt = :now, expiresAt = :expiresAt${owner ? ', #owner = :owner' : ''}`;
+  giveBack(request: GiveBackRequest, signal?: AbortSignal): Promise<StoreAnswer> {
+    const { key, lockId, fencingToken, now, previous } = request;
+    const { lockId: restored, owner, acquiredAt, expiresAt } = previous;
+    const set = `SET releasedBy = :me, acquiredAt = :acquiredAt, expiresAt = :expiresAt${owner ? ', #owner = :owner' : ''}`;
     return this.#update(key, signal, {
       UpdateExpression: set + (restored ? `, lockId = :restored${FORGET_PREVIOUS}` : `${FORGET_PREVIOUS}, lockId`),
-      ConditionExpression: MINE,
+      // Not a later grant of the same acquire, delivered twice; but one that a third grant, given back, has restored.
+      ConditionExpression: `${MINE} AND (fencingToken = :token OR attribute_not_exists(previousLockId))`,
       ...(owner && { ExpressionAttributeNames: { '#owner': 'owner' } }),
       ExpressionAttributeValues: {
         ':me': S(lockId),
-        ':now': N(now),
+        ':token': N(fencingToken),
+        ':acquiredAt': N(acquiredAt || now),
         ':expiresAt': N(expiresAt || now),
         ...(owner && { ':owner': S(owner) }),
         ...(restored && { ':restored': S(restored) }),
@@ -364,6 +368,7 @@ export class DynamoDBLockStore implements LockStore {
       releasedBy: string('releasedBy'),
       previousLockId: string('previousLockId'),
       previousOwner: string('previousOwner'),
+      previousAcquiredAt: item.previousAcquiredAt && number('previousAcquiredAt'),
       previousExpiresAt: item.previousExpiresAt && number('previousExpiresAt'),
       doneToken: string('doneToken'),
       data: string('data'),

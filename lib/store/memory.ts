@@ -43,6 +43,7 @@ export class MemoryLockStore implements LockStore {
         fencingToken: (old?.fencingToken ?? now) + 1,
         previousLockId: old?.lockId,
         previousOwner: old?.owner,
+        previousAcquiredAt: old?.acquiredAt ?? 0,
         previousExpiresAt: old?.expiresAt ?? 0,
         data,
       };
@@ -62,15 +63,18 @@ export class MemoryLockStore implements LockStore {
     }));
   }
 
-  async giveBack({ key, lockId, now, previous }: GiveBackRequest): Promise<StoreAnswer> {
-    return this.#updateOf(key, lockId, (old) => ({
-      ...ended(old),
-      releasedBy: lockId,
-      lockId: previous.lockId || undefined,
-      owner: previous.owner || old.owner,
-      acquiredAt: now,
-      expiresAt: previous.expiresAt || now,
-    }));
+  async giveBack({ key, lockId, fencingToken, now, previous }: GiveBackRequest): Promise<StoreAnswer> {
+    return this.#updateOf(key, lockId, (old) => {
+      if (old.fencingToken !== fencingToken && old.previousExpiresAt !== undefined) return undefined;
+      return {
+        ...ended(old),
+        releasedBy: lockId,
+        lockId: previous.lockId || undefined,
+        owner: previous.owner || old.owner,
+        acquiredAt: previous.acquiredAt || now,
+        expiresAt: previous.expiresAt || now,
+      };
+    });
   }
 
   async resume({ key, handed, lockId, owner, until, leaseMs }: ResumeRequest): Promise<StoreAnswer> {
@@ -128,5 +132,6 @@ const ended = (record: LockRecord): LockRecord => ({
   lockId: undefined,
   previousLockId: undefined,
   previousOwner: undefined,
+  previousAcquiredAt: undefined,
   previousExpiresAt: undefined,
 });

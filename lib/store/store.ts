@@ -15,6 +15,8 @@ export interface LockRecord {
   /** What the present grant took over: the holder that let it expire. */
   readonly previousLockId?: string | undefined;
   readonly previousOwner?: string | undefined;
+  /** When that was acquired; 0 when there was no record. */
+  readonly previousAcquiredAt?: number | undefined;
   /** Until when the lock was closed before the present grant; 0 when there was no record. */
   readonly previousExpiresAt?: number | undefined;
   /** The greatest `once` token that finished. */
@@ -51,6 +53,8 @@ export interface ReleaseRequest {
 export interface GiveBackRequest {
   readonly key: string;
   readonly lockId: string;
+  /** Of the grant that is given back: a late duplicate of its acquire may be granted once more, with another token. */
+  readonly fencingToken: number;
   readonly now: number;
   /**
    * What the grant took over, as its record told when it was made: by now a third grant may have come and gone. Without a
@@ -59,6 +63,7 @@ export interface GiveBackRequest {
   readonly previous: {
     readonly lockId?: string | undefined;
     readonly owner?: string | undefined;
+    readonly acquiredAt?: number | undefined;
     readonly expiresAt: number;
   };
 }
@@ -118,9 +123,9 @@ export interface LockStore {
   /** `lockId = me`. Ends the grant: the lock opens `max(1, holdAtLeastMs)` after its acquisition. */
   release(request: ReleaseRequest, signal?: AbortSignal): Promise<StoreAnswer>;
   /**
-   * `lockId = me`. Restores what the grant took over: its `lockId`, `owner` and `expiresAt`, or, where there was no
-   * record, one that is free from `now` on. Sets `acquiredAt = now`, in the place of what a wrong clock wrote, since a
-   * release opens the lock from there; and `releasedBy = me`, which turns away a late duplicate of the acquire.
+   * `lockId = me AND (fencingToken = mine OR no previousLockId)`. Restores what the grant took over: its `lockId`, `owner`, `acquiredAt` (from
+   * which a release opens the lock) and `expiresAt`, or, where there was no record, one that is free from `now` on. Sets
+   * `releasedBy = me`, which turns away a late duplicate of the acquire.
    */
   giveBack(request: GiveBackRequest, signal?: AbortSignal): Promise<StoreAnswer>;
   /** `lockId = handed`. A new grant, with a new id and token, in the place of the handed one. */

@@ -33,6 +33,8 @@ export class Block<Task> {
    * a prefix is one for marks too.
    */
   markKey: string | undefined;
+  /** When somebody else took the one of its tasks, of those seen done, that was taken last; milliseconds since the epoch. */
+  lastTakenAt = 0;
 
   constructor(tasks: readonly OpenTask<Task>[]) {
     this.open = new Set(tasks);

@@ -24,8 +24,10 @@ const FIRST_MARKS = 4;
 /** What looks free is believed for so long: in its own share, which nobody else begins with; and where others may be. */
 const OWN_FRESH_MS = 50;
 const AT_ONCE_MS = 2;
-/** A worker helps where there are more free tasks than so many for each that others hold. */
-const FREE_FOR_EACH_BUSY = 3;
+/** A worker helps where there are more free tasks than so many for each other worker there. */
+const FREE_FOR_EACH_OTHER = 3;
+/** Who took a task so short a time ago may be about to take the next. */
+const JUST_NOW_MS = 1_000;
 /** What was seen free that long ago and is so still, nobody comes for: others are elsewhere, or dead. */
 const LONG_FREE_MS = 50;
 /** Between two rounds: first, and when they find nothing to do, at the most. */
@@ -197,7 +199,7 @@ export class Candidates<Task> {
       if (hasMetOthers && stopsAtOthers) return [];
       const free = await this.#look(block, batch);
       if (course === undefined) {
-        course = choose(free, batch);
+        course = choose(free, block);
         return course;
       }
       hasMetOthers = free.length < batch.length;
@@ -219,8 +221,10 @@ export class Candidates<Task> {
     const free: OpenTask<Task>[] = [];
     for (const open of batch) {
       const state = states.get(open.key);
-      if (this.#isDone(state)) this.settle(open, block, 'alreadyDone');
-      else if (this.#isHandled(open, state)) this.settle(open, block, 'busy');
+      if (this.#isDone(state)) {
+        block.lastTakenAt = Math.max(block.lastTakenAt, state?.acquiredAt ?? 0);
+        this.settle(open, block, 'alreadyDone');
+      } else if (this.#isHandled(open, state)) this.settle(open, block, 'busy');
       else if (state === undefined || state.opensInMs === 0) {
         open.freeSince ??= performance.now();
         free.push(open);
@@ -287,7 +291,7 @@ export class Candidates<Task> {
 /** How a worker goes through the tasks of a block. */
 interface Manner {
   /** When the block is first looked at: which of those that look free to try, in that order. */
-  choose<Task>(free: readonly OpenTask<Task>[], seen: readonly OpenTask<Task>[]): readonly OpenTask<Task>[];
+  choose<Task>(free: readonly OpenTask<Task>[], block: Block<Task>): readonly OpenTask<Task>[];
   /** For how long what looks free is believed to be. */
   readonly freshMs: number;
   /**
@@ -305,15 +309,16 @@ const asOwn: Manner = { choose: (free) => free, freshMs: OWN_FRESH_MS, stopsAtOt
  * the same time so start apart, and none comes close behind another. Elsewhere, what nobody comes for.
  */
 const asHelper: Manner = {
-  choose(free, seen) {
+  choose(free, { left, lastTakenAt }) {
     const isFree = new Set(free);
-    const left = seen.filter((open) => isFree.has(open) || open.opensAt !== undefined);
-    if (free.length > FREE_FOR_EACH_BUSY * (left.length - free.length)) {
-      return upTo(startingAt(left, left.indexOf(anyOf(free))), (open) => !isFree.has(open));
-    }
+    const around = startingAt(left, left.indexOf(anyOf(free)));
+    // One that goes from task to task holds none for a moment.
+    const others = left.length - free.length + (Date.now() - lastTakenAt < JUST_NOW_MS ? 1 : 0);
+    if (free.length > FREE_FOR_EACH_OTHER * others) return upTo(around, (open) => !isFree.has(open));
     const sinceBefore = performance.now() - LONG_FREE_MS;
-    const forsaken = free.filter(({ opensAt, freeSince = 0 }) => opensAt !== undefined || freeSince < sinceBefore);
-    return startingAt(forsaken, forsaken.indexOf(anyOf(forsaken)));
+    const isForsaken = ({ opensAt, freeSince = 0 }: OpenTask<unknown>) =>
+      opensAt !== undefined || freeSince < sinceBefore;
+    return around.filter((open) => isFree.has(open) && isForsaken(open));
   },
   freshMs: AT_ONCE_MS,
   stopsAtOthers: true,

@@ -261,8 +261,9 @@ async function recordEveryOperation(client: DynamoDBClient, tableName: string): 
     );
   }
   const night = await one.acquire('nightly');
+  const { key, lockId, fencingToken } = night;
   await during('give back', () =>
-    store.giveBack({ key: night.key, lockId: night.lockId, now: Date.now(), previous: { expiresAt: 0 } }),
+    store.giveBack({ key, lockId, fencingToken, now: Date.now(), previous: { expiresAt: 0 } }),
   );
   await Promise.all([one.close(), two.close()]);
   delete operations['set-up'];

@@ -156,6 +156,7 @@ for (const { server, missing } of servers) {
         leaseMs: { N: '30000' },
         previousLockId: { S: 'anna' },
         previousOwner: { S: 'owner' },
+        previousAcquiredAt: { N: `${base}` },
         previousExpiresAt: { N: `${base + 30_000}` },
         data: { S: '1' },
         ttl: { N: `${Math.ceil((base + 60_000) / 1_000) + 7 * daySeconds}` },
@@ -320,7 +321,8 @@ async function send(store: LockStore, key: string, request: Request): Promise<St
       if (record?.lockId === undefined || record.previousExpiresAt === undefined) return undefined;
       const { previousLockId, previousOwner, previousExpiresAt } = record;
       const previous = { lockId: previousLockId, owner: previousOwner, expiresAt: previousExpiresAt };
-      return store.giveBack({ key, lockId: record.lockId, now: request.now, previous });
+      const { lockId, fencingToken } = record;
+      return store.giveBack({ key, lockId, fencingToken, now: request.now, previous });
     }
     default:
       return store[request.do]({ ...request, key } as never);

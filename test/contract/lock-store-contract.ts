@@ -37,8 +37,11 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
   const renew = (lockId: string, to: number) => store.renew({ key, lockId, until: to });
   const release = (lockId: string, request: Partial<ReleaseRequest> = {}) =>
     store.release({ key, lockId, now: now + 10, holdAtLeastMs: 0, ...request });
-  const giveBack = (lockId: string, previous: GiveBackRequest['previous'], at = until) =>
-    store.giveBack({ key, lockId, now: at, previous });
+  /** By default of the grant that stands. */
+  const giveBack = async (lockId: string, previous: GiveBackRequest['previous'], at = until, token?: number) => {
+    const fencingToken = token ?? (await recordOf())?.fencingToken ?? 0;
+    return store.giveBack({ key, lockId, fencingToken, now: at, previous });
+  };
   const resume = (handed: string, lockId: string, request: Partial<ResumeRequest> = {}) =>
     store.resume({
       key,
@@ -66,6 +69,7 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
     expiresAt: until,
     acquiredAt: now,
     leaseMs,
+    previousAcquiredAt: 0,
     previousExpiresAt: 0,
   });
   const bertAfterAnna = (): LockRecord => ({
@@ -78,9 +82,17 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
     leaseMs,
     previousLockId: 'anna',
     previousOwner: 'owner of anna',
+    previousAcquiredAt: now,
     previousExpiresAt: until,
   });
-  const released = ({ lockId, previousLockId, previousOwner, previousExpiresAt, ...rest }: LockRecord): LockRecord => ({
+  const released = ({
+    lockId,
+    previousLockId,
+    previousOwner,
+    previousAcquiredAt,
+    previousExpiresAt,
+    ...rest
+  }: LockRecord): LockRecord => ({
     ...rest,
     releasedBy: lockId,
     expiresAt: rest.acquiredAt + 1,
@@ -146,6 +158,7 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
         fencingToken: now + 2,
         releasedBy: 'anna',
         previousOwner: 'owner of anna',
+        previousAcquiredAt: now,
         previousExpiresAt: now + 1,
       });
     });
@@ -360,7 +373,7 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
       await acquire('anna', { data: '1' });
       const { record } = await takeOver('bert', { data: '2' });
       await giveBack('bert', { lockId: 'anna', owner: 'owner of anna', expiresAt: until }, now + 5);
-      const { previousLockId, previousOwner, previousExpiresAt, ...rest } = record as LockRecord;
+      const { previousLockId, previousOwner, previousAcquiredAt, previousExpiresAt, ...rest } = record as LockRecord;
       expect(await recordOf()).toEqual({
         ...rest,
         lockId: 'anna',
@@ -409,14 +422,36 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
       const takenOver = ({ record }: StoreAnswer): GiveBackRequest['previous'] => ({
         lockId: record?.previousLockId,
         owner: record?.previousOwner,
+        acquiredAt: record?.previousAcquiredAt,
         expiresAt: record?.previousExpiresAt ?? 0,
       });
-      const byBert = takenOver(await takeOver('bert', { now: until + 1_000, until: until + 2_000 }));
+      const bert = await takeOver('bert', { now: until + 1_000, until: until + 2_000 });
+      const byBert = takenOver(bert);
       const byCarl = takenOver(await takeOver('carl', { now: until + 2_000, until: until + 9_000 }));
       await giveBack('carl', byCarl, now + 5);
-      await giveBack('bert', byBert, now + 6);
+      await giveBack('bert', byBert, now + 6, bert.record?.fencingToken);
       expect(await recordOf()).toMatchObject({ lockId: 'anna', owner: 'owner of anna', expiresAt: until });
       expect((await renew('anna', until + 5_000)).applied).toBe(true);
+    });
+
+    test('of a grant is not that of a later one of the same acquire, which was delivered twice', async () => {
+      await acquire('anna');
+      const bert = (await takeOver('bert')).record as LockRecord;
+      await giveBack('bert', { lockId: 'anna', owner: 'owner of anna', expiresAt: until }, now + 5, bert.fencingToken);
+      await release('anna');
+      // By now nothing names Bert, whose clock was ahead.
+      expect((await takeOver('bert')).applied).toBe(true);
+      const undo = () => giveBack('bert', { lockId: 'anna', expiresAt: until }, now + 5, bert.fencingToken);
+      await expectRefused(undo);
+    });
+
+    test('restores the time of acquisition, from which a release opens the lock', async () => {
+      await acquire('anna');
+      const { previousAcquiredAt } = (await takeOver('bert')).record as LockRecord;
+      expect(previousAcquiredAt).toBe(now);
+      await giveBack('bert', { lockId: 'anna', acquiredAt: previousAcquiredAt, expiresAt: until }, now + 500);
+      await release('anna');
+      expect(await recordOf()).toMatchObject({ acquiredAt: now, expiresAt: now + 1 });
     });
 
     test('turns away the acquire that it undid, delivered late', async () => {

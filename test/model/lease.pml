@@ -142,7 +142,9 @@ byte now = START;
 /* LockRecord in lib/store/store.ts. 0 stands for what is not there. */
 typedef Record {
   bit exists;
-  byte lockId, fencingToken, expiresAt, acquiredAt, releasedBy, doneToken, previousLockId, previousExpiresAt, ttl
+  byte lockId, fencingToken, expiresAt, acquiredAt, releasedBy, doneToken, previousLockId, previousExpiresAt, ttl;
+  /* Whether there are attributes of what the grant took over, be it nothing. */
+  bit hasPrevious
 };
 Record record;
 
@@ -252,7 +254,8 @@ inline writeTtl(expiry) {
 
 inline forgetPrevious() {
   record.previousLockId = 0;
-  record.previousExpiresAt = 0
+  record.previousExpiresAt = 0;
+  record.hasPrevious = 0
 }
 
 inline sign(a, omitted) {
@@ -274,6 +277,7 @@ inline storeAcquire(a, t) {
 #if CLOCK_WRONG
     record.previousLockId = record.lockId;
     record.previousExpiresAt = record.expiresAt;
+    record.hasPrevious = 1;
     sent[a].previousLockId = record.lockId;
     sent[a].previousExpiresAt = record.expiresAt;
     sent[a].previousAcquiredAt = record.acquiredAt;
@@ -365,7 +369,7 @@ inline storeRelease(a) {
 inline storeGiveBack(a) {
   if
   :: record.exists && (mutant(GIVE_BACK_MINE) || record.lockId == id(a)) &&
-     (mutant(GIVE_BACK_TOKEN) || record.fencingToken == sent[a].givenBackToken) ->
+     (mutant(GIVE_BACK_TOKEN) || record.fencingToken == sent[a].givenBackToken || !record.hasPrevious) ->
     invariant(3, !lastEnded);
     if
     :: mutant(GIVE_BACK_BY_RELEASE) ->

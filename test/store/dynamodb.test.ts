@@ -113,7 +113,7 @@ describe('each operation is one request', () => {
       {
         UpdateExpression:
           'SET releasedBy = :me, expiresAt = acquiredAt + :hold, #ttl = :ttl ' +
-          'REMOVE previousLockId, previousOwner, previousExpiresAt, lockId',
+          'REMOVE previousLockId, previousOwner, previousAcquiredAt, previousExpiresAt, lockId',
         ConditionExpression: 'lockId = :me',
         ExpressionAttributeNames: { '#ttl': 'ttl' },
         ExpressionAttributeValues: { ':me': { S: 'anna' }, ':hold': { N: '1' }, ':ttl': ttlOf(now) },
@@ -124,7 +124,7 @@ describe('each operation is one request', () => {
       {
         UpdateExpression:
           'SET releasedBy = :me, expiresAt = acquiredAt + :hold, #ttl = :ttl, doneToken = :done ' +
-          'REMOVE previousLockId, previousOwner, previousExpiresAt, lockId',
+          'REMOVE previousLockId, previousOwner, previousAcquiredAt, previousExpiresAt, lockId',
         ConditionExpression: 'lockId = :me',
         ExpressionAttributeNames: { '#ttl': 'ttl' },
         ExpressionAttributeValues: {
@@ -140,18 +140,20 @@ describe('each operation is one request', () => {
         store.giveBack({
           key: 'job',
           lockId: 'anna',
+          fencingToken: 7,
           now,
-          previous: { lockId: 'bert', owner: 'Bert', expiresAt: until },
+          previous: { lockId: 'bert', owner: 'Bert', acquiredAt: now - 9, expiresAt: until },
         }),
       {
         UpdateExpression:
-          'SET releasedBy = :me, acquiredAt = :now, expiresAt = :expiresAt, #owner = :owner, lockId = :restored ' +
-          'REMOVE previousLockId, previousOwner, previousExpiresAt',
-        ConditionExpression: 'lockId = :me',
+          'SET releasedBy = :me, acquiredAt = :acquiredAt, expiresAt = :expiresAt, #owner = :owner, lockId = :restored ' +
+          'REMOVE previousLockId, previousOwner, previousAcquiredAt, previousExpiresAt',
+        ConditionExpression: 'lockId = :me AND (fencingToken = :token OR attribute_not_exists(previousLockId))',
         ExpressionAttributeNames: { '#owner': 'owner' },
         ExpressionAttributeValues: {
           ':me': { S: 'anna' },
-          ':now': { N: `${now}` },
+          ':token': { N: '7' },
+          ':acquiredAt': { N: `${now - 9}` },
           ':expiresAt': { N: `${until}` },
           ':owner': { S: 'Bert' },
           ':restored': { S: 'bert' },
@@ -159,15 +161,16 @@ describe('each operation is one request', () => {
       },
     ],
     'give back what nobody had': [
-      (store) => store.giveBack({ key: 'job', lockId: 'anna', now, previous: { expiresAt: 0 } }),
+      (store) => store.giveBack({ key: 'job', lockId: 'anna', fencingToken: 7, now, previous: { expiresAt: 0 } }),
       {
         UpdateExpression:
-          'SET releasedBy = :me, acquiredAt = :now, expiresAt = :expiresAt ' +
-          'REMOVE previousLockId, previousOwner, previousExpiresAt, lockId',
-        ConditionExpression: 'lockId = :me',
+          'SET releasedBy = :me, acquiredAt = :acquiredAt, expiresAt = :expiresAt ' +
+          'REMOVE previousLockId, previousOwner, previousAcquiredAt, previousExpiresAt, lockId',
+        ConditionExpression: 'lockId = :me AND (fencingToken = :token OR attribute_not_exists(previousLockId))',
         ExpressionAttributeValues: {
           ':me': { S: 'anna' },
-          ':now': { N: `${now}` },
+          ':token': { N: '7' },
+          ':acquiredAt': { N: `${now}` },
           ':expiresAt': { N: `${now}` },
         },
       },
@@ -195,7 +198,8 @@ describe('each operation is one request', () => {
     'force release': [
       (store) => store.forceRelease({ key: 'job', lockId: 'anna', immediately: false }),
       {
-        UpdateExpression: 'SET releasedBy = :seen REMOVE previousLockId, previousOwner, previousExpiresAt, lockId',
+        UpdateExpression:
+          'SET releasedBy = :seen REMOVE previousLockId, previousOwner, previousAcquiredAt, previousExpiresAt, lockId',
         ConditionExpression: 'lockId = :seen',
         ExpressionAttributeValues: { ':seen': { S: 'anna' } },
       },
@@ -205,7 +209,7 @@ describe('each operation is one request', () => {
       {
         UpdateExpression:
           'SET releasedBy = :seen, expiresAt = acquiredAt + :one ' +
-          'REMOVE previousLockId, previousOwner, previousExpiresAt, lockId',
+          'REMOVE previousLockId, previousOwner, previousAcquiredAt, previousExpiresAt, lockId',
         ConditionExpression: 'lockId = :seen',
         ExpressionAttributeValues: { ':seen': { S: 'anna' }, ':one': { N: '1' } },
       },
