@@ -1,0 +1,127 @@
+/** The way of one host's requests to the store and back: they are late, lost, repeated and overtake each other. */
+import { LockStoreError } from '../../lib/lease/errors.ts';
+import type { MemoryLockStore } from '../../lib/store/memory.ts';
+import type { LockRecord, LockStore, ReadAnswer, ReadManyAnswer, StoreAnswer } from '../../lib/store/store.ts';
+import type { Fate } from './schedule.ts';
+import type { Host, VirtualTime } from './virtual-time.ts';
+
+export type Operation = Exclude<keyof LockStore, 'list' | 'readMany'>;
+export type WriteRequest = { readonly key: string; readonly lockId: string; readonly [name: string]: unknown };
+
+/** What is told of every request. */
+export interface Witness {
+  sent(host: Host, operation: Operation, request: WriteRequest): void;
+  judged(operation: Operation, request: WriteRequest, answer: StoreAnswer, before: LockRecord | undefined): void;
+  /** What a refusal, or a read, shows a host; nothing, when its request was granted. */
+  answered(host: Host, record: LockRecord | undefined): void;
+}
+
+/** The one store, its past, and what becomes of the requests to it. */
+export class Server {
+  readonly time: VirtualTime;
+  readonly memory: MemoryLockStore;
+  readonly witness: Witness;
+  readonly #fates: Fate[];
+  readonly #past: { readonly since: number; readonly record: LockRecord | undefined }[] = [];
+
+  constructor(time: VirtualTime, memory: MemoryLockStore, fates: readonly Fate[], witness: Witness) {
+    this.time = time;
+    this.memory = memory;
+    this.witness = witness;
+    this.#fates = [...fates];
+  }
+
+  nextFate(): Fate {
+    return this.#fates.shift() ?? { do: 'travel', thereMs: 3, backMs: 3, againMs: 0 };
+  }
+
+  /** No more disturbances: for the end of a schedule. */
+  heal(): void {
+    this.#fates.length = 0;
+  }
+
+  get record(): LockRecord | undefined {
+    return this.#past.at(-1)?.record;
+  }
+
+  async judge(operation: Operation, request: WriteRequest): Promise<StoreAnswer | ReadAnswer> {
+    if (operation === 'read') return this.memory.read(request.key);
+    const before = this.record;
+    const answer: StoreAnswer = await this.memory[operation](request as never);
+    if (answer.applied) this.#past.push({ since: this.time.now(), record: answer.record });
+    this.witness.judged(operation, request, answer, before);
+    return answer;
+  }
+
+  /** What an eventually consistent read may see. */
+  recordAt(moment: number): LockRecord | undefined {
+    return this.#past.findLast(({ since }) => since <= moment)?.record;
+  }
+}
+
+type Answer = StoreAnswer & ReadAnswer;
+
+export class Wire implements LockStore {
+  readonly #host: Host;
+  readonly #server: Server;
+
+  constructor(host: Host, server: Server) {
+    this.#host = host;
+    this.#server = server;
+  }
+
+  acquire = (request: object) => this.#send('acquire', request);
+  renew = (request: object) => this.#send('renew', request);
+  release = (request: object) => this.#send('release', request);
+  giveBack = (request: object) => this.#send('giveBack', request);
+  resume = (request: object) => this.#send('resume', request);
+  forceRelease = (request: object) => this.#send('forceRelease', request);
+  read = (key: string, { consistent }: { consistent: boolean }) => this.#send('read', { key, consistent });
+
+  async readMany(): Promise<ReadManyAnswer> {
+    throw new Error('No schedule reads many locks.');
+  }
+
+  async *list(): AsyncIterable<LockRecord> {
+    yield* [];
+  }
+
+  #send(operation: Operation, request: object): Promise<Answer> {
+    const host = this.#host;
+    const { time, witness } = this.#server;
+    const fate = this.#server.nextFate();
+    const { thereMs, backMs, againMs } = fate;
+    const { lockId } = request as WriteRequest;
+    witness.sent(host, operation, request as WriteRequest);
+    return new Promise((resolve, reject) => {
+      const judge = () => this.#judge(operation, request as WriteRequest, againMs);
+      const back = (arrive: () => void) => time.after(backMs, () => host.whenRunning(arrive));
+      const answer = (attempts?: number) => async () => {
+        const said = await judge();
+        back(() => {
+          // Refused with the id that it asks for, a request was granted.
+          witness.answered(host, said.applied || said.record?.lockId === lockId ? undefined : said.record);
+          resolve(attempts === undefined ? said : { ...said, attempts });
+        });
+      };
+      const broken = () => back(() => reject(new LockStoreError('The connection broke.', { transient: true })));
+      const conflict = () =>
+        back(() => reject(new LockStoreError('Another transaction.', { transient: true, conflict: true })));
+      const then = (ms: number, run: () => unknown) => time.after(ms, () => void run());
+
+      if (fate.do === 'travel' || fate.do === 'duplicate') then(thereMs, answer());
+      if (fate.do === 'duplicate') then(thereMs + againMs, judge);
+      // The answer was lost, and the client's own library sends it again.
+      if (fate.do === 'resend') then(thereMs + againMs, answer(2));
+      if (fate.do === 'resend' || fate.do === 'loseAnswer' || fate.do === 'hangAnswer') then(thereMs, judge);
+      if (fate.do === 'loseAnswer' || fate.do === 'loseRequest') then(thereMs, broken);
+      if (fate.do === 'conflict') then(thereMs, conflict);
+    });
+  }
+
+  async #judge(operation: Operation, request: WriteRequest, lagMs: number): Promise<Answer> {
+    const answer = (await this.#server.judge(operation, request)) as Answer;
+    if (operation !== 'read' || request.consistent) return answer;
+    return { ...answer, record: this.#server.recordAt(this.#server.time.now() - lagMs) };
+  }
+}

@@ -1,0 +1,94 @@
+import type { Schedule } from './schedule.ts';
+
+/** Schedules that broke an invariant once, each as small as it could be made. */
+export const regressions: readonly { readonly name: string; readonly schedule: Schedule }[] = [
+  {
+    name: 'an acquire that was refused comes again late and is granted: the wait is not busy with itself',
+    schedule: {
+      timing: 0,
+      dated: false,
+      hosts: [
+        {
+          clock: { permille: 0, hours: 0 },
+          ratePpm: 0,
+          deeds: [
+            { do: 'try', afterMs: 2, forMs: 0, with: 'plain' },
+            { do: 'try', afterMs: 0, forMs: 0, with: 'plain' },
+          ],
+        },
+        { clock: { permille: 0, hours: 0 }, ratePpm: 0, deeds: [{ do: 'try', afterMs: 0, forMs: 0, with: 'plain' }] },
+        {
+          clock: { permille: 0, hours: 0 },
+          ratePpm: 0,
+          deeds: [
+            { do: 'try', afterMs: 2, forMs: 0, with: 'plain' },
+            { do: 'try', afterMs: 0, forMs: 0, with: 'plain' },
+          ],
+        },
+        {
+          clock: { permille: 0, hours: 0 },
+          ratePpm: 0,
+          deeds: [
+            { do: 'try', afterMs: 0, forMs: 0, with: 'plain' },
+            { do: 'wait', afterMs: 0, forMs: 1, with: 'plain' },
+          ],
+        },
+      ],
+      blows: [],
+      fates: [
+        { do: 'travel', thereMs: 0, backMs: 0, againMs: 0 },
+        { do: 'travel', thereMs: 0, backMs: 300, againMs: 0 },
+        { do: 'travel', thereMs: 0, backMs: 0, againMs: 0 },
+        { do: 'travel', thereMs: 0, backMs: 0, againMs: 0 },
+        { do: 'travel', thereMs: 0, backMs: 0, againMs: 0 },
+        { do: 'travel', thereMs: 299, backMs: 0, againMs: 0 },
+        { do: 'travel', thereMs: 0, backMs: 0, againMs: 0 },
+        { do: 'travel', thereMs: 0, backMs: 0, againMs: 0 },
+        { do: 'duplicate', thereMs: 0, backMs: 0, againMs: 4 },
+      ],
+      seed: 0,
+    },
+  },
+  {
+    name: 'a grant of a host an hour ahead cannot be given back, since that request is lost: the host is not busy with itself',
+    schedule: {
+      timing: 0,
+      dated: true,
+      hosts: [
+        { clock: { permille: 0, hours: 1 }, ratePpm: 0, deeds: [{ do: 'try', afterMs: 0, forMs: 0, with: 'plain' }] },
+        { clock: { permille: 0, hours: 0 }, ratePpm: 0, deeds: [{ do: 'try', afterMs: 0, forMs: 0, with: 'plain' }] },
+      ],
+      blows: [],
+      fates: [
+        { do: 'travel', thereMs: 0, backMs: 0, againMs: 0 },
+        { do: 'travel', thereMs: 0, backMs: 0, againMs: 0 },
+        { do: 'loseRequest', thereMs: 0, backMs: 0, againMs: 0 },
+      ],
+      seed: 0,
+    },
+  },
+  {
+    name: 'a host an hour behind is frozen while its acquire is out: its grant has expired before it is made, and is not believed',
+    schedule: {
+      timing: 0,
+      dated: true,
+      hosts: [
+        {
+          clock: { permille: 0, hours: -1 },
+          ratePpm: 0,
+          deeds: [
+            { do: 'try', afterMs: 8, forMs: 0, with: 'holdAtMost' },
+            { do: 'try', afterMs: 0, forMs: 0, with: 'plain' },
+          ],
+        },
+        { clock: { permille: 0, hours: 0 }, ratePpm: 0, deeds: [{ do: 'try', afterMs: 8, forMs: 0, with: 'plain' }] },
+      ],
+      blows: [{ do: 'freezeStill', host: 0, atMs: 8, forMs: 101, clock: { permille: 0, hours: 0 } }],
+      fates: [
+        { do: 'travel', thereMs: 0, backMs: 0, againMs: 0 },
+        { do: 'travel', thereMs: 91, backMs: 10, againMs: 0 },
+      ],
+      seed: 0,
+    },
+  },
+];

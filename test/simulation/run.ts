@@ -1,0 +1,244 @@
+/** Runs one schedule: the real `lib/lease` over the real conditions, by a virtual clock, in one thread. */
+import { LockClient } from '../../lib/lease/client.ts';
+import type { Lease, LeaseHandle } from '../../lib/lease/lease.ts';
+import type { AcquireOptions } from '../../lib/lease/options.ts';
+import { MemoryLockStore } from '../../lib/store/memory.ts';
+import { Server, Wire } from './network.ts';
+import {
+  type Blow,
+  type Deed,
+  HAND_OFF_MS,
+  HOLD_AT_LEAST_MS,
+  HOLD_AT_MOST_MS,
+  HOUR_MS,
+  REQUEST_TIMEOUT_MS,
+  type Schedule,
+  TIMINGS,
+} from './schedule.ts';
+import { Host, VirtualTime } from './virtual-time.ts';
+import { Watch } from './watch.ts';
+
+/** Longer than any schedule takes, clocks that are an hour wrong aside. */
+const LIMIT_MS = 300_000;
+/** What clocks lose or win against each other while a schedule runs. */
+const DRIFT_MS = 50;
+
+/** Everything that one schedule is about. */
+interface Stage {
+  readonly time: VirtualTime;
+  readonly server: Server;
+  readonly watch: Watch;
+  readonly schedule: Schedule;
+  /** Handles that travel from one host to another. */
+  readonly handles: LeaseHandle[];
+}
+
+/** One host's work. */
+class Player {
+  readonly host: Host;
+  readonly client: LockClient;
+  readonly #stage: Stage;
+  #lease: Lease | undefined;
+  #acquisitions = 0;
+  #owner = '';
+  #closing: Promise<void> | undefined;
+  /** Its deeds are done, and its client is closed. */
+  done = false;
+
+  constructor(stage: Stage, host: Host) {
+    this.#stage = stage;
+    this.host = host;
+    this.client = new LockClient({
+      ...TIMINGS[stage.schedule.timing],
+      store: new Wire(host, stage.server),
+      clock: host,
+      onEvent: (event) => stage.watch.event(host, this.#owner, event),
+    });
+  }
+
+  async play(deeds: readonly Deed[]): Promise<void> {
+    const { watch } = this.#stage;
+    for (const deed of deeds) {
+      await this.#pause(deed.afterMs);
+      watch.note(`${this.host.name} does ${deed.do}${deed.with === 'plain' ? '' : ` (${deed.with})`}`);
+      // What it may be refused, it is refused by one of these; anything else is a fault of the code.
+      await this.#do(deed).catch((error) => {
+        if (!/^Lock\w*Error$/.test(error?.name) && error !== CANCELLED) watch.found(`it throws ${error?.stack}`);
+      });
+    }
+    await this.close();
+    if (this.host.timers > 0) watch.found(`12: ${this.host.timers} timers are left on ${this.host.name}`);
+    this.done = true;
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.client.close();
+    this.#stage.watch.end(this.#lease);
+    return this.#closing;
+  }
+
+  async #do(deed: Deed): Promise<unknown> {
+    const { watch, handles } = this.#stage;
+    const lease = this.#lease;
+    switch (deed.do) {
+      case 'try':
+        return this.#hold(deed, await this.client.tryAcquire('job', this.#options(deed)));
+      case 'wait':
+        return this.#hold(deed, await this.client.acquire('job', { ...this.#options(deed), waitMs: deed.forMs }));
+      case 'cancelWait': {
+        const { signal, cancel } = this.#cancelAfter(deed.forMs);
+        const options = { ...this.#options(deed), signal, waitMs: 10_000 };
+        return this.#hold(deed, await this.client.acquire('job', options).finally(cancel));
+      }
+      case 'renew':
+        return lease?.renew();
+      case 'release':
+      case 'finish':
+        watch.end(lease);
+        return lease?.release({ done: deed.do === 'finish' });
+      case 'handOff': {
+        const handle = await lease?.handOff({ leaseMs: HAND_OFF_MS });
+        watch.end(lease);
+        return handle && handles.push(handle);
+      }
+      case 'resume': {
+        const handle = handles.at(-1);
+        if (handle) this.#hold(deed, await this.client.resume(handle, this.#options(deed)));
+        return;
+      }
+      case 'force': {
+        const seen = await this.client.inspect('job');
+        return seen?.lockId && this.client.forceRelease('job', { lockId: seen.lockId });
+      }
+    }
+  }
+
+  #hold(deed: Deed, lease: Lease | null): void {
+    if (lease === null) return;
+    this.#lease = lease;
+    this.#stage.watch.add(this.host, lease, { isCapped: deed.with === 'holdAtMost' });
+  }
+
+  #options(deed: Deed): AcquireOptions {
+    // A name for each acquisition, by which busy can be asked whether it names ourselves.
+    this.#owner = `${this.host.name}#${++this.#acquisitions}`;
+    return {
+      owner: this.#owner,
+      requestTimeoutMs: REQUEST_TIMEOUT_MS,
+      ...(deed.with === 'once' && { once: String(deed.forMs % 5) }),
+      ...(deed.with === 'holdAtLeast' && { holdAtLeastMs: HOLD_AT_LEAST_MS }),
+      ...(deed.with === 'holdAtMost' && { holdAtMostMs: HOLD_AT_MOST_MS }),
+    };
+  }
+
+  #pause(ms: number): Promise<void> {
+    return new Promise((resolve) => this.host.setTimeout(resolve, ms));
+  }
+
+  #cancelAfter(ms: number): { signal: AbortSignal; cancel: () => void } {
+    const controller = new AbortController();
+    const timer = this.host.setTimeout(() => controller.abort(CANCELLED), ms);
+    return { signal: controller.signal, cancel: () => this.host.clearTimeout(timer) };
+  }
+}
+
+const CANCELLED = new Error('cancelled');
+
+/** By how much a host's clock is ahead: with a safety of 2 s and dated answers, as much as it likes. */
+function offsetOf({ timing, dated }: Schedule, { permille, hours }: Blow['clock']): number {
+  const { safetyMs } = timingOf(timing);
+  const mostMs = dated && safetyMs >= 2_000 ? 3_000 : safetyMs / 2 - DRIFT_MS;
+  return Math.round((permille * mostMs) / 1_000) + (dated ? hours * HOUR_MS : 0);
+}
+
+const timingOf = (timing: number) => TIMINGS[timing] as (typeof TIMINGS)[number];
+
+function strike({ time, watch, schedule }: Stage, players: readonly Player[], blow: Blow): void {
+  const player = players[blow.host % players.length] as Player;
+  const { host } = player;
+  time.after(blow.atMs, () => {
+    watch.note(`${host.name} suffers ${blow.do} for ${blow.forMs} ms`);
+    switch (blow.do) {
+      case 'crash':
+        return host.crash();
+      case 'freeze':
+      case 'freezeStill':
+        watch.disturbed.add(host);
+        return host.freeze(blow.forMs, { monotonicStands: blow.do === 'freezeStill' });
+      case 'setClock':
+        watch.disturbed.add(host);
+        host.offsetMs = offsetOf(schedule, blow.clock);
+        return;
+      case 'close':
+        host.whenRunning(() => void player.close());
+    }
+  });
+}
+
+/** Whoever comes when all is over can have the lock: at the last expiry that anybody wrote, at the latest. */
+async function expectLiveness({ time, server, watch, schedule }: Stage): Promise<void> {
+  server.heal();
+  // A host whose clock was set may have written an expiry in a wrong hour, and not lived to mend it.
+  if (schedule.dated) await time.pass(2 * HOUR_MS);
+  const host = new Host(time, 'last', { offsetMs: 0, ratePpm: 0 });
+  const timing = timingOf(schedule.timing);
+  const client = new LockClient({ ...timing, store: new Wire(host, server), clock: host });
+  const waitMs = Math.max(timing.leaseMs, HAND_OFF_MS) + 2 * timing.safetyMs + 100;
+  let lease: Lease | undefined;
+  void client.acquire('job', { waitMs, requestTimeoutMs: REQUEST_TIMEOUT_MS }).then(
+    (granted) => {
+      lease = granted;
+    },
+    (error) => watch.found(`a free lock cannot be taken: ${error.message}`),
+  );
+  await time.run(LIMIT_MS, () => lease !== undefined || watch.fault !== undefined);
+  void lease?.release();
+  await time.pass(1_000);
+}
+
+/** What a schedule came to: the first fault, if there was one; and, when asked for, everything that happened. */
+export async function run(schedule: Schedule, traced = false): Promise<{ fault?: string; trace?: readonly string[] }> {
+  const time = new VirtualTime();
+  const { safetyMs } = timingOf(schedule.timing);
+  const watch = new Watch(time, safetyMs, { clocksAreRight: !schedule.dated, traced });
+  const memory = new MemoryLockStore(schedule.dated ? { clock: time } : {});
+  const server = new Server(time, memory, schedule.fates, watch);
+  const stage: Stage = { time, server, watch, schedule, handles: [] };
+  const random = Math.random;
+  Math.random = randomOf(schedule.seed);
+  const unhandled = (reason: unknown) => watch.found(`12: a rejection that nobody handles: ${reason}`);
+  process.on('unhandledRejection', unhandled);
+  try {
+    const players = schedule.hosts.map(({ clock, ratePpm }, index) => {
+      const host = new Host(time, `h${index + 1}`, { offsetMs: offsetOf(schedule, clock), ratePpm });
+      return new Player(stage, host);
+    });
+    players.forEach((player, index) => {
+      void player.play(schedule.hosts[index]?.deeds ?? []);
+    });
+    for (const blow of schedule.blows) strike(stage, players, blow);
+    await time.run(LIMIT_MS, () => watch.look());
+    for (const { host, done } of players) {
+      if (!watch.fault && !done && !host.hasCrashed) watch.found(`12: ${host.name} does not come to an end`);
+    }
+    watch.lookBack();
+    if (!watch.fault) await expectLiveness(stage);
+    // Node tells of unhandled rejections between two turns of its loop.
+    await new Promise((resolve) => setImmediate(resolve));
+  } finally {
+    Math.random = random;
+    process.off('unhandledRejection', unhandled);
+  }
+  return { ...(watch.fault !== undefined && { fault: watch.fault }), ...(watch.trace && { trace: watch.trace }) };
+}
+
+/** Mulberry32: a small generator of which a seed gives the same numbers for ever. */
+function randomOf(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+}

@@ -1,0 +1,170 @@
+/** One virtual clock for everybody, and hosts that read it by clocks of their own. */
+import type { Clock } from '../../lib/lease/clock.ts';
+
+/** 2026-01-01T00:00:00Z: when every schedule starts, by the server's clock. */
+const START = Date.UTC(2026, 0, 1);
+
+export interface Happening {
+  due: number;
+  readonly order: number;
+  readonly run: () => void;
+}
+
+/** What is still to come, in the order of the true time, which is the server's. */
+export class VirtualTime {
+  #now = START;
+  #order = 0;
+  /** The next one stands last. */
+  readonly #ahead: Happening[] = [];
+
+  now(): number {
+    return this.#now;
+  }
+
+  /** Milliseconds since the schedule began. */
+  get elapsed(): number {
+    return this.#now - START;
+  }
+
+  after(ms: number, run: () => void): Happening {
+    const happening = { due: this.#now + ms, order: this.#order++, run };
+    this.#insert(happening);
+    return happening;
+  }
+
+  cancel(happening: Happening): void {
+    const index = this.#ahead.indexOf(happening);
+    if (index >= 0) this.#ahead.splice(index, 1);
+  }
+
+  /** Puts off what is still ahead. */
+  putOff(happening: Happening, ms: number): void {
+    this.cancel(happening);
+    happening.due += ms;
+    this.#insert(happening);
+  }
+
+  /**
+   * Lets everything happen, one thing after another, each with all that it started having settled, until nothing is
+   * ahead, `limitMs` have passed or `look` says that it has seen enough. `look` is called after each.
+   */
+  run(limitMs: number, look: () => boolean): Promise<void> {
+    const limit = this.#now + limitMs;
+    return new Promise((resolve, reject) => {
+      // A tick that is queued by a microtask comes when no microtask is left; it costs far less than a turn of the loop.
+      const settle = () => queueMicrotask(() => process.nextTick(step));
+      const step = () => {
+        try {
+          if (look()) return resolve();
+          const next = this.#ahead.at(-1);
+          if (next === undefined || next.due > limit) return resolve();
+          this.#ahead.pop();
+          this.#now = next.due;
+          next.run();
+          settle();
+        } catch (error) {
+          reject(error);
+        }
+      };
+      settle();
+    });
+  }
+
+  /** Lets `ms` pass, with all that happens meanwhile. */
+  async pass(ms: number): Promise<void> {
+    const end = this.#now + ms;
+    await this.run(ms, () => false);
+    this.#now = end;
+  }
+
+  #insert(happening: Happening): void {
+    let index = this.#ahead.length;
+    while (index > 0 && isSooner(this.#ahead[index - 1] as Happening, happening)) index--;
+    this.#ahead.splice(index, 0, happening);
+  }
+}
+
+const isSooner = (one: Happening, other: Happening): boolean =>
+  one.due < other.due || (one.due === other.due && one.order < other.order);
+
+/** A host: its clocks go at a rate of their own, and it can be stopped, for a while or for ever. */
+export class Host implements Clock {
+  readonly name: string;
+  /** By how much its wall clock is ahead of the true time. Set it to set the clock. */
+  offsetMs: number;
+  readonly #time: VirtualTime;
+  readonly #rate: number;
+  readonly #timers = new Set<Happening>();
+  #stoodMs = 0;
+  #frozenUntil = Number.NEGATIVE_INFINITY;
+  #state: 'running' | 'frozen' | 'crashed' = 'running';
+
+  constructor(time: VirtualTime, name: string, { offsetMs, ratePpm }: { offsetMs: number; ratePpm: number }) {
+    this.#time = time;
+    this.name = name;
+    this.offsetMs = offsetMs;
+    this.#rate = 1 + ratePpm / 1_000_000;
+  }
+
+  now(): number {
+    return Math.floor(START + this.#time.elapsed * this.#rate + this.offsetMs);
+  }
+
+  monotonic(): number {
+    return (this.#time.elapsed - this.#stoodMs) * this.#rate;
+  }
+
+  setTimeout(callback: () => void, ms: number): unknown {
+    const timer = this.#time.after(Math.max(1, ms) / this.#rate, () => {
+      this.whenRunning(() => {
+        if (this.#timers.delete(timer)) callback();
+      });
+    });
+    this.#timers.add(timer);
+    return timer;
+  }
+
+  clearTimeout(timer: unknown): void {
+    if (this.#timers.delete(timer as Happening)) this.#time.cancel(timer as Happening);
+  }
+
+  /** How many timers are set. */
+  get timers(): number {
+    return this.#timers.size;
+  }
+
+  get isRunning(): boolean {
+    return this.#state === 'running';
+  }
+
+  get hasCrashed(): boolean {
+    return this.#state === 'crashed';
+  }
+
+  /** What arrives at a frozen host waits there; what arrives at a crashed one is lost. */
+  whenRunning(run: () => void): void {
+    if (this.#state === 'running') run();
+    else if (this.#state === 'frozen') {
+      this.#time.after(this.#frozenUntil - this.#time.now(), () => this.whenRunning(run));
+    }
+  }
+
+  /** The process stops and goes on later. The wall clock goes on meanwhile, the monotonic one may stand still. */
+  freeze(ms: number, { monotonicStands }: { monotonicStands: boolean }): void {
+    if (this.#state !== 'running') return;
+    this.#state = 'frozen';
+    this.#frozenUntil = this.#time.now() + ms;
+    this.#time.after(ms, () => {
+      if (this.#state === 'frozen') this.#state = 'running';
+    });
+    if (!monotonicStands) return;
+    this.#stoodMs += ms;
+    for (const timer of this.#timers) this.#time.putOff(timer, ms);
+  }
+
+  crash(): void {
+    this.#state = 'crashed';
+    for (const timer of this.#timers) this.#time.cancel(timer);
+    this.#timers.clear();
+  }
+}

@@ -1,0 +1,197 @@
+/** Watches the store and every lease on it, and notes the first thing that breaks an invariant. */
+import type { LockEvent } from '../../lib/lease/events.ts';
+import type { Lease } from '../../lib/lease/lease.ts';
+import type { LockRecord, StoreAnswer } from '../../lib/store/store.ts';
+import type { Operation, Witness, WriteRequest } from './network.ts';
+import { HOLD_AT_LEAST_MS, HOLD_AT_MOST_MS } from './schedule.ts';
+import type { Host, VirtualTime } from './virtual-time.ts';
+
+interface Held {
+  readonly host: Host;
+  readonly lease: Lease;
+  readonly signal: AbortSignal;
+  readonly isCapped: boolean;
+  /** By the true time. */
+  readonly since: number;
+  ended: boolean;
+}
+
+/** Between a deadline and the abort, by the host's own clock: its timers and its clock count whole milliseconds. */
+const PROMPT_MS = 2;
+
+export class Watch implements Witness {
+  /** The first fault. */
+  fault: string | undefined;
+  /** What happened, when it is asked for. */
+  readonly trace: string[] | undefined;
+  readonly #time: VirtualTime;
+  readonly #safetyMs: number;
+  /** Whether every host's clock is right, so that what hosts write can be measured by the true time. */
+  readonly #clocksAreRight: boolean;
+  /** Leases that may be believed. */
+  #held: Held[] = [];
+  readonly #ended: Held[] = [];
+  /** Grants that were released, handed on, or force-released. */
+  readonly #over = new Set<string>();
+  readonly #granted = new Set<string>();
+  /** Hosts whose clocks were set, or that stood still: their timers may be late. */
+  readonly disturbed = new Set<Host>();
+  readonly #ownerOf = new Map<string, string>();
+  readonly #sentAt = new Map<string, number>();
+  readonly #lastAnswer = new Map<Host, LockRecord | undefined>();
+  readonly #abortedIds = new Set<string>();
+  /** Grants by clocks that are wrong, given back: their acquires, coming again late, may be granted again, to nobody. */
+  readonly #givenBack = new Set<string>();
+  #token = 0;
+  #opensAt = 0;
+
+  constructor(time: VirtualTime, safetyMs: number, options: { clocksAreRight: boolean; traced: boolean }) {
+    this.#time = time;
+    this.#safetyMs = safetyMs;
+    this.#clocksAreRight = options.clocksAreRight;
+    this.trace = options.traced ? [] : undefined;
+  }
+
+  note(line: string): void {
+    this.trace?.push(`${this.#time.elapsed.toFixed(0).padStart(7)} ms  ${line}`);
+  }
+
+  found(fault: string): void {
+    this.note(`FAULT ${fault}`);
+    this.fault ??= fault;
+  }
+
+  sent(host: Host, operation: Operation, request: WriteRequest): void {
+    const { lockId, owner, handed } = request;
+    if (operation === 'acquire' || operation === 'resume') {
+      this.#ownerOf.set(lockId, owner as string);
+      // A resumed lease goes on with the acquisition of the one that was handed off.
+      this.#sentAt.set(lockId, this.#sentAt.get((handed as string) ?? lockId) ?? this.#time.now());
+    }
+    if (operation === 'giveBack') this.#givenBack.add(lockId);
+    if (operation === 'renew' && this.#abortedIds.has(lockId)) this.found('7: a lost lease is renewed');
+    if (this.trace) this.note(`${host.name} sends ${operation} ${this.#show(request)}`);
+  }
+
+  judged(operation: Operation, request: WriteRequest, answer: StoreAnswer, before: LockRecord | undefined): void {
+    const { applied, record } = answer;
+    const { lockId } = request;
+    if (this.trace) {
+      this.note(`  ${operation} of ${this.#idOf(lockId)} is ${applied ? 'applied' : 'refused'}: ${this.#show(record)}`);
+    }
+    if (!applied || record === undefined) return;
+    if (!this.#givenBack.has(lockId) && this.#over.has(lockId)) {
+      this.found(`3: a late ${operation} revives what was over`);
+    }
+    if (operation === 'acquire' || operation === 'resume') {
+      this.#grants(operation, request, record, before);
+      return;
+    }
+    if (before?.lockId !== lockId) this.found(`9: ${operation} ends or renews a grant that is not its own`);
+    if (operation !== 'renew') this.#ends(operation, request, before);
+    else if (before && record.expiresAt < before.expiresAt) this.found('3: a renewal shortens the lease');
+  }
+
+  #grants(operation: Operation, request: WriteRequest, record: LockRecord, before: LockRecord | undefined): void {
+    const { lockId, owner, once } = request;
+    if (!this.#givenBack.has(lockId) && this.#granted.has(lockId)) {
+      this.found(`3: one request is granted twice, to ${owner}`);
+    }
+    this.#granted.add(lockId);
+    if (record.fencingToken <= this.#token) this.found(`2: token ${record.fencingToken} after ${this.#token}`);
+    this.#token = record.fencingToken;
+    if (isDone(once, before)) this.found(`once: '${once}' is granted after '${before?.doneToken}' has finished`);
+    if (operation === 'acquire' && this.#time.now() < this.#opensAt) this.found('hold at least: granted too soon');
+    if (operation === 'resume' && before?.lockId) this.#over.add(before.lockId);
+  }
+
+  #ends(operation: Operation, request: WriteRequest, before: LockRecord | undefined): void {
+    const { lockId, doneToken, holdAtLeastMs } = request;
+    this.#over.add(lockId);
+    if (operation !== 'release') return;
+    if (isDone(doneToken, before)) this.found(`once: '${doneToken}' finishes after '${before?.doneToken}'`);
+    const sentAt = this.#sentAt.get(lockId);
+    if (this.#clocksAreRight && holdAtLeastMs === HOLD_AT_LEAST_MS && sentAt !== undefined) {
+      this.#opensAt = sentAt + HOLD_AT_LEAST_MS - this.#safetyMs;
+    }
+  }
+
+  answered(host: Host, record: LockRecord | undefined): void {
+    this.#lastAnswer.set(host, record);
+  }
+
+  /** An event of a host whose latest acquisition goes by the name of `owner`. */
+  event(host: Host, owner: string, event: LockEvent): void {
+    if (this.trace) this.note(`${host.name} is told ${event.type}${'reason' in event ? ` (${event.reason})` : ''}`);
+    // A lock that is merely closed still has the name of who released it.
+    if (event.type !== 'busy' || event.owner !== owner) return;
+    const lockId = this.#lastAnswer.get(host)?.lockId;
+    if (lockId !== undefined && this.#ownerOf.get(lockId) === owner)
+      this.found('3: an acquisition is busy with itself');
+  }
+
+  /** A host has been given a lease. */
+  add(host: Host, lease: Lease, { isCapped }: { isCapped: boolean }): void {
+    const held: Held = { host, lease, signal: lease.signal, isCapped, since: this.#time.now(), ended: false };
+    this.#held.push(held);
+    held.signal.addEventListener('abort', () => this.#abortedIds.add(lease.lockId));
+    this.look();
+  }
+
+  /** A host released a lease, or handed it off. */
+  end(lease: Lease | undefined): void {
+    for (const held of this.#held) if (held.lease === lease) held.ended = true;
+  }
+
+  /** What must be true at any moment. Says whether it is not. */
+  look(): boolean {
+    if (this.#held.length === 0) return this.fault !== undefined;
+    const frozen: Held[] = [];
+    const awake: Held[] = [];
+    for (const held of this.#held) {
+      if (held.host.hasCrashed) continue;
+      if (held.ended || held.signal.aborted) this.#ended.push(held);
+      else (held.host.isRunning ? awake : frozen).push(held);
+    }
+    for (const held of awake) this.#isToldInTime(held);
+    // A lease that is asked whether it is held learns that it is not, so only those are asked that may be one too many.
+    const believing = awake.length < 2 ? awake : awake.filter((held) => held.lease.isHeld());
+    if (awake.length !== believing.length) {
+      for (const held of awake) if (!believing.includes(held)) this.#ended.push(held);
+    }
+    if (believing.length > 1) this.found(`1: ${believing.map(({ host }) => host.name).join(' and ')} believe at once`);
+    this.#held = [...believing, ...frozen];
+    return this.fault !== undefined;
+  }
+
+  #isToldInTime({ host, lease, isCapped, since }: Held): void {
+    if (this.disturbed.has(host)) return;
+    if (host.now() > lease.deadline + PROMPT_MS) this.found('6: the signal has not aborted at the deadline');
+    const heldMs = this.#time.now() - since;
+    if (isCapped && heldMs > HOLD_AT_MOST_MS + PROMPT_MS) this.found('8: held beyond holdAtMostMs');
+  }
+
+  /** Lost is final: nothing that had ended is held now. */
+  lookBack(): void {
+    if (this.#ended.some(({ lease }) => lease.isHeld())) this.found('7: a lease that had ended is held again');
+  }
+
+  #idOf(lockId: unknown): string {
+    if (typeof lockId !== 'string') return 'nobody';
+    return `${this.#ownerOf.get(lockId) ?? '?'}:${lockId.slice(0, 4)}`;
+  }
+
+  #show(value: object | undefined): string {
+    if (value === undefined) return 'no record';
+    const shown = Object.entries(value).flatMap(([name, part]) => {
+      if (part === undefined || name === 'key' || name === 'owner' || name === 'leaseMs') return [];
+      const isId = /lockId|handed|releasedBy/i.test(name);
+      const isMoment = typeof part === 'number' && /now|until|At$/.test(name);
+      return `${name} ${isId ? this.#idOf(part) : isMoment ? part - this.#time.now() + this.#time.elapsed : JSON.stringify(part)}`;
+    });
+    return shown.join(', ');
+  }
+}
+
+const isDone = (once: unknown, before: LockRecord | undefined): boolean =>
+  typeof once === 'string' && before?.doneToken !== undefined && before.doneToken >= once;
