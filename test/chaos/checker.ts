@@ -369,15 +369,21 @@ function lostUpdates(writes: readonly EntryOf<'counting'>[]): Finding[] {
 }
 
 /**
- * A lock whose holder is gone opens: it refuses nobody longer than its lease. Two refusals of one process, for the first
+ * A lock whose holder is gone opens: it refuses nobody longer than its lease. Two attempts of one process, for the first
  * one may have taught it that its clock is wrong.
  */
 function noLeaseWithoutOwner(history: readonly Entry[], served: Served): Check {
-  const drift = new Map(
-    history.flatMap((entry) => (entry.type === 'sent' ? [[entry.lockId, entry.wall - entry.at]] : [])),
-  );
-  const wasSetBetween = (lockId: string, other: string) =>
-    !(Math.abs((drift.get(lockId) ?? 0) - (drift.get(other) ?? 0)) <= UNSET_MS);
+  const attempts = new Map<string, EntryOf<'sent'>>();
+  for (const entry of history) {
+    if (entry.type === 'sent' && entry.what === 'acquire' && !attempts.has(entry.lockId))
+      attempts.set(entry.lockId, entry);
+  }
+  /** Whether it was asked knowing of the other refusal, and with the same clock. */
+  const knew = (later: ServedEntry, earlier: ServedEntry): boolean => {
+    const [asked, before] = [attempts.get(later.lockId), attempts.get(earlier.lockId)];
+    if (!asked || !before || asked.at <= earlier.at) return false;
+    return Math.abs(asked.wall - asked.at - (before.wall - before.at)) <= UNSET_MS;
+  };
   const refusals = [...served.values()].flatMap(refusalsOf);
   const overdue = Map.groupBy(
     refusals.filter(({ entry, opensAt }) => entry.at > opensAt + ORPHAN_MS),
@@ -388,7 +394,7 @@ function noLeaseWithoutOwner(history: readonly Entry[], served: Served): Check {
     for (const { entry, state, opensAt } of refusals) {
       const earlier = first.get(entry.owner);
       first.set(entry.owner, entry);
-      if (!earlier || wasSetBetween(earlier.lockId, entry.lockId)) continue;
+      if (!earlier || !knew(entry, earlier)) continue;
       const text = `${entry.key} is left without an owner, and still closed ${ms(entry.at - opensAt)} after it should have opened`;
       return [{ text, key: entry.key, from: state.at - 500, to: entry.at }];
     }

@@ -362,9 +362,13 @@ describe('the checker', () => {
     expect(history.findings).toEqual({});
   });
 
-  test('asks a process whose clock was wrong a second time before it calls a lock stuck', () => {
+  test('waits for a second attempt of a process, whose clock may have been wrong, before it calls a lock stuck', () => {
     const history = goodHistory();
-    refused(history, '2.1', 7_500, recordOf(5, 2_700, '3.1#5'));
+    const record = recordOf(5, 2_700, '3.1#5');
+    refused(history, '2.1', 7_500, record);
+    // The same request, delivered twice.
+    const again = { type: 'served', what: 'acquire', key: 'k1', lockId: '2.1@7500', applied: false } as const;
+    history.add('server', 7_600, { ...again, owner: '2.1', leaseMs: LEASE_MS, record, since: START + 7_599 });
     expect(history.findings).toEqual({});
   });
 });
