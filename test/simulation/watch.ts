@@ -42,6 +42,8 @@ export class Watch implements Witness {
   readonly #abortedIds = new Set<string>();
   /** Grants by clocks that are wrong, given back: their acquires, coming again late, may be granted again, to nobody. */
   readonly #givenBack = new Set<string>();
+  /** The record as it is. */
+  #standing: LockRecord | undefined;
   #token = 0;
   #opensAt = 0;
 
@@ -80,7 +82,8 @@ export class Watch implements Witness {
       this.note(`  ${operation} of ${this.#idOf(lockId)} is ${applied ? 'applied' : 'refused'}: ${this.#show(record)}`);
     }
     if (!applied || record === undefined) return;
-    if (!this.#givenBack.has(lockId) && this.#over.has(lockId)) {
+    this.#standing = record;
+    if (this.#over.has(lockId) && !this.#mayComeAgain(lockId, before)) {
       this.found(`3: a late ${operation} revives what was over`);
     }
     if (operation === 'acquire' || operation === 'resume') {
@@ -92,9 +95,14 @@ export class Watch implements Witness {
     else if (before && record.expiresAt < before.expiresAt) this.found('3: a renewal shortens the lease');
   }
 
+  /** After a later release nothing in the record tells of a grant that was given back. */
+  #mayComeAgain(lockId: string, before: LockRecord | undefined): boolean {
+    return this.#givenBack.has(lockId) && before?.releasedBy !== lockId;
+  }
+
   #grants(operation: Operation, request: WriteRequest, record: LockRecord, before: LockRecord | undefined): void {
     const { lockId, owner, once } = request;
-    if (!this.#givenBack.has(lockId) && this.#granted.has(lockId)) {
+    if (this.#granted.has(lockId) && !this.#mayComeAgain(lockId, before)) {
       this.found(`3: one request is granted twice, to ${owner}`);
     }
     this.#granted.add(lockId);
@@ -124,16 +132,26 @@ export class Watch implements Witness {
   event(host: Host, owner: string, event: LockEvent): void {
     if (this.trace) this.note(`${host.name} is told ${event.type}${'reason' in event ? ` (${event.reason})` : ''}`);
     // A lock that is merely closed still has the name of who released it.
+    if (event.type === 'lost') this.#isLost(event);
     if (event.type !== 'busy' || event.owner !== owner) return;
     const lockId = this.#lastAnswer.get(host)?.lockId;
     if (lockId !== undefined && this.#ownerOf.get(lockId) === owner)
       this.found('3: an acquisition is busy with itself');
   }
 
+  /** Nobody is told that another holds the lock, or nobody, while the grant stands. */
+  #isLost({ reason, fencingToken }: Extract<LockEvent, { type: 'lost' }>): void {
+    if (!this.#clocksAreRight || (reason !== 'takenOver' && reason !== 'revoked' && reason !== 'gone')) return;
+    if (this.#standing?.lockId && this.#standing.fencingToken === fencingToken) {
+      this.found(`3: a lease that stands is lost: ${reason}`);
+    }
+  }
+
   /** A host has been given a lease. */
   add(host: Host, lease: Lease, { isCapped }: { isCapped: boolean }): void {
     const held: Held = { host, lease, signal: lease.signal, isCapped, since: this.#time.now(), ended: false };
     this.#held.push(held);
+    if (!lease.isHeld()) this.found('4: a grant past its deadline is given out');
     held.signal.addEventListener('abort', () => this.#abortedIds.add(lease.lockId));
     this.look();
   }

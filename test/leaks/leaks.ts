@@ -1,0 +1,150 @@
+/**
+ * `npm run test:leaks`: takes and releases a lock 100,000 times, cancels 10,000 waits and loses 1,000 leases, and asserts
+ * that no timer, listener, handle or lease is left of them, and no heap beyond noise. Needs `node --expose-gc`.
+ */
+import { appendFileSync } from 'node:fs';
+import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises';
+import { LockClient } from '../../lib/lease/client.ts';
+import { type Clock, systemClock } from '../../lib/lease/clock.ts';
+import type { Lease } from '../../lib/lease/lease.ts';
+import { MemoryLockStore } from '../../lib/store/memory.ts';
+
+/** Timers that are set and have neither fired nor been cleared, whether or not they keep the process alive. */
+const timers = new Set<unknown>();
+const clock: Clock = {
+  ...systemClock,
+  setTimeout: (callback, ms) => {
+    const timer = systemClock.setTimeout(() => {
+      timers.delete(timer);
+      callback();
+    }, ms);
+    timers.add(timer);
+    return timer;
+  },
+  clearTimeout: (timer) => {
+    timers.delete(timer);
+    systemClock.clearTimeout(timer);
+  },
+};
+
+/** Listeners on any signal, those that were added less those that were removed. */
+let listeners = 0;
+const { addEventListener, removeEventListener } = EventTarget.prototype;
+Object.assign(AbortSignal.prototype, {
+  addEventListener(this: AbortSignal, ...listener: Parameters<typeof addEventListener>) {
+    listeners++;
+    addEventListener.apply(this, listener);
+  },
+  removeEventListener(this: AbortSignal, ...listener: Parameters<typeof removeEventListener>) {
+    listeners--;
+    removeEventListener.apply(this, listener);
+  },
+});
+
+/** Every lease of the work that is measured, for as long as something else holds it too. */
+let leases: WeakRef<Lease>[] = [];
+const client = new LockClient({ store: new MemoryLockStore(), clock, owner: 'leaks' });
+
+async function take(key: string): Promise<Lease> {
+  const lease = await client.tryAcquire(key);
+  if (lease === null) throw new Error(`The lock '${key}' was expected to be free.`);
+  if (leases.length < MOST_LEASES) leases.push(new WeakRef(lease));
+  return lease;
+}
+const MOST_LEASES = 1_000;
+
+async function cycle(index: number): Promise<void> {
+  const lease = await take(`cycle-${index}`);
+  if (index % 4 === 0) await lease.renew();
+  await lease.release();
+}
+
+async function cancelledWait(): Promise<void> {
+  const controller = new AbortController();
+  const reason = new Error('cancelled');
+  const wait = client.acquire('busy', { waitMs: 60_000, signal: controller.signal });
+  await turn();
+  controller.abort(reason);
+  const error = await wait.catch((thrown) => thrown);
+  if (error !== reason) throw new Error(`A cancelled wait was expected to reject with its reason, but: ${error}`);
+}
+
+async function loss(index: number): Promise<void> {
+  const key = `loss-${index}`;
+  const lease = await take(key);
+  await client.forceRelease(key, { lockId: lease.lockId, immediately: true });
+  await lease.renew().catch(() => {});
+  if (!lease.signal.aborted) throw new Error('A lease that was force-released was expected to be lost.');
+  await lease.release();
+}
+
+/** What is there now, when nobody is at work. */
+async function rest() {
+  // Collected signals are tidied up by later turns of the loop, which frees more.
+  for (let round = 0; round < 10; round++) {
+    await sleep(10);
+    globalThis.gc?.();
+  }
+  return {
+    timers: timers.size,
+    listeners,
+    handles: process.getActiveResourcesInfo().length,
+    heapKb: Math.round(process.memoryUsage().heapUsed / 1_024),
+    leases: leases.filter((lease) => lease.deref() !== undefined).length,
+  };
+}
+
+/** Does a piece of work many times, 100 at once, and returns what grew. */
+async function growth(times: number, work: (index: number) => Promise<void>) {
+  const some = async (count: number) => {
+    for (let done = 0; done < count; done += 100) {
+      await Promise.all(Array.from({ length: 100 }, (_, index) => work(index)));
+      await turn();
+    }
+  };
+  // What is made once, and code that is compiled, is no growth.
+  await some(Math.max(1_000, times / 5));
+  leases = [];
+  const before = await rest();
+  await some(times);
+  const after = await rest();
+  return {
+    timers: after.timers - before.timers,
+    listeners: after.listeners - before.listeners,
+    handles: after.handles - before.handles,
+    leases: after.leases,
+    heapKb: after.heapKb - before.heapKb,
+  };
+}
+
+/** What may be there more than before: of each kind none, and of the heap what collections leave from one to the next. */
+const ALLOWED = { timers: 0, listeners: 0, handles: 0, leases: 0, heapKb: 400 };
+
+async function main(): Promise<number> {
+  if (globalThis.gc === undefined) throw new Error('Run it with node --expose-gc: npm run test:leaks does.');
+  const held = await client.acquire('busy');
+  // The first collections after so much work free what loading this program has left.
+  await growth(100_000, cycle);
+  const table: Record<string, Awaited<ReturnType<typeof growth>>> = {};
+  table['100,000 cycles'] = await growth(100_000, cycle);
+  table['10,000 cancelled waits'] = await growth(10_000, cancelledWait);
+  table['1,000 losses'] = await growth(1_000, loss);
+  await held.release();
+  await client.close();
+  console.table(table);
+
+  let failed = 0;
+  for (const [work, grown] of Object.entries(table)) {
+    const leaks = (Object.keys(ALLOWED) as (keyof typeof ALLOWED)[]).filter((kind) => grown[kind] > ALLOWED[kind]);
+    if (leaks.length === 0) continue;
+    failed++;
+    const found = leaks.map((kind) => `${grown[kind]} ${kind}, where at most ${ALLOWED[kind]} are noise`);
+    console.log(`${work} leave behind: ${found.join('; ')}.`);
+  }
+  const passed = Object.keys(table).length - failed;
+  console.log(`${passed} passed, ${failed} failed`);
+  if (process.env.TEST_COUNTS) appendFileSync(process.env.TEST_COUNTS, `${passed} ${failed} 0\n`);
+  return failed;
+}
+
+process.exitCode = (await main()) === 0 ? 0 : 1;
