@@ -233,9 +233,18 @@ export class Acquisition {
       acquiredAt: previousAcquiredAt,
       expiresAt: previousExpiresAt,
     };
-    const request = { key, lockId, fencingToken, now: serverClock.now(key), previous };
-    const giveBack = (signal: AbortSignal) => store.giveBack(request, signal);
-    await send(this.#context, 'Giving back', giveBack, { withinMs: this.#plan.requestTimeoutMs }).catch(() => {});
+    const sendWith = (token: number) => {
+      const request = { key, lockId, fencingToken: token, now: serverClock.now(key), previous };
+      const giveBack = (signal: AbortSignal) => store.giveBack(request, signal);
+      return send(this.#context, 'Giving back', giveBack, { withinMs: this.#plan.requestTimeoutMs });
+    };
+    try {
+      const { applied, record: standing } = await sendWith(fencingToken);
+      // Another wrong clock took it over and has given it back to us, under its own token.
+      if (!applied && standing?.lockId === lockId) await sendWith(standing.fencingToken);
+    } catch {
+      // The caller learns that the lock is busy, which it then is for that long.
+    }
     return { ...record, lockId: previousLockId, owner: previousOwner, expiresAt: previousExpiresAt };
   }
 

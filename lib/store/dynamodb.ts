@@ -161,8 +161,8 @@ export class DynamoDBLockStore implements LockStore {
     const set = `SET releasedBy = :me, acquiredAt = :acquiredAt, expiresAt = :expiresAt${owner ? ', #owner = :owner' : ''}`;
     return this.#update(key, signal, {
       UpdateExpression: set + (restored ? `, lockId = :restored${FORGET_PREVIOUS}` : `${FORGET_PREVIOUS}, lockId`),
-      // Not a later grant of the same acquire, delivered twice; but one that a third grant, given back, has restored.
-      ConditionExpression: `${MINE} AND (fencingToken = :token OR attribute_not_exists(previousLockId))`,
+      // Not a later grant of the same acquire, delivered twice.
+      ConditionExpression: `${MINE} AND fencingToken = :token`,
       ...(owner && { ExpressionAttributeNames: { '#owner': 'owner' } }),
       ExpressionAttributeValues: {
         ':me': S(lockId),

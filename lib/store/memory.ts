@@ -65,7 +65,7 @@ export class MemoryLockStore implements LockStore {
 
   async giveBack({ key, lockId, fencingToken, now, previous }: GiveBackRequest): Promise<StoreAnswer> {
     return this.#updateOf(key, lockId, (old) => {
-      if (old.fencingToken !== fencingToken && old.previousExpiresAt !== undefined) return undefined;
+      if (old.fencingToken !== fencingToken) return undefined;
       return {
         ...ended(old),
         releasedBy: lockId,

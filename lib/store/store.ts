@@ -123,7 +123,7 @@ export interface LockStore {
   /** `lockId = me`. Ends the grant: the lock opens `max(1, holdAtLeastMs)` after its acquisition. */
   release(request: ReleaseRequest, signal?: AbortSignal): Promise<StoreAnswer>;
   /**
-   * `lockId = me AND (fencingToken = mine OR no previousLockId)`. Restores what the grant took over: its `lockId`, `owner`, `acquiredAt` (from
+   * `lockId = me AND fencingToken = mine`. Restores what the grant took over: its `lockId`, `owner`, `acquiredAt` (from
    * which a release opens the lock) and `expiresAt`, or, where there was no record, one that is free from `now` on. Sets
    * `releasedBy = me`, which turns away a late duplicate of the acquire.
    */

@@ -429,7 +429,9 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
       const byBert = takenOver(bert);
       const byCarl = takenOver(await takeOver('carl', { now: until + 2_000, until: until + 9_000 }));
       await giveBack('carl', byCarl, now + 5);
-      await giveBack('bert', byBert, now + 6, bert.record?.fencingToken);
+      // Bert's own token is not that of the record any more: the refusal shows him the one that is.
+      await expectRefused(() => giveBack('bert', byBert, now + 6, bert.record?.fencingToken));
+      await giveBack('bert', byBert, now + 6);
       expect(await recordOf()).toMatchObject({ lockId: 'anna', owner: 'owner of anna', expiresAt: until });
       expect((await renew('anna', until + 5_000)).applied).toBe(true);
     });

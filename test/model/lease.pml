@@ -142,9 +142,7 @@ byte now = START;
 /* LockRecord in lib/store/store.ts. 0 stands for what is not there. */
 typedef Record {
   bit exists;
-  byte lockId, fencingToken, expiresAt, acquiredAt, releasedBy, doneToken, previousLockId, previousExpiresAt, ttl;
-  /* Whether there are attributes of what the grant took over, be it nothing. */
-  bit hasPrevious
+  byte lockId, fencingToken, expiresAt, acquiredAt, releasedBy, doneToken, previousLockId, previousExpiresAt, ttl
 };
 Record record;
 
@@ -254,8 +252,7 @@ inline writeTtl(expiry) {
 
 inline forgetPrevious() {
   record.previousLockId = 0;
-  record.previousExpiresAt = 0;
-  record.hasPrevious = 0
+  record.previousExpiresAt = 0
 }
 
 inline sign(a, omitted) {
@@ -277,7 +274,6 @@ inline storeAcquire(a, t) {
 #if CLOCK_WRONG
     record.previousLockId = record.lockId;
     record.previousExpiresAt = record.expiresAt;
-    record.hasPrevious = 1;
     sent[a].previousLockId = record.lockId;
     sent[a].previousExpiresAt = record.expiresAt;
     sent[a].previousAcquiredAt = record.acquiredAt;
@@ -369,7 +365,7 @@ inline storeRelease(a) {
 inline storeGiveBack(a) {
   if
   :: record.exists && (mutant(GIVE_BACK_MINE) || record.lockId == id(a)) &&
-     (mutant(GIVE_BACK_TOKEN) || record.fencingToken == sent[a].givenBackToken || !record.hasPrevious) ->
+     (mutant(GIVE_BACK_TOKEN) || record.fencingToken == sent[a].givenBackToken) ->
     invariant(3, !lastEnded);
     if
     :: mutant(GIVE_BACK_BY_RELEASE) ->

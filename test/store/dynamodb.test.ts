@@ -64,7 +64,7 @@ describe('each operation is one request', () => {
   const grant =
     'SET lockId = :me, #owner = :owner, expiresAt = :until, acquiredAt = :now, leaseMs = :leaseMs, #ttl = :ttl, ' +
     'fencingToken = if_not_exists(fencingToken, :now) + :one, previousLockId = if_not_exists(lockId, :none), ' +
-    'previousOwner = if_not_exists(#owner, :none), previousExpiresAt = if_not_exists(expiresAt, :zero)';
+    'previousOwner = if_not_exists(#owner, :none), previousAcquiredAt = if_not_exists(acquiredAt, :zero), previousExpiresAt = if_not_exists(expiresAt, :zero)';
   const grantValues = {
     ':me': { S: 'anna' },
     ':owner': { S: 'Anna' },
@@ -148,7 +148,7 @@ describe('each operation is one request', () => {
         UpdateExpression:
           'SET releasedBy = :me, acquiredAt = :acquiredAt, expiresAt = :expiresAt, #owner = :owner, lockId = :restored ' +
           'REMOVE previousLockId, previousOwner, previousAcquiredAt, previousExpiresAt',
-        ConditionExpression: 'lockId = :me AND (fencingToken = :token OR attribute_not_exists(previousLockId))',
+        ConditionExpression: 'lockId = :me AND fencingToken = :token',
         ExpressionAttributeNames: { '#owner': 'owner' },
         ExpressionAttributeValues: {
           ':me': { S: 'anna' },
@@ -166,7 +166,7 @@ describe('each operation is one request', () => {
         UpdateExpression:
           'SET releasedBy = :me, acquiredAt = :acquiredAt, expiresAt = :expiresAt ' +
           'REMOVE previousLockId, previousOwner, previousAcquiredAt, previousExpiresAt, lockId',
-        ConditionExpression: 'lockId = :me AND (fencingToken = :token OR attribute_not_exists(previousLockId))',
+        ConditionExpression: 'lockId = :me AND fencingToken = :token',
         ExpressionAttributeValues: {
           ':me': { S: 'anna' },
           ':token': { N: '7' },
