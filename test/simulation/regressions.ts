@@ -91,4 +91,26 @@ export const regressions: readonly { readonly name: string; readonly schedule: S
       seed: 0,
     },
   },
+  {
+    name: 'a host that is a little behind takes a short lease, of which nothing is left by the true time: it is not given out',
+    schedule: {
+      timing: 2,
+      dated: true,
+      hosts: [
+        {
+          clock: { permille: 0, hours: 0 },
+          ratePpm: 0,
+          deeds: [{ do: 'release', afterMs: 0, forMs: 0, with: 'plain' }],
+        },
+        {
+          clock: { permille: -99, hours: 0 },
+          ratePpm: 0,
+          deeds: [{ do: 'try', afterMs: 0, forMs: 0, with: 'holdAtMost' }],
+        },
+      ],
+      blows: [],
+      fates: [],
+      seed: 0,
+    },
+  },
 ];
