@@ -3,12 +3,15 @@ import { fork } from 'node:child_process';
 import { once as event } from 'node:events';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { afterAll, beforeAll, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { DynamoDBLockStore } from '../../lib/dynamodb.ts';
 import { LockClient } from '../../lib/index.ts';
 import { type RunTasksOptions, runTasks } from '../../lib/tasks/index.ts';
 import { type DynamoDB, startDynamoDB } from '../dynamodb/launcher.ts';
 import { names, ONCE } from './world.ts';
+
+// A busy machine takes its time.
+jest.setTimeout(60_000);
 
 let dynamodb: DynamoDB;
 let tableName: string;
@@ -46,7 +49,7 @@ describe('on DynamoDB', () => {
   });
 
   test('a worker that is killed in mid-task delays that task alone, by its lease at the most', async () => {
-    const leaseMs = 2_000;
+    const leaseMs = 3_000;
     const tasks = names(40);
     const killed = 'task/000022';
     const worker = fork(join(import.meta.dirname, 'killed-worker.ts'), [tableName, `${leaseMs}`, ONCE, killed], {

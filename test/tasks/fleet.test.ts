@@ -5,6 +5,9 @@ import type { Lease } from '../../lib/index.ts';
 import { runTasks, type TaskReport } from '../../lib/tasks/index.ts';
 import { names, ONCE, sleep, World } from './world.ts';
 
+// A busy machine takes its time.
+jest.setTimeout(60_000);
+
 afterEach(() => {
   jest.useRealTimers();
 });

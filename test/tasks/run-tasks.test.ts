@@ -4,6 +4,9 @@ import type { LockRecord } from '../../lib/store/store.ts';
 import { type RunTasksOptions, runTasks, type TaskProgress, type TaskReport } from '../../lib/tasks/index.ts';
 import { names, ONCE, sleep, World } from './world.ts';
 
+// A busy machine takes its time.
+jest.setTimeout(60_000);
+
 let world: World;
 let ran: string[];
 beforeEach(() => {
@@ -120,10 +123,10 @@ describe('the tasks', () => {
     const report = await run(source(), { onProgress });
     expect(counts(report)).toEqual(only({ alreadyDone: 1_000_000 }));
     expect(inHand.most).toBeLessThanOrEqual(1_024);
-  }, 60_000);
+  });
 
   test('are held to a few thousand also when others have all of them in hand', async () => {
-    const { source, inHand, onProgress } = counted(10_000);
+    const { source, inHand, onProgress } = counted(6_000);
     const opensAt = Date.now() + 60_000;
     const held = (key: string): LockRecord => ({
       key,
@@ -138,7 +141,7 @@ describe('the tasks', () => {
       return { records: keys.filter((key) => !key.includes('#')).map(held), unprocessed: [] };
     };
     const report = await run(source(), { onProgress, concurrency: 100 });
-    expect(counts(report)).toEqual(only({ done: 10_000 }));
+    expect(counts(report)).toEqual(only({ done: 6_000 }));
     expect(inHand.most).toBeLessThanOrEqual(100 * 32 + 1_024);
   });
 
@@ -250,9 +253,11 @@ describe('a lost lease', () => {
 describe('once', () => {
   test('a task that is done for it, or for a later one, is stepped over', async () => {
     await run(names(20), { once: '2026-01-02' });
+    world.store.requests = [];
     for (const once of ['2026-01-02', '2026-01-01']) {
       expect(counts(await run(names(20), { once }))).toEqual(only({ alreadyDone: 20 }));
     }
+    expect(world.store.count()).toBe(world.store.count('readMany'));
     expect(ran).toHaveLength(20);
     expect(counts(await run(names(20), { once: '2026-01-03' }))).toEqual(only({ done: 20 }));
   });
@@ -404,6 +409,57 @@ describe('a busy task', () => {
   });
 });
 
+describe('where others hold much', () => {
+  /** Ten blocks, and in all but the last of them every task is held for an hour. */
+  const tasks = names(320);
+  const free = tasks.slice(288);
+  const noMarks = (task: string) => task.padEnd(1_000, '.');
+
+  test.each([
+    ['without once', { once: undefined }],
+    ['without marks', { key: noMarks }],
+  ])('%s one pass finds all that is free', async (_how, more: Options) => {
+    for (const task of tasks.slice(0, 288)) await world.holdFor(more.key?.(task) ?? task, 3_600_000);
+    const started = Date.now();
+    const end = started + 10_000;
+    let lastAt = 0;
+    const work = () => {
+      lastAt = Date.now() - started;
+    };
+    const report = await run(tasks, { ...more, remainingMs: () => end - Date.now() }, work);
+    expect(counts(report)).toEqual(only({ done: 32, busy: 288 }));
+    expect(lastAt).toBeLessThan(1_000);
+  });
+
+  test('what is free is found soon, by the marks too', async () => {
+    for (const task of tasks.slice(0, 288)) await world.holdFor(task, 3_600_000);
+    const end = Date.now() + 60_000;
+    const report = await run(tasks, { remainingMs: () => end - Date.now() });
+    expect(counts(report)).toEqual(only({ done: 32, busy: 288 }));
+    expect(ran.toSorted()).toEqual(free);
+  });
+
+  test('a worker that does not come back leaves nothing out', async () => {
+    const locks = world.client();
+    const work = () => sleep(10);
+    const reports = await world.until(
+      Promise.all([1, 2, 3].map(() => runTasks(tasks, work, options({ locks, revisitBusy: false })))),
+    );
+    expect(reports.map(({ notReached }) => notReached)).toEqual([0, 0, 0]);
+    expect(reports.reduce((sum, { done }) => sum + done, 0)).toBe(320);
+  });
+
+  test('a few tasks that are left over in many blocks are found in one pass', async () => {
+    await run(tasks, {}, (task) => {
+      if (task.endsWith('7')) throw new Error('broken');
+    });
+    await world.pass(5_000);
+    const started = Date.now();
+    expect(counts(await run(tasks))).toEqual(only({ done: 32, alreadyDone: 288 }));
+    expect(Date.now() - started).toBeLessThan(1_000);
+  });
+});
+
 describe('the marks of blocks', () => {
   test('spare the next worker the records of their tasks', async () => {
     await run(names(1_000));
@@ -449,6 +505,27 @@ describe('the marks of blocks', () => {
     };
     expect(counts(await run(names(32), {}, work))).toEqual(only({ done: 31, failed: 1 }));
     expect(await marks()).toEqual([]);
+  });
+
+  test('met while a task of the block runs here do not settle that one', async () => {
+    await run(names(32), { once: '2026-01-01' });
+    const [mark = ''] = await marks();
+    const markAsDone = async () => {
+      await world.holdFor(mark, 1);
+      await world.memory.release({
+        key: mark,
+        lockId: `dead ${mark}`,
+        now: 0,
+        holdAtLeastMs: 0,
+        doneToken: '2026-01-02',
+      });
+    };
+    const report = await run(names(32), { once: '2026-01-02', concurrency: 2 }, async (task) => {
+      if (ran.push(task) === 33) await markAsDone();
+      await sleep(1_000);
+    });
+    expect(report.done).toBeLessThanOrEqual(4);
+    expect(counts(report)).toEqual(only({ done: report.done, alreadyDone: 32 - report.done }));
   });
 
   test('are not left for a few tasks, which cost less to look at', async () => {
@@ -583,7 +660,8 @@ describe('concurrency', () => {
     expect(counts(await run(names(100), { concurrency }, work))).toEqual(only({ done: 100 }));
     expect(most).toBe(concurrency);
     if (concurrency === 1) return;
-    // The others do not wait for the long one, over the ends of blocks neither.
+    // The others do not wait for the long one, over the ends of blocks neither; and nothing is waited for after it.
+    expect(Date.now() - started).toBeLessThan((endedAt.get('task/000000') ?? 0) + 20);
     endedAt.delete('task/000000');
     expect(Math.max(...endedAt.values())).toBeLessThan(5_000);
   });

@@ -38,7 +38,12 @@ export class World {
       isSettled = true;
     };
     promise.then(settle, settle);
-    for (await turn(); !isSettled; await turn()) jest.advanceTimersToNextTimer();
+    let idleTurns = 0;
+    for (await turn(); !isSettled; await turn()) {
+      idleTurns = jest.getTimerCount() > 0 ? 0 : idleTurns + 1;
+      if (idleTurns > 100) throw new Error('It waits, and no timer is set that could end it.');
+      if (idleTurns === 0) jest.advanceTimersToNextTimer();
+    }
     return promise;
   }
 
