@@ -11,7 +11,7 @@ const HAND_OFF_MS = 5_000;
 
 /** A record on its way. */
 interface Entry<Item> {
-  /** Those after the first come with the same message id, or with no later token: they fare as it does, unseen. */
+  /** Those after the first have no later token: nobody works on them, and they are done when it is. */
   readonly records: [Item, ...Item[]];
   /** In a FIFO queue, what must stay in order. */
   readonly group: string | undefined;
@@ -30,7 +30,6 @@ interface KeyLock<Item> {
   lease?: Lease;
   /** The entry whose token the lease was asked for with, the greatest. */
   last?: Entry<Item>;
-  ended?: Promise<void>;
 }
 
 /** A record that the handler gets. */
@@ -47,9 +46,8 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks {
   readonly #client: LockClient;
   readonly #options: LockRecordsOptions<Item, string>;
   readonly #entries: Entry<Item>[] = [];
-  readonly #byId = new Map<string, Entry<Item>>();
   readonly #locks = new Map<string, KeyLock<Item>>();
-  /** By message id, in the batch's order. */
+  /** By message id, in the batch's order; a message that came twice is given once. */
   readonly #given = new Map<string, Given<Item>>();
   /** The last call of `using` for a lease, and for a group. */
   readonly #turns = new Map<Lease | string, Promise<unknown>>();
@@ -109,7 +107,7 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks {
     for (const { entry, lease } of open) {
       if (entry.state === 'succeeded' && this.#isLost(lease)) this.#fail(entry, lease.signal.reason);
     }
-    const failed = this.#entries.filter((entry) => entry.state === 'failed' || reported.has(idOf(entry)));
+    const failed = this.#entries.filter(({ state }) => state === 'failed');
     const identifiers = new Set([...failed.flatMap(({ records }) => records.map(messageIdOf)), ...reported]);
     return { batchItemFailures: [...identifiers].map((itemIdentifier) => ({ itemIdentifier })) };
   }
@@ -132,15 +130,9 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks {
   // --- Before the handler -------------------------------------------------------------------------------------------
 
   #add(record: Item): void {
-    const twin = this.#byId.get(record.messageId);
-    if (twin) {
-      twin.records.push(record);
-      return;
-    }
     // A queue that is not FIFO can have message groups too, for fairness: they have no order.
     const group = record.eventSourceARN?.endsWith('.fifo') ? record.attributes?.MessageGroupId : undefined;
     const entry: Entry<Item> = { records: [record], group, state: 'open' };
-    this.#byId.set(record.messageId, entry);
     try {
       const { key, once } = this.#options;
       const lock = this.#lockOf(checkKey(key(record)));
@@ -223,7 +215,7 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks {
       if (group !== undefined && this.#stopped.has(group)) throw this.#stopped.get(group);
       lease.assertHeld();
       const result = await work(lease);
-      entry.state = 'succeeded';
+      if (isOpen(entry)) entry.state = 'succeeded';
       await this.#endIfFinished(lock);
       if (this.#isLost(lease)) throw lease.signal.reason;
       return result;
@@ -248,12 +240,14 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks {
     if (Array.isArray(response)) return new Set(given.filter((_, index) => response[index]?.status === 'rejected'));
     const { batchItemFailures = [] } = (response ?? {}) as { batchItemFailures?: { itemIdentifier: string }[] };
     if (!Array.isArray(batchItemFailures)) return new Set(given);
+    const ids = new Set(this.records.map(messageIdOf));
     const named = batchItemFailures.map((failure) => failure?.itemIdentifier);
-    return new Set(named.every((id) => this.#byId.has(id)) ? named : given);
+    return new Set(named.every((id) => ids.has(id)) ? named : given);
   }
 
   #fail(entry: Entry<Item>, error: unknown): void {
     const { onFailed = logFailure } = this.#options;
+    if (entry.state === 'failed') return;
     entry.state = 'failed';
     entry.error = error;
     // Invariant 12: a listener that fails, at once or later, disturbs nothing.
@@ -269,13 +263,8 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks {
     if (!lock.entries.some(isOpen)) await this.#end(lock);
   }
 
-  #end(lock: KeyLock<Item>): Promise<void> {
-    lock.ended ??= this.#release(lock);
-    return lock.ended;
-  }
-
   /** What counts as done is the greatest token up to which no record has failed: it would never come again. */
-  async #release({ entries, lease, last }: KeyLock<Item>): Promise<void> {
+  async #end({ entries, lease, last }: KeyLock<Item>): Promise<void> {
     if (!lease || this.#abandoned) return;
     const failed = entries.findIndex(({ state }) => state === 'open' || state === 'failed');
     const finished = failed < 0 ? entries : entries.slice(0, failed);

@@ -10,6 +10,7 @@ import {
   type BatchResponse,
   type LambdaContext,
   type LockRecordsOptions,
+  lock,
   lockPlugin,
   lockRecords,
   type QueueRecord,
@@ -174,6 +175,16 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       expect(await isHeld('a')).toBe(false);
     });
 
+    test('what the options say of a lease holds for each', async () => {
+      const options = { leaseMs: 5_000, safetyMs: 1_000, holdAtLeastMs: 3_000 };
+      await run([message('1', 'a'), message('2', 'b')], options, (event, { locks }) => {
+        for (const record of event.Records) expect(locks.of(record).deadline - clock.now()).toBe(4_000);
+      });
+      expect(await others.tryAcquire('a')).toBeNull();
+      await clock.advance(3_000);
+      expect(await others.tryAcquire('a')).not.toBeNull();
+    });
+
     test('its owner, data and place in the context are what the options and the invocation say', async () => {
       const options = { data: ({ body }: QueueRecord) => ({ account: body }), contextKey: 'leases' } as object;
       await run([message('1', 'a'), message('2', 'a')], options, (event, context) => {
@@ -265,7 +276,9 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       expect(await run([message('1', 'a'), message('2', 'b')], { data })).toMatchObject({ seen: ['1'], failed: ['2'] });
       const token = (record: QueueRecord) => (record.body === 'b' ? (new Date() as never) : '1');
       expect(await run([message('3', 'a'), message('4', 'b')], { once: token })).toMatchObject({ failed: ['4'] });
-      expect(told).toEqual(['2: TypeError', '4: TypeError']);
+      // No token at all is as bad: the record would be worked on at every delivery.
+      expect(await run([message('5', 'a')], { once: () => undefined })).toMatchObject({ seen: [], failed: ['5'] });
+      expect(told).toEqual(['2: TypeError', '4: TypeError', '5: TypeError']);
     });
 
     test('the store does not answer for one key: its records fail, and no other', async () => {
@@ -313,12 +326,12 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
     test('a busy record holds back all later ones of its group, and no earlier one and no other group', async () => {
       await others.acquire('busy');
       const records = [
-        fifo('1', 'g', 'a'),
-        fifo('2', 'h', 'b'),
-        fifo('3', 'g', 'busy'),
-        fifo('4', 'g', 'c'),
-        fifo('5', 'h', 'd'),
-        fifo('6', 'g', 'a'),
+        fifo('1', 'h', 'a'),
+        fifo('2', 'g', 'b'),
+        fifo('3', 'h', 'busy'),
+        fifo('4', 'h', 'c'),
+        fifo('5', 'g', 'd'),
+        fifo('6', 'h', 'a'),
       ];
       const { seen, failed } = await run(records);
       expect(seen).toEqual(['1', '2', '5']);
@@ -558,12 +571,17 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       expect(await isHeld('a')).toBe(false);
     });
 
-    test('the store fails while a part is made done: the part has succeeded, and the others go back', async () => {
-      const locks = locksOver({ resume: () => Promise.reject(new LockStoreError('No answer.')) });
-      const second: Handler = () => ({ batchItemFailures: [{ itemIdentifier: '2' }] });
-      expect(await run(sequence('1', '2'), { once, locks }, second)).toMatchObject({ failed: ['2'] });
-      expect(await doneToken('a')).toBeUndefined();
-    });
+    test.each(['renew', 'resume'] as const)(
+      'the store does not answer while a part is made done (%s): the part has succeeded, and nothing more is done',
+      async (request) => {
+        const locks = locksOver({ [request]: () => Promise.reject(new LockStoreError('No answer.')) });
+        const second: Handler = () => ({ batchItemFailures: [{ itemIdentifier: '2' }] });
+        expect(await run(sequence('1', '2'), { once, locks }, second)).toMatchObject({ failed: ['2'] });
+        expect(await doneToken('a')).toBeUndefined();
+        await clock.advance(30_000);
+        expect(await isHeld('a')).toBe(false);
+      },
+    );
   });
 
   describe('locks.using()', () => {
@@ -622,6 +640,13 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       expect(countOf('release')).toBe(2);
     });
 
+    test('also when that one fails', async () => {
+      await run([message('1', 'a'), message('2', 'b')], {}, async (event, { locks }) => {
+        await locks.using(event.Records[0]!, () => Promise.reject(new Error('Disk full.'))).catch(() => {});
+        expect([await isHeld('a'), await isHeld('b')]).toEqual([false, true]);
+      });
+    });
+
     test('a record whose work fails goes back, though the handler says nothing of it, and the others do not', async () => {
       const log: string[] = [];
       const records = [message('1', 'a'), message('2', 'a'), message('3', 'b')];
@@ -645,6 +670,17 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       expect(failed).toEqual(['2', '3']);
       expect(log).toEqual(['+1', '+4', '-1', '-4', '+2', '-2']);
       expect([await doneToken('g'), await doneToken('h')]).toEqual(['1', '4']);
+    });
+
+    test('a failure is final: a second work on the record does not undo it', async () => {
+      const { failed } = await run([message('1', 'a'), message('2', 'a')], {}, async (event, { locks }) => {
+        const [first] = event.Records as [QueueRecord];
+        await expect(locks.using(first, () => Promise.reject(new Error('Disk full.')))).rejects.toThrow('Disk full.');
+        expect(await locks.using(first, () => 'written')).toBe('written');
+        await expect(locks.using(first, () => Promise.reject(new Error('Disk full.')))).rejects.toThrow('Disk full.');
+      });
+      expect(failed).toEqual(['1']);
+      expect(told).toEqual(['1: Error']);
     });
 
     test('what the handler says to have failed goes back, though its work had succeeded', async () => {
@@ -706,14 +742,16 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
     });
 
     test('when the handler throws, what had succeeded before is done, and dropped when the batch comes back', async () => {
-      const records = [fifo('1', 'a'), fifo('2', 'a')];
+      const records = [fifo('1', 'a'), fifo('2', 'a'), fifo('3', 'a')];
       const handler: Handler = async (event, { locks }) => {
         await locks.using(event.Records[0]!, () => {});
+        await locks.using(event.Records[2]!, () => {});
         throw new Error('Disk full.');
       };
       await expect(run(records, { once }, handler)).rejects.toThrow('Disk full.');
+      // Of the second nothing is known, and with the third done it would never be worked on.
       expect(await doneToken('a')).toBe('1');
-      expect(await run(records, { once })).toMatchObject({ seen: ['2'], failed: [] });
+      expect(await run(records, { once })).toMatchObject({ seen: ['2', '3'], failed: [] });
     });
   });
 
@@ -897,6 +935,15 @@ describe.each(versions)('in the life of a Lambda with Middy $version', ({ middy 
     expect(requests).toEqual(['acquire', 'acquire', 'release', 'release']);
   });
 
+  test('there is none for the handler: another lock of the request is released, also without the plugin', async () => {
+    const handle = middy()
+      .use(lock({ key: 'nightly', locks }))
+      .use(locking())
+      .handler(() => 'never');
+    expect(failed(await handle(batch(message('1', 'busy')), invocation()))).toEqual(['1']);
+    expect(await isHeld('nightly')).toBe(false);
+  });
+
   test('a later middleware throws: the leases are released without the plugin', async () => {
     const handle = middy()
       .use(locking())
@@ -999,20 +1046,25 @@ describe.each(versions)('in the life of a Lambda with Middy $version', ({ middy 
         const plugin = lockPlugin({ timeoutEarlyInMillis, timeoutEarlyResponse: () => ({ batchItemFailures: [] }) });
         const handle = middy(plugin).use(locking({ onLost })).handler(neverEnding(leases));
         expect(failed(await handle(batch(...lateRecords), late()))).toEqual(['2', '3', '4']);
+        expect(told).toEqual(['4: LockBusyError', '2: LockLostError', '3: LockLostError']);
         await expectAbandoned(leases);
       },
     );
 
     test('of leases that have expired: their records, which may be ours all the same, are not released', async () => {
-      const handle = middy(lockPlugin({ timeoutEarlyInMillis }))
-        .use(locking())
-        .handler(async () => {
-          clock.step(2_500);
-          await never;
-        });
-      await expect(handle(batch(message('1', 'a')), late())).rejects.toThrow('aborted');
+      const expiring: Handler = async (event, { locks }) => {
+        clock.step(2_500);
+        expect(locks.of(event.Records[0]!).isHeld()).toBe(false);
+        await never;
+      };
+      const throwing = middy(lockPlugin({ timeoutEarlyInMillis })).use(locking()).handler(expiring);
+      await expect(throwing(batch(message('1', 'a')), late())).rejects.toThrow('aborted');
       expect(await isHeld('a')).toBe(true);
-      expect(requests).toEqual(['acquire']);
+      const returning = middy(lockPlugin({ timeoutEarlyInMillis, timeoutEarlyResponse: () => 'late' }));
+      const handle = returning.use(locking()).handler(expiring);
+      expect(failed(await handle(batch(message('2', 'b')), late()))).toEqual(['2']);
+      expect(await isHeld('b')).toBe(true);
+      expect(requests).toEqual(['acquire', 'acquire']);
     });
   });
 });
