@@ -6,6 +6,7 @@ import { LockLostError, LockStoreError } from './errors.ts';
 import { Lease } from './lease.ts';
 import { type AcquirePlan, isDone, remainingOf } from './options.ts';
 import { send } from './send.ts';
+import { hasStepped } from './server-clock.ts';
 
 /** What an acquisition came to. */
 export type Outcome =
@@ -45,8 +46,8 @@ export class Acquisition {
   readonly #plan: AcquirePlan;
   readonly #started: Instant;
   readonly #remainingMs: number;
-  /** The ids of attempts that were given up: what they were granted late is nobody's. */
-  readonly #ghosts = new Set<string>();
+  /** The ids of its attempts: what an earlier one is granted late is nobody's. */
+  readonly #tried = new Set<string>();
   #pauseMs = 0;
 
   constructor(context: LeaseContext, key: string, plan: AcquirePlan) {
@@ -117,7 +118,7 @@ export class Acquisition {
     const read = (signal: AbortSignal) => store.read(this.#key, { consistent }, signal);
     try {
       const { record } = await send(this.#context, `Reading '${this.#key}'`, read, { requestTimeoutMs, signal });
-      if (record?.lockId !== undefined && this.#ghosts.has(record.lockId)) return undefined;
+      if (record?.lockId !== undefined && this.#tried.has(record.lockId)) return undefined;
       return consistent ? record : fresher(seen, record);
     } catch (error) {
       // The next look may succeed.
@@ -155,19 +156,22 @@ export class Acquisition {
     const { lockId } = record;
     if (lockId !== attempt.lockId) {
       if (isDone(once, record.doneToken)) return { is: 'done', doneToken: record.doneToken };
-      if (lockId === undefined || !this.#ghosts.has(lockId)) {
+      if (lockId === undefined || !this.#tried.has(lockId)) {
         // Refused by a clock that is behind, as the refusal showed: for others, and by now for us, the lock is open.
         const { offsetMs } = attempt;
         const wasOpen = this.#context.serverClock.disproves(offsetMs, this.#plan.safetyMs) && this.#isOpen(record);
         return wasOpen ? { is: 'misjudged', record } : this.#busy(record);
       }
-      // An attempt of ours that was given up came late: it is nobody's, and busy never names ourselves.
+      // An earlier attempt of ours came late, or once more: it is nobody's, and busy never names ourselves.
       await this.#discard(lockId);
-      throw new LockStoreError(`Acquiring '${key}': an attempt that was given up came late`, { transient: true });
+      throw new LockStoreError(`Acquiring '${key}': an earlier attempt came late`, { transient: true });
     }
     if (this.#wasMisjudged(attempt, record, serverDate))
       return { is: 'misjudged', record: await this.#giveBack(record) };
     await this.#discardUnwanted(attempt);
+    // The clock was set, or stood still, while the request was out: of a wrong one the answer tells nothing.
+    const hasLearned = !hasStepped(attempt.sent, instant(this.#context.clock));
+    if (!hasLearned) return { is: 'misjudged', record: await this.#giveBack(record) };
     return { is: 'granted', lease: this.#hold(attempt, record) };
   }
 
@@ -189,7 +193,9 @@ export class Acquisition {
     const offsetMs = serverClock.expiryOffsetMs;
     const until = Math.ceil(sent.wall + offsetMs + believeMs + safetyMs);
     // An id for each attempt: invariant 3 asks whether the grant in the record is this very one's.
-    return { lockId: randomUUID(), sent, offsetMs, until, believeMs, capMs };
+    const lockId = randomUUID();
+    this.#tried.add(lockId);
+    return { lockId, sent, offsetMs, until, believeMs, capMs };
   }
 
   async #send({ lockId, sent, until, believeMs, capMs }: Attempt): Promise<StoreAnswer> {
@@ -207,9 +213,8 @@ export class Acquisition {
         signal,
       });
     } catch (error) {
-      // Whether it was granted is not known: what may have been is released, and what arrives later is remembered.
+      // Whether it was granted is not known: what may have been is released.
       if (!(error instanceof LockStoreError) || error.transient) {
-        this.#ghosts.add(lockId);
         await this.#discard(lockId);
       }
       throw error;
@@ -249,10 +254,11 @@ export class Acquisition {
   }
 
   /** Releases a grant that came too late to be one (invariant 4), or that nobody waits for any more. */
-  async #discardUnwanted({ lockId, sent, believeMs }: Attempt): Promise<void> {
-    const { clock, closing } = this.#context;
-    const { signal } = this.#plan;
-    const isLate = elapsedMs(sent, instant(clock)) >= believeMs;
+  async #discardUnwanted({ lockId, sent, until, believeMs }: Attempt): Promise<void> {
+    const { clock, serverClock, closing } = this.#context;
+    const { signal, safetyMs } = this.#plan;
+    const forMs = Math.min(believeMs, serverClock.untilMs(sent, until) - safetyMs);
+    const isLate = elapsedMs(sent, instant(clock)) >= forMs;
     if (!isLate && !closing.aborted && !signal?.aborted) return;
     await this.#discard(lockId);
     closing.throwIfAborted();

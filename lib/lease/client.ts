@@ -17,7 +17,7 @@ import {
   remainingOf,
 } from './options.ts';
 import { send } from './send.ts';
-import { serverClockOf } from './server-clock.ts';
+import { hasStepped, serverClockOf } from './server-clock.ts';
 
 export interface LockClientOptions extends LeaseTiming {
   /** Where the locks live. */
@@ -226,7 +226,7 @@ export class LockClient {
     const remainingMs = remainingOf(plan);
     const started = instant(clock);
     let grant = await this.#resumeOnce(key, handed, plan, remainingMs);
-    if (serverClock.disproves(offsetMs, plan.safetyMs)) {
+    if (hasStepped(started, instant(clock)) || serverClock.disproves(offsetMs, plan.safetyMs)) {
       // Written by a clock that the answer shows to be wrong, it is written once more (invariant 13).
       const leftMs = remainingMs - elapsedMs(started, instant(clock));
       grant = await this.#resumeOnce(key, grant.lockId, plan, leftMs);

@@ -218,8 +218,7 @@ export class Lease {
   #believe(sent: Instant, believeMs: number, until: number): void {
     const { clock, serverClock } = this.#context;
     this.#since = sent;
-    const writtenMs = until - (sent.wall + serverClock.expiryOffsetMs);
-    this.#forMs = Math.min(believeMs, writtenMs - this.#plan.safetyMs);
+    this.#forMs = Math.min(believeMs, serverClock.untilMs(sent, until) - this.#plan.safetyMs);
     clock.clearTimeout(this.#deadlineTimer);
     this.#watchDeadline();
     const capped = this.#capLeftMs(sent) + this.#plan.safetyMs <= this.#plan.leaseMs;

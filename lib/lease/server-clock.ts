@@ -67,6 +67,11 @@ export class ServerClock {
     return this.isWrong ? this.#highest : 0;
   }
 
+  /** How long after a moment of this host's an expiry comes, at the soonest, by the server's clock. */
+  untilMs(moment: Instant, expiresAt: number): number {
+    return expiresAt - (moment.wall + this.expiryOffsetMs);
+  }
+
   /** By how many milliseconds this host's clock is ahead of the server's (behind: negative), once known to be wrong. */
   get skewMs(): number | undefined {
     return this.isWrong ? -Math.round((this.#lowest + this.#highest) / 2) : undefined;
