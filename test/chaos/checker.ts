@@ -191,13 +191,17 @@ function tokensOnlyGrow(served: Served): Check {
   });
 }
 
-/** Invariant 3: a request that comes again, or late, revives no grant. */
+/**
+ * Invariant 3: a request that comes again, or late, revives no grant. One that was given back, for its clock is wrong, is
+ * nobody's: a late request of that clock can be granted over a holder, who loses the lock by it, but is told in time.
+ */
 function grantedOnce(served: Served): Check {
   const granted = new Set<string>();
+  const givenBack = givenBackIn(served);
   return judgeRecords('a repeated request grants nothing again (3)', served, (entry, record, before) => {
     const { lockId, key, at, what } = entry;
     if (what !== 'acquire' || record.lockId !== lockId || before?.lockId === lockId) return undefined;
-    if (!granted.has(lockId)) {
+    if (!granted.has(lockId) || givenBack.has(lockId)) {
       granted.add(lockId);
       return undefined;
     }
@@ -205,6 +209,13 @@ function grantedOnce(served: Served): Check {
     return { text, key, from: at - 2_000, to: at + 500 };
   });
 }
+
+const givenBackIn = (served: Served): Set<string> =>
+  new Set(
+    [...served.values()]
+      .flat()
+      .flatMap(({ what, applied, lockId }) => (what === 'giveBack' && applied ? [lockId] : [])),
+  );
 
 /** Invariant 4, as far as a holder says until when it believes. */
 function clockStartsBeforeTheRequest(beliefs: readonly Belief[]): Check {

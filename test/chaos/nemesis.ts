@@ -10,7 +10,7 @@ export type Blow = { readonly at: number; readonly process: number } & (
   | { readonly do: 'fault'; readonly fault: Fault; readonly on: Target; readonly times: number }
 );
 
-/** Which requests a fault meets. `work`: those for what is done under the locks, and reads. */
+/** Which requests a fault meets. `work`: the writes that are done under the locks. */
 type Target = Operation | 'work' | 'any';
 
 /**
@@ -109,8 +109,10 @@ function faultOf(random: () => number): WithoutAim<Blow> {
     { do: 'throttle' },
     { do: 'transactionConflict' },
   ];
-  const fault = oneOf(random, faults);
-  const on = oneOf<Target>(random, ['acquire', 'renew', 'release', 'giveBack', 'work', 'any']);
+  const on = oneOf<Target>(random, ['acquire', 'renew', 'release', 'giveBack', 'work', 'work', 'any']);
+  // What is written late, when the lease has ended, is what a guard is for.
+  const isLate = on === 'work' && random() < 0.5;
+  const fault: Fault = isLate ? { do: 'delayRequest', ms: between(random, 500, 3_000) } : oneOf(random, faults);
   return { do: 'fault', fault, on, times: between(random, 1, 4) };
 }
 
@@ -119,12 +121,14 @@ export function ruleOf(fault: Fault, on: Target, times: number): Rule {
   const rule: Rule = { ...fault, times };
   // A transaction meets a conflict as a reason of its cancellation, and not as an error of its own.
   if (fault.do === 'transactionConflict') rule.operation = 'UpdateItem';
-  if (on !== 'any') {
-    const wanted = on === 'work' ? undefined : on;
-    rule.when = (body) => operationOf(body?.ExpressionAttributeValues ?? {}) === wanted;
-  }
+  if (on === 'work') rule.when = (body) => body?.TransactItems || (body?.UpdateExpression && !whatFor(body));
+  else if (on !== 'any') rule.when = (body) => whatFor(body) === on;
   return rule;
 }
+
+/** What a request asks of a lock; undefined when it is about something else. */
+const whatFor = (body: { ExpressionAttributeValues?: Record<string, unknown> } | undefined): Operation | undefined =>
+  operationOf(body?.ExpressionAttributeValues ?? {});
 
 /** An outage: for a time, every request fails at once. */
 export const outage = (): Rule => ({ do: 'status', status: 500, times: Number.POSITIVE_INFINITY });

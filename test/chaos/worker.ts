@@ -244,9 +244,9 @@ async function run(closed: { now: boolean }): Promise<void> {
 async function doTasks(tasks: readonly { task: string; key: string }[]): Promise<void> {
   const start = Math.floor(random() * tasks.length);
   const left = [...tasks.slice(start), ...tasks.slice(0, start)];
-  for (let tries = 0; tries < 3 * tasks.length && left.length > 0; tries++) {
+  for (let tries = 0; tries < 2 * tasks.length && left.length > 0; tries++) {
     const { task, key } = left.shift() as (typeof left)[number];
-    const lease = await attempt(key, 2_000, 20_000);
+    const lease = await attempt(key, 2_000, 8_000);
     if (lease) await work(lease, 1);
     if (lease?.isHeld()) history.write({ type: 'done', task, key });
     // A busy machine can make a lease expire: a task is tried again.

@@ -362,6 +362,16 @@ describe('the checker', () => {
     expect(history.findings).toEqual({});
   });
 
+  test('lets a late request of a wrong clock be granted after it was given back, for nobody believes in it', () => {
+    const history = goodHistory();
+    const ghost = { type: 'served', key: 'k1', lockId: 'ghost', applied: true, since: START } as const;
+    const granted = { ...ghost, what: 'acquire', owner: '2.1', leaseMs: LEASE_MS } as const;
+    history.add('server', 2_910, { ...granted, record: recordOf(6, 2_910, 'ghost') });
+    history.add('server', 2_912, { ...ghost, what: 'giveBack', record: recordOf(6, 2_700, undefined, 'ghost') });
+    history.add('server', 2_950, { ...granted, record: recordOf(7, 2_910, 'ghost') });
+    expect(history.findings).toEqual({});
+  });
+
   test('waits for a second attempt of a process, whose clock may have been wrong, before it calls a lock stuck', () => {
     const history = goodHistory();
     const record = recordOf(5, 2_700, '3.1#5');
