@@ -195,18 +195,26 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
       expect(requests).toEqual(['acquire']);
     });
 
-    test('of a request whose lease has expired: the record, which may be ours all the same, is not released', async () => {
-      const handler = middy(lockPlugin({ timeoutEarlyInMillis }))
-        .use(lock({ key: 'nightly', locks }))
-        .handler(async (_event, context) => {
-          clock.step(2_500);
-          expect((context as { lock: Lease }).lock.isHeld()).toBe(false);
-          await working.opened;
-        });
-      await expect(handler({}, lateInvocation())).rejects.toThrow('aborted');
-      expect(await isHeld()).toBe(true);
-      expect(requests).toEqual(['acquire']);
-    });
+    test.each([
+      { how: 'throwing', plugin: { timeoutEarlyInMillis } },
+      { how: 'returning a value', plugin: { timeoutEarlyInMillis, timeoutEarlyResponse: () => 'late' } },
+    ])(
+      '$how, of a request whose lease has expired: the record, which may be ours all the same, is not released',
+      async ({ plugin }) => {
+        const handler = middy(lockPlugin(plugin))
+          .use(lock({ key: 'nightly', locks }))
+          .handler(async (_event, context) => {
+            clock.step(2_500);
+            expect((context as { lock: Lease }).lock.isHeld()).toBe(false);
+            await working.opened;
+          });
+        expect(await (handler({}, lateInvocation()) as Promise<unknown>).catch((error: Error) => error.name)).toMatch(
+          /^(TimeoutError|late)$/,
+        );
+        expect(await isHeld()).toBe(true);
+        expect(requests).toEqual(['acquire']);
+      },
+    );
 
     test('throwing, and turned into a response by another middleware: not released either', async () => {
       const seen: { lease?: Lease; reason?: unknown } = {};
