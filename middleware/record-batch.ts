@@ -295,7 +295,7 @@ function logFailure(error: unknown, { messageId }: Lockable): void {
 
 async function inParallel<Item>(items: Iterable<Item>, work: (item: Item) => Promise<void>): Promise<void> {
   // One iterator, from which each worker takes the next.
-  const left = Iterator.from(items);
+  const left = [...items].values();
   await Promise.all(
     Array.from({ length: AT_ONCE }, async () => {
       for (const item of left) await work(item);

@@ -201,7 +201,7 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
     ])(
       '$how, of a request whose lease has expired: the record, which may be ours all the same, is not released',
       async ({ plugin }) => {
-        const handler = middy(lockPlugin(plugin))
+        const handler = middy(lockPlugin<object>(plugin))
           .use(lock({ key: 'nightly', locks }))
           .handler(async (_event, context) => {
             clock.step(2_500);

@@ -238,4 +238,4 @@ declare const sqsEvent: SQSEvent;
 const consumed: Promise<SQSBatchResponse> = consume(sqsEvent, context);
 consumed.catch(() => {});
 // @ts-expect-error an event of SQS
-consume({}, context);
+consume({}, context).catch(() => {});
