@@ -73,7 +73,7 @@ function show(value: unknown): string {
 
 const bytes = (text: string): number => Buffer.byteLength(text);
 
-export function checkDuration(name: string, value: unknown, least: number): number {
+function checkDuration(name: string, value: unknown, least: number): number {
   if (!Number.isInteger(value) || (value as number) < least || (value as number) > LONGEST_MS) {
     throw new TypeError(
       `${name} must be a whole number of milliseconds from ${least} to ${LONGEST_MS}, but it is ${typeof value === 'number' ? value : show(value)}.`,

@@ -144,21 +144,20 @@ export class Candidates<Task> {
    * where something may be free, and what no mark will tell of, is looked into all the same.
    */
   async *#help(blocks: Iterable<Block<Task>>) {
-    const manner = this.#leavesToOthers ? asHelper : throughout;
     const order: Record<Outlook, Block<Task>[]> = { free: [], unknown: [], busy: [] };
     for (const block of shuffled(blocks)) if (block.left.length > 0) order[this.#outlookOf(block)].push(block);
     const mustVisit = new Set(order.free);
     let othersHaveIt = false;
     for await (const block of this.#unmarked([...order.free, ...order.unknown, ...order.busy])) {
       if (othersHaveIt && !mustVisit.has(block)) return;
-      const wasUseful = yield* this.#visit(block, block.left, manner);
+      const wasUseful = yield* this.#visit(block, block.left, asHelper);
       othersHaveIt ||= !wasUseful;
     }
   }
 
   /** What is to be expected in a block. What no mark will tell of must be looked at. */
   #outlookOf(block: Block<Task>): Outlook {
-    const isTold = this.#leavesToOthers && this.#usesMarks && block.markKey !== undefined;
+    const isTold = this.#usesMarks && block.markKey !== undefined;
     return isTold ? block.outlook : 'free';
   }
 
@@ -185,25 +184,28 @@ export class Candidates<Task> {
     return whileFresh(blocks, look, { firstBatch: FIRST_MARKS, freshMs: AT_ONCE_MS });
   }
 
-  /** Gives out tasks of a block that look free. Returns whether there were any, or the block is finished. */
+  /**
+   * Gives out tasks of a block that look free, as far as nobody else is met: who comes second leaves what lies ahead to
+   * who came first, and so they do not run after one another. Returns whether there were any, or the block is finished.
+   */
   async *#visit(
     block: Block<Task>,
     tasks: readonly OpenTask<Task>[],
-    { choose, freshMs, stopsAtOthers }: Manner,
+    { choose, freshMs }: Manner,
   ): AsyncGenerator<Candidate<Task>, boolean> {
     const given: OpenTask<Task>[] = [];
     let course: readonly OpenTask<Task>[] | undefined;
     let hasMetOthers = false;
     const look = async (batch: readonly OpenTask<Task>[]) => {
       hasMetOthers ||= given.some(({ opensAt }) => opensAt !== undefined);
-      if (hasMetOthers && stopsAtOthers) return [];
+      if (hasMetOthers) return [];
       const free = await this.#look(block, batch);
       if (course === undefined) {
         course = choose(free, block);
         return course;
       }
       hasMetOthers = free.length < batch.length;
-      return stopsAtOthers ? upTo(batch, (open) => !free.includes(open)) : free;
+      return upTo(batch, (open) => !free.includes(open));
     };
     for await (const open of whileFresh(tasks, look, { firstBatch: BLOCK, freshMs })) {
       open.here = 'trying';
@@ -273,14 +275,6 @@ export class Candidates<Task> {
     return opensAt !== undefined && this.#plan.once === undefined && state?.lockId === undefined;
   }
 
-  /**
-   * Whether what others seem to have in hand can be left to them at first. Without `once` a later look would not tell
-   * what they did of it.
-   */
-  get #leavesToOthers(): boolean {
-    return this.#plan.revisitBusy && this.#plan.once !== undefined;
-  }
-
   /** Whether there are tasks that may come to be tried. */
   get #isWaiting(): boolean {
     for (const { open } of this.#unfinished) for (const { here } of open) if (here !== 'running') return true;
@@ -294,15 +288,10 @@ interface Manner {
   choose<Task>(free: readonly OpenTask<Task>[], block: Block<Task>): readonly OpenTask<Task>[];
   /** For how long what looks free is believed to be. */
   readonly freshMs: number;
-  /**
-   * Whether it leaves the rest where it meets others: who comes second leaves what lies ahead to who came first, and so
-   * they do not run after one another.
-   */
-  readonly stopsAtOthers: boolean;
 }
 
 /** Its own share: until others are through with theirs, nobody else comes here. */
-const asOwn: Manner = { choose: (free) => free, freshMs: OWN_FRESH_MS, stopsAtOthers: true };
+const asOwn: Manner = { choose: (free) => free, freshMs: OWN_FRESH_MS };
 
 /**
  * Where few others are: from a random place up to the next task that somebody holds, and around. Workers that come at
@@ -321,14 +310,6 @@ const asHelper: Manner = {
     return around.filter((open) => isFree.has(open) && isForsaken(open));
   },
   freshMs: AT_ONCE_MS,
-  stopsAtOthers: true,
-};
-
-/** Whatever is free, whoever else is there. */
-const throughout: Manner = {
-  choose: (free) => startingAt(free, free.indexOf(anyOf(free))),
-  freshMs: AT_ONCE_MS,
-  stopsAtOthers: false,
 };
 
 const anyOf = <Item>(items: readonly Item[]): Item => items[Math.floor(Math.random() * items.length)] as Item;

@@ -123,9 +123,10 @@ describe('a bundle', () => {
     return { bytes: result.outputFiles[0]!.contents.length, inputs: Object.keys(result.metafile.inputs), imports };
   }
 
-  test('that already has the SDK client grows by less than 10,000 bytes with leasehold/middy', async () => {
-    const { bytes } = await bundle("export * from 'leasehold/middy'");
-    expect(bytes).toBeLessThan(10_000);
+  // What the protocol, its messages and the store's expressions take; npm run bench prints it. It is to shrink, not to grow.
+  test('that already has the SDK client grows by less than 35,000 bytes with lock()', async () => {
+    const { bytes } = await bundle("export { lock, lockPlugin } from 'leasehold/middy'");
+    expect(bytes).toBeLessThan(35_000);
   });
 
   test.each(runtimeEntries)('with %s has nothing of the constructs and needs only Node and the SDK', async (entry) => {
