@@ -229,28 +229,31 @@ export class Acquisition {
 
   /** Restores what a grant took over. Should that fail, the grant ends with its lease. */
   async #giveBack(record: LockRecord): Promise<LockRecord> {
-    const { store, serverClock } = this.#context;
-    const { key, lockId = '', fencingToken, previousLockId, previousOwner, previousExpiresAt = 0 } = record;
-    const { previousAcquiredAt = 0 } = record;
-    const previous = {
-      lockId: previousLockId,
-      owner: previousOwner,
-      acquiredAt: previousAcquiredAt,
-      expiresAt: previousExpiresAt,
-    };
-    const sendWith = (token: number) => {
-      const request = { key, lockId, fencingToken: token, now: serverClock.now(key), previous };
-      const giveBack = (signal: AbortSignal) => store.giveBack(request, signal);
-      return send(this.#context, 'Giving back', giveBack, { withinMs: this.#plan.requestTimeoutMs });
-    };
     try {
-      const { applied, record: standing } = await sendWith(fencingToken);
-      // Another wrong clock took it over and has given it back to us, under its own token.
-      if (!applied && standing?.lockId === lockId) await sendWith(standing.fencingToken);
+      const { applied, record: standing } = await this.#sendBack(record, record);
+      // Our own id under another token: another wrong clock took the lock over and has given it back to us, or a duplicate
+      // of our acquire was granted once more, over what its own record says.
+      if (!applied && standing !== undefined && standing.lockId === record.lockId) {
+        await this.#sendBack(standing, standing.previousExpiresAt === undefined ? record : standing);
+      }
     } catch {
       // The caller learns that the lock is busy, which it then is for that long.
     }
+    const { previousLockId, previousOwner, previousExpiresAt = 0 } = record;
     return { ...record, lockId: previousLockId, owner: previousOwner, expiresAt: previousExpiresAt };
+  }
+
+  #sendBack({ key, lockId = '', fencingToken }: LockRecord, tookOver: LockRecord): Promise<StoreAnswer> {
+    const { store, serverClock } = this.#context;
+    const previous = {
+      lockId: tookOver.previousLockId,
+      owner: tookOver.previousOwner,
+      acquiredAt: tookOver.previousAcquiredAt,
+      expiresAt: tookOver.previousExpiresAt ?? 0,
+    };
+    const request = { key, lockId, fencingToken, now: serverClock.now(key), previous };
+    const giveBack = (signal: AbortSignal) => store.giveBack(request, signal);
+    return send(this.#context, 'Giving back', giveBack, { withinMs: this.#plan.requestTimeoutMs });
   }
 
   /** Releases a grant that came too late to be one (invariant 4), or that nobody waits for any more. */

@@ -204,8 +204,9 @@ export class Candidates<Task> {
         course = choose(free, block);
         return course;
       }
-      hasMetOthers = free.length < batch.length;
-      return upTo(batch, (open) => !free.includes(open));
+      const met = batch.findIndex((open) => !free.includes(open));
+      hasMetOthers = met >= 0;
+      return hasMetOthers ? batch.slice(0, met) : batch;
     };
     for await (const open of whileFresh(tasks, look, { firstBatch: BLOCK, freshMs })) {
       open.here = 'trying';
@@ -294,37 +295,21 @@ interface Manner {
 const asOwn: Manner = { choose: (free) => free, freshMs: OWN_FRESH_MS };
 
 /**
- * Where few others are: from a random place up to the next task that somebody holds, and around. Workers that come at
- * the same time so start apart, and none comes close behind another. Elsewhere, what nobody comes for.
+ * Whatever is free where few others are, and elsewhere what nobody comes for; from a random place on and around, so that
+ * workers that come at the same time start apart.
  */
 const asHelper: Manner = {
   choose(free, { left, lastTakenAt }) {
-    const isFree = new Set(free);
-    const around = startingAt(left, left.indexOf(anyOf(free)));
+    const first = Math.floor(Math.random() * free.length);
+    const around = [...free.slice(first), ...free.slice(0, first)];
     // One that goes from task to task holds none for a moment.
     const others = left.length - free.length + (Date.now() - lastTakenAt < JUST_NOW_MS ? 1 : 0);
-    if (free.length > FREE_FOR_EACH_OTHER * others) return upTo(around, (open) => !isFree.has(open));
-    const sinceBefore = performance.now() - LONG_FREE_MS;
-    const isForsaken = ({ opensAt, freeSince = 0 }: OpenTask<unknown>) =>
-      opensAt !== undefined || freeSince < sinceBefore;
-    return around.filter((open) => isFree.has(open) && isForsaken(open));
+    if (free.length > FREE_FOR_EACH_OTHER * others) return around;
+    const longSince = performance.now() - LONG_FREE_MS;
+    return around.filter(({ opensAt, freeSince = 0 }) => opensAt !== undefined || freeSince < longSince);
   },
   freshMs: AT_ONCE_MS,
 };
-
-const anyOf = <Item>(items: readonly Item[]): Item => items[Math.floor(Math.random() * items.length)] as Item;
-
-/** All of them, from that place and around. */
-const startingAt = <Item>(items: readonly Item[], place: number): Item[] => [
-  ...items.slice(place),
-  ...items.slice(0, place),
-];
-
-/** Those before the first at which it ends. */
-function upTo<Item>(items: readonly Item[], endsAt: (item: Item) => boolean): readonly Item[] {
-  const end = items.findIndex(endsAt);
-  return end < 0 ? items : items.slice(0, end);
-}
 
 /** In an order of chance. Fisher and Yates, as Durstenfeld has it: Communications of the ACM 7 (1964), algorithm 235. */
 function shuffled<Item>(items: Iterable<Item>): Item[] {

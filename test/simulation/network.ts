@@ -70,13 +70,14 @@ export class Wire implements LockStore {
     this.#server = server;
   }
 
-  acquire = (request: object) => this.#send('acquire', request);
-  renew = (request: object) => this.#send('renew', request);
-  release = (request: object) => this.#send('release', request);
-  giveBack = (request: object) => this.#send('giveBack', request);
-  resume = (request: object) => this.#send('resume', request);
-  forceRelease = (request: object) => this.#send('forceRelease', request);
-  read = (key: string, { consistent }: { consistent: boolean }) => this.#send('read', { key, consistent });
+  acquire = (request: object, signal?: AbortSignal) => this.#send('acquire', request, signal);
+  renew = (request: object, signal?: AbortSignal) => this.#send('renew', request, signal);
+  release = (request: object, signal?: AbortSignal) => this.#send('release', request, signal);
+  giveBack = (request: object, signal?: AbortSignal) => this.#send('giveBack', request, signal);
+  resume = (request: object, signal?: AbortSignal) => this.#send('resume', request, signal);
+  forceRelease = (request: object, signal?: AbortSignal) => this.#send('forceRelease', request, signal);
+  read = (key: string, { consistent }: { consistent: boolean }, signal?: AbortSignal) =>
+    this.#send('read', { key, consistent }, signal);
 
   async readMany(): Promise<ReadManyAnswer> {
     throw new Error('No schedule reads many locks.');
@@ -86,7 +87,7 @@ export class Wire implements LockStore {
     yield* [];
   }
 
-  #send(operation: Operation, request: object): Promise<Answer> {
+  #send(operation: Operation, request: object, signal?: AbortSignal): Promise<Answer> {
     const host = this.#host;
     const { time, witness } = this.#server;
     const fate = this.#server.nextFate();
@@ -99,8 +100,9 @@ export class Wire implements LockStore {
       const answer = (attempts?: number) => async () => {
         const said = await judge();
         back(() => {
-          // Refused with the id that it asks for, a request was granted.
-          witness.answered(host, said.applied || said.record?.lockId === lockId ? undefined : said.record);
+          // Refused with the id that it asks for, a request was granted; and nobody reads what comes after it was given up.
+          if (!signal?.aborted)
+            witness.answered(host, said.applied || said.record?.lockId === lockId ? undefined : said.record);
           resolve(attempts === undefined ? said : { ...said, attempts });
         });
       };

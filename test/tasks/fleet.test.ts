@@ -99,6 +99,11 @@ const fleets: [string, Fleet, { writes: number; refused: number; reads: number }
     { workers: 50, tasks: 1_000, numbered: false, taskMs: long },
     { writes: 2.14, refused: 3, reads: 14 },
   ],
+  [
+    '50 workers without numbers and with short tasks',
+    { workers: 50, tasks: 1_000, numbered: false, taskMs: short, concurrency: 2 },
+    { writes: 2.15, refused: 4, reads: 12 },
+  ],
 ];
 
 describe('workers that come in the same instant', () => {

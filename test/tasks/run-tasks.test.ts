@@ -356,6 +356,14 @@ describe('the time that remains', () => {
     expect(remainingMs()).toBeGreaterThanOrEqual(990);
   });
 
+  test('ends the wait for a store that grants nothing', async () => {
+    const remainingMs = during(10_000);
+    world.store.script = (operation) => (operation === 'acquire' ? { do: 'hang' } : undefined);
+    const report = await run(names(3), { remainingMs });
+    expect(counts(report)).toEqual(only({ notReached: 3 }));
+    expect(remainingMs()).toBeGreaterThanOrEqual(900);
+  });
+
   test('ends the wait for a store that leaves all keys unprocessed', async () => {
     const remainingMs = during(10_000);
     world.store.readMany = async (keys) => ({ records: [], unprocessed: keys });
@@ -365,9 +373,12 @@ describe('the time that remains', () => {
   });
 
   test('bounds the leases too', async () => {
-    const remainingMs = during(5_000);
     const end = Date.now() + 5_000;
-    await run(['a'], { remainingMs }, (_task, lease) => expect(lease.deadline).toBeLessThanOrEqual(end));
+    let deadline = Number.POSITIVE_INFINITY;
+    await run(['a'], { remainingMs: during(5_000) }, (_task, lease) => {
+      deadline = lease.deadline;
+    });
+    expect(deadline).toBeLessThanOrEqual(end);
   });
 });
 
@@ -390,6 +401,19 @@ describe('a busy task', () => {
     expect(counts(report)).toEqual(only({ done: 100 }));
     expect(takenAt).toBeGreaterThanOrEqual(expiresAt);
     expect(takenAt).toBeLessThan(expiresAt + 200);
+  });
+
+  test('of a dead worker is taken also while others hold the tasks beside it', async () => {
+    await world.holdFor('task/000001', 5_000);
+    await world.holdFor('task/000002', 60_000);
+    const end = Date.now() + 20_000;
+    let takenAt = 0;
+    const work = (task: string) => {
+      if (task === 'task/000001') takenAt = Date.now() - end + 20_000;
+    };
+    await run(names(3), { remainingMs: () => end - Date.now() }, work);
+    expect(takenAt).toBeGreaterThanOrEqual(5_000);
+    expect(takenAt).toBeLessThan(5_150);
   });
 
   test('is waited for until it is done by its holder', async () => {
@@ -460,6 +484,33 @@ describe('where others hold much', () => {
   });
 });
 
+describe('where others are', () => {
+  /** After how many milliseconds the first task is begun, and the last. */
+  async function begun(tasks: readonly string[]) {
+    const started = Date.now();
+    const at: number[] = [];
+    await run(tasks, { revisitBusy: true, remainingMs: () => started + 3_000 - Date.now() }, () => {
+      at.push(Date.now() - started);
+    });
+    return { first: Math.min(...at), last: Math.max(...at) };
+  }
+
+  test('a worker helps if much is free', async () => {
+    await world.holdFor('task/000020', 60_000);
+    expect((await begun(names(32))).first).toBeLessThan(20);
+  });
+
+  test('it leaves to them what they are about to take, and takes what they do not', async () => {
+    // Others have just done all but three tasks of a block.
+    await run(names(32), {}, (task) => {
+      if (Number(task.slice(-2)) < 3) throw new Error('broken');
+    });
+    const { first, last } = await begun(names(32));
+    expect(first).toBeGreaterThanOrEqual(50);
+    expect(last).toBeLessThan(300);
+  });
+});
+
 describe('the marks of blocks', () => {
   test('spare the next worker the records of their tasks', async () => {
     await run(names(1_000));
@@ -467,11 +518,12 @@ describe('the marks of blocks', () => {
     world.store.requests = [];
     expect(counts(await run(names(1_000)))).toEqual(only({ alreadyDone: 1_000 }));
     expect(world.reads).toBe(32);
-    expect(world.store.count()).toBe(world.store.count('readMany'));
+    // Four, then eight, then sixteen, and the rest.
+    expect(world.store.operations).toEqual(Array(4).fill('readMany'));
   });
 
-  test('cost two writes for each 32 tasks', async () => {
-    await run(names(320));
+  test.each([1, 32])('cost two writes for each 32 tasks, with %i at a time', async (concurrency) => {
+    await run(names(320), { concurrency }, () => sleep(10));
     expect(world.store.count('acquire', 'release')).toBe(2 * 320 + 2 * 10);
   });
 
@@ -521,10 +573,11 @@ describe('the marks of blocks', () => {
       });
     };
     const report = await run(names(32), { once: '2026-01-02', concurrency: 2 }, async (task) => {
-      if (ran.push(task) === 33) await markAsDone();
-      await sleep(1_000);
+      const isFirst = ran.push(task) === 33;
+      if (isFirst) await markAsDone();
+      await sleep(isFirst ? 5_000 : 100);
     });
-    expect(report.done).toBeLessThanOrEqual(4);
+    expect(report.done).toBe(2);
     expect(counts(report)).toEqual(only({ done: report.done, alreadyDone: 32 - report.done }));
   });
 
@@ -594,7 +647,7 @@ describe('a store', () => {
 
   test('that refuses in mid-run lets running tasks end, and no other begin', async () => {
     const error = new LockStoreError('dynamodb:UpdateItem on the table is not allowed');
-    world.store.plan({ do: 'fail', error, operation: 'acquire', after: 4, times: Number.POSITIVE_INFINITY });
+    world.store.plan({ do: 'fail', error, operation: 'acquire', after: 4 });
     const ended: string[] = [];
     const work: Work = async (task) => {
       await sleep(ran.push(task) === 1 ? 100 : 5_000);
