@@ -34,12 +34,12 @@ type Task = (name: string) => Promise<void>;
 const shared: Way = {
   name: 'runTasks',
   work: (worker, locks, tasks, task) =>
-    runTasks(tasks, task, { locks, key: (name) => name, once: ONCE, requestTimeoutMs, worker, concurrency: 2 }),
+    runTasks(tasks, task, { locks, key: (name) => name, once: ONCE, requestTimeoutMs, worker }),
 };
 const sharedWithoutNumbers: Way = {
   name: 'runTasks, no worker numbers',
   work: (_worker, locks, tasks, task) =>
-    runTasks(tasks, task, { locks, key: (name) => name, once: ONCE, requestTimeoutMs, concurrency: 2 }),
+    runTasks(tasks, task, { locks, key: (name) => name, once: ONCE, requestTimeoutMs }),
 };
 const tryEvery: Way = {
   name: 'try every task',
