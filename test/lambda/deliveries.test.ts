@@ -1,12 +1,18 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { Deployment, describeOnLambda, until } from './deployment.ts';
+import type { Lambda } from './lambda.ts';
 import type { Outcome } from './runtime-api.ts';
 
 describeOnLambda('An event that comes more than once', () => {
   let deployment: Deployment;
   beforeAll(async () => {
-    deployment = await Deployment.of('handlers/once.ts', '../../lambda/nightly.ts', '../../lambda/queue.ts');
+    deployment = await Deployment.of(
+      'handlers/once.ts',
+      'handlers/records.ts',
+      '../../lambda/nightly.ts',
+      '../../lambda/queue.ts',
+    );
   });
   afterEach(() => deployment.reset());
   afterAll(() => deployment?.[Symbol.asyncDispose]());
@@ -85,8 +91,111 @@ describeOnLambda('An event that comes more than once', () => {
       expect(failures(await batch.outcome)).toEqual([]);
     });
 
-    // lockRecords(): its cases on the real runtime belong here. Keys taken in one round trip, busy records back as
-    // batchItemFailures, in FIFO with all the later ones of their group, a lost lease that fails its records only, and a
-    // batch that is killed at its deadline.
+    describe('whose keys are locked record by record', () => {
+      /** A message of a standard queue, or of a FIFO queue when it has a group. */
+      const record = (messageId: string, body: string, SequenceNumber: string, MessageGroupId?: string) => ({
+        messageId,
+        body,
+        attributes: { SequenceNumber, MessageGroupId },
+        eventSource: 'aws:sqs',
+        eventSourceARN: `arn:aws:sqs:eu-west-1:123456789012:orders${MessageGroupId ? '.fifo' : ''}`,
+      });
+      const worked = ({ logged }: Lambda) =>
+        logged.filter(({ type }) => type === 'worked').map(({ messageId }) => messageId);
+      const isHeld = async (key: string) => (await deployment.others.inspect(key))?.held ?? false;
+
+      test('is worked on, all but the messages whose lock is busy, which alone go back; then every lock is free', async () => {
+        const lambda = await deployment.start('records.handler');
+        const busy = await deployment.others.acquire('mixed-b');
+        const Records = [
+          record('1', 'mixed-a', '001'),
+          record('2', 'mixed-b', '002'),
+          record('3', 'mixed-c', '003'),
+          record('4', 'mixed-b', '004'),
+          record('5', 'mixed-a', '005'),
+        ];
+        const outcome = await lambda.invoke({ Records });
+        expect(outcome).toEqual({
+          response: { batchItemFailures: [{ itemIdentifier: '2' }, { itemIdentifier: '4' }] },
+        });
+        expect(worked(lambda).toSorted()).toEqual(['1', '3', '5']);
+        expect(await Promise.all(['mixed-a', 'mixed-b', 'mixed-c'].map(isHeld))).toEqual([false, true, false]);
+
+        await busy.release();
+        // SQS gives the two out again.
+        expect(failures(await lambda.invoke({ Records: Records.filter(({ body }) => body === 'mixed-b') }))).toEqual(
+          [],
+        );
+        expect(worked(lambda).slice(3)).toEqual(['2', '4']);
+        expect(await isHeld('mixed-b')).toBe(false);
+      });
+
+      test('and come again, while they are worked on and after: no message is worked on twice', async () => {
+        const [first, second] = await two('records.handler');
+        const gate = deployment.gate();
+        const event = { Records: [record('1', 'again-a', '001'), record('2', 'again-b', '002')] };
+        const batch = first.begin({ ...event, gate: gate.url });
+        await gate.reached;
+        expect(failures(await second.invoke(event))).toEqual(['1', '2']);
+        gate.open();
+        expect(failures(await batch.outcome)).toEqual([]);
+        // Nothing goes back, or SQS would give it out for ever.
+        expect(failures(await second.invoke(event))).toEqual([]);
+        const older = { Records: [record('3', 'again-a', '000'), record('4', 'again-a', '003')] };
+        expect(failures(await second.invoke(older))).toEqual([]);
+        expect([worked(first).toSorted(), worked(second)]).toEqual([['1', '2'], ['4']]);
+      });
+
+      test('of a FIFO queue: what comes behind a busy message in its group goes back with it', async () => {
+        const lambda = await deployment.start('records.handler');
+        const busy = await deployment.others.acquire('fifo-b');
+        const Records = [
+          record('1', 'fifo-a', '001', 'one'),
+          record('2', 'fifo-b', '002', 'one'),
+          record('3', 'fifo-c', '003', 'one'),
+          record('4', 'fifo-d', '004', 'two'),
+          record('5', 'fifo-a', '005', 'one'),
+        ];
+        expect(failures(await lambda.invoke({ Records }))).toEqual(['2', '3', '5']);
+        expect(worked(lambda).toSorted()).toEqual(['1', '4']);
+        expect(await Promise.all(['fifo-a', 'fifo-c', 'fifo-d'].map(isHeld))).toEqual([false, false, false]);
+
+        await busy.release();
+        const back = Records.filter(({ attributes }) => ['002', '003', '005'].includes(attributes.SequenceNumber));
+        expect(failures(await lambda.invoke({ Records: back }))).toEqual([]);
+        expect(worked(lambda).slice(2)).toEqual(['2', '3', '5']);
+      });
+
+      test('and one of their leases is lost: its message goes back, and the others do not', async () => {
+        const lambda = await deployment.start('records.handler');
+        const gate = deployment.gate();
+        const Records = [record('1', 'lost-a', '001'), record('2', 'lost-b', '002')];
+        const batch = lambda.begin({ Records, gate: gate.url });
+        await gate.reached;
+        const lockId = (await deployment.others.inspect('lost-a'))?.lockId ?? '';
+        expect(await deployment.others.forceRelease('lost-a', { lockId, immediately: true })).toBe(true);
+        const lost = await lambda.logs('lost');
+        expect(lost).toMatchObject({ key: 'lost-a', reason: 'revoked' });
+        gate.open();
+        expect(failures(await batch.outcome)).toEqual(['1']);
+        // It does not count as done.
+        expect(failures(await lambda.invoke({ Records }))).toEqual([]);
+        expect(worked(lambda).toSorted()).toEqual(['1', '1', '2']);
+      });
+
+      test('and is killed at its deadline: what had finished is not worked on again, and the rest is', async () => {
+        const [first, second] = await two('records.handler');
+        const Records = [record('1', 'killed-a', '001'), record('2', 'killed-b', '002')];
+        const batch = first.begin({ Records, gate: deployment.gate().url, waiting: '2' }, { timeoutMs: 1_500 });
+        await first.logs('worked');
+        await until(async () => !(await isHeld('killed-a')));
+        expect(await batch.outcome).toEqual({ timedOut: true });
+        // Lambda names no failures, so SQS gives out the whole batch again.
+        expect(failures(await second.invoke({ Records }))).toEqual(['2']);
+        await until(async () => !(await isHeld('killed-b')));
+        expect(failures(await second.invoke({ Records }))).toEqual([]);
+        expect([worked(first), worked(second)]).toEqual([['1'], ['2']]);
+      });
+    });
   });
 });
