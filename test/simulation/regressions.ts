@@ -113,4 +113,70 @@ export const regressions: readonly { readonly name: string; readonly schedule: S
       seed: 0,
     },
   },
+  // An hour ahead, h2 takes h1's live lease over and gives it back; h1's lease is force-released; then the duplicate of h2's
+  // acquire comes, and is granted over what the force release left. That is what the second give back must restore. What the
+  // first grant had taken over is the lease that an operator has ended: restored, h1's release would be granted to it.
+  {
+    name: 'a grant of a host an hour ahead is given back twice, with a force release between: the ended lease is not revived',
+    schedule: {
+      timing: 2,
+      dated: true,
+      hosts: [
+        {
+          clock: { permille: 0, hours: 0 },
+          ratePpm: 0,
+          deeds: [
+            { do: 'try', afterMs: 0, forMs: 0, with: 'plain' },
+            { do: 'try', afterMs: 0, forMs: 0, with: 'plain' },
+            { do: 'wait', afterMs: 0, forMs: 1, with: 'plain' },
+            { do: 'force', afterMs: 0, forMs: 0, with: 'plain' },
+            { do: 'try', afterMs: 62, forMs: 0, with: 'plain' },
+          ],
+        },
+        {
+          clock: { permille: 0, hours: 1 },
+          ratePpm: 0,
+          deeds: [{ do: 'try', afterMs: 1262, forMs: 0, with: 'plain' }],
+        },
+        {
+          clock: { permille: 0, hours: 0 },
+          ratePpm: 0,
+          deeds: [
+            { do: 'cancelWait', afterMs: 1032, forMs: 0, with: 'plain' },
+            { do: 'try', afterMs: 0, forMs: 0, with: 'plain' },
+          ],
+        },
+        {
+          clock: { permille: 0, hours: 0 },
+          ratePpm: 0,
+          deeds: [
+            { do: 'try', afterMs: 30, forMs: 0, with: 'plain' },
+            { do: 'try', afterMs: 34, forMs: 0, with: 'plain' },
+          ],
+        },
+      ],
+      blows: [],
+      fates: [
+        { do: 'travel', thereMs: 40, backMs: 40, againMs: 0 },
+        { do: 'travel', thereMs: 11, backMs: 8, againMs: 0 },
+        { do: 'travel', thereMs: 35, backMs: 33, againMs: 0 },
+        { do: 'travel', thereMs: 0, backMs: 0, againMs: 0 },
+        { do: 'loseRequest', thereMs: 0, backMs: 0, againMs: 0 },
+        { do: 'travel', thereMs: 0, backMs: 0, againMs: 0 },
+        { do: 'hang', thereMs: 0, backMs: 0, againMs: 0 },
+        { do: 'travel', thereMs: 281, backMs: 19, againMs: 0 },
+        { do: 'travel', thereMs: 25, backMs: 107, againMs: 0 },
+        { do: 'travel', thereMs: 360, backMs: 15, againMs: 0 },
+        { do: 'travel', thereMs: 0, backMs: 1, againMs: 0 },
+        { do: 'conflict', thereMs: 22, backMs: 38, againMs: 0 },
+        { do: 'hangAnswer', thereMs: 0, backMs: 0, againMs: 0 },
+        { do: 'hangAnswer', thereMs: 0, backMs: 0, againMs: 0 },
+        { do: 'travel', thereMs: 40, backMs: 5, againMs: 0 },
+        { do: 'travel', thereMs: 0, backMs: 6, againMs: 0 },
+        { do: 'duplicate', thereMs: 5, backMs: 0, againMs: 33 },
+        { do: 'hangAnswer', thereMs: 0, backMs: 0, againMs: 0 },
+      ],
+      seed: 188834176,
+    },
+  },
 ];
