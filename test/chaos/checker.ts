@@ -228,7 +228,8 @@ function clockStartsBeforeTheRequest(beliefs: readonly Belief[]): Check {
       if (Math.abs(claim.wall - claim.at - (sent.wall - sent.at)) > UNSET_MS) continue;
       examined++;
       const deadline = deadlineOf({ grant, terms: terms.slice(0, index + 1) }, 'at');
-      const beyond = claim.at + (claim.deadline - claim.wall) - deadline;
+      // Counted by the wall clock as it stood at the sending: one that was set back since shows a later deadline.
+      const beyond = sent.at + (claim.deadline - sent.wall) - deadline;
       if (beyond <= ROUNDING_MS) continue;
       const text = `${claim.by} believes in ${key} for ${ms(beyond)} longer than its sending allows`;
       findings.push({ text, key, from: sent.at, to: claim.at + 100 });
