@@ -1,9 +1,9 @@
 /** The way of one host's requests to the store and back: they are late, lost, repeated and overtake each other. */
 import { LockStoreError } from '../../lib/lease/errors.ts';
-import type { MemoryLockStore } from '../../lib/store/memory.ts';
+import { MemoryLockStore } from '../../lib/store/memory.ts';
 import type { LockRecord, LockStore, ReadAnswer, ReadManyAnswer, StoreAnswer } from '../../lib/store/store.ts';
-import type { Fate } from './schedule.ts';
-import type { Host, VirtualTime } from './virtual-time.ts';
+import { type Fate, retentionMs, type Schedule } from './schedule.ts';
+import type { Happening, Host, VirtualTime } from './virtual-time.ts';
 
 export type Operation = Exclude<keyof LockStore, 'list' | 'readMany'>;
 export type WriteRequest = { readonly key: string; readonly lockId: string; readonly [name: string]: unknown };
@@ -14,21 +14,33 @@ export interface Witness {
   judged(operation: Operation, request: WriteRequest, answer: StoreAnswer, before: LockRecord | undefined): void;
   /** What a refusal, or a read, shows a host; nothing, when its request was granted. */
   answered(host: Host, record: LockRecord | undefined): void;
+  swept(record: LockRecord): void;
 }
 
 /** The one store, its past, and what becomes of the requests to it. */
 export class Server {
   readonly time: VirtualTime;
-  readonly memory: MemoryLockStore;
   readonly witness: Witness;
+  readonly #schedule: Schedule;
   readonly #fates: Fate[];
   readonly #past: { readonly since: number; readonly record: LockRecord | undefined }[] = [];
+  #memory: MemoryLockStore;
+  /** When the record may be deleted. */
+  #ttl = 0;
+  /** How late TTL is; undefined while it does nothing. */
+  #lateMs: number | undefined;
+  #sweeping: Happening | undefined;
 
-  constructor(time: VirtualTime, memory: MemoryLockStore, fates: readonly Fate[], witness: Witness) {
+  constructor(time: VirtualTime, schedule: Schedule, witness: Witness) {
     this.time = time;
-    this.memory = memory;
     this.witness = witness;
-    this.#fates = [...fates];
+    this.#schedule = schedule;
+    this.#fates = [...schedule.fates];
+    this.#memory = this.#newMemory();
+  }
+
+  #newMemory(): MemoryLockStore {
+    return new MemoryLockStore(this.#schedule.dated ? { clock: this.time } : {});
   }
 
   nextFate(): Fate {
@@ -45,12 +57,44 @@ export class Server {
   }
 
   async judge(operation: Operation, request: WriteRequest): Promise<StoreAnswer | ReadAnswer> {
-    if (operation === 'read') return this.memory.read(request.key);
+    if (operation === 'read') return this.#memory.read(request.key);
     const before = this.record;
-    const answer: StoreAnswer = await this.memory[operation](request as never);
-    if (answer.applied) this.#past.push({ since: this.time.now(), record: answer.record });
+    const answer: StoreAnswer = await this.#memory[operation](request as never);
+    if (answer.applied) {
+      this.#past.push({ since: this.time.now(), record: answer.record });
+      // As the real store writes it: from the expiry, or, of a release, from the present; any other write leaves it.
+      const { until, now, holdAtLeastMs } = request as { until?: number; now?: number; holdAtLeastMs?: number };
+      const keptFrom = operation === 'release' ? (now ?? 0) + (holdAtLeastMs ?? 0) : until;
+      if (keptFrom !== undefined) this.#ttl = keptFrom + retentionMs(this.#schedule);
+      this.#scheduleSweep();
+    }
     this.witness.judged(operation, request, answer, before);
     return answer;
+  }
+
+  /** From now on TTL deletes the record when its time has passed, so much later. */
+  sweep(lateMs: number): void {
+    this.#lateMs = lateMs;
+    this.#scheduleSweep();
+  }
+
+  #scheduleSweep(): void {
+    if (this.#sweeping) this.time.cancel(this.#sweeping);
+    if (this.#lateMs === undefined || this.record === undefined) return;
+    const sweep = () => {
+      if (this.record) this.witness.swept(this.record);
+      this.#memory = this.#newMemory();
+      this.#past.push({ since: this.time.now(), record: undefined });
+    };
+    this.#sweeping = this.time.after(Math.max(0, this.#ttl - this.time.now()) + this.#lateMs, sweep);
+  }
+
+  /** Whether this was ever so. */
+  stood({ lockId, fencingToken, expiresAt }: LockRecord): boolean {
+    return this.#past.some(
+      ({ record }) =>
+        record?.lockId === lockId && record?.fencingToken === fencingToken && record.expiresAt === expiresAt,
+    );
   }
 
   /** What an eventually consistent read may see. */
@@ -79,8 +123,15 @@ export class Wire implements LockStore {
   read = (key: string, { consistent }: { consistent: boolean }, signal?: AbortSignal) =>
     this.#send('read', { key, consistent }, signal);
 
-  async readMany(): Promise<ReadManyAnswer> {
-    throw new Error('No schedule reads many locks.');
+  /** There is one lock; what meets another transaction, as a write may, the server leaves out this time. */
+  async readMany(keys: readonly string[], signal?: AbortSignal): Promise<ReadManyAnswer> {
+    try {
+      const { record, serverDate } = await this.#send('read', { key: 'job', consistent: false }, signal);
+      return { records: record ? [record] : [], unprocessed: [], serverDate };
+    } catch (error) {
+      if (!(error as LockStoreError).conflict) throw error;
+      return { records: [], unprocessed: keys };
+    }
   }
 
   async *list(): AsyncIterable<LockRecord> {

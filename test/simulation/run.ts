@@ -2,7 +2,7 @@
 import { LockClient } from '../../lib/lease/client.ts';
 import type { Lease, LeaseHandle } from '../../lib/lease/lease.ts';
 import type { AcquireOptions } from '../../lib/lease/options.ts';
-import { MemoryLockStore } from '../../lib/store/memory.ts';
+import type { LockRecord } from '../../lib/store/store.ts';
 import { Server, Wire } from './network.ts';
 import {
   type Blow,
@@ -11,7 +11,9 @@ import {
   HOLD_AT_LEAST_MS,
   HOLD_AT_MOST_MS,
   HOUR_MS,
+  REMAINING_MS,
   REQUEST_TIMEOUT_MS,
+  retentionMs,
   type Schedule,
   TIMINGS,
 } from './schedule.ts';
@@ -29,8 +31,8 @@ interface Stage {
   readonly server: Server;
   readonly watch: Watch;
   readonly schedule: Schedule;
-  /** Handles that travel from one host to another. */
-  readonly handles: LeaseHandle[];
+  /** Handles that travel from one host to another, and what their leases are for. */
+  readonly handles: { readonly handle: LeaseHandle; readonly once: string | undefined }[];
 }
 
 /** One host's work. */
@@ -39,8 +41,10 @@ class Player {
   readonly client: LockClient;
   readonly #stage: Stage;
   #lease: Lease | undefined;
+  #once: string | undefined;
   #acquisitions = 0;
   #owner = '';
+  #calledAt = 0;
   #closing: Promise<void> | undefined;
   /** Its deeds are done, and its client is closed. */
   done = false;
@@ -82,13 +86,17 @@ class Player {
     const lease = this.#lease;
     switch (deed.do) {
       case 'try':
-        return this.#hold(deed, await this.client.tryAcquire('job', this.#options(deed)));
+        return this.#hold(deed, await this.client.tryAcquire('job', this.#options(deed)), onceOf(deed));
       case 'wait':
-        return this.#hold(deed, await this.client.acquire('job', { ...this.#options(deed), waitMs: deed.forMs }));
+        return this.#hold(
+          deed,
+          await this.client.acquire('job', { ...this.#options(deed), waitMs: deed.forMs }),
+          onceOf(deed),
+        );
       case 'cancelWait': {
         const { signal, cancel } = this.#cancelAfter(deed.forMs);
         const options = { ...this.#options(deed), signal, waitMs: 10_000 };
-        return this.#hold(deed, await this.client.acquire('job', options).finally(cancel));
+        return this.#hold(deed, await this.client.acquire('job', options).finally(cancel), onceOf(deed));
       }
       case 'renew':
         return lease?.renew();
@@ -99,35 +107,58 @@ class Player {
       case 'handOff': {
         const handle = await lease?.handOff({ leaseMs: HAND_OFF_MS });
         watch.end(lease);
-        return handle && handles.push(handle);
+        return handle && handles.push({ handle, once: this.#once });
       }
       case 'resume': {
-        const handle = handles.at(-1);
-        if (handle) this.#hold(deed, await this.client.resume(handle, this.#options(deed)));
+        const last = handles.at(-1);
+        if (last) this.#hold(deed, await this.client.resume(last.handle, this.#options(deed)), last.once);
         return;
       }
       case 'force': {
         const seen = await this.client.inspect('job');
         return seen?.lockId && this.client.forceRelease('job', { lockId: seen.lockId });
       }
+      case 'look':
+        return this.#look();
     }
   }
 
-  #hold(deed: Deed, lease: Lease | null): void {
+  #hold(deed: Deed, lease: Lease | null, once: string | undefined): void {
     if (lease === null) return;
     this.#lease = lease;
-    this.#stage.watch.add(this.host, lease, { isCapped: deed.with === 'holdAtMost' });
+    this.#once = once;
+    const { watch, time } = this.#stage;
+    const ends = { holdAtMost: time.now() + HOLD_AT_MOST_MS, invocation: this.#calledAt + REMAINING_MS };
+    watch.add(this.host, lease, { once, endsAt: ends[deed.with as keyof typeof ends] });
+  }
+
+  async #look(): Promise<void> {
+    const { watch, server, time, schedule } = this.#stage;
+    const state = (await this.client.inspectMany(['job', 'another'])).get('job');
+    if (state === undefined) return;
+    if (!server.stood(state as LockRecord)) watch.found('a look shows what never stood');
+    const leftMs = state.expiresAt - time.now();
+    // By a clock that is right, within what is assumed of clocks.
+    if (
+      !schedule.dated &&
+      state.held !== (state.lockId !== undefined && leftMs > 0) &&
+      Math.abs(leftMs) > timingOf(schedule.timing).safetyMs
+    ) {
+      watch.found(`a look calls the lock ${state.held ? 'held' : 'open'}`);
+    }
   }
 
   #options(deed: Deed): AcquireOptions {
     // A name for each acquisition, by which busy can be asked whether it names ourselves.
     this.#owner = `${this.host.name}#${++this.#acquisitions}`;
+    this.#calledAt = this.#stage.time.now();
     return {
       owner: this.#owner,
       requestTimeoutMs: REQUEST_TIMEOUT_MS,
-      ...(deed.with === 'once' && { once: String(deed.forMs % 5) }),
+      once: onceOf(deed),
       ...(deed.with === 'holdAtLeast' && { holdAtLeastMs: HOLD_AT_LEAST_MS }),
       ...(deed.with === 'holdAtMost' && { holdAtMostMs: HOLD_AT_MOST_MS }),
+      ...(deed.with === 'invocation' && { remainingMs: () => REMAINING_MS }),
     };
   }
 
@@ -142,6 +173,8 @@ class Player {
   }
 }
 
+const onceOf = (deed: Deed): string | undefined => (deed.with === 'once' ? String(deed.forMs % 5) : undefined);
+
 const CANCELLED = new Error('cancelled');
 
 /** By how much a host's clock is ahead: with a safety of 2 s and dated answers, as much as it likes. */
@@ -153,7 +186,7 @@ function offsetOf({ timing, dated }: Schedule, { permille, hours }: Blow['clock'
 
 const timingOf = (timing: number) => TIMINGS[timing] as (typeof TIMINGS)[number];
 
-function strike({ time, watch, schedule }: Stage, players: readonly Player[], blow: Blow): void {
+function strike({ time, server, watch, schedule }: Stage, players: readonly Player[], blow: Blow): void {
   const player = players[blow.host % players.length] as Player;
   const { host } = player;
   time.after(blow.atMs, () => {
@@ -167,10 +200,14 @@ function strike({ time, watch, schedule }: Stage, players: readonly Player[], bl
         return host.freeze(blow.forMs, { monotonicStands: blow.do === 'freezeStill' });
       case 'setClock':
         watch.disturbed.add(host);
+        watch.set.add(host);
         host.offsetMs = offsetOf(schedule, blow.clock);
         return;
       case 'close':
         host.whenRunning(() => void player.close());
+        return;
+      case 'sweep':
+        return server.sweep(blow.forMs);
     }
   });
 }
@@ -178,9 +215,11 @@ function strike({ time, watch, schedule }: Stage, players: readonly Player[], bl
 /** Whoever comes when all is over can have the lock: at the last expiry that anybody wrote, at the latest. */
 async function expectLiveness({ time, server, watch, schedule }: Stage): Promise<void> {
   server.heal();
-  // A host whose clock was set may have written an expiry in a wrong hour, and not lived to mend it.
-  if (schedule.dated) await time.pass(2 * HOUR_MS);
-  const host = new Host(time, 'last', { offsetMs: 0, ratePpm: 0 });
+  // A host whose clock was set may have written an expiry in a wrong hour, and not lived to mend it. In this time TTL may
+  // delete the record: a new one begins with a token from the clock of who comes then.
+  if (schedule.dated) await time.pass(HOUR_MS + retentionMs(schedule));
+  const clock = schedule.hosts[0]?.clock ?? { permille: 0, hours: 0 };
+  const host = new Host(time, 'last', { offsetMs: offsetOf(schedule, clock), ratePpm: 0 });
   const timing = timingOf(schedule.timing);
   const client = new LockClient({ ...timing, store: new Wire(host, server), clock: host });
   const waitMs = Math.max(timing.leaseMs, HAND_OFF_MS) + 2 * timing.safetyMs + 100;
@@ -201,8 +240,7 @@ export async function run(schedule: Schedule, traced = false): Promise<{ fault?:
   const time = new VirtualTime();
   const { safetyMs } = timingOf(schedule.timing);
   const watch = new Watch(time, safetyMs, { clocksAreRight: !schedule.dated, traced });
-  const memory = new MemoryLockStore(schedule.dated ? { clock: time } : {});
-  const server = new Server(time, memory, schedule.fates, watch);
+  const server = new Server(time, schedule, watch);
   const stage: Stage = { time, server, watch, schedule, handles: [] };
   const random = Math.random;
   Math.random = randomOf(schedule.seed);

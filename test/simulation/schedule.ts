@@ -12,13 +12,32 @@ export const REQUEST_TIMEOUT_MS = 300;
 export const HAND_OFF_MS = 3_000;
 export const HOLD_AT_LEAST_MS = 1_500;
 export const HOLD_AT_MOST_MS = 1_300;
+/** How long an invocation lasts. */
+export const REMAINING_MS = 1_700;
 export const HOUR_MS = 3_600_000;
+/**
+ * How long TTL keeps a record beyond its expiry. As the 7 days of a real table it is longer than any message is late, and,
+ * where clocks are wrong by an hour, than two clocks differ: by two hours each, since what was learned of a clock is added
+ * to it once more when it is set.
+ */
+export const retentionMs = ({ dated }: Pick<Schedule, 'dated'>): number => 15_000 + (dated ? 5 * HOUR_MS : 0);
 /** Clocks go fast or slow by up to 0.05%. */
 const RATE_PPM = 500;
 
-const DEEDS = ['try', 'wait', 'cancelWait', 'renew', 'release', 'finish', 'handOff', 'resume', 'force'] as const;
-const OPTIONS = ['plain', 'once', 'holdAtLeast', 'holdAtMost'] as const;
-const BLOWS = ['crash', 'freeze', 'freezeStill', 'setClock', 'close'] as const;
+const DEEDS = [
+  'try',
+  'wait',
+  'cancelWait',
+  'renew',
+  'release',
+  'finish',
+  'handOff',
+  'resume',
+  'force',
+  'look',
+] as const;
+const OPTIONS = ['plain', 'once', 'holdAtLeast', 'holdAtMost', 'invocation'] as const;
+const BLOWS = ['crash', 'freeze', 'freezeStill', 'setClock', 'close', 'sweep'] as const;
 const FATES = ['travel', 'duplicate', 'resend', 'loseRequest', 'loseAnswer', 'hang', 'hangAnswer', 'conflict'] as const;
 
 /** One thing that a host does when it has done the one before and `afterMs` have passed. */
@@ -30,7 +49,10 @@ export interface Deed {
   readonly with: (typeof OPTIONS)[number];
 }
 
-/** Something that befalls a host, whatever it is doing. */
+/**
+ * Something that befalls a host, whatever it is doing; or, `sweep`, everybody: from `atMs` on, TTL deletes the record
+ * `forMs` after its time.
+ */
 export interface Blow {
   readonly do: (typeof BLOWS)[number];
   readonly host: number;
@@ -76,7 +98,12 @@ const clock: fc.Arbitrary<ClockError> = fc.record({
 });
 const deed: fc.Arbitrary<Deed> = fc.record({
   do: fc.constantFrom(...DEEDS, 'try', 'wait', 'wait'),
-  afterMs: shortOrLong(200, 3_000),
+  // Now and then long enough for a record to be swept.
+  afterMs: fc.oneof(
+    { weight: 36, arbitrary: ms(200) },
+    { weight: 12, arbitrary: ms(3_000) },
+    { weight: 1, arbitrary: ms(30_000) },
+  ),
   forMs: shortOrLong(800, 6_000),
   with: fc.constantFrom(...OPTIONS, 'plain', 'plain'),
 });

@@ -16,6 +16,8 @@ import { type Schedule, schedules } from './schedule.ts';
 
 /** So many schedules have one seed of fast-check's. */
 const BATCH = 1_000;
+/** After so many it says how far it is. */
+const PROGRESS = 50_000;
 
 /** What a worker reports of a batch. */
 interface Report {
@@ -70,7 +72,9 @@ async function runAll(total: number, firstSeed: number): Promise<{ ran: number; 
         next++;
       };
       worker.on('message', (report: Report) => {
+        const shown = Math.floor(ran / PROGRESS);
         ran += report.ran;
+        if (Math.floor(ran / PROGRESS) > shown && ran < total) console.log(`${ran} of ${total} schedules`);
         if (report.failed && (failure === undefined || report.seed < failure.seed)) failure = report;
         give();
       });

@@ -3,16 +3,18 @@ import type { LockEvent } from '../../lib/lease/events.ts';
 import type { Lease } from '../../lib/lease/lease.ts';
 import type { LockRecord, StoreAnswer } from '../../lib/store/store.ts';
 import type { Operation, Witness, WriteRequest } from './network.ts';
-import { HOLD_AT_LEAST_MS, HOLD_AT_MOST_MS } from './schedule.ts';
+import { HOLD_AT_LEAST_MS } from './schedule.ts';
 import type { Host, VirtualTime } from './virtual-time.ts';
 
 interface Held {
   readonly host: Host;
   readonly lease: Lease;
   readonly signal: AbortSignal;
-  readonly isCapped: boolean;
-  /** By the true time. */
-  readonly since: number;
+  /** When it must not be believed any more, however often it is renewed: by the true time. */
+  readonly endsAt: number;
+  /** By the host's clock, the lease's deadline as it was seen last, and when the signal must abort. */
+  deadline: number;
+  abortsAt: number;
   ended: boolean;
 }
 
@@ -36,6 +38,8 @@ export class Watch implements Witness {
   readonly #granted = new Set<string>();
   /** Hosts whose clocks were set, or that stood still: their timers may be late. */
   readonly disturbed = new Set<Host>();
+  /** Hosts whose clocks were set. */
+  readonly set = new Set<Host>();
   readonly #ownerOf = new Map<string, string>();
   readonly #sentAt = new Map<string, number>();
   readonly #lastAnswer = new Map<Host, LockRecord | undefined>();
@@ -46,6 +50,10 @@ export class Watch implements Witness {
   #standing: LockRecord | undefined;
   #token = 0;
   #opensAt = 0;
+  /** The greatest `once` token that finished, since there is a record. */
+  #doneToken: string | undefined;
+  /** What the leases of the hosts are for, by host and fencing token. */
+  readonly #onceOf = new Map<string, string>();
 
   constructor(time: VirtualTime, safetyMs: number, options: { clocksAreRight: boolean; traced: boolean }) {
     this.#time = time;
@@ -91,7 +99,7 @@ export class Watch implements Witness {
       return;
     }
     if (before?.lockId !== lockId) this.found(`9: ${operation} ends or renews a grant that is not its own`);
-    if (operation !== 'renew') this.#ends(operation, request, before);
+    if (operation !== 'renew') this.#ends(operation, request);
     else if (before && record.expiresAt < before.expiresAt) this.found('3: a renewal shortens the lease');
   }
 
@@ -108,16 +116,21 @@ export class Watch implements Witness {
     this.#granted.add(lockId);
     if (record.fencingToken <= this.#token) this.found(`2: token ${record.fencingToken} after ${this.#token}`);
     this.#token = record.fencingToken;
-    if (isDone(once, before)) this.found(`once: '${once}' is granted after '${before?.doneToken}' has finished`);
+    if (typeof once === 'string' && this.#isDone(once)) {
+      this.found(`once: '${once}' is granted after '${this.#doneToken}' has finished`);
+    }
     if (operation === 'acquire' && this.#time.now() < this.#opensAt) this.found('hold at least: granted too soon');
     if (operation === 'resume' && before?.lockId) this.#over.add(before.lockId);
   }
 
-  #ends(operation: Operation, request: WriteRequest, before: LockRecord | undefined): void {
+  #ends(operation: Operation, request: WriteRequest): void {
     const { lockId, doneToken, holdAtLeastMs } = request;
     this.#over.add(lockId);
     if (operation !== 'release') return;
-    if (isDone(doneToken, before)) this.found(`once: '${doneToken}' finishes after '${before?.doneToken}'`);
+    if (typeof doneToken === 'string') {
+      if (this.#isDone(doneToken)) this.found(`once: '${doneToken}' finishes after '${this.#doneToken}'`);
+      this.#doneToken = doneToken;
+    }
     const sentAt = this.#sentAt.get(lockId);
     if (this.#clocksAreRight && holdAtLeastMs === HOLD_AT_LEAST_MS && sentAt !== undefined) {
       this.#opensAt = sentAt + HOLD_AT_LEAST_MS - this.#safetyMs;
@@ -133,7 +146,10 @@ export class Watch implements Witness {
     if (this.trace) this.note(`${host.name} is told ${event.type}${'reason' in event ? ` (${event.reason})` : ''}`);
     // A lock that is merely closed still has the name of who released it.
     if (event.type === 'lost') this.#isLost(event);
-    if (event.type !== 'busy' || event.owner !== owner) return;
+    if (event.type === 'released' && event.done) this.#saysDone(host, event.fencingToken);
+    if (event.type === 'done' && !this.#isDone(event.once)) this.found(`once: '${event.once}' is called done`);
+    // A host whose clock is set between its two attempts may give the second one back to the first, and call that busy.
+    if (event.type !== 'busy' || event.owner !== owner || this.set.has(host)) return;
     const lockId = this.#lastAnswer.get(host)?.lockId;
     if (lockId !== undefined && this.#ownerOf.get(lockId) === owner)
       this.found('3: an acquisition is busy with itself');
@@ -147,9 +163,31 @@ export class Watch implements Witness {
     }
   }
 
-  /** A host has been given a lease. */
-  add(host: Host, lease: Lease, { isCapped }: { isCapped: boolean }): void {
-    const held: Held = { host, lease, signal: lease.signal, isCapped, since: this.#time.now(), ended: false };
+  /** Who is told that its work counts as done, for that it never comes again. */
+  #saysDone(host: Host, fencingToken: number): void {
+    const once = this.#onceOf.get(`${host.name} ${fencingToken}`);
+    if (once !== undefined && !this.#isDone(once)) this.found(`once: '${once}' is said to be done, and is not`);
+  }
+
+  /** TTL has deleted the record, and with it what had finished. */
+  swept(record: LockRecord): void {
+    this.note(`  TTL deletes ${this.#show(record)}`);
+    this.#standing = undefined;
+    this.#doneToken = undefined;
+    this.#onceOf.clear();
+    if (this.#held.some(({ ended, lease }) => !ended && lease.lockId === record.lockId && lease.isHeld())) {
+      this.found('TTL deletes a lock that is held');
+    }
+  }
+
+  #isDone(once: string): boolean {
+    return this.#doneToken !== undefined && this.#doneToken >= once;
+  }
+
+  /** A host has been given a lease, to be believed until `endsAt` at the most. */
+  add(host: Host, lease: Lease, { once, endsAt = Number.POSITIVE_INFINITY }: { once?: string; endsAt?: number }): void {
+    if (once !== undefined) this.#onceOf.set(`${host.name} ${lease.fencingToken}`, once);
+    const held: Held = { host, lease, signal: lease.signal, endsAt, deadline: 0, abortsAt: 0, ended: false };
     this.#held.push(held);
     if (!lease.isHeld()) this.found('4: a grant past its deadline is given out');
     held.signal.addEventListener('abort', () => this.#abortedIds.add(lease.lockId));
@@ -182,11 +220,21 @@ export class Watch implements Witness {
     return this.fault !== undefined;
   }
 
-  #isToldInTime({ host, lease, isCapped, since }: Held): void {
+  #isToldInTime(held: Held): void {
+    const { host, lease, endsAt } = held;
+    const isOver = this.#time.now() > endsAt + PROMPT_MS;
+    // A timer that stood still is late; who asks learns it all the same.
+    if (isOver && !this.set.has(host) && (!this.disturbed.has(host) || lease.isHeld())) {
+      this.found('8: held beyond holdAtMostMs, or the end of its invocation');
+    }
     if (this.disturbed.has(host)) return;
-    if (host.now() > lease.deadline + PROMPT_MS) this.found('6: the signal has not aborted at the deadline');
-    const heldMs = this.#time.now() - since;
-    if (isCapped && heldMs > HOLD_AT_MOST_MS + PROMPT_MS) this.found('8: held beyond holdAtMostMs');
+    const now = host.now();
+    if (held.deadline !== lease.deadline) {
+      held.deadline = lease.deadline;
+      // An answer that shows the clock to be wrong may bring the deadline forward, to before it came.
+      held.abortsAt = Math.max(lease.deadline, now);
+    }
+    if (now > held.abortsAt + PROMPT_MS) this.found('6: the signal has not aborted at the deadline');
   }
 
   /** Lost is final: nothing that had ended is held now. */
@@ -210,6 +258,3 @@ export class Watch implements Witness {
     return shown.join(', ');
   }
 }
-
-const isDone = (once: unknown, before: LockRecord | undefined): boolean =>
-  typeof once === 'string' && before?.doneToken !== undefined && before.doneToken >= once;
