@@ -4,6 +4,7 @@
  */
 import { appendFileSync, closeSync, fstatSync, openSync, readdirSync, readSync } from 'node:fs';
 import { join } from 'node:path';
+import { tasks } from '../lambda/tasks.ts';
 import type { LockEvent } from '../lib/index.ts';
 
 /** What the handler logs of its work. `held` says whether it still had the lease when it stopped. */
@@ -15,6 +16,9 @@ type WorkLine =
 type DemoLine = { type: 'invoked' | 'killed' | 'frozen' | 'thawed' | 'responded'; at: number; lambda: number };
 
 export type Entry = (LockEvent | WorkLine | DemoLine) & { lambda: number };
+
+/** The workers also mark the ranges of tasks that are finished, with a lock for each; these are no tasks. */
+const names = new Set(tasks.map(({ name }) => name));
 
 export const logFile = (folder: string, lambda: number): string => join(folder, `lambda-${lambda}.jsonl`);
 
@@ -49,7 +53,7 @@ export class RecordReader {
     const lines = added.subarray(0, length).toString().split('\n').slice(0, -1);
     return lines
       .map((line) => JSON.parse(line))
-      .filter((line) => 'type' in line)
+      .filter((line) => 'type' in line && (line.key === undefined || names.has(taskOf(line.key))))
       .map((line) => (lambda ? { ...line, lambda } : line));
   }
 }
