@@ -7,7 +7,7 @@
  */
 import { type ChildProcess, execFileSync, fork, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { appendFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -41,6 +41,7 @@ const program = fileURLToPath(new URL('./worker.ts', import.meta.url));
 /** The processes under test, and what can be done to them. */
 interface Stage {
   readonly folder: string;
+  readonly handles: string;
   readonly seed: number;
   readonly history: HistoryWriter;
   readonly dynamodb: DynamoDB;
@@ -80,13 +81,14 @@ class Victim {
   }
 
   #live(): void {
-    const { folder, seed, lockTable, workTable, dynamodb, history } = this.#stage;
+    const { folder, handles, seed, lockTable, workTable, dynamodb, history } = this.#stage;
     this.#life++;
     const name = this.#name;
     const options: WorkerOptions = {
       by: name,
       seed: [seed, this.number, this.#life],
       folder,
+      handles,
       lockTable,
       workTable,
       keys: KEYS,
@@ -286,7 +288,9 @@ async function run(folder: string, seconds: number, seed: number, farOff: boolea
   const history = new HistoryWriter(folder, 'nemesis', systemClock);
   const lockTable = await dynamodb.createLockTable('locks');
   const workTable = await dynamodb.createLockTable('work', { keyAttribute: WORK_KEY });
-  const stage = { folder, seed, history, dynamodb, lockTable, workTable, upstream: recorder.endpoint };
+  const handles = join(folder, 'handles');
+  mkdirSync(handles);
+  const stage = { folder, handles, seed, history, dynamodb, lockTable, workTable, upstream: recorder.endpoint };
   const victims = Array.from({ length: PROCESSES }, (_, index) => new Victim(stage, index + 1, library));
   process.on('exit', () => {
     for (const victim of victims) victim.kill();

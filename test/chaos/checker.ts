@@ -46,6 +46,9 @@ export function check(history: readonly Entry[]): Check[] {
     toldInTime(history, beliefs),
     lostIsFinal(beliefs),
     nobodyTouchesWhatIsNotTheirs(served),
+    oneResumeOfAHandle(history, served),
+    noTokenTwice(history, served),
+    doneIsFinished(history, served),
     fencedResourceKeepsOrder(history),
     guardedCounterLosesNothing(history),
     noLeaseWithoutOwner(history, served),
@@ -74,7 +77,7 @@ interface Belief {
   /** Each sending of a renewal, with the terms that were granted by then. */
   readonly tries: { readonly sent: EntryOf<'sent'>; readonly terms: readonly Term[] }[];
   /** How the holder ended it, or learned of its end. */
-  end: EntryOf<'lost'> | EntryOf<'releasing'> | undefined;
+  end: EntryOf<'lost'> | EntryOf<'releasing'> | EntryOf<'handedOff'> | undefined;
   released: EntryOf<'released'> | undefined;
   /** When its process was killed. */
   killedAt: number;
@@ -111,7 +114,7 @@ function follow(belief: Belief | undefined, entry: Entry, sendings: Sendings): v
   if (!belief) return;
   if (entry.type === 'work') belief.work.push(entry);
   if (entry.type === 'released') belief.released = entry;
-  if (entry.type === 'lost' || entry.type === 'releasing') belief.end ??= entry;
+  if (entry.type === 'lost' || entry.type === 'releasing' || entry.type === 'handedOff') belief.end ??= entry;
   if (entry.type !== 'renewed') return;
   belief.terms.push({ sent: sendingOf(belief.grant.lockId, entry, sendings), claim: entry });
 }
@@ -154,7 +157,8 @@ const believedUntil = (belief: Belief): number =>
 function oneHolder(history: readonly Entry[], beliefs: readonly Belief[]): Check {
   const madeAt = new Map<string, number>();
   for (const entry of history) {
-    if (entry.type === 'served' && entry.applied && entry.what === 'acquire') madeAt.set(entry.lockId, entry.at);
+    if (entry.type !== 'served' || !entry.applied) continue;
+    if (entry.what === 'acquire' || entry.what === 'resume') madeAt.set(entry.lockId, entry.at);
   }
   const findings: Finding[] = [];
   let examined = 0;
@@ -300,7 +304,7 @@ function ran(stalls: readonly EntryOf<'stalled'>[], from: number, to: number): b
 
 /** Invariant 7. */
 function lostIsFinal(beliefs: readonly Belief[]): Check {
-  const lost = beliefs.filter(({ end }) => end?.type === 'lost');
+  const lost = beliefs.filter(({ end }) => end?.type === 'lost' || end?.type === 'handedOff');
   const findings = lost.flatMap(({ grant, end, terms, work, released }): Finding[] => {
     const lostAt = end?.at ?? 0;
     const revived =
@@ -308,21 +312,104 @@ function lostIsFinal(beliefs: readonly Belief[]): Check {
       work.find(({ asked, at }) => asked && at > lostAt) ??
       (released?.known ? released : undefined);
     if (!revived) return [];
-    const text = `${grant.by} had lost ${grant.key}, and ${ms(revived.at - lostAt)} later it is ${revived.type}`;
+    const had = end?.type === 'lost' ? 'lost' : 'handed off';
+    const text = `${grant.by} had ${had} ${grant.key}, and ${ms(revived.at - lostAt)} later it is ${revived.type}`;
     return [{ text, key: grant.key, from: grant.at, to: revived.at }];
   });
-  return { name: 'lost is final (7)', examined: lost.length, findings };
+  return { name: 'lost and handed off are final (7)', examined: lost.length, findings };
 }
 
 /** Invariant 9: what is renewed, released or given back is the asker's own. */
 function nobodyTouchesWhatIsNotTheirs(served: Served): Check {
   const name = 'nobody renews, releases or gives back what is not theirs (9)';
   return judgeRecords(name, served, ({ what, lockId, key, at }, _record, before) => {
-    if (what === 'acquire' || before?.lockId === lockId) return undefined;
+    if (what === 'acquire' || what === 'resume' || before?.lockId === lockId) return undefined;
     const text = `a ${what} of ${key} was applied, though the lock was ${before?.lockId ? "somebody else's" : 'nobody’s'}`;
     return { text, key, from: at - 1_000, to: at + 1_000 };
   });
 }
+
+/** Of the resumes of one handle one is granted, as long as its grant stands; so that a lease goes on in one place. */
+function oneResumeOfAHandle(history: readonly Entry[], served: Served): Check {
+  const name = 'of the resumes of one handle one is granted, on a grant that stands';
+  const resumes = [...served.values()].flat().filter(({ what }) => what === 'resume');
+  const { findings } = judgeRecords(name, served, ({ what, handed, key, at, owner }, _record, before) => {
+    if (what !== 'resume' || before?.lockId === handed) return undefined;
+    const text = `${owner} resumed ${key}, though the grant that was handed off did not stand any more`;
+    return { text, key, from: at - 2_000, to: at + 500 };
+  });
+  const first = new Map<string, EntryOf<'granted'>>();
+  const twice = history.flatMap((entry): Finding[] => {
+    if (entry.type !== 'granted' || entry.handed === undefined) return [];
+    const { by, key, at, handed } = entry;
+    const before = first.get(handed);
+    if (!before) {
+      first.set(handed, entry);
+      return [];
+    }
+    const text = `${before.by} and ${by} both resumed ${key} with one handle`;
+    return [{ text, key, from: before.at - 500, to: at + 500 }];
+  });
+  return { name, examined: resumes.length, findings: [...findings, ...twice] };
+}
+
+/** Who was told that the work of its token is done did it alone; and nobody is granted a token that is done. */
+function noTokenTwice(history: readonly Entry[], served: Served): Check {
+  const name = "no token's work is done twice to the end";
+  const { findings } = judgeRecords(name, served, ({ what, once, key, at, owner }, record, before) => {
+    if (what !== 'acquire' || once === undefined || record.lockId === before?.lockId) return undefined;
+    if (before?.doneToken === undefined || before.doneToken < once) return undefined;
+    const text = `${owner} was granted ${key} for '${once}', and '${before.doneToken}' was done`;
+    return { text, key, from: at - 2_000, to: at + 500 };
+  });
+  const first = new Map<string, EntryOf<'released'>>();
+  const finished = finishedIn(history);
+  const twice = finished.flatMap((entry): Finding[] => {
+    const { by, key, at, done } = entry;
+    const before = first.get(`${key} ${done}`);
+    if (!before) {
+      first.set(`${key} ${done}`, entry);
+      return [];
+    }
+    const text = `${before.by} and ${by} both finished the work of '${done}' under ${key}`;
+    return [{ text, key, from: before.at - 2_000, to: at + 200 }];
+  });
+  return { name, examined: finished.length, findings: [...findings, ...twice] };
+}
+
+/** What a process is told of a token, by its own release or by a refusal, stands in the record by then, and stays. */
+function doneIsFinished(history: readonly Entry[], served: Served): Check {
+  const name = 'what is called done has finished, and stays done';
+  const { findings } = judgeRecords(name, served, ({ key, at, by }, { doneToken = '' }, before) => {
+    if (before?.doneToken === undefined || doneToken >= before.doneToken) return undefined;
+    const text = `${by}: '${doneToken}' is done under ${key}, after '${before.doneToken}'`;
+    return { text, key, from: at - 500, to: at + 500 };
+  });
+  const stood = (key: string, once: string, by: number): boolean =>
+    (served.get(key) ?? []).some(({ record, at }) => at <= by && (record?.doneToken ?? '') >= once);
+  const refusals = history.flatMap((entry) =>
+    entry.type === 'refused' && entry.doneToken !== undefined ? [{ ...entry, token: entry.once ?? '' }] : [],
+  );
+  const told = [...finishedIn(history).map((entry) => ({ ...entry, token: entry.done })), ...refusals];
+  const untrue = told.flatMap(({ by, key, at, token }): Finding[] => {
+    if (stood(key, token, at)) return [];
+    return [
+      {
+        text: `${by} was told that '${token}' is done under ${key}, and it is not`,
+        key,
+        from: at - 2_000,
+        to: at + 200,
+      },
+    ];
+  });
+  return { name, examined: told.length, findings: [...findings, ...untrue] };
+}
+
+/** The releases that said that a token's work is done. */
+const finishedIn = (history: readonly Entry[]): (EntryOf<'released'> & { readonly done: string })[] =>
+  history.flatMap((entry) =>
+    entry.type === 'released' && entry.known && entry.done !== undefined ? [{ ...entry, done: entry.done }] : [],
+  );
 
 /** A resource that remembers the highest token accepts no lower one. */
 function fencedResourceKeepsOrder(history: readonly Entry[]): Check {

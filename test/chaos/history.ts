@@ -32,7 +32,16 @@ interface OfGrant {
 type ProcessLine =
   | { readonly type: 'started'; readonly pid: number; readonly clock: string }
   | { readonly type: 'attempt'; readonly key: string; readonly leaseMs: number; readonly waitMs: number }
-  | { readonly type: 'refused'; readonly key: string; readonly error: string }
+  /** Whoever got a handle from another process, or from itself, tries to go on with the lease. */
+  | { readonly type: 'resuming'; readonly key: string; readonly handed: string }
+  /** `doneToken`: it was told that this one has finished, and with it its own, `once`. */
+  | {
+      readonly type: 'refused';
+      readonly key: string;
+      readonly error: string;
+      readonly once?: string | undefined;
+      readonly doneToken?: string | undefined;
+    }
   /** A request of the lock's goes out. `since`: the beginning of the turn of the event loop in which it was made. */
   | {
       readonly type: 'sent';
@@ -52,6 +61,9 @@ type ProcessLine =
       readonly atMostMs?: number | undefined;
       readonly deadline: number;
       readonly takenOver: boolean;
+      readonly once?: string | undefined;
+      /** The grant that was handed off, which this one goes on with. */
+      readonly handed?: string | undefined;
     })
   | (OfGrant & { readonly type: 'renewed'; readonly until: number; readonly deadline: number })
   /** It worked. `asked`: a moment after the line's, `isHeld()` said yes; otherwise it only listens to the signal. */
@@ -59,7 +71,9 @@ type ProcessLine =
   /** The signal aborted. */
   | (OfGrant & { readonly type: 'lost'; readonly reason: string })
   | (OfGrant & { readonly type: 'releasing' })
-  | (OfGrant & { readonly type: 'released'; readonly known: boolean })
+  /** `done`: the `once` token whose work it has told to be done. */
+  | (OfGrant & { readonly type: 'released'; readonly known: boolean; readonly done?: string | undefined })
+  | (OfGrant & { readonly type: 'handedOff'; readonly lockId: string })
   | (OfGrant & { readonly type: 'counted'; readonly counter: Counter; readonly id: string; readonly outcome: Outcome })
   /** It did not run between `from` and this line: frozen, or kept waiting for a processor. */
   | { readonly type: 'stalled'; readonly from: number }
@@ -67,13 +81,14 @@ type ProcessLine =
   | { readonly type: 'clockSet'; readonly offsetMs: number }
   | { readonly type: 'done'; readonly task: string; readonly key: string };
 
-export type Operation = 'acquire' | 'renew' | 'release' | 'giveBack';
+export type Operation = 'acquire' | 'renew' | 'release' | 'giveBack' | 'resume';
 export type Counter = 'guarded' | 'unguarded';
 /** `refused`: the lock said that nothing was written. */
 export type Outcome = 'done' | 'refused' | 'unknown';
 
 /** Which operation a request is, told by the values that it brings, not by its condition, which may be the faulty part. */
 export function operationOf(values: Readonly<Record<string, unknown>>): Operation | undefined {
+  if (values[':handed']) return 'resume';
   if (values[':owner'] && values[':leaseMs']) return 'acquire';
   if (values[':hold']) return 'release';
   if (values[':until']) return 'renew';
@@ -87,6 +102,7 @@ export interface Kept {
   readonly expiresAt: number;
   readonly acquiredAt: number;
   readonly releasedBy?: string | undefined;
+  readonly doneToken?: string | undefined;
 }
 
 /** What the recording proxy writes down, in the order in which the server did it. `since`: when the server was asked. */
@@ -100,6 +116,10 @@ export type ServerLine =
       /** Who asks, where the request says so. */
       readonly owner?: string | undefined;
       readonly leaseMs?: number | undefined;
+      /** Of an acquire: the token that it is for. */
+      readonly once?: string | undefined;
+      /** Of a resume: the grant that was handed off. */
+      readonly handed?: string | undefined;
       readonly applied: boolean;
       /** As it is afterwards; undefined when the server answered with an error, or there is none. */
       readonly record?: Kept | undefined;

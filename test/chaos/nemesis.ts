@@ -109,7 +109,7 @@ function faultOf(random: () => number): WithoutAim<Blow> {
     { do: 'throttle' },
     { do: 'transactionConflict' },
   ];
-  const on = oneOf<Target>(random, ['acquire', 'renew', 'release', 'giveBack', 'work', 'work', 'any']);
+  const on = oneOf<Target>(random, ['acquire', 'renew', 'release', 'giveBack', 'resume', 'work', 'work', 'any']);
   // What is written late, when the lease has ended, is what a guard is for.
   const isLate = on === 'work' && random() < 0.5;
   const fault: Fault = isLate ? { do: 'delayRequest', ms: between(random, 500, 3_000) } : oneOf(random, faults);

@@ -146,6 +146,8 @@ function lineOf({ Key, ExpressionAttributeValues: values = {} }: Body, answer: A
     lockId: values[':me']?.S ?? '',
     owner: values[':owner']?.S,
     leaseMs: values[':leaseMs'] && Number(values[':leaseMs'].N),
+    once: values[':once']?.S,
+    handed: values[':handed']?.S,
     applied,
     record: item && keptOf(item),
     since,
@@ -158,4 +160,5 @@ const keptOf = (item: Item): Kept => ({
   expiresAt: Number(item.expiresAt?.N),
   acquiredAt: Number(item.acquiredAt?.N),
   releasedBy: item.releasedBy?.S,
+  doneToken: item.doneToken?.S,
 });

@@ -49,6 +49,14 @@ function countsOf(history: readonly Entry[]): Record<string, Counts> {
       releases: count('released'),
       'grants given back': served.filter(({ what, applied }) => what === 'giveBack' && applied).length,
     },
+    'once and hand-over': {
+      'grants for a token': count('granted', (entry) => 'once' in entry),
+      'of them finished': count('released', (entry) => 'done' in entry && 'known' in entry && entry.known),
+      'told that it is done already': count('refused', (entry) => 'doneToken' in entry),
+      'leases handed off': count('handedOff'),
+      'resumes tried': count('resuming'),
+      'leases resumed': count('granted', (entry) => 'handed' in entry),
+    },
     nemesis: {
       kills: count('killed'),
       freezes: count('frozen'),

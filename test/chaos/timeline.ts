@@ -11,12 +11,14 @@ const MOST_LINES = 80;
 const MARKS: Partial<Record<Entry['type'], string>> = {
   stalled: '~',
   attempt: '?',
+  resuming: '?',
   refused: '-',
   fenced: 'f',
   counting: '+',
   work: 'w',
   renewed: 'r',
   releasing: '>',
+  handedOff: 'H',
   clockSet: 'c',
   lost: 'L',
   granted: 'G',
@@ -27,7 +29,7 @@ const MARKS: Partial<Record<Entry['type'], string>> = {
 const ORDER = Object.values(MARKS);
 
 export const LEGEND =
-  'G granted, = holds, w works, r renewed, > releases, L lost, ? tries, - refused, Z frozen, z thawed, ~ stalled, ' +
+  'G granted, = holds, w works, r renewed, > releases, H hands off, L lost, ? tries, - refused, Z frozen, z thawed, ~ stalled, ' +
   'K killed, c clock set; the server: G granted, r renewed, > released, b given back, f fenced, + counted';
 
 /** The slice that shows a finding, drawn, with the entries that belong to it below. */
@@ -88,7 +90,7 @@ function spansOf(slice: readonly Entry[], to: number): [string, number, number][
       (other) =>
         other.at >= at &&
         ((other.type === 'killed' && other.process === by) ||
-          ((other.type === 'lost' || other.type === 'releasing') &&
+          ((other.type === 'lost' || other.type === 'releasing' || other.type === 'handedOff') &&
             other.by === by &&
             other.key === key &&
             other.fencingToken === fencingToken)),
@@ -100,14 +102,14 @@ function spansOf(slice: readonly Entry[], to: number): [string, number, number][
 function markOf(entry: Entry): string | undefined {
   if (entry.type !== 'served') return MARKS[entry.type];
   if (!entry.applied) return undefined;
-  return { acquire: 'G', renew: 'r', release: '>', giveBack: 'b' }[entry.what];
+  return { acquire: 'G', resume: 'G', renew: 'r', release: '>', giveBack: 'b' }[entry.what];
 }
 
 /** An entry in words: when, by whom, what; ids cut short. */
 function lineOf(entry: Entry, start: number): string {
   const { by, at, wall, monotonic, type, ...rest } = entry;
   const details = JSON.stringify(rest, (name, value) => {
-    if (/lockId|releasedBy|^id$/i.test(name) && typeof value === 'string') return value.slice(0, 4);
+    if (/lockId|releasedBy|handed|^id$/i.test(name) && typeof value === 'string') return value.slice(0, 4);
     return name === 'since' || name === 'from' ? ((value - start) / 1_000).toFixed(4) : value;
   });
   return `    ${((at - start) / 1_000).toFixed(4).padStart(9)} ${by.padEnd(7)} ${type} ${details.replaceAll('"', '')}`;

@@ -3,10 +3,22 @@
  * does. It knows nothing of the faults.
  */
 import { randomUUID } from 'node:crypto';
+import { readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { DynamoDBClient, GetItemCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
 import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb';
 import { DynamoDBLockStore, writeWhileHeld } from '../../lib/dynamodb.ts';
-import { type Clock, type Lease, LockClient, type LockEvent, LockLostError, type LockStore } from '../../lib/index.ts';
+import {
+  type AcquireOptions,
+  type Clock,
+  type Lease,
+  type LeaseHandle,
+  LockClient,
+  LockDoneError,
+  type LockEvent,
+  LockLostError,
+  type LockStore,
+} from '../../lib/index.ts';
 import { type Counter, HistoryWriter, type Operation, type Outcome, referenceNow } from './history.ts';
 import { between, oneOf, randomOf } from './random.ts';
 import { WORK_KEY } from './recorder.ts';
@@ -16,6 +28,8 @@ export interface WorkerOptions {
   readonly by: string;
   readonly seed: readonly number[];
   readonly folder: string;
+  /** Where processes leave handles for each other. */
+  readonly handles: string;
   readonly lockTable: string;
   readonly workTable: string;
   readonly keys: readonly string[];
@@ -34,6 +48,12 @@ const TICK_MS = 20;
 /** It ran not at all for so long: written down, and taken for a freeze. */
 const STALL_MS = 40;
 const FREEZE_MS = 200;
+/** There is work for another `once` token under each key so often. */
+const PERIOD_MS = 2_000;
+/** How long a lock stays closed for the one who comes to resume its lease. */
+const HAND_OFF_MS = 1_500;
+/** A handle is tried for so long: also when it is too late. */
+const HANDLE_MS = 3_000;
 
 /** The process's clocks, wrong as the nemesis wants them. */
 class ChaosClock implements Clock {
@@ -100,6 +120,10 @@ class RecordedStore extends DynamoDBLockStore {
     return super.release(sent('release', request), signal);
   }
 
+  override resume(...[request, signal]: Parameters<LockStore['resume']>) {
+    return super.resume(sent('resume', request), signal);
+  }
+
   override giveBack(...[request, signal]: Parameters<LockStore['giveBack']>) {
     return super.giveBack(sent('giveBack', request), signal);
   }
@@ -123,24 +147,50 @@ function onEvent(event: LockEvent): void {
 }
 
 /** Takes a lock as a user would, and writes down what came of it. */
-async function attempt(key: string, leaseMs: number, waitMs: number, holdAtMostMs?: number) {
+function attempt(
+  key: string,
+  leaseMs: number,
+  waitMs: number,
+  more: Pick<AcquireOptions, 'holdAtMostMs' | 'once'> = {},
+) {
   history.write({ type: 'attempt', key, leaseMs, waitMs });
   const requestTimeoutMs = oneOf(random, [undefined, 300]);
   const holdAtLeastMs = oneOf(random, [undefined, undefined, 100]);
+  const { holdAtMostMs: atMostMs, once } = more;
+  const ask = () => locks.acquire(key, { leaseMs, waitMs, requestTimeoutMs, holdAtLeastMs, ...more });
+  return take(key, { leaseMs, atMostMs, once }, ask);
+}
+
+/** Goes on with a lease that was handed off, perhaps by this process. */
+function resume(handle: LeaseHandle, leaseMs: number): Promise<Lease | undefined> {
+  const { key, lockId: handed, once } = handle;
+  history.write({ type: 'resuming', key, handed });
+  return take(key, { leaseMs, once, handed }, () => locks.resume(handle, { leaseMs }));
+}
+
+interface Terms {
+  readonly leaseMs: number;
+  readonly atMostMs?: number | undefined;
+  readonly once?: string | undefined;
+  readonly handed?: string | undefined;
+}
+
+async function take(key: string, terms: Terms, ask: () => Promise<Lease>): Promise<Lease | undefined> {
   try {
-    const lease = await locks.acquire(key, { leaseMs, waitMs, requestTimeoutMs, holdAtLeastMs, holdAtMostMs });
+    const lease = await ask();
     const { fencingToken, lockId, deadline } = lease;
     lease.signal.addEventListener('abort', () => {
       const { reason } = lease.signal.reason as LockLostError;
       history.write({ type: 'lost', key, fencingToken, reason });
     });
+    const { leaseMs } = terms;
     const safetyMs = Math.max(leaseMs / 10, Math.min(2_000, leaseMs / 4));
     const takenOver = lease.takenOverFrom !== undefined;
-    const terms = { leaseMs, safetyMs, atMostMs: holdAtMostMs };
-    history.write({ type: 'granted', key, fencingToken, lockId, ...terms, deadline, takenOver });
+    history.write({ type: 'granted', key, fencingToken, lockId, ...terms, safetyMs, deadline, takenOver });
     return lease;
   } catch (error) {
-    history.write({ type: 'refused', key, error: `${(error as Error).name}: ${(error as Error).message}` });
+    const done = error instanceof LockDoneError && { once: terms.once, doneToken: error.doneToken };
+    history.write({ type: 'refused', key, error: `${(error as Error).name}: ${(error as Error).message}`, ...done });
     return undefined;
   }
 }
@@ -209,11 +259,63 @@ async function count(lease: Lease, counter: Counter): Promise<void> {
   history.write({ type: 'counted', key, fencingToken, counter, id, outcome });
 }
 
-async function release(lease: Lease): Promise<void> {
+/** @param done the token whose work it has done. */
+async function release(lease: Lease, done?: string): Promise<void> {
   const { key, fencingToken } = lease;
   history.write({ type: 'releasing', key, fencingToken });
-  const known = await lease.release();
-  history.write({ type: 'released', key, fencingToken, known });
+  const known = await lease.release({ done: done !== undefined });
+  history.write({ type: 'released', key, fencingToken, known, done });
+}
+
+/** Leaves a lease to whoever comes first, and no longer holds it. */
+async function handOff(lease: Lease): Promise<void> {
+  const { key, fencingToken, lockId } = lease;
+  // Lost or unanswered, it is as it was.
+  const handle = await lease.handOff({ leaseMs: HAND_OFF_MS }).catch(() => undefined);
+  if (!handle) return;
+  history.write({ type: 'handedOff', key, fencingToken, lockId });
+  const at = referenceNow();
+  if (lease.isHeld()) history.write({ type: 'work', key, fencingToken, asked: true }, at);
+  // Nobody is to read a part of it.
+  const file = join(options.handles, `${Math.floor(at)} ${key} ${fencingToken}`);
+  writeFileSync(`${file}.part`, JSON.stringify(handle));
+  renameSync(`${file}.part`, file);
+}
+
+/** A lease, and what it is for. */
+interface Task {
+  readonly lease: Lease;
+  readonly once: string | undefined;
+}
+
+/** The names of the handles that this process has tried. */
+const tried = new Set<string>();
+
+/** A lease that some process has handed off; who comes with the same handle, late or at the same time, gets none. */
+async function takeHandedOff(): Promise<Task | undefined> {
+  const now = referenceNow();
+  const isFresh = (file: string) => now - Number(file.split(' ', 1)) < HANDLE_MS;
+  const files = readdirSync(options.handles).filter((file) => !file.endsWith('.part') && isFresh(file));
+  const file = files.find((file) => !tried.has(file));
+  if (file === undefined) return undefined;
+  tried.add(file);
+  const handle: LeaseHandle = JSON.parse(readFileSync(join(options.handles, file), 'utf8'));
+  const leaseMs = oneOf(random, [500, 2_000]);
+  const resumed = await Promise.all(Array.from({ length: oneOf(random, [1, 1, 2]) }, () => resume(handle, leaseMs)));
+  const lease = resumed.find((lease) => lease !== undefined);
+  return lease && { lease, once: handle.once };
+}
+
+/** The work that is due under a key now, or, for who is late, was. */
+const tokenOfNow = (): string =>
+  String(Math.floor(referenceNow() / PERIOD_MS) - oneOf(random, [0, 0, 0, 1])).padStart(10, '0');
+
+async function takeAny(): Promise<Task | undefined> {
+  const leaseMs = oneOf(random, [500, 500, 2_000]);
+  const holdAtMostMs = oneOf(random, [undefined, undefined, between(random, 200, 600)]);
+  const once = oneOf(random, [undefined, tokenOfNow()]);
+  const lease = await attempt(oneOf(random, keys), leaseMs, oneOf(random, [0, 0, 500, 1_500]), { holdAtMostMs, once });
+  return lease && { lease, once };
 }
 
 /** Ticks, and writes down when it did not: then it was not running, and can have told nobody anything. */
@@ -229,12 +331,13 @@ function watchOneself(): void {
 
 async function run(closed: { now: boolean }): Promise<void> {
   while (!closed.now) {
-    const leaseMs = oneOf(random, [500, 500, 2_000]);
-    const holdAtMostMs = oneOf(random, [undefined, undefined, between(random, 200, 600)]);
-    const lease = await attempt(oneOf(random, keys), leaseMs, oneOf(random, [0, 0, 500, 1_500]), holdAtMostMs);
-    if (lease) {
+    const task = (await takeHandedOff()) ?? (await takeAny());
+    if (task) {
+      const { lease, once } = task;
       await work(lease, between(random, 0, 25));
-      await release(lease);
+      if (random() < 0.3 && lease.isHeld()) await handOff(lease);
+      // Now and then the work fails, and its token is not done.
+      await release(lease, lease.isHeld() && random() < 0.8 ? once : undefined);
     }
     await sleep(between(random, 0, 50));
   }

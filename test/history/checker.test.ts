@@ -36,37 +36,58 @@ class Doctored {
   }
 }
 
-const recordOf = (token: number, at: number, lockId: string | undefined, releasedBy?: string): Kept => ({
+const recordOf = (
+  token: number,
+  at: number,
+  lockId: string | undefined,
+  releasedBy?: string,
+  doneToken?: string,
+): Kept => ({
   lockId,
   fencingToken: token,
   acquiredAt: WALL + START + at,
   expiresAt: WALL + START + at + (lockId ? LEASE_MS : 1),
   releasedBy,
+  doneToken,
 });
 
 interface LeaseOptions {
+  /** Default: k1. */
+  key?: string;
+  /** The token that it is for, and that is done when it is released. */
+  once?: string;
+  /** The token that was done before. */
+  doneToken?: string;
+  /** The grant that it goes on with. */
+  handed?: string;
   /** Default: not. */
   renewAt?: number;
   /** How long it is worked on. */
   forMs?: number;
   /** Without `released` it ends with the process. */
-  end?: 'released' | 'lost' | 'none';
+  end?: 'released' | 'handedOff' | 'lost' | 'none';
 }
 
 /** The lines of a lease whose request goes out at `at`: granted 4 ms later, worked on in steps of 50 ms. */
 function lease(history: Doctored, by: string, token: number, at: number, options: LeaseOptions = {}): void {
-  const { renewAt, forMs = 200, end = 'released' } = options;
-  const key = 'k1';
+  const { key = 'k1', once, doneToken, handed, renewAt, forMs = 200, end = 'released' } = options;
+  const what = handed ? 'resume' : 'acquire';
   const lockId = `${by}#${token}`;
   const grant = { key, fencingToken: token };
   const served = { type: 'served', key, lockId, applied: true, since: START + at + 1 } as const;
   const sent = { type: 'sent', key, lockId } as const;
   history.add(by, at - 1, { type: 'attempt', key, leaseMs: LEASE_MS, waitMs: 0 });
-  history.add(by, at, { ...sent, what: 'acquire', until: WALL + START + at + LEASE_MS, since: START + at });
-  const asked = { what: 'acquire', owner: by, leaseMs: LEASE_MS } as const;
-  history.add('server', at + 2, { ...served, ...asked, record: recordOf(token, at, lockId) });
+  history.add(by, at, { ...sent, what, until: WALL + START + at + LEASE_MS, since: START + at });
+  const asked = { what, owner: by, leaseMs: LEASE_MS, once: handed ? undefined : once, handed } as const;
+  history.add('server', at + 2, { ...served, ...asked, record: recordOf(token, at, lockId, undefined, doneToken) });
   const deadline = (from: number) => WALL + START + from + LEASE_MS - SAFETY_MS;
-  const terms = { leaseMs: LEASE_MS, safetyMs: SAFETY_MS, takenOver: false };
+  const terms = {
+    leaseMs: LEASE_MS,
+    safetyMs: SAFETY_MS,
+    takenOver: false,
+    ...(once && { once }),
+    ...(handed && { handed }),
+  };
   history.add(by, at + 4, { type: 'granted', ...grant, ...terms, lockId, deadline: deadline(at) });
   for (let step = 5; step < forMs; step += 50) history.add(by, at + step, { type: 'work', ...grant, asked: true });
   if (renewAt !== undefined) {
@@ -77,12 +98,14 @@ function lease(history: Doctored, by: string, token: number, at: number, options
     history.add(by, from + 4, { type: 'renewed', ...grant, until, deadline: deadline(from) });
   }
   if (end === 'lost') history.add(by, at + forMs, { type: 'lost', ...grant, reason: 'expired' });
+  if (end === 'handedOff') history.add(by, at + forMs, { type: 'handedOff', ...grant, lockId });
   if (end !== 'released') return;
   history.add(by, at + forMs, { type: 'releasing', ...grant });
   history.add(by, at + forMs, { ...sent, what: 'release', since: START + at + forMs });
-  const freed = recordOf(token, at, undefined, lockId);
-  history.add('server', at + forMs + 2, { ...served, what: 'release', record: freed });
-  history.add(by, at + forMs + 4, { type: 'released', ...grant, known: true });
+  const freed = recordOf(token, at, undefined, lockId, once);
+  const since = START + at + forMs + 1;
+  history.add('server', at + forMs + 2, { ...served, what: 'release', record: freed, since });
+  history.add(by, at + forMs + 4, { type: 'released', ...grant, known: true, ...(once && { done: once }) });
 }
 
 /** An acquire that the server refuses, with what it answers. */
@@ -103,7 +126,8 @@ const counted = (id: string, outcome: 'done' | 'refused' | 'unknown'): Line => (
 
 /**
  * A history without fault: process 1 holds the lock, renews and releases; 2 is frozen over it and loses it in the
- * freeze; 3 takes it over; 4 is killed over it, and 3 takes it again.
+ * freeze; 3 takes it over; 4 is killed over it, and 3 takes it again. Under another lock, 1 begins the work of a token and
+ * hands it off to 2, who finishes it; 1, which resumes it too, and asks for the token again, is refused.
  */
 function goodHistory(): Doctored {
   const history = new Doctored();
@@ -125,6 +149,13 @@ function goodHistory(): Doctored {
   history.add('server', 2_020, { type: 'fenced', key: 'k1', fencingToken: 2, applied: false, since: START + 2_019 });
   lease(history, '4.1', 4, 2_100, { end: 'none' });
   history.add('nemesis', 2_310, { type: 'killed', process: '4.1' });
+  const k2 = { key: 'k2', once: '7' } as const;
+  lease(history, '1.1', 11, 2_100, { ...k2, end: 'handedOff' });
+  lease(history, '2.1', 12, 2_320, { ...k2, handed: '1.1#11' });
+  const second = { type: 'served', key: 'k2', what: 'resume', lockId: '1.1@2330', handed: '1.1#11' } as const;
+  const standing = recordOf(12, 2_320, '2.1#12');
+  history.add('server', 2_332, { ...second, owner: '1.1', applied: false, record: standing, since: START + 2_331 });
+  history.add('1.1', 2_600, { type: 'refused', key: 'k2', error: 'LockDoneError', once: '7', doneToken: '7' });
   history.add('nemesis', 2_500, { type: 'task', task: 'the last', key: 'k1' });
   lease(history, '3.1', 5, 2_700);
   history.add('3.1', 2_800, { type: 'done', task: 'the last', key: 'k1' });
@@ -260,7 +291,120 @@ describe('the checker', () => {
         lease(history, '1.1', 6, 2_950, { forMs: 20, end: 'lost' });
         history.add('1.1', 2_980, { type: 'work', key: 'k1', fencingToken: 6, asked: true });
       },
-      { 'lost is final (7)': ['1.1 had lost k1, and 10.0 ms later it is work'] },
+      { 'lost and handed off are final (7)': ['1.1 had lost k1, and 10.0 ms later it is work'] },
+    ],
+    [
+      'a lease that was handed off and is held still',
+      (history) => history.add('1.1', 2_310, { type: 'work', key: 'k2', fencingToken: 11, asked: true }),
+      { 'lost and handed off are final (7)': ['1.1 had handed off k2, and 10.0 ms later it is work'] },
+    ],
+    [
+      'a lease that is resumed while the one who handed it off still holds it',
+      (history) => {
+        history.drop({ type: 'handedOff' });
+        history.add('1.1', 2_330, { type: 'handedOff', key: 'k2', fencingToken: 11, lockId: '1.1#11' });
+      },
+      {
+        'one holder: no grant before the deadline of the one before (1)': [
+          '2.1 was granted k2 8.0 ms before 1.1, with the token 11, had ceased to believe that it holds it',
+        ],
+      },
+    ],
+    [
+      'a handle with which two processes go on',
+      (history) => {
+        const grant = {
+          key: 'k2',
+          fencingToken: 13,
+          lockId: '1.1@2330',
+          leaseMs: LEASE_MS,
+          safetyMs: SAFETY_MS,
+        } as const;
+        history.add('1.1', 2_330, {
+          type: 'sent',
+          key: 'k2',
+          what: 'resume',
+          lockId: '1.1@2330',
+          since: START + 2_330,
+        });
+        const deadline = WALL + START + 2_330 + LEASE_MS - SAFETY_MS;
+        history.add('1.1', 2_334, { type: 'granted', ...grant, deadline, takenOver: false, handed: '1.1#11' });
+        history.add('1.1', 2_335, { type: 'lost', key: 'k2', fencingToken: 13, reason: 'takenOver' });
+      },
+      {
+        'one holder: no grant before the deadline of the one before (1)': [
+          '1.1 was granted k2 186.0 ms before 2.1, with the token 12, had ceased to believe that it holds it',
+        ],
+        'of the resumes of one handle one is granted, on a grant that stands': [
+          '2.1 and 1.1 both resumed k2 with one handle',
+        ],
+      },
+    ],
+    [
+      'a resume of a grant that does not stand any more',
+      (history) => {
+        const late = {
+          type: 'served',
+          key: 'k2',
+          what: 'resume',
+          lockId: 'x',
+          handed: '1.1#11',
+          applied: true,
+        } as const;
+        const record = recordOf(13, 2_700, 'x', '2.1#12', '7');
+        history.add('server', 2_700, { ...late, owner: '3.1', record, since: START + 2_699 });
+      },
+      {
+        'of the resumes of one handle one is granted, on a grant that stands': [
+          '3.1 resumed k2, though the grant that was handed off did not stand any more',
+        ],
+      },
+    ],
+    [
+      'a token that is granted when its work is done, and done once more',
+      (history) => lease(history, '3.1', 13, 2_550, { key: 'k2', once: '7', doneToken: '7', forMs: 100 }),
+      {
+        "no token's work is done twice to the end": [
+          "3.1 was granted k2 for '7', and '7' was done",
+          "2.1 and 3.1 both finished the work of '7' under k2",
+        ],
+      },
+    ],
+    [
+      'a token that is called done before it has finished',
+      (history) => history.add('3.1', 2_400, { type: 'refused', key: 'k2', error: '', once: '7', doneToken: '7' }),
+      {
+        'what is called done has finished, and stays done': ["3.1 was told that '7' is done under k2, and it is not"],
+      },
+    ],
+    [
+      'a release that says that the work is done, and does not write it',
+      (history) => {
+        history.drop({ type: 'refused', key: 'k2' });
+        history.drop({ by: 'server', what: 'release', key: 'k2' });
+        const freed = { type: 'served', what: 'release', key: 'k2', lockId: '2.1#12', applied: true } as const;
+        history.add('server', 2_522, {
+          ...freed,
+          record: recordOf(12, 2_320, undefined, '2.1#12'),
+          since: START + 2_521,
+        });
+      },
+      {
+        'what is called done has finished, and stays done': ["2.1 was told that '7' is done under k2, and it is not"],
+      },
+    ],
+    [
+      'a token that an earlier one takes the place of',
+      (history) => {
+        const freed = { type: 'served', what: 'release', key: 'k2', lockId: 'x', applied: true } as const;
+        const taken = { type: 'served', what: 'acquire', key: 'k2', lockId: 'x', applied: true, owner: '3.1' } as const;
+        const since = START + 2_700;
+        history.add('server', 2_701, { ...taken, record: recordOf(13, 2_700, 'x', '2.1#12', '7'), since });
+        history.add('server', 2_702, { ...freed, record: recordOf(13, 2_700, undefined, 'x', '6'), since });
+      },
+      {
+        'what is called done has finished, and stays done': ["server: '6' is done under k2, after '7'"],
+      },
     ],
     [
       "a release of somebody else's lease",
@@ -391,7 +535,10 @@ describe('the report', () => {
 
   test('counts what happened', () => {
     const text = reportOn(goodHistory());
-    expect(text).toContain('5 grants, 0 of them takeovers, 1 renewals, 1 losses, 3 releases');
+    expect(text).toContain('7 grants, 0 of them takeovers, 1 renewals, 1 losses, 4 releases');
+    expect(text).toContain(
+      '2 grants for a token, 1 of them finished, 1 told that it is done already, 1 leases handed off, 0 resumes tried, 1 leases resumed',
+    );
     expect(text).toContain('1 kills, 1 freezes');
     expect(text).toContain('the guarded counter: 1 successes reported, 1 refused, 0 unknown, 2 written in all');
     expect(text).not.toContain('FAULT');

@@ -98,6 +98,21 @@ describe('the recording proxy', () => {
     expect(recorded().at(-1)).not.toHaveProperty('record.lockId');
   });
 
+  test('tells for which token a lock was taken, who went on with it, and what was done in the end', async () => {
+    const tableName = await dynamodb.createLockTable();
+    const locks = new LockClient({ store: new DynamoDBLockStore({ tableName, client: client() }), owner: '1.1' });
+    const handle = await (await locks.acquire('k1', { once: '7' })).handOff({ leaseMs: 1_000 });
+    const resumed = await locks.resume(handle);
+    const { lockId } = resumed;
+    expect(await resumed.release({ done: true })).toBe(true);
+    expect(recorded()).toMatchObject([
+      { what: 'acquire', lockId: handle.lockId, once: '7' },
+      { what: 'renew', lockId: handle.lockId },
+      { what: 'resume', lockId, handed: handle.lockId, owner: '1.1', record: { lockId } },
+      { what: 'release', lockId, record: { releasedBy: lockId, doneToken: '7' } },
+    ]);
+  });
+
   test('tells a guarded write that was applied from one that was only answered, being a repeated one', async () => {
     const TableName = await dynamodb.createLockTable(undefined, { keyAttribute: 'name' });
     const Key = { name: { S: 'guarded/k1' } };
