@@ -127,9 +127,8 @@ class Player {
     if (lease === null) return;
     this.#lease = lease;
     this.#once = once;
-    const { watch, time } = this.#stage;
-    const ends = { holdAtMost: time.now() + HOLD_AT_MOST_MS, invocation: this.#calledAt + REMAINING_MS };
-    watch.add(this.host, lease, { once, endsAt: ends[deed.with as keyof typeof ends] });
+    const ends = { holdAtMost: this.host.now() + HOLD_AT_MOST_MS, invocation: this.#calledAt + REMAINING_MS };
+    this.#stage.watch.add(this.host, lease, { once, endsAt: ends[deed.with as keyof typeof ends] });
   }
 
   async #look(): Promise<void> {
@@ -151,7 +150,7 @@ class Player {
   #options(deed: Deed): AcquireOptions {
     // A name for each acquisition, by which busy can be asked whether it names ourselves.
     this.#owner = `${this.host.name}#${++this.#acquisitions}`;
-    this.#calledAt = this.#stage.time.now();
+    this.#calledAt = this.host.now();
     return {
       owner: this.#owner,
       requestTimeoutMs: REQUEST_TIMEOUT_MS,
@@ -197,6 +196,7 @@ function strike({ time, server, watch, schedule }: Stage, players: readonly Play
       case 'freeze':
       case 'freezeStill':
         watch.disturbed.add(host);
+        if (blow.do === 'freezeStill') watch.stood.add(host);
         return host.freeze(blow.forMs, { monotonicStands: blow.do === 'freezeStill' });
       case 'setClock':
         watch.disturbed.add(host);

@@ -53,11 +53,16 @@ export class VirtualTime {
     return new Promise((resolve, reject) => {
       // A tick that is queued by a microtask comes when no microtask is left; it costs far less than a turn of the loop.
       const settle = () => queueMicrotask(() => process.nextTick(step));
+      let wasIdle = false;
       const step = () => {
         try {
           if (look()) return resolve();
           const next = this.#ahead.at(-1);
-          if (next === undefined || next.due > limit) return resolve();
+          const isIdle = next === undefined || next.due > limit;
+          // A look may itself have started something: a lease that is asked learns that it has ended.
+          if (isIdle && wasIdle) return resolve();
+          wasIdle = isIdle;
+          if (isIdle) return settle();
           this.#ahead.pop();
           this.#now = next.due;
           next.run();

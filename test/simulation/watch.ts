@@ -10,7 +10,7 @@ interface Held {
   readonly host: Host;
   readonly lease: Lease;
   readonly signal: AbortSignal;
-  /** When it must not be believed any more, however often it is renewed: by the true time. */
+  /** When it must not be believed any more, however often it is renewed: by the host's clock. */
   readonly endsAt: number;
   /** By the host's clock, the lease's deadline as it was seen last, and when the signal must abort. */
   deadline: number;
@@ -38,8 +38,10 @@ export class Watch implements Witness {
   readonly #granted = new Set<string>();
   /** Hosts whose clocks were set, or that stood still: their timers may be late. */
   readonly disturbed = new Set<Host>();
-  /** Hosts whose clocks were set. */
+  /** Hosts whose wall clocks were set. */
   readonly set = new Set<Host>();
+  /** Hosts whose monotonic clocks stood still. */
+  readonly stood = new Set<Host>();
   readonly #ownerOf = new Map<string, string>();
   readonly #sentAt = new Map<string, number>();
   readonly #lastAnswer = new Map<Host, LockRecord | undefined>();
@@ -184,7 +186,7 @@ export class Watch implements Witness {
     return this.#doneToken !== undefined && this.#doneToken >= once;
   }
 
-  /** A host has been given a lease, to be believed until `endsAt` at the most. */
+  /** A host has been given a lease, to be believed until `endsAt`, by its own clock, at the most. */
   add(host: Host, lease: Lease, { once, endsAt = Number.POSITIVE_INFINITY }: { once?: string; endsAt?: number }): void {
     if (once !== undefined) this.#onceOf.set(`${host.name} ${lease.fencingToken}`, once);
     const held: Held = { host, lease, signal: lease.signal, endsAt, deadline: 0, abortsAt: 0, ended: false };
@@ -205,7 +207,7 @@ export class Watch implements Witness {
     const frozen: Held[] = [];
     const awake: Held[] = [];
     for (const held of this.#held) {
-      if (held.host.hasCrashed) continue;
+      if (this.#cannotKnow(held.host)) continue;
       if (held.ended || held.signal.aborted) this.#ended.push(held);
       else (held.host.isRunning ? awake : frozen).push(held);
     }
@@ -220,15 +222,19 @@ export class Watch implements Witness {
     return this.fault !== undefined;
   }
 
+  /** A host of which no clock tells how much time has passed; or that is gone. */
+  #cannotKnow(host: Host): boolean {
+    return host.hasCrashed || (this.set.has(host) && this.stood.has(host));
+  }
+
   #isToldInTime(held: Held): void {
     const { host, lease, endsAt } = held;
-    const isOver = this.#time.now() > endsAt + PROMPT_MS;
-    // A timer that stood still is late; who asks learns it all the same.
-    if (isOver && !this.set.has(host) && (!this.disturbed.has(host) || lease.isHeld())) {
-      this.found('8: held beyond holdAtMostMs, or the end of its invocation');
+    const now = host.now();
+    if (!this.set.has(host) && lease.deadline > endsAt + PROMPT_MS) {
+      this.found('8: to be held beyond holdAtMostMs, or the end of its invocation');
     }
     if (this.disturbed.has(host)) return;
-    const now = host.now();
+    if (now > endsAt + PROMPT_MS) this.found('8: held beyond holdAtMostMs, or the end of its invocation');
     if (held.deadline !== lease.deadline) {
       held.deadline = lease.deadline;
       // An answer that shows the clock to be wrong may bring the deadline forward, to before it came.
