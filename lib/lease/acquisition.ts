@@ -47,7 +47,7 @@ export class Acquisition {
   readonly #started: Instant;
   readonly #remainingMs: number;
   /** The ids of its attempts: what an earlier one is granted late is nobody's. */
-  readonly #tried = new Set<string>();
+  readonly #tried = new Set<string | undefined>();
   #pauseMs = 0;
 
   constructor(context: LeaseContext, key: string, plan: AcquirePlan) {
@@ -118,7 +118,7 @@ export class Acquisition {
     const read = (signal: AbortSignal) => store.read(this.#key, { consistent }, signal);
     try {
       const { record } = await send(this.#context, `Reading '${this.#key}'`, read, { requestTimeoutMs, signal });
-      if (record?.lockId !== undefined && this.#tried.has(record.lockId)) return undefined;
+      if (this.#tried.has(record?.lockId)) return undefined;
       return consistent ? record : fresher(seen, record);
     } catch (error) {
       // The next look may succeed.
@@ -156,14 +156,14 @@ export class Acquisition {
     const { lockId } = record;
     if (lockId !== attempt.lockId) {
       if (isDone(once, record.doneToken)) return { is: 'done', doneToken: record.doneToken };
-      if (lockId === undefined || !this.#tried.has(lockId)) {
+      if (!this.#tried.has(lockId)) {
         // Refused by a clock that is behind, as the refusal showed: for others, and by now for us, the lock is open.
         const { offsetMs } = attempt;
         const wasOpen = this.#context.serverClock.disproves(offsetMs, this.#plan.safetyMs) && this.#isOpen(record);
         return wasOpen ? { is: 'misjudged', record } : this.#busy(record);
       }
       // An earlier attempt of ours came late, or once more: it is nobody's, and busy never names ourselves.
-      await this.#discard(lockId);
+      await this.#discard(lockId as string);
       throw new LockStoreError(`Acquiring '${key}': an earlier attempt came late`, { transient: true });
     }
     if (this.#wasMisjudged(attempt, record, serverDate))
@@ -243,7 +243,7 @@ export class Acquisition {
     return { ...record, lockId: previousLockId, owner: previousOwner, expiresAt: previousExpiresAt };
   }
 
-  #sendBack({ key, lockId = '', fencingToken }: LockRecord, tookOver: LockRecord): Promise<StoreAnswer> {
+  #sendBack({ key, lockId, fencingToken }: LockRecord, tookOver: LockRecord): Promise<StoreAnswer> {
     const { store, serverClock } = this.#context;
     const previous = {
       lockId: tookOver.previousLockId,
@@ -251,7 +251,7 @@ export class Acquisition {
       acquiredAt: tookOver.previousAcquiredAt,
       expiresAt: tookOver.previousExpiresAt ?? 0,
     };
-    const request = { key, lockId, fencingToken, now: serverClock.now(key), previous };
+    const request = { key, lockId: lockId as string, fencingToken, now: serverClock.now(key), previous };
     const giveBack = (signal: AbortSignal) => store.giveBack(request, signal);
     return send(this.#context, 'Giving back', giveBack, { withinMs: this.#plan.requestTimeoutMs });
   }

@@ -1,0 +1,100 @@
+import { afterEach, describe, expect, jest, test } from '@jest/globals';
+import { LockStoreError } from '../../lib/lease/errors.ts';
+import { FakeClock } from '../../lib/lease/fake-clock.ts';
+import { type SendOptions, send } from '../../lib/lease/send.ts';
+import { ServerClock } from '../../lib/lease/server-clock.ts';
+import { outcomeOf, settle } from './setup.ts';
+
+afterEach(() => {
+  jest.restoreAllMocks();
+});
+
+type Answer = { attempts?: number };
+type Reply = 'hang' | 'conflict' | Answer;
+
+/** Sends to a server that replies so, one after the other, the last for ever; tells when each request came, and its signal. */
+function sending(replies: readonly Reply[], options: SendOptions = {}) {
+  const clock = new FakeClock();
+  const start = clock.now();
+  const requests: { readonly at: number; readonly signal: AbortSignal }[] = [];
+  const request = (signal: AbortSignal): Promise<Answer> => {
+    const reply = replies[Math.min(requests.length, replies.length - 1)] as Reply;
+    requests.push({ at: clock.now() - start, signal });
+    if (reply === 'hang') return new Promise(() => {});
+    if (reply === 'conflict')
+      return Promise.reject(new LockStoreError('conflict', { conflict: true, transient: true }));
+    return Promise.resolve(reply);
+  };
+  const answer = send({ clock, serverClock: new ServerClock(clock) }, 'Asking', request, options);
+  return {
+    clock,
+    requests,
+    answer,
+    ended: () =>
+      settle(
+        clock,
+        answer.catch((error) => error),
+      ),
+  };
+}
+
+describe('a request whose answer does not come', () => {
+  test('is sent three times, and the error says so, and that it may pass', async () => {
+    const { requests, ended } = sending(['hang'], { requestTimeoutMs: 100 });
+    const error = await ended();
+    expect(error).toBeInstanceOf(LockStoreError);
+    expect(error).toMatchObject({ message: 'Asking: no answer in time, 3 times', transient: true, cause: undefined });
+    expect(requests.map(({ at }) => at)).toEqual([0, 100, 200]);
+  });
+
+  test('is given up: the store hears of it, and of no request that was answered', async () => {
+    const { requests, ended } = sending(['hang', { attempts: 1 }]);
+    await ended();
+    expect(requests.map(({ signal }) => signal.aborted)).toEqual([true, false]);
+  });
+
+  test('is counted among the attempts', async () => {
+    expect(await sending(['hang', { attempts: 2 }]).ended()).toEqual({ attempts: 3 });
+    expect(await sending([{}]).ended()).toEqual({ attempts: 1 });
+  });
+
+  test('shares what is left of its time with those to come', async () => {
+    const { requests, ended } = sending(['hang'], { withinMs: 300 });
+    await ended();
+    expect(requests.map(({ at }) => at)).toEqual([0, 100, 200]);
+  });
+});
+
+describe('a request that meets another transaction', () => {
+  test('is sent ten times, after pauses that grow', async () => {
+    jest.spyOn(Math, 'random').mockReturnValue(0.5);
+    const { requests, ended } = sending(['conflict']);
+    expect(await ended()).toMatchObject({ message: 'conflict' });
+    const pauses = requests.slice(1).map(({ at }, index) => at - (requests[index]?.at ?? 0));
+    expect(pauses).toEqual([15, 25, 35, 45, 55, 65, 75, 85, 95]);
+  });
+
+  test('is not sent less often for having hung before', async () => {
+    const { requests, ended } = sending(['hang', 'hang', 'conflict']);
+    await ended();
+    expect(requests).toHaveLength(12);
+  });
+
+  test('is not sent when no time is left, and the error says so, and that it may pass', async () => {
+    jest.spyOn(Math, 'random').mockReturnValue(0.5);
+    const { requests, ended } = sending(['conflict'], { withinMs: 40 });
+    expect(await ended()).toMatchObject({ message: 'Asking: no time is left to send it in', transient: true });
+    expect(requests.map(({ at }) => at)).toEqual([0, 15]);
+  });
+
+  test('is given up in the pause when nobody wants the answer any more', async () => {
+    const cancel = new AbortController();
+    const { clock, answer } = sending(['conflict'], { signal: cancel.signal });
+    const outcome = outcomeOf(answer);
+    await clock.advance(1);
+    cancel.abort('enough');
+    await clock.advance(0);
+    expect(outcome.error).toBe('enough');
+    expect(clock.timers).toBe(0);
+  });
+});

@@ -1,0 +1,23 @@
+import { fileURLToPath } from 'node:url';
+import config from '../../jest.config.js';
+
+const { transform, extensionsToTreatAsEsm, modulePathIgnorePatterns } = config.projects[0];
+const folders = ['lease', 'contract', 'store', 'middleware', 'peers', 'security', 'mutation'];
+const here = (file) => fileURLToPath(new URL(file, import.meta.url));
+
+// The embedded server alone: a mutant that survives costs every test there is.
+process.env.JAVA_HOME = '/nonexistent';
+
+/** The tests that judge mutants: those of the code that is mutated, without what takes long or needs more than npm. */
+export default {
+  rootDir: '../..',
+  testEnvironment: 'node',
+  testRunner: here('jest-circus-until-dead.cjs'),
+  testSequencer: here('shortest-first.cjs'),
+  testTimeout: 3_000,
+  extensionsToTreatAsEsm,
+  transform,
+  modulePathIgnorePatterns,
+  testMatch: folders.map((folder) => `<rootDir>/test/${folder}/**/*.test.ts`),
+  testPathIgnorePatterns: ['/node_modules/', 'test/store/(faults|reach)', 'lock-records.dynamodb'],
+};

@@ -1,0 +1,246 @@
+// biome-ignore-all lint/suspicious/noTemplateCurlyInString: the code that is broken has templates.
+
+/** One line broken that keeps an invariant: `code`, found once in `file`, becomes `becomes`. */
+export interface Mutant {
+  readonly name: string;
+  readonly file: string;
+  readonly code: string;
+  readonly becomes: string;
+}
+
+const of = (file: string, mutants: readonly (readonly [name: string, code: string, becomes: string])[]): Mutant[] =>
+  mutants.map(([name, code, becomes]) => ({ name, file, code, becomes }));
+
+// A server refuses a request with a value that no expression uses: a clause whose value nothing else uses is not left
+// out but made true of every record.
+const dynamodb = of('lib/store/dynamodb.ts', [
+  ['acquire without "no record"', "'attribute_not_exists(#key) OR (", "'("],
+  ['acquire without "expired"', 'OR (expiresAt <= :now AND ', 'OR ('],
+  ['acquire before the expiry has come', 'OR (expiresAt <= :now', 'OR (expiresAt < :now'],
+  ['acquire without "not mine already"', ' AND lockId <> :me AND', ' AND'],
+  ['acquire without "not released by me"', ' AND releasedBy <> :me)', ')'],
+  ['once without "none done"', "'(attribute_not_exists(doneToken) OR doneToken < :once)'", "'doneToken < :once'"],
+  ['once without "a later one"', 'OR doneToken < :once)', 'OR doneToken < :once OR doneToken >= :once)'],
+  ['once, the same again', 'doneToken < :once', 'doneToken <= :once'],
+  ['a token that stays', 'if_not_exists(fencingToken, :now) + :one', 'if_not_exists(fencingToken, :now)'],
+  ['a token that starts anew', 'if_not_exists(fencingToken, :now) + :one', ':now + :one'],
+  ['a token that starts at nothing', 'if_not_exists(fencingToken, :now)', 'if_not_exists(fencingToken, :zero)'],
+  ['a grant that forgets what it took over', 'if_not_exists(expiresAt, :zero)', ':zero'],
+  [
+    'renew without the owner',
+    '`${MINE} AND expiresAt <= :until`',
+    '`(${MINE} OR lockId <> :me) AND expiresAt <= :until`',
+  ],
+  ['renew that shortens', '`${MINE} AND expiresAt <= :until`', 'MINE'],
+  ['release without the owner', 'ConditionExpression: MINE,', 'ConditionExpression: `${MINE} OR lockId <> :me`,'],
+  ['release that opens at 0', 'expiresAt = acquiredAt + :hold', 'expiresAt = :hold'],
+  ['release at once, whatever the least', 'N(Math.max(1, holdAtLeastMs))', 'N(1)'],
+  ['release that does not say whose', 'SET releasedBy = :me, expiresAt = acquiredAt', 'SET expiresAt = acquiredAt'],
+  [
+    'give back without the owner',
+    '`${MINE} AND fencingToken = :token`',
+    '`(${MINE} OR lockId <> :me) AND fencingToken = :token`',
+  ],
+  [
+    'give back without the token',
+    '${MINE} AND fencingToken = :token',
+    '${MINE} AND (fencingToken = :token OR fencingToken <> :token)',
+  ],
+  [
+    'give back of the expiry alone',
+    '(restored ? `, lockId = :restored${FORGET_PREVIOUS}` :',
+    "(restored === '' ? '' :",
+  ],
+  ['resume without the handle', "'lockId = :handed'", "'lockId = :handed OR lockId <> :handed'"],
+  [
+    'resume with the same token',
+    'fencingToken = fencingToken + :one',
+    'fencingToken = fencingToken, leaseCount = :one',
+  ],
+  ['force release without the grant', "'lockId = :seen'", "'lockId = :seen OR lockId <> :seen'"],
+  ['a guard that lets all through', "'lockId = :lockId'", "'lockId = :lockId OR lockId <> :lockId'"],
+  [
+    'refusals that bring no record',
+    "ReturnValuesOnConditionCheckFailure: 'ALL_OLD'",
+    "ReturnValuesOnConditionCheckFailure: 'NONE'",
+  ],
+]);
+
+const memory = of('lib/store/memory.ts', [
+  ['acquire without "expired"', 'old.expiresAt <= now && ', ''],
+  ['acquire without "not mine already"', ' && old.lockId !== lockId', ''],
+  ['acquire without "not released by me"', ' && old.releasedBy !== lockId', ''],
+  ['once, not asked', 'if (!free || done)', 'if (!free)'],
+  ['everything without the owner', 'old !== undefined && old.lockId === lockId ?', 'old !== undefined ?'],
+  [
+    'renew that shortens',
+    '(old.expiresAt <= until ? { ...old, expiresAt: until } : undefined)',
+    '({ ...old, expiresAt: until })',
+  ],
+  ['give back without the token', 'if (old.fencingToken !== fencingToken) return undefined;', ''],
+]);
+
+const clocks = [
+  ...of('lib/lease/clock.ts', [
+    ['the wall clock alone', 'Math.max(to.wall - from.wall, to.monotonic - from.monotonic)', 'to.wall - from.wall'],
+    [
+      'the monotonic clock alone',
+      'Math.max(to.wall - from.wall, to.monotonic - from.monotonic)',
+      'to.monotonic - from.monotonic',
+    ],
+    ['a timer that keeps the process', '?.unref?.()', ''],
+  ]),
+  ...of('lib/lease/server-clock.ts', [
+    ["the server's Date unheard", 'if (date === undefined || !Number.isFinite(date)) return;', 'return;'],
+    [
+      'a wrong clock never disproved',
+      'return tooSoonMs > safetyMs || -tooSoonMs > Math.max(safetyMs, DATE_STEP_MS);',
+      'return tooSoonMs > Number.MAX_VALUE;',
+    ],
+    ['an expiry too soon, not disproved', 'return tooSoonMs > safetyMs || ', 'return '],
+    ['an expiry too late, not disproved', ' || -tooSoonMs > Math.max(safetyMs, DATE_STEP_MS)', ''],
+    ['taken too early, unseen', 'return date + DATE_STEP_MS <= previousExpiresAt;', 'return false;'],
+    [
+      'taken too early by a wrong clock, unseen',
+      'return Math.max(date, this.#clock.now() + this.#lowest) < previousExpiresAt;',
+      'return false;',
+    ],
+    ['a clock that was set, believed', 'if (hasStepped(sent, received)) return;', ''],
+  ]),
+];
+
+const acquisition = of('lib/lease/acquisition.ts', [
+  [
+    'the deadline from the answer',
+    'takenOverFrom, sent, until,',
+    'takenOverFrom, sent: instant(this.#context.clock), until,',
+  ],
+  ['one id for all attempts', 'const lockId = randomUUID();', 'const lockId = [...this.#tried][0] ?? randomUUID();'],
+  ['a grant that came too late, believed', 'if (!isLate && ', 'if ('],
+  ['a grant that nobody waits for, kept', ' && !closing.aborted && !signal?.aborted) return;', ') return;'],
+  [
+    'what may have been granted, left',
+    '        await this.#discard(lockId);\n      }\n      throw error;',
+    '      }\n      throw error;',
+  ],
+  [
+    'an earlier attempt, left',
+    "      await this.#discard(lockId as string);\n      throw new LockStoreError(`Acquiring '${key}': an earlier",
+    "      throw new LockStoreError(`Acquiring '${key}': an earlier",
+  ],
+  [
+    'a wrong clock, believed',
+    'if (this.#wasMisjudged(attempt, record, serverDate))',
+    'if (this.#wasMisjudged(attempt, record, serverDate) && false)',
+  ],
+  ['a clock that was set meanwhile, believed', 'if (!hasLearned) return', 'if (false) return'],
+  [
+    'a grant beyond the invocation',
+    'Math.min(holdAtMostMs, this.#remainingMs - elapsedMs(this.#started, sent))',
+    'holdAtMostMs',
+  ],
+  ['an acquire sent past its deadline', 'if (believeMs <= 0) throw', 'if (false) throw'],
+  ['a waiter that writes all the while', 'seen = await this.#look(seen);', 'return undefined;'],
+]);
+
+const lease = of('lib/lease/lease.ts', [
+  ['the deadline of a renewal from the answer', 'this.#believe(since, forMs', 'this.#believe(instant(clock), forMs'],
+  ['no timer for the deadline', '    this.#watchDeadline();\n    const capped', '    const capped'],
+  [
+    'isHeld() asks no clock',
+    "if (this.#state === 'held' && this.#leftMs() <= 0) this.#lose('expired');\n    return",
+    'return',
+  ],
+  [
+    'the safety left out of the belief',
+    'serverClock.untilMs(sent, until) - this.#plan.safetyMs);',
+    'serverClock.untilMs(sent, until));',
+  ],
+  [
+    'a renewal that is out, not stopped by the release',
+    "    this.#renewing?.cancel.abort(this.#lostError('released'));\n",
+    '',
+  ],
+  [
+    'the heartbeat not stopped by the release',
+    '    clock.clearTimeout(this.#deadlineTimer);\n    clock.clearTimeout(this.#heartbeatTimer);\n    this.#renewing',
+    '    clock.clearTimeout(this.#deadlineTimer);\n    this.#renewing',
+  ],
+  [
+    'a renewal sent past the deadline',
+    'const withinMs = this.#leftMs();',
+    'const withinMs = Number.POSITIVE_INFINITY;',
+  ],
+  ['a renewal that failed, not tried again', '    this.#scheduleHeartbeat(backOffMs * (0.5 + Math.random()));\n', ''],
+  [
+    'a refused renewal, taken for granted',
+    'if (!applied && record?.lockId !== lockId) return this.#lose(reasonOf(record));',
+    '',
+  ],
+  [
+    'lost without an abort',
+    "    this.#report({ type: 'lost', reason, error, heldMs: this.#heldMs() });\n    this.#lost.abort(error);",
+    "    this.#report({ type: 'lost', reason, error, heldMs: this.#heldMs() });",
+  ],
+  [
+    'renewed beyond its cap',
+    '    if (capped) {\n      clock.clearTimeout(this.#heartbeatTimer);\n      return;\n    }\n',
+    '    if (capped) clock.clearTimeout(this.#heartbeatTimer);\n',
+  ],
+  [
+    'released, and believed until the answer',
+    "      this.#end('releasing');\n      return this.#releaseEnded(done);",
+    '      return this.#releaseEnded(done);',
+  ],
+  ['done, though lost', 'await this.#sendRelease(undefined).catch', 'await this.#sendRelease(this.#plan.once).catch'],
+  ['closed without an abort', "      this.#lost.abort(this.#lostError('closed'));\n", ''],
+  ['a release that rejects', 'error = cause as LockStoreError;', 'throw cause;'],
+]);
+
+const middleware = [
+  ...of('middleware/lock.ts', [
+    [
+      'no abort before the early time-out returns',
+      "        for (const held of late.by.values()) held.abandon('timedOut');\n",
+      '',
+    ],
+    ['released while a handler that timed out runs', '        late.timedOut = true;\n', ''],
+    [
+      'not released when a later middleware returns early',
+      '      await releaseAll(request);\n      await requestEnd',
+      '      await requestEnd',
+    ],
+    [
+      'not released when the handler throws',
+      '    await release(holdingsOf(request).by.get(middleware), request);\n',
+      '',
+    ],
+    ['an unawaited response', 'await finish(lease, await request.response)', 'await finish(lease, request.response)'],
+  ]),
+  ...of('middleware/request.ts', [
+    ["released after Middy's own time-out", ' || isEarlyTimeout(request.error)) held', ') held'],
+  ]),
+  ...of('middleware/invocation.ts', [
+    ['released before the last byte', 'if (isStream(response)) return holding(lease, response);', ''],
+    ['a lost lease, no error', "if (onLost === 'throw') lease.signal.throwIfAborted();", ''],
+    [
+      'done, though the stream broke',
+      'void lease.release().then(() => callback(error))',
+      'void lease.release({ done: true }).then(() => callback(error))',
+    ],
+    ['taken around a durable execution', "if ('lambdaContext' in context && 'step' in context)", 'if (false)'],
+    [
+      'beyond the invocation',
+      'remainingMs: process.env.AWS_LAMBDA_MAX_CONCURRENCY ? undefined : remainingMs,',
+      'remainingMs: undefined,',
+    ],
+  ]),
+];
+
+const guard = of('lib/store/guarded-write.ts', [
+  ['a write without the guard', '[check, ...transactItems]', '[...transactItems]'],
+  ['a refused guard that ends no belief', "        lease.abandon('takenOver');\n", ''],
+  ['a write that is not held', '    lease.assertHeld();\n', ''],
+]);
+
+export const mutants = [...dynamodb, ...memory, ...clocks, ...acquisition, ...lease, ...middleware, ...guard];

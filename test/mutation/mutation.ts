@@ -1,0 +1,117 @@
+/**
+ * `npm run test:mutation`: breaks, one after the other, each line that keeps an invariant, in a copy of the sources, and
+ * runs the tests there until one fails. Exits with 1 when a mutant survives, or when its line is not to be found.
+ * `-- --only 'memory.ts'` takes those mutants whose file or name has that text.
+ */
+import { execFile } from 'node:child_process';
+import { appendFileSync, cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { availableParallelism, tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { type Mutant, mutants } from './mutants.ts';
+
+const { values: options } = parseArgs({ options: { only: { type: 'string', default: '' } } });
+const root = fileURLToPath(new URL('../..', import.meta.url));
+
+/** What the tests said: which one failed first, or that none did. */
+type Verdict = { readonly killedBy: string } | { readonly survived: string };
+
+interface JestReport {
+  readonly numTotalTests: number;
+  readonly testResults: readonly {
+    readonly message: string;
+    readonly assertionResults: readonly { readonly status: string; readonly fullName: string }[];
+  }[];
+}
+
+function copySources(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'leasehold-mutation-'));
+  const isSource = (path: string) => !/node_modules|\.stryker-tmp/.test(path);
+  for (const name of ['lib', 'middleware', 'test', 'jest.config.js', 'package.json']) {
+    cpSync(join(root, name), join(folder, name), { recursive: true, filter: isSource });
+  }
+  for (const modules of ['node_modules', 'test/dynamodb/node_modules']) {
+    symlinkSync(join(root, modules), join(folder, modules));
+  }
+  return folder;
+}
+
+async function runTests(folder: string, mutant: string): Promise<Verdict> {
+  const report = join(folder, 'report.json');
+  const jest = ['node_modules/jest/bin/jest.js', '--config', 'test/mutation/jest.config.js', '--runInBand'];
+  const args = ['--experimental-vm-modules', ...jest, '--json', `--outputFile=${report}`];
+  // By its name the runner knows a mutant, and skips what comes after the first test that fails.
+  const env = { ...process.env, __STRYKER_ACTIVE_MUTANT__: mutant };
+  await new Promise<void>((resolve) => {
+    // A mutant may loop for ever.
+    execFile(process.execPath, args, { cwd: folder, env, timeout: 120_000, killSignal: 'SIGKILL' }, () => resolve());
+  });
+  let results: JestReport;
+  try {
+    results = JSON.parse(readFileSync(report, 'utf8'));
+  } catch {
+    return { killedBy: 'its tests do not end' };
+  }
+  rmSync(report);
+  for (const { assertionResults, message } of results.testResults) {
+    const failed = assertionResults.find(({ status }) => status === 'failed');
+    if (failed) return { killedBy: failed.fullName };
+    if (assertionResults.length === 0) return { survived: `a file of tests does not run: ${message}` };
+  }
+  return { survived: `${results.numTotalTests} tests pass` };
+}
+
+/** The file with the mutant's line broken. */
+function mutate({ file, code, becomes }: Mutant): string {
+  const source = readFileSync(join(root, file), 'utf8');
+  const parts = source.split(code);
+  if (parts.length === 2) return parts.join(becomes);
+  throw new Error(`Expected its line once in ${file}, but it stands there ${parts.length - 1} times: ${code}`);
+}
+
+async function judge(folder: string, mutant: Mutant): Promise<Verdict> {
+  const { name, file } = mutant;
+  try {
+    writeFileSync(join(folder, file), mutate(mutant));
+    return await runTests(folder, name);
+  } catch (error) {
+    return { survived: String(error) };
+  } finally {
+    cpSync(join(root, file), join(folder, file));
+  }
+}
+
+/** One folder of sources for each core; every one takes the next mutant that is left. */
+async function judgeAll(mutants: readonly Mutant[]): Promise<number> {
+  const left = [...mutants];
+  let survivors = 0;
+  const work = async () => {
+    const folder = copySources();
+    for (let mutant = left.shift(); mutant !== undefined; mutant = left.shift()) {
+      const verdict = await judge(folder, mutant);
+      const what = `${mutant.file}: ${mutant.name}`;
+      if ('survived' in verdict) {
+        survivors++;
+        console.log(`SURVIVED ${what}: ${verdict.survived}`);
+      } else console.log(`killed   ${what}, by: ${verdict.killedBy}`);
+    }
+    rmSync(folder, { recursive: true });
+  };
+  await Promise.all(Array.from({ length: Math.min(availableParallelism(), 4) }, work));
+  return survivors;
+}
+
+const folder = copySources();
+const sound = await runTests(folder, '');
+rmSync(folder, { recursive: true });
+if ('killedBy' in sound) {
+  console.error(`The tests fail without a mutant: ${sound.killedBy}`);
+  process.exit(1);
+}
+const chosen = mutants.filter(({ file, name }) => `${file}: ${name}`.includes(options.only));
+const survivors = await judgeAll(chosen);
+const killed = chosen.length - survivors;
+console.log(`${killed} passed, ${survivors} failed`);
+if (process.env.TEST_COUNTS) appendFileSync(process.env.TEST_COUNTS, `${killed} ${survivors} 0\n`);
+process.exitCode = survivors === 0 ? 0 : 1;
