@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import type { LockRecord, StoreAnswer } from '../store/store.ts';
 import { elapsedMs, type Instant, instant, pause } from './clock.ts';
-import { discard, type LeaseContext, untilOpenMs } from './context.ts';
+import { discard, holderOf, type LeaseContext, untilOpenMs } from './context.ts';
 import { LockLostError, LockStoreError } from './errors.ts';
 import { Lease } from './lease.ts';
 import { type AcquirePlan, isDone, remainingOf } from './options.ts';
@@ -98,8 +98,8 @@ export class Acquisition {
   async #pause(leftMs: number, seen: LockRecord | undefined): Promise<void> {
     const { clock, closing, report } = this.#context;
     if (seen && this.#pauseMs === 0) {
-      const { owner, fencingToken, expiresAt } = seen;
-      report({ type: 'waiting', key: this.#key, owner, fencingToken, expiresAt });
+      const { fencingToken, expiresAt } = seen;
+      report({ type: 'waiting', key: this.#key, owner: holderOf(seen), fencingToken, expiresAt });
     }
     this.#pauseMs = Math.min(this.#pauseMs * PAUSE_GROWTH || FIRST_PAUSE_MS, LONGEST_PAUSE_MS);
     const jitteredMs = this.#pauseMs * (0.75 + Math.random() / 2);

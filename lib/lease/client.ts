@@ -3,7 +3,7 @@ import { hostname } from 'node:os';
 import type { LockRecord, LockStore } from '../store/store.ts';
 import { Acquisition, type Outcome } from './acquisition.ts';
 import { type Clock, elapsedMs, instant, pause, systemClock } from './clock.ts';
-import { discard, type LeaseContext, type ReportedEvent, untilOpenMs } from './context.ts';
+import { discard, holderOf, type LeaseContext, type ReportedEvent, untilOpenMs } from './context.ts';
 import { LockBusyError, LockDoneError, LockError, LockLostError, type LostReason } from './errors.ts';
 import { type LockEventListener, notify } from './events.ts';
 import { Lease, type LeaseHandle, reasonOf } from './lease.ts';
@@ -46,6 +46,7 @@ export class LockClient {
   readonly #defaults: AcquireOptions;
   readonly #pending = new Set<Promise<unknown>>();
   readonly #closing = new AbortController();
+  #closed: Promise<void> | undefined;
 
   /** @throws TypeError when an option is not what it should be, with the value. */
   constructor(options: LockClientOptions) {
@@ -85,11 +86,10 @@ export class LockClient {
     if (outcome.is === 'done') {
       throw new LockDoneError({ key, once: options?.once as string, doneToken: outcome.doneToken });
     }
-    const { owner, expiresAt, lockId } = outcome.record;
     throw new LockBusyError({
       key,
-      owner: lockId && owner,
-      expiresAt,
+      owner: holderOf(outcome.record),
+      expiresAt: outcome.record.expiresAt,
       retryAfterMs: outcome.retryAfterMs,
       skewMs: this.#context.serverClock.skewMs,
     });
@@ -186,8 +186,16 @@ export class LockClient {
     return this.#track(() => this.#resume(handle, options));
   }
 
-  /** Refuses new leases, ends waits, and releases the leases it holds after aborting their signals. */
-  async close(): Promise<void> {
+  /**
+   * Refuses new leases, ends waits, and releases the leases it holds after aborting their signals. A second call ends
+   * when the first one does.
+   */
+  close(): Promise<void> {
+    this.#closed ??= this.#close();
+    return this.#closed;
+  }
+
+  async #close(): Promise<void> {
     this.#closing.abort(new LockError('This LockClient is closed; make a new one to take locks.'));
     const held = [...this.#context.leases].map((lease) => lease.close());
     await Promise.allSettled([...held, ...this.#pending]);
@@ -204,8 +212,9 @@ export class LockClient {
       const { doneToken } = outcome;
       this.#context.report({ type: 'done', key, owner: plan.owner, once: plan.once ?? '', doneToken });
     } else {
-      const { owner, fencingToken, expiresAt } = outcome.record;
-      const { retryAfterMs } = outcome;
+      const { record, retryAfterMs } = outcome;
+      const { fencingToken, expiresAt } = record;
+      const owner = holderOf(record);
       this.#context.report({ type: 'busy', key, owner, fencingToken, expiresAt, retryAfterMs, waitedMs });
     }
     return outcome;

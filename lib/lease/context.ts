@@ -21,6 +21,10 @@ export interface LeaseContext extends SendContext {
 export const untilOpenMs = ({ serverClock }: SendContext, record: LockRecord): number =>
   Math.max(0, record.expiresAt - serverClock.now(record.key));
 
+/** Who holds a lock; nobody, where it is merely closed for a while after a release. */
+export const holderOf = ({ lockId, owner }: LockRecord): string | undefined =>
+  lockId === undefined ? undefined : owner;
+
 /**
  * Releases a grant that nobody believes in, or that may have been made. One request; should that fail, the grant ends
  * with its lease, and the caller is told of what came before.

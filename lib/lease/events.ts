@@ -4,7 +4,7 @@ interface EventBase {
   readonly key: string;
   /** When it happened, by this host's clock: milliseconds since the epoch. */
   readonly at: number;
-  /** This host's own name for itself, or, for `busy` and `waiting`, the one who holds the lock. */
+  /** This host's own name for itself, or, for `busy` and `waiting`, the one who holds the lock, if anybody does. */
   readonly owner: string | undefined;
   /** By how many milliseconds this host's clock is ahead of the server's (behind: negative), once that is known to be wrong. */
   readonly skewMs?: number;

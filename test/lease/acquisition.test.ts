@@ -189,6 +189,21 @@ describe('a clock that is set while the request is out', () => {
   });
 });
 
+test('a lock that is merely closed is held by nobody, in events and errors', async () => {
+  const { time, host } = scene;
+  await (await taken(host().client.tryAcquire('job', { holdAtLeastMs: 60_000 }))).release();
+  const { client, events } = host();
+  const error = await settle(
+    time,
+    client.acquire('job', { waitMs: 1_000 }).catch((error) => error),
+  );
+  expect(error).toMatchObject({ name: 'LockBusyError', owner: undefined });
+  expect(events.map(({ type, owner }) => ({ type, owner }))).toEqual([
+    { type: 'waiting', owner: undefined },
+    { type: 'busy', owner: undefined },
+  ]);
+});
+
 test('giving back takes no longer than one request may', async () => {
   const { time, store } = scene;
   const host = scene.host();
