@@ -406,7 +406,6 @@ function keepDates(client: DynamoDBClient): void {
 }
 
 function dateOf(response: unknown): number | undefined {
-  const date = (response as { headers?: Record<string, string> } | undefined)?.headers?.date;
-  const ms = date === undefined ? Number.NaN : Date.parse(date);
+  const ms = Date.parse((response as { headers?: Record<string, string> } | undefined)?.headers?.date ?? '');
   return Number.isNaN(ms) ? undefined : ms;
 }

@@ -49,7 +49,7 @@ export function conditionCheck(lease: Lease): {
   const store = lease.store as Partial<DynamoDBLockStore>;
   if (typeof store.conditionFor !== 'function') {
     throw new TypeError(
-      `conditionCheck needs a lease of a DynamoDBLockStore; '${lease.key}' lives in ${lease.store?.constructor?.name}.`,
+      `conditionCheck needs a lease of a DynamoDBLockStore; '${lease.key}' lives in ${lease.store.constructor.name}.`,
     );
   }
   return { ConditionCheck: store.conditionFor(lease.key, lease.lockId) };

@@ -3,7 +3,8 @@ import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globa
 import { LockClient } from '../../lib/lease/client.ts';
 import { LockBusyError, LockDoneError, LockError, LockLostError, LockStoreError } from '../../lib/lease/errors.ts';
 import type { LockEvent } from '../../lib/lease/events.ts';
-import type { LeaseHandle } from '../../lib/lease/lease.ts';
+import type { Lease, LeaseHandle } from '../../lib/lease/lease.ts';
+import { MemoryLockStore } from '../../lib/store/memory.ts';
 import { outcomeOf, settle, taken, type World, world } from './setup.ts';
 
 let scene: World;
@@ -771,6 +772,50 @@ describe('events', () => {
     expect(told).toEqual([1]);
     expect(host.of('lost')).toHaveLength(1);
     expect(host.of('released')).toEqual([]);
+  });
+});
+
+describe('a lease that is not held says why', () => {
+  test.each([
+    ['expired', 'its deadline has passed', async (lease: Lease) => lease.abandon('expired')],
+    ['timedOut', 'its invocation timed out', async (lease: Lease) => lease.abandon('timedOut')],
+    ['released', 'it was released', (lease: Lease) => lease.release()],
+    ['handedOff', 'it was handed off', (lease: Lease) => lease.handOff({ leaseMs: 1_000 })],
+    ['closed', 'its client was closed', (lease: Lease) => lease.close()],
+    [
+      'gone',
+      'its record was deleted',
+      (lease: Lease) => {
+        scene.store.inner = new MemoryLockStore();
+        return lease.renew().catch(() => {});
+      },
+    ],
+    [
+      'revoked',
+      'it was force-released',
+      async (lease: Lease) => {
+        await scene.host().client.forceRelease('job', { lockId: lease.lockId });
+        await lease.renew().catch(() => {});
+      },
+    ],
+    [
+      'takenOver',
+      'another grant stands in its place',
+      async (lease: Lease) => {
+        const { client } = scene.host();
+        await client.forceRelease('job', { lockId: lease.lockId, immediately: true });
+        await scene.time.advance(1);
+        await client.acquire('job');
+        await lease.renew().catch(() => {});
+      },
+    ],
+  ] as const)('%s: %s', async (reason, detail, end) => {
+    const lease = await scene.host().client.acquire('job');
+    const { signal } = lease;
+    await end(lease);
+    const error = signal.aborted ? signal.reason : await thrownBy(lease.renew());
+    expect(error).toMatchObject({ name: 'LockLostError', key: 'job', reason });
+    expect(error.message).toBe(`The lease of 'job' is not held: ${detail}.`);
   });
 });
 

@@ -463,6 +463,48 @@ describe('invariant 6: the holder is told in time', () => {
     expect(lease.isHeld()).toBe(true);
   });
 
+  test('they are tried again after pauses that grow, up to two seconds; after one that succeeds, as the first time', async () => {
+    jest.spyOn(Math, 'random').mockReturnValue(0.5);
+    const { time, store } = scene;
+    const start = time.now();
+    await taken(scene.host().client.tryAcquire('job'));
+    store.plan({ do: 'loseRequest', operation: 'renew', times: 9 });
+    await time.advance(HEARTBEAT_MS + 20_000);
+    const tries = store.requests.filter(({ operation }) => operation === 'renew').map(({ at }) => at - start);
+    const pauses = tries.slice(1).map((at, index) => at - (tries[index] as number));
+    expect(tries[0]).toBe(HEARTBEAT_MS);
+    expect(pauses.slice(0, 9)).toEqual([50, 100, 200, 400, 800, 1_600, 2_000, 2_000, 2_000]);
+    store.plan({ do: 'loseRequest', operation: 'renew' });
+    const sent = store.count('renew');
+    await time.advance(HEARTBEAT_MS);
+    const [failed, again] = store.requests.filter(({ operation }) => operation === 'renew').slice(sent);
+    expect((again?.at ?? 0) - (failed?.at ?? 0)).toBe(50);
+  });
+
+  test.each([
+    [0, 25],
+    [0.999, 75],
+  ])('their pauses are a half to one and a half of that: by %d, the first is %i ms', async (random, ms) => {
+    jest.spyOn(Math, 'random').mockReturnValue(random);
+    const { time, store } = scene;
+    await taken(scene.host().client.tryAcquire('job'));
+    store.plan({ do: 'loseRequest', operation: 'renew' });
+    await time.advance(HEARTBEAT_MS + 100);
+    const [first, second] = store.requests.filter(({ operation }) => operation === 'renew');
+    expect((second?.at ?? 0) - (first?.at ?? 0)).toBe(ms);
+  });
+
+  test('no pause is longer than a heartbeat', async () => {
+    jest.spyOn(Math, 'random').mockReturnValue(0.5);
+    const { time, store } = scene;
+    await taken(scene.host().client.tryAcquire('job', { leaseMs: 2_000, heartbeatMs: 100 }));
+    store.plan({ do: 'loseRequest', operation: 'renew', times: 4 });
+    await time.advance(700);
+    const renewals = store.requests.filter(({ operation }) => operation === 'renew').map(({ at }) => at);
+    const pauses = renewals.slice(1).map((at, index) => at - (renewals[index] as number));
+    expect(pauses).toEqual([50, 100, 100, 100, 100, 100]);
+  });
+
   test('a renewal that hangs is sent again in time', async () => {
     const { time, store } = scene;
     const host = scene.host();

@@ -438,6 +438,26 @@ describe('what goes wrong is a LockStoreError that says what to do', () => {
     expect(conflict).toBe(error instanceof TransactionConflictException);
   });
 
+  test('of a request for many locks: no lock, for none is to blame', async () => {
+    const error = exception('InternalServerError', 'oops', 'server');
+    for (const operation of ['BatchGetItem', 'Scan']) {
+      const { message } = await failureOf(error, (store) =>
+        operation === 'Scan' ? Array.fromAsync(store.list('')) : store.readMany(['job']),
+      );
+      expect(message).toBe(
+        `DynamoDB did not answer dynamodb:${operation} on the table 'locks': InternalServerError: oops`,
+      );
+    }
+  });
+
+  test('an error that has key in its message is not one of the key schema for that', async () => {
+    const { message } = await failureOf(exception('UnrecognizedClientException', 'The access key is invalid'));
+    expect(message).toBe(
+      "DynamoDB did not answer dynamodb:UpdateItem on the table 'locks' (lock 'job'): " +
+        'UnrecognizedClientException: The access key is invalid',
+    );
+  });
+
   test('wrong credentials: they do not pass', async () => {
     const { transient } = await failureOf(exception('UnrecognizedClientException', 'The security token is invalid'));
     expect(transient).toBe(false);
@@ -582,6 +602,21 @@ describe('the client that a store makes for itself', () => {
   });
 });
 
+describe('a client of the user', () => {
+  test('that two stores share tells each the date, by one middleware', async () => {
+    const client = new DynamoDBClient(configuration);
+    const before = client.middlewareStack.identify().length;
+    for (const tableName of ['locks', 'more-locks']) new DynamoDBLockStore({ tableName, client });
+    expect(client.middlewareStack.identify()).toHaveLength(before + 1);
+  });
+
+  test('that is no more than its send(), as a test may have one, will do', async () => {
+    const client = { send: async () => ({ Item: item, $metadata: {} }) };
+    const store = new DynamoDBLockStore({ tableName, client: client as never });
+    expect(await store.read('job', { consistent: true })).toMatchObject({ record: { key: 'job', owner: 'Anna' } });
+  });
+});
+
 describe('its options', () => {
   test('the table is by default the one that LOCK_TABLE_NAME names', async () => {
     process.env.LOCK_TABLE_NAME = 'from-the-environment';
@@ -602,7 +637,10 @@ describe('its options', () => {
       expect(sent()[0]?.input).toMatchObject({ ExpressionAttributeValues: { ':ttl': ttl } });
     }
     process.env.LOCK_RETENTION_DAYS = 'a week';
-    expect(() => mocked()).toThrow('retentionDays must be a number of days, 1 or more, but it is NaN');
+    const message = 'retentionDays must be a number of days, 1 or more, but it is';
+    expect(() => mocked()).toThrow(new TypeError(`${message} NaN, from LOCK_RETENTION_DAYS='a week'.`));
+    expect(() => mocked({ retentionDays: 0 })).toThrow(new TypeError(`${message} 0.`));
+    expect(() => mocked({ retentionDays: 1 })).not.toThrow();
   });
 
   test('a missing table name is refused, with what to set', () => {

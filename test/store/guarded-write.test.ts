@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { type CancellationReason, TransactionCanceledException } from '@aws-sdk/client-dynamodb';
 import { DynamoDBDocumentClient, GetCommand, TransactWriteCommand } from '@aws-sdk/lib-dynamodb';
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { afterAll, beforeAll, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { mockClient } from 'aws-sdk-client-mock';
 import { LockClient } from '../../lib/lease/client.ts';
 import { LockLostError } from '../../lib/lease/errors.ts';
@@ -72,11 +72,19 @@ describe('a guarded write', () => {
 
     const failure = await writeWhileHeld(lease, documents, [put('late')]).catch((error: unknown) => error);
     expect(failure).toBeInstanceOf(LockLostError);
-    expect(failure).toMatchObject({ key: id, reason: 'takenOver', cause: { name: 'TransactionCanceledException' } });
+    expect(failure).toMatchObject({
+      message:
+        `The lease of '${id}' is not held: ` +
+        'its guarded write was refused, for another grant stands in its place or it was released.',
+      key: id,
+      reason: 'takenOver',
+      cause: { name: 'TransactionCanceledException' },
+    });
     expect(await written()).toBeUndefined();
     expect(lease.isHeld()).toBe(false);
     expect(lease.signal.aborted).toBe(true);
     expect(lease.signal.reason).toBeInstanceOf(LockLostError);
+    expect(lease.signal.reason).toMatchObject({ reason: 'takenOver' });
     expect(events.map(({ type }) => type)).toEqual(['acquired', 'lost']);
     // The one who has the lock is not disturbed.
     await writeWhileHeld(next, documents, [put('theirs')]);
@@ -174,9 +182,12 @@ describe('a transaction that meets another', () => {
       canceled('TransactionConflict', 'None'),
       canceled('None', 'TransactionConflict'),
       canceled('ThrottlingError', 'TransactionConflict'),
+      canceled('None', 'ProvisionedThroughputExceeded'),
+      // The document client leaves out what is not there.
+      Object.assign(canceled(), { CancellationReasons: [{}, { Code: 'TransactionConflict' }] }),
     );
     await writeWhileHeld(lease, client, [put('in the end')]);
-    expect(sends()).toBe(4);
+    expect(sends()).toBe(6);
     expect(await written()).toBe('in the end');
     await lease.release();
   });
@@ -188,6 +199,22 @@ describe('a transaction that meets another', () => {
     await expect(writeWhileHeld(lease, client, [put('never')])).rejects.toBe(conflict);
     expect(sends()).toBe(10);
     expect(lease.isHeld()).toBe(true);
+    await lease.release();
+  });
+
+  test('is sent again after pauses that grow', async () => {
+    const lease = await ours.acquire(id);
+    jest.spyOn(Math, 'random').mockReturnValue(0.5);
+    const pauses: unknown[] = [];
+    const real = globalThis.setTimeout;
+    jest.spyOn(globalThis, 'setTimeout').mockImplementation(((callback: () => void, ms: number) => {
+      pauses.push(ms);
+      return real(callback, 0);
+    }) as never);
+    const client = { send: () => Promise.reject(canceled('TransactionConflict', 'None')) };
+    await expect(writeWhileHeld(lease, client, [put('never')])).rejects.toThrow();
+    jest.restoreAllMocks();
+    expect(pauses).toEqual([15, 25, 35, 45, 55, 65, 75, 85, 95]);
     await lease.release();
   });
 
@@ -208,6 +235,7 @@ describe('a transaction that meets another', () => {
     ["beside the user's own refused condition", canceled('TransactionConflict', 'ConditionalCheckFailed')],
     ['but for an item that is too large', canceled('None', 'ItemCollectionSizeLimitExceeded')],
     ['without a reason', canceled()],
+    ['for what has nothing to do with it', new Error('the network is down')],
   ])('%s, fails at once as it did', async (_, error) => {
     const lease = await ours.acquire(id);
     const { client, sends } = failing(error);
