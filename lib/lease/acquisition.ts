@@ -136,7 +136,9 @@ export class Acquisition {
       const first = await this.#attemptOnce();
       if (first.is !== 'misjudged') return first;
       const second = await this.#attemptOnce();
-      return second.is === 'misjudged' ? this.#busy(second.record) : second;
+      if (second.is !== 'misjudged') return second;
+      await this.#discardOurs(second.record);
+      return this.#busy(second.record);
     } catch (error) {
       if (isTransient(error)) return { is: 'failed', error };
       throw error;
@@ -156,15 +158,11 @@ export class Acquisition {
     const { lockId } = record;
     if (lockId !== attempt.lockId) {
       if (isDone(once, record.doneToken)) return { is: 'done', doneToken: record.doneToken };
-      if (!this.#tried.has(lockId)) {
-        // Refused by a clock that is behind, as the refusal showed: for others, and by now for us, the lock is open.
-        const { offsetMs } = attempt;
-        const wasOpen = this.#context.serverClock.disproves(offsetMs, this.#plan.safetyMs) && this.#isOpen(record);
-        return wasOpen ? { is: 'misjudged', record } : this.#busy(record);
-      }
-      // An earlier attempt of ours came late, or once more: it is nobody's, and busy never names ourselves.
-      await this.#discard(lockId as string);
-      throw new LockStoreError(`Acquiring '${key}': an earlier attempt came late`, { transient: true });
+      await this.#discardOurs(record);
+      // Refused by a clock that is behind, as the refusal showed: for others, and by now for us, the lock is open.
+      const { offsetMs } = attempt;
+      const wasOpen = this.#context.serverClock.disproves(offsetMs, this.#plan.safetyMs) && this.#isOpen(record);
+      return wasOpen ? { is: 'misjudged', record } : this.#busy(record);
     }
     if (this.#wasMisjudged(attempt, record, serverDate))
       return { is: 'misjudged', record: await this.#giveBack(record) };
@@ -173,6 +171,13 @@ export class Acquisition {
     const hasLearned = !hasStepped(attempt.sent, instant(this.#context.clock));
     if (!hasLearned) return { is: 'misjudged', record: await this.#giveBack(record) };
     return { is: 'granted', lease: this.#hold(attempt, record) };
+  }
+
+  /** An earlier attempt of ours that came late, or once more, is nobody's, and busy never names ourselves. */
+  async #discardOurs({ lockId }: LockRecord): Promise<void> {
+    if (!this.#tried.has(lockId)) return;
+    await this.#discard(lockId as string);
+    throw new LockStoreError(`Acquiring '${this.#key}': an earlier attempt came late`, { transient: true });
   }
 
   #isOpen(record: LockRecord): boolean {
@@ -229,6 +234,9 @@ export class Acquisition {
 
   /** Restores what a grant took over. Should that fail, the grant ends with its lease. */
   async #giveBack(record: LockRecord): Promise<LockRecord> {
+    // Its answer was lost, and since then another wrong clock took it over and gave it back: the record tells no more
+    // what it had taken over itself, which may be a live lease. So it stays closed.
+    if (record.previousExpiresAt === undefined) return record;
     try {
       const { applied, record: standing } = await this.#sendBack(record, record);
       // Our own id under another token: another wrong clock took the lock over and has given it back to us, or a duplicate
@@ -239,7 +247,7 @@ export class Acquisition {
     } catch {
       // The caller learns that the lock is busy, which it then is for that long.
     }
-    const { previousLockId, previousOwner, previousExpiresAt = 0 } = record;
+    const { previousLockId, previousOwner, previousExpiresAt } = record;
     return { ...record, lockId: previousLockId, owner: previousOwner, expiresAt: previousExpiresAt };
   }
 
@@ -249,7 +257,7 @@ export class Acquisition {
       lockId: tookOver.previousLockId,
       owner: tookOver.previousOwner,
       acquiredAt: tookOver.previousAcquiredAt,
-      expiresAt: tookOver.previousExpiresAt ?? 0,
+      expiresAt: tookOver.previousExpiresAt as number,
     };
     const request = { key, lockId: lockId as string, fencingToken, now: serverClock.now(key), previous };
     const giveBack = (signal: AbortSignal) => store.giveBack(request, signal);

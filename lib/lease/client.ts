@@ -4,7 +4,7 @@ import type { LockRecord, LockStore } from '../store/store.ts';
 import { Acquisition, type Outcome } from './acquisition.ts';
 import { type Clock, elapsedMs, instant, pause, systemClock } from './clock.ts';
 import { discard, holderOf, type LeaseContext, type ReportedEvent, untilOpenMs } from './context.ts';
-import { LockBusyError, LockDoneError, LockError, LockLostError, type LostReason } from './errors.ts';
+import { LockBusyError, LockDoneError, LockError, LockLostError, LockStoreError, type LostReason } from './errors.ts';
 import { type LockEventListener, notify } from './events.ts';
 import { Lease, type LeaseHandle, reasonOf } from './lease.ts';
 import {
@@ -235,10 +235,14 @@ export class LockClient {
     const remainingMs = remainingOf(plan);
     const started = instant(clock);
     let grant = await this.#resumeOnce(key, handed, plan, remainingMs);
-    if (hasStepped(started, instant(clock)) || serverClock.disproves(offsetMs, plan.safetyMs)) {
-      // Written by a clock that the answer shows to be wrong, it is written once more (invariant 13).
+    if (!grant || hasStepped(started, instant(clock)) || serverClock.disproves(offsetMs, plan.safetyMs)) {
+      // Refused for, or written by, a clock that the answer shows to be wrong: it is asked for once more (invariant 13).
       const leftMs = remainingMs - elapsedMs(started, instant(clock));
-      grant = await this.#resumeOnce(key, grant.lockId, plan, leftMs);
+      grant = await this.#resumeOnce(key, grant?.lockId ?? handed, plan, leftMs);
+    }
+    if (!grant) {
+      const message = `Resuming '${key}': refused, for by this host's clock it would expire before it was acquired`;
+      throw new LockStoreError(message, { transient: true });
     }
     const lease = new Lease(key, grant, { ...plan, data: grant.data }, this.#context);
     lease.assertHeld();
@@ -246,6 +250,7 @@ export class LockClient {
     return lease;
   }
 
+  /** Gives undefined where the handle is good, but this host's clock too far behind. */
   async #resumeOnce(key: string, handed: string, plan: AcquirePlan, remainingMs: number) {
     const { store, clock, serverClock, closing } = this.#context;
     const { leaseMs, safetyMs, requestTimeoutMs, owner, signal } = plan;
@@ -264,6 +269,7 @@ export class LockClient {
     };
     const limits = { requestTimeoutMs, withinMs: believeMs, since: sent, signal };
     const { record } = await send(this.#context, `Resuming '${key}'`, resume, limits).catch(undo);
+    if (record?.lockId === handed) return undefined;
     if (record?.lockId !== lockId) {
       throw lost(reasonOf(record), 'since it was handed off it was resumed, released, taken over or deleted');
     }

@@ -179,7 +179,8 @@ export class DynamoDBLockStore implements LockStore {
     return this.#update(key, signal, {
       UpdateExpression:
         'SET lockId = :me, #owner = :owner, expiresAt = :until, leaseMs = :leaseMs, #ttl = :ttl, fencingToken = fencingToken + :one',
-      ConditionExpression: 'lockId = :handed',
+      // Its expiry, too, turns away every acquire that was sent before (invariant 3).
+      ConditionExpression: 'lockId = :handed AND acquiredAt < :until',
       ExpressionAttributeNames: { '#owner': 'owner', '#ttl': 'ttl' },
       ExpressionAttributeValues: {
         ':me': S(lockId),

@@ -78,14 +78,10 @@ export class MemoryLockStore implements LockStore {
   }
 
   async resume({ key, handed, lockId, owner, until, leaseMs }: ResumeRequest): Promise<StoreAnswer> {
-    return this.#updateOf(key, handed, (old) => ({
-      ...old,
-      lockId,
-      owner,
-      expiresAt: until,
-      leaseMs,
-      fencingToken: old.fencingToken + 1,
-    }));
+    return this.#updateOf(key, handed, (old) => {
+      if (old.acquiredAt >= until) return undefined;
+      return { ...old, lockId, owner, expiresAt: until, leaseMs, fencingToken: old.fencingToken + 1 };
+    });
   }
 
   async forceRelease({ key, lockId, immediately }: ForceReleaseRequest): Promise<StoreAnswer> {

@@ -128,7 +128,7 @@ export interface LockStore {
    * `releasedBy = me`, which turns away a late duplicate of the acquire.
    */
   giveBack(request: GiveBackRequest, signal?: AbortSignal): Promise<StoreAnswer>;
-  /** `lockId = handed`. A new grant, with a new id and token, in the place of the handed one. */
+  /** `lockId = handed AND acquiredAt < until`. A new grant, with a new id and token, in the place of the handed one. */
   resume(request: ResumeRequest, signal?: AbortSignal): Promise<StoreAnswer>;
   /** `lockId = seen`. Ends somebody's grant; the lock opens at its expiry, or at once with `immediately`. */
   forceRelease(request: ForceReleaseRequest, signal?: AbortSignal): Promise<StoreAnswer>;

@@ -501,6 +501,24 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
       expect((await recordOf())?.lockId).toBe('bert');
     });
 
+    test('is refused until a moment that is not after the acquisition: an acquire that comes late would be granted', async () => {
+      await acquire('anna');
+      for (const until of [now - 1, now]) {
+        await expectRefused(() =>
+          store.resume({ key, handed: 'anna', lockId: 'bert', owner: 'bert', until, leaseMs: 1 }),
+        );
+      }
+      const { applied } = await store.resume({
+        key,
+        handed: 'anna',
+        lockId: 'bert',
+        owner: 'bert',
+        until: now + 1,
+        leaseMs: 1,
+      });
+      expect(applied).toBe(true);
+    });
+
     test('is refused after a release, a takeover, and where there is no record', async () => {
       expect(await resume('anna', 'bert')).toMatchObject({ applied: false });
       expect(await recordOf()).toBeUndefined();

@@ -189,6 +189,28 @@ describe('a clock that is set while the request is out', () => {
   });
 });
 
+test('a clock that is set again and again makes no attempt busy with the one before it', async () => {
+  const { store, memory } = scene;
+  const host = scene.host();
+  const set = (ms: number) => () => {
+    host.clock.offsetMs += ms;
+  };
+  store.plan(
+    // The first attempt cannot be given back; by the time of the second its lease is over, by a clock that is set back.
+    { do: 'then', act: set(500), operation: 'acquire' },
+    { do: 'first', act: set(3_600_000), operation: 'giveBack' },
+    { do: 'then', act: set(-3_600_000), operation: 'acquire' },
+  );
+  jest
+    .spyOn(memory, 'giveBack')
+    .mockRejectedValueOnce(new LockStoreError('The connection broke.', { transient: true }));
+  const error = await host.client.tryAcquire('job').catch((error) => error);
+  expect(store.operations).toEqual(['acquire', 'giveBack', 'acquire', 'giveBack', 'release']);
+  expect(error).toMatchObject({ name: 'LockStoreError', transient: true });
+  expect(error.message).toBe("Acquiring 'job': an earlier attempt came late");
+  expect((await memory.read('job')).record?.lockId).toBeUndefined();
+});
+
 test('a lock that is merely closed is held by nobody, in events and errors', async () => {
   const { time, host } = scene;
   await (await taken(host().client.tryAcquire('job', { holdAtLeastMs: 60_000 }))).release();

@@ -289,6 +289,36 @@ describe('a host whose clock is wrong', () => {
   });
 });
 
+test('what a grant took over is not given back once the record does not tell it any more: the lock stays closed', async () => {
+  const { time, store, host } = world({ dated: true, start: START });
+  const holder = await taken(host().client.tryAcquire('job'));
+  const first = host({ ahead: HOUR });
+  // Its grant goes over the live lease, and the answer is lost on the way.
+  store.plan({ do: 'hangAnswer', operation: 'acquire' });
+  const attempt = outcomeOf(first.client.tryAcquire('job'));
+  // Another one takes that over in turn, learns that its clock is wrong, and gives it back.
+  await time.advance(10);
+  expect(await host({ ahead: HOUR + 60_000 }).client.tryAcquire('job')).toBeNull();
+  await time.advance(5_000);
+  expect(attempt.value ?? null).toBeNull();
+  expect(attempt.settled).toBe(true);
+  expect(store.count('giveBack')).toBe(1);
+  expect(await host().client.tryAcquire('job')).toBeNull();
+  expect(holder.isHeld()).toBe(true);
+});
+
+test('a lease cannot be resumed by a clock that is too far behind, where no answer tells the time; the handle stays good', async () => {
+  const { host } = world({ start: START });
+  const handle = await (await host().client.acquire('job')).handOff({ leaseMs: 60_000 });
+  const { client } = host({ ahead: -HOUR });
+  await expect(client.resume(handle)).rejects.toMatchObject({
+    name: 'LockStoreError',
+    transient: true,
+    message: "Resuming 'job': refused, for by this host's clock it would expire before it was acquired",
+  });
+  expect((await host().client.resume(handle)).isHeld()).toBe(true);
+});
+
 describe('with right clocks nothing costs a request or is refused', () => {
   async function cycles(ahead: number, serverJitterMs: number, latencyMs: number) {
     const random = seededRandom(ahead + serverJitterMs + latencyMs + 1);

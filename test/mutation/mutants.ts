@@ -51,7 +51,8 @@ const dynamodb = of('lib/store/dynamodb.ts', [
     '(restored ? `, lockId = :restored${FORGET_PREVIOUS}` :',
     "(restored === '' ? '' :",
   ],
-  ['resume without the handle', "'lockId = :handed'", "'lockId = :handed OR lockId <> :handed'"],
+  ['resume without the handle', "'lockId = :handed AND", "'(lockId = :handed OR lockId <> :handed) AND"],
+  ['resume into the past', ' AND acquiredAt < :until', ''],
   [
     'resume with the same token',
     'fencingToken = fencingToken + :one',
@@ -123,16 +124,14 @@ const acquisition = of('lib/lease/acquisition.ts', [
     '        await this.#discard(lockId);\n      }\n      throw error;',
     '      }\n      throw error;',
   ],
-  [
-    'an earlier attempt, left',
-    "      await this.#discard(lockId as string);\n      throw new LockStoreError(`Acquiring '${key}': an earlier",
-    "      throw new LockStoreError(`Acquiring '${key}': an earlier",
-  ],
+  ['an earlier attempt, left', '    await this.#discard(lockId as string);\n    throw', '    throw'],
   [
     'a wrong clock, believed',
     'if (this.#wasMisjudged(attempt, record, serverDate))',
     'if (this.#wasMisjudged(attempt, record, serverDate) && false)',
   ],
+  ['a give back of nobody knows what', '    if (record.previousExpiresAt === undefined) return record;\n', ''],
+  ['busy with itself', '      await this.#discardOurs(second.record);\n', ''],
   ['a clock that was set meanwhile, believed', 'if (!hasLearned) return', 'if (false) return'],
   [
     'a grant beyond the invocation',

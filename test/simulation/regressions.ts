@@ -179,4 +179,77 @@ export const regressions: readonly { readonly name: string; readonly schedule: S
       seed: 188834176,
     },
   },
+  {
+    name: 'an hour ahead, a host gives back what the record tells no more: the lease that it had taken over stays closed',
+    schedule: {
+      timing: 2,
+      dated: true,
+      hosts: [
+        {
+          clock: { permille: 625, hours: 1 },
+          ratePpm: 0,
+          deeds: [
+            { do: 'release', afterMs: 60, forMs: 0, with: 'plain' },
+            { do: 'try', afterMs: 84, forMs: 0, with: 'plain' },
+            { do: 'try', afterMs: 0, forMs: 0, with: 'plain' },
+          ],
+        },
+        {
+          clock: { permille: 0, hours: 0 },
+          ratePpm: 0,
+          deeds: [
+            { do: 'try', afterMs: 0, forMs: 0, with: 'plain' },
+            { do: 'try', afterMs: 114, forMs: 0, with: 'plain' },
+          ],
+        },
+        {
+          clock: { permille: -563, hours: 1 },
+          ratePpm: 0,
+          deeds: [
+            { do: 'try', afterMs: 8, forMs: 0, with: 'invocation' },
+            { do: 'try', afterMs: 0, forMs: 0, with: 'plain' },
+          ],
+        },
+      ],
+      blows: [],
+      fates: [
+        { do: 'travel', thereMs: 30, backMs: 0, againMs: 0 },
+        { do: 'travel', thereMs: 23, backMs: 277, againMs: 0 },
+        { do: 'travel', thereMs: 0, backMs: 1, againMs: 0 },
+        { do: 'hang', thereMs: 0, backMs: 0, againMs: 0 },
+      ],
+      seed: 0,
+    },
+  },
+  {
+    name: 'an hour behind, a host resumes into the past: no late acquire is granted for it',
+    schedule: {
+      timing: 0,
+      dated: true,
+      hosts: [
+        {
+          clock: { permille: 0, hours: 0 },
+          ratePpm: 0,
+          deeds: [
+            { do: 'try', afterMs: 0, forMs: 0, with: 'plain' },
+            { do: 'handOff', afterMs: 0, forMs: 0, with: 'plain' },
+          ],
+        },
+        {
+          clock: { permille: 0, hours: -1 },
+          ratePpm: 0,
+          deeds: [
+            { do: 'resume', afterMs: 621, forMs: 0, with: 'plain' },
+            { do: 'try', afterMs: 0, forMs: 0, with: 'plain' },
+          ],
+        },
+      ],
+      blows: [],
+      fates: [
+        { do: 'travel', thereMs: 265, backMs: 35, againMs: 0 },
+        { do: 'travel', thereMs: 324, backMs: 0, againMs: 0 },
+      ],
+      seed: 0,
+    },
+  },
 ];

@@ -150,8 +150,7 @@ export class Watch implements Witness {
     if (event.type === 'lost') this.#isLost(event);
     if (event.type === 'released' && event.done) this.#saysDone(host, event.fencingToken);
     if (event.type === 'done' && !this.#isDone(event.once)) this.found(`once: '${event.once}' is called done`);
-    // A host whose clock was set, or stood still, may give its second attempt back to its first, and call that busy.
-    if (event.type !== 'busy' || event.owner !== owner || this.set.has(host) || this.stood.has(host)) return;
+    if (event.type !== 'busy' || event.owner !== owner) return;
     const lockId = this.#lastAnswer.get(host)?.lockId;
     if (lockId !== undefined && this.#ownerOf.get(lockId) === owner)
       this.found('3: an acquisition is busy with itself');

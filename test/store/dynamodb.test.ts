@@ -181,7 +181,7 @@ describe('each operation is one request', () => {
         UpdateExpression:
           'SET lockId = :me, #owner = :owner, expiresAt = :until, leaseMs = :leaseMs, #ttl = :ttl, ' +
           'fencingToken = fencingToken + :one',
-        ConditionExpression: 'lockId = :handed',
+        ConditionExpression: 'lockId = :handed AND acquiredAt < :until',
         ExpressionAttributeNames: { '#owner': 'owner', '#ttl': 'ttl' },
         ExpressionAttributeValues: {
           ':me': { S: 'bert' },
