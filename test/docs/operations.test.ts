@@ -1,0 +1,60 @@
+import { readFileSync } from 'node:fs';
+import { UpdateItemCommand } from '@aws-sdk/client-dynamodb';
+import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { LockClient } from '../../lib/lease/client.ts';
+import { systemClock } from '../../lib/lease/clock.ts';
+import { DynamoDBLockStore } from '../../lib/store/dynamodb.ts';
+import { type DynamoDB, startDynamoDB } from '../dynamodb/launcher.ts';
+
+const HOUR = 3_600_000;
+const KEY = 'nightly/report';
+
+let dynamodb: DynamoDB;
+beforeAll(async () => {
+  dynamodb = await startDynamoDB();
+});
+afterAll(() => dynamodb.stop());
+
+/** The page's `aws dynamodb update-item`, as the SDK sends it. */
+function remedy(tableName: string): UpdateItemCommand {
+  const page = readFileSync(new URL('../../docs/operations.md', import.meta.url), 'utf8');
+  const command = /aws dynamodb update-item.*?```/s.exec(page)?.[0] ?? '';
+  const option = (name: string) => new RegExp(`--${name} '([^']*)'`).exec(command)?.[1] ?? '';
+  expect(command).toContain('--expression-attribute-values "{\\":now\\": {\\"N\\": \\"$(date +%s)000\\"}}"');
+  return new UpdateItemCommand({
+    TableName: tableName,
+    Key: JSON.parse(option('key')),
+    UpdateExpression: option('update-expression'),
+    ConditionExpression: option('condition-expression'),
+    ExpressionAttributeValues: { ':now': { N: `${Math.floor(Date.now() / 1_000)}000` } },
+  });
+}
+
+describe('a lock that a clock an hour ahead has closed', () => {
+  test('is opened by what the page says, and by nothing less', async () => {
+    const tableName = await dynamodb.createLockTable();
+    const store = new DynamoDBLockStore({ tableName, client: dynamodb.client() });
+    const locks = new LockClient({ store });
+    // What it is granted it does not believe; and then it is cut off.
+    const acquiredAt = systemClock.now() + HOUR;
+    const grant = { key: KEY, lockId: 'cut off', owner: 'an hour ahead', leaseMs: 30_000 };
+    const { record } = await store.acquire({ ...grant, now: acquiredAt, until: acquiredAt + 30_000 });
+    expect(await locks.tryAcquire(KEY)).toBeNull();
+    await expect(dynamodb.client().send(remedy(tableName))).rejects.toThrow('conditional');
+    await locks.forceRelease(KEY, { lockId: 'cut off', immediately: true });
+    expect(await locks.tryAcquire(KEY)).toBeNull();
+    await dynamodb.client().send(remedy(tableName));
+    const lease = await locks.tryAcquire(KEY);
+    expect(lease?.fencingToken).toBeGreaterThan(record?.fencingToken ?? 0);
+    await lease?.release();
+  });
+
+  test('and no other: it changes no lock whose times are right', async () => {
+    const tableName = await dynamodb.createLockTable();
+    const locks = new LockClient({ store: new DynamoDBLockStore({ tableName, client: dynamodb.client() }) });
+    await (await locks.acquire(KEY, { holdAtLeastMs: HOUR })).release();
+    await new Promise((resolve) => setTimeout(resolve, 1_100 - (Date.now() % 1_000)));
+    await expect(dynamodb.client().send(remedy(tableName))).rejects.toThrow('conditional');
+    expect(await locks.tryAcquire(KEY)).toBeNull();
+  });
+});
