@@ -30,11 +30,8 @@ export interface Grant {
   readonly capMs: number;
 }
 
-/**
- * `held` until one of the others; from those there is no way back (invariant 7), but for a hand-off that fails.
- * `releasing` and `released` differ only in whether the store has answered.
- */
-type LeaseState = 'held' | 'lost' | 'releasing' | 'released' | 'handedOff';
+/** `held` until one of the others; from those there is no way back (invariant 7), whatever the store answers. */
+type LeaseState = 'held' | 'lost' | 'released' | 'handedOff';
 
 const LOST_DETAIL: Record<LostReason, string> = {
   expired: 'its deadline has passed',
@@ -189,7 +186,7 @@ export class Lease {
   /** Releases a lease whose work may not have ended: the signal aborts first. For a client that is closed. */
   close(): Promise<boolean> {
     if (this.isHeld()) {
-      this.#end('releasing');
+      this.#end('released');
       this.#lost.abort(this.#lostError('closed'));
       this.#releasing = this.#releaseEnded(false);
     }
@@ -318,7 +315,7 @@ export class Lease {
   async #release(done: boolean): Promise<boolean> {
     if (this.isHeld()) {
       // Belief ends when the release is sent, not when it is answered (invariant 4).
-      this.#end('releasing');
+      this.#end('released');
       return this.#releaseEnded(done);
     }
     // Lost by the clock alone, the record may still be ours: opening it early spares others the rest of the lease.
@@ -334,7 +331,6 @@ export class Lease {
     let error: LockStoreError;
     try {
       const { applied, record, attempts = 1 } = await this.#sendRelease(done ? once : undefined);
-      this.#state = 'released';
       // Refused when it was sent again, it was done before, by the request whose answer was lost: the record says so, or
       // somebody else has been granted the lock before our deadline, which nothing but our release made possible, or an
       // operator; so that a token counts as done only where it stands.
@@ -356,7 +352,6 @@ export class Lease {
         `Releasing '${this.key}': refused, and its deadline has passed; whether it was released before is not known`,
       );
     } catch (cause) {
-      this.#state = 'released';
       error = cause as LockStoreError;
     }
     this.#report({ type: 'releaseFailed', heldMs: this.#heldMs(), error });

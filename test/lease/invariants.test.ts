@@ -247,7 +247,11 @@ describe('invariant 3: a repeated request changes nothing', () => {
     }
     await time.advance(1_000);
     expect(released.value).toBe(false);
-    expect(host.of('releaseFailed')[0]?.error).toBeInstanceOf(LockStoreError);
+    const error = host.of('releaseFailed')[0]?.error;
+    expect(error).toBeInstanceOf(LockStoreError);
+    expect(error?.message).toBe(
+      "Releasing 'job': refused, and its deadline has passed; whether it was released before is not known",
+    );
   });
 
   test('an id that was granted is never granted again, whatever the clock of a late request says', async () => {

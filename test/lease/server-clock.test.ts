@@ -1,6 +1,8 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { LockBusyError } from '../../lib/lease/errors.ts';
+import { FakeClock } from '../../lib/lease/fake-clock.ts';
 import type { Lease } from '../../lib/lease/lease.ts';
+import { ServerClock, serverClockOf } from '../../lib/lease/server-clock.ts';
 import { MemoryLockStore } from '../../lib/store/memory.ts';
 import { type HostClock, outcomeOf, seededRandom, settle, taken, type World, world } from './setup.ts';
 
@@ -371,4 +373,86 @@ test('a store whose answers carry no date is believed by the host that asks', as
   await lease.release();
   expect(store.count('giveBack')).toBe(0);
   for (const event of wrong.events) expect(event).not.toHaveProperty('skewMs');
+});
+
+describe("what is known of the server's clock", () => {
+  /** What a host knows whose clock shows `now` when an answer comes at once with a date, one after the other. */
+  async function knowing(...answers: [now: number, date: number | undefined][]) {
+    const time = new FakeClock(0);
+    const serverClock = new ServerClock(time);
+    let at = 0;
+    for (const [now, date] of answers) {
+      await time.advance(now - at);
+      at = now;
+      serverClock.observe({ wall: time.now(), monotonic: time.monotonic() }, date);
+    }
+    return { time, serverClock };
+  }
+
+  test('is the intersection of what the answers tell', async () => {
+    // It is 5 to 6 s ahead; no, 4.001 to 5.001 s.
+    const { serverClock } = await knowing([1_000, 6_000], [1_999, 6_000]);
+    expect(serverClock.expiryOffsetMs).toBe(5_001);
+    expect(serverClock.skewMs).toBe(-5_001);
+  });
+
+  test('may be exact', async () => {
+    const { serverClock } = await knowing([1_000, 6_000], [2_000, 6_000]);
+    expect(serverClock.expiryOffsetMs).toBe(5_000);
+    expect(serverClock.now('job')).toBe(7_000);
+  });
+
+  test('is what the last answer tells, where servers differ', async () => {
+    const { serverClock } = await knowing([1_000, 6_000], [1_001, 9_000]);
+    expect(serverClock.expiryOffsetMs).toBe(8_999);
+  });
+
+  test('is not spoilt by an answer without a date', async () => {
+    const { serverClock } = await knowing([1_000, undefined], [1_000, Number.NaN], [1_000, 6_000]);
+    expect(serverClock.expiryOffsetMs).toBe(6_000);
+  });
+
+  test('judges a takeover by the later of what the answer tells and of what is known', async () => {
+    // 5 to 5.001 s ahead: at 2.5 s of this host's clock it is 7.5 s there.
+    const { time, serverClock } = await knowing([1_000, 6_000], [1_999, 6_000], [2_500, undefined]);
+    expect(time.now()).toBe(2_500);
+    expect(serverClock.tooEarly(7_500, 7_000)).toBe(false);
+    expect(serverClock.tooEarly(7_501, 7_000)).toBe(true);
+    expect(serverClock.tooEarly(7_900, 8_000)).toBe(false);
+  });
+
+  test('is shared by all clients of a store and a clock, and by no others', () => {
+    const [store, other, time] = [{}, {}, new FakeClock(0)];
+    expect(serverClockOf(store, time)).toBe(serverClockOf(store, time));
+    expect(serverClockOf(store, time)).not.toBe(serverClockOf(other, time));
+    expect(serverClockOf(store, time)).not.toBe(serverClockOf(store, new FakeClock(0)));
+  });
+});
+
+describe('what a process has released', () => {
+  test('is open to it a moment later, by its own clock', () => {
+    const time = new FakeClock(5_000);
+    const serverClock = new ServerClock(time);
+    serverClock.wrote('job', 5_001);
+    expect(serverClock.now('job')).toBe(5_001);
+    expect(serverClock.now('other')).toBe(5_000);
+  });
+
+  test('is forgotten once there are a thousand others', () => {
+    const serverClock = new ServerClock(new FakeClock(5_000));
+    for (let n = 0; n < 1_000; n++) serverClock.wrote(`job-${n}`, 5_001);
+    expect(serverClock.now('job-0')).toBe(5_001);
+    serverClock.wrote('one more', 5_001);
+    expect(serverClock.now('job-0')).toBe(5_000);
+    expect(serverClock.now('one more')).toBe(5_001);
+  });
+
+  test('is forgotten when the clock is set, also if it is used again since', () => {
+    const time = new FakeClock(HOUR);
+    const serverClock = new ServerClock(time);
+    serverClock.wrote('job', HOUR + 1);
+    time.step(-HOUR / 2);
+    serverClock.wrote('other', HOUR / 2 + 1);
+    expect(serverClock.now('job')).toBe(HOUR / 2);
+  });
 });

@@ -188,7 +188,7 @@ const lease = of('lib/lease/lease.ts', [
   ],
   [
     'released, and believed until the answer',
-    "      this.#end('releasing');\n      return this.#releaseEnded(done);",
+    "      this.#end('released');\n      return this.#releaseEnded(done);",
     '      return this.#releaseEnded(done);',
   ],
   ['done, though lost', 'await this.#sendRelease(undefined).catch', 'await this.#sendRelease(this.#plan.once).catch'],

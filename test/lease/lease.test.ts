@@ -1,0 +1,141 @@
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import { outcomeOf, settle, taken, type World, world } from './setup.ts';
+
+let scene: World;
+beforeEach(() => {
+  scene = world();
+});
+afterEach(() => {
+  jest.restoreAllMocks();
+});
+
+const HOUR = 3_600_000;
+const recordOf = async () => (await scene.memory.read('job')).record;
+
+describe('close() of a lease', () => {
+  test('releases it without calling its work done', async () => {
+    const { client } = scene.host();
+    await client.acquire('job', { once: '1' });
+    await client.close();
+    expect(await recordOf()).toMatchObject({ lockId: undefined, doneToken: undefined });
+  });
+
+  test('that was given up sends nothing: its work may go on', async () => {
+    const { store, host } = scene;
+    const lease = await taken(host().client.tryAcquire('job'));
+    lease.abandon('timedOut');
+    expect(await lease.close()).toBe(false);
+    expect(store.operations).toEqual(['acquire']);
+    expect(lease.signal.reason).toMatchObject({ reason: 'timedOut' });
+  });
+});
+
+describe('a renewal', () => {
+  test('that is answered after the deadline, before its timer, is none', async () => {
+    const { time, store } = scene;
+    const host = scene.host();
+    const lease = await taken(host.client.tryAcquire('job'));
+    const act = () => {
+      host.clock.offsetMs += HOUR;
+    };
+    store.plan({ do: 'then', act, operation: 'renew' });
+    await time.advance(10_000);
+    expect(host.of('renewed')).toEqual([]);
+    expect(host.of('lost')).toMatchObject([{ reason: 'expired' }]);
+    expect(lease.isHeld()).toBe(false);
+    expect(time.timers).toBe(0);
+  });
+
+  test('by a clock that was set back by more than it has run gains nothing: belief ends when it would have', async () => {
+    const { time, store } = scene;
+    const host = scene.host();
+    const { signal } = await taken(host.client.tryAcquire('job'));
+    await time.advance(5_000);
+    host.clock.offsetMs -= 20_000;
+    await time.advance(5_000);
+    expect(store.count('renew')).toBe(1);
+    expect(host.of('renewed')).toEqual([]);
+    store.plan({ do: 'loseRequest', operation: 'renew', times: Number.POSITIVE_INFINITY });
+    await time.advance(16_999);
+    expect(signal.aborted).toBe(false);
+    await time.advance(1);
+    expect(signal.aborted).toBe(true);
+  });
+
+  test('by one that was set back by less is one, for as long as it wrote', async () => {
+    const { time } = scene;
+    const host = scene.host();
+    const lease = await taken(host.client.tryAcquire('job'));
+    await time.advance(5_000);
+    host.clock.offsetMs -= 5_000;
+    await time.advance(5_000);
+    expect(host.of('renewed')).toHaveLength(1);
+    expect(lease.deadline).toBe(host.clock.now() + 27_000);
+  });
+
+  test('by a clock that was set back is written once more as soon as the answer tells the time', async () => {
+    const { time, store, host } = world({ dated: true, start: 1_800_000_000_000 });
+    const holder = host();
+    const lease = await taken(holder.client.tryAcquire('job'));
+    await time.advance(5_000);
+    holder.clock.offsetMs -= HOUR;
+    await time.advance(5_000);
+    expect(store.count('renew')).toBe(2);
+    expect(holder.of('renewed')).toHaveLength(1);
+    await time.advance(20_000);
+    expect(lease.isHeld()).toBe(true);
+  });
+
+  test('comes in time though the answer showed that less is left than a heartbeat', async () => {
+    const { time, store, host } = world({ dated: true, start: 1_800_000_000_000 });
+    // Of the 4 s that the holder means to believe, its clock, 1.5 s behind, leaves two and a half at the most.
+    const holder = host({ ahead: -1_500, leaseMs: 10_000, safetyMs: 6_000, heartbeatMs: 3_500 });
+    const lease = await taken(holder.client.tryAcquire('job'));
+    await time.advance(3_000);
+    expect(store.count('renew')).toBeGreaterThan(0);
+    expect(lease.isHeld()).toBe(true);
+  });
+});
+
+test('the handle of a lease has no more than there is to hand over', async () => {
+  const lease = await taken(scene.host().client.tryAcquire('job'));
+  const { lockId, fencingToken } = lease;
+  expect(await lease.handOff({ leaseMs: 1_000 })).toStrictEqual({ key: 'job', lockId, fencingToken });
+});
+
+test('a lock with the shortest holdAtLeastMs is had again at once by the one who released it', async () => {
+  const { client } = scene.host();
+  await (await taken(client.tryAcquire('job', { holdAtLeastMs: 1 }))).release();
+  expect(await client.tryAcquire('job')).not.toBeNull();
+});
+
+describe('a release that an operator came before, and that was sent twice,', () => {
+  test.each([
+    ['counts where nothing was done', undefined, false, true],
+    ['counts where nothing was done, though there is a token', '1', false, true],
+    ['counts where what was done has no token', undefined, true, true],
+    ['does not count where a token was done, which stands nowhere', '1', true, false],
+  ])('%s', async (_, once, done, counts) => {
+    const { time, store, host } = scene;
+    const holder = host();
+    const lease = await taken(holder.client.tryAcquire('job', { once }));
+    store.plan({ do: 'hang', operation: 'release' });
+    const released = outcomeOf(lease.release({ done }));
+    await time.advance(1);
+    await host().client.forceRelease('job', { lockId: lease.lockId });
+    await time.advance(2_000);
+    expect(released).toMatchObject({ settled: true, value: counts });
+    expect(holder.of('lost')).toMatchObject(counts ? [] : [{ reason: 'revoked' }]);
+  });
+
+  test('is told as such also when it is answered after the deadline', async () => {
+    const { time, store } = scene;
+    const holder = scene.host();
+    const lease = await taken(holder.client.tryAcquire('job', { requestTimeoutMs: HOUR }));
+    await scene.host().client.forceRelease('job', { lockId: lease.lockId });
+    store.plan({ do: 'delayAnswer', ms: 28_000, operation: 'release' });
+    expect(await settle(time, lease.release())).toBe(false);
+    expect(holder.of('lost')).toMatchObject([{ reason: 'revoked' }]);
+    expect(holder.of('releaseFailed')).toEqual([]);
+  });
+});
