@@ -1,0 +1,130 @@
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import type { ReadManyAnswer } from '../../lib/store/store.ts';
+import { outcomeOf, settle, type World, world } from './setup.ts';
+
+let scene: World;
+beforeEach(() => {
+  scene = world();
+});
+afterEach(() => {
+  jest.restoreAllMocks();
+});
+
+const keys = (count: number) => Array.from({ length: count }, (_, n) => `job-${n}`);
+
+describe('inspectMany', () => {
+  /** A store that leaves out the last `left` keys of a request, so often. */
+  function throttled(left: number, times: number) {
+    const { store, memory, time } = scene;
+    const requests: { keys: readonly string[]; at: number }[] = [];
+    const start = time.now();
+    jest.spyOn(store, 'readMany').mockImplementation(async (asked): Promise<ReadManyAnswer> => {
+      requests.push({ keys: asked, at: time.now() - start });
+      if (requests.length > times) return memory.readMany(asked);
+      const answered = asked.slice(0, asked.length - left);
+      return { ...(await memory.readMany(answered)), unprocessed: asked.slice(asked.length - left) };
+    });
+    return requests;
+  }
+
+  test('tells of each lock that is known, as inspect does', async () => {
+    const { client } = scene.host();
+    await client.acquire('job-0', { data: { step: 1 } });
+    await (await client.acquire('job-1', { holdAtLeastMs: 5_000 })).release();
+    await (await client.acquire('job-2')).release();
+    const states = await client.inspectMany(keys(4));
+    expect([...states.keys()].sort()).toEqual(['job-0', 'job-1', 'job-2']);
+    for (const [key, state] of states) expect(state).toEqual(await client.inspect(key));
+    expect(states.get('job-0')).toMatchObject({ held: true, opensInMs: 30_000, data: { step: 1 } });
+    expect(states.get('job-1')).toMatchObject({ held: false, opensInMs: 5_000 });
+    expect(states.get('job-2')?.held).toBe(false);
+  });
+
+  test.each([
+    [0, []],
+    [1, [1]],
+    [100, [100]],
+    [101, [100, 1]],
+    [250, [100, 100, 50]],
+  ])('asks for a hundred at a time: %i in %j', async (count, sizes) => {
+    const { client } = scene.host();
+    for (const key of keys(count))
+      await scene.memory.acquire({ key, lockId: key, owner: '', now: 1, until: 2, leaseMs: 1 });
+    const requests = throttled(0, 0);
+    expect((await client.inspectMany(keys(count))).size).toBe(count);
+    expect(requests.map(({ keys }) => keys.length)).toEqual(sizes);
+    expect(requests.flatMap(({ keys }) => keys)).toEqual(keys(count));
+  });
+
+  test('asks again for what a throttled server leaves out, after pauses that grow up to two seconds', async () => {
+    jest.spyOn(Math, 'random').mockReturnValue(0.5);
+    const { client } = scene.host();
+    const requests = throttled(2, 8);
+    await settle(scene.time, client.inspectMany(keys(101)));
+    expect(requests[1]?.keys).toEqual(['job-98', 'job-99', 'job-100']);
+    expect(requests.at(-1)?.keys).toEqual(['job-99', 'job-100']);
+    const pauses = requests.slice(1).map(({ at }, index) => at - (requests[index]?.at ?? 0));
+    expect(pauses).toEqual([50, 100, 200, 400, 800, 1_600, 2_000, 2_000]);
+  });
+
+  test.each([
+    [0, 25],
+    [0.999, 75],
+  ])('pauses for a half to one and a half of that: by %d for %i ms', async (random, ms) => {
+    jest.spyOn(Math, 'random').mockReturnValue(random);
+    const requests = throttled(1, 1);
+    await settle(scene.time, scene.host().client.inspectMany(keys(1)));
+    expect(requests[1]?.at).toBe(ms);
+  });
+
+  test('gives up when its signal aborts, in a pause or while it asks, and when the client is closed', async () => {
+    const { time, store, host } = scene;
+    throttled(1, Number.POSITIVE_INFINITY);
+    const cancel = new AbortController();
+    const pausing = outcomeOf(host().client.inspectMany(keys(1), { signal: cancel.signal }));
+    const closing = host();
+    const closed = outcomeOf(closing.client.inspectMany(keys(1)));
+    await time.advance(10);
+    cancel.abort('enough');
+    await closing.client.close();
+    await time.advance(0);
+    expect(pausing.error).toBe('enough');
+    expect(closed.error).toMatchObject({ name: 'LockError' });
+    jest.spyOn(store, 'readMany').mockReturnValue(new Promise(() => {}));
+    const another = new AbortController();
+    const asking = outcomeOf(host().client.inspectMany(keys(1), { signal: another.signal }));
+    await time.advance(10);
+    another.abort('enough');
+    await time.advance(0);
+    expect(asking.error).toBe('enough');
+    expect(time.timers).toBe(0);
+  });
+
+  test('says how many it could not read', async () => {
+    jest.spyOn(scene.store, 'readMany').mockReturnValue(new Promise(() => {}));
+    const reading = settle(scene.time, scene.host().client.inspectMany(keys(3)));
+    await expect(reading).rejects.toThrow('Reading 3 locks: no answer in time, 3 times');
+  });
+
+  test('refuses what is no key, before it asks', async () => {
+    const requests = throttled(0, 0);
+    await expect(scene.host().client.inspectMany(['job', ''])).rejects.toThrow(TypeError);
+    expect(requests).toEqual([]);
+  });
+});
+
+test.each([
+  ['inspect', "Reading the lock 'job'"],
+  ['forceRelease', "Force-releasing the lock 'job'"],
+] as const)('%s says what it could not do', async (operation, what) => {
+  scene.store.plan({ do: 'hang', times: 3 });
+  const { client } = scene.host();
+  const asking = operation === 'inspect' ? client.inspect('job') : client.forceRelease('job', { lockId: 'it' });
+  await expect(settle(scene.time, asking as Promise<unknown>)).rejects.toThrow(`${what}: no answer in time, 3 times`);
+});
+
+test('list gives the states of all locks, as inspect does', async () => {
+  const { client } = scene.host();
+  await client.acquire('job', { data: 'x' });
+  expect(await Array.fromAsync(client.list())).toEqual([await client.inspect('job')]);
+});
