@@ -5,9 +5,10 @@
  * and over, at any time and in any order, and each of its answers may be lost or late. So a lost, a late and a
  * duplicated message need no step of their own, and a crash is a release that never arrives. Owners' clocks differ by
  * up to SKEW ticks, less than SAFETY; with AHEAD or BEHIND, WRONG of them are off by more, until an answer's Date
- * tells (invariant 13). Time is the server's clock, for TICKS ticks from START. A tick is as long as one likes: the
- * smallest step of a clock in the protocol, the 1 ms that a release adds, is a whole tick here, which is the harder
- * case.
+ * tells (invariant 13). What an owner knows of its grant is what the record told that answered it: another wrong clock
+ * may have taken the grant over and given it back meanwhile, and then it no longer tells what the grant took over. Time is
+ * the server's clock, for TICKS ticks from START. A tick is as long as one likes: the smallest step of a clock in the
+ * protocol, the 1 ms that a release adds, is a whole tick here, which is the harder case.
  *
  * Each step has the name of what it stands for in the code:
  *   storeAcquire to storeGuardedWrite      lib/store: one conditional write each
@@ -19,7 +20,8 @@
  *
  * PROGRESS is liveness in a form that needs no fairness: from every state, whoever asks first for a free lock and is
  * heard gets it, and a lock that nobody renews is free after a lease (or when a wrong clock says, if its grant was
- * neither believed nor given back).
+ * neither believed nor given back: unheard, or not knowing what it took over). And from every state, whoever asks gets no
+ * lock that another believes to hold.
  *
  * Not in it: waiting (its reads decide nothing), heartbeats as such (a renewal may be sent at any time), an
  * invocation's end (a shorter lease), and freezes (an owner that does nothing for long).
@@ -70,7 +72,8 @@
 #ifndef WRONG           /* how many clocks may be wrong */
 #define WRONG 1
 #endif
-#ifndef STEPPED         /* a clock was stepped while a request was out: of the answer only the grant can be judged */
+#ifndef STEPPED         /* a clock was stepped while a request was out: of the answer only the grant can be judged. (The
+                           code gives back a grant that passes, too; believing it is the harder case.) */
 #define STEPPED 0
 #endif
 /* Also: GUARD, guarded writes. RESUME, a hand-off. TELL, a release's answer. RESEND, an acquire with another :now. */
@@ -129,6 +132,9 @@
 #define AHEAD_BELIEVED 148
 #define ONE_LOCK_ID 149
 #define SKEW_IS_SAFETY 150
+#define GIVE_BACK_UNKNOWN 151
+#define GIVE_BACK_AS_FIRST 152
+#define RESUME_INTO_PAST 153
 
 #define SKEW (MUTANT == SKEW_IS_SAFETY -> SAFETY : SAFETY - 1)
 #define IDS (OWNERS * ATTEMPTS)
@@ -142,7 +148,9 @@ byte now = START;
 /* LockRecord in lib/store/store.ts. 0 stands for what is not there. */
 typedef Record {
   bit exists;
-  byte lockId, fencingToken, expiresAt, acquiredAt, releasedBy, doneToken, previousLockId, previousExpiresAt, ttl
+  byte lockId, fencingToken, expiresAt, acquiredAt, releasedBy, doneToken, ttl;
+  bit previous;             /* whether it tells what the grant took over; with expiry 0 there was no record */
+  byte previousLockId, previousExpiresAt, previousAcquiredAt
 };
 Record record;
 
@@ -152,10 +160,11 @@ typedef Sent {
   byte again;               /* the same acquire, sent anew with another :now (RESEND) */
   byte once;
   short renew;              /* a set: bit n stands for :until = START + LEASE + n */
-  bit resume, release, done, hold, giveBack, force, immediately, guardedWrite;
-  /* What the answer tells of a grant, and what giveBack carries. */
-  byte previousLockId, previousExpiresAt, previousAcquiredAt, token;
-  byte restoredLockId, restoredExpiresAt, restoredAcquiredAt, givenBackToken, givenBackAt;
+  byte resume;              /* the lockId that was handed off */
+  bit release, done, hold, giveBack, giveBackAgain, force, immediately, guardedWrite;
+  /* What the record that answered told of the grant, and giveBack carries. */
+  bit told;
+  byte token, previousLockId, previousExpiresAt, previousAcquiredAt, givenBackAt;
   bit wrongClock;           /* sent by a clock that was off by more than SKEW */
   bit judged                /* its release has been judged once */
 };
@@ -251,8 +260,10 @@ inline writeTtl(expiry) {
 }
 
 inline forgetPrevious() {
+  record.previous = 0;
   record.previousLockId = 0;
-  record.previousExpiresAt = 0
+  record.previousExpiresAt = 0;
+  record.previousAcquiredAt = 0
 }
 
 inline sign(a, omitted) {
@@ -272,11 +283,10 @@ inline storeAcquire(a, t) {
     invariant(ONCE_AT_MOST, sent[a].once == 0 || sent[a].once > finished);
     invariant(HOLD_AT_LEAST, t >= closedUntil);
 #if CLOCK_WRONG
+    record.previous = 1;
     record.previousLockId = record.lockId;
     record.previousExpiresAt = record.expiresAt;
-    sent[a].previousLockId = record.lockId;
-    sent[a].previousExpiresAt = record.expiresAt;
-    sent[a].previousAcquiredAt = record.acquiredAt;
+    record.previousAcquiredAt = record.acquiredAt;
 #endif
     if
     :: record.exists
@@ -284,9 +294,6 @@ inline storeAcquire(a, t) {
     fi;
     record.fencingToken = record.fencingToken + (mutant(TOKEN_KEPT) -> 0 : 1);
     onGrant(a);
-#if CLOCK_WRONG
-    sent[a].token = record.fencingToken;
-#endif
     record.exists = 1;
     record.lockId = id(a);
     record.acquiredAt = t;
@@ -365,31 +372,34 @@ inline storeRelease(a) {
 inline storeGiveBack(a) {
   if
   :: record.exists && (mutant(GIVE_BACK_MINE) || record.lockId == id(a)) &&
-     (mutant(GIVE_BACK_TOKEN) || record.fencingToken == sent[a].givenBackToken) ->
+     (mutant(GIVE_BACK_TOKEN) || record.fencingToken == sent[a].token) ->
     invariant(3, !lastEnded);
     if
     :: mutant(GIVE_BACK_BY_RELEASE) ->
       record.lockId = 0;
       record.expiresAt = record.acquiredAt + 1
     :: else ->
-      record.lockId = sent[a].restoredLockId;
+      record.lockId = sent[a].previousLockId;
       i = (mutant(GIVE_BACK_TO_ACQUIRED) -> record.acquiredAt + 1 : sent[a].givenBackAt);
-      i = (sent[a].restoredExpiresAt -> sent[a].restoredExpiresAt : i);
+      i = (sent[a].previousExpiresAt -> sent[a].previousExpiresAt : i);
       record.expiresAt = (mutant(GIVE_BACK_KEEPS_EXPIRY) -> record.expiresAt : i);
-      i = (mutant(GIVE_BACK_ACQUIRED_NOW) -> sent[a].givenBackAt : sent[a].restoredAcquiredAt);
+      i = (sent[a].previousAcquiredAt && !mutant(GIVE_BACK_ACQUIRED_NOW) ->
+        sent[a].previousAcquiredAt : sent[a].givenBackAt);
       record.acquiredAt = (mutant(GIVE_BACK_KEEPS_ACQUIRED) -> record.acquiredAt : i)
     fi;
-    invariant(13, record.expiresAt <= max(sent[a].restoredExpiresAt, now));
+    invariant(13, record.expiresAt <= max(sent[a].previousExpiresAt, now));
     sign(a, GIVE_BACK_UNSIGNED);
-    forgetPrevious()
-  :: else
+    forgetPrevious();
+    result = applied
+  :: else -> result = refused
   fi;
   printf("%d: giving back of %d. Record: %d until %d\n", now, a, record.lockId, record.expiresAt)
 }
 
 inline storeResume(a, t) {
   if
-  :: record.exists && (mutant(RESUME_HANDED) || record.lockId == handed) ->
+  :: record.exists && (mutant(RESUME_HANDED) || record.lockId == sent[a].resume) &&
+     (mutant(RESUME_INTO_PAST) || record.acquiredAt < t + LEASE) ->
     record.fencingToken = record.fencingToken + (mutant(RESUME_KEEPS_TOKEN) -> 0 : 1);
     onGrant(a);
     record.lockId = (mutant(RESUME_KEEPS_LOCK_ID) -> record.lockId : id(a));
@@ -398,7 +408,7 @@ inline storeResume(a, t) {
     writeTtl(record.expiresAt)
   :: else
   fi;
-  i = record.lockId == id(a) || (mutant(RESUME_KEEPS_LOCK_ID) && record.lockId == handed);
+  i = record.lockId == id(a) || (mutant(RESUME_KEEPS_LOCK_ID) && record.lockId == sent[a].resume);
   result = (i -> granted : refused);
   printf("%d: resumption by %d: %e. Record: %d until %d\n", now, a, result, record.lockId, record.expiresAt)
 }
@@ -437,10 +447,37 @@ inline storeGuardedWrite(a) {
 /* What was given back and forgotten may be granted and given back anew for ever: a few times are enough. */
 #define mayReturn(a) (!(forgotten & bit(a)) || highestToken < START + TICKS + AHEAD + 2 * IDS)
 
+/* From the answer an owner knows its grant. */
+inline tell(a) {
+  sent[a].told = record.previous;
+  sent[a].token = record.fencingToken;
+  sent[a].previousLockId = record.previousLockId;
+  sent[a].previousExpiresAt = record.previousExpiresAt;
+  sent[a].previousAcquiredAt = record.previousAcquiredAt
+}
+
+inline forgetTold(a) {
+  sent[a].told = 0;
+  sent[a].token = 0;
+  sent[a].previousLockId = 0;
+  sent[a].previousExpiresAt = 0;
+  sent[a].previousAcquiredAt = 0
+}
+
 inline reply(a, awaited) {
   if
   :: result = none
-  :: answer[ownerOf(a)] == none && current(a) && (awaited) -> d_step { answer[ownerOf(a)] = result; result = none }
+  :: answer[ownerOf(a)] == none && current(a) && (awaited) ->
+    d_step {
+#if CLOCK_WRONG
+      if
+      :: result == granted || result == tooEarly -> tell(a)
+      :: else
+      fi;
+#endif
+      answer[ownerOf(a)] = result;
+      result = none
+    }
   fi
 }
 
@@ -498,7 +535,29 @@ proctype Network(byte self) {
   :: d_step { sent[self].release -> storeRelease(self); result = none }
 #endif
 #if CLOCK_WRONG
-  :: d_step { sent[self].giveBack -> storeGiveBack(self) }
+  :: atomic {
+      sent[self].giveBack ->
+      d_step { storeGiveBack(self) };
+      /*
+       * Refused by its own id under another token. A duplicate of the acquire was granted once more, and the record tells
+       * over what; or another wrong clock took the grant over and gave it back, so that it tells nothing. If that was the
+       * very next grant, what is given back is still the first one; otherwise a duplicate's may have come between.
+       */
+      if
+      :: d_step { result = none }
+      :: result == refused && record.lockId == id(self) && !sent[self].giveBackAgain &&
+         (mutant(GIVE_BACK_AS_FIRST) || record.previous || record.fencingToken == sent[self].token + 1) ->
+        d_step {
+          sent[self].giveBackAgain = 1;
+          if
+          :: record.previous -> tell(self)
+          :: else -> sent[self].token = record.fencingToken
+          fi;
+          sent[self].givenBackAt = (sent[self].previousExpiresAt && !mutant(GIVE_BACK_ACQUIRED_NOW) -> 0 : now);
+          result = none
+        }
+      fi
+    }
 #endif
 #if FORCE
   :: d_step { sent[self].force -> storeForceRelease(self, 0) }
@@ -512,9 +571,15 @@ proctype Network(byte self) {
 
 /* An owner: lib/lease/acquisition.ts, client.ts and lease.ts. */
 
-/* However an attempt ended, a release of it may arrive; but none is sent of what was handed off or given back. */
+/* However an attempt ended, a release of it may arrive; but none is sent of what was handed off. */
 inline end(o) {
-  sent[me(o)].release = !sent[me(o)].giveBack && handed != me(o);
+  sent[me(o)].release = handed != me(o);
+#if CLOCK_WRONG
+  if
+  :: sent[me(o)].giveBack
+  :: else -> forgetTold(me(o))
+  fi;
+#endif
   state[o] = idle;
   answer[o] = none;
   answerUntil[o] = 0;
@@ -575,19 +640,35 @@ proctype Client(byte self) {
     }
 #endif
 #ifdef RESUME
-  :: d_step { mayAttempt(self) && handed -> sendAcquire(self); sent[me(self)].resume = 1 }
+  /* resume, also once more after a refusal. */
+  :: d_step { mayAttempt(self) && handed -> sendAcquire(self); sent[me(self)].resume = handed }
+#endif
+#if defined(RESUME) && CLOCK_WRONG
+  /* Its expiry was written by a clock that the answer shows to be wrong: the resumed lease is resumed once more. */
+  :: d_step {
+      state[self] == acquiring && sent[me(self)].resume && answer[self] == granted && wasMisjudged(self) &&
+      attempt[self] < ATTEMPTS && attempts < BUDGET ->
+      learn(self);
+      answer[self] = none;
+      forgetTold(me(self));
+      i = me(self);
+      sendAcquire(self);
+      sent[me(self)].resume = i
+    }
 #endif
   /* Granted: given back (giveBack), believed until the deadline, or too late to be a grant (discard). */
   :: d_step {
-      state[self] == acquiring && (answer[self] == granted || answer[self] == tooEarly) ->
+      state[self] == acquiring && (answer[self] == granted || answer[self] == tooEarly) &&
+      !(sent[me(self)].resume && wasMisjudged(self)) ->
       if
       :: wasMisjudged(self) ->
-        sent[me(self)].giveBack = 1;
-        sent[me(self)].restoredLockId = sent[me(self)].previousLockId;
-        sent[me(self)].restoredExpiresAt = sent[me(self)].previousExpiresAt;
-        sent[me(self)].restoredAcquiredAt = sent[me(self)].previousAcquiredAt;
-        sent[me(self)].givenBackToken = sent[me(self)].token;
-        sent[me(self)].givenBackAt = (mutant(GIVE_BACK_ACQUIRED_NOW) || !sent[me(self)].restoredExpiresAt -> now : 0);
+        /* What the record does not tell cannot be given back: the lock stays closed. */
+        if
+        :: sent[me(self)].told || mutant(GIVE_BACK_UNKNOWN) ->
+          sent[me(self)].giveBack = 1;
+          sent[me(self)].givenBackAt = (sent[me(self)].previousExpiresAt && !mutant(GIVE_BACK_ACQUIRED_NOW) -> 0 : now)
+        :: else
+        fi;
         end(self)
       :: else ->
         if
@@ -603,6 +684,7 @@ proctype Client(byte self) {
           onlyBeliever(me(self));
 #if CLOCK_WRONG
           everBelieved = everBelieved | bit(me(self));
+          forgetTold(me(self));
 #endif
 #ifdef GUARD
           superseded = superseded | (opened & bit(me(self)) -> 0 : everGranted & ~bit(me(self)))
@@ -743,7 +825,12 @@ proctype Time() {
   /* In every state there is: who asks with a new lockId and a greater once token gets a lock that is free. */
   :: d_step {
       invariant(PROGRESS, (record.exists && record.expiresAt > now) || acquirable(IDS + 1, now, ONCE + 1));
-      invariant(PROGRESS, record.expiresAt <= now + LEASE + max(SKEW, AHEAD) + ATTEMPTS)
+      invariant(PROGRESS, record.expiresAt <= now + LEASE + max(SKEW, AHEAD) + ATTEMPTS);
+      /* And gets none that somebody believes to hold. */
+      if
+      :: acquirable(IDS + 1, now + SKEW, ONCE + 1) -> onlyBeliever(0)
+      :: else
+      fi
     }
   od
 }

@@ -21,6 +21,7 @@ const configurations = {
   'a wrong clock, what a release is told': { BUDGET: 2, TICKS: 5, AHEAD: 6, ONCE: 1, TELL: 1 },
   'a clock stepped during a request': { BUDGET: 3, TICKS: 4, AHEAD: 6, STEPPED: 1 },
   'three owners, two wrong clocks': { OWNERS: 3, ATTEMPTS: 1, TICKS: 4, AHEAD: 6, WRONG: 2 },
+  'a hand-off between wrong clocks': { BUDGET: 3, TICKS: 4, AHEAD: 6, BEHIND: 3, RESUME: 1 },
   'one attempt, sent again with another time': { BUDGET: 1, TICKS: 6, RESEND: 1 },
 } satisfies Record<string, Bounds>;
 type Configuration = keyof typeof configurations;
@@ -39,6 +40,7 @@ const clauses: [fault: string, configuration: Configuration][] = [
   ['GIVE_BACK_MINE', 'a wrong clock, guarded writes'],
   ['GIVE_BACK_TOKEN', 'a wrong clock, guarded writes'],
   ['RESUME_HANDED', 'three owners, hand-off, renewals'],
+  ['RESUME_INTO_PAST', 'a hand-off between wrong clocks'],
   ['FORCE_SEEN', 'force release at once'],
   ['GUARD_MINE', 'three owners, renewals, guarded writes'],
 ];
@@ -78,7 +80,11 @@ const readings: [fault: string, configuration: Configuration][] = [
   ['SIGNED_MEANS_DONE', 'a wrong clock, what a release is told'],
   ['EARLY_GRANT_BELIEVED', 'a clock stepped during a request'],
   ['BEHIND_BELIEVED', 'a wrong clock, guarded writes'],
+  ['BEHIND_BELIEVED', 'a hand-off between wrong clocks'],
   ['AHEAD_BELIEVED', 'a wrong clock, guarded writes'],
+  ['AHEAD_BELIEVED', 'a hand-off between wrong clocks'],
+  ['GIVE_BACK_UNKNOWN', 'three owners, two wrong clocks'],
+  ['GIVE_BACK_AS_FIRST', 'three owners, two wrong clocks'],
 ];
 
 const variants: [fault: string, configuration: Configuration][] = [
