@@ -239,16 +239,15 @@ export class Acquisition {
     if (record.previousExpiresAt === undefined) return record;
     try {
       const { applied, record: standing } = await this.#sendBack(record, record);
-      // Our own id under another token: another wrong clock took the lock over and has given it back to us, or a duplicate
-      // of our acquire was granted once more, over what its own record says.
-      if (!applied && standing !== undefined && standing.lockId === record.lockId) {
-        await this.#sendBack(standing, standing.previousExpiresAt === undefined ? record : standing);
-      }
+      if (applied || standing === undefined || standing.lockId !== record.lockId) return before(record);
+      // Our own id under another token: a duplicate of our acquire was granted once more, over what its record says; or one
+      // wrong clock took the lock over and has given it back to us. More than that, and nobody knows: it stays closed.
+      if (standing.previousExpiresAt !== undefined) await this.#sendBack(standing, standing);
+      else if (standing.fencingToken === record.fencingToken + 1) await this.#sendBack(standing, record);
     } catch {
       // The caller learns that the lock is busy, which it then is for that long.
     }
-    const { previousLockId, previousOwner, previousExpiresAt } = record;
-    return { ...record, lockId: previousLockId, owner: previousOwner, expiresAt: previousExpiresAt };
+    return before(record);
   }
 
   #sendBack({ key, lockId, fencingToken }: LockRecord, tookOver: LockRecord): Promise<StoreAnswer> {
@@ -292,6 +291,14 @@ export class Acquisition {
     return new LockLostError({ key: this.#key, reason: 'expired', detail });
   }
 }
+
+/** What stood before a grant, as far as a caller is told of it. */
+const before = ({ previousLockId, previousOwner, previousExpiresAt = 0, ...record }: LockRecord): LockRecord => ({
+  ...record,
+  lockId: previousLockId,
+  owner: previousOwner,
+  expiresAt: previousExpiresAt,
+});
 
 const isTransient = (error: unknown): boolean => error instanceof LockStoreError && error.transient;
 

@@ -226,6 +226,49 @@ test('a lock that is merely closed is held by nobody, in events and errors', asy
   ]);
 });
 
+describe('a grant that is to be given back, and stands under another token,', () => {
+  const EXPIRY = 1_767_225_600_000;
+  const [known, unknown] = [{ previousExpiresAt: EXPIRY, previousLockId: 'theirs' }, { previousExpiresAt: undefined }];
+
+  test.each([
+    ['is given back to what the record tells, if it does', 2, known, { lockId: 'theirs', expiresAt: EXPIRY }],
+    ['is given back to what it was granted over, if one other came between', 1, unknown, { expiresAt: 0 }],
+    ['is left as it is, if more did: nobody knows what it is over', 2, unknown, undefined],
+  ])('%s', async (_, ahead, previous, givenBackTo) => {
+    const { store } = scene;
+    const host = scene.host();
+    const act = () => {
+      host.clock.offsetMs -= 500;
+    };
+    store.plan({ do: 'then', act, operation: 'acquire' });
+    const giveBack = jest.spyOn(store, 'giveBack').mockImplementationOnce(async ({ key, lockId, fencingToken }) => {
+      const { record } = await scene.memory.read(key);
+      const standing = { ...(record as LockRecord), lockId, fencingToken: fencingToken + ahead, ...previous };
+      return { applied: false, record: standing };
+    });
+    await host.client.tryAcquire('job').catch(() => {});
+    const again = giveBack.mock.calls[1]?.[0];
+    expect(again?.previous).toEqual(givenBackTo && expect.objectContaining(givenBackTo));
+    expect(again?.fencingToken).toBe(givenBackTo && (giveBack.mock.calls[0]?.[0].fencingToken ?? 0) + ahead);
+  });
+
+  test.each([[undefined], [{ lockId: 'theirs' }]])(
+    'but not as ours, is nobody’s to give back: %j',
+    async (standing) => {
+      const { store } = scene;
+      const host = scene.host();
+      const act = () => {
+        host.clock.offsetMs -= 500;
+      };
+      store.plan({ do: 'then', act, operation: 'acquire' });
+      const giveBack = jest.spyOn(store, 'giveBack');
+      giveBack.mockResolvedValueOnce({ applied: false, record: standing as LockRecord });
+      await host.client.tryAcquire('job').catch(() => {});
+      expect(giveBack).toHaveBeenCalledTimes(1);
+    },
+  );
+});
+
 test('giving back takes no longer than one request may', async () => {
   const { time, store } = scene;
   const host = scene.host();

@@ -131,6 +131,11 @@ const acquisition = of('lib/lease/acquisition.ts', [
     'if (this.#wasMisjudged(attempt, record, serverDate) && false)',
   ],
   ['a give back of nobody knows what', '    if (record.previousExpiresAt === undefined) return record;\n', ''],
+  [
+    'a second give back of nobody knows what',
+    'else if (standing.fencingToken === record.fencingToken + 1) await',
+    'else await',
+  ],
   ['busy with itself', '      await this.#discardOurs(second.record);\n', ''],
   ['a clock that was set meanwhile, believed', 'if (!hasLearned) return', 'if (false) return'],
   [
