@@ -86,6 +86,55 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
     return { seen, failed: failed(response), response };
   };
 
+  describe('what is no message of SQS', () => {
+    test.each([
+      [{ Records: [{ messageId: '', body: 'a' }] }, "{ Records: [ { messageId: '', body: 'a' } ] }"],
+      [{ Records: [] }, '{ Records: [] }'],
+      [{ Records: [undefined] }, '{ Records: [ undefined ] }'],
+      [{ detail: 'x'.repeat(400) }, `{ detail: '${'x'.repeat(289)}`],
+    ])('is refused, and shown: %j', async (event, shown) => {
+      const handle = lockedBy({ key, locks }, () => 'never');
+      await expect(handle(event, invocation())).rejects.toThrow(
+        new TypeError(
+          'An event of SQS was expected, { Records: [{ messageId, body, ... }] } with one record or more, but it is ' +
+            `${shown}. Lock what comes from elsewhere with lock().`,
+        ),
+      );
+    });
+
+    test('needs no more than an id, and what its key is made of', async () => {
+      const bare = [
+        { messageId: '1', body: 'a' },
+        { messageId: '2', body: 'b', eventSourceARN: 'arn:aws:sqs:eu-central-1:123456789012:orders.fifo' },
+      ];
+      const { seen } = await run(bare as never);
+      expect(seen).toEqual(['1', '2']);
+    });
+
+    test('nor is a record that is none of the batch, or none at all, one to work on', async () => {
+      await run([message('1', 'a')], {}, (_event, { locks }) => {
+        for (const [record, shown] of [
+          [message('7', 'a'), '7'],
+          [undefined, 'undefined'],
+        ] as const) {
+          expect(() => locks.of(record as never)).toThrow(
+            new TypeError(`A record must be one of event.Records as the handler was given them, but it is ${shown}.`),
+          );
+        }
+      });
+    });
+
+    test('a token that is none fails its message, with its name', async () => {
+      const errors: unknown[] = [];
+      const { failed } = await run([message('1', 'a')], {
+        once: () => undefined as never,
+        onFailed: (error) => errors.push(error),
+      });
+      expect(failed).toEqual(['1']);
+      expect(errors).toEqual([new TypeError('once must be a string, but it is undefined.')]);
+    });
+  });
+
   describe('one lease per key', () => {
     test('the handler gets every record, each with the lease of its key, which those of one key share', async () => {
       const { response } = await run(

@@ -48,6 +48,16 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
   /** Who would hold the lock beside everybody else, if it were free now. */
   const tryOther = (key = 'nightly') => others.tryAcquire(key);
 
+  test("an error of Middy's that is no time-out releases the lock", async () => {
+    const handler = middy(lockPlugin())
+      .use(lock({ key: 'nightly', locks }))
+      .handler(async () => {
+        throw new Error('Unprocessable', { cause: { package: '@middy/core' } });
+      });
+    await expect(handler({}, invocation())).rejects.toThrow('Unprocessable');
+    expect(await isHeld()).toBe(false);
+  });
+
   test('the handler runs with the lease in its context, and two requests are sent in all', async () => {
     const handler = middy()
       .use(lock({ key: 'nightly', locks }))

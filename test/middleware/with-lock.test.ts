@@ -34,6 +34,48 @@ describe('withLock', () => {
     expect(await invoke('event', invocation(), callback)).toBe(3);
   });
 
+  test('an HTTP response whose body is text is returned as it is', async () => {
+    const response = { statusCode: 200, body: 'hello' };
+    expect(await withLock({ key: 'nightly', locks }, () => response)({}, invocation())).toBe(response);
+    expect(await isHeld()).toBe(false);
+  });
+
+  test('a stream in what is no HTTP response is none to wait for', async () => {
+    const result = { body: Readable.from(['hello']) };
+    expect(await withLock({ key: 'nightly', locks }, () => result)({}, invocation())).toBe(result);
+    expect(await isHeld()).toBe(false);
+  });
+
+  test.each([[{ step: 7 }], [{ lambdaContext: {} }]])(
+    'a context that merely has %j is of no durable execution',
+    async (more) => {
+      const handler = withLock({ key: 'nightly', locks }, () => 'done');
+      expect(await handler({}, Object.assign(invocation(), more))).toBe('done');
+    },
+  );
+
+  test('outside of Lambda, where nothing tells the remaining time, it waits as long as it is told, under its own name', async () => {
+    const holder = await others.acquire('nightly');
+    const handler = withLock({ key: 'nightly', locks, waitMs: 5_000 }, (_event: object, { lock }) => lock.owner);
+    const context = { functionName: 'job', functionVersion: '1', logStreamName: 'here', awsRequestId: 'one' };
+    const invoked = handler({}, context as never);
+    await clock.advance(1_000);
+    await holder.release();
+    await clock.advance(4_000);
+    expect(await invoked).toBe('job:1 here one');
+  });
+
+  test('a token that is none is refused, with its name', async () => {
+    const handler = withLock({ key: 'nightly', locks, once: () => undefined as never }, () => 'never');
+    await expect(handler({}, invocation())).rejects.toThrow(
+      new TypeError('once must be a string, but it is undefined.'),
+    );
+  });
+
+  test('no time at all may be reserved', () => {
+    expect(() => withLock({ key: 'nightly', locks, reserveMs: 0 }, () => 'done')).not.toThrow();
+  });
+
   test('a thenable that is no Promise: the lock is held until it has come', async () => {
     const working = gate<string>();
     const handler = withLock({ key: 'nightly', locks }, () => ({
