@@ -238,8 +238,8 @@ export class Acquisition {
     // what it had taken over itself, which may be a live lease. So it stays closed.
     if (record.previousExpiresAt === undefined) return record;
     try {
-      const { applied, record: standing } = await this.#sendBack(record, record);
-      if (applied || standing === undefined || standing.lockId !== record.lockId) return before(record);
+      const { record: standing } = await this.#sendBack(record, record);
+      if (standing === undefined || standing.lockId !== record.lockId) return before(record);
       // Our own id under another token: a duplicate of our acquire was granted once more, over what its record says; or one
       // wrong clock took the lock over and has given it back to us. More than that, and nobody knows: it stays closed.
       if (standing.previousExpiresAt !== undefined) await this.#sendBack(standing, standing);

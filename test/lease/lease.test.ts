@@ -30,6 +30,21 @@ describe('close() of a lease', () => {
   });
 });
 
+test('close() of a client sends nothing for a lease that was lost', async () => {
+  const { time, store, host } = scene;
+  const { client } = host();
+  await client.acquire('job', { holdAtMostMs: 1_000 });
+  await time.advance(1_000);
+  await client.close();
+  expect(store.operations).toEqual(['acquire']);
+});
+
+test('a lease is handed off for a time, and not without one', async () => {
+  const lease = await taken(scene.host().client.tryAcquire('job'));
+  await expect(lease.handOff(undefined as never)).rejects.toThrow('leaseMs must be a whole number of milliseconds');
+  expect(lease.isHeld()).toBe(true);
+});
+
 describe('a renewal', () => {
   test('that is answered after the deadline, before its timer, is none', async () => {
     const { time, store } = scene;
@@ -83,6 +98,17 @@ describe('a renewal', () => {
     expect(store.count('renew')).toBe(2);
     expect(holder.of('renewed')).toHaveLength(1);
     await time.advance(20_000);
+    expect(lease.isHeld()).toBe(true);
+  });
+
+  test('is due a heartbeat after the request before it was sent, however late that was answered', async () => {
+    const { time, store } = scene;
+    store.plan({ do: 'delayAnswer', ms: 900 });
+    const lease = await settle(time, scene.host().client.acquire('job'));
+    await time.advance(9_099);
+    expect(store.count('renew')).toBe(0);
+    await time.advance(1);
+    expect(store.count('renew')).toBe(1);
     expect(lease.isHeld()).toBe(true);
   });
 
