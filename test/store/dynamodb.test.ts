@@ -575,6 +575,12 @@ describe('the client that a store makes for itself', () => {
     expect(listening.requests).toHaveLength(10);
   });
 
+  test("tells of the server's clock, as one that is given does", async () => {
+    await listen();
+    const { serverDate } = await read(new DynamoDBLockStore({ tableName }));
+    expect(Math.abs((serverDate ?? 0) - Date.now())).toBeLessThan(5_000);
+  });
+
   test('needs no Region and no credentials before that', () => {
     for (const name of Object.keys(process.env)) if (name.startsWith('AWS_')) delete process.env[name];
     expect(new DynamoDBLockStore({ tableName }).tableName).toBe(tableName);
