@@ -139,11 +139,11 @@ export function watchedSignal(): { controller: AbortController; listeners(): num
   const add = signal.addEventListener.bind(signal);
   const remove = signal.removeEventListener.bind(signal);
   signal.addEventListener = ((type: string, listener: never, options: never) => {
-    listening.add(listener);
+    if (type === 'abort') listening.add(listener);
     add(type, listener, options);
   }) as typeof signal.addEventListener;
   signal.removeEventListener = ((type: string, listener: never, options: never) => {
-    listening.delete(listener);
+    if (type === 'abort') listening.delete(listener);
     remove(type, listener, options);
   }) as typeof signal.removeEventListener;
   return { controller, listeners: () => listening.size };

@@ -472,7 +472,11 @@ describe('what goes wrong is a LockStoreError that says what to do', () => {
       .resolvesOnce({ Item: { ...item, expiresAt: { S: 'never' } } })
       .resolvesOnce({ Item: { ...item, leaseMs: { N: 'NaN' } } });
     const read = () => store.read('job', { consistent: true });
-    await expect(read()).rejects.toThrow('fencingToken is missing and should be a number');
+    answers.on(UpdateItemCommand).resolves({ Attributes: rest });
+    const message =
+      "The record of the lock 'job' in the table 'locks' was not written by leasehold: fencingToken is missing and should be a number.";
+    await expect(store.acquire(request)).rejects.toMatchObject({ message });
+    await expect(read()).rejects.toMatchObject({ message });
     await expect(read()).rejects.toThrow('expiresAt is {"S":"never"} and should be a number');
     await expect(read()).rejects.toThrow('leaseMs is {"N":"NaN"} and should be a number');
   });
