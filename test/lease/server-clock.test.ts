@@ -421,6 +421,15 @@ describe("what is known of the server's clock", () => {
     expect(serverClock.tooEarly(7_900, 8_000)).toBe(false);
   });
 
+  test('judges a takeover by the answer alone, where the clock is not known to be wrong: surely too early, or not', async () => {
+    const { serverClock } = await knowing([1_000, 1_000]);
+    expect(serverClock.skewMs).toBeUndefined();
+    expect(serverClock.tooEarly(2_000, 1_000)).toBe(true);
+    expect(serverClock.tooEarly(1_999, 1_000)).toBe(false);
+    expect(serverClock.tooEarly(undefined, 1_000)).toBe(false);
+    expect(serverClock.tooEarly(2_000, undefined)).toBe(false);
+  });
+
   test('is shared by all clients of a store and a clock, and by no others', () => {
     const [store, other, time] = [{}, {}, new FakeClock(0)];
     expect(serverClockOf(store, time)).toBe(serverClockOf(store, time));
