@@ -101,6 +101,16 @@ describe('a renewal', () => {
     expect(lease.isHeld()).toBe(true);
   });
 
+  test('that hangs is sent again within what is left of a short lease', async () => {
+    const { time, store } = scene;
+    const lease = await taken(scene.host().client.tryAcquire('job', { leaseMs: 1_500 }));
+    store.plan({ do: 'hang', operation: 'renew' });
+    // Renewed at 500 ms, it would end at 1,125 ms.
+    await time.advance(1_130);
+    expect(store.count('renew')).toBeGreaterThan(1);
+    expect(lease.isHeld()).toBe(true);
+  });
+
   test('is due a heartbeat after the request before it was sent, however late that was answered', async () => {
     const { time, store } = scene;
     store.plan({ do: 'delayAnswer', ms: 900 });

@@ -171,7 +171,7 @@ const lease = of('lib/lease/lease.ts', [
     '    clock.clearTimeout(this.#deadlineTimer);\n    this.#renewing',
   ],
   [
-    'a renewal sent past the deadline',
+    'a renewal that does not ask what is left',
     'const withinMs = this.#leftMs();',
     'const withinMs = Number.POSITIVE_INFINITY;',
   ],
