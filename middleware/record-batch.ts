@@ -1,7 +1,7 @@
 import type { LockClient } from '../lib/lease/client.ts';
 import { LockBusyError, LockDoneError, type LostReason } from '../lib/lease/errors.ts';
 import type { Lease } from '../lib/lease/lease.ts';
-import { type AcquireOptions, checkKey, checkText, isLater } from '../lib/lease/options.ts';
+import { type AcquireOptions, checkKey, checkText, isDone } from '../lib/lease/options.ts';
 import type { BatchResponse, Lockable, LockRecordsOptions, RecordLocks } from './options.ts';
 
 /** How many locks are asked for at a time: the SDK's client has 50 sockets, and what waits for one would time out. */
@@ -139,7 +139,8 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks {
       // Without a token it would run every time.
       entry.token = once && checkText('once', once(record));
       const last = lock.entries.at(-1);
-      if (last?.token !== undefined && entry.token !== undefined && !isLater(entry.token, last.token)) {
+      // Done when the one before it is.
+      if (last && isDone(entry.token, last.token)) {
         last.records.push(record);
         return;
       }
@@ -186,7 +187,7 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks {
       // That the last one is not done says nothing of those before it.
       const doneToken = (await this.#client.inspect(lock.key))?.doneToken;
       for (const entry of open) {
-        if (entry.token && doneToken && !isLater(entry.token, doneToken)) entry.state = 'done';
+        if (isDone(entry.token, doneToken)) entry.state = 'done';
       }
     } catch (error) {
       for (const entry of open) {

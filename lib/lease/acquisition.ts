@@ -168,8 +168,9 @@ export class Acquisition {
       return { is: 'misjudged', record: await this.#giveBack(record) };
     await this.#discardUnwanted(attempt);
     // The clock was set, or stood still, while the request was out: of a wrong one the answer tells nothing.
-    const hasLearned = !hasStepped(attempt.sent, instant(this.#context.clock));
-    if (!hasLearned) return { is: 'misjudged', record: await this.#giveBack(record) };
+    if (hasStepped(attempt.sent, instant(this.#context.clock))) {
+      return { is: 'misjudged', record: await this.#giveBack(record) };
+    }
     return { is: 'granted', lease: this.#hold(attempt, record) };
   }
 

@@ -1,5 +1,5 @@
 import type { Clock } from '../lease/clock.ts';
-import { isLater } from '../lease/options.ts';
+import { isDone } from '../lease/options.ts';
 import type {
   AcquireRequest,
   ForceReleaseRequest,
@@ -30,8 +30,7 @@ export class MemoryLockStore implements LockStore {
   async acquire({ key, lockId, owner, now, until, leaseMs, once, data }: AcquireRequest): Promise<StoreAnswer> {
     return this.#update(key, (old) => {
       const free = old === undefined || (old.expiresAt <= now && old.lockId !== lockId && old.releasedBy !== lockId);
-      const done = once !== undefined && old?.doneToken !== undefined && !isLater(once, old.doneToken);
-      if (!free || done) return undefined;
+      if (!free || isDone(once, old?.doneToken)) return undefined;
       return {
         ...old,
         key,

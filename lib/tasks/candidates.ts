@@ -1,6 +1,6 @@
 import type { LockState } from '../lease/client.ts';
 import { LockStoreError } from '../lease/errors.ts';
-import { checkKey, isLater } from '../lease/options.ts';
+import { checkKey, isDone } from '../lease/options.ts';
 import { BLOCK, type Block, blocksOf, type OpenTask, type Outlook } from './block.ts';
 import type { RunPlan, TaskProgress } from './options.ts';
 import type { RunLimit } from './run-limit.ts';
@@ -264,8 +264,7 @@ export class Candidates<Task> {
   }
 
   #isDone(state: LockState | undefined): boolean {
-    const { once } = this.#plan;
-    return once !== undefined && state?.doneToken !== undefined && !isLater(once, state.doneToken);
+    return isDone(this.#plan.once, state?.doneToken);
   }
 
   /**

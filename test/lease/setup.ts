@@ -5,6 +5,7 @@ import type { LockEvent } from '../../lib/lease/events.ts';
 import { FakeClock } from '../../lib/lease/fake-clock.ts';
 import type { Lease } from '../../lib/lease/lease.ts';
 import { MemoryLockStore } from '../../lib/store/memory.ts';
+import { mulberry32 } from '../support/mulberry32.ts';
 import { ScriptedStore } from '../support/scripted-store.ts';
 
 /** A host's clock, over the time that passes for everybody. */
@@ -114,21 +115,10 @@ export async function taken(attempt: Promise<Lease | null>): Promise<Lease> {
   return lease;
 }
 
-/** Mulberry32: a small generator of which a seed gives the same numbers for ever. */
-function seeded(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
-}
-
 /** Makes `Math.random` give what the seed says, until mocks are restored; and gives another such generator. */
 export function seededRandom(seed: number): () => number {
-  jest.spyOn(Math, 'random').mockImplementation(seeded(seed));
-  return seeded(-seed);
+  jest.spyOn(Math, 'random').mockImplementation(mulberry32(seed));
+  return mulberry32(-seed);
 }
 
 /** The listeners that are on a signal now, counted by watching it from its birth. */

@@ -1,3 +1,4 @@
+const { createEmptyTestResult } = require('@jest/test-result');
 const circus = require('jest-circus/runner');
 const run = circus.default ?? circus;
 
@@ -19,37 +20,10 @@ module.exports = async function runUntilDead(globalConfig, config, environment, 
 };
 
 const skipped = (testFilePath) => ({
-  leaks: false,
-  numFailingTests: 0,
-  numPassingTests: 0,
-  numPendingTests: 1,
-  numTodoTests: 0,
-  openHandles: [],
-  perfStats: {
-    start: 0,
-    end: 0,
-    runtime: 0,
-    slow: false,
-    loadTestEnvironmentStart: 0,
-    loadTestEnvironmentEnd: 0,
-    setupFilesStart: 0,
-    setupFilesEnd: 0,
-  },
-  skipped: true,
-  snapshot: { added: 0, fileDeleted: false, matched: 0, unchecked: 0, uncheckedKeys: [], unmatched: 0, updated: 0 },
+  ...createEmptyTestResult(),
   testFilePath,
+  skipped: true,
+  numPendingTests: 1,
   // Jest takes a file without a test for an error.
-  testResults: [
-    {
-      title: 'skipped',
-      fullName: 'skipped',
-      ancestorTitles: [],
-      status: 'pending',
-      failureMessages: [],
-      failureDetails: [],
-      numPassingAsserts: 0,
-      duration: 0,
-      location: null,
-    },
-  ],
+  testResults: [{ title: 'skipped', fullName: 'skipped', ancestorTitles: [], status: 'pending', failureMessages: [] }],
 });

@@ -71,7 +71,7 @@ const memory = of('lib/store/memory.ts', [
   ['acquire without "expired"', 'old.expiresAt <= now && ', ''],
   ['acquire without "not mine already"', ' && old.lockId !== lockId', ''],
   ['acquire without "not released by me"', ' && old.releasedBy !== lockId', ''],
-  ['once, not asked', 'if (!free || done)', 'if (!free)'],
+  ['once, not asked', 'if (!free || isDone(once, old?.doneToken))', 'if (!free)'],
   ['everything without the owner', 'old !== undefined && old.lockId === lockId ?', 'old !== undefined ?'],
   [
     'renew that shortens',
@@ -137,7 +137,11 @@ const acquisition = of('lib/lease/acquisition.ts', [
     'else await',
   ],
   ['busy with itself', '      await this.#discardOurs(second.record);\n', ''],
-  ['a clock that was set meanwhile, believed', 'if (!hasLearned) return', 'if (false) return'],
+  [
+    'a clock that was set meanwhile, believed',
+    'if (hasStepped(attempt.sent, instant(this.#context.clock))) {',
+    'if (false) {',
+  ],
   [
     'a grant beyond the invocation',
     'Math.min(holdAtMostMs, this.#remainingMs - elapsedMs(this.#started, sent))',

@@ -49,7 +49,6 @@ for (const [file, { source, mutants }] of Object.entries(report.files)) {
     if (status !== 'Survived' && status !== 'NoCoverage') continue;
     const survivor = { file, code: codeAt(source, location), becomes: replacement.replace(/\s*\n\s*/g, ' ') };
     survivors.set(id(survivor), `${file}:${location.start.line}:${location.start.column}`);
-    if (process.argv.includes('--json')) console.log(JSON.stringify(survivor));
   }
 }
 

@@ -3,6 +3,7 @@ import { LockClient } from '../../lib/lease/client.ts';
 import type { Lease, LeaseHandle } from '../../lib/lease/lease.ts';
 import type { AcquireOptions } from '../../lib/lease/options.ts';
 import type { LockRecord } from '../../lib/store/store.ts';
+import { mulberry32 } from '../support/mulberry32.ts';
 import { Server, Wire } from './network.ts';
 import {
   type Blow,
@@ -243,7 +244,7 @@ export async function run(schedule: Schedule, traced = false): Promise<{ fault?:
   const server = new Server(time, schedule, watch);
   const stage: Stage = { time, server, watch, schedule, handles: [] };
   const random = Math.random;
-  Math.random = randomOf(schedule.seed);
+  Math.random = mulberry32(schedule.seed);
   const unhandled = (reason: unknown) => watch.found(`12: a rejection that nobody handles: ${reason}`);
   process.on('unhandledRejection', unhandled);
   try {
@@ -268,15 +269,4 @@ export async function run(schedule: Schedule, traced = false): Promise<{ fault?:
     process.off('unhandledRejection', unhandled);
   }
   return { ...(watch.fault !== undefined && { fault: watch.fault }), ...(watch.trace && { trace: watch.trace }) };
-}
-
-/** Mulberry32: a small generator of which a seed gives the same numbers for ever. */
-function randomOf(seed: number): () => number {
-  let state = seed;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed);
-    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
-  };
 }
