@@ -5,7 +5,7 @@ import { discard, holderOf, type LeaseContext, untilOpenMs } from './context.ts'
 import { LockLostError, LockStoreError } from './errors.ts';
 import { Lease } from './lease.ts';
 import { type AcquirePlan, isDone, remainingOf } from './options.ts';
-import { send } from './send.ts';
+import { isMisdated, judgedInstant, send } from './send.ts';
 import { hasStepped } from './server-clock.ts';
 
 /** What an acquisition came to. */
@@ -17,10 +17,15 @@ type Busy = { readonly is: 'busy'; readonly record: LockRecord; readonly retryAf
 /** An attempt whose outcome is not known, for a reason that may pass. */
 type Failed = { readonly is: 'failed'; readonly error: unknown };
 
+/** The attempt of a host whose clock turned out to be wrong. With no record: the server refused it for its time. */
+type Misjudged = { readonly is: 'misjudged'; readonly record?: LockRecord };
+
 /** One request to acquire, as it was sent. */
 interface Attempt {
   readonly lockId: string;
   readonly sent: Instant;
+  /** An answer had judged this host's clock when the request was written. */
+  readonly isJudged: boolean;
   /** What was added to this host's clock for the expiry that was written. */
   readonly offsetMs: number;
   readonly until: number;
@@ -137,6 +142,12 @@ export class Acquisition {
       if (first.is !== 'misjudged') return first;
       const second = await this.#attemptOnce();
       if (second.is !== 'misjudged') return second;
+      if (second.record === undefined) {
+        throw new LockStoreError(
+          `Acquiring '${this.#key}': refused for the clock of this host, twice: set it right, or try again`,
+          { transient: true },
+        );
+      }
       await this.#discardOurs(second.record);
       return this.#busy(second.record);
     } catch (error) {
@@ -145,11 +156,14 @@ export class Acquisition {
     }
   }
 
-  async #attemptOnce(): Promise<Outcome | { readonly is: 'misjudged'; readonly record: LockRecord }> {
+  async #attemptOnce(): Promise<Outcome | Misjudged> {
     const key = this.#key;
-    const { once } = this.#plan;
-    const attempt = this.#newAttempt();
-    const { record, serverDate } = await this.#send(attempt);
+    const { once, requestTimeoutMs, signal } = this.#plan;
+    const withinMs = this.#remainingMs - this.elapsedMs;
+    const attempt = this.#newAttempt(await judgedInstant(this.#context, key, { requestTimeoutMs, withinMs, signal }));
+    const answer = await this.#send(attempt);
+    if (answer === undefined) return { is: 'misjudged' };
+    const { record, serverDate } = answer;
     if (record === undefined) {
       throw new LockStoreError(
         `Acquiring the lock '${key}': refused without its record; the server must support ReturnValuesOnConditionCheckFailure`,
@@ -164,20 +178,22 @@ export class Acquisition {
       const wasOpen = this.#context.serverClock.disproves(offsetMs, this.#plan.safetyMs) && this.#isOpen(record);
       return wasOpen ? { is: 'misjudged', record } : this.#busy(record);
     }
-    if (this.#wasMisjudged(attempt, record, serverDate))
-      return { is: 'misjudged', record: await this.#giveBack(record) };
+    if (this.#wasMisjudged(attempt, record, serverDate)) {
+      return { is: 'misjudged', record: await this.#giveBack(record, serverDate) };
+    }
     await this.#discardUnwanted(attempt);
-    // The clock was set, or stood still, while the request was out: of a wrong one the answer tells nothing.
-    if (hasStepped(attempt.sent, instant(this.#context.clock))) {
-      return { is: 'misjudged', record: await this.#giveBack(record) };
+    // The clock was set, or stood still, while the request was out. If no answer had judged it before, this one cannot
+    // tell whether what was written is right.
+    if (!attempt.isJudged && hasStepped(attempt.sent, instant(this.#context.clock))) {
+      return { is: 'misjudged', record: await this.#giveBack(record, serverDate) };
     }
     return { is: 'granted', lease: this.#hold(attempt, record) };
   }
 
   /** An earlier attempt of ours that came late, or once more, is nobody's, and busy never names ourselves. */
-  async #discardOurs({ lockId }: LockRecord): Promise<void> {
+  async #discardOurs({ lockId, expiresAt }: LockRecord): Promise<void> {
     if (!this.#tried.has(lockId)) return;
-    await this.#discard(lockId as string);
+    await this.#discard(lockId as string, expiresAt);
     throw new LockStoreError(`Acquiring '${this.#key}': an earlier attempt came late`, { transient: true });
   }
 
@@ -189,10 +205,9 @@ export class Acquisition {
     return { is: 'busy', record, retryAfterMs: untilOpenMs(this.#context, record) };
   }
 
-  #newAttempt(): Attempt {
-    const { clock, serverClock } = this.#context;
+  #newAttempt(sent: Instant): Attempt {
+    const { serverClock } = this.#context;
     const { leaseMs, safetyMs, holdAtMostMs } = this.#plan;
-    const sent = instant(clock);
     // Invariant 8: no longer than the work may last, and, on Lambda, than the invocation.
     const capMs = Math.min(holdAtMostMs, this.#remainingMs - elapsedMs(this.#started, sent));
     const believeMs = Math.min(leaseMs - safetyMs, capMs);
@@ -201,10 +216,11 @@ export class Acquisition {
     // An id for each attempt: invariant 3 asks whether the grant in the record is this very one's.
     const lockId = randomUUID();
     this.#tried.add(lockId);
-    return { lockId, sent, offsetMs, until, believeMs, capMs };
+    return { lockId, sent, isJudged: serverClock.isJudged(sent), offsetMs, until, believeMs, capMs };
   }
 
-  async #send({ lockId, sent, until, believeMs, capMs }: Attempt): Promise<StoreAnswer> {
+  /** Gives undefined where the server refused the request for its time. */
+  async #send({ lockId, sent, until, believeMs, capMs }: Attempt): Promise<StoreAnswer | undefined> {
     const { store, serverClock } = this.#context;
     const { leaseMs, once, data, owner, requestTimeoutMs, signal } = this.#plan;
     const key = this.#key;
@@ -217,11 +233,13 @@ export class Acquisition {
         withinMs: believeMs,
         since: sent,
         signal,
+        throwMisdated: true,
       });
     } catch (error) {
+      if (isMisdated(error)) return undefined;
       // Whether it was granted is not known: what may have been is released.
       if (!(error instanceof LockStoreError) || error.transient) {
-        await this.#discard(lockId);
+        await this.#discard(lockId, until);
       }
       throw error;
     }
@@ -233,25 +251,29 @@ export class Acquisition {
     return serverClock.disproves(offsetMs, this.#plan.safetyMs) || serverClock.tooEarly(previousExpiresAt, serverDate);
   }
 
-  /** Restores what a grant took over. Should that fail, the grant ends with its lease. */
-  async #giveBack(record: LockRecord): Promise<LockRecord> {
+  /** Restores what a grant, answered at `serverDate`, took over. Should that fail, the grant ends with its lease. */
+  async #giveBack(record: LockRecord, serverDate: number | undefined): Promise<LockRecord> {
     // Its answer was lost, and since then another wrong clock took it over and gave it back: the record tells no more
     // what it had taken over itself, which may be a live lease. So it stays closed.
     if (record.previousExpiresAt === undefined) return record;
     try {
-      const { record: standing } = await this.#sendBack(record, record);
+      const { record: standing } = await this.#sendBack(record, record, serverDate);
       if (standing === undefined || standing.lockId !== record.lockId) return before(record);
       // Our own id under another token: a duplicate of our acquire was granted once more, over what its record says; or one
       // wrong clock took the lock over and has given it back to us. More than that, and nobody knows: it stays closed.
-      if (standing.previousExpiresAt !== undefined) await this.#sendBack(standing, standing);
-      else if (standing.fencingToken === record.fencingToken + 1) await this.#sendBack(standing, record);
+      if (standing.previousExpiresAt !== undefined) await this.#sendBack(standing, standing, serverDate);
+      else if (standing.fencingToken === record.fencingToken + 1) await this.#sendBack(standing, record, serverDate);
     } catch {
       // The caller learns that the lock is busy, which it then is for that long.
     }
     return before(record);
   }
 
-  #sendBack({ key, lockId, fencingToken }: LockRecord, tookOver: LockRecord): Promise<StoreAnswer> {
+  #sendBack(
+    { key, lockId, fencingToken }: LockRecord,
+    tookOver: LockRecord,
+    serverDate = Number.POSITIVE_INFINITY,
+  ): Promise<StoreAnswer> {
     const { store, serverClock } = this.#context;
     const previous = {
       lockId: tookOver.previousLockId,
@@ -259,8 +281,11 @@ export class Acquisition {
       acquiredAt: tookOver.previousAcquiredAt,
       expiresAt: tookOver.previousExpiresAt as number,
     };
-    const request = { key, lockId: lockId as string, fencingToken, now: serverClock.now(key), previous };
-    const giveBack = (signal: AbortSignal) => store.giveBack(request, signal);
+    const giveBack = (signal: AbortSignal) => {
+      // No later than the server's time, whatever this host's clock shows by now: the lock opens then.
+      const now = Math.min(serverClock.now(key), serverDate);
+      return store.giveBack({ key, lockId: lockId as string, fencingToken, now, previous }, signal);
+    };
     return send(this.#context, 'Giving back', giveBack, { withinMs: this.#plan.requestTimeoutMs });
   }
 
@@ -271,7 +296,7 @@ export class Acquisition {
     const forMs = Math.min(believeMs, serverClock.untilMs(sent, until) - safetyMs);
     const isLate = elapsedMs(sent, instant(clock)) >= forMs;
     if (!isLate && !closing.aborted && !signal?.aborted) return;
-    await this.#discard(lockId);
+    await this.#discard(lockId, until);
     closing.throwIfAborted();
     signal?.throwIfAborted();
     throw this.#lost('its grant was answered after its own deadline');
@@ -281,11 +306,16 @@ export class Acquisition {
     const { fencingToken, acquiredAt, previousLockId, previousOwner = '', previousExpiresAt = 0 } = record;
     const takenOverFrom = previousLockId ? { owner: previousOwner, expiredAt: previousExpiresAt } : undefined;
     const grant = { lockId, fencingToken, acquiredAt, takenOverFrom, sent, until, believeMs, capMs };
-    return new Lease(this.#key, grant, this.#plan, this.#context);
+    const { safetyMs, holdAtLeastMs } = this.#plan;
+    // A release closes the lock for so long from `acquiredAt`, the earliest moment of the grant; we promise it from the
+    // latest. The two differ where this host's clock is known to be wrong.
+    const lateMs = Math.max(0, until - believeMs - safetyMs - acquiredAt);
+    const plan = { ...this.#plan, holdAtLeastMs: holdAtLeastMs && Math.ceil(holdAtLeastMs + lateMs) };
+    return new Lease(this.#key, grant, plan, this.#context);
   }
 
-  #discard(lockId: string): Promise<void> {
-    return discard(this.#context, this.#key, lockId, this.#plan.requestTimeoutMs);
+  #discard(lockId: string, until: number): Promise<void> {
+    return discard(this.#context, { key: this.#key, lockId, until }, this.#plan.requestTimeoutMs);
   }
 
   #lost(detail: string): LockLostError {

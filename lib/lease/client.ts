@@ -16,7 +16,7 @@ import {
   planAcquire,
   remainingOf,
 } from './options.ts';
-import { send } from './send.ts';
+import { isMisdated, judgedInstant, send } from './send.ts';
 import { hasStepped, serverClockOf } from './server-clock.ts';
 
 export interface LockClientOptions extends LeaseTiming {
@@ -231,11 +231,11 @@ export class LockClient {
     const handed = checkText('The lockId of a handle', handle.lockId);
     const plan = this.#plan({ ...options, once: handle.once, holdAtLeastMs: handle.holdAtLeastMs });
     const { clock, serverClock } = this.#context;
-    const offsetMs = serverClock.expiryOffsetMs;
     const remainingMs = remainingOf(plan);
     const started = instant(clock);
     let grant = await this.#resumeOnce(key, handed, plan, remainingMs);
-    if (!grant || hasStepped(started, instant(clock)) || serverClock.disproves(offsetMs, plan.safetyMs)) {
+    const wasSet = grant && !grant.isJudged && hasStepped(grant.sent, instant(clock));
+    if (!grant || wasSet || serverClock.disproves(grant.offsetMs, plan.safetyMs)) {
       // Refused for, or written by, a clock that the answer shows to be wrong: it is asked for once more (invariant 13).
       const leftMs = remainingMs - elapsedMs(started, instant(clock));
       grant = await this.#resumeOnce(key, grant?.lockId ?? handed, plan, leftMs);
@@ -254,21 +254,28 @@ export class LockClient {
   async #resumeOnce(key: string, handed: string, plan: AcquirePlan, remainingMs: number) {
     const { store, clock, serverClock, closing } = this.#context;
     const { leaseMs, safetyMs, requestTimeoutMs, owner, signal } = plan;
-    const sent = instant(clock);
-    const capMs = Math.min(plan.holdAtMostMs, remainingMs);
+    const asked = instant(clock);
+    const sent = await judgedInstant(this.#context, key, { requestTimeoutMs, withinMs: remainingMs, signal });
+    const isJudged = serverClock.isJudged(sent);
+    const offsetMs = serverClock.expiryOffsetMs;
+    const capMs = Math.min(plan.holdAtMostMs, remainingMs - elapsedMs(asked, sent));
     const believeMs = Math.min(leaseMs - safetyMs, capMs);
     const lost = (reason: LostReason, detail: string) => new LockLostError({ key, reason, detail });
     if (believeMs <= 0)
       throw lost('expired', `it would be resumed past its deadline: ${capMs} ms are left to hold it in`);
     const lockId = randomUUID();
-    const until = Math.ceil(sent.wall + serverClock.expiryOffsetMs + believeMs + safetyMs);
+    const until = Math.ceil(sent.wall + offsetMs + believeMs + safetyMs);
     const resume = (signal: AbortSignal) => store.resume({ key, handed, lockId, owner, until, leaseMs }, signal);
     const undo = async (error: unknown) => {
-      await discard(this.#context, key, lockId, requestTimeoutMs);
+      await discard(this.#context, { key, lockId, until }, requestTimeoutMs);
       throw error;
     };
-    const limits = { requestTimeoutMs, withinMs: believeMs, since: sent, signal };
-    const { record } = await send(this.#context, `Resuming '${key}'`, resume, limits).catch(undo);
+    const limits = { requestTimeoutMs, withinMs: believeMs, since: sent, signal, throwMisdated: true };
+    const answer = await send(this.#context, `Resuming '${key}'`, resume, limits).catch((error) =>
+      isMisdated(error) ? undefined : undo(error),
+    );
+    if (answer === undefined) return undefined;
+    const { record } = answer;
     if (record?.lockId === handed) return undefined;
     if (record?.lockId !== lockId) {
       throw lost(reasonOf(record), 'since it was handed off it was resumed, released, taken over or deleted');
@@ -278,7 +285,7 @@ export class LockClient {
     const isLate = elapsedMs(sent, instant(clock)) >= believeMs;
     if (isLate) return undo(lost('expired', 'it was resumed after its own deadline'));
     const { fencingToken, acquiredAt, data } = record;
-    return { lockId, fencingToken, acquiredAt, sent, until, believeMs, capMs, data };
+    return { lockId, fencingToken, acquiredAt, sent, isJudged, offsetMs, until, believeMs, capMs, data };
   }
 
   #plan(options: AcquireOptions = {}): AcquirePlan {

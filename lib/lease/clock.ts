@@ -6,6 +6,12 @@ export interface Clock {
   monotonic(): number;
   setTimeout(callback: () => void, ms: number): unknown;
   clearTimeout(timer: unknown): void;
+  /**
+   * Whether somebody keeps the wall clock right, as on Lambda. By any other clock leasehold writes no moment before an
+   * answer of the server has judged it, for which it reads once a process, and again whenever the clock was set or stood
+   * still. Default false.
+   */
+  readonly isDisciplined?: boolean | undefined;
 }
 
 /** The process's own clocks, looked up at each call, so that fake timers installed later are seen. */
@@ -14,6 +20,9 @@ export const systemClock: Clock = {
   monotonic: () => performance.now(),
   setTimeout: (callback, ms) => setTimeout(callback, ms),
   clearTimeout: (timer) => clearTimeout(timer as NodeJS.Timeout),
+  get isDisciplined() {
+    return process.env.AWS_LAMBDA_FUNCTION_NAME !== undefined;
+  },
 };
 
 /** One moment, as both clocks show it. */

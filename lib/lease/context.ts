@@ -28,9 +28,15 @@ export const holderOf = ({ lockId, owner }: LockRecord): string | undefined =>
 /**
  * Releases a grant that nobody believes in, or that may have been made. One request; should that fail, the grant ends
  * with its lease, and the caller is told of what came before.
+ * @param grant.until what was written, or may have been, as its expiry.
  */
-export async function discard(context: LeaseContext, key: string, lockId: string, withinMs: number): Promise<void> {
-  const { store, serverClock } = context;
-  const request = { key, lockId, now: serverClock.now(key), holdAtLeastMs: 0 };
+export async function discard(
+  context: LeaseContext,
+  { key, lockId, until }: { readonly key: string; readonly lockId: string; readonly until: number },
+  withinMs: number,
+): Promise<void> {
+  const { store } = context;
+  // `until` stands for the present: by now this host's clock may have been set, and TTL would count from a wrong moment.
+  const request = { key, lockId, now: until, holdAtLeastMs: 0 };
   await send(context, 'Discarding', (signal) => store.release(request, signal), { withinMs }).catch(() => {});
 }

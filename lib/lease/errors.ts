@@ -105,6 +105,14 @@ export class LockLostError extends LockError {
   }
 }
 
+interface LockStoreErrorOptions extends ErrorOptions {
+  transient?: boolean | undefined;
+  conflict?: boolean | undefined;
+  misdated?: boolean | undefined;
+  serverDate?: number | undefined;
+  relayed?: boolean | undefined;
+}
+
 /** The store did not answer, or not with what it should; `cause` is what it threw. */
 export class LockStoreError extends LockError {
   static override readonly kind: string = 'LockStoreError';
@@ -112,10 +120,22 @@ export class LockStoreError extends LockError {
   readonly transient: boolean;
   /** A conflict with another transaction: nothing was written, and the same request can be sent again at once. */
   readonly conflict: boolean;
+  /**
+   * The server refused the request for the time in its signature: nothing was written, and the moments in the request are
+   * as wrong as that time. It must be written anew.
+   */
+  readonly misdated: boolean;
+  /** The server's clock when it refused: milliseconds since the epoch; undefined where no answer came. */
+  readonly serverDate: number | undefined;
+  /** The refusal came over a host that may have written a `Date` of its own. */
+  readonly relayed: boolean;
 
-  constructor(message: string, options: ErrorOptions & { transient?: boolean; conflict?: boolean } = {}) {
+  constructor(message: string, options: LockStoreErrorOptions = {}) {
     super(message, options);
     this.transient = options.transient ?? false;
     this.conflict = options.conflict ?? false;
+    this.misdated = options.misdated ?? false;
+    this.serverDate = options.serverDate;
+    this.relayed = options.relayed ?? false;
   }
 }

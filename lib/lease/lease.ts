@@ -3,7 +3,7 @@ import { backgroundTimer, elapsedMs, type Instant, instant } from './clock.ts';
 import type { LeaseContext, ReportedEvent } from './context.ts';
 import { LockLostError, LockStoreError, type LostReason } from './errors.ts';
 import { type AcquirePlan, checkLeaseMs, isDone } from './options.ts';
-import { send } from './send.ts';
+import { isMisdated, judgedInstant, send } from './send.ts';
 import { hasStepped } from './server-clock.ts';
 
 /** What a lease handed off to another process needs there. It is the secret: who has it has the lease. */
@@ -28,6 +28,16 @@ export interface Grant {
   /** For how long, from `sent`, it may be believed; and at the most, however often it is renewed. */
   readonly believeMs: number;
   readonly capMs: number;
+}
+
+/** One request to renew, as it was sent, and its answer. */
+interface Renewal {
+  readonly since: Instant;
+  readonly forMs: number;
+  /** What was added to this host's clock for the expiry that was written. */
+  readonly offsetMs: number;
+  readonly until: number;
+  readonly answer: StoreAnswer;
 }
 
 /** `held` until one of the others; from those there is no way back (invariant 7), whatever the store answers. */
@@ -70,6 +80,8 @@ export class Lease {
   /** Belief: until `forMs` after `since`, by the larger of two clocks. Set by the grant and by each renewal. */
   #since: Instant;
   #forMs = 0;
+  /** What was last written as its expiry. */
+  #until = 0;
   #deadlineTimer: unknown;
   #heartbeatTimer: unknown;
   #failures = 0;
@@ -215,6 +227,7 @@ export class Lease {
   #believe(sent: Instant, believeMs: number, until: number): void {
     const { clock, serverClock } = this.#context;
     this.#since = sent;
+    this.#until = until;
     this.#forMs = Math.min(believeMs, serverClock.untilMs(sent, until) - this.#plan.safetyMs);
     clock.clearTimeout(this.#deadlineTimer);
     this.#watchDeadline();
@@ -270,28 +283,23 @@ export class Lease {
   }
 
   async #renew(handOffMs: number | undefined, signal: AbortSignal, isSecond = false): Promise<void> {
-    const { store, clock, serverClock } = this.#context;
-    const { leaseMs, safetyMs, requestTimeoutMs } = this.#plan;
-    const { key } = this;
-    const lockId = this.#lockId;
-    const since = instant(clock);
-    const forMs = handOffMs ?? Math.min(leaseMs, this.#capLeftMs(since) + safetyMs);
-    const offsetMs = serverClock.expiryOffsetMs;
-    const until = Math.ceil(since.wall + offsetMs + forMs);
-    const renew = (signal: AbortSignal) => store.renew({ key, lockId, until }, signal);
-    let answer: StoreAnswer;
+    const { serverClock } = this.#context;
+    const { safetyMs } = this.#plan;
+    let renewal: Renewal;
     try {
-      // Invariant 7: a renewal that may arrive after the deadline must not be sent.
-      const withinMs = this.#leftMs();
-      answer = await send(this.#context, `Renewing '${key}'`, renew, { requestTimeoutMs, withinMs, since, signal });
+      renewal = await this.#sendRenewal(handOffMs, signal);
     } catch (error) {
-      if (this.isHeld()) this.#renewalFailed(error as LockStoreError);
+      if (!this.isHeld()) throw error;
+      // Refused for the time in its signature, it is written once more, by what that refusal told (invariant 13).
+      if (isMisdated(error) && !isSecond) return this.#renew(handOffMs, signal, true);
+      this.#renewalFailed(error as LockStoreError);
       throw error;
     }
     if (!this.isHeld()) return;
+    const { since, forMs, offsetMs, until, answer } = renewal;
     const { applied, record } = answer;
-    // Refused with our own id, a later expiry stands there already: not a loss (invariant 3).
-    if (!applied && record?.lockId !== lockId) return this.#lose(reasonOf(record));
+    // A refusal that shows our own `lockId` is no loss: a later renewal of ours was applied first (invariant 3).
+    if (!applied && record?.lockId !== this.#lockId) return this.#lose(reasonOf(record));
     // Written by a clock that the answer shows to be wrong, it is written once more (invariant 13).
     if (serverClock.disproves(offsetMs, safetyMs) && !isSecond) return this.#renew(handOffMs, signal, true);
     if (handOffMs !== undefined) return;
@@ -300,6 +308,22 @@ export class Lease {
     this.#failures = 0;
     this.#believe(since, forMs - safetyMs, until);
     this.#report({ type: 'renewed', expiresAt: until, deadline: this.deadline });
+  }
+
+  async #sendRenewal(handOffMs: number | undefined, signal: AbortSignal): Promise<Renewal> {
+    const { store, serverClock } = this.#context;
+    const { leaseMs, safetyMs, requestTimeoutMs } = this.#plan;
+    const { key } = this;
+    const lockId = this.#lockId;
+    const since = await judgedInstant(this.#context, key, { requestTimeoutMs, withinMs: this.#leftMs(), signal });
+    const forMs = handOffMs ?? Math.min(leaseMs, this.#capLeftMs(since) + safetyMs);
+    const offsetMs = serverClock.expiryOffsetMs;
+    const until = Math.ceil(since.wall + offsetMs + forMs);
+    const renew = (signal: AbortSignal) => store.renew({ key, lockId, until }, signal);
+    // Invariant 7: a renewal that may arrive after the deadline must not be sent.
+    const limits = { requestTimeoutMs, withinMs: this.#leftMs(), since, signal, throwMisdated: true };
+    const answer = await send(this.#context, `Renewing '${key}'`, renew, limits);
+    return { since, forMs, offsetMs, until, answer };
   }
 
   /** Invariant 6: what fails is tried again, ever more slowly, until the deadline; its timer is the one that ends it. */
@@ -362,8 +386,11 @@ export class Lease {
     const { store, serverClock } = this.#context;
     const { requestTimeoutMs, holdAtLeastMs } = this.#plan;
     const { key } = this;
-    const request = { key, lockId: this.#lockId, now: serverClock.now(key), holdAtLeastMs, doneToken };
-    const release = (signal: AbortSignal) => store.release(request, signal);
+    const release = (signal: AbortSignal) => {
+      // A clock that was set back since the last renewal would have TTL delete the record too soon.
+      const now = Math.max(serverClock.now(key), this.#until);
+      return store.release({ key, lockId: this.#lockId, now, holdAtLeastMs, doneToken }, signal);
+    };
     return send(this.#context, `Releasing '${key}'`, release, { requestTimeoutMs });
   }
 

@@ -1,3 +1,4 @@
+import type { DatedAnswer, LockStore } from '../store/store.ts';
 import { type Clock, elapsedMs, type Instant, instant, pause } from './clock.ts';
 import { LockStoreError } from './errors.ts';
 import type { ServerClock } from './server-clock.ts';
@@ -6,6 +7,8 @@ import type { ServerClock } from './server-clock.ts';
 const SENDS = 3;
 /** How often a request that met another transaction is sent again: the other one is over within milliseconds. */
 const CONFLICTS = 10;
+/** How many answers are asked for to judge a clock that is set, or stands still, again and again. */
+const READS = 3;
 
 /** By which clocks a request is sent. */
 export interface SendContext {
@@ -22,6 +25,11 @@ export interface SendOptions {
   readonly since?: Instant | undefined;
   /** Gives up at once; the caller no longer wants the answer. */
   readonly signal?: AbortSignal | undefined;
+  /**
+   * Throws when the server refuses the request for the time in its signature: it holds moments that the caller writes
+   * anew. Default: sends it again, since it makes its moments whenever it is sent.
+   */
+  readonly throwMisdated?: boolean | undefined;
 }
 
 /**
@@ -32,35 +40,122 @@ export interface SendOptions {
  *
  * Rejects with a `LockStoreError`, or with the signal's reason.
  */
-export async function send<Answer extends { attempts?: number | undefined; serverDate?: number | undefined }>(
-  { clock, serverClock }: SendContext,
+export async function send<Answer extends DatedAnswer & { attempts?: number | undefined }>(
+  context: SendContext,
   what: string,
   request: (signal: AbortSignal) => Promise<Answer>,
   options: SendOptions = {},
 ): Promise<Answer> {
+  const { clock } = context;
   const { requestTimeoutMs = 1_000, withinMs = Number.POSITIVE_INFINITY, since = instant(clock), signal } = options;
   let hung = 0;
+  let resendsMisdated = !options.throwMisdated;
   for (let sends = 1; ; sends++) {
     signal?.throwIfAborted();
-    const sent = instant(clock);
-    const leftMs = withinMs - elapsedMs(since, sent);
-    if (!(leftMs > 0)) throw new LockStoreError(`${what}: no time is left to send it in`, { transient: true });
+    const leftMs = checkLeft(withinMs - elapsedMs(since, instant(clock)), what);
     try {
       // What is left is shared with the sendings to come, so that one dead socket does not cost a short lease.
-      const answer = await limited(clock, request, Math.min(requestTimeoutMs, leftMs / (SENDS - hung)), signal);
-      serverClock.observe(sent, answer.serverDate);
+      const answer = await sendOnce(context, request, Math.min(requestTimeoutMs, leftMs / (SENDS - hung)), signal);
       return { ...answer, attempts: (answer.attempts ?? 1) + hung };
     } catch (error) {
       signal?.throwIfAborted();
       if (error === HUNG) hung++;
       const conflicts = sends - hung;
       if (isConflict(error) && conflicts < CONFLICTS) await pause(clock, 5 + Math.random() * 20 * conflicts, signal);
+      else if (isMisdated(error) && resendsMisdated) resendsMisdated = false;
       else if (error !== HUNG || hung === SENDS) throw storeError(error, what);
     }
   }
 }
 
+function checkLeft(leftMs: number, what: string): number {
+  if (leftMs > 0) return leftMs;
+  throw new LockStoreError(`${what}: no time is left to send it in`, { transient: true });
+}
+
+/** One sending, and what its answer tells of the server's clock. A refusal tells as much as a grant does. */
+async function sendOnce<Answer extends DatedAnswer>(
+  { clock, serverClock }: SendContext,
+  request: (signal: AbortSignal) => Promise<Answer>,
+  ms: number,
+  signal: AbortSignal | undefined,
+): Promise<Answer> {
+  const sent = instant(clock);
+  try {
+    const answer = await limited(clock, request, ms, signal);
+    serverClock.observe(sent, answer);
+    return answer;
+  } catch (error) {
+    if (error instanceof LockStoreError && error.serverDate !== undefined) serverClock.observe(sent, error);
+    throw error;
+  }
+}
+
 const isConflict = (error: unknown): boolean => error instanceof LockStoreError && error.conflict;
+
+/** Whether the server refused a request for the time in its signature. */
+export const isMisdated = (error: unknown): boolean => error instanceof LockStoreError && error.misdated;
+
+/**
+ * Invariant 13: the present moment, by a clock that an answer has judged since it was set. Nobody writes a moment by any
+ * other clock: a host an hour ahead that dies before it learns of that would leave a lock closed for the hour.
+ *
+ * 1. A disciplined clock is not asked about.
+ * 2. A clock that an answer has judged, and that was neither set nor stood still since, costs no request.
+ * 3. Any other clock is judged by the answer to one eventually consistent read.
+ *
+ * @throws LockStoreError when no answer came; transient when the clock was set, or stood still, during each read.
+ */
+export async function judgedInstant(
+  context: SendContext & { readonly store: LockStore },
+  key: string,
+  options: SendOptions,
+): Promise<Instant> {
+  const { clock, serverClock } = context;
+  const { requestTimeoutMs = 1_000, withinMs = Number.POSITIVE_INFINITY, signal } = options;
+  const since = instant(clock);
+  const what = `Reading '${key}', to judge the clock of this host`;
+  for (let reads = 0; ; ) {
+    const moment = instant(clock);
+    if (clock.isDisciplined || serverClock.isJudged(moment)) return moment;
+    const leftMs = checkLeft(withinMs - elapsedMs(since, moment), what);
+    if (serverClock.judging === undefined) {
+      if (reads++ === READS) {
+        const text = `${what}: it was set, or stood still, while each of ${READS} answers was on its way; set it right, or try again`;
+        throw new LockStoreError(text, { transient: true });
+      }
+      await judge(context, key, what, { ...options, withinMs: leftMs });
+    } else {
+      // One read judges the clock for all who wait for it. Should it fail, each reads for itself.
+      await limited(clock, async () => serverClock.judging, Math.min(requestTimeoutMs, leftMs), signal).catch(noop);
+      signal?.throwIfAborted();
+    }
+  }
+}
+
+async function judge(
+  { store, ...context }: SendContext & { readonly store: LockStore },
+  key: string,
+  what: string,
+  options: SendOptions,
+): Promise<void> {
+  const { clock, serverClock } = context;
+  const read = (signal: AbortSignal) => store.read(key, { consistent: false }, signal);
+  const reading = send(context, what, read, { ...options, throwMisdated: true });
+  const judging = reading.then(noop, noop);
+  serverClock.judging = judging;
+  try {
+    const { serverDate } = await reading;
+    if (serverDate === undefined) serverClock.isDateless = true;
+  } catch (error) {
+    // A host that may not read, or whose signature is misdated, learns the server's time from that refusal.
+    if (!serverClock.isJudged(instant(clock))) throw error;
+  } finally {
+    if (serverClock.judging === judging) serverClock.judging = undefined;
+  }
+}
+
+const noop = () => {};
 
 function storeError(error: unknown, what: string): LockStoreError {
   if (error instanceof LockStoreError) return error;

@@ -1,9 +1,15 @@
+import type { DatedAnswer } from '../store/store.ts';
 import { type Clock, type Instant, instant } from './clock.ts';
 
-/** A server's `Date` has whole seconds: it tells that its clock stood at `date` or up to a second after. */
+/** A server's `Date` has whole seconds: its clock stood at `date` or up to a second after. */
 const DATE_STEP_MS = 1_000;
 /** By how much the wall and the monotonic clock may part before one of them is taken to have been set, or to have stood. */
 const DRIFT_MS = 100;
+/**
+ * A relay's clock is no further off. AWS refuses a request whose signature is more than 15 minutes off, and the SDK signs
+ * by the `Date` that it sees: behind a relay that is further off, no request is accepted.
+ */
+const RELAY_MOST_MS = 15 * 60_000;
 
 /** Releases are remembered for a millisecond; no more than so many, lest a process that uses many keys once grow. */
 const MOST_RELEASED = 1_000;
@@ -13,18 +19,30 @@ export const hasStepped = (from: Instant, to: Instant): boolean =>
   Math.abs(to.wall - to.monotonic - (from.wall - from.monotonic)) > DRIFT_MS;
 
 /**
- * Invariant 13: the server's clock judges. What is known of it, as an interval for how far it is ahead of this host's
- * wall clock, intersected over the answers.
+ * Invariant 13: the server's clock judges. This class holds what is known of it: an interval for how far the server's
+ * clock is ahead of this host's wall clock, intersected over the answers.
  *
- * While the interval holds zero nothing is corrected. Once it excludes zero, a moment that is compared with a record is
- * the earliest that the server's clock may show, so that no lease is judged expired before it is; and a moment that is
- * written as an expiry is the latest, so that nobody judges ours expired before we stop believing in it.
+ * While the interval holds zero, nothing is corrected. Once it excludes zero, this host's clock is wrong:
+ *
+ * - a moment that is compared with a record is the earliest that the server's clock may show, so that no lease is judged
+ *   expired before it is;
+ * - a moment that is written as an expiry is the latest, so that nobody judges ours expired before we stop believing in it.
+ *
+ * A `Date` that a relay may have written (`StoreAnswer.relayed`) proves less: either it or this host's clock may be the
+ * wrong one. Then the earliest and the latest of both clocks are taken. Whichever of the two is right, nobody's lease is
+ * taken and nobody takes ours; a lock may stay closed for longer by as much as the two differ.
  */
 export class ServerClock {
   readonly #clock: Clock;
   #lowest = Number.NEGATIVE_INFINITY;
   #highest = Number.POSITIVE_INFINITY;
-  #observed: Instant | undefined;
+  #relayed = false;
+  /** Settles when the answer has come that somebody awaits to judge this host's clock. */
+  judging: Promise<void> | undefined;
+  /** The store was asked for the server's time, and its answer had none: this host's clock is believed. */
+  isDateless = false;
+  /** When the last answer came that could judge this host's clock. */
+  #judgedAt: Instant | undefined;
   /** What a release wrote as its key's expiry, while that may lie before us; and when the last one did. */
   readonly #released = new Map<string, number>();
   #releasedAt: Instant | undefined;
@@ -33,14 +51,16 @@ export class ServerClock {
     this.#clock = clock;
   }
 
-  /** Learns from an answer: the server's clock stood at `date` at some moment between `sent` and now. */
-  observe(sent: Instant, date: number | undefined): void {
+  /** Learns from an answer: the server's clock stood at `serverDate` at some moment between `sent` and now. */
+  observe(sent: Instant, { serverDate: date, relayed = false }: DatedAnswer): void {
     if (date === undefined || !Number.isFinite(date)) return;
     const received = instant(this.#clock);
-    if (this.#observed && hasStepped(this.#observed, received)) this.#forget();
-    this.#observed = received;
+    if (this.#judgedAt && hasStepped(this.#judgedAt, received)) this.#forget();
     // A clock that was set while the request was out: nothing can be learned from this answer.
     if (hasStepped(sent, received)) return;
+    this.#judgedAt = received;
+    this.isDateless = false;
+    this.#relayed = relayed;
     const lowest = date - received.wall;
     const highest = date + DATE_STEP_MS - sent.wall;
     this.#lowest = Math.max(this.#lowest, lowest);
@@ -53,8 +73,14 @@ export class ServerClock {
   }
 
   #forget(): void {
+    this.#judgedAt = undefined;
     this.#lowest = Number.NEGATIVE_INFINITY;
     this.#highest = Number.POSITIVE_INFINITY;
+  }
+
+  /** Whether an answer has judged this host's clock since it was last set, or stood still, before `moment`. */
+  isJudged(moment: Instant): boolean {
+    return this.isDateless || (this.#judgedAt !== undefined && !hasStepped(this.#judgedAt, moment));
   }
 
   /** Whether this host's clock is known to be wrong. */
@@ -62,14 +88,39 @@ export class ServerClock {
     return this.#lowest > 0 || this.#highest < 0;
   }
 
+  /** Whether a relay's clock may be the wrong one, and not this host's. */
+  get #mayBeRelays(): boolean {
+    return this.#relayed && Math.abs(this.skewMs ?? 0) <= RELAY_MOST_MS;
+  }
+
+  /** What to add to the wall clock before it is compared with a record. */
+  get #comparedOffsetMs(): number {
+    if (!this.isWrong) return 0;
+    return this.#mayBeRelays ? Math.min(0, this.#lowest) : this.#lowest;
+  }
+
   /** What to add to the wall clock before it is written as an expiry. */
   get expiryOffsetMs(): number {
-    return this.isWrong ? this.#highest : 0;
+    if (!this.isWrong) return 0;
+    return this.#mayBeRelays ? Math.max(0, this.#highest) : this.#highest;
+  }
+
+  /**
+   * By how much this host's clock may be behind the server's, beyond the second that `safetyMs` covers. An answer that
+   * took a while cannot tell a clock that is behind by as much from one that is right:
+   *
+   *     server   ----------|date      |date + 1 s -------
+   *     host     ---|sent ..................... |received
+   *                 |<---- highest ------------>|
+   */
+  get #behindMs(): number {
+    if (this.isWrong) return this.expiryOffsetMs;
+    return this.#highest === Number.POSITIVE_INFINITY ? 0 : Math.max(0, this.#highest - DATE_STEP_MS);
   }
 
   /** How long after a moment of this host's an expiry comes, at the soonest, by the server's clock. */
   untilMs(moment: Instant, expiresAt: number): number {
-    return expiresAt - (moment.wall + this.expiryOffsetMs);
+    return expiresAt - (moment.wall + this.#behindMs);
   }
 
   /** By how many milliseconds this host's clock is ahead of the server's (behind: negative), once known to be wrong. */
@@ -83,7 +134,7 @@ export class ServerClock {
    * it. Not so after the clock was set, which nobody may assume away: that would break live leases.
    */
   now(key: string, moment = instant(this.#clock)): number {
-    const now = Math.floor(moment.wall + (this.isWrong ? this.#lowest : 0));
+    const now = Math.floor(moment.wall + this.#comparedOffsetMs);
     const released = this.#released.get(key);
     if (released === undefined) return now;
     if (released > now && this.#releasedAt && !hasStepped(this.#releasedAt, moment)) return released;
@@ -111,8 +162,8 @@ export class ServerClock {
   }
 
   /**
-   * Whether a grant that was answered just now took over what, by the server's clock, had not expired: surely not, or, on
-   * a host whose clock is known to be wrong, not surely.
+   * Whether the lease that a grant took over, answered just now, had not expired by the server's clock. With a clock that
+   * may be right: only if that is certain. With a clock that is known to be wrong: also if it is possible.
    */
   tooEarly(previousExpiresAt: number | undefined, date: number | undefined): boolean {
     if (previousExpiresAt === undefined || date === undefined) return false;

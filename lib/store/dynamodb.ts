@@ -15,6 +15,7 @@ import { LockStoreError } from '../lease/errors.ts';
 import { checkText } from '../lease/options.ts';
 import type {
   AcquireRequest,
+  DatedAnswer,
   ForceReleaseRequest,
   GiveBackRequest,
   LockRecord,
@@ -229,7 +230,7 @@ export class DynamoDBLockStore implements LockStore {
     return {
       records: items.map((item) => this.#parse(item)),
       unprocessed: left.map((item) => item[this.#keyAttribute]?.S as string),
-      serverDate: ($metadata as Metadata)?.serverDate,
+      ...datesOf($metadata),
     };
   }
 
@@ -291,12 +292,12 @@ export class DynamoDBLockStore implements LockStore {
       return { applied: true, ...this.#answer(Attributes, $metadata) };
     } catch (error) {
       if (!isRefusal(error)) throw await this.#storeError(error, 'dynamodb:UpdateItem', key);
-      return { applied: false, ...this.#answer(error.Item, error.$metadata), serverDate: dateOf(error.$response) };
+      return { applied: false, ...this.#answer(error.Item, error.$metadata) };
     }
   }
 
   #answer(item: Item | undefined, metadata: Metadata | undefined) {
-    return { record: item && this.#parse(item), attempts: metadata?.attempts, serverDate: metadata?.serverDate };
+    return { record: item && this.#parse(item), attempts: metadata?.attempts, ...datesOf(metadata) };
   }
 
   async #read<Output>(command: object, action: string, signal?: AbortSignal, key?: string) {
@@ -318,12 +319,17 @@ export class DynamoDBLockStore implements LockStore {
   /** What went wrong, in words that say what to do, and whether it may pass. */
   async #storeError(error: unknown, action: string, key: string | undefined): Promise<LockStoreError> {
     if (error instanceof LockStoreError) return error;
-    const { name = '', message = '', $fault } = (error ?? {}) as { name?: string; message?: string; $fault?: string };
+    const cause = error instanceof Misdated ? error.refusal : error;
+    const thrown = (cause ?? {}) as { name?: string; message?: string; $fault?: string; $metadata?: Metadata };
+    const { name = '', message = '', $fault, $metadata } = thrown;
     const table = `the table '${this.tableName}'`;
     const lock = key === undefined ? '' : ` (lock '${key}')`;
-    const transient = $fault !== 'client' || PASSING.test(name);
+    const misdated = error instanceof Misdated;
+    const transient = misdated || $fault !== 'client' || PASSING.test(name);
     let text = `DynamoDB did not answer ${action} on ${table}${lock}: ${name}: ${message}`;
-    if (name === 'ResourceNotFoundException') {
+    if (misdated) {
+      text = `${action} on ${table} was refused for the time in its signature${lock}: set the clock of this host right. ${message}`;
+    } else if (name === 'ResourceNotFoundException') {
       const region = await this.#client?.config.region().catch(() => undefined);
       text = `There is no ${table.slice(4)} in the Region '${region}': create it, or mend LOCK_TABLE_NAME or tableName.`;
     } else if (name === 'AccessDeniedException') {
@@ -334,7 +340,8 @@ export class DynamoDBLockStore implements LockStore {
     } else if (name === 'ValidationException') {
       text = `The record${lock} in ${table} was not written by leasehold, or was changed since: ${message}`;
     }
-    return new LockStoreError(text, { cause: error, transient, conflict: name === 'TransactionConflictException' });
+    const conflict = name === 'TransactionConflictException';
+    return new LockStoreError(text, { cause, transient, conflict, misdated, ...datesOf($metadata) });
   }
 
   #keyOf(key: string): Item {
@@ -377,36 +384,105 @@ export class DynamoDBLockStore implements LockStore {
   }
 }
 
-interface Metadata {
+/** An answer's metadata; all but `attempts` is ours. */
+interface Metadata extends DatedAnswer {
   readonly attempts?: number | undefined;
-  readonly serverDate?: number | undefined;
+  /** The server refused the request for the time in its signature. */
+  readonly misdated?: boolean | undefined;
 }
 
 interface Refusal {
   readonly Item?: Item;
   readonly $metadata?: Metadata;
-  readonly $response?: unknown;
 }
 
 const isRefusal = (error: unknown): error is Refusal =>
   (error as { name?: string } | undefined)?.name === 'ConditionalCheckFailedException';
 
+const datesOf = ({ serverDate, relayed }: Metadata = {}): DatedAnswer => ({ serverDate, relayed });
+
+interface HttpMessage {
+  readonly protocol?: string;
+  readonly hostname?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+/** AWS's own endpoints, of all partitions' public ones: their `Date` is DynamoDB's. */
+const AWS_HOST = /\.(amazonaws\.com(\.cn)?|api\.aws)$/;
+/** As AWS and its SDKs name refusals of a signature; its time is one of the reasons. */
+const SIGNATURE_REFUSALS =
+  /^(AuthFailure|InvalidSignature|Request(Expired|InTheFuture|TimeTooSkewed)|SignatureDoesNot)/;
+/** A signature that is off by less is refused for another reason. */
+const MISDATED_MS = 60_000;
+
 /**
- * Makes a client keep the `Date` of each answer in its metadata: the server's clock (invariant 13). Once for a client,
+ * Makes a client keep the server's clock in the metadata of each answer, refusals too (invariant 13). Once for a client,
  * since a middleware of each command's own would cost a fiftieth of the call.
+ *
+ * A request that was refused for the time in its signature holds moments that are as wrong. The SDK would sign the same
+ * body by the right time and send it again, and a wrong clock's moments would be applied. So such a refusal is thrown past
+ * the SDK's retries.
  */
-function keepDates(client: DynamoDBClient): void {
-  client.middlewareStack?.add(
+function keepDates({ middlewareStack: stack }: DynamoDBClient): void {
+  stack?.add(
     (next) => async (args) => {
-      const result = await next(args);
-      Object.assign(result.output?.$metadata ?? {}, { serverDate: dateOf(result.response) });
-      return result;
+      const request = args.request as HttpMessage;
+      try {
+        const result = await next(args);
+        Object.assign(result.output?.$metadata ?? {}, datesIn(request, result.response as HttpMessage));
+        return result;
+      } catch (error) {
+        const refusal = error as Error & { $response?: HttpMessage; $metadata?: object };
+        if (refusal?.$response) refusal.$metadata = { ...refusal.$metadata, ...refusalIn(request, refusal) };
+        throw error;
+      }
     },
     { step: 'deserialize', priority: 'high', name: 'leaseholdServerDate', override: true },
   );
+  stack?.addRelativeTo(throwMisdated, {
+    relation: 'after',
+    toMiddleware: 'retryMiddleware',
+    name: 'leaseholdMisdated',
+    override: true,
+  });
 }
 
-function dateOf(response: unknown): number | undefined {
-  const ms = Date.parse((response as { headers?: Record<string, string> } | undefined)?.headers?.date ?? '');
-  return Number.isNaN(ms) ? undefined : ms;
+/** Has no `cause`: the SDK would look there for a reason to send the request again. */
+class Misdated extends Error {
+  readonly refusal: unknown;
+
+  constructor(refusal: unknown) {
+    super('refused for the time in its signature');
+    this.refusal = refusal;
+  }
 }
+
+const throwMisdated =
+  <Args, Output>(next: (args: Args) => Promise<Output>) =>
+  async (args: Args): Promise<Output> => {
+    try {
+      return await next(args);
+    } catch (error) {
+      throw (error as { $metadata?: Metadata }).$metadata?.misdated ? new Misdated(error) : error;
+    }
+  };
+
+function datesIn({ protocol, hostname = '' }: HttpMessage, response: HttpMessage | undefined): DatedAnswer {
+  const { date = '', age } = response?.headers ?? {};
+  const ms = Date.parse(date);
+  // A cache's answer has the date at which the cache got it.
+  if (Number.isNaN(ms) || age !== undefined) return {};
+  return { serverDate: ms, relayed: protocol !== 'https:' || !AWS_HOST.test(hostname) };
+}
+
+function refusalIn(request: HttpMessage, { name, message, $response }: Error & { $response?: HttpMessage }): Metadata {
+  const dates = datesIn(request, $response);
+  if (!SIGNATURE_REFUSALS.test(name)) return dates;
+  // "Signature not yet current: 20260101T010000Z is still later than 20260101T001500Z (20260101T000000Z + 15 min.)"
+  const { serverDate = basicTime(/\((\w+) [+-]/.exec(message)?.[1]) } = dates;
+  const offMs = basicTime(request.headers?.['x-amz-date']) - serverDate;
+  return { ...dates, serverDate: serverDate || undefined, misdated: Math.abs(offMs) > MISDATED_MS };
+}
+
+/** ISO 8601's basic form of a time in UTC, as signatures have it: `20260101T000000Z`. */
+const basicTime = (text = ''): number => Date.parse(text.replace(/^(....)(..)(..T..)(..)(..Z)$/, '$1-$2-$3:$4:$5'));

@@ -84,28 +84,32 @@ export interface ForceReleaseRequest {
   readonly immediately: boolean;
 }
 
+/** What an answer tells of the server's clock. */
+export interface DatedAnswer {
+  /** The server's clock when it answered, in milliseconds since the epoch, cut down to the whole second. */
+  readonly serverDate?: number | undefined;
+  /** The answer came over a host that may have written a `Date` of its own: a proxy, an emulator. Default false. */
+  readonly relayed?: boolean | undefined;
+}
+
 /** Granted or refused, the record comes back: after the write when it was applied, as it stands when it was refused. */
-export interface StoreAnswer {
+export interface StoreAnswer extends DatedAnswer {
   readonly applied: boolean;
   /** Absent when there is no record, and, for an applied write whose record nobody needs, always. */
   readonly record?: LockRecord | undefined;
   /** How many times the request was sent before this answer came; over 1, an earlier one may have been applied. */
   readonly attempts?: number | undefined;
-  /** The server's clock when it answered, in milliseconds since the epoch, cut down to the whole second. */
-  readonly serverDate?: number | undefined;
 }
 
-export interface ReadAnswer {
+export interface ReadAnswer extends DatedAnswer {
   readonly record?: LockRecord | undefined;
-  readonly serverDate?: number | undefined;
 }
 
-export interface ReadManyAnswer {
+export interface ReadManyAnswer extends DatedAnswer {
   /** The records that exist, in no order. */
   readonly records: readonly LockRecord[];
   /** Keys that the server left out this time: ask again, after a pause. */
   readonly unprocessed: readonly string[];
-  readonly serverDate?: number | undefined;
 }
 
 /**

@@ -375,6 +375,60 @@ test('a store whose answers carry no date is believed by the host that asks', as
   for (const event of wrong.events) expect(event).not.toHaveProperty('skewMs');
 });
 
+test.each([8_900, 12_345, 19_900, 30_000])(
+  'nobody overlaps a holder that is behind and was granted by one slow answer, with a lease of %i ms',
+  async (leaseMs) => {
+    // The worst that no answer tells: each answer has 999 ms of a second behind it when it is written.
+    const { time, store, host } = world({ dated: true, start: START + 986 - 9 });
+    const behind = host({ ahead: -1_946, leaseMs });
+    store.plan({ do: 'travel', there: 9, back: 973, operation: 'acquire' });
+    const holder = await settle(time, behind.client.acquire('job'));
+    expect(behind.events.at(-1)).not.toHaveProperty('skewMs');
+    store.plan({ do: 'hang', operation: 'renew', times: Number.POSITIVE_INFINITY });
+    const { record } = await store.inner.read('job', { consistent: true });
+    await time.advance((record?.expiresAt ?? 0) - 952 - time.now());
+    for (let tries = 0; tries < 60; tries++) {
+      const other = await host({ ahead: 952, leaseMs }).client.tryAcquire('job');
+      expect(holder.isHeld() && other?.isHeld()).not.toBe(true);
+      if (other) return;
+      await time.advance(20);
+    }
+    throw new Error('Nobody was granted the lock.');
+  },
+);
+
+test.each([
+  ['30 s behind', -30_000],
+  ['60 s ahead', 60_000],
+  ['10 minutes behind', -600_000],
+])('of two hosts with right clocks, one behind a relay whose clock is %s, one holds', async (_, offMs) => {
+  const { time, store, memory } = world({ dated: true, start: START });
+  // All that the one sends goes over the relay.
+  const dated = { now: () => time.now() + offMs };
+  const relay = new Proxy(store, {
+    get:
+      (target, name) =>
+      async (...request: never[]) => {
+        const answer = await (target[name as 'read'] as (...request: never[]) => Promise<object>)(...request);
+        return { ...answer, serverDate: Math.floor(dated.now() / 1_000) * 1_000, relayed: true };
+      },
+  });
+  const behind = world({ dated: true }).host({ store: relay, clock: time }).client;
+  const direct = world({ dated: true }).host({ store, clock: time }).client;
+  for (const [first, second] of [
+    [behind, direct],
+    [direct, behind],
+  ] as const) {
+    const lease = await settle(time, first.acquire('job', { waitMs: 30_000 }));
+    await time.advance(15_000);
+    expect(await second.tryAcquire('job')).toBeNull();
+    expect(lease.isHeld()).toBe(true);
+    await lease.release();
+    await time.advance(Math.abs(offMs));
+  }
+  expect((await memory.read('job')).record?.lockId).toBeUndefined();
+});
+
 describe("what is known of the server's clock", () => {
   /** What a host knows whose clock shows `now` when an answer comes at once with a date, one after the other. */
   async function knowing(...answers: [now: number, date: number | undefined][]) {
@@ -384,7 +438,7 @@ describe("what is known of the server's clock", () => {
     for (const [now, date] of answers) {
       await time.advance(now - at);
       at = now;
-      serverClock.observe({ wall: time.now(), monotonic: time.monotonic() }, date);
+      serverClock.observe({ wall: time.now(), monotonic: time.monotonic() }, { serverDate: date });
     }
     return { time, serverClock };
   }
@@ -428,6 +482,67 @@ describe("what is known of the server's clock", () => {
     expect(serverClock.tooEarly(1_999, 1_000)).toBe(false);
     expect(serverClock.tooEarly(undefined, 1_000)).toBe(false);
     expect(serverClock.tooEarly(2_000, undefined)).toBe(false);
+  });
+
+  test.each([
+    ['at once', 0, 0],
+    ['after 900 ms on the way back', 0, 900],
+    ['after 300 ms on the way there and 600 ms back', 300, 600],
+  ])(
+    'does not tell a clock that is behind by more than a second from a right one, answered %s',
+    (_, thereMs, backMs) => {
+      const time = new FakeClock(0);
+      const serverClock = new ServerClock(time);
+      // The host's clock shows 0 when it sends. The server judges in the last millisecond of a second of its own.
+      const behindMs = 999 + backMs;
+      const judgedAt = behindMs + thereMs;
+      time.step(thereMs + backMs);
+      const sent = { wall: 0, monotonic: time.monotonic() - (thereMs + backMs) };
+      const serverDate = Math.floor(judgedAt / 1_000) * 1_000;
+      serverClock.observe(sent, { serverDate });
+      expect(serverClock.isWrong).toBe(false);
+      // Written as `until`, its expiry comes `behindMs` sooner; others may be a second ahead, and 2,000 ms are safety.
+      const believedMs = serverClock.untilMs(sent, 30_000) - 2_000;
+      expect(believedMs).toBeLessThanOrEqual(30_000 - behindMs - 1_000);
+      expect(believedMs).toBeGreaterThanOrEqual(30_000 - behindMs - 2_000);
+    },
+  );
+
+  test('costs a right clock as much of its belief as the request took to arrive, and no more', () => {
+    const time = new FakeClock(10_000);
+    const serverClock = new ServerClock(time);
+    serverClock.observe({ wall: 9_960, monotonic: -40 }, { serverDate: 10_000 });
+    expect(serverClock.untilMs({ wall: 9_960, monotonic: -40 }, 39_960)).toBe(30_000 - 40);
+    serverClock.observe({ wall: 9_960, monotonic: -40 }, { serverDate: 9_000 });
+    expect(serverClock.untilMs({ wall: 9_960, monotonic: -40 }, 39_960)).toBe(30_000);
+  });
+
+  describe('where a relay may have written the date,', () => {
+    const relayed = (aheadMs: number) => {
+      const time = new FakeClock(10_000_000);
+      const serverClock = new ServerClock(time);
+      const here = { wall: time.now(), monotonic: time.monotonic() };
+      serverClock.observe(here, { serverDate: time.now() + aheadMs, relayed: true });
+      return { compared: serverClock.now('job') - time.now(), written: serverClock.expiryOffsetMs };
+    };
+
+    test.each([3_000, 60_000, 600_000])(
+      'and it is %i ms ahead: compares by its own clock, writes by the date',
+      (ms) => {
+        expect(relayed(ms)).toEqual({ compared: 0, written: ms + 1_000 });
+      },
+    );
+
+    test.each([3_000, 60_000, 600_000])(
+      'and it is %i ms behind: compares by the date, writes by its own clock',
+      (ms) => {
+        expect(relayed(-ms)).toEqual({ compared: -ms, written: 0 });
+      },
+    );
+
+    test.each([HOUR, -HOUR])('and it is %i ms off, by more than signatures may be: believes the date', (ms) => {
+      expect(relayed(ms)).toEqual({ compared: ms, written: ms + 1_000 });
+    });
   });
 
   test('is shared by all clients of a store and a clock, and by no others', () => {

@@ -13,11 +13,14 @@ export class HostClock implements Clock {
   readonly #time: FakeClock;
   /** By how much its wall clock is ahead of the true time. Set it to step the clock. */
   offsetMs: number;
+  /** As on Lambda: no answer need judge it before a moment is written by it. */
+  readonly isDisciplined: boolean;
   #lateMs = 0;
 
-  constructor(time: FakeClock, offsetMs = 0) {
+  constructor(time: FakeClock, offsetMs = 0, isDisciplined = true) {
     this.#time = time;
     this.offsetMs = offsetMs;
+    this.isDisciplined = isDisciplined;
   }
 
   now(): number {
@@ -57,8 +60,8 @@ export interface World {
   readonly memory: MemoryLockStore;
   /** Every client's way to `memory`. */
   readonly store: ScriptedStore;
-  /** A host of its own; `ahead`: by how much its clock is. */
-  host(options?: Partial<LockClientOptions> & { ahead?: number }): Host;
+  /** A host of its own; `ahead`: by how much its clock is; `isDisciplined`: default true, as on Lambda. */
+  host(options?: Partial<LockClientOptions> & { ahead?: number; isDisciplined?: boolean }): Host;
 }
 
 /** A store, and hosts that share it. With `dated`, its answers carry its clock, which shows the true time. */
@@ -71,9 +74,9 @@ export function world({ dated = false, start }: { dated?: boolean; start?: numbe
     time,
     memory,
     store,
-    host({ ahead = 0, ...options } = {}) {
+    host({ ahead = 0, isDisciplined = true, ...options } = {}) {
       const events: LockEvent[] = [];
-      const clock = new HostClock(time, ahead);
+      const clock = new HostClock(time, ahead, isDisciplined);
       const onEvent = (event: LockEvent) => events.push(event);
       const client = new LockClient({ store, clock, owner: `host-${++hosts}`, onEvent, ...options });
       const of = (type: LockEvent['type']) => events.filter((event) => event.type === type) as never;

@@ -107,6 +107,44 @@ const clocks = [
       'return false;',
     ],
     ['a clock that was set, believed', 'if (hasStepped(sent, received)) return;', ''],
+    [
+      'what a slow answer does not tell, believed',
+      'Math.max(0, this.#highest - DATE_STEP_MS)',
+      'Math.min(0, this.#highest - DATE_STEP_MS)',
+    ],
+    ['a clock that was judged before it was set', ' && !hasStepped(this.#judgedAt, moment));', ');'],
+    ["compared by a relay's date", 'Math.min(0, this.#lowest)', 'this.#lowest'],
+    ["written by a relay's date", 'Math.max(0, this.#highest) : this', 'this.#highest : this'],
+    ["a relay's date that is off by hours, doubted", '<= RELAY_MOST_MS', '<= Number.MAX_VALUE'],
+  ]),
+  ...of('lib/lease/send.ts', [
+    [
+      'a clock that nobody judged',
+      'if (clock.isDisciplined || serverClock.isJudged(moment)) return moment;',
+      'return moment;',
+    ],
+    ['each judges for itself', '  serverClock.judging = judging;\n', ''],
+    [
+      'a refusal that tells no time',
+      '    if (error instanceof LockStoreError && error.serverDate !== undefined) serverClock.observe(sent, error);\n',
+      '',
+    ],
+    [
+      'a release refused for its time, not sent again',
+      'else if (isMisdated(error) && resendsMisdated) resendsMisdated = false;',
+      '',
+    ],
+  ]),
+  ...of('lib/store/dynamodb.ts', [
+    ['a relay, unseen', ' || !AWS_HOST.test(hostname)', ''],
+    ['a request without TLS, whose date anybody may write', "protocol !== 'https:' || ", ''],
+    ['the date of a cache', ' || age !== undefined', ''],
+    [
+      'a misdated request, sent again as it stands',
+      'throw (error as { $metadata?: Metadata }).$metadata?.misdated ? new Misdated(error) : error;',
+      'throw error;',
+    ],
+    ['any refusal of a signature, taken for one of its time', '> MISDATED_MS', '>= 0'],
   ]),
 ];
 
@@ -121,10 +159,10 @@ const acquisition = of('lib/lease/acquisition.ts', [
   ['a grant that nobody waits for, kept', ' && !closing.aborted && !signal?.aborted) return;', ') return;'],
   [
     'what may have been granted, left',
-    '        await this.#discard(lockId);\n      }\n      throw error;',
+    '        await this.#discard(lockId, until);\n      }\n      throw error;',
     '      }\n      throw error;',
   ],
-  ['an earlier attempt, left', '    await this.#discard(lockId as string);\n    throw', '    throw'],
+  ['an earlier attempt, left', '    await this.#discard(lockId as string, expiresAt);\n    throw', '    throw'],
   [
     'a wrong clock, believed',
     'if (this.#wasMisjudged(attempt, record, serverDate))',
@@ -136,10 +174,13 @@ const acquisition = of('lib/lease/acquisition.ts', [
     'else if (standing.fencingToken === record.fencingToken + 1) await',
     'else await',
   ],
+  ['an acquire refused for its time, not written anew', '      if (isMisdated(error)) return undefined;\n', ''],
+  ['given back to the moment of a wrong clock', 'Math.min(serverClock.now(key), serverDate)', 'serverClock.now(key)'],
+  ['closed for less than was asked, on a wrong clock', 'Math.ceil(holdAtLeastMs + lateMs)', 'holdAtLeastMs'],
   ['busy with itself', '      await this.#discardOurs(second.record);\n', ''],
   [
     'a clock that was set meanwhile, believed',
-    'if (hasStepped(attempt.sent, instant(this.#context.clock))) {',
+    'if (!attempt.isJudged && hasStepped(attempt.sent, instant(this.#context.clock))) {',
     'if (false) {',
   ],
   [
@@ -176,13 +217,13 @@ const lease = of('lib/lease/lease.ts', [
   ],
   [
     'a renewal that does not ask what is left',
-    'const withinMs = this.#leftMs();',
-    'const withinMs = Number.POSITIVE_INFINITY;',
+    'withinMs: this.#leftMs(), since, signal',
+    'withinMs: Number.POSITIVE_INFINITY, since, signal',
   ],
   ['a renewal that failed, not tried again', '    this.#scheduleHeartbeat(backOffMs * (0.5 + Math.random()));\n', ''],
   [
     'a refused renewal, taken for granted',
-    'if (!applied && record?.lockId !== lockId) return this.#lose(reasonOf(record));',
+    'if (!applied && record?.lockId !== this.#lockId) return this.#lose(reasonOf(record));',
     '',
   ],
   [
@@ -202,6 +243,16 @@ const lease = of('lib/lease/lease.ts', [
   ],
   ['done, though lost', 'await this.#sendRelease(undefined).catch', 'await this.#sendRelease(this.#plan.once).catch'],
   ['closed without an abort', "      this.#lost.abort(this.#lostError('closed'));\n", ''],
+  [
+    'a renewal refused for its time, not written anew',
+    '      if (isMisdated(error) && !isSecond) return this.#renew(handOffMs, signal, true);\n',
+    '',
+  ],
+  [
+    'deleted by TTL by a clock that was set back',
+    'Math.max(serverClock.now(key), this.#until)',
+    'serverClock.now(key)',
+  ],
   ['a release that rejects', 'error = cause as LockStoreError;', 'throw cause;'],
 ]);
 

@@ -108,10 +108,13 @@ type Answer = StoreAnswer & ReadAnswer;
 export class Wire implements LockStore {
   readonly #host: Host;
   readonly #server: Server;
+  readonly #relayS: number | undefined;
 
-  constructor(host: Host, server: Server) {
+  /** @param relayS by how many seconds the dates are ahead that a relay on the way writes; undefined without a relay. */
+  constructor(host: Host, server: Server, relayS?: number) {
     this.#host = host;
     this.#server = server;
+    this.#relayS = relayS;
   }
 
   acquire = (request: object, signal?: AbortSignal) => this.#send('acquire', request, signal);
@@ -126,8 +129,8 @@ export class Wire implements LockStore {
   /** There is one lock; what meets another transaction, as a write may, the server leaves out this time. */
   async readMany(keys: readonly string[], signal?: AbortSignal): Promise<ReadManyAnswer> {
     try {
-      const { record, serverDate } = await this.#send('read', { key: 'job', consistent: false }, signal);
-      return { records: record ? [record] : [], unprocessed: [], serverDate };
+      const { record, serverDate, relayed } = await this.#send('read', { key: 'job', consistent: false }, signal);
+      return { records: record ? [record] : [], unprocessed: [], serverDate, relayed };
     } catch (error) {
       if (!(error as LockStoreError).conflict) throw error;
       return { records: [], unprocessed: keys };
@@ -146,6 +149,7 @@ export class Wire implements LockStore {
     const { lockId } = request as WriteRequest;
     witness.sent(host, operation, request as WriteRequest);
     return new Promise((resolve, reject) => {
+      if (time.now() < host.cutOffUntil) return;
       const judge = () => this.#judge(operation, request as WriteRequest, againMs);
       const back = (arrive: () => void) => time.after(backMs, () => host.whenRunning(arrive));
       const answer = (attempts?: number) => async () => {
@@ -173,8 +177,13 @@ export class Wire implements LockStore {
   }
 
   async #judge(operation: Operation, request: WriteRequest, lagMs: number): Promise<Answer> {
-    const answer = (await this.#server.judge(operation, request)) as Answer;
+    const answer = this.#relayed((await this.#server.judge(operation, request)) as Answer);
     if (operation !== 'read' || request.consistent) return answer;
     return { ...answer, record: this.#server.recordAt(this.#server.time.now() - lagMs) };
+  }
+
+  #relayed(answer: Answer): Answer {
+    if (this.#relayS === undefined || answer.serverDate === undefined) return answer;
+    return { ...answer, serverDate: answer.serverDate + this.#relayS * 1_000, relayed: true };
   }
 }

@@ -5,6 +5,7 @@ export const regressions: readonly { readonly name: string; readonly schedule: S
   {
     name: 'an acquire that was refused comes again late and is granted: the wait is not busy with itself',
     schedule: {
+      lambda: true,
       timing: 0,
       dated: false,
       hosts: [
@@ -52,6 +53,7 @@ export const regressions: readonly { readonly name: string; readonly schedule: S
   {
     name: 'a grant of a host an hour ahead cannot be given back, since that request is lost: the host is not busy with itself',
     schedule: {
+      lambda: true,
       timing: 0,
       dated: true,
       hosts: [
@@ -70,6 +72,7 @@ export const regressions: readonly { readonly name: string; readonly schedule: S
   {
     name: 'a host an hour behind is frozen while its acquire is out: its grant has expired before it is made, and is not believed',
     schedule: {
+      lambda: true,
       timing: 0,
       dated: true,
       hosts: [
@@ -94,6 +97,7 @@ export const regressions: readonly { readonly name: string; readonly schedule: S
   {
     name: 'a host that is a little behind takes a short lease, of which nothing is left by the true time: it is not given out',
     schedule: {
+      lambda: true,
       timing: 2,
       dated: true,
       hosts: [
@@ -119,6 +123,7 @@ export const regressions: readonly { readonly name: string; readonly schedule: S
   {
     name: 'a grant of a host an hour ahead is given back twice, with a force release between: the ended lease is not revived',
     schedule: {
+      lambda: true,
       timing: 2,
       dated: true,
       hosts: [
@@ -182,6 +187,7 @@ export const regressions: readonly { readonly name: string; readonly schedule: S
   {
     name: 'an hour ahead, a host gives back what the record tells no more: the lease that it had taken over stays closed',
     schedule: {
+      lambda: true,
       timing: 2,
       dated: true,
       hosts: [
@@ -224,6 +230,7 @@ export const regressions: readonly { readonly name: string; readonly schedule: S
   {
     name: 'an hour behind, a host resumes into the past: no late acquire is granted for it',
     schedule: {
+      lambda: true,
       timing: 0,
       dated: true,
       hosts: [
@@ -249,6 +256,85 @@ export const regressions: readonly { readonly name: string; readonly schedule: S
         { do: 'travel', thereMs: 265, backMs: 35, againMs: 0 },
         { do: 'travel', thereMs: 324, backMs: 0, againMs: 0 },
       ],
+      seed: 0,
+    },
+  },
+  {
+    name: 'a host that is behind is granted by one slow answer, which cannot tell that it is: it does not believe beyond its expiry',
+    schedule: {
+      timing: 3,
+      dated: true,
+      lambda: true,
+      patient: true,
+      hosts: [
+        {
+          clock: { permille: -500, hours: 0 },
+          ratePpm: 0,
+          deeds: [
+            { do: 'try', afterMs: 509, forMs: 0, with: 'plain' },
+            { do: 'look', afterMs: 30000, forMs: 0, with: 'plain' },
+          ],
+        },
+        {
+          clock: { permille: 250, hours: 0 },
+          ratePpm: 0,
+          deeds: [
+            { do: 'try', afterMs: 7159, forMs: 0, with: 'plain' },
+            { do: 'look', afterMs: 30000, forMs: 0, with: 'plain' },
+          ],
+        },
+      ],
+      blows: [{ do: 'cutOff', host: 0, atMs: 1500, forMs: 60000, clock: { permille: 0, hours: 0 } }],
+      fates: [{ do: 'travel', thereMs: 4, backMs: 987, againMs: 0 }],
+      seed: 0,
+    },
+  },
+  {
+    name: 'a host an hour ahead is granted, and its giving back is lost: the lock is not closed for an hour',
+    schedule: {
+      timing: 0,
+      dated: true,
+      lambda: false,
+      patient: false,
+      hosts: [
+        { clock: { permille: 0, hours: 0 }, ratePpm: 0, deeds: [{ do: 'try', afterMs: 0, forMs: 0, with: 'plain' }] },
+        { clock: { permille: 0, hours: 1 }, ratePpm: 0, deeds: [{ do: 'try', afterMs: 0, forMs: 0, with: 'plain' }] },
+      ],
+      blows: [],
+      fates: [
+        { do: 'travel', thereMs: 1, backMs: 0, againMs: 0 },
+        { do: 'travel', thereMs: 0, backMs: 0, againMs: 0 },
+        { do: 'loseRequest', thereMs: 0, backMs: 0, againMs: 0 },
+      ],
+      seed: 0,
+    },
+  },
+  {
+    name: "a relay's clock is 10 minutes ahead, and the host's own is right: it takes no live lease",
+    schedule: {
+      timing: 0,
+      dated: true,
+      lambda: false,
+      patient: false,
+      hosts: [
+        {
+          clock: { permille: 0, hours: 0 },
+          ratePpm: 0,
+          deeds: [
+            { do: 'try', afterMs: 42, forMs: 0, with: 'plain' },
+            { do: 'try', afterMs: 47, forMs: 0, with: 'plain' },
+            { do: 'try', afterMs: 44, forMs: 0, with: 'plain' },
+          ],
+        },
+        {
+          clock: { permille: 0, hours: 0 },
+          ratePpm: 0,
+          deeds: [{ do: 'try', afterMs: 0, forMs: 0, with: 'plain' }],
+          relayS: 600,
+        },
+      ],
+      blows: [],
+      fates: [{ do: 'travel', thereMs: 14, backMs: 34, againMs: 0 }],
       seed: 0,
     },
   },

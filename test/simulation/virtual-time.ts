@@ -97,6 +97,9 @@ export class Host implements Clock {
   readonly name: string;
   /** By how much its wall clock is ahead of the true time. Set it to set the clock. */
   offsetMs: number;
+  readonly isDisciplined: boolean;
+  /** Until then, by the true time, nothing that it sends arrives. */
+  cutOffUntil = Number.NEGATIVE_INFINITY;
   readonly #time: VirtualTime;
   readonly #rate: number;
   readonly #timers = new Set<Happening>();
@@ -104,10 +107,15 @@ export class Host implements Clock {
   #frozenUntil = Number.NEGATIVE_INFINITY;
   #state: 'running' | 'frozen' | 'crashed' = 'running';
 
-  constructor(time: VirtualTime, name: string, { offsetMs, ratePpm }: { offsetMs: number; ratePpm: number }) {
+  constructor(
+    time: VirtualTime,
+    name: string,
+    { offsetMs, ratePpm, isDisciplined }: { offsetMs: number; ratePpm: number; isDisciplined: boolean },
+  ) {
     this.#time = time;
     this.name = name;
     this.offsetMs = offsetMs;
+    this.isDisciplined = isDisciplined;
     this.#rate = 1 + ratePpm / 1_000_000;
   }
 

@@ -24,6 +24,7 @@ import { LockClient } from '../../lib/lease/client.ts';
 import { LockStoreError } from '../../lib/lease/errors.ts';
 import { DynamoDBLockStore, type DynamoDBLockStoreOptions } from '../../lib/store/dynamodb.ts';
 import type { LockStore } from '../../lib/store/store.ts';
+import { disciplinedClock } from '../support/disciplined-clock.ts';
 
 const tableName = 'locks';
 const configuration = {
@@ -337,12 +338,15 @@ describe('what comes back', () => {
   });
 
   /** A client whose answers come from here instead of the network. */
-  const answering = (answer: () => { statusCode: number; headers: Record<string, string>; body: object }) => {
+  const answering = (
+    answer: () => { statusCode: number; headers: Record<string, string>; body: object },
+    options: { endpoint?: string } = {},
+  ) => {
     const handle = async () => {
       const { body, ...response } = answer();
       return { response: { ...response, body: Readable.from([JSON.stringify(body)]) } };
     };
-    return new DynamoDBClient({ ...configuration, requestHandler: { handle } as never });
+    return new DynamoDBClient({ ...configuration, ...options, requestHandler: { handle } as never });
   };
 
   test.each([
@@ -367,6 +371,91 @@ describe('what comes back', () => {
       refused = true;
       expect(await store.acquire(request)).toMatchObject({ applied: false, record: { lockId: 'anna' }, serverDate });
     }
+  });
+
+  test.each([
+    ['https://dynamodb.eu-central-1.amazonaws.com', false],
+    ['https://123456789012.ddb.eu-central-1.amazonaws.com', false],
+    ['https://dynamodb.cn-north-1.amazonaws.com.cn', false],
+    ['http://dynamodb.eu-central-1.amazonaws.com', true],
+    ['https://proxy.example.com', true],
+    ['https://amazonaws.com.example.com', true],
+    ['http://127.0.0.1:8000', true],
+  ])('and whether a relay may have written it: %s, %j', async (endpoint, relayed) => {
+    const date = 'Thu, 01 Jan 2026 00:00:07 GMT';
+    const client = answering(() => ({ statusCode: 200, headers: { date }, body: {} }), { endpoint });
+    const store = new DynamoDBLockStore({ tableName, client });
+    expect(await store.read('job', { consistent: true })).toMatchObject({ serverDate: now + 7_000, relayed });
+    expect(await store.acquire(request)).toMatchObject({ serverDate: now + 7_000, relayed });
+    expect(await store.readMany(['job'])).toMatchObject({ serverDate: now + 7_000, relayed });
+  });
+
+  test('not where a cache answers, which has the date of another answer', async () => {
+    const headers = { date: 'Thu, 01 Jan 2026 00:00:07 GMT', age: '12' };
+    const store = new DynamoDBLockStore({
+      tableName,
+      client: answering(() => ({ statusCode: 200, headers, body: {} })),
+    });
+    expect((await store.read('job', { consistent: true })).serverDate).toBeUndefined();
+  });
+
+  test('also of a refusal', async () => {
+    const date = 'Thu, 01 Jan 2026 00:00:07 GMT';
+    const body = { __type: 'x#AccessDeniedException', message: 'no' };
+    const store = new DynamoDBLockStore({
+      tableName,
+      client: answering(() => ({ statusCode: 400, headers: { date }, body })),
+    });
+    const error = await store.read('job', { consistent: false }).catch((thrown) => thrown);
+    expect(error).toMatchObject({ name: 'LockStoreError', serverDate: now + 7_000, relayed: false, misdated: false });
+  });
+
+  describe('a refusal for the time in the signature', () => {
+    const HOUR = 3_600_000;
+    const http = (ms: number) => new Date(ms).toUTCString();
+    const basic = (ms: number) => `${new Date(ms).toISOString().slice(0, 19).replace(/[-:]/g, '')}Z`;
+    /** A server whose clock is off; it refuses as AWS does, by default. */
+    const refusing = (offMs: number, { dated = true, name = 'InvalidSignatureException' } = {}) => {
+      let sent = 0;
+      const client = answering(() => {
+        sent++;
+        const at = Date.now() + offMs;
+        const headers: Record<string, string> = dated ? { date: http(at) } : {};
+        const message = `Signature not yet current: ${basic(Date.now())} is still later than ${basic(at + 900_000)} (${basic(at)} + 15 min.)`;
+        return { statusCode: 400, headers, body: { __type: `x#${name}`, message } };
+      });
+      return { store: new DynamoDBLockStore({ tableName, client }), sent: () => sent };
+    };
+
+    test.each([
+      [-HOUR, 'InvalidSignatureException'],
+      [HOUR, 'InvalidSignatureException'],
+      [-120_000, 'RequestTimeTooSkewed'],
+      [-HOUR, 'RequestExpired'],
+      [HOUR, 'SignatureDoesNotMatch'],
+    ])('is not sent again as it stands: server %i ms off, %s', async (offMs, name) => {
+      const { store, sent } = refusing(offMs, { name });
+      const error = await store.acquire(request).catch((thrown) => thrown);
+      expect(error).toMatchObject({ name: 'LockStoreError', misdated: true, transient: true });
+      expect(error.message).toContain('set the clock of this host right');
+      expect(error.cause.name).toBe(name);
+      expect(Math.abs(error.serverDate - Date.now() - offMs)).toBeLessThan(5_000);
+      expect(sent()).toBe(1);
+    });
+
+    test('tells the time in its message, where it has no Date', async () => {
+      const { store, sent } = refusing(-HOUR, { dated: false });
+      const error = await store.acquire(request).catch((thrown) => thrown);
+      expect(error).toMatchObject({ misdated: true });
+      expect(Math.abs(error.serverDate - Date.now() + HOUR)).toBeLessThan(5_000);
+      expect(sent()).toBe(1);
+    });
+
+    test('is none where the time is right and the secret is wrong', async () => {
+      const { store } = refusing(0);
+      const error = await store.acquire(request).catch((thrown) => thrown);
+      expect(error).toMatchObject({ misdated: false, transient: false });
+    });
   });
 });
 
@@ -484,7 +573,9 @@ describe('what goes wrong is a LockStoreError that says what to do', () => {
   test('a refusal without the record: what the server has to support', async () => {
     const { store, answers } = mocked();
     answers.rejects(new ConditionalCheckFailedException({ message: '', $metadata }));
-    await expect(new LockClient({ store }).acquire('job')).rejects.toThrow('ReturnValuesOnConditionCheckFailure');
+    await expect(new LockClient({ store, clock: disciplinedClock }).acquire('job')).rejects.toThrow(
+      'ReturnValuesOnConditionCheckFailure',
+    );
   });
 });
 
@@ -493,7 +584,7 @@ describe('a conflict with a transaction, which the SDK does not retry,', () => {
 
   test('is sent again in acquire, renew and release', async () => {
     const { store, answers, sent } = mocked();
-    const locks = new LockClient({ store });
+    const locks = new LockClient({ store, clock: disciplinedClock });
     answers.rejectsOnce(conflict()).rejectsOnce(conflict()).callsFake(grantOrNothing);
     const lease = await locks.acquire('job');
     expect(sent()).toHaveLength(3);
@@ -513,7 +604,7 @@ describe('a conflict with a transaction, which the SDK does not retry,', () => {
   test('that does not end is told in the end', async () => {
     const { store, answers, sent } = mocked();
     answers.rejects(conflict());
-    await expect(new LockClient({ store }).acquire('job')).rejects.toMatchObject({
+    await expect(new LockClient({ store, clock: disciplinedClock }).acquire('job')).rejects.toMatchObject({
       name: 'LockStoreError',
       conflict: true,
     });
@@ -613,11 +704,11 @@ describe('the client that a store makes for itself', () => {
 });
 
 describe('a client of the user', () => {
-  test('that two stores share tells each the date, by one middleware', async () => {
+  test('that two stores share tells each the date, by its two middlewares', async () => {
     const client = new DynamoDBClient(configuration);
     const before = client.middlewareStack.identify().length;
     for (const tableName of ['locks', 'more-locks']) new DynamoDBLockStore({ tableName, client });
-    expect(client.middlewareStack.identify()).toHaveLength(before + 1);
+    expect(client.middlewareStack.identify()).toHaveLength(before + 2);
   });
 
   test('that is no more than its send(), as a test may have one, will do', async () => {

@@ -9,6 +9,7 @@ import type { AcquireOptions } from '../../lib/lease/options.ts';
 import { DynamoDBLockStore } from '../../lib/store/dynamodb.ts';
 import type { LockRecord } from '../../lib/store/store.ts';
 import { startDynamoDB } from '../dynamodb/launcher.ts';
+import { disciplinedClock } from '../support/disciplined-clock.ts';
 import { type Fault, type Rule, startFaultProxy } from '../support/fault-proxy.ts';
 
 // For a machine that is busy with other things.
@@ -30,6 +31,7 @@ async function setUp(defaults: AcquireOptions = {}) {
   const locks = new LockClient({
     store: new DynamoDBLockStore({ tableName, client }),
     owner: 'us',
+    clock: disciplinedClock,
     onEvent: (event) => events.push(event),
   });
   return {
@@ -353,7 +355,8 @@ describe('a heartbeat in flight when the lease is released leaves the lock free'
   ];
   test.concurrent.each(inFlight)('$do, every time', async (fault) => {
     await using the = await setUp();
-    const isRenewal = (body: { UpdateExpression: string }) => body.UpdateExpression.startsWith('SET expiresAt');
+    const isRenewal = (body: { UpdateExpression?: string }) =>
+      body.UpdateExpression?.startsWith('SET expiresAt') ?? false;
     the.proxy.plan({ ...fault, when: isRenewal, times: Number.POSITIVE_INFINITY });
     const store = new DynamoDBLockStore({ tableName, client: dynamodb.client({ endpoint: the.proxy.endpoint }) });
     const events: LockEvent[] = [];

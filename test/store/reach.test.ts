@@ -11,6 +11,7 @@ import type { LockEvent } from '../../lib/lease/events.ts';
 import type { Lease } from '../../lib/lease/lease.ts';
 import { DynamoDBLockStore } from '../../lib/store/dynamodb.ts';
 import { startDynamoDB } from '../dynamodb/launcher.ts';
+import { disciplinedClock } from '../support/disciplined-clock.ts';
 import { startFaultProxy } from '../support/fault-proxy.ts';
 
 // For a machine that is busy with other things.
@@ -41,6 +42,7 @@ async function counted(options: Partial<LockClientOptions> = {}) {
   const events: LockEvent[] = [];
   const locks = new LockClient({
     store: new DynamoDBLockStore({ tableName, client }),
+    clock: disciplinedClock,
     onEvent: (event) => events.push(event),
     ...options,
   });
@@ -190,11 +192,14 @@ describe('a lock whose holder died is taken within 100 ms of its expiry', () => 
     });
   });
 
-  test.concurrent('by the first try of a cold process that comes after it, with one request', async () => {
+  test.concurrent.each([
+    ['on Lambda, with one request', { AWS_LAMBDA_FUNCTION_NAME: 'f' }, ['UpdateItem']],
+    ['elsewhere, after one read that judges its clock', {}, ['GetItem', 'UpdateItem']],
+  ])('by the first try of a cold process that comes after it: %s', async (_, where, operations) => {
     await using the = await counted();
     const key = newKey();
     const { expiresAt, fencingToken } = await letHolderDie(key, 100);
-    const environment = { ...dynamodb.environment, AWS_ENDPOINT_URL_DYNAMODB: the.proxy.endpoint };
+    const environment = { ...dynamodb.environment, AWS_ENDPOINT_URL_DYNAMODB: the.proxy.endpoint, ...where };
     const cold = run(contender, [0, key], environment);
     expect(await cold.line()).toBe('ready');
     await sleep(Math.max(0, expiresAt - Date.now() + 1));
@@ -202,7 +207,7 @@ describe('a lock whose holder died is taken within 100 ms of its expiry', () => 
 
     const takenOverFrom = { owner: 'the dead', expiredAt: expiresAt };
     expect(JSON.parse(await cold.line())).toMatchObject([{ fencingToken: fencingToken + 1, takenOverFrom }]);
-    expect(the.operations()).toEqual(['UpdateItem']);
+    expect(the.operations()).toEqual(operations);
     await cold.exited;
   });
 });

@@ -1,0 +1,239 @@
+import { describe, expect, test } from '@jest/globals';
+import { LockStoreError } from '../../lib/lease/errors.ts';
+import { type HostClock, outcomeOf, settle, taken, world } from './setup.ts';
+
+const HOUR = 3_600_000;
+const DAY = 24 * HOUR;
+const undisciplined = { isDisciplined: false };
+
+/** The clock is set, or the monotonic one stands still, while a request is on its way. */
+function jump(clock: HostClock): void {
+  clock.offsetMs += 500;
+}
+
+describe('a clock that nobody keeps right', () => {
+  test.each([HOUR, -HOUR, 120_000])(
+    'is judged by one read before a moment is written by it, %i ms ahead',
+    async (ahead) => {
+      const { time, store, memory, host } = world({ dated: true });
+      const lease = await host({ ...undisciplined, ahead }).client.acquire('job');
+      expect(store.operations).toEqual(['read', 'acquire']);
+      const { record } = await memory.read('job');
+      expect(Math.abs((record?.expiresAt ?? 0) - (time.now() + 30_000))).toBeLessThanOrEqual(1_000);
+      expect(Math.abs(lease.fencingToken - time.now())).toBeLessThanOrEqual(1_000);
+    },
+  );
+
+  test('costs no further read, for any key or client of the process', async () => {
+    const { store, host } = world({ dated: true });
+    const { client, clock } = host(undisciplined);
+    for (const key of ['a', 'b']) await (await client.acquire(key)).release();
+    await host({ clock }).client.acquire('c');
+    expect(store.count('read')).toBe(1);
+  });
+
+  test('is judged by one read for all that begin at once', async () => {
+    const { time, store, host } = world({ dated: true });
+    const { client } = host(undisciplined);
+    store.plan({ do: 'travel', there: 5, back: 5, operation: 'read' });
+    const leases = Promise.all(Array.from({ length: 50 }, (_, n) => client.acquire(`job-${n}`)));
+    expect(await settle(time, leases)).toHaveLength(50);
+    expect(store.count('read')).toBe(1);
+  });
+
+  test('who gives up while another waits for that read costs the other nothing', async () => {
+    const { time, store, host } = world({ dated: true });
+    const { client } = host({ ...undisciplined, ahead: HOUR });
+    store.plan({ do: 'delayAnswer', ms: 200, operation: 'read', times: Number.POSITIVE_INFINITY });
+    const controller = new AbortController();
+    const first = outcomeOf(client.acquire('a', { signal: controller.signal }));
+    const second = client.acquire('b');
+    await time.advance(100);
+    controller.abort(new Error('no longer'));
+    await time.advance(1);
+    expect(first.error).toMatchObject({ message: 'no longer' });
+    expect((await settle(time, second)).isHeld()).toBe(true);
+  });
+
+  test('that was set while the lease is held is judged again before the next renewal', async () => {
+    const { time, store, memory, host } = world({ dated: true });
+    const { client, clock } = host(undisciplined);
+    const lease = await client.acquire('job');
+    // Set back, so that the lease is not lost by it.
+    clock.offsetMs = -HOUR;
+    await time.advance(12_000);
+    expect(store.operations).toEqual(['read', 'acquire', 'read', 'renew']);
+    expect(lease.isHeld()).toBe(true);
+    const { record } = await memory.read('job');
+    expect(Math.abs((record?.expiresAt ?? 0) - (time.now() + 28_000))).toBeLessThanOrEqual(1_000);
+  });
+
+  test('an hour ahead, judged by no answer since it stood still during each: nothing is written by it', async () => {
+    const { time, store, host } = world({ dated: true });
+    const { client, clock } = host({ ...undisciplined, ahead: HOUR });
+    store.plan({
+      do: 'then',
+      act: () => jump(clock),
+      operation: 'read',
+      times: Number.POSITIVE_INFINITY,
+    });
+    const error = await settle(
+      time,
+      client.acquire('job').catch((thrown) => thrown),
+    );
+    expect(error).toBeInstanceOf(LockStoreError);
+    expect(error).toMatchObject({
+      transient: true,
+      message: expect.stringContaining('while each of 3 answers was on its way'),
+    });
+    expect(store.operations).toEqual(['read', 'read', 'read']);
+  });
+
+  test('is judged by the refusal, where it may not read', async () => {
+    const { time, store, memory, host } = world({ dated: true });
+    const denied = new LockStoreError('dynamodb:GetItem is not allowed', {
+      serverDate: Math.floor(time.now() / 1_000) * 1_000,
+    });
+    store.plan({ do: 'fail', error: denied, operation: 'read', times: Number.POSITIVE_INFINITY });
+    await host({ ...undisciplined, ahead: HOUR }).client.acquire('job');
+    expect((await memory.read('job')).record?.expiresAt).toBeLessThanOrEqual(time.now() + 31_000);
+  });
+
+  test('cannot be judged where the read fails without a date: the reason is told', async () => {
+    const { store, host } = world({ dated: true });
+    const broken = new LockStoreError('The connection broke.', { transient: true });
+    store.plan({ do: 'fail', error: broken, operation: 'read', times: Number.POSITIVE_INFINITY });
+    await expect(host(undisciplined).client.acquire('job')).rejects.toBe(broken);
+    expect(store.operations).toEqual(['read']);
+  });
+
+  test('is believed where no answer has a date, and asked about once', async () => {
+    const { store, host } = world();
+    const { client, clock } = host(undisciplined);
+    await (await client.acquire('job')).release();
+    clock.offsetMs = 1_000;
+    await client.acquire('other');
+    expect(store.operations).toEqual(['read', 'acquire', 'release', 'acquire']);
+  });
+
+  test('an hour ahead, resumes a lease for no longer than that', async () => {
+    const { time, store, memory, host } = world({ dated: true });
+    const handle = await (await host().client.acquire('job')).handOff({ leaseMs: 60_000 });
+    await host({ ...undisciplined, ahead: HOUR }).client.resume(handle, { leaseMs: 2_000 });
+    expect(store.operations).toEqual(['acquire', 'renew', 'read', 'resume']);
+    expect((await memory.read('job')).record?.expiresAt).toBeLessThanOrEqual(time.now() + 3_000);
+  });
+
+  test.each([30 * DAY, -30 * DAY])(
+    '%i ms ahead, is the first to come after TTL deleted the record: tokens only grow',
+    async (ahead) => {
+      const { time, store, host } = world({ dated: true });
+      const tokens: number[] = [];
+      const take = async (client: ReturnType<typeof host>['client']) => {
+        const lease = await client.acquire('job');
+        tokens.push(lease.fencingToken);
+        await lease.release();
+      };
+      for (const { client } of [host(), host({ ...undisciplined, ahead }), host()]) {
+        await take(client);
+        time.step(8 * DAY);
+        store.inner = world({ dated: true, start: time.now() }).memory;
+      }
+      expect(tokens).toEqual([...tokens].sort((a, b) => a - b));
+    },
+  );
+});
+
+describe('a request that the server refuses for the time in its signature', () => {
+  const HOUR_AHEAD = { ahead: HOUR };
+  const scene = () => {
+    const it = world({ dated: true });
+    const date = () => Math.floor(it.time.now() / 1_000) * 1_000;
+    const misdated = () =>
+      new LockStoreError('refused for its time', { transient: true, misdated: true, serverDate: date() });
+    return { ...it, misdated };
+  };
+
+  test('is written anew: acquire', async () => {
+    const { time, store, memory, host, misdated } = scene();
+    store.plan({ do: 'fail', error: misdated(), operation: 'acquire' });
+    const lease = await host(HOUR_AHEAD).client.acquire('job');
+    expect(store.operations).toEqual(['acquire', 'acquire']);
+    const [first, second] = store.requests.map(({ request }) => request);
+    expect(second.lockId).not.toBe(first.lockId);
+    expect(Math.abs(second.now - time.now())).toBeLessThanOrEqual(1_000);
+    expect((await memory.read('job')).record?.lockId).toBe(lease.lockId);
+  });
+
+  test('is told after the second time, as what may pass', async () => {
+    const { store, host, misdated } = scene();
+    store.plan({ do: 'fail', error: misdated(), operation: 'acquire', times: 2 });
+    await expect(host(HOUR_AHEAD).client.acquire('job')).rejects.toMatchObject({
+      name: 'LockStoreError',
+      transient: true,
+      message: "Acquiring 'job': refused for the clock of this host, twice: set it right, or try again",
+    });
+  });
+
+  test('is written anew: renew', async () => {
+    const { time, store, memory, host, misdated } = scene();
+    const { client, clock, of } = host();
+    const lease = await taken(client.tryAcquire('job'));
+    clock.offsetMs = -HOUR;
+    store.plan({ do: 'fail', error: misdated(), operation: 'renew' });
+    await lease.renew();
+    expect(store.count('renew')).toBe(2);
+    expect((await memory.read('job')).record?.expiresAt).toBeGreaterThanOrEqual(time.now() + 30_000);
+    expect(of('renewFailed')).toEqual([]);
+  });
+
+  test('is written anew: resume', async () => {
+    const { time, store, memory, host, misdated } = scene();
+    const handle = await (await host().client.acquire('job')).handOff({ leaseMs: 60_000 });
+    store.plan({ do: 'fail', error: misdated(), operation: 'resume' });
+    expect((await host(HOUR_AHEAD).client.resume(handle)).isHeld()).toBe(true);
+    expect((await memory.read('job')).record?.expiresAt).toBeLessThanOrEqual(time.now() + 31_000);
+  });
+
+  test('is sent again: a release, whose moments are made whenever it is sent', async () => {
+    const { store, host, misdated } = scene();
+    const lease = await taken(host().client.tryAcquire('job'));
+    store.plan({ do: 'fail', error: misdated(), operation: 'release' });
+    expect(await lease.release()).toBe(true);
+    expect(store.count('release')).toBe(2);
+  });
+});
+
+test('a release keeps the record as long as its lease was to last, though the clock was set back meanwhile', async () => {
+  const { time, store, host } = world({ dated: true });
+  const { client, clock } = host();
+  const lease = await client.acquire('job');
+  clock.offsetMs = -30 * DAY;
+  await lease.release();
+  expect(store.requests.at(-1)?.request.now).toBe(time.now() + 30_000);
+});
+
+test('a grant is given back to no later moment than the server answered at', async () => {
+  const { time, store, memory, host } = world({ dated: true });
+  const { client, clock } = host({ ahead: HOUR });
+  // Frozen while its first answer was on its way: that one cannot judge the clock.
+  store.plan({ do: 'then', act: () => jump(clock), operation: 'acquire', times: 2 });
+  await settle(time, client.tryAcquire('job'));
+  expect(store.operations).toEqual(['acquire', 'giveBack', 'acquire', 'giveBack']);
+  expect((await memory.read('job')).record?.expiresAt).toBeLessThanOrEqual(time.now());
+});
+
+test.each([
+  ['an hour ahead', HOUR, false],
+  ['a minute behind', -60_000, false],
+  ['a minute behind, or so a relay says', -60_000, true],
+])('a lock stays closed for holdAtLeastMs from its acquisition, where the host is %s', async (_, ahead, relayed) => {
+  const { time, store, memory, host } = world({ dated: true });
+  const read = store.read.bind(store);
+  store.read = async (key, options) => ({ ...(await read(key, options)), relayed });
+  const { client } = host({ ...undisciplined, ahead });
+  const acquiredAt = time.now();
+  const lease = await client.acquire('job', { holdAtLeastMs: 60_000 });
+  await lease.release();
+  expect((await memory.read('job')).record?.expiresAt).toBeGreaterThanOrEqual(acquiredAt + 60_000);
+});
