@@ -160,6 +160,7 @@ export class Acquisition {
     const key = this.#key;
     const { once, requestTimeoutMs, signal } = this.#plan;
     const withinMs = this.#remainingMs - this.elapsedMs;
+    this.#checkLeft(withinMs);
     const attempt = this.#newAttempt(await judgedInstant(this.#context, key, { requestTimeoutMs, withinMs, signal }));
     const answer = await this.#send(attempt);
     if (answer === undefined) return { is: 'misjudged' };
@@ -224,7 +225,7 @@ export class Acquisition {
     const { store, serverClock } = this.#context;
     const { leaseMs, once, data, owner, requestTimeoutMs, signal } = this.#plan;
     const key = this.#key;
-    if (believeMs <= 0) throw this.#lost(`it would be born past its deadline: ${capMs} ms are left to hold it in`);
+    this.#checkLeft(believeMs, capMs);
     const request = { key, lockId, owner, now: serverClock.now(key, sent), until, leaseMs, once, data };
     try {
       return await send(this.#context, `Acquiring '${key}'`, (signal) => store.acquire(request, signal), {
@@ -316,6 +317,12 @@ export class Acquisition {
 
   #discard(lockId: string, until: number): Promise<void> {
     return discard(this.#context, { key: this.#key, lockId, until }, this.#plan.requestTimeoutMs);
+  }
+
+  /** Invariant 4: no request is sent for a lease that would be past its deadline when it is granted. */
+  #checkLeft(believeMs: number, capMs = believeMs): void {
+    if (believeMs > 0) return;
+    throw this.#lost(`it would be born past its deadline: ${capMs} ms are left to hold it in`);
   }
 
   #lost(detail: string): LockLostError {

@@ -491,18 +491,16 @@ describe("what is known of the server's clock", () => {
   ])(
     'does not tell a clock that is behind by more than a second from a right one, answered %s',
     (_, thereMs, backMs) => {
-      const time = new FakeClock(0);
+      // The server judges in the last millisecond of a second, which its date does not show.
+      const serverDate = 10_000;
+      const time = new FakeClock(serverDate);
       const serverClock = new ServerClock(time);
-      // The host's clock shows 0 when it sends. The server judges in the last millisecond of a second of its own.
-      const behindMs = 999 + backMs;
-      const judgedAt = behindMs + thereMs;
-      time.step(thereMs + backMs);
-      const sent = { wall: 0, monotonic: time.monotonic() - (thereMs + backMs) };
-      const serverDate = Math.floor(judgedAt / 1_000) * 1_000;
+      const sent = { wall: serverDate - thereMs - backMs, monotonic: -thereMs - backMs };
+      const behindMs = serverDate + 999 - (sent.wall + thereMs);
       serverClock.observe(sent, { serverDate });
       expect(serverClock.isWrong).toBe(false);
       // Written as `until`, its expiry comes `behindMs` sooner; others may be a second ahead, and 2,000 ms are safety.
-      const believedMs = serverClock.untilMs(sent, 30_000) - 2_000;
+      const believedMs = serverClock.untilMs(sent, sent.wall + 30_000) - 2_000;
       expect(believedMs).toBeLessThanOrEqual(30_000 - behindMs - 1_000);
       expect(believedMs).toBeGreaterThanOrEqual(30_000 - behindMs - 2_000);
     },

@@ -7,6 +7,9 @@ import { type DynamoDB, startDynamoDB } from '../dynamodb/launcher.ts';
 import { type FaultProxy, startFaultProxy } from '../support/fault-proxy.ts';
 import { batch, failed, fifo, gate, ids, invocation, message } from './setup.ts';
 
+// As on Lambda, whose clocks no read need judge.
+process.env.AWS_LAMBDA_FUNCTION_NAME = 'consumer';
+
 describe('lockRecords() on DynamoDB', () => {
   let dynamodb: DynamoDB;
   let proxy: FaultProxy;

@@ -5,7 +5,10 @@
  * and over, at any time and in any order, and each of its answers may be lost or late. So a lost, a late and a
  * duplicated message need no step of their own, and a crash is a release that never arrives. Owners' clocks differ by
  * up to SKEW ticks, less than SAFETY; with AHEAD or BEHIND, WRONG of them are off by more, until an answer's Date
- * tells (invariant 13). What an owner knows of its grant is what the record told that answered it: another wrong clock
+ * tells (invariant 13). With JUDGED, a read tells before anything is written by such a clock, and with SETS it is set
+ * later, too; without JUDGED, clocks are those of Lambda, which are right as a rule and tell in the first answer. With
+ * SLOW, an answer that took long does not tell of a clock that is behind. With RELAY, an owner cannot tell which of two
+ * clocks is right, its own or the one that a relay writes as Date. What an owner knows of its grant is what the record told that answered it: another wrong clock
  * may have taken the grant over and given it back meanwhile, and then it no longer tells what the grant took over. Time is
  * the server's clock, for TICKS ticks from START. A tick is as long as one likes: the smallest step of a clock in the
  * protocol, the 1 ms that a release adds, is a whole tick here, which is the harder case.
@@ -72,6 +75,18 @@
 #ifndef WRONG           /* how many clocks may be wrong */
 #define WRONG 1
 #endif
+#ifndef JUDGED          /* 1: a read judges each clock before anything is written by it */
+#define JUDGED 0
+#endif
+#ifndef SETS            /* how often a clock is set to a wrong time, whatever its owner is doing */
+#define SETS 0
+#endif
+#ifndef SLOW            /* 1: an answer tells that a clock is behind only if that is by more than the answer took */
+#define SLOW 0
+#endif
+#ifndef RELAY           /* by how much an owner's clock and the Date that it sees differ, the one or the other being right */
+#define RELAY 0
+#endif
 #ifndef STEPPED         /* a clock was stepped while a request was out: of the answer only the grant can be judged. (The
                            code gives back a grant that passes, too; believing it is the harder case.) */
 #define STEPPED 0
@@ -135,12 +150,17 @@
 #define GIVE_BACK_UNKNOWN 151
 #define GIVE_BACK_AS_FIRST 152
 #define RESUME_INTO_PAST 153
+#define WRITES_UNJUDGED 154
+#define GIVE_BACK_BY_CLOCK 155
+#define SLOW_BELIEVED 156
+#define RELAY_BELIEVED 157
 
 #define SKEW (MUTANT == SKEW_IS_SAFETY -> SAFETY : SAFETY - 1)
 #define IDS (OWNERS * ATTEMPTS)
-#define START (1 + BEHIND)
+#define START (1 + BEHIND + RELAY)
 #define CLOCK_WRONG (AHEAD || BEHIND)
 #define max(x, y) ((x) > (y) -> (x) : (y))
+#define min(x, y) ((x) < (y) -> (x) : (y))
 #define bit(n) (1 << (n))
 
 byte now = START;
@@ -166,6 +186,7 @@ typedef Sent {
   bit told;
   byte token, previousLockId, previousExpiresAt, previousAcquiredAt, givenBackAt;
   bit wrongClock;           /* sent by a clock that was off by more than SKEW */
+  byte late;                /* by how much the latest moment of its sending, from which it expires, is after :now (RELAY) */
   bit judged                /* its release has been judged once */
 };
 Sent sent[IDS + 1];
@@ -178,10 +199,16 @@ mtype state[OWNERS] = idle;
 mtype answer[OWNERS] = none;
 byte answerUntil[OWNERS], attempt[OWNERS], renewals[OWNERS], deadline[OWNERS];
 short offset[OWNERS];       /* of its clock from the server's */
+short relayed;              /* owner 0: of the one that is wrong, its clock or the Date, from the other one (RELAY) */
+byte date[OWNERS];          /* when the server judged what it answers (SLOW) */
+byte sets;
 
 #define clock(o) (now + offset[o])
 #define wrong(o) (offset[o] < 0 || offset[o] > SKEW)
-#define mayAttempt(o) (state[o] == idle && attempt[o] < ATTEMPTS && attempts < BUDGET)
+#define judged(o) (!JUDGED || !wrong(o) || mutant(WRITES_UNJUDGED))
+#define mayAttempt(o) (state[o] == idle && attempt[o] < ATTEMPTS && attempts < BUDGET && judged(o))
+/* The answer tells its owner that its clock is behind: the Date is later than its clock when the answer comes. */
+#define tells(o) (!SLOW || offset[o] >= 0 || date[o] > clock(o))
 #define me(o) ((o) * ATTEMPTS + attempt[o])
 #define ownerOf(a) (((a) - 1) / ATTEMPTS)
 #define current(a) (me(ownerOf(a)) == (a))
@@ -297,7 +324,7 @@ inline storeAcquire(a, t) {
     record.exists = 1;
     record.lockId = id(a);
     record.acquiredAt = t;
-    record.expiresAt = t + LEASE;
+    record.expiresAt = t + LEASE + sent[a].late;
     writeTtl(record.expiresAt);
     result = granted
   :: else -> result = refused
@@ -348,9 +375,9 @@ inline storeRelease(a) {
     closedUntil = max(closedUntil, (sent[a].hold -> record.acquiredAt + HOLD : 0));
     i = (sent[a].hold && !mutant(RELEASE_WITHOUT_HOLD) -> HOLD : (mutant(RELEASE_TO_ACQUIRED) -> 0 : 1));
     record.expiresAt = (mutant(RELEASE_TO_ZERO) -> 0 : record.acquiredAt + i);
-    /* What a wrong clock was granted and gave up unseen is closed until that clock's time. */
+    /* What a clock that is wrong, and was not judged, was granted and gave up unseen is closed until that clock's time. */
     invariant(PROGRESS, record.expiresAt <= now + SKEW + ATTEMPTS + (sent[a].hold -> HOLD : 0) ||
-      (sent[a].wrongClock && (STEPPED || !(everBelieved & bit(a)))));
+      (!JUDGED && sent[a].wrongClock && (STEPPED || !(everBelieved & bit(a)))));
     i = max(record.expiresAt, now);
     writeTtl(i);
     if
@@ -475,6 +502,9 @@ inline reply(a, awaited) {
       :: else
       fi;
 #endif
+#if SLOW
+      date[ownerOf(a)] = now;
+#endif
       answer[ownerOf(a)] = result;
       result = none
     }
@@ -593,6 +623,14 @@ inline sendAcquire(o) {
   state[o] = acquiring;
   sent[me(o)].acquire = clock(o);
   deadline[o] = now + LEASE - (mutant(DEADLINE_IS_EXPIRY) -> 0 : SAFETY);
+#if RELAY
+  /* ServerClock: compared by the earlier clock, written by the later one. */
+  if
+  :: o == 0 && mutant(RELAY_BELIEVED) -> sent[me(o)].acquire = clock(o) + relayed
+  :: o == 0 && !mutant(RELAY_BELIEVED) -> sent[me(o)].acquire = clock(o) + min(0, relayed); sent[me(o)].late = RELAY
+  :: else
+  fi;
+#endif
 #if CLOCK_WRONG
   sent[me(o)].wrongClock = wrong(o)
 #else
@@ -608,18 +646,36 @@ inline sendAcquire(o) {
 
 /* The server's Date tells how far a clock is off. */
 inline learn(o) {
-  offset[o] = (wrong(o) -> 0 : offset[o])
+  offset[o] = (wrong(o) && tells(o) -> 0 : offset[o])
 }
 
 #if CLOCK_WRONG
 #define wasMisjudged(o) ((answer[o] == tooEarly && !mutant(EARLY_GRANT_BELIEVED)) || (!STEPPED && ( \
-  (offset[o] < 0 && !mutant(BEHIND_BELIEVED)) || (offset[o] > SKEW && !mutant(AHEAD_BELIEVED)))))
+  (offset[o] < 0 && tells(o) && !mutant(BEHIND_BELIEVED)) || (offset[o] > SKEW && !mutant(AHEAD_BELIEVED)))))
 #else
 #define wasMisjudged(o) false
 #endif
 
 proctype Client(byte self) {
   do
+#if JUDGED
+  /* judgedInstant: a read, before anything is written. */
+  :: d_step { wrong(self) && (state[self] == idle || state[self] == held) -> learn(self) }
+#endif
+#if SETS
+  /* The clock is set. Set forwards, it ends the lease that is held (invariant 5: the larger of two clocks). */
+#if AHEAD
+  :: d_step {
+      sets < SETS && !wrong(self) ->
+      sets++;
+      offset[self] = AHEAD;
+      deadline[self] = (state[self] == held -> 0 : deadline[self])
+    }
+#endif
+#if BEHIND
+  :: d_step { sets < SETS && !wrong(self) -> sets++; offset[self] = -BEHIND }
+#endif
+#endif
   /* tryAcquire. Owners are alike: the first attempts are made in their order. */
   :: atomic {
       mayAttempt(self) && (self == 0 || attempt[max(self, 1) - 1]) ->
@@ -666,11 +722,17 @@ proctype Client(byte self) {
         if
         :: sent[me(self)].told || mutant(GIVE_BACK_UNKNOWN) ->
           sent[me(self)].giveBack = 1;
-          sent[me(self)].givenBackAt = (sent[me(self)].previousExpiresAt && !mutant(GIVE_BACK_ACQUIRED_NOW) -> 0 : now)
+          sent[me(self)].givenBackAt = (sent[me(self)].previousExpiresAt && !mutant(GIVE_BACK_ACQUIRED_NOW) -> 0 :
+            (mutant(GIVE_BACK_BY_CLOCK) -> clock(self) : now))
         :: else
         fi;
         end(self)
       :: else ->
+#if SLOW
+        /* ServerClock.untilMs: of what the answer does not tell, the worst. */
+        i = (mutant(SLOW_BELIEVED) || date[self] < sent[me(self)].acquire -> 0 : date[self] - sent[me(self)].acquire);
+        deadline[self] = (deadline[self] > i -> deadline[self] - i : 0);
+#endif
         if
         :: mutant(DEADLINE_FROM_ANSWER) -> deadline[self] = now + LEASE - SAFETY
         :: mutant(LATE_GRANT_BELIEVED) -> deadline[self] = max(deadline[self], now)
@@ -702,7 +764,7 @@ proctype Client(byte self) {
 #if RENEWALS
   /* renew */
   :: d_step {
-      state[self] == held && now <= deadline[self] && renewals[self] < RENEWALS &&
+      state[self] == held && now <= deadline[self] && renewals[self] < RENEWALS && judged(self) &&
       !(sent[me(self)].renew & bit(clock(self) - START)) ->
       renewals[self]++;
       sent[me(self)].renew = sent[me(self)].renew | bit(clock(self) - START)
@@ -825,7 +887,7 @@ proctype Time() {
   /* In every state there is: who asks with a new lockId and a greater once token gets a lock that is free. */
   :: d_step {
       invariant(PROGRESS, (record.exists && record.expiresAt > now) || acquirable(IDS + 1, now, ONCE + 1));
-      invariant(PROGRESS, record.expiresAt <= now + LEASE + max(SKEW, AHEAD) + ATTEMPTS);
+      invariant(PROGRESS, record.expiresAt <= now + LEASE + max(SKEW, (JUDGED -> 0 : AHEAD)) + RELAY + ATTEMPTS);
       /* And gets none that somebody believes to hold. */
       if
       :: acquirable(IDS + 1, now + SKEW, ONCE + 1) -> onlyBeliever(0)
@@ -850,6 +912,13 @@ init {
       :: n < WRONG -> offset[o] = -BEHIND; n++
 #endif
       fi;
+#if RELAY
+      if
+      :: o == 0 -> relayed = RELAY
+      :: o == 0 -> relayed = -RELAY
+      :: else
+      fi;
+#endif
       run Client(o);
       o++
     :: else -> break

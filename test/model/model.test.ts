@@ -22,6 +22,11 @@ const configurations = {
   'a clock stepped during a request': { BUDGET: 3, TICKS: 4, AHEAD: 6, STEPPED: 1 },
   'three owners, two wrong clocks': { OWNERS: 3, ATTEMPTS: 1, TICKS: 4, AHEAD: 6, WRONG: 2 },
   'a hand-off between wrong clocks': { BUDGET: 3, TICKS: 4, AHEAD: 6, BEHIND: 3, RESUME: 1 },
+  'clocks that are judged, and set again': { BUDGET: 3, TICKS: 4, AHEAD: 6, BEHIND: 3, JUDGED: 1, SETS: 1 },
+  'clocks that are judged, and set again, renewals': { BUDGET: 3, TICKS: 4, AHEAD: 6, JUDGED: 1, SETS: 1, RENEWALS: 1 },
+  'slow answers, a clock that is behind': { BUDGET: 2, TICKS: 8, LEASE: 5, BEHIND: 2, SLOW: 1 },
+  'a relay that writes dates': { BUDGET: 3, TICKS: 5, RELAY: 4 },
+  'three owners, a relay that writes dates': { OWNERS: 3, ATTEMPTS: 1, TICKS: 4, RELAY: 4 },
   'one attempt, sent again with another time': { BUDGET: 1, TICKS: 6, RESEND: 1 },
 } satisfies Record<string, Bounds>;
 type Configuration = keyof typeof configurations;
@@ -61,6 +66,7 @@ const values: [fault: string, configuration: Configuration][] = [
   ['GIVE_BACK_TO_ACQUIRED', 'a wrong clock, guarded writes'],
   ['GIVE_BACK_KEEPS_ACQUIRED', 'a wrong clock, guarded writes'],
   ['GIVE_BACK_ACQUIRED_NOW', 'a wrong clock, guarded writes'],
+  ['GIVE_BACK_BY_CLOCK', 'a wrong clock, guarded writes'],
   ['RESUME_KEEPS_LOCK_ID', 'three owners, hand-off, renewals'],
   ['RESUME_KEEPS_TOKEN', 'three owners, hand-off, renewals'],
   ['RESUME_MOVES_ACQUIRED', 'three owners, hand-off, renewals'],
@@ -83,6 +89,10 @@ const readings: [fault: string, configuration: Configuration][] = [
   ['BEHIND_BELIEVED', 'a hand-off between wrong clocks'],
   ['AHEAD_BELIEVED', 'a wrong clock, guarded writes'],
   ['AHEAD_BELIEVED', 'a hand-off between wrong clocks'],
+  ['WRITES_UNJUDGED', 'clocks that are judged, and set again'],
+  ['WRITES_UNJUDGED', 'clocks that are judged, and set again, renewals'],
+  ['SLOW_BELIEVED', 'slow answers, a clock that is behind'],
+  ['RELAY_BELIEVED', 'a relay that writes dates'],
   ['GIVE_BACK_UNKNOWN', 'three owners, two wrong clocks'],
   ['GIVE_BACK_AS_FIRST', 'three owners, two wrong clocks'],
 ];
