@@ -96,8 +96,11 @@ export class LockClient {
   }
 
   /**
-   * Runs `work` under the lock and releases it afterwards; when the work succeeded, its `once` token is done.
+   * Runs `work` under the lock and releases it afterwards; when the work succeeded, its `once` token is done. Work that
+   * hands its lease off leaves the release and the token to the other process.
+   * @example const total = await locks.using('import', { once: event.time }, (lease) => importAll(lease.signal));
    * @throws what `acquire` and `work` throw, and LockLostError when the work succeeded, but on a lease that was lost.
+   * @throws LockError when the work succeeded, but released its lease itself without `done`: its `once` token is not done.
    */
   async using<Result>(
     key: string,
@@ -105,14 +108,13 @@ export class LockClient {
     work: (lease: Lease) => Promise<Result> | Result,
   ): Promise<Result> {
     const lease = await this.acquire(key, options);
-    let succeeded = false;
     try {
       const result = await work(lease);
-      succeeded = true;
+      await lease.finish();
       return result;
     } finally {
-      await lease.release({ done: succeeded });
-      if (succeeded) lease.signal.throwIfAborted();
+      // After `finish` nothing is left to do.
+      await lease.release();
     }
   }
 

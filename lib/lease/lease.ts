@@ -1,7 +1,7 @@
 import type { LockRecord, LockStore, StoreAnswer } from '../store/store.ts';
 import { backgroundTimer, elapsedMs, type Instant, instant } from './clock.ts';
 import type { LeaseContext, ReportedEvent } from './context.ts';
-import { LockLostError, LockStoreError, type LostReason } from './errors.ts';
+import { LockError, LockLostError, LockStoreError, type LostReason } from './errors.ts';
 import { type AcquirePlan, checkLeaseMs, isDone } from './options.ts';
 import { send } from './send.ts';
 import { hasStepped } from './server-clock.ts';
@@ -75,6 +75,7 @@ export class Lease {
   #failures = 0;
   #renewing: { readonly done: Promise<void>; readonly cancel: AbortController } | undefined;
   #releasing: Promise<boolean> | undefined;
+  #releasedAsDone = false;
 
   constructor(key: string, grant: Grant, plan: AcquirePlan, context: LeaseContext) {
     this.key = key;
@@ -149,6 +150,30 @@ export class Lease {
   release(options: { readonly done?: boolean } = {}): Promise<boolean> {
     this.#releasing ??= this.#release(options.done ?? false);
     return this.#releasing;
+  }
+
+  /**
+   * Ends the lease after work that succeeded: releases it as done, unless the work has ended it already. After work that
+   * failed, call `release()`.
+   *
+   * - `released`: the lock is released; with `once`, its token is done.
+   * - `handedOff`: the work handed the lease off, and its token is left to the other process.
+   * - `unknown`: the release failed, and may have been applied all the same; a `releaseFailed` event says why.
+   * @example const end = await lease.finish();
+   * @throws LockLostError when the lease was lost before the work ended.
+   * @throws LockError when the work released the lease itself and did not say `done`, so that its `once` token is not done.
+   */
+  async finish(): Promise<'released' | 'handedOff' | 'unknown'> {
+    const released = await this.release({ done: true });
+    this.signal.throwIfAborted();
+    if (this.#state === 'handedOff') return 'handedOff';
+    const { once } = this.#plan;
+    if (once !== undefined && !this.#releasedAsDone) {
+      throw new LockError(
+        `The work released its own lease of '${this.key}', so its once token '${once}' is not done. Leave the release to the function that took the lease, or call release({ done: true }) in the work.`,
+      );
+    }
+    return released ? 'released' : 'unknown';
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -313,6 +338,7 @@ export class Lease {
   // --- The end ------------------------------------------------------------------------------------------------------
 
   async #release(done: boolean): Promise<boolean> {
+    this.#releasedAsDone = done;
     if (this.isHeld()) {
       // Belief ends when the release is sent, not when it is answered (invariant 4).
       this.#end('released');

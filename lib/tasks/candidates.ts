@@ -70,8 +70,8 @@ export class Candidates<Task> {
   settle(open: OpenTask<Task>, block: Block<Task>, outcome: TaskProgress<Task>['outcome'], error?: unknown): void {
     block.open.delete(open);
     if (block.open.size === 0) this.#unfinished.delete(block);
-    // What failed here may be done by others: it is they who know, then.
-    if (outcome === 'failed') block.markKey = undefined;
+    // A mark says for ever that every task is done. Of this one nobody here knows that it is: who does leaves the mark.
+    if (outcome !== 'done' && outcome !== 'alreadyDone') block.markKey = undefined;
     this.#settled(open, outcome, error);
   }
 

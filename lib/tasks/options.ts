@@ -11,13 +11,16 @@ export interface TaskFailure<Task> {
 
 /** What came of the tasks. Each is counted once. */
 export interface TaskReport<Task> {
-  /** Run here, to success, under a lease that was held to the end. */
+  /** Run here, to success, under a lease that was held to the end. With `once`, its token is known to be done. */
   done: number;
   /** Done for this `once` token by somebody else, or before. */
   alreadyDone: number;
-  /** Held by somebody else when last looked at; without `once`, also those that were released since. */
+  /** Held by somebody else when last looked at; without `once`, also those released since; handed off by its work. */
   busy: number;
-  /** Whose work threw or whose lease was lost, and whose key was no key. The others went on. */
+  /**
+   * Whose work threw, whose lease was lost, or whose key was invalid; with `once`, also whose work released its lease
+   * without `done`, or whose release failed, so that nobody knows whether the token is done. The others went on.
+   */
   failed: TaskFailure<Task>[];
   /** Not tried, since the time ran out or the run was aborted; of an iterable, those that were taken from it. */
   notReached: number;

@@ -1,4 +1,4 @@
-import { LockBusyError, LockDoneError, LockLostError } from '../lease/errors.ts';
+import { LockBusyError, LockDoneError, LockLostError, LockStoreError } from '../lease/errors.ts';
 import type { Lease } from '../lease/lease.ts';
 import type { Block, OpenTask } from './block.ts';
 import { type Candidate, Candidates } from './candidates.ts';
@@ -11,7 +11,8 @@ import { RunLimit } from './run-limit.ts';
  * writes only for those that look free.
  *
  * It stops taking tasks when the time is too short for another, and carries on when a task fails. The work gets the
- * lease, whose signal aborts when that one is lost.
+ * lease, whose signal aborts when that lease is lost. A task whose work hands its lease off is `busy`; with `once`, one
+ * whose work releases its lease without `done` has failed.
  * @throws TypeError when an option is not what it should be, with the value.
  * @throws LockStoreError when the store refuses for a reason that will not pass, such as a missing permission.
  * @throws what the tasks' iterator or `onProgress` throws. Whatever is thrown, running tasks are waited for first.
@@ -99,17 +100,29 @@ class TaskRun<Task> {
 
   async #runUnder(lease: Lease, open: OpenTask<Task>, block: Block<Task>): Promise<void> {
     const started = performance.now();
+    let outcome: 'done' | 'busy' | 'failed' = 'failed';
     let error: unknown;
-    let succeeded = false;
     try {
       await this.#work(open.task, lease);
-      succeeded = true;
+      outcome = await this.#finish(lease);
     } catch (thrown) {
       error = thrown;
+      await lease.release();
     }
-    await lease.release({ done: succeeded });
     this.#limit.took(performance.now() - started);
-    if (succeeded && !lease.signal.aborted) this.#candidates.settle(open, block, 'done');
-    else this.#candidates.settle(open, block, 'failed', succeeded ? lease.signal.reason : error);
+    this.#candidates.settle(open, block, outcome, error);
+  }
+
+  /** Ends the lease of work that succeeded. With `once`, `done` means that the task's token is known to be done. */
+  async #finish(lease: Lease): Promise<'done' | 'busy'> {
+    const { once } = this.#plan;
+    const end = await lease.finish();
+    if (end === 'unknown' && once !== undefined) {
+      throw new LockStoreError(
+        `The task '${lease.key}' was run, but its release failed: nobody knows whether it is done for '${once}', and another run may run it again.`,
+        { transient: true },
+      );
+    }
+    return end === 'handedOff' ? 'busy' : 'done';
   }
 }

@@ -351,6 +351,40 @@ describe('using', () => {
     const handle = await client.using('job', {}, (lease) => lease.handOff({ leaseMs: 60_000 }));
     expect((await client.resume(handle)).isHeld()).toBe(true);
   });
+
+  test('with once, rejects when the work released its own lease without done: nobody could know that it is not', async () => {
+    const { client } = scene.host();
+    const using = client.using('job', { once: '1' }, (lease) => lease.release());
+    await expect(using).rejects.toThrow(LockError);
+    await expect(using).rejects.toThrow(
+      "The work released its own lease of 'job', so its once token '1' is not done. Leave the release",
+    );
+    expect((await recordOf())?.doneToken).toBeUndefined();
+  });
+
+  test('with once, lets the work release its own lease as done, or hand it off', async () => {
+    const { client } = scene.host();
+    expect(await client.using('job', { once: '1' }, (lease) => lease.release({ done: true }))).toBe(true);
+    expect((await recordOf())?.doneToken).toBe('1');
+    const handle = await client.using('job', { once: '2' }, (lease) => lease.handOff({ leaseMs: 60_000 }));
+    await (await client.resume(handle)).finish();
+    expect((await recordOf())?.doneToken).toBe('2');
+  });
+
+  test('of work that released its own lease and then fails throws its error', async () => {
+    const using = scene.host().client.using('job', { once: '1' }, async (lease) => {
+      await lease.release();
+      throw new Error('broken');
+    });
+    await expect(using).rejects.toThrow('broken');
+  });
+
+  test('gives the result of the work when the release fails, which an event tells', async () => {
+    const { client, of } = scene.host();
+    scene.store.plan({ do: 'fail', error: new LockStoreError('no'), operation: 'release' });
+    expect(await client.using('job', { once: '1' }, () => 'result')).toBe('result');
+    expect(of('releaseFailed')).toHaveLength(1);
+  });
 });
 
 describe('inspect, list and forceRelease', () => {

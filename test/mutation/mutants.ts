@@ -203,7 +203,26 @@ const lease = of('lib/lease/lease.ts', [
   ['done, though lost', 'await this.#sendRelease(undefined).catch', 'await this.#sendRelease(this.#plan.once).catch'],
   ['closed without an abort', "      this.#lost.abort(this.#lostError('closed'));\n", ''],
   ['a release that rejects', 'error = cause as LockStoreError;', 'throw cause;'],
+  [
+    'a token that the work released as not done, taken for done',
+    'if (once !== undefined && !this.#releasedAsDone) {',
+    'if (false) {',
+  ],
 ]);
+
+const tasks = [
+  ...of('lib/tasks/candidates.ts', [
+    [
+      'a mark over a task that is not known to be done',
+      "if (outcome !== 'done' && outcome !== 'alreadyDone') block",
+      "if (outcome === 'failed') block",
+    ],
+  ]),
+  ...of('lib/tasks/run-tasks.ts', [
+    ['a release that failed, taken for done', "if (end === 'unknown' && once !== undefined) {", 'if (false) {'],
+    ['a lease that was handed off, taken for done', "return end === 'handedOff' ? 'busy' : 'done';", "return 'done';"],
+  ]),
+];
 
 const middleware = [
   ...of('middleware/lock.ts', [
@@ -251,4 +270,4 @@ const guard = of('lib/store/guarded-write.ts', [
   ['a write that is not held', '    lease.assertHeld();\n', ''],
 ]);
 
-export const mutants = [...dynamodb, ...memory, ...clocks, ...acquisition, ...lease, ...middleware, ...guard];
+export const mutants = [...dynamodb, ...memory, ...clocks, ...acquisition, ...lease, ...tasks, ...middleware, ...guard];

@@ -250,6 +250,62 @@ describe('a lost lease', () => {
   });
 });
 
+describe('a task whose work ends its lease itself', () => {
+  const ending =
+    (end: (lease: Lease) => unknown): Work =>
+    (task, lease) =>
+      task === 'task/000003' ? end(lease) : undefined;
+
+  test('by a release without done has failed, with once: it is not done, and another run takes it', async () => {
+    const report = await run(
+      names(40),
+      {},
+      ending((lease) => lease.release()),
+    );
+    expect(counts(report)).toEqual(only({ done: 39, failed: 1 }));
+    expect(errorOf(report)).toMatch("The work released its own lease of 'task/000003', so its once token");
+    expect(counts(await run(names(40)))).toEqual(only({ done: 1, alreadyDone: 39 }));
+  });
+
+  test('by a release without done is done, without once', async () => {
+    const work = ending((lease) => lease.release());
+    expect(counts(await run(names(4), { once: undefined }, work))).toEqual(only({ done: 4 }));
+  });
+
+  test('by a release as done is done', async () => {
+    const work = ending((lease) => lease.release({ done: true }));
+    expect(counts(await run(names(40), {}, work))).toEqual(only({ done: 40 }));
+    expect(counts(await run(names(40)))).toEqual(only({ alreadyDone: 40 }));
+  });
+
+  test.each([ONCE, undefined])('by a hand-off is busy, and is not waited for, with once: %s', async (once) => {
+    const started = Date.now();
+    const work = ending((lease) => lease.handOff({ leaseMs: 60_000 }));
+    expect(counts(await run(names(32), { once }, work))).toEqual(only({ done: 31, busy: 1 }));
+    expect(Date.now() - started).toBeLessThan(1_000);
+    expect(await marks()).toEqual([]);
+  });
+});
+
+describe('a task whose release fails', () => {
+  beforeEach(() => {
+    world.store.script = (operation, { key }) =>
+      operation === 'release' && key === 'task/000003' ? { do: 'hangAnswer' } : undefined;
+  });
+
+  test('has failed, with once: nobody knows whether it is done', async () => {
+    const report = await run(names(32));
+    expect(counts(report)).toEqual(only({ done: 31, failed: 1 }));
+    expect(report.failed[0]?.error).toBeInstanceOf(LockStoreError);
+    expect(errorOf(report)).toMatch("The task 'task/000003' was run, but its release failed");
+    expect(await marks()).toEqual([]);
+  });
+
+  test('is done, without once', async () => {
+    expect(counts(await run(names(4), { once: undefined }))).toEqual(only({ done: 4 }));
+  });
+});
+
 describe('once', () => {
   test('a task that is done for it, or for a later one, is stepped over', async () => {
     await run(names(20), { once: '2026-01-02' });
@@ -557,6 +613,14 @@ describe('the marks of blocks', () => {
     };
     expect(counts(await run(names(32), {}, work))).toEqual(only({ done: 31, failed: 1 }));
     expect(await marks()).toEqual([]);
+  });
+
+  test('are not left where a task was busy and is not come back to', async () => {
+    await world.holdFor('task/000007', 2_000);
+    expect(counts(await run(names(32), { revisitBusy: false }))).toEqual(only({ done: 31, busy: 1 }));
+    expect(await marks()).toEqual([]);
+    await world.pass(2_000);
+    expect(counts(await run(names(32)))).toEqual(only({ done: 1, alreadyDone: 31 }));
   });
 
   test('met while a task of the block runs here do not settle that one', async () => {
