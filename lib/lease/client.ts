@@ -128,7 +128,8 @@ export class LockClient {
   }
 
   /**
-   * What the store knows of many locks, eventually consistent, by their keys; those it knows nothing of are left out.
+   * What the store knows of many locks, eventually consistent, by their keys. Those it knows nothing of are left out, and
+   * so are items that leasehold did not write.
    * One request for each 100 keys, and more where the server, being throttled, leaves some out.
    * @param options.signal gives up, with its reason.
    */

@@ -112,10 +112,16 @@ export class LockStoreError extends LockError {
   readonly transient: boolean;
   /** A conflict with another transaction: nothing was written, and the same request can be sent again at once. */
   readonly conflict: boolean;
+  /** The item under the lock's key was not written by leasehold, or was changed since; other locks are not concerned. */
+  readonly foreign: boolean;
 
-  constructor(message: string, options: ErrorOptions & { transient?: boolean; conflict?: boolean } = {}) {
+  constructor(
+    message: string,
+    options: ErrorOptions & { transient?: boolean; conflict?: boolean; foreign?: boolean } = {},
+  ) {
     super(message, options);
     this.transient = options.transient ?? false;
     this.conflict = options.conflict ?? false;
+    this.foreign = options.foreign ?? false;
   }
 }

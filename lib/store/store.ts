@@ -115,7 +115,8 @@ export interface ReadManyAnswer {
 export interface LockStore {
   /**
    * `no record OR (expiresAt <= now AND lockId <> me AND releasedBy <> me)`, and with `once` also
-   * `no doneToken OR doneToken < once`. Sets the grant, raises the token, keeps what it takes over.
+   * `no doneToken OR doneToken < once`. Sets the grant, raises the token, keeps what it takes over. An item without a
+   * numeric `fencingToken` and `expiresAt` is no record of a lock: rejects, and leaves it as it is.
    */
   acquire(request: AcquireRequest, signal?: AbortSignal): Promise<StoreAnswer>;
   /** `lockId = me AND expiresAt <= until`. Sets `expiresAt`. */
@@ -134,8 +135,8 @@ export interface LockStore {
   forceRelease(request: ForceReleaseRequest, signal?: AbortSignal): Promise<StoreAnswer>;
   /** One record; `consistent` costs twice as much and misses no write that was answered before. */
   read(key: string, options: { readonly consistent: boolean }, signal?: AbortSignal): Promise<ReadAnswer>;
-  /** Up to 100 records, eventually consistent. */
+  /** Up to 100 records, eventually consistent; without items that are no records of locks. */
   readMany(keys: readonly string[], signal?: AbortSignal): Promise<ReadManyAnswer>;
-  /** Every record whose key starts with `prefix`, in no order. */
+  /** Every record whose key starts with `prefix`, in no order; without items that are no records of locks. */
   list(prefix: string): AsyncIterable<LockRecord>;
 }

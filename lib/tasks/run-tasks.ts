@@ -92,6 +92,8 @@ class TaskRun<Task> {
     } catch (error) {
       if (error instanceof LockDoneError) this.#candidates.settle(open, block, 'alreadyDone');
       else if (error instanceof LockBusyError) this.#candidates.foundBusy(open, block, error.retryAfterMs);
+      // Under this key there is an item of the user's own: the other tasks are not concerned.
+      else if (error instanceof LockStoreError && error.foreign) this.#candidates.settle(open, block, 'failed', error);
       // A grant that came too late was given up: the task is free, and is met again.
       else if (!(error instanceof LockLostError)) throw error;
       return undefined;

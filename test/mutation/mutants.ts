@@ -14,9 +14,15 @@ const of = (file: string, mutants: readonly (readonly [name: string, code: strin
 // A server refuses a request with a value that no expression uses: a clause whose value nothing else uses is not left
 // out but made true of every record.
 const dynamodb = of('lib/store/dynamodb.ts', [
-  ['acquire without "no record"', "'attribute_not_exists(#key) OR (", "'("],
-  ['acquire without "expired"', 'OR (expiresAt <= :now AND ', 'OR ('],
-  ['acquire before the expiry has come', 'OR (expiresAt <= :now', 'OR (expiresAt < :now'],
+  ['acquire without "no record"', '`attribute_not_exists(#key) OR (', '`('],
+  ['acquire without "expired"', 'AND expiresAt <= :now AND ', 'AND '],
+  ['acquire before the expiry has come', 'AND expiresAt <= :now', 'AND expiresAt < :now'],
+  [
+    'acquire of an item without a token',
+    'attribute_type(fencingToken, :number) AND attribute_type(expiresAt, :number)',
+    'attribute_type(expiresAt, :number)',
+  ],
+  ['one bad item hides the rest', '    } catch {\n      return [];', '    } catch (error) {\n      throw error;'],
   ['acquire without "not mine already"', ' AND lockId <> :me AND', ' AND'],
   ['acquire without "not released by me"', ' AND releasedBy <> :me)', ')'],
   ['once without "none done"', "'(attribute_not_exists(doneToken) OR doneToken < :once)'", "'doneToken < :once'"],
@@ -219,6 +225,7 @@ const tasks = [
     ],
   ]),
   ...of('lib/tasks/run-tasks.ts', [
+    ["one item of somebody else's ends the run", 'error instanceof LockStoreError && error.foreign', 'false'],
     ['a release that failed, taken for done', "if (end === 'unknown' && once !== undefined) {", 'if (false) {'],
     ['a lease that was handed off, taken for done', "return end === 'handedOff' ? 'busy' : 'done';", "return 'done';"],
   ]),

@@ -231,6 +231,15 @@ describe('a task that fails', () => {
   });
 });
 
+test('a task under whose key there is an item of somebody else fails alone', async () => {
+  const error = new LockStoreError("The item 'task/000003' was not written by leasehold", { foreign: true });
+  world.store.script = (operation, { key }) =>
+    operation === 'acquire' && key === 'task/000003' ? { do: 'fail', error } : undefined;
+  const report = await run(names(40));
+  expect(counts(report)).toEqual(only({ done: 39, failed: 1 }));
+  expect(report.failed).toEqual([{ task: 'task/000003', key: 'task/000003', error }]);
+});
+
 describe('a lost lease', () => {
   test('aborts the work of its task and of none other', async () => {
     const aborted: string[] = [];
