@@ -356,13 +356,10 @@ export class Lease {
     const { holdAtLeastMs, once } = this.#plan;
     let error: LockStoreError;
     try {
-      const { applied, record, attempts = 1 } = await this.#sendRelease(done ? once : undefined);
-      // Refused when it was sent again, it was done before, by the request whose answer was lost: the record says so, or
-      // somebody else has been granted the lock before our deadline, which nothing but our release made possible, or an
-      // operator; so that a token counts as done only where it stands.
-      const stands = !done || once === undefined || isDone(once, record?.doneToken);
-      const before = attempts > 1 && stands && (record?.releasedBy === this.#lockId || this.#leftMs() > 0);
-      if (applied || before) {
+      const doneToken = done ? once : undefined;
+      const answer = await this.#sendRelease(doneToken);
+      const { applied, record } = answer;
+      if (applied || this.#wasReleasedBefore(doneToken, answer)) {
         if (holdAtLeastMs <= 1) serverClock.wrote(this.key, this.acquiredAt + 1);
         this.#report({ type: 'released', heldMs: this.#heldMs(), done });
         return true;
@@ -382,6 +379,26 @@ export class Lease {
     }
     this.#report({ type: 'releaseFailed', heldMs: this.#heldMs(), error });
     return false;
+  }
+
+  /**
+   * Whether a refused release was applied before: its first answer was lost, or the network delivered it twice. An operator's
+   * force release, too, writes our `lockId` into `releasedBy`, and may have ended our grant instead.
+   *
+   * - A token that is due must stand in the record. With our `releasedBy` beside it, it proves our release: an operator
+   *   writes no token, and another holder's release writes its own `releasedBy`.
+   * - With no token due, our `releasedBy`, our fencing token and the expiry that our release writes are enough. An operator
+   *   who opened the lock at once leaves the same record, but then, too, what we tell is true: nobody else was granted the
+   *   lock before this answer, and the lock is open.
+   * - A release that we sent more than once was most likely applied. Our `releasedBy` is then enough, and so is another's
+   *   grant before our deadline, which nothing but our release, or an operator, made possible.
+   */
+  #wasReleasedBefore(doneToken: string | undefined, { record, attempts = 1 }: StoreAnswer): boolean {
+    const isDue = doneToken !== undefined;
+    if (isDue && !isDone(doneToken, record?.doneToken)) return false;
+    if (record?.releasedBy !== this.#lockId) return attempts > 1 && this.#leftMs() > 0;
+    const opensAt = this.acquiredAt + Math.max(1, this.#plan.holdAtLeastMs);
+    return attempts > 1 || isDue || (record.fencingToken === this.fencingToken && record.expiresAt === opensAt);
   }
 
   #sendRelease(doneToken: string | undefined): Promise<StoreAnswer> {

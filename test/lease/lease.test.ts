@@ -145,6 +145,69 @@ test('a lock with the shortest holdAtLeastMs is had again at once by the one who
   expect(await client.tryAcquire('job')).not.toBeNull();
 });
 
+describe('a release that a proxy delivers twice, so that the client counts one request,', () => {
+  const releaseTwice = async (ms: number, once: string | undefined, done = true, holdAtLeastMs = 0) => {
+    const holder = scene.host();
+    const lease = await taken(holder.client.tryAcquire('job', { once, holdAtLeastMs }));
+    scene.store.plan({ do: 'twice', ms, operation: 'release' });
+    return { holder, lease, released: outcomeOf(lease.release({ done })) };
+  };
+
+  test.each([
+    ['without a token', undefined, true, 0],
+    ['with a token that is done', '1', true, 0],
+    ['with a token that is not done', '1', false, 0],
+    ['of a lock that is held at least for a while', undefined, true, 60_000],
+  ])('is no loss: %s', async (_, once, done, holdAtLeastMs) => {
+    const { holder, released } = await releaseTwice(100, once, done, holdAtLeastMs);
+    await scene.time.advance(200);
+    expect(released).toMatchObject({ settled: true, value: true });
+    expect(holder.of('lost')).toEqual([]);
+    expect(holder.of('released')).toHaveLength(1);
+  });
+
+  test('is no loss when another is granted the lock in between: its token stands', async () => {
+    const { holder, released } = await releaseTwice(100, '1');
+    await scene.time.advance(50);
+    await taken(scene.host().client.tryAcquire('job', { once: '2' }));
+    await scene.time.advance(100);
+    expect(released.value).toBe(true);
+    expect(holder.of('lost')).toEqual([]);
+  });
+
+  test('is told as a loss when another is granted the lock in between and no token tells whose release that was', async () => {
+    const { holder, released } = await releaseTwice(100, undefined);
+    await scene.time.advance(50);
+    await taken(scene.host().client.tryAcquire('job'));
+    await scene.time.advance(100);
+    expect(released.value).toBe(false);
+    expect(holder.of('lost')).toMatchObject([{ reason: 'takenOver' }]);
+  });
+});
+
+describe('a release that an operator came before', () => {
+  test.each([
+    ['does not count where a token was done, which stands nowhere', '1', true, false],
+    ['counts where nothing was done: nobody else was granted the lock before', '1', false, true],
+  ])('at once, %s', async (_, once, done, counts) => {
+    const holder = scene.host();
+    const lease = await taken(holder.client.tryAcquire('job', { once }));
+    await scene.host().client.forceRelease('job', { lockId: lease.lockId, immediately: true });
+    expect(await lease.release({ done })).toBe(counts);
+    expect(holder.of('lost')).toMatchObject(counts ? [] : [{ reason: 'revoked' }]);
+  });
+
+  test('at once, with another grant since, is a loss', async () => {
+    const holder = scene.host();
+    const lease = await taken(holder.client.tryAcquire('job'));
+    await scene.host().client.forceRelease('job', { lockId: lease.lockId, immediately: true });
+    await scene.time.advance(1);
+    await (await taken(scene.host().client.tryAcquire('job'))).release();
+    expect(await lease.release()).toBe(false);
+    expect(holder.of('lost')).toMatchObject([{ reason: 'revoked' }]);
+  });
+});
+
 describe('a release that an operator came before, and that was sent twice,', () => {
   test.each([
     ['counts where nothing was done', undefined, false, true],

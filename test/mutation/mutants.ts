@@ -210,6 +210,21 @@ const lease = of('lib/lease/lease.ts', [
   ['closed without an abort', "      this.#lost.abort(this.#lostError('closed'));\n", ''],
   ['a release that rejects', 'error = cause as LockStoreError;', 'throw cause;'],
   [
+    'a release that came twice, told as a loss',
+    ' || isDue || (record.fencingToken === this.fencingToken && record.expiresAt === opensAt)',
+    '',
+  ],
+  [
+    "an operator's release before the expiry, taken for ours",
+    '(record.fencingToken === this.fencingToken && record.expiresAt === opensAt)',
+    'record.fencingToken === this.fencingToken',
+  ],
+  [
+    "an operator's release, taken for our done one",
+    'if (isDue && !isDone(doneToken, record?.doneToken)) return false;',
+    '',
+  ],
+  [
     'a token that the work released as not done, taken for done',
     'if (once !== undefined && !this.#releasedAsDone) {',
     'if (false) {',
