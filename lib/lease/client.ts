@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import type { LockRecord, LockStore } from '../store/store.ts';
 import { Acquisition, type Outcome } from './acquisition.ts';
@@ -7,6 +6,7 @@ import { discard, holderOf, type LeaseContext, type ReportedEvent, untilOpenMs }
 import { LockBusyError, LockDoneError, LockError, LockLostError, LockStoreError, type LostReason } from './errors.ts';
 import { type LockEventListener, notify } from './events.ts';
 import { Lease, type LeaseHandle, reasonOf } from './lease.ts';
+import { newLockId } from './lock-id.ts';
 import {
   type AcquireOptions,
   type AcquirePlan,
@@ -54,8 +54,8 @@ export class LockClient {
     if (typeof store?.acquire !== 'function') {
       throw new TypeError(`store must be a LockStore, such as a DynamoDBLockStore, but it is ${String(store)}.`);
     }
-    this.#defaults = { leaseMs, heartbeatMs, safetyMs, owner: options.owner ?? defaultOwner() };
-    planAcquire(this.#defaults);
+    this.#defaults = { leaseMs, heartbeatMs, safetyMs, owner: options.owner };
+    this.#plan();
     const serverClock = serverClockOf(store, clock);
     const report = (event: ReportedEvent) => {
       const { skewMs } = serverClock;
@@ -200,8 +200,11 @@ export class LockClient {
 
   async #close(): Promise<void> {
     this.#closing.abort(new LockError('This LockClient is closed; make a new one to take locks.'));
-    const held = [...this.#context.leases].map((lease) => lease.close());
-    await Promise.allSettled([...held, ...this.#pending]);
+    const { leases } = this.#context;
+    // What was under way may have made a lease since: it is ended too.
+    while (leases.size + this.#pending.size > 0) {
+      await Promise.allSettled([...[...leases].map((lease) => lease.close()), ...this.#pending]);
+    }
   }
 
   async #acquire(key: string, options: AcquireOptions | undefined): Promise<Outcome> {
@@ -263,7 +266,7 @@ export class LockClient {
     const lost = (reason: LostReason, detail: string) => new LockLostError({ key, reason, detail });
     if (believeMs <= 0)
       throw lost('expired', `it would be resumed past its deadline: ${capMs} ms are left to hold it in`);
-    const lockId = randomUUID();
+    const lockId = newLockId();
     const until = Math.ceil(sent.wall + serverClock.expiryOffsetMs + believeMs + safetyMs);
     const resume = (signal: AbortSignal) => store.resume({ key, handed, lockId, owner, until, leaseMs }, signal);
     const undo = async (error: unknown) => {
@@ -286,6 +289,8 @@ export class LockClient {
 
   #plan(options: AcquireOptions = {}): AcquirePlan {
     const plan: Record<string, unknown> = { ...this.#defaults };
+    // Asked now: a process that is started from a snapshot has a name of its own.
+    plan.owner ??= defaultOwner();
     for (const [name, value] of Object.entries(options)) if (value !== undefined) plan[name] = value;
     return planAcquire(plan);
   }

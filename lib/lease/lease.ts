@@ -357,7 +357,8 @@ export class Lease {
     let error: LockStoreError;
     try {
       const doneToken = done ? once : undefined;
-      const answer = await this.#sendRelease(doneToken);
+      // Until it is answered, a client that is closed waits for it.
+      const answer = await this.#sendRelease(doneToken).finally(() => this.#context.leases.delete(this));
       const { applied, record } = answer;
       if (applied || this.#wasReleasedBefore(doneToken, answer)) {
         if (holdAtLeastMs <= 1) serverClock.wrote(this.key, this.acquiredAt + 1);
@@ -422,7 +423,7 @@ export class Lease {
   #end(state: Exclude<LeaseState, 'held'>): void {
     const { clock, leases } = this.#context;
     this.#state = state;
-    leases.delete(this);
+    if (state !== 'released') leases.delete(this);
     clock.clearTimeout(this.#deadlineTimer);
     clock.clearTimeout(this.#heartbeatTimer);
     this.#renewing?.cancel.abort(this.#lostError('released'));

@@ -620,6 +620,48 @@ describe('close', () => {
     expect(time.timers).toBe(0);
   });
 
+  test.each(['acquire', 'resume'] as const)(
+    'leaves no lease of an %s, in whichever microtask after its answer it comes',
+    async (operation) => {
+      for (let microtasks = 0; microtasks < 40; microtasks++) {
+        const { time, store, host } = world();
+        const { client } = host();
+        const handle =
+          operation === 'resume' && (await (await host().client.acquire('job')).handOff({ leaseMs: 60_000 }));
+        let answer = () => {};
+        const gate = new Promise<void>((resolve) => {
+          answer = resolve;
+        });
+        store.plan({ do: 'then', act: () => gate, operation });
+        const taking = outcomeOf(handle ? client.resume(handle) : client.acquire('job'));
+        await time.advance(0);
+        answer();
+        for (let passed = 0; passed < microtasks; passed++) await undefined;
+        await client.close();
+        expect([microtasks, (await store.inner.read('job', { consistent: true })).record?.lockId]).toEqual([
+          microtasks,
+          undefined,
+        ]);
+        await time.advance(0);
+        expect([microtasks, taking.settled, taking.value?.isHeld() ?? false]).toEqual([microtasks, true, false]);
+      }
+    },
+  );
+
+  test('waits for a release that is under way', async () => {
+    const { time, store } = scene;
+    const { client } = scene.host();
+    const lease = await client.acquire('job');
+    store.plan({ do: 'delayRequest', ms: 500, operation: 'release' });
+    const releasing = outcomeOf(lease.release());
+    const closing = outcomeOf(client.close());
+    await time.advance(499);
+    expect(closing.settled).toBe(false);
+    await time.advance(1);
+    expect(closing.settled).toBe(true);
+    expect(releasing.value).toBe(true);
+  });
+
   test('does not fail when a release does, and waits no longer than its requests', async () => {
     const { time, store } = scene;
     const { client } = scene.host();

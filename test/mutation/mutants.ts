@@ -122,7 +122,7 @@ const acquisition = of('lib/lease/acquisition.ts', [
     'takenOverFrom, sent, until,',
     'takenOverFrom, sent: instant(this.#context.clock), until,',
   ],
-  ['one id for all attempts', 'const lockId = randomUUID();', 'const lockId = [...this.#tried][0] ?? randomUUID();'],
+  ['one id for all attempts', 'const lockId = newLockId();', 'const lockId = [...this.#tried][0] ?? newLockId();'],
   ['a grant that came too late, believed', 'if (!isLate && ', 'if ('],
   ['a grant that nobody waits for, kept', ' && !closing.aborted && !signal?.aborted) return;', ') return;'],
   [
@@ -157,7 +157,22 @@ const acquisition = of('lib/lease/acquisition.ts', [
   ['a waiter that writes all the while', 'seen = await this.#look(seen);', 'return undefined;'],
 ]);
 
+const client = [
+  ...of('lib/lease/client.ts', [
+    ['a lease that is born while its client is closing', 'while (leases.size + this.#pending.size > 0) {', '{'],
+    [
+      'a name that a snapshot keeps',
+      '    plan.owner ??= defaultOwner();\n',
+      "    plan.owner ??= 'a name that was there before';\n",
+    ],
+  ]),
+  ...of('lib/lease/lock-id.ts', [
+    ['an id that a snapshot shares', 'randomUUID({ disableEntropyCache: true })', 'randomUUID()'],
+  ]),
+];
+
 const lease = of('lib/lease/lease.ts', [
+  ['a close that waits for no release', "if (state !== 'released') leases.delete(this);", 'leases.delete(this);'],
   ['the deadline of a renewal from the answer', 'this.#believe(since, forMs', 'this.#believe(instant(clock), forMs'],
   ['no timer for the deadline', '    this.#watchDeadline();\n    const capped', '    const capped'],
   [
@@ -292,4 +307,14 @@ const guard = of('lib/store/guarded-write.ts', [
   ['a write that is not held', '    lease.assertHeld();\n', ''],
 ]);
 
-export const mutants = [...dynamodb, ...memory, ...clocks, ...acquisition, ...lease, ...tasks, ...middleware, ...guard];
+export const mutants = [
+  ...dynamodb,
+  ...memory,
+  ...clocks,
+  ...acquisition,
+  ...client,
+  ...lease,
+  ...tasks,
+  ...middleware,
+  ...guard,
+];
