@@ -24,9 +24,9 @@ export interface LockClientOptions extends LeaseTiming {
   store: LockStore;
   /** Who holds its leases, for people to read. Default: on Lambda the function, version and log stream; elsewhere host and pid. */
   owner?: string | undefined;
-  /** Told of everything that happens to its locks. What it throws is ignored. */
+  /** Told of everything that happens to its locks. What it throws or rejects with is ignored. */
   onEvent?: LockEventListener | undefined;
-  /** Default: the process's own clocks. */
+  /** Must not throw. Default: the process's own clocks. */
   clock?: Clock | undefined;
 }
 

@@ -108,7 +108,10 @@ export class Lease {
     return this.#since.wall + this.#forMs;
   }
 
-  /** Aborts, with a `LockLostError`, when the lease is lost: at its deadline at the latest. A release does not abort it. */
+  /**
+   * Aborts, with a `LockLostError`, when the lease is lost: at its deadline at the latest. A release does not abort it. What a
+   * listener throws ends the process, as with every `AbortSignal`.
+   */
   get signal(): AbortSignal {
     this.isHeld();
     return this.#lost.signal;

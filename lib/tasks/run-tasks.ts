@@ -1,7 +1,8 @@
+import { call } from '../lease/callback.ts';
 import { LockBusyError, LockDoneError, LockLostError, LockStoreError } from '../lease/errors.ts';
 import type { Lease } from '../lease/lease.ts';
 import type { Block, OpenTask } from './block.ts';
-import { type Candidate, Candidates } from './candidates.ts';
+import { type Candidate, Candidates, MOST_IN_HAND } from './candidates.ts';
 import { checkFunction, checkTasks, planRun, type RunPlan, type RunTasksOptions, type TaskReport } from './options.ts';
 import { RunLimit } from './run-limit.ts';
 
@@ -15,7 +16,8 @@ import { RunLimit } from './run-limit.ts';
  * whose work releases its lease without `done` has failed.
  * @throws TypeError when an option is not what it should be, with the value.
  * @throws LockStoreError when the store refuses for a reason that will not pass, such as a missing permission.
- * @throws what the tasks' iterator or `onProgress` throws. Whatever is thrown, running tasks are waited for first.
+ * @throws what the tasks' iterator, `onProgress` or `remainingMs` throws. Whatever is thrown, running tasks are waited for
+ *   first.
  */
 export async function runTasks<Task>(
   tasks: Iterable<Task> | AsyncIterable<Task>,
@@ -43,19 +45,23 @@ class TaskRun<Task> {
     this.#candidates = new Candidates(plan, this.#limit, ({ task, key }, outcome, error) => {
       if (outcome === 'failed') report.failed.push({ task, key, error });
       else report[outcome]++;
-      onProgress?.({ task, key, outcome, error, report });
+      const progress = { task, key, outcome, error, report };
+      call(
+        () => onProgress?.(progress),
+        (thrown) => this.#limit.fail(thrown),
+      );
     });
   }
 
   async run(tasks: Iterable<Task> | AsyncIterable<Task>): Promise<TaskReport<Task>> {
     const candidates = this.#candidates.of(tasks);
-    const runners = Array.from({ length: this.#plan.concurrency }, () => this.#take(candidates));
+    const length = Math.min(this.#plan.concurrency, Array.isArray(tasks) ? tasks.length : MOST_IN_HAND);
     // One that fails lets the others end what they are at; only then is what it threw thrown on.
-    const ends = await Promise.allSettled<unknown>(runners);
+    await Promise.all(Array.from({ length }, () => this.#take(candidates)));
     this.#limit.end();
-    ends.push(...(await Promise.allSettled([candidates.return()])));
-    for (const end of ends) if (end.status === 'rejected') throw end.reason;
-    this.#report.notReached += this.#candidates.settleRest();
+    await candidates.return().catch((error) => this.#limit.fail(error));
+    if (!this.#limit.failure) this.#report.notReached += this.#candidates.settleRest();
+    if (this.#limit.failure) throw this.#limit.failure.error;
     return this.#report;
   }
 
@@ -68,8 +74,7 @@ class TaskRun<Task> {
         await this.#try(...value);
       }
     } catch (error) {
-      this.#limit.end();
-      throw error;
+      this.#limit.fail(error);
     }
   }
 

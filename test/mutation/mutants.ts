@@ -246,6 +246,29 @@ const lease = of('lib/lease/lease.ts', [
   ],
 ]);
 
+const callbacks = [
+  ...of('lib/lease/callback.ts', [
+    [
+      'what a callback rejects with, unheeded',
+      '  if (Object(value) === value) Promise.resolve(value).then(undefined, failed);\n',
+      '',
+    ],
+    ['thenables that are no promises, unheeded', 'Object(value) === value', 'value instanceof Promise'],
+  ]),
+  ...of('lib/lease/options.ts', [["an async function's promise for a number, unheeded", '  heed(ms);\n', '']]),
+  ...of('lib/tasks/run-limit.ts', [
+    [
+      'a callback that fails, and the run goes on',
+      '    this.failure ??= { error };\n    this.end();',
+      '    this.end();',
+    ],
+    ['a remainingMs that throws in a timer', '      this.fail(error);\n      return -1;', '      throw error;'],
+  ]),
+  ...of('lib/tasks/run-tasks.ts', [
+    ['as many runners as are asked for', 'Array.isArray(tasks) ? tasks.length : MOST_IN_HAND', 'Infinity'],
+  ]),
+];
+
 const tasks = [
   ...of('lib/tasks/candidates.ts', [
     [
@@ -314,6 +337,7 @@ export const mutants = [
   ...acquisition,
   ...client,
   ...lease,
+  ...callbacks,
   ...tasks,
   ...middleware,
   ...guard,

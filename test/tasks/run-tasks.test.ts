@@ -388,6 +388,21 @@ describe('the time that remains', () => {
     expect(remainingMs()).toBeGreaterThanOrEqual(990);
   });
 
+  test('that cannot be told any more counts as over, and the run rejects with the reason', async () => {
+    const end = Date.now() + 500;
+    const remainingMs = () => {
+      if (Date.now() >= end) throw new Error('The context is gone.');
+      return end - Date.now();
+    };
+    const ended: string[] = [];
+    const work = async (task: string) => {
+      await sleep(1_000);
+      ended.push(task);
+    };
+    await expect(run(names(5), { remainingMs, marginMs: 0 }, work)).rejects.toThrow('The context is gone.');
+    expect(ended).toHaveLength(1);
+  });
+
   test('takes a margin of 0', async () => {
     const remainingMs = during(2_000);
     await run(names(50), { remainingMs, marginMs: 0 }, async (task) => {
@@ -769,9 +784,34 @@ describe('the report', () => {
     await expect(run(names(10), { onProgress })).rejects.toThrow('thrown on by the callback');
     expect(ran).toHaveLength(1);
   });
+
+  test('is not had when the progress callback rejects: the run ends then, after the running tasks', async () => {
+    const ended: string[] = [];
+    const onProgress = () => sleep(150).then(() => Promise.reject(new Error('not written')));
+    const work: Work = async (task) => {
+      ran.push(task);
+      await sleep(100);
+      ended.push(task);
+    };
+    await expect(run(names(10), { onProgress }, work)).rejects.toThrow('not written');
+    expect(ran).toHaveLength(3);
+    expect(ended).toEqual(ran);
+  });
+
+  test('is had when the progress callback rejects after the end', async () => {
+    const onProgress = () => sleep(1_000).then(() => Promise.reject(new Error('not written')));
+    expect(counts(await run(names(3), { onProgress }))).toEqual(only({ done: 3 }));
+    await world.pass(2_000);
+  });
 });
 
 describe('concurrency', () => {
+  test.each([2 ** 32, Number.MAX_SAFE_INTEGER])('of %i is that of all the tasks', async (concurrency) => {
+    expect(counts(await run(names(40), { concurrency }))).toEqual(only({ done: 40 }));
+    expect(counts(await run(new Set(names(40)), { concurrency }))).toEqual(only({ alreadyDone: 40 }));
+    expect(counts(await run([], { concurrency }))).toEqual(only({}));
+  });
+
   test.each([1, 7])('of %i is reached and not passed, also when one task takes long', async (concurrency) => {
     let running = 0;
     let most = 0;
