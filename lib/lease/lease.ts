@@ -391,9 +391,8 @@ export class Lease {
    *
    * - A token that is due must stand in the record. With our `releasedBy` beside it, it proves our release: an operator
    *   writes no token, and another holder's release writes its own `releasedBy`.
-   * - With no token due, our `releasedBy`, our fencing token and the expiry that our release writes are enough. An operator
-   *   who opened the lock at once leaves the same record, but then, too, what we tell is true: nobody else was granted the
-   *   lock before this answer, and the lock is open.
+   * - With no token due, our `releasedBy` and the expiry that our release writes prove it: an operator writes another one.
+   *   If another has been granted the lock since, its record keeps that expiry as what it took over.
    * - A release that we sent more than once was most likely applied. Our `releasedBy` is then enough, and so is another's
    *   grant before our deadline, which nothing but our release, or an operator, made possible.
    */
@@ -401,8 +400,9 @@ export class Lease {
     const isDue = doneToken !== undefined;
     if (isDue && !isDone(doneToken, record?.doneToken)) return false;
     if (record?.releasedBy !== this.#lockId) return attempts > 1 && this.#leftMs() > 0;
-    const opensAt = this.acquiredAt + Math.max(1, this.#plan.holdAtLeastMs);
-    return attempts > 1 || isDue || (record.fencingToken === this.fencingToken && record.expiresAt === opensAt);
+    if (attempts > 1 || isDue) return true;
+    const wrote = this.acquiredAt + Math.max(1, this.#plan.holdAtLeastMs);
+    return (record.fencingToken === this.fencingToken ? record.expiresAt : record.previousExpiresAt) === wrote;
   }
 
   #sendRelease(doneToken: string | undefined): Promise<StoreAnswer> {

@@ -201,11 +201,12 @@ export class DynamoDBLockStore implements LockStore {
   }
 
   forceRelease({ key, lockId, immediately }: ForceReleaseRequest, signal?: AbortSignal): Promise<StoreAnswer> {
-    const opens = immediately ? ', expiresAt = acquiredAt + :one' : '';
+    // One more than a release writes: so a holder whose own release is refused can tell whose release it was.
+    const opens = immediately ? ', expiresAt = acquiredAt + :two' : '';
     return this.#update(key, signal, {
       UpdateExpression: `SET releasedBy = :seen${opens}${FORGET_PREVIOUS}, lockId`,
       ConditionExpression: 'lockId = :seen',
-      ExpressionAttributeValues: { ':seen': S(lockId), ...(immediately && { ':one': N(1) }) },
+      ExpressionAttributeValues: { ':seen': S(lockId), ...(immediately && { ':two': N(2) }) },
     });
   }
 

@@ -131,7 +131,10 @@ export interface LockStore {
   giveBack(request: GiveBackRequest, signal?: AbortSignal): Promise<StoreAnswer>;
   /** `lockId = handed AND acquiredAt < until`. A new grant, with a new id and token, in the place of the handed one. */
   resume(request: ResumeRequest, signal?: AbortSignal): Promise<StoreAnswer>;
-  /** `lockId = seen`. Ends somebody's grant; the lock opens at its expiry, or at once with `immediately`. */
+  /**
+   * `lockId = seen`. Ends somebody's grant; the lock opens at its expiry, or, with `immediately`, 2 ms after its acquisition,
+   * by which its holder can tell it from a release of its own.
+   */
   forceRelease(request: ForceReleaseRequest, signal?: AbortSignal): Promise<StoreAnswer>;
   /** One record; `consistent` costs twice as much and misses no write that was answered before. */
   read(key: string, options: { readonly consistent: boolean }, signal?: AbortSignal): Promise<ReadAnswer>;

@@ -429,7 +429,7 @@ describe('inspect, list and forceRelease', () => {
     await time.advance(30_000);
     const second = await operator.acquire('job');
     expect(await operator.forceRelease('job', { lockId: second.lockId, immediately: true })).toBe(true);
-    await time.advance(1);
+    await time.advance(2);
     expect(await client.tryAcquire('job')).not.toBeNull();
   });
 
@@ -880,7 +880,7 @@ describe('a lease that is not held says why', () => {
       async (lease: Lease) => {
         const { client } = scene.host();
         await client.forceRelease('job', { lockId: lease.lockId, immediately: true });
-        await scene.time.advance(1);
+        await scene.time.advance(2);
         await client.acquire('job');
         await lease.renew().catch(() => {});
       },

@@ -166,45 +166,46 @@ describe('a release that a proxy delivers twice, so that the client counts one r
     expect(holder.of('released')).toHaveLength(1);
   });
 
-  test('is no loss when another is granted the lock in between: its token stands', async () => {
-    const { holder, released } = await releaseTwice(100, '1');
+  test.each([
+    ['its token stands', '1'],
+    ["the other's grant keeps the expiry that it wrote", undefined],
+  ])('is no loss when another is granted the lock in between: %s', async (_, once) => {
+    const { holder, released } = await releaseTwice(100, once);
     await scene.time.advance(50);
     await taken(scene.host().client.tryAcquire('job', { once: '2' }));
     await scene.time.advance(100);
     expect(released.value).toBe(true);
     expect(holder.of('lost')).toEqual([]);
   });
-
-  test('is told as a loss when another is granted the lock in between and no token tells whose release that was', async () => {
-    const { holder, released } = await releaseTwice(100, undefined);
-    await scene.time.advance(50);
-    await taken(scene.host().client.tryAcquire('job'));
-    await scene.time.advance(100);
-    expect(released.value).toBe(false);
-    expect(holder.of('lost')).toMatchObject([{ reason: 'takenOver' }]);
-  });
 });
 
-describe('a release that an operator came before', () => {
-  test.each([
-    ['does not count where a token was done, which stands nowhere', '1', true, false],
-    ['counts where nothing was done: nobody else was granted the lock before', '1', false, true],
-  ])('at once, %s', async (_, once, done, counts) => {
-    const holder = scene.host();
-    const lease = await taken(holder.client.tryAcquire('job', { once }));
-    await scene.host().client.forceRelease('job', { lockId: lease.lockId, immediately: true });
-    expect(await lease.release({ done })).toBe(counts);
-    expect(holder.of('lost')).toMatchObject(counts ? [] : [{ reason: 'revoked' }]);
+describe('a release that an operator came before is a loss', () => {
+  describe.each([true, false])('immediately: %j', (immediately) => {
+    test.each([
+      ['with a token that is due', '1', true],
+      ['with a token that is not', '1', false],
+      ['without a token', undefined, true],
+    ])('%s', async (_, once, done) => {
+      const holder = scene.host();
+      const lease = await taken(holder.client.tryAcquire('job', { once }));
+      await scene.host().client.forceRelease('job', { lockId: lease.lockId, immediately });
+      expect(await lease.release({ done })).toBe(false);
+      expect(holder.of('lost')).toMatchObject([{ reason: 'revoked' }]);
+    });
   });
 
-  test('at once, with another grant since, is a loss', async () => {
+  test.each([
+    ['holds the lock', false, 'takenOver'],
+    ['has held it', true, 'revoked'],
+  ])('when another %s since', async (_, hasReleased, reason) => {
     const holder = scene.host();
     const lease = await taken(holder.client.tryAcquire('job'));
     await scene.host().client.forceRelease('job', { lockId: lease.lockId, immediately: true });
-    await scene.time.advance(1);
-    await (await taken(scene.host().client.tryAcquire('job'))).release();
+    await scene.time.advance(2);
+    const other = await taken(scene.host().client.tryAcquire('job'));
+    if (hasReleased) await other.release();
     expect(await lease.release()).toBe(false);
-    expect(holder.of('lost')).toMatchObject([{ reason: 'revoked' }]);
+    expect(holder.of('lost')).toMatchObject([{ reason }]);
   });
 });
 

@@ -425,7 +425,7 @@ inline storeForceRelease(a, atOnce) {
     record.lockId = (mutant(FORCE_KEEPS_LOCK_ID) -> record.lockId : 0);
     forgetPrevious();
     sign(a, FORCE_UNSIGNED);
-    record.expiresAt = (atOnce || mutant(FORCE_OPENS) -> record.acquiredAt + 1 : record.expiresAt);
+    record.expiresAt = (atOnce || mutant(FORCE_OPENS) -> record.acquiredAt + 2 : record.expiresAt);
     opened = opened | (atOnce -> bit(a) : 0);
     lastEnded = a
   :: else

@@ -226,13 +226,18 @@ const lease = of('lib/lease/lease.ts', [
   ['a release that rejects', 'error = cause as LockStoreError;', 'throw cause;'],
   [
     'a release that came twice, told as a loss',
-    ' || isDue || (record.fencingToken === this.fencingToken && record.expiresAt === opensAt)',
-    '',
+    '    if (attempts > 1 || isDue) return true;\n    const wrote',
+    '    return attempts > 1;\n    const wrote',
   ],
   [
-    "an operator's release before the expiry, taken for ours",
-    '(record.fencingToken === this.fencingToken && record.expiresAt === opensAt)',
-    'record.fencingToken === this.fencingToken',
+    "an operator's release, taken for ours",
+    '(record.fencingToken === this.fencingToken ? record.expiresAt : record.previousExpiresAt) === wrote',
+    'true',
+  ],
+  [
+    'a release that came twice around a takeover, told as a loss',
+    '? record.expiresAt : record.previousExpiresAt) === wrote',
+    '? record.expiresAt : undefined) === wrote',
   ],
   [
     "an operator's release, taken for our done one",

@@ -211,10 +211,10 @@ describe('each operation is one request', () => {
       (store) => store.forceRelease({ key: 'job', lockId: 'anna', immediately: true }),
       {
         UpdateExpression:
-          'SET releasedBy = :seen, expiresAt = acquiredAt + :one ' +
+          'SET releasedBy = :seen, expiresAt = acquiredAt + :two ' +
           'REMOVE previousLockId, previousOwner, previousAcquiredAt, previousExpiresAt, lockId',
         ConditionExpression: 'lockId = :seen',
-        ExpressionAttributeValues: { ':seen': { S: 'anna' }, ':one': { N: '1' } },
+        ExpressionAttributeValues: { ':seen': { S: 'anna' }, ':two': { N: '2' } },
       },
     ],
   };
