@@ -169,8 +169,7 @@ export function remainingOf({ remainingMs }: Pick<AcquirePlan, 'remainingMs'>): 
 }
 
 /** Orders `once` tokens as DynamoDB does: by the bytes of their UTF-8. */
-export const isLater = (token: string, than: string): boolean =>
-  Buffer.compare(Buffer.from(token), Buffer.from(than)) > 0;
+const isLater = (token: string, than: string): boolean => Buffer.compare(Buffer.from(token), Buffer.from(than)) > 0;
 
 /** Whether the work was done for a `once` token, or for a later one. */
 export const isDone = (once: string | undefined, doneToken: string | undefined): doneToken is string =>
