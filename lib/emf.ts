@@ -10,7 +10,7 @@ export interface EmfOptions {
    * Where a line goes. Default: standard output, past Lambda's `console.log`, which in the JSON log format wraps
    * a line in another object, where CloudWatch does not find the metrics.
    */
-  print?: ((line: string) => void) | undefined;
+  print?: ((line: string) => unknown) | undefined;
 }
 
 type Metrics = Readonly<Record<string, number>>;
@@ -86,12 +86,12 @@ export function emf(options: EmfOptions = {}): LockEventListener {
 
   return (event) => {
     const metrics = metricsOf(event);
-    if (!metrics) return;
+    if (!metrics) return undefined;
     const definitions = Object.keys(metrics).map((name) => ({
       Name: name,
       Unit: millisecondMetrics.includes(name) ? 'Milliseconds' : 'Count',
     }));
-    print(
+    return print(
       JSON.stringify({
         _aws: {
           Timestamp: event.at,

@@ -1,9 +1,9 @@
-import { randomUUID } from 'node:crypto';
 import type { LockRecord, StoreAnswer } from '../store/store.ts';
 import { elapsedMs, type Instant, instant, pause } from './clock.ts';
 import { discard, holderOf, type LeaseContext, untilOpenMs } from './context.ts';
 import { LockLostError, LockStoreError } from './errors.ts';
 import { Lease } from './lease.ts';
+import { newLockId } from './lock-id.ts';
 import { type AcquirePlan, isDone, remainingOf } from './options.ts';
 import { isMisdated, judgedInstant, send } from './send.ts';
 import { hasStepped } from './server-clock.ts';
@@ -215,7 +215,7 @@ export class Acquisition {
     const offsetMs = serverClock.expiryOffsetMs;
     const until = Math.ceil(sent.wall + offsetMs + believeMs + safetyMs);
     // An id for each attempt: invariant 3 asks whether the grant in the record is this very one's.
-    const lockId = randomUUID();
+    const lockId = newLockId();
     this.#tried.add(lockId);
     return { lockId, sent, isJudged: serverClock.isJudged(sent), offsetMs, until, believeMs, capMs };
   }

@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import type { LockRecord, LockStore } from '../store/store.ts';
 import { Acquisition, type Outcome } from './acquisition.ts';
@@ -7,6 +6,7 @@ import { discard, holderOf, type LeaseContext, type ReportedEvent, untilOpenMs }
 import { LockBusyError, LockDoneError, LockError, LockLostError, LockStoreError, type LostReason } from './errors.ts';
 import { type LockEventListener, notify } from './events.ts';
 import { Lease, type LeaseHandle, reasonOf } from './lease.ts';
+import { newLockId } from './lock-id.ts';
 import {
   type AcquireOptions,
   type AcquirePlan,
@@ -24,9 +24,9 @@ export interface LockClientOptions extends LeaseTiming {
   store: LockStore;
   /** Who holds its leases, for people to read. Default: on Lambda the function, version and log stream; elsewhere host and pid. */
   owner?: string | undefined;
-  /** Told of everything that happens to its locks. What it throws is ignored. */
+  /** Told of everything that happens to its locks. What it throws or rejects with is ignored. */
   onEvent?: LockEventListener | undefined;
-  /** Default: the process's own clocks. */
+  /** Must not throw. Default: the process's own clocks. */
   clock?: Clock | undefined;
 }
 
@@ -54,8 +54,8 @@ export class LockClient {
     if (typeof store?.acquire !== 'function') {
       throw new TypeError(`store must be a LockStore, such as a DynamoDBLockStore, but it is ${String(store)}.`);
     }
-    this.#defaults = { leaseMs, heartbeatMs, safetyMs, owner: options.owner ?? defaultOwner() };
-    planAcquire(this.#defaults);
+    this.#defaults = { leaseMs, heartbeatMs, safetyMs, owner: options.owner };
+    this.#plan();
     const serverClock = serverClockOf(store, clock);
     const report = (event: ReportedEvent) => {
       const { skewMs } = serverClock;
@@ -96,8 +96,11 @@ export class LockClient {
   }
 
   /**
-   * Runs `work` under the lock and releases it afterwards; when the work succeeded, its `once` token is done.
+   * Runs `work` under the lock and releases it afterwards; when the work succeeded, its `once` token is done. Work that
+   * hands its lease off leaves the release and the token to the other process.
+   * @example const total = await locks.using('import', { once: event.time }, (lease) => importAll(lease.signal));
    * @throws what `acquire` and `work` throw, and LockLostError when the work succeeded, but on a lease that was lost.
+   * @throws LockError when the work succeeded, but released its lease itself without `done`: its `once` token is not done.
    */
   async using<Result>(
     key: string,
@@ -105,14 +108,13 @@ export class LockClient {
     work: (lease: Lease) => Promise<Result> | Result,
   ): Promise<Result> {
     const lease = await this.acquire(key, options);
-    let succeeded = false;
     try {
       const result = await work(lease);
-      succeeded = true;
+      await lease.finish();
       return result;
     } finally {
-      await lease.release({ done: succeeded });
-      if (succeeded) lease.signal.throwIfAborted();
+      // After `finish` nothing is left to do.
+      await lease.release();
     }
   }
 
@@ -126,7 +128,8 @@ export class LockClient {
   }
 
   /**
-   * What the store knows of many locks, eventually consistent, by their keys; those it knows nothing of are left out.
+   * What the store knows of many locks, eventually consistent, by their keys. Those it knows nothing of are left out, and
+   * so are items that leasehold did not write.
    * One request for each 100 keys, and more where the server, being throttled, leaves some out.
    * @param options.signal gives up, with its reason.
    */
@@ -197,8 +200,11 @@ export class LockClient {
 
   async #close(): Promise<void> {
     this.#closing.abort(new LockError('This LockClient is closed; make a new one to take locks.'));
-    const held = [...this.#context.leases].map((lease) => lease.close());
-    await Promise.allSettled([...held, ...this.#pending]);
+    const { leases } = this.#context;
+    // What was under way may have made a lease since: it is ended too.
+    while (leases.size + this.#pending.size > 0) {
+      await Promise.allSettled([...[...leases].map((lease) => lease.close()), ...this.#pending]);
+    }
   }
 
   async #acquire(key: string, options: AcquireOptions | undefined): Promise<Outcome> {
@@ -263,7 +269,7 @@ export class LockClient {
     const lost = (reason: LostReason, detail: string) => new LockLostError({ key, reason, detail });
     if (believeMs <= 0)
       throw lost('expired', `it would be resumed past its deadline: ${capMs} ms are left to hold it in`);
-    const lockId = randomUUID();
+    const lockId = newLockId();
     const until = Math.ceil(sent.wall + offsetMs + believeMs + safetyMs);
     const resume = (signal: AbortSignal) => store.resume({ key, handed, lockId, owner, until, leaseMs }, signal);
     const undo = async (error: unknown) => {
@@ -290,6 +296,8 @@ export class LockClient {
 
   #plan(options: AcquireOptions = {}): AcquirePlan {
     const plan: Record<string, unknown> = { ...this.#defaults };
+    // Asked now: a process that is started from a snapshot has a name of its own.
+    plan.owner ??= defaultOwner();
     for (const [name, value] of Object.entries(options)) if (value !== undefined) plan[name] = value;
     return planAcquire(plan);
   }

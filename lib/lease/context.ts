@@ -10,6 +10,7 @@ export type ReportedEvent = WithoutTime<LockEvent>;
 /** What everything of one client shares: nothing about a grant but who to release at `close` (invariant 11). */
 export interface LeaseContext extends SendContext {
   readonly store: LockStore;
+  /** Leases that are held, or whose release is under way. */
   readonly leases: Set<Lease>;
   /** Aborts when the client is closed. */
   readonly closing: AbortSignal;

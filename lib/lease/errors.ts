@@ -111,6 +111,7 @@ interface LockStoreErrorOptions extends ErrorOptions {
   misdated?: boolean | undefined;
   serverDate?: number | undefined;
   relayed?: boolean | undefined;
+  foreign?: boolean | undefined;
 }
 
 /** The store did not answer, or not with what it should; `cause` is what it threw. */
@@ -129,6 +130,8 @@ export class LockStoreError extends LockError {
   readonly serverDate: number | undefined;
   /** The refusal came over a host that may have written a `Date` of its own. */
   readonly relayed: boolean;
+  /** The item under the lock's key was not written by leasehold, or was changed since; other locks are not concerned. */
+  readonly foreign: boolean;
 
   constructor(message: string, options: LockStoreErrorOptions = {}) {
     super(message, options);
@@ -137,5 +140,6 @@ export class LockStoreError extends LockError {
     this.misdated = options.misdated ?? false;
     this.serverDate = options.serverDate;
     this.relayed = options.relayed ?? false;
+    this.foreign = options.foreign ?? false;
   }
 }

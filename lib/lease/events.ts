@@ -1,3 +1,4 @@
+import { call } from './callback.ts';
 import type { LockLostError, LockStoreError, LostReason } from './errors.ts';
 
 interface EventBase {
@@ -55,15 +56,13 @@ export type LockEvent =
       readonly error: LockStoreError;
     });
 
-/** Called for every event, in the middle of the operation: keep it short. What it throws is ignored. */
+/** Called for every event, in the middle of the operation: keep it short. What it throws or rejects with is ignored. */
 export type LockEventListener = (event: LockEvent) => unknown;
 
-/** Invariant 12: a listener that fails, at once or later, disturbs nothing. */
+/** Invariant 12: a listener that fails, at once or later, disturbs nothing. A broken log line must cost nobody a lease. */
 export function notify(listener: LockEventListener | undefined, event: LockEvent): void {
-  try {
-    const answer = listener?.(event);
-    if (answer instanceof Promise) answer.catch(() => {});
-  } catch {
-    // The lock goes on; a broken log line must not cost anybody their lease.
-  }
+  call(
+    () => listener?.(event),
+    () => {},
+  );
 }

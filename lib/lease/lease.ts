@@ -1,7 +1,7 @@
 import type { LockRecord, LockStore, StoreAnswer } from '../store/store.ts';
 import { backgroundTimer, elapsedMs, type Instant, instant } from './clock.ts';
 import type { LeaseContext, ReportedEvent } from './context.ts';
-import { LockLostError, LockStoreError, type LostReason } from './errors.ts';
+import { LockError, LockLostError, LockStoreError, type LostReason } from './errors.ts';
 import { type AcquirePlan, checkLeaseMs, isDone } from './options.ts';
 import { isMisdated, judgedInstant, send } from './send.ts';
 import { hasStepped } from './server-clock.ts';
@@ -87,6 +87,7 @@ export class Lease {
   #failures = 0;
   #renewing: { readonly done: Promise<void>; readonly cancel: AbortController } | undefined;
   #releasing: Promise<boolean> | undefined;
+  #releasedAsDone = false;
 
   constructor(key: string, grant: Grant, plan: AcquirePlan, context: LeaseContext) {
     this.key = key;
@@ -119,7 +120,10 @@ export class Lease {
     return this.#since.wall + this.#forMs;
   }
 
-  /** Aborts, with a `LockLostError`, when the lease is lost: at its deadline at the latest. A release does not abort it. */
+  /**
+   * Aborts, with a `LockLostError`, when the lease is lost: at its deadline at the latest. A release does not abort it. What a
+   * listener throws ends the process, as with every `AbortSignal`.
+   */
   get signal(): AbortSignal {
     this.isHeld();
     return this.#lost.signal;
@@ -161,6 +165,30 @@ export class Lease {
   release(options: { readonly done?: boolean } = {}): Promise<boolean> {
     this.#releasing ??= this.#release(options.done ?? false);
     return this.#releasing;
+  }
+
+  /**
+   * Ends the lease after work that succeeded: releases it as done, unless the work has ended it already. After work that
+   * failed, call `release()`.
+   *
+   * - `released`: the lock is released; with `once`, its token is done.
+   * - `handedOff`: the work handed the lease off, and its token is left to the other process.
+   * - `unknown`: the release failed, and may have been applied all the same; a `releaseFailed` event says why.
+   * @example const end = await lease.finish();
+   * @throws LockLostError when the lease was lost before the work ended.
+   * @throws LockError when the work released the lease itself and did not say `done`, so that its `once` token is not done.
+   */
+  async finish(): Promise<'released' | 'handedOff' | 'unknown'> {
+    const released = await this.release({ done: true });
+    this.signal.throwIfAborted();
+    if (this.#state === 'handedOff') return 'handedOff';
+    const { once } = this.#plan;
+    if (once !== undefined && !this.#releasedAsDone) {
+      throw new LockError(
+        `The work released its own lease of '${this.key}', so its once token '${once}' is not done. Leave the release to the function that took the lease, or call release({ done: true }) in the work.`,
+      );
+    }
+    return released ? 'released' : 'unknown';
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -337,6 +365,7 @@ export class Lease {
   // --- The end ------------------------------------------------------------------------------------------------------
 
   async #release(done: boolean): Promise<boolean> {
+    this.#releasedAsDone = done;
     if (this.isHeld()) {
       // Belief ends when the release is sent, not when it is answered (invariant 4).
       this.#end('released');
@@ -354,13 +383,11 @@ export class Lease {
     const { holdAtLeastMs, once } = this.#plan;
     let error: LockStoreError;
     try {
-      const { applied, record, attempts = 1 } = await this.#sendRelease(done ? once : undefined);
-      // Refused when it was sent again, it was done before, by the request whose answer was lost: the record says so, or
-      // somebody else has been granted the lock before our deadline, which nothing but our release made possible, or an
-      // operator; so that a token counts as done only where it stands.
-      const stands = !done || once === undefined || isDone(once, record?.doneToken);
-      const before = attempts > 1 && stands && (record?.releasedBy === this.#lockId || this.#leftMs() > 0);
-      if (applied || before) {
+      const doneToken = done ? once : undefined;
+      // Until it is answered, a client that is closed waits for it.
+      const answer = await this.#sendRelease(doneToken).finally(() => this.#context.leases.delete(this));
+      const { applied, record } = answer;
+      if (applied || this.#wasReleasedBefore(doneToken, answer)) {
         if (holdAtLeastMs <= 1) serverClock.wrote(this.key, this.acquiredAt + 1);
         this.#report({ type: 'released', heldMs: this.#heldMs(), done });
         return true;
@@ -380,6 +407,26 @@ export class Lease {
     }
     this.#report({ type: 'releaseFailed', heldMs: this.#heldMs(), error });
     return false;
+  }
+
+  /**
+   * Whether a refused release was applied before: its first answer was lost, or the network delivered it twice. An operator's
+   * force release, too, writes our `lockId` into `releasedBy`, and may have ended our grant instead.
+   *
+   * - A token that is due must stand in the record. With our `releasedBy` beside it, it proves our release: an operator
+   *   writes no token, and another holder's release writes its own `releasedBy`.
+   * - With no token due, our `releasedBy` and the expiry that our release writes prove it: an operator writes another one.
+   *   If another has been granted the lock since, its record keeps that expiry as what it took over.
+   * - A release that we sent more than once was most likely applied. Our `releasedBy` is then enough, and so is another's
+   *   grant before our deadline, which nothing but our release, or an operator, made possible.
+   */
+  #wasReleasedBefore(doneToken: string | undefined, { record, attempts = 1 }: StoreAnswer): boolean {
+    const isDue = doneToken !== undefined;
+    if (isDue && !isDone(doneToken, record?.doneToken)) return false;
+    if (record?.releasedBy !== this.#lockId) return attempts > 1 && this.#leftMs() > 0;
+    if (attempts > 1 || isDue) return true;
+    const wrote = this.acquiredAt + Math.max(1, this.#plan.holdAtLeastMs);
+    return (record.fencingToken === this.fencingToken ? record.expiresAt : record.previousExpiresAt) === wrote;
   }
 
   #sendRelease(doneToken: string | undefined): Promise<StoreAnswer> {
@@ -406,7 +453,7 @@ export class Lease {
   #end(state: Exclude<LeaseState, 'held'>): void {
     const { clock, leases } = this.#context;
     this.#state = state;
-    leases.delete(this);
+    if (state !== 'released') leases.delete(this);
     clock.clearTimeout(this.#deadlineTimer);
     clock.clearTimeout(this.#heartbeatTimer);
     this.#renewing?.cancel.abort(this.#lostError('released'));

@@ -1,3 +1,5 @@
+import { heed } from './callback.ts';
+
 /** How long a lease lasts and how it is kept. Every value is a whole number of milliseconds. */
 export interface LeaseTiming {
   /**
@@ -83,7 +85,11 @@ function checkDuration(name: string, value: unknown, least: number): number {
 }
 
 function text(name: string, value: unknown, max: number): string {
-  if (typeof value !== 'string') throw new TypeError(`${name} must be a string, but it is ${show(value)}.`);
+  if (typeof value !== 'string') {
+    // The promise of a function that should have given a string.
+    heed(value);
+    throw new TypeError(`${name} must be a string, but it is ${show(value)}.`);
+  }
   if (value === '') throw new TypeError(`${name} must not be empty, but it is ''.`);
   if (bytes(value) > max) {
     throw new TypeError(`${name} must have at most ${max} bytes, but ${show(value)} has ${bytes(value)}.`);
@@ -155,15 +161,15 @@ export function planAcquire(options: AcquireOptions): AcquirePlan {
 }
 
 /** How long the invocation still lasts, as it says itself. */
-export function remainingOf({ remainingMs }: AcquirePlan): number {
+export function remainingOf({ remainingMs }: Pick<AcquirePlan, 'remainingMs'>): number {
   const ms: unknown = remainingMs?.() ?? Number.POSITIVE_INFINITY;
   if (typeof ms === 'number' && !Number.isNaN(ms)) return ms;
+  heed(ms);
   throw new TypeError(`remainingMs must give a number of milliseconds, but it gave ${show(ms)}.`);
 }
 
 /** Orders `once` tokens as DynamoDB does: by the bytes of their UTF-8. */
-export const isLater = (token: string, than: string): boolean =>
-  Buffer.compare(Buffer.from(token), Buffer.from(than)) > 0;
+const isLater = (token: string, than: string): boolean => Buffer.compare(Buffer.from(token), Buffer.from(than)) > 0;
 
 /** Whether the work was done for a `once` token, or for a later one. */
 export const isDone = (once: string | undefined, doneToken: string | undefined): doneToken is string =>

@@ -55,8 +55,12 @@ const N = (value: number): AttributeValue => ({ N: String(value) });
 /** Stands for an attribute that was not there, since an expression can copy no absence. */
 const NONE = S('');
 
-const FREE = 'attribute_not_exists(#key) OR (expiresAt <= :now AND lockId <> :me AND releasedBy <> :me)';
+/** Every lock has a token and an expiry. An item that lacks one is somebody else's: no request writes it, or gives it out. */
+const IS_LOCK = 'attribute_type(fencingToken, :number) AND attribute_type(expiresAt, :number)';
+const NUMBER = { ':number': S('N') };
+const FREE = `attribute_not_exists(#key) OR (${IS_LOCK} AND expiresAt <= :now AND lockId <> :me AND releasedBy <> :me)`;
 const NOT_DONE = '(attribute_not_exists(doneToken) OR doneToken < :once)';
+/** The random id proves that leasehold wrote the record. */
 const MINE = 'lockId = :me';
 const GRANT =
   'SET lockId = :me, #owner = :owner, expiresAt = :until, acquiredAt = :now, leaseMs = :leaseMs, #ttl = :ttl, ' +
@@ -122,6 +126,7 @@ export class DynamoDBLockStore implements LockStore {
         ':one': N(1),
         ':zero': N(0),
         ':none': NONE,
+        ...NUMBER,
         ...(once !== undefined && { ':once': S(once) }),
         ...(data !== undefined && { ':data': S(data) }),
       },
@@ -197,11 +202,12 @@ export class DynamoDBLockStore implements LockStore {
   }
 
   forceRelease({ key, lockId, immediately }: ForceReleaseRequest, signal?: AbortSignal): Promise<StoreAnswer> {
-    const opens = immediately ? ', expiresAt = acquiredAt + :one' : '';
+    // One more than a release writes: so a holder whose own release is refused can tell whose release it was.
+    const opens = immediately ? ', expiresAt = acquiredAt + :two' : '';
     return this.#update(key, signal, {
       UpdateExpression: `SET releasedBy = :seen${opens}${FORGET_PREVIOUS}, lockId`,
       ConditionExpression: 'lockId = :seen',
-      ExpressionAttributeValues: { ':seen': S(lockId), ...(immediately && { ':one': N(1) }) },
+      ExpressionAttributeValues: { ':seen': S(lockId), ...(immediately && { ':two': N(2) }) },
     });
   }
 
@@ -228,7 +234,7 @@ export class DynamoDBLockStore implements LockStore {
     const items = Object.values(Responses ?? {}).flat();
     const left = Object.values(UnprocessedKeys ?? {}).flatMap(({ Keys }) => Keys ?? []);
     return {
-      records: items.map((item) => this.#parse(item)),
+      records: items.flatMap((item) => this.#parseIfLock(item)),
       unprocessed: left.map((item) => item[this.#keyAttribute]?.S as string),
       ...datesOf($metadata),
     };
@@ -243,7 +249,7 @@ export class DynamoDBLockStore implements LockStore {
         ExclusiveStartKey: from,
         // A table that the user shares with us has other items too.
         FilterExpression: [
-          'attribute_type(fencingToken, :number) AND attribute_type(expiresAt, :number)',
+          IS_LOCK,
           ...(prefix ? ['begins_with(#key, :prefix)'] : []),
           ...(sortKey ? ['#sort = :sort'] : []),
         ].join(' AND '),
@@ -254,13 +260,13 @@ export class DynamoDBLockStore implements LockStore {
           },
         }),
         ExpressionAttributeValues: {
-          ':number': S('N'),
+          ...NUMBER,
           ...(prefix && { ':prefix': S(prefix) }),
           ...(sortKey && { ':sort': S(sortKey.value) }),
         },
       });
       const { Items, LastEvaluatedKey } = await this.#read<ScanCommandOutput>(command, 'dynamodb:Scan');
-      for (const item of Items ?? []) yield this.#parse(item);
+      yield* (Items ?? []).flatMap((item) => this.#parseIfLock(item));
       from = LastEvaluatedKey;
     } while (from !== undefined);
   }
@@ -297,7 +303,8 @@ export class DynamoDBLockStore implements LockStore {
   }
 
   #answer(item: Item | undefined, metadata: Metadata | undefined) {
-    return { record: item && this.#parse(item), attempts: metadata?.attempts, ...datesOf(metadata) };
+    const dates = datesOf(metadata);
+    return { record: item && this.#parse(item, dates), attempts: metadata?.attempts, ...dates };
   }
 
   async #read<Output>(command: object, action: string, signal?: AbortSignal, key?: string) {
@@ -326,6 +333,7 @@ export class DynamoDBLockStore implements LockStore {
     const lock = key === undefined ? '' : ` (lock '${key}')`;
     const misdated = error instanceof Misdated;
     const transient = misdated || $fault !== 'client' || PASSING.test(name);
+    let foreign = false;
     let text = `DynamoDB did not answer ${action} on ${table}${lock}: ${name}: ${message}`;
     if (misdated) {
       text = `${action} on ${table} was refused for the time in its signature${lock}: set the clock of this host right. ${message}`;
@@ -337,11 +345,12 @@ export class DynamoDBLockStore implements LockStore {
     } else if (name === 'ValidationException' && /key|schema/i.test(message)) {
       const sort = this.#sortKey ? ` and the sort key '${this.#sortKey.name}' (string)` : ' alone';
       text = `The key of ${table} is not '${this.#keyAttribute}' (string)${sort}: mend keyAttribute or sortKey, or use a table of leasehold's own. ${message}`;
-    } else if (name === 'ValidationException') {
-      text = `The record${lock} in ${table} was not written by leasehold, or was changed since: ${message}`;
+    } else if (name === 'ValidationException' && key !== undefined) {
+      foreign = true;
+      text = `The item '${key}' in ${table} was not written by leasehold, or was changed since, and is left as it is: ${message}`;
     }
     const conflict = name === 'TransactionConflictException';
-    return new LockStoreError(text, { cause, transient, conflict, misdated, ...datesOf($metadata) });
+    return new LockStoreError(text, { cause, transient, conflict, misdated, foreign, ...datesOf($metadata) });
   }
 
   #keyOf(key: string): Item {
@@ -354,14 +363,24 @@ export class DynamoDBLockStore implements LockStore {
     return N(Math.ceil(expiresAt / 1000) + this.#retentionS);
   }
 
-  #parse(item: Item): LockRecord {
+  /** One item of the user's own must not hide the locks beside it. */
+  #parseIfLock(item: Item): LockRecord[] {
+    try {
+      return [this.#parse(item)];
+    } catch {
+      return [];
+    }
+  }
+
+  #parse(item: Item, dates: DatedAnswer = {}): LockRecord {
     const key = item[this.#keyAttribute]?.S ?? '';
     const number = (name: string, fallback?: number): number => {
       const value = Number(item[name]?.N ?? fallback ?? Number.NaN);
       if (Number.isFinite(value)) return value;
-      const got = item[name] === undefined ? 'missing' : JSON.stringify(item[name]);
+      const got = item[name] === undefined ? 'missing' : `of type ${Object.keys(item[name])}`;
       throw new LockStoreError(
-        `The record of the lock '${key}' in the table '${this.tableName}' was not written by leasehold: ${name} is ${got} and should be a number.`,
+        `The item '${key}' in the table '${this.tableName}' was not written by leasehold, and is left as it is: its ${name} is ${got}, and that of a lock is a number. Give the lock another key or another table.`,
+        { foreign: true, ...dates },
       );
     };
     const string = (name: string): string | undefined => item[name]?.S || undefined;

@@ -87,7 +87,7 @@ export class MemoryLockStore implements LockStore {
     return this.#updateOf(key, lockId, (old) => ({
       ...ended(old),
       releasedBy: lockId,
-      expiresAt: immediately ? old.acquiredAt + 1 : old.expiresAt,
+      expiresAt: immediately ? old.acquiredAt + 2 : old.expiresAt,
     }));
   }
 

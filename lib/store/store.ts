@@ -119,7 +119,8 @@ export interface ReadManyAnswer extends DatedAnswer {
 export interface LockStore {
   /**
    * `no record OR (expiresAt <= now AND lockId <> me AND releasedBy <> me)`, and with `once` also
-   * `no doneToken OR doneToken < once`. Sets the grant, raises the token, keeps what it takes over.
+   * `no doneToken OR doneToken < once`. Sets the grant, raises the token, keeps what it takes over. An item without a
+   * numeric `fencingToken` and `expiresAt` is no record of a lock: rejects, and leaves it as it is.
    */
   acquire(request: AcquireRequest, signal?: AbortSignal): Promise<StoreAnswer>;
   /** `lockId = me AND expiresAt <= until`. Sets `expiresAt`. */
@@ -134,12 +135,15 @@ export interface LockStore {
   giveBack(request: GiveBackRequest, signal?: AbortSignal): Promise<StoreAnswer>;
   /** `lockId = handed AND acquiredAt < until`. A new grant, with a new id and token, in the place of the handed one. */
   resume(request: ResumeRequest, signal?: AbortSignal): Promise<StoreAnswer>;
-  /** `lockId = seen`. Ends somebody's grant; the lock opens at its expiry, or at once with `immediately`. */
+  /**
+   * `lockId = seen`. Ends somebody's grant; the lock opens at its expiry, or, with `immediately`, 2 ms after its acquisition,
+   * by which its holder can tell it from a release of its own.
+   */
   forceRelease(request: ForceReleaseRequest, signal?: AbortSignal): Promise<StoreAnswer>;
   /** One record; `consistent` costs twice as much and misses no write that was answered before. */
   read(key: string, options: { readonly consistent: boolean }, signal?: AbortSignal): Promise<ReadAnswer>;
-  /** Up to 100 records, eventually consistent. */
+  /** Up to 100 records, eventually consistent; without items that are no records of locks. */
   readMany(keys: readonly string[], signal?: AbortSignal): Promise<ReadManyAnswer>;
-  /** Every record whose key starts with `prefix`, in no order. */
+  /** Every record whose key starts with `prefix`, in no order; without items that are no records of locks. */
   list(prefix: string): AsyncIterable<LockRecord>;
 }

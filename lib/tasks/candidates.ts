@@ -19,6 +19,8 @@ export type Settle<Task> = (
 const WINDOW = 32 * BLOCK;
 /** Of the blocks that are not finished, so many are held while further tasks are taken. */
 const MOST_CARRIED = 100;
+/** Of an iterable, so many tasks are held at the most. */
+export const MOST_IN_HAND = MOST_CARRIED * BLOCK + WINDOW;
 /** So many marks are read first: others may be at work, and what is not looked into need not be read. */
 const FIRST_MARKS = 4;
 /** What looks free is believed for so long: in its own share, which nobody else begins with; and where others may be. */
@@ -70,8 +72,8 @@ export class Candidates<Task> {
   settle(open: OpenTask<Task>, block: Block<Task>, outcome: TaskProgress<Task>['outcome'], error?: unknown): void {
     block.open.delete(open);
     if (block.open.size === 0) this.#unfinished.delete(block);
-    // What failed here may be done by others: it is they who know, then.
-    if (outcome === 'failed') block.markKey = undefined;
+    // A mark says for ever that every task is done. Of this one nobody here knows that it is: who does leaves the mark.
+    if (outcome !== 'done' && outcome !== 'alreadyDone') block.markKey = undefined;
     this.#settled(open, outcome, error);
   }
 

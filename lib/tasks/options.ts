@@ -11,13 +11,16 @@ export interface TaskFailure<Task> {
 
 /** What came of the tasks. Each is counted once. */
 export interface TaskReport<Task> {
-  /** Run here, to success, under a lease that was held to the end. */
+  /** Run here, to success, under a lease that was held to the end. With `once`, its token is known to be done. */
   done: number;
   /** Done for this `once` token by somebody else, or before. */
   alreadyDone: number;
-  /** Held by somebody else when last looked at; without `once`, also those that were released since. */
+  /** Held by somebody else when last looked at; without `once`, also those released since; handed off by its work. */
   busy: number;
-  /** Whose work threw or whose lease was lost, and whose key was no key. The others went on. */
+  /**
+   * Whose work threw, whose lease was lost, or whose key was invalid; with `once`, also whose work released its lease
+   * without `done`, or whose release failed, so that nobody knows whether the token is done. The others went on.
+   */
   failed: TaskFailure<Task>[];
   /** Not tried, since the time ran out or the run was aborted; of an iterable, those that were taken from it. */
   notReached: number;
@@ -45,7 +48,7 @@ export interface RunTasksOptions<Task> extends LeaseOptions {
    * does one with the key of another, of an array, or of the same thousand of an iterable.
    */
   key: (task: Task) => string;
-  /** How many tasks run at a time in this process. 1 or more; default 1. */
+  /** How many tasks run at a time in this process. 1 or more, of an iterable 4,224 at the most; default 1. */
   concurrency?: number | undefined;
   /**
    * The run's token, as a rule the schedule's time in ISO 8601: a task that is done for it, or for a later one, is
@@ -57,7 +60,10 @@ export interface RunTasksOptions<Task> extends LeaseOptions {
    * somewhere, which costs a few reads and refused writes more.
    */
   worker?: { readonly number: number; readonly of: number } | undefined;
-  /** How long the invocation still lasts, in milliseconds: `() => context.getRemainingTimeInMillis()`. Default: no bound. */
+  /**
+   * How long the invocation still lasts, in milliseconds: `() => context.getRemainingTimeInMillis()`. What it throws ends the
+   * run, as if the time were over, and is thrown. Default: no bound.
+   */
   remainingMs?: (() => number) | undefined;
   /**
    * No task is taken when less time remains than the longest one took so far and this margin, in milliseconds. 0 or
@@ -69,8 +75,11 @@ export interface RunTasksOptions<Task> extends LeaseOptions {
    * task is taken in the same run. Default true.
    */
   revisitBusy?: boolean | undefined;
-  /** Called when a task is settled. What it throws ends the run. */
-  onProgress?: ((progress: TaskProgress<Task>) => void) | undefined;
+  /**
+   * Called when a task is settled; nobody waits for it. What it throws ends the run, and is thrown. So is what it rejects
+   * with, by a promise or any other thenable, while the run goes on; after that nobody hears of it.
+   */
+  onProgress?: ((progress: TaskProgress<Task>) => unknown) | undefined;
   /** Ends the run: no further task is taken; those that run are left to their leases' signals and to themselves. */
   signal?: AbortSignal | undefined;
 }

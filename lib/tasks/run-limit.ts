@@ -1,5 +1,6 @@
 import { backgroundTimer, pause, systemClock } from '../lease/clock.ts';
 import { LockStoreError } from '../lease/errors.ts';
+import { remainingOf } from '../lease/options.ts';
 
 /** After a throttled or failed request, the first pause, and the longest. */
 const SLOW_DOWN_MS = { first: 100, most: 5_000 };
@@ -11,7 +12,9 @@ export class RunLimit {
   /** Aborts when the run is over. */
   readonly signal: AbortSignal;
   readonly #stop = new AbortController();
-  readonly #remainingMs: () => number;
+  /** Why the run fails, once it does: the first failure counts. */
+  failure: { readonly error: unknown } | undefined;
+  readonly #remainingMs: (() => number) | undefined;
   readonly #marginMs: number;
   #longestMs = 0;
   #timer: unknown;
@@ -21,7 +24,7 @@ export class RunLimit {
     readonly marginMs: number;
     readonly signal: AbortSignal | undefined;
   }) {
-    this.#remainingMs = options.remainingMs ?? (() => Number.POSITIVE_INFINITY);
+    this.#remainingMs = options.remainingMs;
     this.#marginMs = options.marginMs;
     this.signal = options.signal ? AbortSignal.any([options.signal, this.#stop.signal]) : this.#stop.signal;
     this.#watch();
@@ -35,6 +38,12 @@ export class RunLimit {
   /** Learns how long a task takes. */
   took(ms: number): void {
     this.#longestMs = Math.max(this.#longestMs, ms);
+  }
+
+  /** The run ends, and fails. */
+  fail(error: unknown): void {
+    this.failure ??= { error };
+    this.end();
   }
 
   /** The run ends: nothing is waited for any more. */
@@ -63,7 +72,13 @@ export class RunLimit {
   }
 
   #leftMs(): number {
-    return this.#remainingMs() - this.#longestMs - this.#marginMs;
+    try {
+      return remainingOf({ remainingMs: this.#remainingMs }) - this.#longestMs - this.#marginMs;
+    } catch (error) {
+      // Asked by a timer, too, where nobody could catch it. Without an answer the time counts as over.
+      this.fail(error);
+      return -1;
+    }
   }
 
   /** Wakes what waits when the time is over. */

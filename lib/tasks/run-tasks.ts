@@ -1,7 +1,8 @@
-import { LockBusyError, LockDoneError, LockLostError } from '../lease/errors.ts';
+import { call } from '../lease/callback.ts';
+import { LockBusyError, LockDoneError, LockLostError, LockStoreError } from '../lease/errors.ts';
 import type { Lease } from '../lease/lease.ts';
 import type { Block, OpenTask } from './block.ts';
-import { type Candidate, Candidates } from './candidates.ts';
+import { type Candidate, Candidates, MOST_IN_HAND } from './candidates.ts';
 import { checkFunction, checkTasks, planRun, type RunPlan, type RunTasksOptions, type TaskReport } from './options.ts';
 import { RunLimit } from './run-limit.ts';
 
@@ -11,10 +12,12 @@ import { RunLimit } from './run-limit.ts';
  * writes only for those that look free.
  *
  * It stops taking tasks when the time is too short for another, and carries on when a task fails. The work gets the
- * lease, whose signal aborts when that one is lost.
+ * lease, whose signal aborts when that lease is lost. A task whose work hands its lease off is `busy`; with `once`, one
+ * whose work releases its lease without `done` has failed.
  * @throws TypeError when an option is not what it should be, with the value.
  * @throws LockStoreError when the store refuses for a reason that will not pass, such as a missing permission.
- * @throws what the tasks' iterator or `onProgress` throws. Whatever is thrown, running tasks are waited for first.
+ * @throws what the tasks' iterator, `onProgress` or `remainingMs` throws. Whatever is thrown, running tasks are waited for
+ *   first.
  */
 export async function runTasks<Task>(
   tasks: Iterable<Task> | AsyncIterable<Task>,
@@ -42,19 +45,23 @@ class TaskRun<Task> {
     this.#candidates = new Candidates(plan, this.#limit, ({ task, key }, outcome, error) => {
       if (outcome === 'failed') report.failed.push({ task, key, error });
       else report[outcome]++;
-      onProgress?.({ task, key, outcome, error, report });
+      const progress = { task, key, outcome, error, report };
+      call(
+        () => onProgress?.(progress),
+        (thrown) => this.#limit.fail(thrown),
+      );
     });
   }
 
   async run(tasks: Iterable<Task> | AsyncIterable<Task>): Promise<TaskReport<Task>> {
     const candidates = this.#candidates.of(tasks);
-    const runners = Array.from({ length: this.#plan.concurrency }, () => this.#take(candidates));
+    const length = Math.min(this.#plan.concurrency, Array.isArray(tasks) ? tasks.length : MOST_IN_HAND);
     // One that fails lets the others end what they are at; only then is what it threw thrown on.
-    const ends = await Promise.allSettled<unknown>(runners);
+    await Promise.all(Array.from({ length }, () => this.#take(candidates)));
     this.#limit.end();
-    ends.push(...(await Promise.allSettled([candidates.return()])));
-    for (const end of ends) if (end.status === 'rejected') throw end.reason;
-    this.#report.notReached += this.#candidates.settleRest();
+    await candidates.return().catch((error) => this.#limit.fail(error));
+    if (!this.#limit.failure) this.#report.notReached += this.#candidates.settleRest();
+    if (this.#limit.failure) throw this.#limit.failure.error;
     return this.#report;
   }
 
@@ -67,8 +74,7 @@ class TaskRun<Task> {
         await this.#try(...value);
       }
     } catch (error) {
-      this.#limit.end();
-      throw error;
+      this.#limit.fail(error);
     }
   }
 
@@ -91,6 +97,8 @@ class TaskRun<Task> {
     } catch (error) {
       if (error instanceof LockDoneError) this.#candidates.settle(open, block, 'alreadyDone');
       else if (error instanceof LockBusyError) this.#candidates.foundBusy(open, block, error.retryAfterMs);
+      // Under this key there is an item of the user's own: the other tasks are not concerned.
+      else if (error instanceof LockStoreError && error.foreign) this.#candidates.settle(open, block, 'failed', error);
       // A grant that came too late was given up: the task is free, and is met again.
       else if (!(error instanceof LockLostError)) throw error;
       return undefined;
@@ -99,17 +107,29 @@ class TaskRun<Task> {
 
   async #runUnder(lease: Lease, open: OpenTask<Task>, block: Block<Task>): Promise<void> {
     const started = performance.now();
+    let outcome: 'done' | 'busy' | 'failed' = 'failed';
     let error: unknown;
-    let succeeded = false;
     try {
       await this.#work(open.task, lease);
-      succeeded = true;
+      outcome = await this.#finish(lease);
     } catch (thrown) {
       error = thrown;
+      await lease.release();
     }
-    await lease.release({ done: succeeded });
     this.#limit.took(performance.now() - started);
-    if (succeeded && !lease.signal.aborted) this.#candidates.settle(open, block, 'done');
-    else this.#candidates.settle(open, block, 'failed', succeeded ? lease.signal.reason : error);
+    this.#candidates.settle(open, block, outcome, error);
+  }
+
+  /** Ends the lease of work that succeeded. With `once`, `done` means that the task's token is known to be done. */
+  async #finish(lease: Lease): Promise<'done' | 'busy'> {
+    const { once } = this.#plan;
+    const end = await lease.finish();
+    if (end === 'unknown' && once !== undefined) {
+      throw new LockStoreError(
+        `The task '${lease.key}' was run, but its release failed: nobody knows whether it is done for '${once}', and another run may run it again.`,
+        { transient: true },
+      );
+    }
+    return end === 'handedOff' ? 'busy' : 'done';
   }
 }

@@ -46,6 +46,42 @@ const requests = fc.oneof(
 );
 type Request = typeof requests extends fc.Arbitrary<infer T> ? T : never;
 
+/** Values of all types, among them numbers that may be seconds, milliseconds, or neither. */
+const value: fc.Arbitrary<AttributeValue> = fc.oneof(
+  fc
+    .constantFrom('0', '1', '-1', '0.5', `${base}`, `${Math.floor(base / 1000) + 3600}`, '9007199254740993', '1e100')
+    .map((N) => ({ N })),
+  fc.constantFrom('', 'anna', 'tomorrow', '2026-01-01', '12').map((S) => ({ S })),
+  fc.constantFrom<AttributeValue>(
+    { M: { cart: { L: [{ S: 'book' }] } } },
+    { L: [] },
+    { BOOL: true },
+    { NULL: true },
+    { NS: ['1'] },
+  ),
+);
+const attributes = (
+  [
+    'fencingToken',
+    'expiresAt',
+    'acquiredAt',
+    'leaseMs',
+    'lockId',
+    'releasedBy',
+    'owner',
+    'previousExpiresAt',
+    'doneToken',
+    'data',
+    'ttl',
+  ] as const
+).map((name) => fc.tuple(fc.constant(name), value));
+/** The attributes of an item that leasehold did not write: it has no fencing token, or no expiry, that is a number. */
+const foreignItem = fc
+  .subarray(attributes)
+  .chain((some) => fc.tuple(...some))
+  .map((pairs): Record<string, AttributeValue> => Object.fromEntries(pairs))
+  .filter(({ fencingToken, expiresAt }) => fencingToken?.N === undefined || expiresAt?.N === undefined);
+
 const servers = await availableServers();
 const first = servers.find(({ missing }) => !missing)?.server;
 
@@ -231,14 +267,15 @@ for (const { server, missing } of servers) {
           await expect(store.acquire({ ...request, key })).rejects.toMatchObject({
             name: 'LockStoreError',
             transient: false,
-            message: expect.stringMatching(new RegExp(`lock '${key}'.*'${TableName}'.*not written by leasehold`)),
+            message: expect.stringMatching(
+              `The item '${key}' in the table '${TableName}' was not written by leasehold`,
+            ),
           });
           expect(await itemOf(TableName, key)).toEqual(Item);
         }
-        await expect(store.read('order', { consistent: true })).rejects.toThrow(
-          'fencingToken is missing and should be a number',
-        );
-        await expect(store.readMany(['textual'])).rejects.toThrow('expiresAt is {"S":"2026-01-01"}');
+        await expect(store.read('order', { consistent: true })).rejects.toThrow('its fencingToken is missing');
+        await expect(store.read('textual', { consistent: true })).rejects.toThrow('its expiresAt is of type S');
+        expect((await store.readMany(['order', 'textual', 'counter'])).records).toEqual([]);
       });
 
       test('a table that does not exist, with its name and Region', async () => {
@@ -280,6 +317,41 @@ for (const { server, missing } of servers) {
           }
         }
       });
+    });
+
+    test('an item that leasehold did not write stays as it is, and each request that meets it names it', async () => {
+      const store = await newStore();
+      const { tableName: TableName } = store;
+      const taking = { key: 'healthy', lockId: 'bert', owner: 'owner', now: base, until: base + 1_000, leaseMs: 1_000 };
+      await store.acquire(taking);
+      const { record: healthy } = await store.read('healthy', { consistent: true });
+      await fc.assert(
+        fc.asyncProperty(foreignItem, requests, async (attributes, request) => {
+          const key = 'session-1';
+          await client.send(new PutItemCommand({ TableName, Item: { lockKey: { S: key }, ...attributes } }));
+          const item = await itemOf(TableName, key);
+          // The ids of grants are random: no item of anybody else's has one.
+          const lockId = randomUUID();
+          const attempt =
+            request.do === 'giveBack'
+              ? store.giveBack({ key, lockId, fencingToken: 1, now: base, previous: { expiresAt: 0 } })
+              : send(store, key, { ...request, lockId, ...('handed' in request && { handed: lockId }) } as never);
+          const named = {
+            name: 'LockStoreError',
+            transient: false,
+            foreign: true,
+            message: expect.stringMatching(
+              `The item '${key}' in the table '${TableName}' was not written by leasehold`,
+            ),
+          };
+          await expect(attempt).rejects.toMatchObject(named);
+          await expect(store.read(key, { consistent: true })).rejects.toMatchObject(named);
+          expect((await store.readMany([key, 'healthy'])).records).toEqual([healthy]);
+          expect(await Array.fromAsync(store.list(''))).toEqual([healthy]);
+          expect(await itemOf(TableName, key)).toEqual(item);
+        }),
+        { numRuns: server === first ? 150 : 30 },
+      );
     });
 
     test('a counter that a record of an earlier program left goes on from there', async () => {

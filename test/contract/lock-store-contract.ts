@@ -188,7 +188,7 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
       tokens.push((await takeOver('d')).record);
       tokens.push((await resume('d', 'e', { until: until + leaseMs })).record);
       await forceRelease('e', true);
-      tokens.push((await takeOver('f', { now: until + 1 })).record);
+      tokens.push((await takeOver('f', { now: until + 2 })).record);
       expect(tokens.map((record) => record?.fencingToken)).toEqual([1, 2, 3, 4, 5, 6].map((step) => now + step));
     });
   });
@@ -539,11 +539,11 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
       expect((await takeOver('bert')).applied).toBe(true);
     });
 
-    test('immediately, opens the lock at once', async () => {
+    test('immediately, opens the lock at once, with another expiry than a release writes', async () => {
       await acquire('anna');
       expect((await forceRelease('anna', true)).applied).toBe(true);
-      expect(await recordOf()).toEqual(released(anna()));
-      expect((await acquire('bert', { now: now + 1 })).applied).toBe(true);
+      expect(await recordOf()).toEqual({ ...released(anna()), expiresAt: now + 2 });
+      expect((await acquire('bert', { now: now + 2 })).applied).toBe(true);
     });
 
     test('refuses whatever the holder sends afterwards', async () => {

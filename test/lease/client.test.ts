@@ -351,6 +351,40 @@ describe('using', () => {
     const handle = await client.using('job', {}, (lease) => lease.handOff({ leaseMs: 60_000 }));
     expect((await client.resume(handle)).isHeld()).toBe(true);
   });
+
+  test('with once, rejects when the work released its own lease without done: nobody could know that it is not', async () => {
+    const { client } = scene.host();
+    const using = client.using('job', { once: '1' }, (lease) => lease.release());
+    await expect(using).rejects.toThrow(LockError);
+    await expect(using).rejects.toThrow(
+      "The work released its own lease of 'job', so its once token '1' is not done. Leave the release",
+    );
+    expect((await recordOf())?.doneToken).toBeUndefined();
+  });
+
+  test('with once, lets the work release its own lease as done, or hand it off', async () => {
+    const { client } = scene.host();
+    expect(await client.using('job', { once: '1' }, (lease) => lease.release({ done: true }))).toBe(true);
+    expect((await recordOf())?.doneToken).toBe('1');
+    const handle = await client.using('job', { once: '2' }, (lease) => lease.handOff({ leaseMs: 60_000 }));
+    await (await client.resume(handle)).finish();
+    expect((await recordOf())?.doneToken).toBe('2');
+  });
+
+  test('of work that released its own lease and then fails throws its error', async () => {
+    const using = scene.host().client.using('job', { once: '1' }, async (lease) => {
+      await lease.release();
+      throw new Error('broken');
+    });
+    await expect(using).rejects.toThrow('broken');
+  });
+
+  test('gives the result of the work when the release fails, which an event tells', async () => {
+    const { client, of } = scene.host();
+    scene.store.plan({ do: 'fail', error: new LockStoreError('no'), operation: 'release' });
+    expect(await client.using('job', { once: '1' }, () => 'result')).toBe('result');
+    expect(of('releaseFailed')).toHaveLength(1);
+  });
 });
 
 describe('inspect, list and forceRelease', () => {
@@ -395,7 +429,7 @@ describe('inspect, list and forceRelease', () => {
     await time.advance(30_000);
     const second = await operator.acquire('job');
     expect(await operator.forceRelease('job', { lockId: second.lockId, immediately: true })).toBe(true);
-    await time.advance(1);
+    await time.advance(2);
     expect(await client.tryAcquire('job')).not.toBeNull();
   });
 
@@ -584,6 +618,48 @@ describe('close', () => {
     expect(resuming.error).toBeInstanceOf(LockError);
     expect(await recordOf()).toMatchObject({ lockId: undefined });
     expect(time.timers).toBe(0);
+  });
+
+  test.each(['acquire', 'resume'] as const)(
+    'leaves no lease of an %s, in whichever microtask after its answer it comes',
+    async (operation) => {
+      for (let microtasks = 0; microtasks < 40; microtasks++) {
+        const { time, store, host } = world();
+        const { client } = host();
+        const handle =
+          operation === 'resume' && (await (await host().client.acquire('job')).handOff({ leaseMs: 60_000 }));
+        let answer = () => {};
+        const gate = new Promise<void>((resolve) => {
+          answer = resolve;
+        });
+        store.plan({ do: 'then', act: () => gate, operation });
+        const taking = outcomeOf(handle ? client.resume(handle) : client.acquire('job'));
+        await time.advance(0);
+        answer();
+        for (let passed = 0; passed < microtasks; passed++) await undefined;
+        await client.close();
+        expect([microtasks, (await store.inner.read('job', { consistent: true })).record?.lockId]).toEqual([
+          microtasks,
+          undefined,
+        ]);
+        await time.advance(0);
+        expect([microtasks, taking.settled, taking.value?.isHeld() ?? false]).toEqual([microtasks, true, false]);
+      }
+    },
+  );
+
+  test('waits for a release that is under way', async () => {
+    const { time, store } = scene;
+    const { client } = scene.host();
+    const lease = await client.acquire('job');
+    store.plan({ do: 'delayRequest', ms: 500, operation: 'release' });
+    const releasing = outcomeOf(lease.release());
+    const closing = outcomeOf(client.close());
+    await time.advance(499);
+    expect(closing.settled).toBe(false);
+    await time.advance(1);
+    expect(closing.settled).toBe(true);
+    expect(releasing.value).toBe(true);
   });
 
   test('does not fail when a release does, and waits no longer than its requests', async () => {
@@ -804,7 +880,7 @@ describe('a lease that is not held says why', () => {
       async (lease: Lease) => {
         const { client } = scene.host();
         await client.forceRelease('job', { lockId: lease.lockId, immediately: true });
-        await scene.time.advance(1);
+        await scene.time.advance(2);
         await client.acquire('job');
         await lease.renew().catch(() => {});
       },

@@ -99,7 +99,7 @@ describe('invariant 2: tokens only grow', () => {
     await time.advance(LEASE_MS);
     const { lockId } = await grant();
     await client.forceRelease('job', { lockId, immediately: true });
-    await time.advance(1);
+    await time.advance(2);
     for (let n = 0; n < 50; n++) await (await grant()).release();
     // As when DynamoDB's TTL, or an operator, deletes the record.
     await time.advance(1_000);
@@ -540,9 +540,9 @@ describe('invariant 6: the holder is told in time', () => {
     const operator = scene.host().client;
     if (reason === 'gone') store.inner = new MemoryLockStore();
     else await operator.forceRelease('job', { lockId: lease.lockId, immediately: true });
-    await time.advance(1);
+    await time.advance(2);
     if (reason === 'takenOver') await taken(operator.tryAcquire('job'));
-    await time.advance(HEARTBEAT_MS - 2);
+    await time.advance(HEARTBEAT_MS - 3);
     expect(signal.aborted).toBe(false);
     await time.advance(1);
     expect(signal.aborted).toBe(true);

@@ -145,6 +145,70 @@ test('a lock with the shortest holdAtLeastMs is had again at once by the one who
   expect(await client.tryAcquire('job')).not.toBeNull();
 });
 
+describe('a release that a proxy delivers twice, so that the client counts one request,', () => {
+  const releaseTwice = async (ms: number, once: string | undefined, done = true, holdAtLeastMs = 0) => {
+    const holder = scene.host();
+    const lease = await taken(holder.client.tryAcquire('job', { once, holdAtLeastMs }));
+    scene.store.plan({ do: 'twice', ms, operation: 'release' });
+    return { holder, lease, released: outcomeOf(lease.release({ done })) };
+  };
+
+  test.each([
+    ['without a token', undefined, true, 0],
+    ['with a token that is done', '1', true, 0],
+    ['with a token that is not done', '1', false, 0],
+    ['of a lock that is held at least for a while', undefined, true, 60_000],
+  ])('is no loss: %s', async (_, once, done, holdAtLeastMs) => {
+    const { holder, released } = await releaseTwice(100, once, done, holdAtLeastMs);
+    await scene.time.advance(200);
+    expect(released).toMatchObject({ settled: true, value: true });
+    expect(holder.of('lost')).toEqual([]);
+    expect(holder.of('released')).toHaveLength(1);
+  });
+
+  test.each([
+    ['its token stands', '1'],
+    ["the other's grant keeps the expiry that it wrote", undefined],
+  ])('is no loss when another is granted the lock in between: %s', async (_, once) => {
+    const { holder, released } = await releaseTwice(100, once);
+    await scene.time.advance(50);
+    await taken(scene.host().client.tryAcquire('job', { once: '2' }));
+    await scene.time.advance(100);
+    expect(released.value).toBe(true);
+    expect(holder.of('lost')).toEqual([]);
+  });
+});
+
+describe('a release that an operator came before is a loss', () => {
+  describe.each([true, false])('immediately: %j', (immediately) => {
+    test.each([
+      ['with a token that is due', '1', true],
+      ['with a token that is not', '1', false],
+      ['without a token', undefined, true],
+    ])('%s', async (_, once, done) => {
+      const holder = scene.host();
+      const lease = await taken(holder.client.tryAcquire('job', { once }));
+      await scene.host().client.forceRelease('job', { lockId: lease.lockId, immediately });
+      expect(await lease.release({ done })).toBe(false);
+      expect(holder.of('lost')).toMatchObject([{ reason: 'revoked' }]);
+    });
+  });
+
+  test.each([
+    ['holds the lock', false, 'takenOver'],
+    ['has held it', true, 'revoked'],
+  ])('when another %s since', async (_, hasReleased, reason) => {
+    const holder = scene.host();
+    const lease = await taken(holder.client.tryAcquire('job'));
+    await scene.host().client.forceRelease('job', { lockId: lease.lockId, immediately: true });
+    await scene.time.advance(2);
+    const other = await taken(scene.host().client.tryAcquire('job'));
+    if (hasReleased) await other.release();
+    expect(await lease.release()).toBe(false);
+    expect(holder.of('lost')).toMatchObject([{ reason }]);
+  });
+});
+
 describe('a release that an operator came before, and that was sent twice,', () => {
   test.each([
     ['counts where nothing was done', undefined, false, true],

@@ -1,6 +1,7 @@
 import { afterEach, expect, jest, test } from '@jest/globals';
 import fc from 'fast-check';
 import type { LockClient } from '../../lib/lease/client.ts';
+import type { LockEvent } from '../../lib/lease/events.ts';
 import type { Lease } from '../../lib/lease/lease.ts';
 import type { LockRecord } from '../../lib/store/store.ts';
 import type { Fault, Operation, ScriptedStore } from '../support/scripted-store.ts';
@@ -22,6 +23,7 @@ const fault: fc.Arbitrary<Fault> = fc.oneof(
   { weight: 6, arbitrary: fc.record({ do: fc.constant('travel' as const), there: ms(40), back: ms(40) }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('travel' as const), there: ms(4_000), back: ms(1_000) }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('duplicate' as const), ms: ms(6_000) }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('twice' as const), ms: ms(300) }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constantFrom('loseRequest' as const, 'loseAnswer' as const) }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constantFrom('hang' as const, 'hangAnswer' as const) }) },
 );
@@ -49,13 +51,16 @@ class Watch {
   readonly #believersAt = new Map<string, string[]>();
   /** Grants that were released, handed on, or force-released. */
   readonly #over = new Set<string>();
+  readonly #revoked = new Set<string>();
   #token = 0;
   #expiresAt = 0;
+  #lockId = '';
 
   constructor(store: ScriptedStore) {
     store.onJudged = (operation, { lockId }, { applied, record }) => {
       this.look();
       if (!applied || record === undefined) return;
+      if (operation === 'forceRelease') this.#revoked.add(lockId);
       if (this.#over.has(lockId)) this.found.add(`3: a late ${operation} revived what was over`);
       if (operation === 'acquire' || operation === 'resume') this.#granted(lockId, record);
       else if (operation !== 'renew') this.#over.add(lockId);
@@ -78,6 +83,12 @@ class Watch {
     if (operation === 'renew' && isLost) this.found.add('7: a lost lease was renewed');
   }
 
+  /** A client tells what happened. */
+  told(event: LockEvent): void {
+    if (event.type !== 'lost' || event.reason !== 'revoked' || event.fencingToken !== this.#token) return;
+    if (!this.#revoked.has(this.#lockId)) this.found.add('3: told of a force release, and nobody forced one');
+  }
+
   look(): void {
     for (const known of this.#leases.values()) {
       const isHeld = known.lease.isHeld();
@@ -91,6 +102,7 @@ class Watch {
     if (this.#believersAt.has(lockId)) this.found.add('3: one request was granted twice');
     if (fencingToken <= this.#token) this.found.add(`2: token ${fencingToken} after ${this.#token}`);
     this.#token = fencingToken;
+    this.#lockId = lockId;
     this.#believersAt.set(lockId, this.#believers());
   }
 
@@ -136,7 +148,7 @@ async function violations({ clients, faults, seed }: Scenario): Promise<string[]
   };
 
   const runs = clients.map(async ({ ahead, steps }) => {
-    const { client } = host({ ...timing, ahead });
+    const { client } = host({ ...timing, ahead, onEvent: (event) => watch.told(event) });
     let lease: Lease | undefined;
     for (const { deed, forMs } of steps) {
       await new Promise<void>((resolve) => time.setTimeout(resolve, forMs));

@@ -762,7 +762,7 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
         await locks.using(event.Records[0]!, silently).catch(() => {});
       };
       expect(await run([message('1', 'a')], {}, handler)).toMatchObject({ failed: ['1'] });
-      await clock.advance(1);
+      await clock.advance(2);
       expect(await run([message('1', 'a')], { onLost: 'ignore' }, handler)).toMatchObject({ failed: [] });
     });
 

@@ -186,15 +186,14 @@ typedef Sent {
   bit told;
   byte token, previousLockId, previousExpiresAt, previousAcquiredAt, givenBackAt;
   bit wrongClock;           /* sent by a clock that was off by more than SKEW */
-  byte late;                /* by how much the latest moment of its sending, from which it expires, is after :now (RELAY) */
-  bit judged                /* its release has been judged once */
+  byte late                 /* by how much the latest moment of its sending, from which it expires, is after :now (RELAY) */
 };
 Sent sent[IDS + 1];
 byte handed;                /* the handle of the lease that was handed off */
 
 /* What an owner knows: lib/lease/lease.ts. */
 mtype = { idle, acquiring, held, releasing, releasingAgain };
-mtype = { none, granted, tooEarly, refused, kept, lost, applied, signed };
+mtype = { none, granted, tooEarly, refused, kept, lost, applied, signed, proven };
 mtype state[OWNERS] = idle;
 mtype answer[OWNERS] = none;
 byte answerUntil[OWNERS], attempt[OWNERS], renewals[OWNERS], deadline[OWNERS];
@@ -390,6 +389,13 @@ inline storeRelease(a) {
   :: else ->
     result = (record.releasedBy == id(a) -> signed : lost);
     invariant(TOLD, result == signed || lastEnded != a || !record.exists || sent[a].force || sent[a].immediately);
+    /*
+     * Proven, however often the owner sent it: a network may deliver one request twice. A token that is due stands; with
+     * none due nobody was granted the lock since, and the expiry is the one that this release writes.
+     */
+    i = record.acquiredAt + (sent[a].hold -> HOLD : 1);
+    result = (result == signed && (sent[a].done || (!record.lockId && record.expiresAt == i)) -> proven : result);
+    invariant(TOLD, result == proven || lastEnded != a || !record.exists || record.lockId || sent[a].force || sent[a].immediately);
     /* An operator's release bears the same name: what finished is finished only if the record says so. */
     result = (sent[a].done && record.doneToken < sent[a].once && !mutant(SIGNED_MEANS_DONE) -> none : result)
   fi;
@@ -446,7 +452,7 @@ inline storeForceRelease(a, atOnce) {
     record.lockId = (mutant(FORCE_KEEPS_LOCK_ID) -> record.lockId : 0);
     forgetPrevious();
     sign(a, FORCE_UNSIGNED);
-    record.expiresAt = (atOnce || mutant(FORCE_OPENS) -> record.acquiredAt + 1 : record.expiresAt);
+    record.expiresAt = (atOnce || mutant(FORCE_OPENS) -> record.acquiredAt + 2 : record.expiresAt);
     opened = opened | (atOnce -> bit(a) : 0);
     lastEnded = a
   :: else
@@ -557,9 +563,8 @@ proctype Network(byte self) {
 #ifdef TELL
   :: atomic {
       sent[self].release ->
-      d_step { storeRelease(self); t = sent[self].judged; sent[self].judged = 1 };
-      reply(self, state[ownerOf(self)] == releasingAgain || (state[ownerOf(self)] == releasing && !t));
-      t = 0
+      d_step { storeRelease(self) };
+      reply(self, state[ownerOf(self)] == releasingAgain || state[ownerOf(self)] == releasing);
     }
 #else
   :: d_step { sent[self].release -> storeRelease(self); result = none }
@@ -830,9 +835,12 @@ proctype Client(byte self) {
     }
 #ifdef TELL
   :: d_step { state[self] == releasing && answer[self] == none -> state[self] = releasingAgain }
-  /* Told: released. If it was sent again, also by the name in the record, or by another's grant before the deadline. */
+  /*
+   * Told: released. Also by a record that proves it, and, if it was sent again, by the name in the record or by another's
+   * grant before the deadline.
+   */
   :: d_step {
-      answer[self] == applied ||
+      answer[self] == applied || answer[self] == proven ||
       (state[self] == releasingAgain && (answer[self] == signed || (answer[self] == lost && now <= deadline[self]))) ->
       invariant(TOLD, !sent[me(self)].done || finished >= sent[me(self)].once);
       invariant(TOLD, record.lockId != id(me(self)) || CLOCK_WRONG);

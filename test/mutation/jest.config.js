@@ -2,7 +2,7 @@ import { fileURLToPath } from 'node:url';
 import config from '../../jest.config.js';
 
 const { transform, extensionsToTreatAsEsm, modulePathIgnorePatterns } = config.projects[0];
-const folders = ['lease', 'contract', 'store', 'middleware', 'peers', 'security', 'mutation'];
+const folders = ['lease', 'contract', 'store', 'middleware', 'tasks', 'peers', 'security', 'mutation'];
 const here = (file) => fileURLToPath(new URL(file, import.meta.url));
 
 // The embedded server alone, in CI too: a mutant that survives costs every test there is.
@@ -19,5 +19,10 @@ export default {
   transform,
   modulePathIgnorePatterns,
   testMatch: folders.map((folder) => `<rootDir>/test/${folder}/**/*.test.ts`),
-  testPathIgnorePatterns: ['/node_modules/', 'test/store/(faults|reach)', 'lock-records.dynamodb'],
+  testPathIgnorePatterns: [
+    '/node_modules/',
+    'test/store/(faults|reach)',
+    'test/tasks/(dynamodb|fleet)',
+    'lock-records.dynamodb',
+  ],
 };

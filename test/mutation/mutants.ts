@@ -14,9 +14,15 @@ const of = (file: string, mutants: readonly (readonly [name: string, code: strin
 // A server refuses a request with a value that no expression uses: a clause whose value nothing else uses is not left
 // out but made true of every record.
 const dynamodb = of('lib/store/dynamodb.ts', [
-  ['acquire without "no record"', "'attribute_not_exists(#key) OR (", "'("],
-  ['acquire without "expired"', 'OR (expiresAt <= :now AND ', 'OR ('],
-  ['acquire before the expiry has come', 'OR (expiresAt <= :now', 'OR (expiresAt < :now'],
+  ['acquire without "no record"', '`attribute_not_exists(#key) OR (', '`('],
+  ['acquire without "expired"', 'AND expiresAt <= :now AND ', 'AND '],
+  ['acquire before the expiry has come', 'AND expiresAt <= :now', 'AND expiresAt < :now'],
+  [
+    'acquire of an item without a token',
+    'attribute_type(fencingToken, :number) AND attribute_type(expiresAt, :number)',
+    'attribute_type(expiresAt, :number)',
+  ],
+  ['one bad item hides the rest', '    } catch {\n      return [];', '    } catch (error) {\n      throw error;'],
   ['acquire without "not mine already"', ' AND lockId <> :me AND', ' AND'],
   ['acquire without "not released by me"', ' AND releasedBy <> :me)', ')'],
   ['once without "none done"', "'(attribute_not_exists(doneToken) OR doneToken < :once)'", "'doneToken < :once'"],
@@ -154,7 +160,7 @@ const acquisition = of('lib/lease/acquisition.ts', [
     'takenOverFrom, sent, until,',
     'takenOverFrom, sent: instant(this.#context.clock), until,',
   ],
-  ['one id for all attempts', 'const lockId = randomUUID();', 'const lockId = [...this.#tried][0] ?? randomUUID();'],
+  ['one id for all attempts', 'const lockId = newLockId();', 'const lockId = [...this.#tried][0] ?? newLockId();'],
   ['a grant that came too late, believed', 'if (!isLate && ', 'if ('],
   ['a grant that nobody waits for, kept', ' && !closing.aborted && !signal?.aborted) return;', ') return;'],
   [
@@ -192,7 +198,22 @@ const acquisition = of('lib/lease/acquisition.ts', [
   ['a waiter that writes all the while', 'seen = await this.#look(seen);', 'return undefined;'],
 ]);
 
+const client = [
+  ...of('lib/lease/client.ts', [
+    ['a lease that is born while its client is closing', 'while (leases.size + this.#pending.size > 0) {', '{'],
+    [
+      'a name that a snapshot keeps',
+      '    plan.owner ??= defaultOwner();\n',
+      "    plan.owner ??= 'a name that was there before';\n",
+    ],
+  ]),
+  ...of('lib/lease/lock-id.ts', [
+    ['an id that a snapshot shares', 'randomUUID({ disableEntropyCache: true })', 'randomUUID()'],
+  ]),
+];
+
 const lease = of('lib/lease/lease.ts', [
+  ['a close that waits for no release', "if (state !== 'released') leases.delete(this);", 'leases.delete(this);'],
   ['the deadline of a renewal from the answer', 'this.#believe(since, forMs', 'this.#believe(instant(clock), forMs'],
   ['no timer for the deadline', '    this.#watchDeadline();\n    const capped', '    const capped'],
   [
@@ -254,7 +275,70 @@ const lease = of('lib/lease/lease.ts', [
     'serverClock.now(key)',
   ],
   ['a release that rejects', 'error = cause as LockStoreError;', 'throw cause;'],
+  [
+    'a release that came twice, told as a loss',
+    '    if (attempts > 1 || isDue) return true;\n    const wrote',
+    '    return attempts > 1;\n    const wrote',
+  ],
+  [
+    "an operator's release, taken for ours",
+    '(record.fencingToken === this.fencingToken ? record.expiresAt : record.previousExpiresAt) === wrote',
+    'true',
+  ],
+  [
+    'a release that came twice around a takeover, told as a loss',
+    '? record.expiresAt : record.previousExpiresAt) === wrote',
+    '? record.expiresAt : undefined) === wrote',
+  ],
+  [
+    "an operator's release, taken for our done one",
+    'if (isDue && !isDone(doneToken, record?.doneToken)) return false;',
+    '',
+  ],
+  [
+    'a token that the work released as not done, taken for done',
+    'if (once !== undefined && !this.#releasedAsDone) {',
+    'if (false) {',
+  ],
 ]);
+
+const callbacks = [
+  ...of('lib/lease/callback.ts', [
+    [
+      'what a callback rejects with, unheeded',
+      '  if (Object(value) === value) Promise.resolve(value).then(undefined, failed);\n',
+      '',
+    ],
+    ['thenables that are no promises, unheeded', 'Object(value) === value', 'value instanceof Promise'],
+  ]),
+  ...of('lib/lease/options.ts', [["an async function's promise for a number, unheeded", '  heed(ms);\n', '']]),
+  ...of('lib/tasks/run-limit.ts', [
+    [
+      'a callback that fails, and the run goes on',
+      '    this.failure ??= { error };\n    this.end();',
+      '    this.end();',
+    ],
+    ['a remainingMs that throws in a timer', '      this.fail(error);\n      return -1;', '      throw error;'],
+  ]),
+  ...of('lib/tasks/run-tasks.ts', [
+    ['as many runners as are asked for', 'Array.isArray(tasks) ? tasks.length : MOST_IN_HAND', 'Infinity'],
+  ]),
+];
+
+const tasks = [
+  ...of('lib/tasks/candidates.ts', [
+    [
+      'a mark over a task that is not known to be done',
+      "if (outcome !== 'done' && outcome !== 'alreadyDone') block",
+      "if (outcome === 'failed') block",
+    ],
+  ]),
+  ...of('lib/tasks/run-tasks.ts', [
+    ["one item of somebody else's ends the run", 'error instanceof LockStoreError && error.foreign', 'false'],
+    ['a release that failed, taken for done', "if (end === 'unknown' && once !== undefined) {", 'if (false) {'],
+    ['a lease that was handed off, taken for done', "return end === 'handedOff' ? 'busy' : 'done';", "return 'done';"],
+  ]),
+];
 
 const middleware = [
   ...of('middleware/lock.ts', [
@@ -302,4 +386,15 @@ const guard = of('lib/store/guarded-write.ts', [
   ['a write that is not held', '    lease.assertHeld();\n', ''],
 ]);
 
-export const mutants = [...dynamodb, ...memory, ...clocks, ...acquisition, ...lease, ...middleware, ...guard];
+export const mutants = [
+  ...dynamodb,
+  ...memory,
+  ...clocks,
+  ...acquisition,
+  ...client,
+  ...lease,
+  ...callbacks,
+  ...tasks,
+  ...middleware,
+  ...guard,
+];

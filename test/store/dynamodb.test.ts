@@ -61,7 +61,9 @@ function mocked(options: DynamoDBLockStoreOptions = {}) {
 }
 
 describe('each operation is one request', () => {
-  const free = 'attribute_not_exists(#key) OR (expiresAt <= :now AND lockId <> :me AND releasedBy <> :me)';
+  const free =
+    'attribute_not_exists(#key) OR (attribute_type(fencingToken, :number) AND attribute_type(expiresAt, :number) ' +
+    'AND expiresAt <= :now AND lockId <> :me AND releasedBy <> :me)';
   const grant =
     'SET lockId = :me, #owner = :owner, expiresAt = :until, acquiredAt = :now, leaseMs = :leaseMs, #ttl = :ttl, ' +
     'fencingToken = if_not_exists(fencingToken, :now) + :one, previousLockId = if_not_exists(lockId, :none), ' +
@@ -76,6 +78,7 @@ describe('each operation is one request', () => {
     ':one': { N: '1' },
     ':zero': { N: '0' },
     ':none': { S: '' },
+    ':number': { S: 'N' },
   };
   const grantNames = { '#key': 'lockKey', '#owner': 'owner', '#ttl': 'ttl', '#data': 'data' };
 
@@ -209,10 +212,10 @@ describe('each operation is one request', () => {
       (store) => store.forceRelease({ key: 'job', lockId: 'anna', immediately: true }),
       {
         UpdateExpression:
-          'SET releasedBy = :seen, expiresAt = acquiredAt + :one ' +
+          'SET releasedBy = :seen, expiresAt = acquiredAt + :two ' +
           'REMOVE previousLockId, previousOwner, previousAcquiredAt, previousExpiresAt, lockId',
         ConditionExpression: 'lockId = :seen',
-        ExpressionAttributeValues: { ':seen': { S: 'anna' }, ':one': { N: '1' } },
+        ExpressionAttributeValues: { ':seen': { S: 'anna' }, ':two': { N: '2' } },
       },
     ],
   };
@@ -503,11 +506,11 @@ describe('what goes wrong is a LockStoreError that says what to do', () => {
     expect(transient).toBe(false);
   });
 
-  test("a record that some other program wrote: the lock's name", async () => {
+  test("an item that some other program wrote: the lock's name", async () => {
     const error = exception('ValidationException', 'An operand in the update expression has an incorrect data type');
-    const { message, transient } = await failureOf(error);
-    expect(message).toContain("The record (lock 'job') in the table 'locks' was not written by leasehold");
-    expect(transient).toBe(false);
+    const { message, transient, foreign } = await failureOf(error);
+    expect(message).toMatch(/^The item 'job' in the table 'locks' was not written by leasehold, or was changed since/);
+    expect([transient, foreign]).toEqual([false, true]);
   });
 
   test.each([
@@ -552,22 +555,34 @@ describe('what goes wrong is a LockStoreError that says what to do', () => {
     expect(transient).toBe(false);
   });
 
-  test('a record without its numbers: the attribute, what it is and what it should be', async () => {
+  test('an item without the numbers of a lock: the attribute, its type, and not its value', async () => {
     const { store, answers } = mocked();
     const { fencingToken, ...rest } = item;
     answers
       .on(GetItemCommand)
       .resolvesOnce({ Item: rest })
       .resolvesOnce({ Item: { ...item, expiresAt: { S: 'never' } } })
-      .resolvesOnce({ Item: { ...item, leaseMs: { N: 'NaN' } } });
+      .resolvesOnce({ Item: { ...item, previousExpiresAt: { BOOL: true } } });
     const read = () => store.read('job', { consistent: true });
     answers.on(UpdateItemCommand).resolves({ Attributes: rest });
     const message =
-      "The record of the lock 'job' in the table 'locks' was not written by leasehold: fencingToken is missing and should be a number.";
-    await expect(store.acquire(request)).rejects.toMatchObject({ message });
-    await expect(read()).rejects.toMatchObject({ message });
-    await expect(read()).rejects.toThrow('expiresAt is {"S":"never"} and should be a number');
-    await expect(read()).rejects.toThrow('leaseMs is {"N":"NaN"} and should be a number');
+      "The item 'job' in the table 'locks' was not written by leasehold, and is left as it is: its fencingToken is missing, and that of a lock is a number. Give the lock another key or another table.";
+    await expect(store.acquire(request)).rejects.toMatchObject({ message, foreign: true });
+    await expect(read()).rejects.toMatchObject({ message, foreign: true });
+    await expect(read()).rejects.toThrow('its expiresAt is of type S, and that of a lock is a number');
+    await expect(read()).rejects.toThrow('its previousExpiresAt is of type BOOL, and that of a lock is a number');
+  });
+
+  test('an item with a wrong type beside locks hides none of them', async () => {
+    const { store, answers } = mocked();
+    const Items = [{ ...item, previousExpiresAt: { S: 'never' } }, item];
+    answers
+      .on(ScanCommand)
+      .resolves({ Items })
+      .on(BatchGetItemCommand)
+      .resolves({ Responses: { [tableName]: Items } });
+    expect(await Array.fromAsync(store.list(''))).toHaveLength(1);
+    expect((await store.readMany(['job'])).records).toHaveLength(1);
   });
 
   test('a refusal without the record: what the server has to support', async () => {

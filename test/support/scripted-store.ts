@@ -21,6 +21,8 @@ export type Fault =
   | { do: 'travel'; there: number; back: number }
   /** The store does it, answers, and gets it again `ms` after that. */
   | { do: 'duplicate'; ms: number }
+  /** A proxy sends it again after `ms`, and passes on the second answer alone: the client counts one request. */
+  | { do: 'twice'; ms: number }
   /** The store does not hear of it, and nothing is answered. */
   | { do: 'hang' }
   /** The store does it, and nothing is answered. */
@@ -159,6 +161,10 @@ export class ScriptedStore implements LockStore {
         void this.#sleep(fault.ms).then(deliver);
         return answer;
       }
+      case 'twice':
+        await deliver();
+        await this.#sleep(fault.ms);
+        return deliver();
       case 'hang':
         return new Promise(() => {});
       case 'hangAnswer':

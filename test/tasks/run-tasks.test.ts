@@ -231,6 +231,15 @@ describe('a task that fails', () => {
   });
 });
 
+test('a task under whose key there is an item of somebody else fails alone', async () => {
+  const error = new LockStoreError("The item 'task/000003' was not written by leasehold", { foreign: true });
+  world.store.script = (operation, { key }) =>
+    operation === 'acquire' && key === 'task/000003' ? { do: 'fail', error } : undefined;
+  const report = await run(names(40));
+  expect(counts(report)).toEqual(only({ done: 39, failed: 1 }));
+  expect(report.failed).toEqual([{ task: 'task/000003', key: 'task/000003', error }]);
+});
+
 describe('a lost lease', () => {
   test('aborts the work of its task and of none other', async () => {
     const aborted: string[] = [];
@@ -247,6 +256,62 @@ describe('a lost lease', () => {
     expect(counts(report)).toEqual(only({ done: 2, failed: 1 }));
     expect(report.failed[0]).toMatchObject({ task: 'task/000001', error: { reason: 'revoked' } });
     expect(report.failed[0]?.error).toBeInstanceOf(LockLostError);
+  });
+});
+
+describe('a task whose work ends its lease itself', () => {
+  const ending =
+    (end: (lease: Lease) => unknown): Work =>
+    (task, lease) =>
+      task === 'task/000003' ? end(lease) : undefined;
+
+  test('by a release without done has failed, with once: it is not done, and another run takes it', async () => {
+    const report = await run(
+      names(40),
+      {},
+      ending((lease) => lease.release()),
+    );
+    expect(counts(report)).toEqual(only({ done: 39, failed: 1 }));
+    expect(errorOf(report)).toMatch("The work released its own lease of 'task/000003', so its once token");
+    expect(counts(await run(names(40)))).toEqual(only({ done: 1, alreadyDone: 39 }));
+  });
+
+  test('by a release without done is done, without once', async () => {
+    const work = ending((lease) => lease.release());
+    expect(counts(await run(names(4), { once: undefined }, work))).toEqual(only({ done: 4 }));
+  });
+
+  test('by a release as done is done', async () => {
+    const work = ending((lease) => lease.release({ done: true }));
+    expect(counts(await run(names(40), {}, work))).toEqual(only({ done: 40 }));
+    expect(counts(await run(names(40)))).toEqual(only({ alreadyDone: 40 }));
+  });
+
+  test.each([ONCE, undefined])('by a hand-off is busy, and is not waited for, with once: %s', async (once) => {
+    const started = Date.now();
+    const work = ending((lease) => lease.handOff({ leaseMs: 60_000 }));
+    expect(counts(await run(names(32), { once }, work))).toEqual(only({ done: 31, busy: 1 }));
+    expect(Date.now() - started).toBeLessThan(1_000);
+    expect(await marks()).toEqual([]);
+  });
+});
+
+describe('a task whose release fails', () => {
+  beforeEach(() => {
+    world.store.script = (operation, { key }) =>
+      operation === 'release' && key === 'task/000003' ? { do: 'hangAnswer' } : undefined;
+  });
+
+  test('has failed, with once: nobody knows whether it is done', async () => {
+    const report = await run(names(32));
+    expect(counts(report)).toEqual(only({ done: 31, failed: 1 }));
+    expect(report.failed[0]?.error).toBeInstanceOf(LockStoreError);
+    expect(errorOf(report)).toMatch("The task 'task/000003' was run, but its release failed");
+    expect(await marks()).toEqual([]);
+  });
+
+  test('is done, without once', async () => {
+    expect(counts(await run(names(4), { once: undefined }))).toEqual(only({ done: 4 }));
   });
 });
 
@@ -321,6 +386,21 @@ describe('the time that remains', () => {
     expect(report.done).toBe(ran.length);
     expect(counts(report)).toEqual(only({ done: report.done, notReached: 50 - report.done }));
     expect(remainingMs()).toBeGreaterThanOrEqual(990);
+  });
+
+  test('that cannot be told any more counts as over, and the run rejects with the reason', async () => {
+    const end = Date.now() + 500;
+    const remainingMs = () => {
+      if (Date.now() >= end) throw new Error('The context is gone.');
+      return end - Date.now();
+    };
+    const ended: string[] = [];
+    const work = async (task: string) => {
+      await sleep(1_000);
+      ended.push(task);
+    };
+    await expect(run(names(5), { remainingMs, marginMs: 0 }, work)).rejects.toThrow('The context is gone.');
+    expect(ended).toHaveLength(1);
   });
 
   test('takes a margin of 0', async () => {
@@ -559,6 +639,14 @@ describe('the marks of blocks', () => {
     expect(await marks()).toEqual([]);
   });
 
+  test('are not left where a task was busy and is not come back to', async () => {
+    await world.holdFor('task/000007', 2_000);
+    expect(counts(await run(names(32), { revisitBusy: false }))).toEqual(only({ done: 31, busy: 1 }));
+    expect(await marks()).toEqual([]);
+    await world.pass(2_000);
+    expect(counts(await run(names(32)))).toEqual(only({ done: 1, alreadyDone: 31 }));
+  });
+
   test('met while a task of the block runs here do not settle that one', async () => {
     await run(names(32), { once: '2026-01-01' });
     const [mark = ''] = await marks();
@@ -696,9 +784,34 @@ describe('the report', () => {
     await expect(run(names(10), { onProgress })).rejects.toThrow('thrown on by the callback');
     expect(ran).toHaveLength(1);
   });
+
+  test('is not had when the progress callback rejects: the run ends then, after the running tasks', async () => {
+    const ended: string[] = [];
+    const onProgress = () => sleep(150).then(() => Promise.reject(new Error('not written')));
+    const work: Work = async (task) => {
+      ran.push(task);
+      await sleep(100);
+      ended.push(task);
+    };
+    await expect(run(names(10), { onProgress }, work)).rejects.toThrow('not written');
+    expect(ran).toHaveLength(3);
+    expect(ended).toEqual(ran);
+  });
+
+  test('is had when the progress callback rejects after the end', async () => {
+    const onProgress = () => sleep(1_000).then(() => Promise.reject(new Error('not written')));
+    expect(counts(await run(names(3), { onProgress }))).toEqual(only({ done: 3 }));
+    await world.pass(2_000);
+  });
 });
 
 describe('concurrency', () => {
+  test.each([2 ** 32, Number.MAX_SAFE_INTEGER])('of %i is that of all the tasks', async (concurrency) => {
+    expect(counts(await run(names(40), { concurrency }))).toEqual(only({ done: 40 }));
+    expect(counts(await run(new Set(names(40)), { concurrency }))).toEqual(only({ alreadyDone: 40 }));
+    expect(counts(await run([], { concurrency }))).toEqual(only({}));
+  });
+
   test.each([1, 7])('of %i is reached and not passed, also when one task takes long', async (concurrency) => {
     let running = 0;
     let most = 0;

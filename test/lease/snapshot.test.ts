@@ -1,0 +1,46 @@
+/** Processes that are started from one snapshot, as V8 and some hosts of functions make it, share all that was in memory. */
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, test } from '@jest/globals';
+import { buildSync } from 'esbuild';
+
+const lib = join(import.meta.dirname, '../../lib');
+
+/** It takes a lock before the snapshot is made, so that every cache is filled. */
+const program = `
+import { startupSnapshot } from 'node:v8';
+import { LockClient } from '${lib}/index.ts';
+import { MemoryLockStore } from '${lib}/testing.ts';
+
+const locks = new LockClient({ store: new MemoryLockStore() });
+locks.tryAcquire('warm-up').then((lease) => lease.release());
+startupSnapshot.setDeserializeMainFunction(async () => {
+  const lease = await locks.acquire('job');
+  const handle = await lease.handOff({ leaseMs: 1_000 });
+  const resumed = await locks.resume(handle);
+  console.log(JSON.stringify([lease.lockId, resumed.lockId, lease.owner]));
+});
+`;
+
+test('processes that are started from one snapshot make lockIds and names of their own', () => {
+  const folder = mkdtempSync(join(tmpdir(), 'leasehold-snapshot-'));
+  try {
+    const [entry, bundle, blob] = ['entry.mjs', 'bundle.cjs', 'snapshot.blob'].map((name) => join(folder, name)) as [
+      string,
+      string,
+      string,
+    ];
+    writeFileSync(entry, program);
+    buildSync({ entryPoints: [entry], bundle: true, platform: 'node', outfile: bundle });
+    const node = (...args: string[]) =>
+      execFileSync(process.execPath, ['--snapshot-blob', blob, ...args], { encoding: 'utf8', stdio: 'pipe' });
+    node('--build-snapshot', bundle);
+    const said = [node(), node()].flatMap((line) => JSON.parse(line) as string[]);
+    expect(said).toHaveLength(6);
+    expect(new Set(said).size).toBe(6);
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}, 60_000);
