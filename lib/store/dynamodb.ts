@@ -328,7 +328,6 @@ export class DynamoDBLockStore implements LockStore {
     const table = `the table '${this.tableName}'`;
     const lock = key === undefined ? '' : ` (lock '${key}')`;
     const transient = $fault !== 'client' || PASSING.test(name);
-    let foreign = false;
     let text = `DynamoDB did not answer ${action} on ${table}${lock}: ${name}: ${message}`;
     if (name === 'ResourceNotFoundException') {
       const region = await this.#client?.config.region().catch(() => undefined);
@@ -339,11 +338,17 @@ export class DynamoDBLockStore implements LockStore {
       const sort = this.#sortKey ? ` and the sort key '${this.#sortKey.name}' (string)` : ' alone';
       text = `The key of ${table} is not '${this.#keyAttribute}' (string)${sort}: mend keyAttribute or sortKey, or use a table of leasehold's own. ${message}`;
     } else if (name === 'ValidationException' && key !== undefined) {
-      foreign = true;
-      text = `The item '${key}' in ${table} was not written by leasehold, or was changed since, and is left as it is: ${message}`;
+      return this.#foreign(key, message, error);
     }
-    const conflict = name === 'TransactionConflictException';
-    return new LockStoreError(text, { cause: error, transient, conflict, foreign });
+    return new LockStoreError(text, { cause: error, transient, conflict: name === 'TransactionConflictException' });
+  }
+
+  /** The error of a key under which no lock of ours stands. It tells no value: that is somebody else's. */
+  #foreign(key: string, why: string, cause?: unknown): LockStoreError {
+    return new LockStoreError(
+      `The item '${key}' in the table '${this.tableName}' was not written by leasehold, or was changed, and is left as it is: ${why}. Use another key.`,
+      { cause, foreign: true },
+    );
   }
 
   #keyOf(key: string): Item {
@@ -370,11 +375,7 @@ export class DynamoDBLockStore implements LockStore {
     const number = (name: string, fallback?: number): number => {
       const value = Number(item[name]?.N ?? fallback ?? Number.NaN);
       if (Number.isFinite(value)) return value;
-      const got = item[name] === undefined ? 'missing' : `of type ${Object.keys(item[name])}`;
-      throw new LockStoreError(
-        `The item '${key}' in the table '${this.tableName}' was not written by leasehold, and is left as it is: its ${name} is ${got}, and that of a lock is a number. Give the lock another key or another table.`,
-        { foreign: true },
-      );
+      throw this.#foreign(key, `${name} is ${item[name] ? `of type ${Object.keys(item[name])}, not N` : 'missing'}`);
     };
     const string = (name: string): string | undefined => item[name]?.S || undefined;
     return {
