@@ -105,7 +105,7 @@ export class LockLostError extends LockError {
   }
 }
 
-interface LockStoreErrorOptions extends ErrorOptions {
+export interface LockStoreErrorOptions extends ErrorOptions {
   transient?: boolean | undefined;
   conflict?: boolean | undefined;
   misdated?: boolean | undefined;

@@ -61,8 +61,5 @@ export type LockEventListener = (event: LockEvent) => unknown;
 
 /** Invariant 12: a listener that fails, at once or later, disturbs nothing. A broken log line must cost nobody a lease. */
 export function notify(listener: LockEventListener | undefined, event: LockEvent): void {
-  call(
-    () => listener?.(event),
-    () => {},
-  );
+  call(() => listener?.(event));
 }

@@ -185,7 +185,7 @@ export class Lease {
     const { once } = this.#plan;
     if (once !== undefined && !this.#releasedAsDone) {
       throw new LockError(
-        `The work released its own lease of '${this.key}', so its once token '${once}' is not done. Leave the release to the function that took the lease, or call release({ done: true }) in the work.`,
+        `The work released its lease of '${this.key}', so its once token '${once}' is not done: call release({ done: true }), or leave it out.`,
       );
     }
     return released ? 'released' : 'unknown';
@@ -424,9 +424,8 @@ export class Lease {
     const isDue = doneToken !== undefined;
     if (isDue && !isDone(doneToken, record?.doneToken)) return false;
     if (record?.releasedBy !== this.#lockId) return attempts > 1 && this.#leftMs() > 0;
-    if (attempts > 1 || isDue) return true;
-    const wrote = this.acquiredAt + Math.max(1, this.#plan.holdAtLeastMs);
-    return (record.fencingToken === this.fencingToken ? record.expiresAt : record.previousExpiresAt) === wrote;
+    const opened = record.fencingToken === this.fencingToken ? record.expiresAt : record.previousExpiresAt;
+    return attempts > 1 || isDue || opened === this.acquiredAt + Math.max(1, this.#plan.holdAtLeastMs);
   }
 
   #sendRelease(doneToken: string | undefined): Promise<StoreAnswer> {

@@ -11,7 +11,7 @@ import {
   type UpdateItemCommandInput,
   type UpdateItemCommandOutput,
 } from '@aws-sdk/client-dynamodb';
-import { LockStoreError } from '../lease/errors.ts';
+import { LockStoreError, type LockStoreErrorOptions } from '../lease/errors.ts';
 import { checkText } from '../lease/options.ts';
 import type {
   AcquireRequest,
@@ -333,7 +333,6 @@ export class DynamoDBLockStore implements LockStore {
     const lock = key === undefined ? '' : ` (lock '${key}')`;
     const misdated = error instanceof Misdated;
     const transient = misdated || $fault !== 'client' || PASSING.test(name);
-    let foreign = false;
     let text = `DynamoDB did not answer ${action} on ${table}${lock}: ${name}: ${message}`;
     if (misdated) {
       text = `${action} on ${table} was refused for the time in its signature${lock}: set the clock of this host right. ${message}`;
@@ -346,11 +345,18 @@ export class DynamoDBLockStore implements LockStore {
       const sort = this.#sortKey ? ` and the sort key '${this.#sortKey.name}' (string)` : ' alone';
       text = `The key of ${table} is not '${this.#keyAttribute}' (string)${sort}: mend keyAttribute or sortKey, or use a table of leasehold's own. ${message}`;
     } else if (name === 'ValidationException' && key !== undefined) {
-      foreign = true;
-      text = `The item '${key}' in ${table} was not written by leasehold, or was changed since, and is left as it is: ${message}`;
+      return this.#foreign(key, message, { cause, ...datesOf($metadata) });
     }
     const conflict = name === 'TransactionConflictException';
-    return new LockStoreError(text, { cause, transient, conflict, misdated, foreign, ...datesOf($metadata) });
+    return new LockStoreError(text, { cause, transient, conflict, misdated, ...datesOf($metadata) });
+  }
+
+  /** The error of a key under which no lock of ours stands. It tells no value: that is somebody else's. */
+  #foreign(key: string, why: string, options: LockStoreErrorOptions): LockStoreError {
+    return new LockStoreError(
+      `The item '${key}' in the table '${this.tableName}' was not written by leasehold, or was changed, and is left as it is: ${why}. Use another key.`,
+      { ...options, foreign: true },
+    );
   }
 
   #keyOf(key: string): Item {
@@ -377,10 +383,10 @@ export class DynamoDBLockStore implements LockStore {
     const number = (name: string, fallback?: number): number => {
       const value = Number(item[name]?.N ?? fallback ?? Number.NaN);
       if (Number.isFinite(value)) return value;
-      const got = item[name] === undefined ? 'missing' : `of type ${Object.keys(item[name])}`;
-      throw new LockStoreError(
-        `The item '${key}' in the table '${this.tableName}' was not written by leasehold, and is left as it is: its ${name} is ${got}, and that of a lock is a number. Give the lock another key or another table.`,
-        { foreign: true, ...dates },
+      throw this.#foreign(
+        key,
+        `${name} is ${item[name] ? `of type ${Object.keys(item[name])}, not N` : 'missing'}`,
+        dates,
       );
     };
     const string = (name: string): string | undefined => item[name]?.S || undefined;

@@ -273,8 +273,8 @@ for (const { server, missing } of servers) {
           });
           expect(await itemOf(TableName, key)).toEqual(Item);
         }
-        await expect(store.read('order', { consistent: true })).rejects.toThrow('its fencingToken is missing');
-        await expect(store.read('textual', { consistent: true })).rejects.toThrow('its expiresAt is of type S');
+        await expect(store.read('order', { consistent: true })).rejects.toThrow('fencingToken is missing');
+        await expect(store.read('textual', { consistent: true })).rejects.toThrow('expiresAt is of type S');
         expect((await store.readMany(['order', 'textual', 'counter'])).records).toEqual([]);
       });
 

@@ -357,7 +357,7 @@ describe('using', () => {
     const using = client.using('job', { once: '1' }, (lease) => lease.release());
     await expect(using).rejects.toThrow(LockError);
     await expect(using).rejects.toThrow(
-      "The work released its own lease of 'job', so its once token '1' is not done. Leave the release",
+      "The work released its lease of 'job', so its once token '1' is not done: call release({ done: true })",
     );
     expect((await recordOf())?.doneToken).toBeUndefined();
   });

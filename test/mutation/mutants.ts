@@ -277,18 +277,18 @@ const lease = of('lib/lease/lease.ts', [
   ['a release that rejects', 'error = cause as LockStoreError;', 'throw cause;'],
   [
     'a release that came twice, told as a loss',
-    '    if (attempts > 1 || isDue) return true;\n    const wrote',
-    '    return attempts > 1;\n    const wrote',
+    ' || isDue || opened === this.acquiredAt + Math.max(1, this.#plan.holdAtLeastMs)',
+    '',
   ],
   [
     "an operator's release, taken for ours",
-    '(record.fencingToken === this.fencingToken ? record.expiresAt : record.previousExpiresAt) === wrote',
+    'opened === this.acquiredAt + Math.max(1, this.#plan.holdAtLeastMs)',
     'true',
   ],
   [
     'a release that came twice around a takeover, told as a loss',
-    '? record.expiresAt : record.previousExpiresAt) === wrote',
-    '? record.expiresAt : undefined) === wrote',
+    '? record.expiresAt : record.previousExpiresAt;',
+    '? record.expiresAt : undefined;',
   ],
   [
     "an operator's release, taken for our done one",
@@ -304,12 +304,12 @@ const lease = of('lib/lease/lease.ts', [
 
 const callbacks = [
   ...of('lib/lease/callback.ts', [
+    ['what a callback rejects with, unheeded', '  Promise.resolve(value).then(undefined, failed);\n', ''],
     [
-      'what a callback rejects with, unheeded',
-      '  if (Object(value) === value) Promise.resolve(value).then(undefined, failed);\n',
-      '',
+      'thenables that are no promises, unheeded',
+      'Promise.resolve(value).then',
+      'if (value instanceof Promise) value.then',
     ],
-    ['thenables that are no promises, unheeded', 'Object(value) === value', 'value instanceof Promise'],
   ]),
   ...of('lib/lease/options.ts', [["an async function's promise for a number, unheeded", '  heed(ms);\n', '']]),
   ...of('lib/tasks/run-limit.ts', [

@@ -77,7 +77,7 @@ describe('a record that somebody else wrote, or cut short,', () => {
         .catch((error: unknown) => error);
       expect(failure).toBeInstanceOf(LockStoreError);
       expect((failure as Error).message).toMatch(
-        /was not written by leasehold, and is left as it is: its (expiresAt|fencingToken) is (missing|of type [SL])/,
+        /was not written by leasehold.* and is left as it is: (expiresAt|fencingToken) is (missing|of type [SL], not N)/,
       );
       expect((failure as Error).message).not.toContain('secret-of-another');
     },

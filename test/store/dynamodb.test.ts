@@ -509,7 +509,7 @@ describe('what goes wrong is a LockStoreError that says what to do', () => {
   test("an item that some other program wrote: the lock's name", async () => {
     const error = exception('ValidationException', 'An operand in the update expression has an incorrect data type');
     const { message, transient, foreign } = await failureOf(error);
-    expect(message).toMatch(/^The item 'job' in the table 'locks' was not written by leasehold, or was changed since/);
+    expect(message).toMatch(/^The item 'job' in the table 'locks' was not written by leasehold, or was changed/);
     expect([transient, foreign]).toEqual([false, true]);
   });
 
@@ -566,11 +566,11 @@ describe('what goes wrong is a LockStoreError that says what to do', () => {
     const read = () => store.read('job', { consistent: true });
     answers.on(UpdateItemCommand).resolves({ Attributes: rest });
     const message =
-      "The item 'job' in the table 'locks' was not written by leasehold, and is left as it is: its fencingToken is missing, and that of a lock is a number. Give the lock another key or another table.";
+      "The item 'job' in the table 'locks' was not written by leasehold, or was changed, and is left as it is: fencingToken is missing. Use another key.";
     await expect(store.acquire(request)).rejects.toMatchObject({ message, foreign: true });
     await expect(read()).rejects.toMatchObject({ message, foreign: true });
-    await expect(read()).rejects.toThrow('its expiresAt is of type S, and that of a lock is a number');
-    await expect(read()).rejects.toThrow('its previousExpiresAt is of type BOOL, and that of a lock is a number');
+    await expect(read()).rejects.toThrow('expiresAt is of type S, not N');
+    await expect(read()).rejects.toThrow('previousExpiresAt is of type BOOL, not N');
   });
 
   test('an item with a wrong type beside locks hides none of them', async () => {

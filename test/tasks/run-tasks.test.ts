@@ -272,7 +272,7 @@ describe('a task whose work ends its lease itself', () => {
       ending((lease) => lease.release()),
     );
     expect(counts(report)).toEqual(only({ done: 39, failed: 1 }));
-    expect(errorOf(report)).toMatch("The work released its own lease of 'task/000003', so its once token");
+    expect(errorOf(report)).toMatch("The work released its lease of 'task/000003', so its once token");
     expect(counts(await run(names(40)))).toEqual(only({ done: 1, alreadyDone: 39 }));
   });
 
