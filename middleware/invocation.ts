@@ -1,22 +1,20 @@
-import { PassThrough, pipeline } from 'node:stream';
 import { LockClient } from '../lib/lease/client.ts';
 import { LockBusyError, LockDoneError, LockError } from '../lib/lease/errors.ts';
-import type { Lease } from '../lib/lease/lease.ts';
 import { type AcquireOptions, checkKey, checkText, planAcquire } from '../lib/lease/options.ts';
 import { DynamoDBLockStore } from '../lib/store/dynamodb.ts';
 import type { LockStore } from '../lib/store/store.ts';
+import { HeldLease } from './held-lease.ts';
 import type { LambdaContext, LockOptions, SharedOptions } from './options.ts';
+import { Remaining } from './remaining.ts';
 
 /** A lease for the handler, or a response in the handler's place. */
-type Taken = { readonly lease: Lease } | { readonly lease?: undefined; readonly response: unknown };
+export type Taken = { readonly held: HeldLease } | { readonly held?: undefined; readonly response: unknown };
 
-/** What a lock does around a handler, whoever calls that: `lock()` and `withLock()` share it. */
-interface InvocationLock {
-  /** Takes the lock and puts the lease into the context. Rejects when the handler is not to run and that is an error. */
-  take(event: unknown, context: unknown): Promise<Taken>;
-  /** Ends the lease of a handler that succeeded, a stream's when it ends; gives what to respond with. */
-  finish(lease: Lease, response: unknown): Promise<unknown>;
-}
+/**
+ * Takes an invocation's lock and puts the lease into the context.
+ * @throws when the handler is not to run and that is an error.
+ */
+export type Take = (event: unknown, context: unknown) => Promise<Taken>;
 
 type OfRequest = (...about: unknown[]) => unknown;
 
@@ -48,18 +46,18 @@ export function configure(
 }
 
 /**
- * Checks the options as `configure` does.
+ * What `lock()` and `withLock()` share. Checks the options as `configure` does.
  * @throws TypeError that shows the value.
  */
-export function invocationLock(options: LockOptions<never, never, string>): InvocationLock {
-  const { key, once, data, contextKey = 'lock', waitMs, reserveMs } = options;
-  const { onBusy = 'throw', onDone = 'skip', onLost = 'throw' } = options;
+export function invocationLock(options: LockOptions<never, never, string>): Take {
+  const { key, once, data, contextKey = 'lock', waitMs, reserveMs, onLost } = options;
+  const { onBusy = 'throw', onDone = 'skip' } = options;
   if (typeof key !== 'function') checkKey(key);
   checkChoice('onBusy', onBusy, 'throw', 'skip', 'a function');
   checkChoice('onDone', onDone, 'skip', 'a function');
   const client = configure(options);
 
-  async function take(event: unknown, context: unknown): Promise<Taken> {
+  return async (event, context) => {
     const given = (value: unknown) => (typeof value === 'function' ? (value as OfRequest)(event, context) : value);
     try {
       const lease = await client.acquire(given(key) as string, {
@@ -69,8 +67,15 @@ export function invocationLock(options: LockOptions<never, never, string>): Invo
         once: once && checkText('once', given(once)),
         data: given(data),
       });
-      Object.assign(context as object, { [contextKey]: lease });
-      return { lease };
+      const held = new HeldLease(lease, new Remaining(context as LambdaContext), onLost);
+      try {
+        Object.assign(context as object, { [contextKey]: lease });
+      } catch (error) {
+        // A context that is frozen, or has such a property that cannot be set, has no place for the lease.
+        await held.release();
+        throw error;
+      }
+      return { held };
     } catch (error) {
       const respond = error instanceof LockBusyError ? onBusy : error instanceof LockDoneError ? onDone : 'throw';
       if (respond === 'throw') throw error;
@@ -78,33 +83,7 @@ export function invocationLock(options: LockOptions<never, never, string>): Invo
         response: typeof respond === 'function' ? await (respond as OfRequest)(error, event, context) : undefined,
       };
     }
-  }
-
-  async function end(lease: Lease): Promise<void> {
-    await lease.release({ done: true });
-    if (onLost === 'throw') lease.signal.throwIfAborted();
-  }
-
-  /** The same stream, but it ends only when the lease has, and fails when that was lost. */
-  function holding(lease: Lease, body: NodeJS.ReadableStream): NodeJS.ReadableStream {
-    const held = new PassThrough({
-      objectMode: true,
-      flush: (callback) => void end(lease).then(() => callback(), callback),
-      destroy: (error, callback) => void lease.release().then(() => callback(error)),
-    });
-    // Who reads it is told of what fails, as of the body itself.
-    return pipeline(body, held, () => {});
-  }
-
-  async function finish(lease: Lease, response: unknown): Promise<unknown> {
-    if (isStream(response)) return holding(lease, response);
-    const { statusCode, body } = (response ?? {}) as { statusCode?: number; body?: unknown };
-    if (statusCode && isStream(body)) return { ...(response as object), body: holding(lease, body) };
-    await end(lease);
-    return response;
-  }
-
-  return { take, finish };
+  };
 }
 
 /** What the invocation says of a lease that is taken in it, now. */
@@ -127,10 +106,6 @@ export function ofInvocation(context: LambdaContext, waitMs = 0, reserveMs = 1_0
     remainingMs: process.env.AWS_LAMBDA_MAX_CONCURRENCY ? undefined : remainingMs,
   };
 }
-
-/** Node's own or a web stream: `pipeline` reads both. */
-const isStream = (value: unknown): value is NodeJS.ReadableStream =>
-  value instanceof ReadableStream || typeof (value as NodeJS.ReadableStream | undefined)?.pipe === 'function';
 
 export function checkChoice(name: string, value: unknown, ...choices: string[]): void {
   if (choices.includes(typeof value === 'function' ? 'a function' : (value as string))) return;

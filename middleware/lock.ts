@@ -1,5 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { Lease } from '../lib/lease/lease.ts';
+import type { HeldLease } from './held-lease.ts';
 import { invocationLock } from './invocation.ts';
 import type { LambdaContext, LockOptions, RecordLocks } from './options.ts';
 import { holdingsOf, type Request, release, releaseAll } from './request.ts';
@@ -32,10 +33,10 @@ export interface LockMiddleware<
 export function lock<Event = unknown, Context = LambdaContext, const Name extends string = 'lock'>(
   options: LockOptions<Event, Context, Name>,
 ): LockMiddleware<Event, Context, Name> {
-  const { take, finish } = invocationLock(options);
+  const take = invocationLock(options);
   const lockBefore = async (request: Request) => {
     const taken = await take(request.event, request.context as object);
-    if (taken.lease) holdingsOf(request).by.set(middleware, taken.lease);
+    if (taken.held) holdingsOf(request).by.set(middleware, taken.held);
     else {
       request.earlyResponse = taken.response;
       // The other locks of this request: without the plugin, Middy will tell nobody that it ends here.
@@ -44,11 +45,11 @@ export function lock<Event = unknown, Context = LambdaContext, const Name extend
   };
   const lockAfter = async (request: Request) => {
     const { by, timedOut } = holdingsOf(request);
-    const lease = by.get(middleware) as Lease | undefined;
+    const held = by.get(middleware) as HeldLease | undefined;
     // What came instead of the handler's response ends nothing, and counts as nothing done.
-    if (!lease || timedOut) return;
+    if (!held || timedOut) return;
     // Middy waits for a Promise only; any other thenable is still at work.
-    request.response = await finish(lease, await request.response);
+    request.response = await held.finish(await request.response);
   };
   const lockOnError = async (request: Request) => {
     await release(holdingsOf(request).by.get(middleware), request);

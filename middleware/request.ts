@@ -13,7 +13,8 @@ export interface Request<Event = unknown, Context = unknown> {
 /** A lease, or the leases of a batch of records. */
 interface Held {
   abandon(reason: LostReason): void;
-  release(): Promise<unknown>;
+  /** @param response the request's response, which may still be sent under the lease. */
+  release(response: unknown): Promise<unknown>;
 }
 
 /**
@@ -49,5 +50,5 @@ export async function releaseAll(request: Request): Promise<void> {
 /** Invariant 9: what may still be used is not released, not even a lease that has expired and may be ours all the same. */
 export async function release(held: Held | undefined, request: Request): Promise<void> {
   if (holdingsOf(request).timedOut || isEarlyTimeout(request.error)) held?.abandon('timedOut');
-  else await held?.release();
+  else await held?.release(request.response);
 }

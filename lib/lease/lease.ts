@@ -42,6 +42,7 @@ const LOST_DETAIL: Record<LostReason, string> = {
   handedOff: 'it was handed off',
   closed: 'its client was closed',
   timedOut: 'its invocation timed out',
+  abandoned: 'it was given up, for its work may go on',
 };
 
 /** Between two tries of a renewal that failed: the first, and at the most. */

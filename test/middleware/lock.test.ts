@@ -340,20 +340,197 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
       },
     );
 
-    test('and its reader goes away: the body is destroyed and the lock released, undone', async () => {
-      const body = new PassThrough();
-      body.write('one');
+    /** Works on each part for as long as the test says, and notes when it works. */
+    function worker() {
+      const step = gate();
+      const seen = { working: false, lease: undefined as Lease | undefined };
+      async function* parts() {
+        yield 'one';
+        seen.working = true;
+        await step.opened;
+        seen.working = false;
+        yield 'two';
+      }
+      return { step, seen, parts };
+    }
+    const soon = () => new Promise(setImmediate);
+    const ways = [
+      {
+        way: 'its reader goes away',
+        plugin: (): object => ({ ...streaming, ...lockPlugin() }),
+        after: () => {},
+        end: (responseStream: Writable) => void responseStream.destroy(new Error('EPIPE')),
+      },
+      {
+        way: 'an outer after throws',
+        plugin: (): object => lockPlugin(streaming),
+        after: (request: { response: unknown }) => {
+          // It has been read until now.
+          const { response } = request as { response: Readable & { body?: Readable } };
+          (response.body ?? response).resume();
+          return soon()
+            .then(soon)
+            .then(() => Promise.reject(new Error('No such template.')));
+        },
+        end: () => {},
+      },
+    ];
+
+    describe.each(ways)('and $way while its body is produced', ({ plugin, after, end }) => {
+      test.each([bodies[0], bodies[2]].map((body) => body!))(
+        '$kind: the lock is held until the present step has ended, and then released, undone',
+        async ({ wrap }) => {
+          const { step, seen, parts } = worker();
+          const { responseStream } = sink();
+          const handler = middy(plugin())
+            .after(after as Hook)
+            .use(lock({ key: 'nightly', locks, once: '2026-01-01' }))
+            .handler(async () => wrap(parts()));
+          const invoked = handler({}, responseStream, invocation()) as Promise<unknown>;
+          const failed = expect(invoked).rejects.toThrow(/EPIPE|No such template/);
+          while (!seen.working) await soon();
+          end(responseStream);
+          for (let turn = 0; turn < 20; turn++) await soon();
+          expect(seen.working).toBe(true);
+          expect(requests).toEqual(['acquire']);
+          step.open();
+          await failed;
+          expect(seen.working).toBe(false);
+          expect(requests).toEqual(['acquire', 'release']);
+          expect((await others.inspect('nightly'))?.doneToken).toBeUndefined();
+        },
+      );
+
+      test.each([
+        { kind: 'a web stream', wrap: bodies[1]!.wrap },
+        {
+          kind: 'a Transform',
+          wrap: (parts: AsyncIterable<string>) => Readable.from(parts).pipe(new PassThrough({ objectMode: true })),
+        },
+      ])(
+        '$kind, of which nobody can tell when its work ends: the signal aborts, and the lease ends by itself',
+        async ({ wrap }) => {
+          const { seen, parts } = worker();
+          const { responseStream } = sink();
+          const handler = middy(plugin())
+            .after(after as Hook)
+            .use(lock({ key: 'nightly', locks, once: '2026-01-01' }))
+            .handler(async (_event, context) => {
+              seen.lease = (context as { lock: Lease }).lock;
+              return wrap(parts());
+            });
+          const invoked = handler({}, responseStream, invocation()) as Promise<unknown>;
+          const failed = expect(invoked).rejects.toThrow(/EPIPE|No such template/);
+          while (!seen.working) await soon();
+          end(responseStream);
+          await failed;
+          expect(seen.lease?.signal.reason).toMatchObject({ name: 'LockLostError', reason: 'abandoned' });
+          expect(requests).toEqual(['acquire']);
+          expect(await tryOther()).toBeNull();
+          await clock.advance(30_000);
+          expect(await tryOther()).not.toBeNull();
+        },
+      );
+    });
+
+    test.each([
+      { what: 'that never closes', make: () => new Readable({ read() {}, destroy() {} }) },
+      {
+        what: 'that cannot be destroyed',
+        make: () => Object.assign(new Readable({ read() {} }), { destroy: undefined }),
+      },
+    ])('$what, and its reader goes away: the lease is abandoned, before the invocation ends', async ({ make }) => {
+      const body = make();
+      body.push('one');
       const { arrived, responseStream } = sink();
-      const handler = middy({ ...streaming, ...lockPlugin() })
-        .use(lock({ key: 'nightly', locks, once: '2026-01-01' }))
+      const handler = middy({ ...streaming, ...lockPlugin({ timeoutEarlyInMillis: 0 }) })
+        .use(lock({ key: 'nightly', locks }))
         .handler(async () => body);
-      const invoked = handler({}, responseStream, invocation()) as Promise<unknown>;
+      const invoked = handler({}, responseStream, invocation({ getRemainingTimeInMillis: () => 60 }));
       await arrived;
       responseStream.destroy(new Error('EPIPE'));
-      await expect(invoked).rejects.toThrow();
-      expect(body.destroyed).toBe(true);
+      await expect(invoked).rejects.toThrow('EPIPE');
+      expect(events.map((event) => (event.type === 'lost' ? event.reason : event.type))).toEqual([
+        'acquired',
+        'abandoned',
+      ]);
+    });
+
+    test.each([
+      { how: 'takes all of it', leave: false },
+      { how: 'goes away before the last part', leave: true },
+    ])('and its reader is slow and $how: nothing is done before', async ({ leave }) => {
+      const takes: (() => void)[] = [];
+      const responseStream = new Writable({
+        highWaterMark: 1,
+        write: (_chunk, _encoding, taken) => void takes.push(taken),
+      });
+      const take = async () => {
+        while (takes.length === 0) await soon();
+        takes.shift()?.();
+      };
+      const handler = middy(lockPlugin(streaming))
+        .use(lock({ key: 'nightly', locks, once: '2026-01-01' }))
+        .handler(async () => Readable.from(['one', 'two', 'three']));
+      const invoked = handler({}, responseStream, invocation()) as Promise<unknown>;
+      const ended = leave ? expect(invoked).rejects.toThrow('EPIPE') : invoked;
+      await take();
+      await take();
+      while (takes.length === 0) await soon();
+      for (let turn = 0; turn < 20; turn++) await soon();
+      expect(requests).toEqual(['acquire']);
+      if (leave) responseStream.destroy(new Error('EPIPE'));
+      else await take();
+      await ended;
+      expect(requests).toEqual(['acquire', 'release']);
+      expect((await others.inspect('nightly'))?.doneToken).toBe(leave ? undefined : '2026-01-01');
+    });
+
+    test.each([
+      {
+        what: 'destroyed before it is returned',
+        make: () => new Readable({ read() {} }).destroy(),
+      },
+      {
+        what: 'destroyed with an error before anybody reads',
+        make: () => new Readable({ read() {} }).on('error', () => {}).destroy(new Error('Disk full.')),
+      },
+    ])('$what: the response fails, and the lock is released, undone', async ({ make }) => {
+      const { responseStream } = sink();
+      const handler = middy(streaming)
+        .use(lock({ key: 'nightly', locks, once: '2026-01-01' }))
+        .handler(async () => make());
+      await expect(handler({}, responseStream, invocation())).rejects.toThrow(/Premature close|Disk full/);
       expect(requests).toEqual(['acquire', 'release']);
       expect((await others.inspect('nightly'))?.doneToken).toBeUndefined();
+    });
+
+    test('that fails and that nobody reads: the lock is released, and no error is uncaught', async () => {
+      const body = new Readable({ read() {} });
+      const handler = middy()
+        .use(lock({ key: 'nightly', locks }))
+        .handler(async () => body);
+      await handler({}, invocation());
+      body.destroy(new Error('Disk full.'));
+      for (let turn = 0; turn < 5; turn++) await soon();
+      expect(requests).toEqual(['acquire', 'release']);
+    });
+
+    test.each([
+      { how: 'another middleware has replaced the response', replace: true, released: true },
+      { how: 'the response is still to be read by the caller', replace: false, released: false },
+    ])('that nobody has read when the request ends, for $how', async ({ replace, released }) => {
+      const handler = middy(lockPlugin())
+        .after((request) => {
+          if (replace) request.response = 'Something else.';
+        })
+        .use(lock({ key: 'nightly', locks, once: '2026-01-01' }))
+        .handler(async () => Readable.from(['one', 'two']));
+      const response = (await handler({}, invocation())) as Readable;
+      expect(await isHeld()).toBe(!released);
+      if (!released) expect(await response.toArray()).toEqual(['one', 'two']);
+      expect(await isHeld()).toBe(false);
+      expect((await others.inspect('nightly'))?.doneToken).toBe(released ? undefined : '2026-01-01');
     });
 
     test('and the lease is lost before its end: the response fails, and nothing is done', async () => {
@@ -721,6 +898,20 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
     await clock.advance(waited + 1_000);
     await refused;
     expect(events.find(({ type }) => type === 'busy')).toMatchObject({ waitedMs: waited });
+  });
+
+  test.each([
+    { what: 'is frozen', make: () => Object.freeze(invocation()) },
+    {
+      what: 'has a property of the same name that cannot be set',
+      make: () => Object.defineProperty(invocation(), 'lock', { get: () => 'theirs' }),
+    },
+  ])('the context $what: it fails with the reason, and what was acquired is released', async ({ make }) => {
+    const handler = middy(lockPlugin())
+      .use(lock({ key: 'nightly', locks }))
+      .handler(() => 'never');
+    await expect(handler({}, make())).rejects.toThrow(TypeError);
+    expect(requests).toEqual(['acquire', 'release']);
   });
 
   test('a key function that throws: its error is thrown, and nothing is locked', async () => {

@@ -162,25 +162,62 @@ describe('withLock around a streaming handler', () => {
     expect(await doneToken()).toBe('2026-01-01');
   });
 
-  test.each([
-    {
-      how: 'the handler fails',
-      fail: () => {
-        throw new Error('EPIPE');
-      },
-    },
-    {
-      how: 'the reader goes away',
-      fail: (responseStream: Writable) => void responseStream.destroy(new Error('EPIPE')),
-    },
-  ])('$how: the error is thrown, and the lock is released, undone', async ({ fail }) => {
+  test('the handler fails: its error is thrown, and the lock is released, undone', async () => {
     const { responseStream } = sink();
     const handler = withLock(
       { key: 'nightly', locks, once: '2026-01-01' },
-      async (_event: unknown, responseStream: Writable) => fail(responseStream),
+      async (_event: unknown, _responseStream: Writable) => {
+        throw new Error('EPIPE');
+      },
     );
     await expect(handler({}, responseStream, invocation())).rejects.toThrow('EPIPE');
     expect(requests).toEqual(['acquire', 'release']);
+    expect(await doneToken()).toBeUndefined();
+  });
+
+  test('the reader goes away while the handler works: the lock is held until the handler has ended', async () => {
+    const { responseStream } = sink();
+    const working = gate();
+    const handler = withLock({ key: 'nightly', locks }, async (_event: unknown, responseStream: Writable) => {
+      const parts = async function* () {
+        yield 'one';
+        await working.opened;
+        yield 'two';
+      };
+      await pipeline(parts(), responseStream);
+    });
+    const failed = expect(handler({}, responseStream, invocation())).rejects.toThrow('EPIPE');
+    await clock.advance(0);
+    responseStream.destroy(new Error('EPIPE'));
+    await clock.advance(0);
+    expect(await isHeld()).toBe(true);
+    working.open();
+    await failed;
+    expect(requests).toEqual(['acquire', 'release']);
+  });
+
+  test('the reader goes away after the handler has returned: the lease is abandoned, for a body may still write', async () => {
+    const { arrived, responseStream } = sink();
+    let lease: Lease | undefined;
+    const handler = withLock(
+      { key: 'nightly', locks, once: '2026-01-01' },
+      async (_event: unknown, responseStream: Writable, { lock }: { lock: Lease }) => {
+        lease = lock;
+        const parts = async function* () {
+          yield 'one';
+          await gate().opened;
+        };
+        Readable.from(parts()).pipe(responseStream);
+      },
+    );
+    const failed = expect(handler({}, responseStream, invocation())).rejects.toThrow('EPIPE');
+    await arrived;
+    responseStream.destroy(new Error('EPIPE'));
+    await failed;
+    expect(lease?.signal.reason).toMatchObject({ reason: 'abandoned' });
+    expect(requests).toEqual(['acquire']);
+    await clock.advance(30_000);
+    expect(await isHeld()).toBe(false);
     expect(await doneToken()).toBeUndefined();
   });
 

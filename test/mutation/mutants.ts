@@ -223,19 +223,31 @@ const middleware = [
       '    await release(holdingsOf(request).by.get(middleware), request);\n',
       '',
     ],
-    ['an unawaited response', 'await finish(lease, await request.response)', 'await finish(lease, request.response)'],
+    ['an unawaited response', 'await held.finish(await request.response)', 'await held.finish(request.response)'],
   ]),
   ...of('middleware/request.ts', [
     ["released after Middy's own time-out", ' || isEarlyTimeout(request.error)) held', ') held'],
   ]),
-  ...of('middleware/invocation.ts', [
-    ['released before the last byte', 'if (isStream(response)) return holding(lease, response);', ''],
-    ['a lost lease, no error', "if (onLost === 'throw') lease.signal.throwIfAborted();", ''],
+  ...of('middleware/held-lease.ts', [
+    ['released before the last byte', 'if (isStream(response)) return this.#send(response);', ''],
+    ['done, though the reader has not taken the last part', 'highWaterMark: 0,', 'highWaterMark: 16,'],
+    ['a lost lease, no error', "if (this.#onLost === 'throw') this.lease.signal.throwIfAborted();", ''],
+    ['released while the body works on', 'isTold && (await this.#remaining.settles(closed))', 'isTold'],
+    ['released while a Transform is written to', "!isWeb && !('write' in source)", '!isWeb'],
+    ['released while a web stream works on', "!isWeb && !('write' in source)", "!('write' in source)"],
     [
       'done, though the stream broke',
-      'void lease.release().then(() => callback(error))',
-      'void lease.release({ done: true }).then(() => callback(error))',
+      'return void (await this.lease.release())',
+      'return void (await this.lease.release({ done: true }))',
     ],
+    ['a body that nobody listens to', "    sent.on('error', () => {});\n", ''],
+    ['a body that goes on after the request', '      this.#sent.destroy();\n', ''],
+  ]),
+  ...of('middleware/with-lock.ts', [
+    ['released while a stream writes on', "held.abandon('abandoned')", 'await held.release()'],
+  ]),
+  ...of('middleware/invocation.ts', [
+    ['a context that cannot be written keeps the lease', '        await held.release();\n', ''],
     ['taken around a durable execution', "if ('lambdaContext' in context && 'step' in context)", 'if (false)'],
     [
       'beyond the invocation',
