@@ -67,13 +67,18 @@ export interface LockPlugin {
 
 /**
  * What Middy must be told for `lock()` to be right in every case: `middy(lockPlugin())`. Its own and your plugin's hooks
- * both run.
+ * both run. At Middy's early time-out it marks the request, whatever other middlewares make of the time-out's error: the
+ * handler may still be running, so the signal aborts and nothing is released.
  * @param plugin Middy's plugin configuration of your own, `timeoutEarlyResponse` among it. Default: none.
  */
 export function lockPlugin<Plugin extends object = object>(
   plugin?: Plugin & LockPlugin,
-): Plugin & { requestStart: (request?: Request) => void; requestEnd: (request: Request) => Promise<void> } {
-  const { requestStart, timeoutEarlyResponse, requestEnd }: LockPlugin = plugin ?? {};
+): Plugin & {
+  requestStart: (request?: Request) => void;
+  timeoutEarlyResponse: () => unknown;
+  requestEnd: (request: Request) => Promise<void>;
+} {
+  const { requestStart, timeoutEarlyResponse = throwTimeout, requestEnd }: LockPlugin = plugin ?? {};
   // Middy does not say which of the requests that share a process has timed out.
   const requests = new AsyncLocalStorage<Request>();
   return {
@@ -83,18 +88,22 @@ export function lockPlugin<Plugin extends object = object>(
       requests.enterWith(request as Request);
       requestStart?.(request as Request);
     },
-    // Middy's own, which throws, is known by its error.
-    ...(timeoutEarlyResponse && {
-      timeoutEarlyResponse() {
-        const late = holdingsOf(requests.getStore() ?? {});
-        late.timedOut = true;
-        for (const held of late.by.values()) held.abandon('timedOut');
-        return timeoutEarlyResponse();
-      },
-    }),
+    timeoutEarlyResponse() {
+      const late = holdingsOf(requests.getStore() ?? {});
+      late.timedOut = true;
+      for (const held of late.by.values()) held.abandon('timedOut');
+      return timeoutEarlyResponse();
+    },
     async requestEnd(request) {
       await releaseAll(request);
       await requestEnd?.(request);
     },
   };
+}
+
+/** Middy's own `timeoutEarlyResponse`, which stands in `@middy/core` alone: other middlewares know the error. */
+function throwTimeout(): never {
+  throw Object.assign(new Error('[AbortError]: The operation was aborted.', { cause: { package: '@middy/core' } }), {
+    name: 'TimeoutError',
+  });
 }

@@ -275,6 +275,63 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
       expect(await isHeld('inTime')).toBe(false);
     });
 
+    const mappers: { how: string; onError: Hook }[] = [
+      {
+        how: 'replaces the error',
+        onError: (request) => {
+          request.error = new Error('Internal error.', { cause: request.error });
+        },
+      },
+      {
+        how: 'throws another error',
+        onError: ({ error }) => {
+          throw new Error('Internal error.', { cause: error });
+        },
+      },
+      {
+        how: 'answers and clears the error',
+        onError: (request) => {
+          request.response = 'Internal error.';
+          request.error = undefined;
+        },
+      },
+      { how: 'answers by what it returns', onError: () => 'Internal error.' },
+    ];
+    test.each(mappers.flatMap(({ how, onError }) => ['first', 'last'].map((place) => ({ how, onError, place }))))(
+      'and another middleware $how, with the lock $place: not released either',
+      async ({ onError, place }) => {
+        const seen: { lease?: Lease; reason?: unknown } = {};
+        const handler = middy(lockPlugin({ timeoutEarlyInMillis }));
+        if (place === 'last') handler.onError(onError);
+        handler.use(lock({ key: 'nightly', locks }));
+        if (place === 'first') handler.onError(onError);
+        const invoked = handler.handler(neverEnding(seen))({}, lateInvocation()) as Promise<unknown>;
+        expect(await invoked.catch((error) => error.message)).toBe('Internal error.');
+        expect(seen.reason).toMatchObject({ name: 'LockLostError', reason: 'timedOut' });
+        expect(requests).toEqual(['acquire']);
+      },
+    );
+
+    test("the plugin throws Middy's own error", async () => {
+      const errorOf = async (plugin: object) => {
+        const handler = middy(plugin).handler(() => working.opened);
+        const error = await (handler({}, lateInvocation()) as Promise<never>).catch((error) => error);
+        return { kind: error.constructor, ...error, message: error.message, cause: error.cause };
+      };
+      const own = await errorOf({ timeoutEarlyInMillis });
+      expect(own.name).toBe('TimeoutError');
+      expect(await errorOf(lockPlugin({ timeoutEarlyInMillis }))).toEqual(own);
+      expect(await errorOf(lockPlugin({ timeoutEarlyInMillis, timeoutEarlyResponse: undefined }))).toEqual(own);
+    });
+
+    test('is switched off by timeoutEarlyInMillis: 0, also with the plugin', async () => {
+      const handler = middy(lockPlugin({ timeoutEarlyInMillis: 0 }))
+        .use(lock({ key: 'nightly', locks }))
+        .handler(() => new Promise((resolve) => setTimeout(resolve, 20, 'done')));
+      expect(await handler({}, invocation({ getRemainingTimeInMillis: () => 10 }))).toBe('done');
+      expect(requests).toEqual(['acquire', 'release']);
+    });
+
     test("the handler's own TimeoutError is none: the lock is released", async () => {
       const handler = middy(lockPlugin())
         .use(lock({ key: 'nightly', locks }))

@@ -209,10 +209,11 @@ const middleware = [
   ...of('middleware/lock.ts', [
     [
       'no abort before the early time-out returns',
-      "        for (const held of late.by.values()) held.abandon('timedOut');\n",
+      "      for (const held of late.by.values()) held.abandon('timedOut');\n",
       '',
     ],
-    ['released while a handler that timed out runs', '        late.timedOut = true;\n', ''],
+    ['released while a handler that timed out runs', '      late.timedOut = true;\n', ''],
+    ["another error than Middy's own at its time-out", "package: '@middy/core'", "package: 'leasehold'"],
     [
       'not released when a later middleware returns early',
       '      await releaseAll(request);\n      await requestEnd',
