@@ -4,7 +4,7 @@ import { type AcquireOptions, checkKey, checkText, planAcquire } from '../lib/le
 import { DynamoDBLockStore } from '../lib/store/dynamodb.ts';
 import type { LockStore } from '../lib/store/store.ts';
 import { HeldLease } from './held-lease.ts';
-import type { LambdaContext, LockOptions, SharedOptions } from './options.ts';
+import type { BatchResponse, LambdaContext, LockOptions, SharedOptions } from './options.ts';
 import { Remaining } from './remaining.ts';
 
 /** A lease for the handler, or a response in the handler's place. */
@@ -57,34 +57,72 @@ export function invocationLock(options: LockOptions<never, never, string>): Take
   checkChoice('onDone', onDone, 'skip', 'a function');
   const client = configure(options);
 
-  return async (event, context) => {
-    const given = (value: unknown) => (typeof value === 'function' ? (value as OfRequest)(event, context) : value);
+  async function acquire(event: unknown, context: object): Promise<HeldLease> {
+    const given = (value: unknown) =>
+      typeof value === 'function' ? noPromise((value as OfRequest)(event, context)) : value;
+    const lease = await client.acquire(given(key) as string, {
+      ...options,
+      ...ofInvocation(context as LambdaContext, waitMs, reserveMs),
+      // Without a token it would run every time.
+      once: once && checkText('once', given(once)),
+      data: given(data),
+    });
+    const held = new HeldLease(lease, new Remaining(context as LambdaContext), onLost);
     try {
-      const lease = await client.acquire(given(key) as string, {
-        ...options,
-        ...ofInvocation(context as LambdaContext, waitMs, reserveMs),
-        // Without a token it would run every time.
-        once: once && checkText('once', given(once)),
-        data: given(data),
-      });
-      const held = new HeldLease(lease, new Remaining(context as LambdaContext), onLost);
-      try {
-        Object.assign(context as object, { [contextKey]: lease });
-      } catch (error) {
-        // A context that is frozen, or has such a property that cannot be set, has no place for the lease.
-        await held.release();
-        throw error;
-      }
-      return { held };
+      Object.assign(context, { [contextKey]: lease });
     } catch (error) {
-      const respond = error instanceof LockBusyError ? onBusy : error instanceof LockDoneError ? onDone : 'throw';
+      // A context that is frozen, or has such a property that cannot be set, has no place for the lease.
+      await held.release();
+      throw error;
+    }
+    return held;
+  }
+
+  return async (event, context) => {
+    try {
+      return { held: await acquire(event, context as object) };
+    } catch (error) {
+      const isBusy = error instanceof LockBusyError;
+      const respond = isBusy ? onBusy : error instanceof LockDoneError ? onDone : 'throw';
       if (respond === 'throw') throw error;
-      return {
-        response: typeof respond === 'function' ? await (respond as OfRequest)(error, event, context) : undefined,
-      };
+      const response = typeof respond === 'function' ? await (respond as OfRequest)(error, event, context) : undefined;
+      // Messages that nobody has worked on must not be deleted. A batch that is done may be, but for one whose records
+      // have locks of their own: those say what is done.
+      const keep = (isBusy && respond === 'skip') || hasRecordLocks(context);
+      return { response: (keep && allFailed(event)) || response };
     }
   };
 }
+
+/** Of a function that must not give a promise: the promise is refused as no text, and its rejection is nobody's. */
+export function noPromise(value: unknown): unknown {
+  if (typeof (value as PromiseLike<unknown> | undefined)?.then === 'function') Promise.resolve(value).catch(() => {});
+  return value;
+}
+
+/** The brand of the locks of a batch's records, in the context. */
+export const recordLocks = Symbol.for('leasehold.recordLocks');
+
+const hasRecordLocks = (context: unknown): boolean =>
+  Object.values(context as object).some(
+    (value) => (value as { [recordLocks]?: true } | null | undefined)?.[recordLocks],
+  );
+
+/** The messages of an event of SQS; undefined if it is none. */
+export function messagesOf<Item extends { messageId: string }>(event: unknown): Item[] | undefined {
+  const { Records: records } = (event ?? {}) as { Records?: Item[] };
+  const isMessage = (record: Item | undefined) => typeof record?.messageId === 'string' && record.messageId !== '';
+  return Array.isArray(records) && records.length > 0 && records.every(isMessage) ? records : undefined;
+}
+
+const allFailed = (event: unknown): BatchResponse | undefined => {
+  const messages = messagesOf(event);
+  return messages && failuresOf(messages.map(({ messageId }) => messageId));
+};
+
+export const failuresOf = (messageIds: Iterable<string>): BatchResponse => ({
+  batchItemFailures: Array.from(messageIds, (itemIdentifier) => ({ itemIdentifier })),
+});
 
 /** What the invocation says of a lease that is taken in it, now. */
 export function ofInvocation(context: LambdaContext, waitMs = 0, reserveMs = 1_000): AcquireOptions {

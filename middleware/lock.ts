@@ -3,7 +3,7 @@ import type { Lease } from '../lib/lease/lease.ts';
 import type { HeldLease } from './held-lease.ts';
 import { invocationLock } from './invocation.ts';
 import type { LambdaContext, LockOptions, RecordLocks } from './options.ts';
-import { holdingsOf, type Request, release, releaseAll } from './request.ts';
+import { endEarly, holdingsOf, type Request, release, requestEnded } from './request.ts';
 
 /** What Middy's `use` takes. Its handler's context has what is held: the lease, or the locks of a batch's records. */
 export interface LockMiddleware<
@@ -37,11 +37,7 @@ export function lock<Event = unknown, Context = LambdaContext, const Name extend
   const lockBefore = async (request: Request) => {
     const taken = await take(request.event, request.context as object);
     if (taken.held) holdingsOf(request).by.set(middleware, taken.held);
-    else {
-      request.earlyResponse = taken.response;
-      // The other locks of this request: without the plugin, Middy will tell nobody that it ends here.
-      await releaseAll(request);
-    }
+    else await endEarly(request, taken.response);
   };
   const lockAfter = async (request: Request) => {
     const { by, timedOut } = holdingsOf(request);
@@ -95,8 +91,11 @@ export function lockPlugin<Plugin extends object = object>(
       return timeoutEarlyResponse();
     },
     async requestEnd(request) {
-      await releaseAll(request);
-      await requestEnd?.(request);
+      try {
+        await requestEnded(request);
+      } finally {
+        await requestEnd?.(request);
+      }
     },
   };
 }

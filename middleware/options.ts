@@ -66,12 +66,15 @@ export interface LockOptions<Event = unknown, Context = LambdaContext, Name exte
   data?: Data | ((event: Event, context: Context) => unknown);
   /**
    * When somebody else holds the lock: fail with the `LockBusyError` ('throw', the default), or do not run the handler
-   * and respond with nothing ('skip') or with what the function returns.
+   * and respond with nothing ('skip') or with what the function returns. To a batch of SQS messages 'skip' responds that
+   * all of them failed, or SQS would delete messages that nobody has worked on. Behind `lockRecords()`, or inside of
+   * `withRecordLocks()`, so does a function, whatever it returns.
    */
   onBusy?: 'throw' | 'skip' | Respond<LockBusyError, Event, Context> | undefined;
   /**
    * When it was done for this `once` token: the handler does not run, and the response is nothing ('skip', the default)
-   * or what the function returns. Never an error, for which Lambda would try again.
+   * or what the function returns. Never an error, for which Lambda would try again. Behind `lockRecords()`, or inside of
+   * `withRecordLocks()`, the response is that all messages failed that were not worked on, as for `onBusy`.
    */
   onDone?: 'skip' | Respond<LockDoneError, Event, Context> | undefined;
   /**

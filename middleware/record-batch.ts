@@ -1,7 +1,8 @@
 import type { LockClient } from '../lib/lease/client.ts';
-import { LockBusyError, LockDoneError, type LostReason } from '../lib/lease/errors.ts';
+import { LockBusyError, LockDoneError, LockError, type LostReason } from '../lib/lease/errors.ts';
 import type { Lease } from '../lib/lease/lease.ts';
 import { type AcquireOptions, checkKey, checkText, isDone } from '../lib/lease/options.ts';
+import { failuresOf, recordLocks } from './invocation.ts';
 import type { BatchResponse, Lockable, LockRecordsOptions, RecordLocks } from './options.ts';
 
 /** How many locks are asked for at a time: the SDK's client has 50 sockets, and what waits for one would time out. */
@@ -54,6 +55,9 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks {
   /** Groups of which a record has failed in `using`, and how. */
   readonly #stopped = new Map<string, unknown>();
   #abandoned = false;
+  /** Whether a response says which records are to come back. */
+  #answered = false;
+  readonly [recordLocks] = true;
 
   constructor(records: readonly Item[], client: LockClient, options: LockRecordsOptions<Item, string>) {
     this.records = records;
@@ -99,6 +103,7 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks {
    * @param response what the handler returned: a batch response, settled results, or anything else when all went well.
    */
   async finish(response?: unknown): Promise<BatchResponse> {
+    this.#answered = true;
     const reported = this.#failuresIn(response);
     await this.#settleTurns();
     const open = [...this.#given.values()].filter(({ entry }) => isOpen(entry));
@@ -108,8 +113,27 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks {
       if (entry.state === 'succeeded' && this.#isLost(lease)) this.#fail(entry, lease.signal.reason);
     }
     const failed = this.#entries.filter(({ state }) => state === 'failed');
-    const identifiers = new Set([...failed.flatMap(({ records }) => records.map(messageIdOf)), ...reported]);
-    return { batchItemFailures: [...identifiers].map((itemIdentifier) => ({ itemIdentifier })) };
+    return failuresOf(new Set([...failed.flatMap(({ records }) => records.map(messageIdOf)), ...reported]));
+  }
+
+  /**
+   * Adds to the response of a middleware that ended the request, and left `after` and `onError` uncalled.
+   * @throws LockError when that is no batch response, for SQS would delete messages that nobody has worked on.
+   */
+  async conclude(response: unknown): Promise<void> {
+    if (this.#answered) return;
+    if (Array.isArray((response as Partial<BatchResponse> | undefined)?.batchItemFailures)) {
+      Object.assign(response as object, await this.finish(response));
+      return;
+    }
+    await this.#settleTurns();
+    const unworked = this.#entries.filter(({ state }) => state === 'open' || state === 'failed');
+    if (unworked.length === 0) return;
+    throw new LockError(
+      `A middleware after lockRecords() ended the request, and ${unworked.length} of ${this.#entries.length} records were ` +
+        'not worked on: the invocation fails, so that SQS keeps them. Register that middleware before lockRecords(), or ' +
+        'let it respond with { batchItemFailures }.',
+    );
   }
 
   /** Ends every lease. Nothing is done that has not succeeded by now. */

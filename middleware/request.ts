@@ -15,6 +15,10 @@ interface Held {
   abandon(reason: LostReason): void;
   /** @param response the request's response, which may still be sent under the lease. */
   release(response: unknown): Promise<unknown>;
+  /** Of a batch: ends its leases, and adds to a response the records that are to come back. */
+  finish?(response: unknown): Promise<unknown>;
+  /** Of a batch: makes sure that SQS is told which records are to come back. */
+  conclude?(response: unknown): Promise<void>;
 }
 
 /**
@@ -42,9 +46,29 @@ function isEarlyTimeout(error: unknown): boolean {
   return name === 'TimeoutError' && cause?.package === '@middy/core';
 }
 
+/** Ends a request before its handler. Middy calls no other hook, those of earlier locks neither. */
+export async function endEarly(request: Request, response: unknown): Promise<void> {
+  let answer = response;
+  for (const held of heldBy(request)) if (held.finish) answer = await held.finish(answer);
+  request.earlyResponse = answer;
+  await releaseAll(request);
+}
+
 /** Nothing of a request is left to run, but for a handler that Middy has left behind. */
-export async function releaseAll(request: Request): Promise<void> {
-  for (const held of holdingsOf(request).by.values()) await release(held, request);
+export async function requestEnded(request: Request): Promise<void> {
+  try {
+    const fails = request.error !== undefined && request.response === undefined;
+    for (const held of fails ? [] : heldBy(request)) await held.conclude?.(request.response);
+  } finally {
+    await releaseAll(request);
+  }
+}
+
+/** The last first, as Middy calls `after`. */
+const heldBy = (request: Request): Held[] => [...holdingsOf(request).by.values()].reverse();
+
+async function releaseAll(request: Request): Promise<void> {
+  await Promise.all(heldBy(request).map((held) => release(held, request)));
 }
 
 /** Invariant 9: what may still be used is not released, not even a lease that has expired and may be ours all the same. */

@@ -15,6 +15,7 @@ import {
   lockRecords,
   type QueueRecord,
   type RecordLocks,
+  withLock,
   withRecordLocks,
 } from '../../middleware/index.ts';
 import { type Batch, batch, failed, fifo, gate, ids, invocation, message, setUp } from './setup.ts';
@@ -975,13 +976,130 @@ describe.each(versions)('in the life of a Lambda with Middy $version', ({ middy 
     expect(requests).toEqual(['acquire', 'release']);
   });
 
-  test('a later middleware returns early: with the plugin, the leases are released', async () => {
-    const handle = middy(lockPlugin())
-      .use(locking())
-      .before(() => ({ batchItemFailures: [] }))
-      .handler(() => 'never');
-    await handle(batch(message('1', 'a'), message('2', 'b')), invocation());
-    expect(requests).toEqual(['acquire', 'acquire', 'release', 'release']);
+  describe('a later middleware ends the request', () => {
+    const ending = (plugin: object, hook: 'before' | 'after' | 'onError', response: () => unknown) =>
+      middy(plugin)
+        .use(locking({ once: () => '1' }))
+        [hook](response)
+        .handler(() => {
+          if (hook === 'onError') throw new Error('Disk full.');
+        });
+    const two = () => batch(message('1', 'a'), message('2', 'busy'));
+    const hooks = ['before', 'after', 'onError'] as const;
+
+    test.each(hooks)(
+      'in %s, with a batch response: what was held back is added, and the leases are released',
+      async (hook) => {
+        const handle = ending(lockPlugin(), hook, () => ({ batchItemFailures: [] }));
+        expect(failed(await handle(two(), invocation()))).toEqual(['2']);
+        expect(requests).toEqual(['acquire', 'acquire', 'release']);
+      },
+    );
+
+    test.each(hooks)(
+      'in %s, with another response: the invocation fails, so that SQS keeps the messages, and nothing is done',
+      async (hook) => {
+        const handle = ending(lockPlugin(), hook, () => 'early');
+        await expect(handle(two(), invocation())).rejects.toThrow(
+          new LockError(
+            'A middleware after lockRecords() ended the request, and 2 of 2 records were not worked on: the invocation ' +
+              'fails, so that SQS keeps them. Register that middleware before lockRecords(), or let it respond with ' +
+              '{ batchItemFailures }.',
+          ),
+        );
+        expect(requests).toEqual(['acquire', 'acquire', 'release']);
+        expect(await doneToken('a')).toBeUndefined();
+      },
+    );
+
+    test('and all its records have succeeded by then: so it ends', async () => {
+      const handle = middy(lockPlugin())
+        .use(locking({ once: () => '1' }))
+        .after(() => 'early')
+        .handler((event, { locks }) => locks.using(event.Records[0]!, () => {}));
+      expect(await handle(batch(message('1', 'a')), invocation())).toBe('early');
+      expect(await doneToken('a')).toBe('1');
+    });
+
+    test("by throwing: the error is its own, and the plugin's other hook runs", async () => {
+      let ended = false;
+      const plugin = lockPlugin({
+        requestEnd: () => {
+          ended = true;
+        },
+      });
+      const failing = ending(plugin, 'before', () => Promise.reject(new Error('No token.')));
+      await expect(failing(two(), invocation())).rejects.toThrow('No token.');
+      const early = ending(plugin, 'before', () => 'early');
+      await expect(early(two(), invocation())).rejects.toThrow(LockError);
+      expect(ended).toBe(true);
+    });
+  });
+
+  describe('lock() on the same handler', () => {
+    beforeEach(async () => {
+      await others.acquire('nightly');
+      await (await others.acquire('job', { once: '1' })).release({ done: true });
+      await clock.advance(1);
+    });
+    const ends = [
+      { end: "busy, onBusy: 'skip'", options: { key: 'nightly', onBusy: 'skip' } },
+      { end: 'busy, onBusy a function', options: { key: 'nightly', onBusy: () => ({ batchItemFailures: [] }) } },
+      { end: 'done', options: { key: 'job', once: '1' } },
+      { end: 'done, onDone a function', options: { key: 'job', once: '1', onDone: async () => 'done' } },
+    ] as const;
+    const both = [message('1', 'a'), message('2', 'busy'), message('3', 'b')];
+
+    test.each(ends)('after it ($end): every message that was not worked on comes back', async ({ options }) => {
+      const handle = middy(lockPlugin())
+        .use(locking({ once: () => '1' }))
+        .use(lockRecords({ key: ({ messageId }) => `id/${messageId}`, locks, contextKey: 'ids' }))
+        .use(lock({ ...options, locks }))
+        .handler(() => 'never');
+      expect(failed(await handle(batch(...both), invocation())).sort()).toEqual(['1', '2', '3']);
+      expect([await isHeld('a'), await isHeld('b'), await isHeld('id/1')]).toEqual([false, false, false]);
+      expect(await doneToken('a')).toBeUndefined();
+    });
+
+    test('after it: a record that is done stays done', async () => {
+      await (await others.acquire('a', { once: '1' })).release({ done: true });
+      await clock.advance(1);
+      const handle = middy(lockPlugin())
+        .use(locking({ once: () => '1' }))
+        .use(lock({ key: 'nightly', onBusy: 'skip', locks }))
+        .handler(() => 'never');
+      expect(failed(await handle(batch(...both), invocation())).sort()).toEqual(['2', '3']);
+    });
+
+    test.each(ends)('inside withRecordLocks() ($end): so they do', async ({ options }) => {
+      const handle = withRecordLocks(
+        { key, locks, onFailed },
+        withLock({ ...options, locks } as never, () => 'never') as never,
+      );
+      expect(failed(await handle(batch(...both), invocation())).sort()).toEqual(['1', '2', '3']);
+    });
+
+    test("before it, or without it (busy, onBusy: 'skip'): all messages come back", async () => {
+      const options = { key: 'nightly', onBusy: 'skip', locks } as const;
+      const all = { batchItemFailures: ['1', '2', '3'].map((itemIdentifier) => ({ itemIdentifier })) };
+      for (const plugin of [lockPlugin(), {}]) {
+        const handle = middy(plugin)
+          .use(lock(options))
+          .use(locking())
+          .handler(() => 'never');
+        expect(await handle(batch(...both), invocation())).toEqual(all);
+      }
+      const around = withLock(options, withRecordLocks<QueueRecord>({ key, locks }, () => 'never') as never);
+      expect(await around(batch(...both), invocation())).toEqual(all);
+    });
+
+    test('before it, and done for its token: the messages are done too', async () => {
+      const handle = middy(lockPlugin())
+        .use(lock({ key: 'job', once: '1', locks }))
+        .use(locking())
+        .handler(() => 'never');
+      expect(await handle(batch(...both), invocation())).toBeUndefined();
+    });
   });
 
   test('there is none for the handler: another lock of the request is released, also without the plugin', async () => {

@@ -214,11 +214,7 @@ const middleware = [
     ],
     ['released while a handler that timed out runs', '      late.timedOut = true;\n', ''],
     ["another error than Middy's own at its time-out", "package: '@middy/core'", "package: 'leasehold'"],
-    [
-      'not released when a later middleware returns early',
-      '      await releaseAll(request);\n      await requestEnd',
-      '      await requestEnd',
-    ],
+    ['not released when a later middleware returns early', '        await requestEnded(request);\n', ''],
     [
       'not released when the handler throws',
       '    await release(holdingsOf(request).by.get(middleware), request);\n',
@@ -226,7 +222,11 @@ const middleware = [
     ],
     ['an unawaited response', 'await held.finish(await request.response)', 'await held.finish(request.response)'],
   ]),
+  ...of('middleware/record-batch.ts', [
+    ['messages deleted that a later middleware kept from the handler', 'if (unworked.length === 0) return;', 'return;'],
+  ]),
   ...of('middleware/request.ts', [
+    ['messages deleted behind a lock that is busy', 'if (held.finish) answer = await held.finish(answer);', '{}'],
     ["released after Middy's own time-out", ' || isEarlyTimeout(request.error)) held', ') held'],
   ]),
   ...of('middleware/held-lease.ts', [
@@ -248,6 +248,8 @@ const middleware = [
     ['released while a stream writes on', "held.abandon('abandoned')", 'await held.release()'],
   ]),
   ...of('middleware/invocation.ts', [
+    ['messages deleted that a lock skips', "(isBusy && respond === 'skip') || ", ''],
+    ['messages deleted that a lock inside of their own skips', ' || hasRecordLocks(context)', ''],
     ['a context that cannot be written keeps the lease', '        await held.release();\n', ''],
     ['taken around a durable execution', "if ('lambdaContext' in context && 'step' in context)", 'if (false)'],
     [
