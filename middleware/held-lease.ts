@@ -26,9 +26,8 @@ export class HeldLease {
    * @throws LockLostError when the lease was lost, as `onLost` says.
    */
   async finish(response: unknown): Promise<unknown> {
-    if (isStream(response)) return this.#send(response);
-    const { statusCode, body } = (response ?? {}) as { statusCode?: number; body?: unknown };
-    if (statusCode && isStream(body)) return { ...(response as object), body: this.#send(body) };
+    const body = bodyIn(response);
+    if (body) return body === response ? this.#send(body) : { ...(response as object), body: this.#send(body) };
     await this.#succeed();
     return response;
   }
@@ -36,13 +35,16 @@ export class HeldLease {
   /**
    * Ends the lease of what did not succeed.
    * @param response the request's response. If that is our stream, its reader ends the lease.
+   * @param handled the handler's own response, whose body may still be produced.
    */
-  async release(response?: unknown): Promise<void> {
-    if (!this.#sent) await this.lease.release();
-    else if (this.#sent !== response && this.#sent !== (response as { body?: unknown } | undefined)?.body) {
+  async release(response?: unknown, handled?: unknown): Promise<void> {
+    const body = bodyIn(handled);
+    if (this.#sent) {
+      if (this.#sent === bodyIn(response)) return;
       this.#sent.destroy();
       await this.#stopping;
-    }
+    } else if (body) await this.#stop(() => readableOf(body), tellsItsEnd(body));
+    else await this.lease.release();
   }
 
   /** Gives the lease up without releasing it: the signal aborts, and the lock opens at the expiry. */
@@ -56,12 +58,10 @@ export class HeldLease {
   }
 
   /** The same stream, but it ends only when the lease has, and fails if the lease was lost. */
-  #send(body: NodeJS.ReadableStream | ReadableStream): Readable {
-    const isWeb = body instanceof ReadableStream;
-    const source = isWeb ? Readable.fromWeb(body as never, { objectMode: true }) : (body as Readable);
+  #send(body: Body): Readable {
+    const source = readableOf(body);
     const parts = source[Symbol.asyncIterator]();
-    // A Duplex is written to by somebody of whom its closing tells nothing, and so is a web stream.
-    let isTold = !isWeb && !('write' in source);
+    let isTold = tellsItsEnd(body);
     let isOver = false;
     const sent: Readable = new Readable({
       objectMode: true,
@@ -79,7 +79,7 @@ export class HeldLease {
         next().catch((error) => sent.destroy(error));
       },
       destroy: (error, callback) => {
-        this.#stopping = isOver ? this.lease.release().then(() => {}) : this.#stop(source, isTold);
+        this.#stopping = isOver ? this.lease.release().then(() => {}) : this.#stop(() => source, isTold);
         void this.#stopping.then(() => callback(error));
       },
     });
@@ -88,7 +88,7 @@ export class HeldLease {
     finished(source, { writable: false }, (error) => {
       if (!error || sent.destroyed) return;
       // A web stream that fails by itself has no more to do.
-      isTold ||= isWeb;
+      isTold ||= source !== body;
       sent.destroy(error);
     });
     this.#sent = sent;
@@ -96,9 +96,10 @@ export class HeldLease {
   }
 
   /** Invariant 9: the lease is released when nothing produces the body any more, and abandoned where nobody can tell. */
-  async #stop(source: Readable, isTold: boolean): Promise<void> {
-    const closed = source.closed || new Promise((resolve) => source.once('close', resolve));
+  async #stop(body: () => Readable, isTold: boolean): Promise<void> {
     try {
+      const source = body();
+      const closed = source.closed || new Promise((resolve) => source.once('close', resolve));
       source.destroy();
       if (isTold && (await this.#remaining.settles(closed))) return void (await this.lease.release());
     } catch {
@@ -109,5 +110,20 @@ export class HeldLease {
 }
 
 /** Node's own or a web stream. */
-const isStream = (value: unknown): value is NodeJS.ReadableStream | ReadableStream =>
-  value instanceof ReadableStream || typeof (value as NodeJS.ReadableStream | undefined)?.pipe === 'function';
+type Body = Readable | ReadableStream;
+
+/** The stream in a response, where Middy and Lambda look for one. */
+function bodyIn(response: unknown): Body | undefined {
+  if (isStream(response)) return response;
+  const { statusCode, body } = (response ?? {}) as { statusCode?: number; body?: unknown };
+  return statusCode && isStream(body) ? body : undefined;
+}
+
+const isStream = (value: unknown): value is Body =>
+  value instanceof ReadableStream || typeof (value as Readable | undefined)?.pipe === 'function';
+
+const readableOf = (body: Body): Readable =>
+  body instanceof ReadableStream ? Readable.fromWeb(body as never, { objectMode: true }) : body;
+
+/** A Duplex is written to by somebody of whom its closing tells nothing, and so is a web stream. */
+const tellsItsEnd = (body: Body): boolean => !(body instanceof ReadableStream || 'write' in body);

@@ -10,7 +10,7 @@ import type {
   RecordLocks,
 } from './options.ts';
 import { RecordBatch } from './record-batch.ts';
-import { endEarly, holdingsOf, type Request, release } from './request.ts';
+import { endEarly, holdingsOf, isEarlyTimeout, type Request, release } from './request.ts';
 
 interface Batch<Item> {
   Records: Item[];
@@ -100,7 +100,8 @@ export function withRecordLocks<
         share(batch, context) as Context & Record<Name, RecordLocks>,
       );
     } catch (error) {
-      await batch.release();
+      if (isEarlyTimeout(error)) batch.abandon('timedOut');
+      else await batch.release();
       throw error;
     }
     return batch.finish(response);

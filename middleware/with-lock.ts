@@ -2,6 +2,7 @@ import { finished } from 'node:stream/promises';
 import type { Lease } from '../lib/lease/lease.ts';
 import { invocationLock } from './invocation.ts';
 import type { LambdaContext, LockOptions } from './options.ts';
+import { isEarlyTimeout } from './request.ts';
 
 /**
  * `lock()` for handlers without Middy: `handler(event, context)`, and, inside of `awslambda.streamifyResponse(...)`,
@@ -47,7 +48,9 @@ export function withLock(
     try {
       response = await handler(...parameters);
     } catch (error) {
-      await held.release();
+      // Where the handler is one of Middy's, what timed out in it may still be running.
+      if (isEarlyTimeout(error)) held.abandon('timedOut');
+      else await held.release();
       throw error;
     }
     // The handler has returned, but a stream of its own may still write.

@@ -147,6 +147,140 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
     });
   });
 
+  describe('however another middleware ends the request', () => {
+    const fail = (text: string) => () => Promise.reject(new Error(text));
+    const failing = async () => {
+      throw new Error('Disk full.');
+    };
+    interface Ending {
+      readonly how: string;
+      readonly hooks: { before?: Hook; after?: Hook; onError?: Hook };
+      readonly handler?: Handler;
+      /** Without the plugin, Middy tells a lock nothing of it that stands before the other middleware. */
+      readonly untold?: boolean;
+      /** Middy 6 tells a plugin nothing of it either. */
+      readonly untoldBy6?: boolean;
+    }
+    const endings: Ending[] = [
+      { how: 'it does not', hooks: { after: () => {} } },
+      { how: 'the handler throws', hooks: { after: () => {} }, handler: failing },
+      { how: 'its before throws', hooks: { before: fail('before') } },
+      { how: 'its before responds', hooks: { before: () => 'early' }, untold: true },
+      { how: 'its after throws', hooks: { after: fail('after') } },
+      { how: 'its after responds', hooks: { after: () => 'early' }, untold: true },
+      {
+        how: 'its after throws, and its onError clears the error',
+        hooks: {
+          after: fail('after'),
+          onError: (request) => {
+            request.response = 'handled';
+            request.error = undefined;
+          },
+        },
+      },
+      {
+        how: 'its onError throws',
+        hooks: { onError: fail('onError') },
+        handler: failing,
+        untold: true,
+        untoldBy6: true,
+      },
+      { how: 'its onError responds', hooks: { onError: () => 'handled' }, handler: failing, untold: true },
+      {
+        how: 'its before throws, and its onError too',
+        hooks: { before: fail('before'), onError: fail('onError') },
+        untold: true,
+        untoldBy6: true,
+      },
+    ];
+    const places = endings.flatMap((ending) =>
+      ['standard', 'streaming'].flatMap((mode) =>
+        ['first', 'last'].flatMap((place) => ['with', 'without'].map((plugin) => ({ ...ending, mode, place, plugin }))),
+      ),
+    );
+
+    /** The same hooks; each call appends what had been sent by then. */
+    const noting = (hooks: Ending['hooks'], seen: string[][]) =>
+      Object.fromEntries(
+        Object.entries(hooks).map(([name, hook]) => [
+          name,
+          (request: never) => {
+            seen.push([...requests]);
+            return (hook as Hook)(request);
+          },
+        ]),
+      );
+    /** Whether Middy tells a lock, or the plugin, that the request has ended. */
+    const isTold = ({ untold, untoldBy6, place, plugin }: (typeof places)[number]) => {
+      if (place === 'last' || !untold) return true;
+      return plugin === 'with' && !(untoldBy6 && middy === (middy6 as unknown as MakeMiddy));
+    };
+
+    test.each(places)(
+      '($how; $mode mode, the lock $place, $plugin the plugin), nothing is released before, nor held after where Middy tells',
+      async (row) => {
+        const { hooks, handler, mode, place, plugin } = row;
+        const options = mode === 'streaming' ? streaming : {};
+        const app = middy(plugin === 'with' ? lockPlugin(options) : options);
+        const seen: string[][] = [];
+        const looking = noting(hooks, seen);
+        const locked = lock({ key: 'nightly', locks });
+        for (const middleware of place === 'first' ? [locked, looking] : [looking, locked]) app.use(middleware);
+        const invoke = app.handler(async (...parameters) => {
+          await new Promise(setImmediate);
+          seen.push([...requests]);
+          return handler?.(...parameters) ?? 'done';
+        });
+        const responseStreams = mode === 'streaming' ? [sink().responseStream] : [];
+        await (invoke({}, ...([...responseStreams, invocation()] as [unknown])) as Promise<unknown>).catch(() => {});
+        // A lock that stands first is held in every hook of the others.
+        expect(place === 'last' || seen.flat().every((request) => request === 'acquire')).toBe(true);
+        expect(await isHeld()).toBe(!isTold(row));
+        if (isTold(row)) return;
+        // Where nobody tells, the lease ends with the invocation's time.
+        await clock.advance(63_000);
+        expect(await isHeld()).toBe(false);
+      },
+    );
+
+    test('the after of a middleware that stands before the lock runs without it', async () => {
+      let heldAtCommit: boolean | undefined;
+      const handler = middy(lockPlugin())
+        .after(async () => {
+          heldAtCommit = await isHeld();
+        })
+        .use(lock({ key: 'nightly', locks }))
+        .handler(() => 'done');
+      await handler({}, invocation());
+      expect(heldAtCommit).toBe(false);
+    });
+
+    test('by an after that throws behind the lock, while a body is produced: the body is stopped first', async () => {
+      const step = gate();
+      let isWorking = false;
+      async function* parts() {
+        yield 'one';
+        isWorking = true;
+        await step.opened;
+        isWorking = false;
+      }
+      const handler = middy(lockPlugin(streaming))
+        .use(lock({ key: 'nightly', locks }))
+        .after(async ({ response }) => {
+          (response as Readable).resume();
+          while (!isWorking) await new Promise(setImmediate);
+          throw new Error('No such template.');
+        })
+        .handler(async () => Readable.from(parts()));
+      const failed = expect(handler({}, sink().responseStream, invocation())).rejects.toThrow('No such template.');
+      for (let turn = 0; turn < 20; turn++) await new Promise(setImmediate);
+      expect([isWorking, requests]).toEqual([true, ['acquire']]);
+      step.open();
+      await failed;
+      expect(requests).toEqual(['acquire', 'release']);
+    });
+  });
+
   test('an outer after throws: the lock is released once, and the error is the outer one', async () => {
     const handler = middy(lockPlugin())
       .after(() => {

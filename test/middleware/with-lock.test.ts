@@ -5,9 +5,10 @@ import { Readable, type Writable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
 import { beforeEach, describe, expect, test } from '@jest/globals';
+import middy from '@middy/core';
 import { type Lease, type LockBusyError, LockLostError } from '../../lib/index.ts';
-import { withLock } from '../../middleware/index.ts';
-import { gate, invocation, setUp, sink } from './setup.ts';
+import { withLock, withRecordLocks } from '../../middleware/index.ts';
+import { batch, gate, invocation, message, setUp, sink } from './setup.ts';
 
 let { clock, requests, locks, others, isHeld } = setUp();
 beforeEach(() => {
@@ -132,6 +133,31 @@ describe('withLock', () => {
     const durable = { ...invocation(), lambdaContext: invocation(), step: async () => {} };
     await expect(handler({}, durable)).rejects.toThrow('inside a step of a durable execution');
     expect(requests).toEqual([]);
+  });
+});
+
+describe("Middy's handler inside, whose early time-out fails it while it still runs", () => {
+  const never = () => new Promise<never>(() => {});
+  // Middy's timers are real: 20 ms pass.
+  const late = () => invocation({ getRemainingTimeInMillis: () => 30 });
+
+  test('in withLock(): the signal aborts, and nothing is released', async () => {
+    let lease: Lease | undefined;
+    const inside = middy({ timeoutEarlyInMillis: 10 }).handler((_event, context) => {
+      lease = (context as unknown as { lock: Lease }).lock;
+      return never();
+    });
+    const handler = withLock({ key: 'nightly', locks }, inside as never) as (...of: unknown[]) => Promise<unknown>;
+    await expect(handler({}, late())).rejects.toThrow('aborted');
+    expect(lease?.signal.reason).toMatchObject({ reason: 'timedOut' });
+    expect(requests).toEqual(['acquire']);
+  });
+
+  test('in withRecordLocks(): so it is', async () => {
+    const inside = middy({ timeoutEarlyInMillis: 10 }).handler(never);
+    const handler = withRecordLocks({ key: ({ messageId }) => messageId, locks, onFailed: () => {} }, inside as never);
+    await expect(handler(batch(message('1', 'a')), late() as never)).rejects.toThrow('aborted');
+    expect(requests).toEqual(['acquire']);
   });
 });
 

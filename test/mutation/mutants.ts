@@ -220,6 +220,12 @@ const middleware = [
       '    await release(holdingsOf(request).by.get(middleware), request);\n',
       '',
     ],
+    [
+      'a failed request that Middy tells nobody of',
+      '      await releaseAll(request);\n      throw error;',
+      '      throw error;',
+    ],
+    ['a body forgotten that is still produced', 'holdingsOf(request).handled = request.response', 'void request'],
     ['an unawaited response', 'await held.finish(await request.response)', 'await held.finish(request.response)'],
   ]),
   ...of('middleware/record-batch.ts', [
@@ -230,12 +236,16 @@ const middleware = [
     ["released after Middy's own time-out", ' || isEarlyTimeout(request.error)) held', ') held'],
   ]),
   ...of('middleware/held-lease.ts', [
-    ['released before the last byte', 'if (isStream(response)) return this.#send(response);', ''],
+    [
+      'released before the last byte',
+      'const body = bodyIn(response);\n',
+      'const body = undefined as Body | undefined;\n',
+    ],
     ['done, though the reader has not taken the last part', 'highWaterMark: 0,', 'highWaterMark: 16,'],
     ['a lost lease, no error', "if (this.#onLost === 'throw') this.lease.signal.throwIfAborted();", ''],
     ['released while the body works on', 'isTold && (await this.#remaining.settles(closed))', 'isTold'],
-    ['released while a Transform is written to', "!isWeb && !('write' in source)", '!isWeb'],
-    ['released while a web stream works on', "!isWeb && !('write' in source)", "!('write' in source)"],
+    ['released while a Transform is written to', " || 'write' in body);", ');'],
+    ['released while a web stream works on', '!(body instanceof ReadableStream || ', '!('],
     [
       'done, though the stream broke',
       'return void (await this.lease.release())',
@@ -245,6 +255,7 @@ const middleware = [
     ['a body that goes on after the request', '      this.#sent.destroy();\n', ''],
   ]),
   ...of('middleware/with-lock.ts', [
+    ["released after the time-out of Middy's own handler", 'isEarlyTimeout(error)', 'false'],
     ['released while a stream writes on', "held.abandon('abandoned')", 'await held.release()'],
   ]),
   ...of('middleware/invocation.ts', [
