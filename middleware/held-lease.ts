@@ -44,7 +44,7 @@ export class HeldLease {
       this.#sent.destroy();
       await this.#stopping;
     } else if (body) await this.#stop(() => readableOf(body), tellsItsEnd(body));
-    else await this.lease.release();
+    else await this.#end();
   }
 
   /** Gives the lease up without releasing it: the signal aborts, and the lock opens at the expiry. */
@@ -52,8 +52,12 @@ export class HeldLease {
     this.lease.abandon(reason);
   }
 
+  async #end(done = false): Promise<void> {
+    await this.lease.release({ done, withinMs: this.#remaining.releaseMs });
+  }
+
   async #succeed(): Promise<void> {
-    await this.lease.release({ done: true });
+    await this.#end(true);
     if (this.#onLost === 'throw') this.lease.signal.throwIfAborted();
   }
 
@@ -79,7 +83,7 @@ export class HeldLease {
         next().catch((error) => sent.destroy(error));
       },
       destroy: (error, callback) => {
-        this.#stopping = isOver ? this.lease.release().then(() => {}) : this.#stop(() => source, isTold);
+        this.#stopping = isOver ? this.#end() : this.#stop(() => source, isTold);
         void this.#stopping.then(() => callback(error));
       },
     });
@@ -101,7 +105,7 @@ export class HeldLease {
       const source = body();
       const closed = source.closed || new Promise((resolve) => source.once('close', resolve));
       source.destroy();
-      if (isTold && (await this.#remaining.settles(closed))) return void (await this.lease.release());
+      if (isTold && (await this.#remaining.settles(closed))) return await this.#end();
     } catch {
       // Nor can anybody tell when a body ends that cannot be destroyed.
     }

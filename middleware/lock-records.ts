@@ -10,6 +10,7 @@ import type {
   RecordLocks,
 } from './options.ts';
 import { RecordBatch } from './record-batch.ts';
+import { Remaining } from './remaining.ts';
 import { endEarly, holdingsOf, isEarlyTimeout, type Request, release } from './request.ts';
 
 interface Batch<Item> {
@@ -120,7 +121,10 @@ function recordLocks<Item extends Lockable>(options: LockRecordsOptions<Item, st
       const timing = () => ofInvocation(context as LambdaContext, waitMs, reserveMs);
       // A durable execution is refused as a whole.
       timing();
-      return { batch: new RecordBatch(recordsOf<Item>(event), client, options), timing };
+      return {
+        batch: new RecordBatch(recordsOf<Item>(event), client, options, new Remaining(context as LambdaContext)),
+        timing,
+      };
     },
     share: (batch: RecordLocks, context: unknown) => Object.assign(context as object, { [contextKey]: batch }),
   };

@@ -4,11 +4,10 @@ import type { Lease } from '../lib/lease/lease.ts';
 import { type AcquireOptions, checkKey, checkText, isDone } from '../lib/lease/options.ts';
 import { failuresOf, recordLocks } from './invocation.ts';
 import type { BatchResponse, Lockable, LockRecordsOptions, RecordLocks } from './options.ts';
+import type { Remaining } from './remaining.ts';
 
 /** How many locks are asked for at a time: the SDK's client has 50 sockets, and what waits for one would time out. */
 const AT_ONCE = 50;
-/** For how long a lease is handed to ourselves, in milliseconds. */
-const HAND_OFF_MS = 5_000;
 
 /** A record on its way. */
 interface Entry<Item> {
@@ -46,6 +45,7 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks {
   readonly records: readonly Item[];
   readonly #client: LockClient;
   readonly #options: LockRecordsOptions<Item, string>;
+  readonly #remaining: Remaining;
   readonly #entries: Entry<Item>[] = [];
   readonly #locks = new Map<string, KeyLock<Item>>();
   /** By message id, in the batch's order; a message that came twice is given once. */
@@ -59,8 +59,14 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks {
   #answered = false;
   readonly [recordLocks] = true;
 
-  constructor(records: readonly Item[], client: LockClient, options: LockRecordsOptions<Item, string>) {
+  constructor(
+    records: readonly Item[],
+    client: LockClient,
+    options: LockRecordsOptions<Item, string>,
+    remaining: Remaining,
+  ) {
     this.records = records;
+    this.#remaining = remaining;
     this.#client = client;
     this.#options = options;
     for (const record of records) this.#add(record);
@@ -139,7 +145,8 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks {
   /** Ends every lease. Nothing is done that has not succeeded by now. */
   async release(): Promise<void> {
     await this.#settleTurns();
-    await inParallel(this.#locks.values(), (lock) => this.#end(lock));
+    // What is left of the invocation's time is shared by all that are released at a time.
+    await inParallel(this.#locks.values(), (lock, left) => this.#end(lock, Math.ceil(left / AT_ONCE)));
   }
 
   /** Gives every lease up without releasing it. Records that have not succeeded by now fail. */
@@ -289,24 +296,13 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks {
   }
 
   /** What counts as done is the greatest token up to which no record has failed: it would never come again. */
-  async #end({ entries, lease, last }: KeyLock<Item>): Promise<void> {
+  async #end({ entries, lease, last }: KeyLock<Item>, rounds = 1): Promise<void> {
     if (!lease || this.#abandoned) return;
     const failed = entries.findIndex(({ state }) => state === 'open' || state === 'failed');
     const finished = failed < 0 ? entries : entries.slice(0, failed);
     const done = finished.findLast(({ state }) => state === 'succeeded');
-    if (done !== last && done?.token !== undefined) await this.#releasePart(lease, done.token);
-    await lease.release({ done: done !== undefined && done === last });
-  }
-
-  /** A lease ends with the token that it was asked for with, or with none: it goes on under that of the part. */
-  async #releasePart(lease: Lease, token: string): Promise<void> {
-    try {
-      const handle = await lease.handOff({ leaseMs: HAND_OFF_MS });
-      const part = await this.#client.resume({ ...handle, once: token });
-      await part.release({ done: true });
-    } catch {
-      // Lost, or the store does not answer, which the lease reports: the part may come again, as after any crash.
-    }
+    const withinMs = this.#remaining.releaseMs / rounds;
+    await lease.release({ done: done !== undefined && (done === last || (done.token ?? false)), withinMs });
   }
 }
 
@@ -318,12 +314,17 @@ function logFailure(error: unknown, { messageId }: Lockable): void {
   if (!(error instanceof LockBusyError)) console.error(`The message ${messageId} goes back to its queue:`, error);
 }
 
-async function inParallel<Item>(items: Iterable<Item>, work: (item: Item) => Promise<void>): Promise<void> {
+/** @param work gets an item, and how many are left with the item. */
+async function inParallel<Item>(
+  items: Iterable<Item>,
+  work: (item: Item, left: number) => Promise<void>,
+): Promise<void> {
+  const all = [...items];
   // One iterator, from which each worker takes the next.
-  const left = [...items].values();
+  const next = all.entries();
   await Promise.all(
     Array.from({ length: AT_ONCE }, async () => {
-      for (const item of left) await work(item);
+      for (const [index, item] of next) await work(item, all.length - index);
     }),
   );
 }

@@ -1,3 +1,6 @@
+import { RESPONSE_MS } from '../lib/lease/lease.ts';
+import { leavingOf } from '../lib/lease/options.ts';
+
 /** How much of an invocation's time a wait for unfinished work leaves to the releases and the response, in milliseconds. */
 const END_MS = 1_000;
 
@@ -6,24 +9,17 @@ export class Remaining {
   readonly #ask: (() => unknown) | undefined;
 
   constructor(context: { getRemainingTimeInMillis?: () => unknown } | undefined) {
-    this.#ask = context?.getRemainingTimeInMillis?.bind(context);
+    this.#ask = context?.getRemainingTimeInMillis && (() => context.getRemainingTimeInMillis?.());
   }
 
-  /** All of it but `reserveMs`, or but half of it where that is less. Infinity where nothing tells. */
-  leaving(reserveMs: number): number {
-    let ms: unknown;
-    try {
-      ms = this.#ask?.();
-    } catch {
-      // Of a context that fails nothing is known; the lease's own bounds hold.
-    }
-    if (typeof ms !== 'number' || Number.isNaN(ms)) return Number.POSITIVE_INFINITY;
-    return Math.max(0, ms - Math.min(reserveMs, ms / 2));
+  /** For how long a release may be tried, also where the time-out does not end the lease, in milliseconds. */
+  get releaseMs(): number {
+    return leavingOf(this.#ask, RESPONSE_MS);
   }
 
   /** Whether `work` settles while there is time for it. */
   async settles(work: unknown): Promise<boolean> {
-    const ms = this.leaving(END_MS);
+    const ms = leavingOf(this.#ask, END_MS);
     const settled = Promise.allSettled([work]).then(() => true);
     // Node's timers hold no more; what is longer would fire at once.
     if (ms > 2 ** 31 - 1) return settled;

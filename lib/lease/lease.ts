@@ -2,7 +2,7 @@ import type { LockRecord, LockStore, StoreAnswer } from '../store/store.ts';
 import { backgroundTimer, elapsedMs, type Instant, instant } from './clock.ts';
 import type { LeaseContext, ReportedEvent } from './context.ts';
 import { LockLostError, LockStoreError, type LostReason } from './errors.ts';
-import { type AcquirePlan, checkLeaseMs, isDone } from './options.ts';
+import { type AcquirePlan, checkLeaseMs, isDone, leavingOf } from './options.ts';
 import { send } from './send.ts';
 import { hasStepped } from './server-clock.ts';
 
@@ -44,6 +44,17 @@ const LOST_DETAIL: Record<LostReason, string> = {
   timedOut: 'its invocation timed out',
   abandoned: 'it was given up, for its work may go on',
 };
+
+interface ReleaseOptions {
+  readonly done?: boolean | string;
+  readonly withinMs?: number;
+}
+
+/**
+ * How much of an invocation's time a release leaves, in milliseconds: work that succeeded, and whose response comes too
+ * late, is done again. Longer: less time to try the release in, and a lock that stays closed when the store is slow.
+ */
+export const RESPONSE_MS = 200;
 
 /** Between two tries of a renewal that failed: the first, and at the most. */
 const RETRY_MS = { first: 50, most: 2_000 };
@@ -144,11 +155,14 @@ export class Lease {
    *
    * Never rejects, so that in a `finally` it hides no error of the work (invariant 10): what fails is reported as a
    * `releaseFailed` event, and the lock opens at the expiry.
-   * @param options.done the work succeeded: its `once` token is done. Default false.
+   * @param options.done the work succeeded: its `once` token is done; or a part of it did: an earlier token is. Default
+   *   false.
+   * @param options.withinMs for how long, at the most, the release is tried, in milliseconds. Default: what `remainingMs`
+   *   leaves at the call, less 200 ms for the response, or less half of a shorter time.
    * @returns whether the lease was held until now and is known to be released; false after a loss or a hand-off.
    */
-  release(options: { readonly done?: boolean } = {}): Promise<boolean> {
-    this.#releasing ??= this.#release(options.done ?? false);
+  release(options: ReleaseOptions = {}): Promise<boolean> {
+    this.#releasing ??= this.#release(options);
     return this.#releasing;
   }
 
@@ -189,7 +203,7 @@ export class Lease {
     if (this.isHeld()) {
       this.#end('released');
       this.#lost.abort(this.#lostError('closed'));
-      this.#releasing = this.#releaseEnded(false);
+      this.#releasing = this.#releaseEnded({});
     }
     return this.release();
   }
@@ -313,33 +327,35 @@ export class Lease {
 
   // --- The end ------------------------------------------------------------------------------------------------------
 
-  async #release(done: boolean): Promise<boolean> {
+  async #release(options: ReleaseOptions): Promise<boolean> {
     if (this.isHeld()) {
       // Belief ends when the release is sent, not when it is answered (invariant 4).
       this.#end('released');
-      return this.#releaseEnded(done);
+      return this.#releaseEnded(options);
     }
     // Lost by the clock alone, the record may still be ours: opening it early spares others the rest of the lease.
     // Nothing counts as done.
     const { reason } = this.#lost.signal;
-    if (this.#state === 'lost' && reason.reason === 'expired') await this.#sendRelease(undefined).catch(() => {});
+    if (this.#state === 'lost' && reason.reason === 'expired')
+      await this.#sendRelease(undefined, options).catch(() => {});
     return false;
   }
 
-  async #releaseEnded(done: boolean): Promise<boolean> {
+  async #releaseEnded(options: ReleaseOptions): Promise<boolean> {
     const { serverClock } = this.#context;
-    const { holdAtLeastMs, once } = this.#plan;
+    const { holdAtLeastMs } = this.#plan;
+    const doneToken = options.done === true ? this.#plan.once : options.done || undefined;
     let error: LockStoreError;
     try {
-      const { applied, record, attempts = 1 } = await this.#sendRelease(done ? once : undefined);
+      const { applied, record, attempts = 1 } = await this.#sendRelease(doneToken, options);
       // Refused when it was sent again, it was done before, by the request whose answer was lost: the record says so, or
       // somebody else has been granted the lock before our deadline, which nothing but our release made possible, or an
       // operator; so that a token counts as done only where it stands.
-      const stands = !done || once === undefined || isDone(once, record?.doneToken);
+      const stands = doneToken === undefined || isDone(doneToken, record?.doneToken);
       const before = attempts > 1 && stands && (record?.releasedBy === this.#lockId || this.#leftMs() > 0);
       if (applied || before) {
         if (holdAtLeastMs <= 1) serverClock.wrote(this.key, this.acquiredAt + 1);
-        this.#report({ type: 'released', heldMs: this.#heldMs(), done });
+        this.#report({ type: 'released', heldMs: this.#heldMs(), done: options.done === true });
         return true;
       }
       if (record?.lockId === undefined || this.#leftMs() > 0) {
@@ -359,13 +375,14 @@ export class Lease {
     return false;
   }
 
-  #sendRelease(doneToken: string | undefined): Promise<StoreAnswer> {
+  #sendRelease(doneToken: string | undefined, options: ReleaseOptions): Promise<StoreAnswer> {
     const { store, serverClock } = this.#context;
-    const { requestTimeoutMs, holdAtLeastMs } = this.#plan;
+    const { requestTimeoutMs, holdAtLeastMs, remainingMs } = this.#plan;
+    const { withinMs = leavingOf(remainingMs, RESPONSE_MS) } = options;
     const { key } = this;
     const request = { key, lockId: this.#lockId, now: serverClock.now(key), holdAtLeastMs, doneToken };
     const release = (signal: AbortSignal) => store.release(request, signal);
-    return send(this.#context, `Releasing '${key}'`, release, { requestTimeoutMs });
+    return send(this.#context, `Releasing '${key}'`, release, { requestTimeoutMs, withinMs });
   }
 
   /** Invariant 7: the one place where a lease is lost, once and for all. */

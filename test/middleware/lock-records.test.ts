@@ -579,11 +579,13 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       expect(requests).toEqual(['acquire', 'release']);
     });
 
-    test('one failed: done are those before it, and not what came after it, which would take it for done', async () => {
+    test('one failed: done are those before it, in one write, and not what came after it, which would take it for done', async () => {
       const third: Handler = () => ({ batchItemFailures: [{ itemIdentifier: '3' }] });
       expect(await run(sequence('1', '2', '3', '4'), { once }, third)).toMatchObject({ failed: ['3'] });
       expect(await doneToken('a')).toBe('2');
+      expect(requests).toEqual(['acquire', 'read', 'release']);
       expect(await isHeld('a')).toBe(false);
+      await clock.advance(1);
       expect(await run(sequence('3'), { once })).toMatchObject({ seen: ['3'], failed: [] });
       expect(await doneToken('a')).toBe('3');
       expect(clock.timers).toBe(0);
@@ -621,15 +623,56 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       expect(await isHeld('a')).toBe(false);
     });
 
-    test.each(['renew', 'resume'] as const)(
-      'the store does not answer while a part is made done (%s): the part has succeeded, and nothing more is done',
-      async (request) => {
-        const locks = locksOver({ [request]: () => Promise.reject(new LockStoreError('No answer.')) });
-        const second: Handler = () => ({ batchItemFailures: [{ itemIdentifier: '2' }] });
-        expect(await run(sequence('1', '2'), { once, locks }, second)).toMatchObject({ failed: ['2'] });
-        expect(await doneToken('a')).toBeUndefined();
-        await clock.advance(30_000);
-        expect(await isHeld('a')).toBe(false);
+    test('the store does not answer when a part is done: the part has succeeded, and nothing is done', async () => {
+      const locks = locksOver({ release: () => Promise.reject(new LockStoreError('No answer.')) });
+      const second: Handler = () => ({ batchItemFailures: [{ itemIdentifier: '2' }] });
+      expect(await run(sequence('1', '2'), { once, locks }, second)).toMatchObject({ failed: ['2'] });
+      expect(await doneToken('a')).toBeUndefined();
+      await clock.advance(30_000);
+      expect(await isHeld('a')).toBe(false);
+    });
+  });
+
+  describe('releases that the store does not answer', () => {
+    const hangAfter = (ms: number, count: number) => {
+      const end = clock.now() + ms;
+      let waiting = 0;
+      const told: string[] = [];
+      const hanging = new Proxy(store, {
+        get: (target, name: keyof LockStore & keyof typeof store) =>
+          name === 'release'
+            ? () => {
+                waiting++;
+                return new Promise(() => {});
+              }
+            : target[name].bind(target),
+      });
+      const locks = new LockClient({ store: hanging, clock, onEvent: ({ type }) => told.push(type) });
+      const context = invocation({ getRemainingTimeInMillis: () => end - clock.now() });
+      const records = Array.from({ length: count }, (_, index) => message(`${index}`, `account-${index}`));
+      return { end, told, locks, context, records, tries: () => waiting };
+    };
+
+    test.each([
+      { count: 1, ms: 2_000, concurrency: undefined },
+      { count: 200, ms: 8_000, concurrency: undefined },
+      { count: 200, ms: 100, concurrency: undefined },
+      { count: 1, ms: 2_000, concurrency: '8' },
+    ])(
+      'of $count keys, with $ms ms left (max. concurrency: $concurrency): the response comes in time, and each is told',
+      async ({ count, ms, concurrency }) => {
+        if (concurrency) process.env.AWS_LAMBDA_MAX_CONCURRENCY = concurrency;
+        const { end, told, locks, context, records, tries } = hangAfter(ms, count);
+        const handle = lockedBy({ key, locks, onFailed }, () => {});
+        let response: BatchResponse | undefined;
+        void handle(batch(...records), context).then((answer) => {
+          response = answer;
+        });
+        while (!response && clock.now() < end + 5_000) await clock.advance(10);
+        expect(clock.now()).toBeLessThan(end);
+        expect(response).toEqual({ batchItemFailures: [] });
+        expect(told.filter((type) => type === 'releaseFailed')).toHaveLength(count);
+        expect(tries()).toBeGreaterThanOrEqual(count);
       },
     );
   });

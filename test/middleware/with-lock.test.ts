@@ -10,9 +10,9 @@ import { type Lease, type LockBusyError, LockLostError } from '../../lib/index.t
 import { withLock, withRecordLocks } from '../../middleware/index.ts';
 import { batch, gate, invocation, message, setUp, sink } from './setup.ts';
 
-let { clock, requests, locks, others, isHeld } = setUp();
+let { clock, store, requests, locks, others, isHeld } = setUp();
 beforeEach(() => {
-  ({ clock, requests, locks, others, isHeld } = setUp());
+  ({ clock, store, requests, locks, others, isHeld } = setUp());
 });
 const doneToken = async () => (await others.inspect('nightly'))?.doneToken;
 
@@ -135,6 +135,38 @@ describe('withLock', () => {
     expect(requests).toEqual([]);
   });
 });
+
+test.each([
+  { what: 'the handler succeeds', end: () => 'done', ends: 'done' },
+  { what: 'the handler fails', end: () => Promise.reject(new Error('Disk full.')), ends: 'Disk full.' },
+  { what: 'its stream has been read', end: () => Readable.from(['one']), ends: ['one'] },
+])(
+  '$what, and the store does not answer the release: the response comes before the time is up',
+  async ({ end, ends }) => {
+    for (const concurrency of ['', '8']) {
+      process.env.AWS_LAMBDA_MAX_CONCURRENCY = concurrency;
+      ({ clock, store, requests, locks, others, isHeld } = setUp());
+      store.release = () => new Promise(() => {});
+      const over = clock.now() + 2_000;
+      const handler = withLock<object, unknown>({ key: 'nightly', locks }, end);
+      const invoked = handler(
+        {},
+        invocation({ getRemainingTimeInMillis: () => over - clock.now() }),
+      ) as Promise<unknown>;
+      let response: unknown;
+      void invoked
+        .then((answer) => (answer instanceof Readable ? answer.toArray() : answer))
+        .catch((error) => error.message)
+        .then((answer) => {
+          response = answer;
+        });
+      while (response === undefined && clock.now() < over + 5_000) await clock.advance(10);
+      expect(response).toEqual(ends);
+      expect(clock.now()).toBeLessThan(over);
+    }
+    delete process.env.AWS_LAMBDA_MAX_CONCURRENCY;
+  },
+);
 
 describe("Middy's handler inside, whose early time-out fails it while it still runs", () => {
   const never = () => new Promise<never>(() => {});

@@ -202,6 +202,16 @@ const lease = of('lib/lease/lease.ts', [
   ],
   ['done, though lost', 'await this.#sendRelease(undefined).catch', 'await this.#sendRelease(this.#plan.once).catch'],
   ['closed without an abort', "      this.#lost.abort(this.#lostError('closed'));\n", ''],
+  [
+    'a release that outlasts the invocation',
+    '{ requestTimeoutMs, withinMs });\n  }\n\n  /** Invariant 7: the one',
+    '{ requestTimeoutMs });\n  }\n\n  /** Invariant 7: the one',
+  ],
+  [
+    'a release that leaves no time to try in',
+    'leavingOf(remainingMs, RESPONSE_MS)',
+    '(remainingMs?.() ?? 1e9) - RESPONSE_MS',
+  ],
   ['a release that rejects', 'error = cause as LockStoreError;', 'throw cause;'],
 ]);
 
@@ -228,7 +238,11 @@ const middleware = [
     ['a body forgotten that is still produced', 'holdingsOf(request).handled = request.response', 'void request'],
     ['an unawaited response', 'await held.finish(await request.response)', 'await held.finish(request.response)'],
   ]),
+  ...of('middleware/remaining.ts', [
+    ['a release that outlasts an invocation beside others', 'return leavingOf(this.#ask, RESPONSE_MS);', 'return 1e9;'],
+  ]),
   ...of('middleware/record-batch.ts', [
+    ['a part whose token is not done', '(done === last || (done.token ?? false))', '(done === last)'],
     ['messages deleted that a later middleware kept from the handler', 'if (unworked.length === 0) return;', 'return;'],
   ]),
   ...of('middleware/request.ts', [
