@@ -1,5 +1,5 @@
 import { finished, Readable } from 'node:stream';
-import type { LostReason } from '../lib/lease/errors.ts';
+import { LockLostError, type LostReason } from '../lib/lease/errors.ts';
 import type { Lease } from '../lib/lease/lease.ts';
 import type { Remaining } from './remaining.ts';
 
@@ -57,6 +57,7 @@ export class HeldLease {
   }
 
   async #succeed(): Promise<void> {
+    warnIfReleased(this.lease);
     await this.#end(true);
     if (this.#onLost === 'throw') this.lease.signal.throwIfAborted();
   }
@@ -110,6 +111,19 @@ export class HeldLease {
       // Nor can anybody tell when a body ends that cannot be destroyed.
     }
     this.abandon('abandoned');
+  }
+}
+
+/** Tells whoever released a lease that is not theirs to release: nothing else would. */
+export function warnIfReleased(lease: Lease): void {
+  try {
+    lease.assertHeld();
+  } catch (error) {
+    if (!(error instanceof LockLostError && error.reason === 'released')) return;
+    console.warn(
+      `The handler released the lease of '${lease.key}' itself. What came after that ran without the lock, and a once ` +
+        'token is done only if the handler called release({ done: true }). Leave the release to leasehold.',
+    );
   }
 }
 

@@ -94,10 +94,16 @@ export function invocationLock(options: LockOptions<never, never, string>): Take
   };
 }
 
-/** Of a function that must not give a promise: the promise is refused as no text, and its rejection is nobody's. */
+/**
+ * Refuses the promise that a function gave from which a value was expected; its rejection is nobody's.
+ * @throws TypeError
+ */
 export function noPromise(value: unknown): unknown {
-  if (typeof (value as PromiseLike<unknown> | undefined)?.then === 'function') Promise.resolve(value).catch(() => {});
-  return value;
+  if (typeof (value as PromiseLike<unknown> | null | undefined)?.then !== 'function') return value;
+  Promise.resolve(value).catch(() => {});
+  throw new TypeError(
+    'key, once and data must be a string or JSON, or a function that gives it at once, but it gave a Promise.',
+  );
 }
 
 /** The brand of the locks of a batch's records, in the context. */

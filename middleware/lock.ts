@@ -30,6 +30,9 @@ export interface LockMiddleware<
  * lease ends with the invocation's time. With the plugin one such end is left: Middy 6 tells nobody of an `onError` that
  * throws. The same holds for an execution mode of Middy 7 that is not given to `lockPlugin()`, but to `middy()` beside it.
  *
+ * Leave the lease's release to the lock. A handler that releases its lease is warned on the console: what comes after runs
+ * without the lock, and the `once` token is done only if the handler said `release({ done: true })`.
+ *
  * A lock that ends a request before the handler makes Middy call no `after` and no `onError`, those of other middlewares
  * neither.
  *
@@ -98,7 +101,8 @@ export function lockPlugin<Plugin extends object = object>(
     // Middy 6's types give this hook no request; Middy 6 does.
     requestStart(request) {
       requests.enterWith(request as Request);
-      requestStart?.(request as Request);
+      // Middy does not wait for it, and a rejection that nobody waits for ends the process.
+      Promise.resolve(requestStart?.(request as Request)).catch(() => {});
     },
     timeoutEarlyResponse() {
       const late = holdingsOf(requests.getStore() ?? {});

@@ -2,7 +2,7 @@ import { PassThrough, Readable, Writable } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import { ReadableStream } from 'node:stream/web';
 import { withDurableExecution } from '@aws/durable-execution-sdk-js';
-import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import middy7 from '@middy/core';
 import { executionModeDurableContext } from '@middy/core/DurableContext';
 import { executionModeStreamifyResponse } from '@middy/core/StreamifyResponse';
@@ -38,10 +38,16 @@ Object.assign(globalThis, {
 
 describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy, streaming }) => {
   let { clock, store, requests, events, locks, others, isHeld } = setUp();
+  const unhandled: unknown[] = [];
+  const noteUnhandled = (reason: unknown) => void unhandled.push(reason);
   beforeEach(() => {
     ({ clock, store, requests, events, locks, others, isHeld } = setUp());
+    process.on('unhandledRejection', noteUnhandled);
   });
-  afterEach(() => {
+  afterEach(async () => {
+    await new Promise(setImmediate);
+    process.off('unhandledRejection', noteUnhandled);
+    expect(unhandled.splice(0)).toEqual([]);
     delete process.env.AWS_LAMBDA_MAX_CONCURRENCY;
   });
 
@@ -1047,6 +1053,132 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
     const failing = handler(() => Promise.reject(new Error('Disk full.')));
     await expect(failing({}, invocation())).rejects.toThrow('Disk full.');
     expect(events.filter(({ type }) => type === 'releaseFailed')).toHaveLength(2);
+  });
+
+  describe('a handler that ends its own lease', () => {
+    const ending = async (end: (lease: Lease) => unknown) => {
+      const warn = jest.spyOn(console, 'warn').mockImplementation(() => {});
+      const handler = middy(lockPlugin())
+        .use(lock({ key: 'nightly', locks, once: '2026-01-01' }))
+        .handler(async (_event, context) => {
+          await end((context as { lock: Lease }).lock);
+          return 'done';
+        });
+      expect(await handler({}, invocation())).toBe('done');
+      const warnings = warn.mock.calls;
+      warn.mockRestore();
+      return { warnings, doneToken: (await others.inspect('nightly'))?.doneToken };
+    };
+
+    test.each([
+      { how: 'without a word of its token', done: undefined, doneToken: undefined },
+      { how: 'with its token', done: true, doneToken: '2026-01-01' },
+    ])('by a release, $how: is warned, and has succeeded', async ({ done, doneToken }) => {
+      expect(await ending((lease) => lease.release(done ? { done } : {}))).toEqual({
+        warnings: [[expect.stringContaining("The handler released the lease of 'nightly' itself.")]],
+        doneToken,
+      });
+      expect(requests).toEqual(['acquire', 'release']);
+    });
+
+    test('by handing the lease off, is not', async () => {
+      expect(await ending((lease) => lease.handOff({ leaseMs: 1_000 }))).toMatchObject({ warnings: [] });
+    });
+
+    test('not at all, is not', async () => {
+      expect(await ending(() => {})).toEqual({ warnings: [], doneToken: '2026-01-01' });
+    });
+  });
+
+  describe('a function of the user that fails', () => {
+    const rejecting = () => Promise.reject(new Error('Never mind.'));
+    const thenable = () => ({ then: (_: unknown, reject: (error: Error) => void) => reject(new Error('Never mind.')) });
+
+    test.each(
+      ['key', 'once', 'data'].flatMap((name) => [
+        { name, what: 'a promise that rejects', give: rejecting },
+        { name, what: 'a thenable that rejects', give: thenable },
+      ]),
+    )('$name gives $what: it is refused, and no rejection is unhandled', async ({ name, give }) => {
+      const handler = middy(lockPlugin())
+        .use(lock({ key: 'nightly', locks, [name]: give } as never))
+        .handler(() => 'never');
+      await expect(handler({}, invocation())).rejects.toThrow(/must be a string or JSON.*but it gave a Promise/);
+      expect(requests).toEqual([]);
+    });
+
+    test.each([
+      { what: 'rejects', requestStart: rejecting },
+      { what: 'gives a thenable that rejects', requestStart: thenable },
+    ])("the plugin's requestStart $what: the request goes on", async ({ requestStart }) => {
+      const handler = middy(lockPlugin({ requestStart: requestStart as () => void }))
+        .use(lock({ key: 'nightly', locks }))
+        .handler(() => 'done');
+      expect(await handler({}, invocation())).toBe('done');
+    });
+
+    test.each([
+      { what: 'requestStart', kept: [] },
+      { what: 'afterHandler', kept: ['acquire', 'release'] },
+      { what: 'requestEnd', kept: ['acquire', 'release'] },
+    ])("the plugin's $what throws: the request fails, and nothing stays held", async ({ what, kept }) => {
+      const plugin = {
+        [what]: () => {
+          throw new Error('Never mind.');
+        },
+      };
+      const handler = middy(lockPlugin(plugin))
+        .use(lock({ key: 'nightly', locks }))
+        .handler(() => 'done');
+      await expect(handler({}, invocation())).rejects.toThrow('Never mind.');
+      expect(requests).toEqual(kept);
+    });
+
+    test.each([
+      { what: 'onBusy', options: { key: 'busy' } },
+      { what: 'onDone', options: { key: 'job', once: '1' } },
+    ])('$what gives a thenable that rejects: the request fails with it, and another lock is released', async (row) => {
+      await others.acquire('busy');
+      await (await others.acquire('job', { once: '1' })).release({ done: true });
+      await clock.advance(1);
+      const handler = middy()
+        .use(lock({ key: 'nightly', locks }))
+        .use(lock({ ...row.options, [row.what]: thenable, locks, contextKey: 'second' } as never))
+        .handler(() => 'never');
+      await expect(handler({}, invocation())).rejects.toThrow('Never mind.');
+      expect(await isHeld()).toBe(false);
+    });
+
+    test.each([
+      {
+        what: 'throws',
+        give: (): number => {
+          throw new Error('No context.');
+        },
+      },
+      { what: 'gives no number', give: () => Number.NaN },
+    ])('getRemainingTimeInMillis $what, but only after the lock was taken: the lock is released', async ({ give }) => {
+      const context = invocation();
+      const handler = middy({ timeoutEarlyInMillis: 0 })
+        .use(lock({ key: 'nightly', locks }))
+        .handler(() => {
+          context.getRemainingTimeInMillis = give;
+          return 'done';
+        });
+      expect(await handler({}, context)).toBe('done');
+      expect(requests).toEqual(['acquire', 'release']);
+    });
+
+    test('getRemainingTimeInMillis throws from the beginning: the request fails, and nothing is locked', async () => {
+      const getRemainingTimeInMillis = () => {
+        throw new Error('No context.');
+      };
+      const handler = middy()
+        .use(lock({ key: 'nightly', locks }))
+        .handler(() => 'never');
+      await expect(handler({}, invocation({ getRemainingTimeInMillis }))).rejects.toThrow('No context.');
+      expect(requests).toEqual([]);
+    });
   });
 
   test('the owner is the function, its version, the log stream and the request', async () => {

@@ -197,10 +197,14 @@ const lease = of('lib/lease/lease.ts', [
   ],
   [
     'released, and believed until the answer',
-    "      this.#end('released');\n      return this.#releaseEnded(done);",
-    '      return this.#releaseEnded(done);',
+    "      this.#end('released');\n      return this.#releaseEnded(options);",
+    '      return this.#releaseEnded(options);',
   ],
-  ['done, though lost', 'await this.#sendRelease(undefined).catch', 'await this.#sendRelease(this.#plan.once).catch'],
+  [
+    'done, though lost',
+    'await this.#sendRelease(undefined, options)',
+    'await this.#sendRelease(this.#plan.once, options)',
+  ],
   ['closed without an abort', "      this.#lost.abort(this.#lostError('closed'));\n", ''],
   [
     'a release that outlasts the invocation',
@@ -242,6 +246,15 @@ const middleware = [
     ['a release that outlasts an invocation beside others', 'return leavingOf(this.#ask, RESPONSE_MS);', 'return 1e9;'],
   ]),
   ...of('middleware/record-batch.ts', [
+    ['a second work that fails what succeeded', 'if (lock.ended && !isOpen(entry)) {', 'if (false) {'],
+    ['work that waits for itself', 'lanes.some((lane) => outer.includes(lane))', 'false'],
+    ['work that nobody waits for ends the process', '    using.catch(() => {});\n', ''],
+    [
+      'a wait for work without an end',
+      'if (await this.#remaining.settles(Promise.allSettled(this.#turns.values()))) return;',
+      'return void (await Promise.allSettled(this.#turns.values()));',
+    ],
+    ['a record overtaken in its second group', 'for (const group of groups) entry.groups.add(group);', ''],
     ['a part whose token is not done', '(done === last || (done.token ?? false))', '(done === last)'],
     ['messages deleted that a later middleware kept from the handler', 'if (unworked.length === 0) return;', 'return;'],
   ]),
@@ -260,11 +273,8 @@ const middleware = [
     ['released while the body works on', 'isTold && (await this.#remaining.settles(closed))', 'isTold'],
     ['released while a Transform is written to', " || 'write' in body);", ');'],
     ['released while a web stream works on', '!(body instanceof ReadableStream || ', '!('],
-    [
-      'done, though the stream broke',
-      'return void (await this.lease.release())',
-      'return void (await this.lease.release({ done: true }))',
-    ],
+    ['done, though the stream broke', 'return await this.#end();', 'return await this.#end(true);'],
+    ['a release of its own, without a word', '    warnIfReleased(this.lease);\n', ''],
     ['a body that nobody listens to', "    sent.on('error', () => {});\n", ''],
     ['a body that goes on after the request', '      this.#sent.destroy();\n', ''],
   ]),
@@ -273,9 +283,10 @@ const middleware = [
     ['released while a stream writes on', "held.abandon('abandoned')", 'await held.release()'],
   ]),
   ...of('middleware/invocation.ts', [
+    ['a rejected key ends the process', '  Promise.resolve(value).catch(() => {});\n', ''],
     ['messages deleted that a lock skips', "(isBusy && respond === 'skip') || ", ''],
     ['messages deleted that a lock inside of their own skips', ' || hasRecordLocks(context)', ''],
-    ['a context that cannot be written keeps the lease', '        await held.release();\n', ''],
+    ['a context that cannot be written keeps the lease', '      await held.release();\n', ''],
     ['taken around a durable execution', "if ('lambdaContext' in context && 'step' in context)", 'if (false)'],
     [
       'beyond the invocation',
