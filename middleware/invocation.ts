@@ -1,22 +1,20 @@
-import { PassThrough, pipeline } from 'node:stream';
 import { LockClient } from '../lib/lease/client.ts';
 import { LockBusyError, LockDoneError, LockError } from '../lib/lease/errors.ts';
-import type { Lease } from '../lib/lease/lease.ts';
 import { type AcquireOptions, checkKey, checkText, planAcquire } from '../lib/lease/options.ts';
 import { DynamoDBLockStore } from '../lib/store/dynamodb.ts';
 import type { LockStore } from '../lib/store/store.ts';
-import type { LambdaContext, LockOptions, SharedOptions } from './options.ts';
+import { HeldLease } from './held-lease.ts';
+import type { BatchResponse, LambdaContext, LockOptions, SharedOptions } from './options.ts';
+import { Remaining } from './remaining.ts';
 
 /** A lease for the handler, or a response in the handler's place. */
-type Taken = { readonly lease: Lease } | { readonly lease?: undefined; readonly response: unknown };
+export type Taken = { readonly held: HeldLease } | { readonly held?: undefined; readonly response: unknown };
 
-/** What a lock does around a handler, whoever calls that: `lock()` and `withLock()` share it. */
-interface InvocationLock {
-  /** Takes the lock and puts the lease into the context. Rejects when the handler is not to run and that is an error. */
-  take(event: unknown, context: unknown): Promise<Taken>;
-  /** Ends the lease of a handler that succeeded, a stream's when it ends; gives what to respond with. */
-  finish(lease: Lease, response: unknown): Promise<unknown>;
-}
+/**
+ * Takes an invocation's lock and puts the lease into the context.
+ * @throws when the handler is not to run and that is an error.
+ */
+export type Take = (event: unknown, context: unknown) => Promise<Taken>;
 
 type OfRequest = (...about: unknown[]) => unknown;
 
@@ -48,64 +46,89 @@ export function configure(
 }
 
 /**
- * Checks the options as `configure` does.
+ * What `lock()` and `withLock()` share. Checks the options as `configure` does.
  * @throws TypeError that shows the value.
  */
-export function invocationLock(options: LockOptions<never, never, string>): InvocationLock {
-  const { key, once, data, contextKey = 'lock', waitMs, reserveMs } = options;
-  const { onBusy = 'throw', onDone = 'skip', onLost = 'throw' } = options;
+export function invocationLock(options: LockOptions<never, never, string>): Take {
+  const { key, once, data, contextKey = 'lock', waitMs, reserveMs, onLost } = options;
+  const { onBusy = 'throw', onDone = 'skip' } = options;
   if (typeof key !== 'function') checkKey(key);
   checkChoice('onBusy', onBusy, 'throw', 'skip', 'a function');
   checkChoice('onDone', onDone, 'skip', 'a function');
   const client = configure(options);
 
-  async function take(event: unknown, context: unknown): Promise<Taken> {
-    const given = (value: unknown) => (typeof value === 'function' ? (value as OfRequest)(event, context) : value);
-    try {
-      const lease = await client.acquire(given(key) as string, {
-        ...options,
-        ...ofInvocation(context as LambdaContext, waitMs, reserveMs),
-        // Without a token it would run every time.
-        once: once && checkText('once', given(once)),
-        data: given(data),
-      });
-      Object.assign(context as object, { [contextKey]: lease });
-      return { lease };
-    } catch (error) {
-      const respond = error instanceof LockBusyError ? onBusy : error instanceof LockDoneError ? onDone : 'throw';
-      if (respond === 'throw') throw error;
-      return {
-        response: typeof respond === 'function' ? await (respond as OfRequest)(error, event, context) : undefined,
-      };
-    }
-  }
-
-  async function end(lease: Lease): Promise<void> {
-    await lease.release({ done: true });
-    if (onLost === 'throw') lease.signal.throwIfAborted();
-  }
-
-  /** The same stream, but it ends only when the lease has, and fails when that was lost. */
-  function holding(lease: Lease, body: NodeJS.ReadableStream): NodeJS.ReadableStream {
-    const held = new PassThrough({
-      objectMode: true,
-      flush: (callback) => void end(lease).then(() => callback(), callback),
-      destroy: (error, callback) => void lease.release().then(() => callback(error)),
+  async function acquire(event: unknown, context: object): Promise<HeldLease> {
+    const given = (value: unknown) =>
+      typeof value === 'function' ? noPromise((value as OfRequest)(event, context)) : value;
+    const lease = await client.acquire(given(key) as string, {
+      ...options,
+      ...ofInvocation(context as LambdaContext, waitMs, reserveMs),
+      // Without a token it would run every time.
+      once: once && checkText('once', given(once)),
+      data: given(data),
     });
-    // Who reads it is told of what fails, as of the body itself.
-    return pipeline(body, held, () => {});
+    const held = new HeldLease(lease, new Remaining(context as LambdaContext), onLost);
+    try {
+      Object.assign(context, { [contextKey]: lease });
+    } catch (error) {
+      // A context that is frozen, or has such a property that cannot be set, has no place for the lease.
+      await held.release();
+      throw error;
+    }
+    return held;
   }
 
-  async function finish(lease: Lease, response: unknown): Promise<unknown> {
-    if (isStream(response)) return holding(lease, response);
-    const { statusCode, body } = (response ?? {}) as { statusCode?: number; body?: unknown };
-    if (statusCode && isStream(body)) return { ...(response as object), body: holding(lease, body) };
-    await end(lease);
-    return response;
-  }
-
-  return { take, finish };
+  return async (event, context) => {
+    try {
+      return { held: await acquire(event, context as object) };
+    } catch (error) {
+      const isBusy = error instanceof LockBusyError;
+      const respond = isBusy ? onBusy : error instanceof LockDoneError ? onDone : 'throw';
+      if (respond === 'throw') throw error;
+      const response = typeof respond === 'function' ? await (respond as OfRequest)(error, event, context) : undefined;
+      // Messages that nobody has worked on must not be deleted. A batch that is done may be, but for one whose records
+      // have locks of their own: those say what is done.
+      const keep = (isBusy && respond === 'skip') || hasRecordLocks(context);
+      return { response: (keep && allFailed(event)) || response };
+    }
+  };
 }
+
+/**
+ * Refuses the promise that a function gave from which a value was expected; its rejection is nobody's.
+ * @throws TypeError
+ */
+export function noPromise(value: unknown): unknown {
+  if (typeof (value as PromiseLike<unknown> | null | undefined)?.then !== 'function') return value;
+  Promise.resolve(value).catch(() => {});
+  throw new TypeError(
+    'key, once and data must be a string or JSON, or a function that gives it at once, but it gave a Promise.',
+  );
+}
+
+/** The brand of the locks of a batch's records, in the context. */
+export const recordLocks = Symbol.for('leasehold.recordLocks');
+
+const hasRecordLocks = (context: unknown): boolean =>
+  Object.values(context as object).some(
+    (value) => (value as { [recordLocks]?: true } | null | undefined)?.[recordLocks],
+  );
+
+/** The messages of an event of SQS; undefined if it is none. */
+export function messagesOf<Item extends { messageId: string }>(event: unknown): Item[] | undefined {
+  const { Records: records } = (event ?? {}) as { Records?: Item[] };
+  const isMessage = (record: Item | undefined) => typeof record?.messageId === 'string' && record.messageId !== '';
+  return Array.isArray(records) && records.length > 0 && records.every(isMessage) ? records : undefined;
+}
+
+const allFailed = (event: unknown): BatchResponse | undefined => {
+  const messages = messagesOf(event);
+  return messages && failuresOf(messages.map(({ messageId }) => messageId));
+};
+
+export const failuresOf = (messageIds: Iterable<string>): BatchResponse => ({
+  batchItemFailures: Array.from(messageIds, (itemIdentifier) => ({ itemIdentifier })),
+});
 
 /** What the invocation says of a lease that is taken in it, now. */
 export function ofInvocation(context: LambdaContext, waitMs = 0, reserveMs = 1_000): AcquireOptions {
@@ -127,10 +150,6 @@ export function ofInvocation(context: LambdaContext, waitMs = 0, reserveMs = 1_0
     remainingMs: process.env.AWS_LAMBDA_MAX_CONCURRENCY ? undefined : remainingMs,
   };
 }
-
-/** Node's own or a web stream: `pipeline` reads both. */
-const isStream = (value: unknown): value is NodeJS.ReadableStream =>
-  value instanceof ReadableStream || typeof (value as NodeJS.ReadableStream | undefined)?.pipe === 'function';
 
 export function checkChoice(name: string, value: unknown, ...choices: string[]): void {
   if (choices.includes(typeof value === 'function' ? 'a function' : (value as string))) return;

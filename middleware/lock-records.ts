@@ -1,5 +1,5 @@
 import { inspect } from 'node:util';
-import { checkChoice, configure, ofInvocation } from './invocation.ts';
+import { checkChoice, configure, messagesOf, ofInvocation } from './invocation.ts';
 import type { LockMiddleware } from './lock.ts';
 import type {
   BatchResponse,
@@ -10,7 +10,8 @@ import type {
   RecordLocks,
 } from './options.ts';
 import { RecordBatch } from './record-batch.ts';
-import { holdingsOf, type Request, release, releaseAll } from './request.ts';
+import { Remaining } from './remaining.ts';
+import { endEarly, holdingsOf, isEarlyTimeout, type Request, release } from './request.ts';
 
 interface Batch<Item> {
   Records: Item[];
@@ -26,9 +27,10 @@ interface Batch<Item> {
  * in a FIFO queue also those behind one that the handler was not given, in its message group. When there is none for the
  * handler, it does not run. When it throws, the invocation fails, and with it all records.
  *
- * It stands before `sqs-partial-batch-failure` and `event-batch-response`, and last of all others: when a later
- * middleware returns early, nobody tells SQS of the records that are to come back, and they are lost. Give Middy
- * `lockPlugin()` too, for the reasons that `lock()` has.
+ * It stands before `sqs-partial-batch-failure` and `event-batch-response`, and before `lock()`: a `lock()` that ends the
+ * request responds that every record failed that was not worked on. Give Middy `lockPlugin()` too. With the plugin, a later
+ * middleware may end the request: what was held back is added to its batch response, and if it responds with anything else,
+ * the invocation fails, so that SQS keeps the messages. Without the plugin SQS deletes them.
  *
  * The invocation fails with a `TypeError` when the event is no batch of SQS messages, and with a `LockError` in a durable
  * execution, outside its steps.
@@ -52,13 +54,7 @@ export function lockRecords<Item extends Lockable = QueueRecord, const Name exte
       share(batch, request.context);
       return;
     }
-    // Middy calls no other hook, those of an earlier lockRecords() neither.
-    let response: unknown;
-    for (const held of [...by.values()].reverse()) {
-      if (held instanceof RecordBatch) response = await held.finish(response);
-    }
-    request.earlyResponse = response;
-    await releaseAll(request);
+    await endEarly(request, undefined);
   };
   const lockRecordsAfter = async (request: Request) => {
     const batch = batchOf(request);
@@ -105,7 +101,8 @@ export function withRecordLocks<
         share(batch, context) as Context & Record<Name, RecordLocks>,
       );
     } catch (error) {
-      await batch.release();
+      if (isEarlyTimeout(error)) batch.abandon('timedOut');
+      else await batch.release();
       throw error;
     }
     return batch.finish(response);
@@ -124,16 +121,18 @@ function recordLocks<Item extends Lockable>(options: LockRecordsOptions<Item, st
       const timing = () => ofInvocation(context as LambdaContext, waitMs, reserveMs);
       // A durable execution is refused as a whole.
       timing();
-      return { batch: new RecordBatch(recordsOf<Item>(event), client, options), timing };
+      return {
+        batch: new RecordBatch(recordsOf<Item>(event), client, options, new Remaining(context as LambdaContext)),
+        timing,
+      };
     },
     share: (batch: RecordLocks, context: unknown) => Object.assign(context as object, { [contextKey]: batch }),
   };
 }
 
 function recordsOf<Item extends Lockable>(event: unknown): Item[] {
-  const records = (event as Partial<Batch<Item>> | undefined)?.Records;
-  const isMessage = (record: Item | undefined) => typeof record?.messageId === 'string' && record.messageId !== '';
-  if (Array.isArray(records) && records.length > 0 && records.every(isMessage)) return records;
+  const records = messagesOf<Item>(event);
+  if (records) return records;
   throw new TypeError(
     'An event of SQS was expected, { Records: [{ messageId, body, ... }] } with one record or more, but it is ' +
       `${inspect(event, { depth: 2, breakLength: Number.POSITIVE_INFINITY }).slice(0, 300)}. ` +

@@ -1,8 +1,9 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { Lease } from '../lib/lease/lease.ts';
+import type { HeldLease } from './held-lease.ts';
 import { invocationLock } from './invocation.ts';
 import type { LambdaContext, LockOptions, RecordLocks } from './options.ts';
-import { holdingsOf, type Request, release, releaseAll } from './request.ts';
+import { endEarly, holdingsOf, type Request, release, releaseAll, requestEnded } from './request.ts';
 
 /** What Middy's `use` takes. Its handler's context has what is held: the lease, or the locks of a batch's records. */
 export interface LockMiddleware<
@@ -20,9 +21,20 @@ export interface LockMiddleware<
  * Takes the lock before the handler runs, keeps it while the handler, or the stream that it responds with, runs, and
  * releases it then. For Middy 6 and 7.
  *
- * Register it last, and give Middy `lockPlugin()` too: when a middleware after it returns early, Middy calls none of a
- * middleware's hooks, and the lease would end only with the invocation's time; and a `timeoutEarlyResponse` of your own
- * cannot be told from the handler's response, so that the lock would be released while the handler still runs.
+ * Register it first of those whose work the lock is to cover, behind those that only make or check what its key comes
+ * from, and give Middy `lockPlugin()` too. Then what the others do in `before`, `after` and `onError` (open a transaction,
+ * commit) is done under the lock. A lock that stands last covers the handler alone: Middy calls `after` in reverse order.
+ *
+ * Without the plugin, Middy tells a lock nothing of a request that a middleware after it ends, by what its hook returns or
+ * by an `onError` that throws, nor of an early time-out whose error is replaced. What is not told is not released; the
+ * lease ends with the invocation's time. With the plugin one such end is left: Middy 6 tells nobody of an `onError` that
+ * throws. The same holds for an execution mode of Middy 7 that is not given to `lockPlugin()`, but to `middy()` beside it.
+ *
+ * Leave the lease's release to the lock. A handler that releases its lease is warned on the console: what comes after runs
+ * without the lock, and the `once` token is done only if the handler said `release({ done: true })`.
+ *
+ * A lock that ends a request before the handler makes Middy call no `after` and no `onError`, those of other middlewares
+ * neither.
  *
  * The invocation fails with a `LockBusyError` (as `onBusy` says), a `LockLostError` (as `onLost` says), a
  * `LockStoreError` when the store does not answer, and a `LockError` in a durable execution, outside its steps. An error
@@ -32,23 +44,19 @@ export interface LockMiddleware<
 export function lock<Event = unknown, Context = LambdaContext, const Name extends string = 'lock'>(
   options: LockOptions<Event, Context, Name>,
 ): LockMiddleware<Event, Context, Name> {
-  const { take, finish } = invocationLock(options);
+  const take = invocationLock(options);
   const lockBefore = async (request: Request) => {
     const taken = await take(request.event, request.context as object);
-    if (taken.lease) holdingsOf(request).by.set(middleware, taken.lease);
-    else {
-      request.earlyResponse = taken.response;
-      // The other locks of this request: without the plugin, Middy will tell nobody that it ends here.
-      await releaseAll(request);
-    }
+    if (taken.held) holdingsOf(request).by.set(middleware, taken.held);
+    else await endEarly(request, taken.response);
   };
   const lockAfter = async (request: Request) => {
     const { by, timedOut } = holdingsOf(request);
-    const lease = by.get(middleware) as Lease | undefined;
+    const held = by.get(middleware) as HeldLease | undefined;
     // What came instead of the handler's response ends nothing, and counts as nothing done.
-    if (!lease || timedOut) return;
+    if (!held || timedOut) return;
     // Middy waits for a Promise only; any other thenable is still at work.
-    request.response = await finish(lease, await request.response);
+    request.response = await held.finish(await request.response);
   };
   const lockOnError = async (request: Request) => {
     await release(holdingsOf(request).by.get(middleware), request);
@@ -61,18 +69,31 @@ export function lock<Event = unknown, Context = LambdaContext, const Name extend
 export interface LockPlugin {
   requestStart?: ((request: Request) => void) | undefined;
   timeoutEarlyResponse?: (() => unknown) | undefined;
+  afterHandler?: (() => void) | undefined;
   requestEnd?: ((request: Request) => unknown) | undefined;
+  /** Of Middy 7: its modes but the standard one do not call `requestEnd` when a request fails. */
+  executionMode?: ((...parameters: never[]) => unknown) | undefined;
 }
+
+type RunRequest = (request: Request, ...more: unknown[]) => Promise<unknown>;
 
 /**
  * What Middy must be told for `lock()` to be right in every case: `middy(lockPlugin())`. Its own and your plugin's hooks
- * both run.
+ * both run. At Middy's early time-out it marks the request, whatever other middlewares make of the time-out's error: the
+ * handler may still be running, so the signal aborts and nothing is released.
  * @param plugin Middy's plugin configuration of your own, `timeoutEarlyResponse` among it. Default: none.
  */
 export function lockPlugin<Plugin extends object = object>(
   plugin?: Plugin & LockPlugin,
-): Plugin & { requestStart: (request?: Request) => void; requestEnd: (request: Request) => Promise<void> } {
-  const { requestStart, timeoutEarlyResponse, requestEnd }: LockPlugin = plugin ?? {};
+): Plugin & {
+  requestStart: (request?: Request) => void;
+  timeoutEarlyResponse: () => unknown;
+  requestEnd: (request: Request) => Promise<void>;
+} {
+  const { requestStart, timeoutEarlyResponse = throwTimeout, afterHandler, requestEnd }: LockPlugin = plugin ?? {};
+  const executionMode = (plugin as LockPlugin | undefined)?.executionMode as
+    | ((...of: unknown[]) => unknown)
+    | undefined;
   // Middy does not say which of the requests that share a process has timed out.
   const requests = new AsyncLocalStorage<Request>();
   return {
@@ -80,20 +101,50 @@ export function lockPlugin<Plugin extends object = object>(
     // Middy 6's types give this hook no request; Middy 6 does.
     requestStart(request) {
       requests.enterWith(request as Request);
-      requestStart?.(request as Request);
+      // Middy does not wait for it, and a rejection that nobody waits for ends the process.
+      Promise.resolve(requestStart?.(request as Request)).catch(() => {});
     },
-    // Middy's own, which throws, is known by its error.
-    ...(timeoutEarlyResponse && {
-      timeoutEarlyResponse() {
-        const late = holdingsOf(requests.getStore() ?? {});
-        late.timedOut = true;
-        for (const held of late.by.values()) held.abandon('timedOut');
-        return timeoutEarlyResponse();
-      },
+    timeoutEarlyResponse() {
+      const late = holdingsOf(requests.getStore() ?? {});
+      late.timedOut = true;
+      for (const held of late.by.values()) held.abandon('timedOut');
+      return timeoutEarlyResponse();
+    },
+    // Where a later `after` throws, Middy forgets the response, and with it a body that is still produced.
+    afterHandler() {
+      const request = requests.getStore();
+      if (request) holdingsOf(request).handled = request.response;
+      afterHandler?.();
+    },
+    ...(executionMode && {
+      executionMode: (core: { runRequest: RunRequest }, ...rest: unknown[]) =>
+        executionMode({ ...core, runRequest: releasing(core.runRequest) }, ...rest),
     }),
     async requestEnd(request) {
-      await releaseAll(request);
-      await requestEnd?.(request);
+      try {
+        await requestEnded(request);
+      } finally {
+        await requestEnd?.(request);
+      }
     },
   };
+}
+
+/** Runs a request as Middy does, and releases what is left of one that fails. */
+const releasing =
+  (runRequest: RunRequest): RunRequest =>
+  async (request, ...more) => {
+    try {
+      return await runRequest(request, ...more);
+    } catch (error) {
+      await releaseAll(request);
+      throw error;
+    }
+  };
+
+/** Middy's own `timeoutEarlyResponse`, which stands in `@middy/core` alone: other middlewares know the error. */
+function throwTimeout(): never {
+  throw Object.assign(new Error('[AbortError]: The operation was aborted.', { cause: { package: '@middy/core' } }), {
+    name: 'TimeoutError',
+  });
 }

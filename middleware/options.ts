@@ -66,12 +66,15 @@ export interface LockOptions<Event = unknown, Context = LambdaContext, Name exte
   data?: Data | ((event: Event, context: Context) => unknown);
   /**
    * When somebody else holds the lock: fail with the `LockBusyError` ('throw', the default), or do not run the handler
-   * and respond with nothing ('skip') or with what the function returns.
+   * and respond with nothing ('skip') or with what the function returns. To a batch of SQS messages 'skip' responds that
+   * all of them failed, or SQS would delete messages that nobody has worked on. Behind `lockRecords()`, or inside of
+   * `withRecordLocks()`, so does a function, whatever it returns.
    */
   onBusy?: 'throw' | 'skip' | Respond<LockBusyError, Event, Context> | undefined;
   /**
    * When it was done for this `once` token: the handler does not run, and the response is nothing ('skip', the default)
-   * or what the function returns. Never an error, for which Lambda would try again.
+   * or what the function returns. Never an error, for which Lambda would try again. Behind `lockRecords()`, or inside of
+   * `withRecordLocks()`, the response is that all messages failed that were not worked on, as for `onBusy`.
    */
   onDone?: 'skip' | Respond<LockDoneError, Event, Context> | undefined;
   /**
@@ -150,7 +153,8 @@ export interface LockRecordsOptions<Item extends Lockable = QueueRecord, Name ex
 /** What the handler of records gets in its context. */
 export interface RecordLocks {
   /**
-   * The lease of a record's key, which the records of that key share. Ends with the handler; leave its release to that.
+   * The lease of a record's key, which the records of that key share. Ends with the handler; leave its release to that. A
+   * handler or work that releases it is warned: the key's other records fail, and nothing of the key is done.
    * @throws TypeError when the record is not one that the handler was given.
    */
   of(record: Lockable): Lease;
@@ -158,9 +162,13 @@ export interface RecordLocks {
    * Works on a record when those have been worked on that came before, by an earlier call, and have its key or, in a
    * FIFO queue, its message group; releases the lease when the last record of its key has been worked on. A record whose
    * work fails goes back to the queue, whatever the handler returns, and in a FIFO queue no later one of its group is
-   * begun.
-   * @returns what the work returned.
-   * @throws what the work threw; LockLostError when the lease was lost; in a FIFO queue, the error of the record before.
+   * begun. Call it once for each record: a second call, after the lease was released, is refused, and changes nothing of
+   * how the record fared. A call inside the work on a record of the same key or group would wait for itself: it is refused
+   * at once, and its record goes back. Where the work still runs when the invocation has a second left, or half of a
+   * shorter time, the handler having ended, the lease is abandoned and the record goes back.
+   * @returns what the work returned. Whoever does not wait for the promise has no unhandled rejection.
+   * @throws what the work threw; LockLostError when the lease was lost; LockError when the call is refused; in a FIFO queue,
+   *   the error of the record before.
    */
   using<Result>(record: Lockable, work: (lease: Lease) => Promise<Result> | Result): Promise<Result>;
 }

@@ -1,20 +1,25 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
 import type { LockClient } from '../lib/lease/client.ts';
-import { LockBusyError, LockDoneError, type LostReason } from '../lib/lease/errors.ts';
+import { LockBusyError, LockDoneError, LockError, type LostReason } from '../lib/lease/errors.ts';
 import type { Lease } from '../lib/lease/lease.ts';
 import { type AcquireOptions, checkKey, checkText, isDone } from '../lib/lease/options.ts';
+import { warnIfReleased } from './held-lease.ts';
+import { failuresOf, noPromise, recordLocks } from './invocation.ts';
 import type { BatchResponse, Lockable, LockRecordsOptions, RecordLocks } from './options.ts';
+import type { Remaining } from './remaining.ts';
 
 /** How many locks are asked for at a time: the SDK's client has 50 sockets, and what waits for one would time out. */
 const AT_ONCE = 50;
-/** For how long a lease is handed to ourselves, in milliseconds. */
-const HAND_OFF_MS = 5_000;
 
 /** A record on its way. */
 interface Entry<Item> {
-  /** Those after the first have no later token: nobody works on them, and they are done when it is. */
+  /**
+   * Those after the first are the same message again, or have no later token: nobody works on them, and they fare as the
+   * first one does.
+   */
   readonly records: [Item, ...Item[]];
-  /** In a FIFO queue, what must stay in order. */
-  readonly group: string | undefined;
+  /** In a FIFO queue, the message groups of its records, each of which must stay in order. */
+  readonly groups: Set<string>;
   token?: string | undefined;
   lock?: KeyLock<Item>;
   /** `open` until it is known how it went. `done`: it had been before. */
@@ -30,6 +35,8 @@ interface KeyLock<Item> {
   lease?: Lease;
   /** The entry whose token the lease was asked for with, the greatest. */
   last?: Entry<Item>;
+  /** Whether the lease is being released, for all of the entries have been worked on, or at the handler's end. */
+  ended?: boolean;
 }
 
 /** A record that the handler gets. */
@@ -45,18 +52,33 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks {
   readonly records: readonly Item[];
   readonly #client: LockClient;
   readonly #options: LockRecordsOptions<Item, string>;
+  readonly #remaining: Remaining;
   readonly #entries: Entry<Item>[] = [];
+  readonly #byId = new Map<string, Entry<Item>>();
   readonly #locks = new Map<string, KeyLock<Item>>();
   /** By message id, in the batch's order; a message that came twice is given once. */
   readonly #given = new Map<string, Given<Item>>();
   /** The last call of `using` for a lease, and for a group. */
   readonly #turns = new Map<Lease | string, Promise<unknown>>();
+  /** The locks for which `using` was called. */
+  readonly #pending = new Set<KeyLock<Item>>();
+  /** The lanes that the work waits in that this code is called by. */
+  readonly #within = new AsyncLocalStorage<(Lease | string)[]>();
   /** Groups of which a record has failed in `using`, and how. */
   readonly #stopped = new Map<string, unknown>();
   #abandoned = false;
+  /** Whether a response says which records are to come back. */
+  #answered = false;
+  readonly [recordLocks] = true;
 
-  constructor(records: readonly Item[], client: LockClient, options: LockRecordsOptions<Item, string>) {
+  constructor(
+    records: readonly Item[],
+    client: LockClient,
+    options: LockRecordsOptions<Item, string>,
+    remaining: Remaining,
+  ) {
     this.records = records;
+    this.#remaining = remaining;
     this.#client = client;
     this.#options = options;
     for (const record of records) this.#add(record);
@@ -84,14 +106,11 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks {
     return this.#find(record).lease;
   }
 
-  async using<Result>(record: Lockable, work: (lease: Lease) => Promise<Result> | Result): Promise<Result> {
-    const given = this.#find(record);
-    const { lease, entry } = given;
-    const lanes = entry.group === undefined ? [lease] : [lease, entry.group];
-    const earlier = lanes.map((lane) => this.#turns.get(lane));
-    const turn = Promise.allSettled(earlier).then(() => this.#work(given, work));
-    for (const lane of lanes) this.#turns.set(lane, turn);
-    return turn;
+  using<Result>(record: Lockable, work: (lease: Lease) => Promise<Result> | Result): Promise<Result> {
+    const using = this.#using(record, work);
+    // The record fails, and `onFailed` is told: whoever does not wait for the work has no unhandled rejection.
+    using.catch(() => {});
+    return using;
   }
 
   /**
@@ -99,6 +118,7 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks {
    * @param response what the handler returned: a batch response, settled results, or anything else when all went well.
    */
   async finish(response?: unknown): Promise<BatchResponse> {
+    this.#answered = true;
     const reported = this.#failuresIn(response);
     await this.#settleTurns();
     const open = [...this.#given.values()].filter(({ entry }) => isOpen(entry));
@@ -108,23 +128,45 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks {
       if (entry.state === 'succeeded' && this.#isLost(lease)) this.#fail(entry, lease.signal.reason);
     }
     const failed = this.#entries.filter(({ state }) => state === 'failed');
-    const identifiers = new Set([...failed.flatMap(({ records }) => records.map(messageIdOf)), ...reported]);
-    return { batchItemFailures: [...identifiers].map((itemIdentifier) => ({ itemIdentifier })) };
+    return failuresOf(new Set([...failed.flatMap(({ records }) => records.map(messageIdOf)), ...reported]));
+  }
+
+  /**
+   * Adds to the response of a middleware that ended the request, and left `after` and `onError` uncalled.
+   * @throws LockError when that is no batch response, for SQS would delete messages that nobody has worked on.
+   */
+  async conclude(response: unknown): Promise<void> {
+    if (this.#answered) return;
+    if (Array.isArray((response as Partial<BatchResponse> | undefined)?.batchItemFailures)) {
+      Object.assign(response as object, await this.finish(response));
+      return;
+    }
+    await this.#settleTurns();
+    const unworked = this.#entries.filter(({ state }) => state === 'open' || state === 'failed');
+    if (unworked.length === 0) return;
+    throw new LockError(
+      `A middleware after lockRecords() ended the request, and ${unworked.length} of ${this.#entries.length} records were ` +
+        'not worked on: the invocation fails, so that SQS keeps them. Register that middleware before lockRecords(), or ' +
+        'let it respond with { batchItemFailures }.',
+    );
   }
 
   /** Ends every lease. Nothing is done that has not succeeded by now. */
   async release(): Promise<void> {
     await this.#settleTurns();
-    await inParallel(this.#locks.values(), (lock) => this.#end(lock));
+    // What is left of the invocation's time is shared by all that are released at a time.
+    await inParallel(this.#locks.values(), (lock, left) => this.#end(lock, Math.ceil(left / AT_ONCE)));
   }
 
   /** Gives every lease up without releasing it. Records that have not succeeded by now fail. */
   abandon(reason: LostReason): void {
     this.#abandoned = true;
-    for (const { entries, lease } of this.#locks.values()) {
-      lease?.abandon(reason);
-      for (const entry of entries.filter(isOpen)) this.#fail(entry, lease?.signal.reason);
-    }
+    for (const lock of this.#locks.values()) this.#abandonLock(lock, reason);
+  }
+
+  #abandonLock({ entries, lease }: KeyLock<Item>, reason: LostReason): void {
+    lease?.abandon(reason);
+    for (const entry of entries.filter(isOpen)) this.#fail(entry, lease?.signal.reason);
   }
 
   // --- Before the handler -------------------------------------------------------------------------------------------
@@ -132,16 +174,25 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks {
   #add(record: Item): void {
     // A queue that is not FIFO can have message groups too, for fairness: they have no order.
     const group = record.eventSourceARN?.endsWith('.fifo') ? record.attributes?.MessageGroupId : undefined;
-    const entry: Entry<Item> = { records: [record], group, state: 'open' };
+    const entry: Entry<Item> = {
+      records: [record],
+      groups: new Set(group === undefined ? [] : [group]),
+      state: 'open',
+    };
+    const again = this.#byId.get(record.messageId);
+    if (again) {
+      this.#join(again, entry);
+      return;
+    }
     try {
       const { key, once } = this.#options;
-      const lock = this.#lockOf(checkKey(key(record)));
+      const lock = this.#lockOf(checkKey(noPromise(key(record))));
       // Without a token it would run every time.
-      entry.token = once && checkText('once', once(record));
+      entry.token = once && checkText('once', noPromise(once(record)));
       const last = lock.entries.at(-1);
       // Done when the one before it is.
       if (last && isDone(entry.token, last.token)) {
-        last.records.push(record);
+        this.#join(last, entry);
         return;
       }
       entry.lock = lock;
@@ -150,6 +201,15 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks {
       this.#fail(entry, error);
     }
     this.#entries.push(entry);
+    this.#byId.set(record.messageId, entry);
+  }
+
+  #join(entry: Entry<Item>, { records, groups }: Entry<Item>): void {
+    entry.records.push(...records);
+    for (const { messageId } of records) this.#byId.set(messageId, entry);
+    for (const group of groups) entry.groups.add(group);
+    // It may have failed already, by its key.
+    if (entry.state === 'failed') for (const record of records) this.#tell(record, entry.error);
   }
 
   #lockOf(key: string): KeyLock<Item> {
@@ -160,12 +220,12 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks {
 
   /** In a FIFO queue, what comes behind a failed record of its group fails with it, or it would overtake it. */
   #holdBack(): void {
-    const failed = new Map<string, Entry<Item>>();
+    const failed = new Map<string, unknown>();
     for (const entry of this.#entries) {
-      if (entry.group === undefined) continue;
-      const before = failed.get(entry.group);
-      if (entry.state === 'failed') failed.set(entry.group, before ?? entry);
-      else if (before) this.#fail(entry, before.error);
+      const before = [...entry.groups].find((group) => failed.has(group));
+      if (before !== undefined) this.#fail(entry, failed.get(before));
+      if (entry.state !== 'failed') continue;
+      for (const group of entry.groups) if (!failed.has(group)) failed.set(group, entry.error);
     }
   }
 
@@ -181,7 +241,7 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks {
         ...this.#options,
         ...timing(),
         once,
-        data: typeof data === 'function' ? data(first.records[0]) : data,
+        data: typeof data === 'function' ? noPromise(data(first.records[0])) : data,
       });
       if (once === undefined || first === lock.last) return;
       // That the last one is not done says nothing of those before it.
@@ -207,38 +267,89 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks {
     );
   }
 
+  async #using<Result>(record: Lockable, work: (lease: Lease) => Promise<Result> | Result): Promise<Result> {
+    const given = this.#find(record);
+    const { lease, entry } = given;
+    const lanes = [lease, ...entry.groups];
+    const outer = this.#within.getStore() ?? [];
+    if (lanes.some((lane) => outer.includes(lane))) {
+      const error = new LockError(
+        `locks.using() for the message ${record.messageId} was called inside the work on a message with the same key or ` +
+          'message group, and would wait for itself: the message goes back. Call locks.using() for one message after the ' +
+          'other, or do this inside the work, which has the lease.',
+      );
+      this.#failWithGroups(entry, error);
+      throw error;
+    }
+    const earlier = lanes.map((lane) => this.#turns.get(lane));
+    const held = [...lanes, ...outer];
+    const turn = Promise.allSettled(earlier)
+      .then(() => this.#within.run(held, () => this.#work(given, work)))
+      // What the work left behind waits for nobody any more.
+      .finally(() => held.splice(0));
+    for (const lane of lanes) this.#turns.set(lane, turn);
+    this.#pending.add(given.lock);
+    return turn;
+  }
+
   async #work<Result>(
     { entry, lock, lease }: Given<Item>,
     work: (lease: Lease) => Promise<Result> | Result,
   ): Promise<Result> {
-    const { group } = entry;
+    const messageId = idOf(entry);
+    // Not held any more, for all records of its key have been worked on: what succeeded does not fail by that.
+    if (lock.ended && !isOpen(entry)) {
+      throw new LockError(
+        `locks.using() for the message ${messageId} was called again after the lease had been released: do all work on a ` +
+          'message in one call.',
+      );
+    }
     try {
-      if (group !== undefined && this.#stopped.has(group)) throw this.#stopped.get(group);
+      const stopped = [...entry.groups].find((group) => this.#stopped.has(group));
+      if (stopped !== undefined) throw this.#stopped.get(stopped);
       lease.assertHeld();
       const result = await work(lease);
+      if (!lock.ended) warnIfReleased(lease);
       if (isOpen(entry)) entry.state = 'succeeded';
       await this.#endIfFinished(lock);
       if (this.#isLost(lease)) throw lease.signal.reason;
       return result;
     } catch (error) {
-      if (group !== undefined) this.#stopped.set(group, error);
-      this.#fail(entry, error);
+      this.#failWithGroups(entry, error);
       await this.#endIfFinished(lock);
       throw error;
     }
   }
 
-  /** Invariant 9: whoever did not wait for the work that `using` began, its leases are kept until it has ended. */
+  /** In a FIFO queue, no later record of the group is begun. */
+  #failWithGroups(entry: Entry<Item>, error: unknown): void {
+    for (const group of entry.groups) this.#stopped.set(group, error);
+    this.#fail(entry, error);
+  }
+
+  /**
+   * Invariant 9: whoever did not wait for the work that `using` began, its leases are kept until it has ended. Where it
+   * has not when the invocation is about to end, they are abandoned, and its records fail.
+   */
   async #settleTurns(): Promise<void> {
-    if (!this.#abandoned) await Promise.allSettled(this.#turns.values());
+    if (this.#abandoned || this.#turns.size === 0) return;
+    if (await this.#remaining.settles(Promise.allSettled(this.#turns.values()))) return;
+    for (const lock of this.#pending) if (!lock.ended) this.#abandonLock(lock, 'abandoned');
   }
 
   // --- After it -----------------------------------------------------------------------------------------------------
 
-  /** The message ids that the handler's response names, as Lambda reads it: one that is none of the batch means all. */
+  /**
+   * The message ids that the handler's response names, as Lambda reads it: one that is none of the batch means all. So does
+   * a rejected result among results that are not one for each record: nobody can tell whose it is.
+   */
   #failuresIn(response: unknown): Set<string> {
     const given = [...this.#given.keys()];
-    if (Array.isArray(response)) return new Set(given.filter((_, index) => response[index]?.status === 'rejected'));
+    if (Array.isArray(response)) {
+      const failures = given.filter((_, index) => response[index]?.status === 'rejected');
+      const isWhole = response.length === given.length || !response.some((result) => result?.status === 'rejected');
+      return new Set(isWhole ? failures : given);
+    }
     const { batchItemFailures = [] } = (response ?? {}) as { batchItemFailures?: { itemIdentifier: string }[] };
     if (!Array.isArray(batchItemFailures)) return new Set(given);
     const ids = new Set(this.records.map(messageIdOf));
@@ -247,13 +358,17 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks {
   }
 
   #fail(entry: Entry<Item>, error: unknown): void {
-    const { onFailed = logFailure } = this.#options;
     if (entry.state === 'failed') return;
     entry.state = 'failed';
     entry.error = error;
-    // Invariant 12: a listener that fails, at once or later, disturbs nothing.
-    const tell = async (record: Item) => onFailed(error, record);
-    for (const record of entry.records) tell(record).catch(() => {});
+    for (const record of entry.records) this.#tell(record, error);
+  }
+
+  /** Invariant 12: a listener that fails, at once or later, disturbs nothing. */
+  #tell(record: Item, error: unknown): void {
+    const { onFailed = logFailure } = this.#options;
+    const tell = async () => onFailed(error, record);
+    tell().catch(() => {});
   }
 
   #isLost({ signal }: Lease): boolean {
@@ -265,24 +380,15 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks {
   }
 
   /** What counts as done is the greatest token up to which no record has failed: it would never come again. */
-  async #end({ entries, lease, last }: KeyLock<Item>): Promise<void> {
+  async #end(lock: KeyLock<Item>, rounds = 1): Promise<void> {
+    const { entries, lease, last } = lock;
     if (!lease || this.#abandoned) return;
+    lock.ended = true;
     const failed = entries.findIndex(({ state }) => state === 'open' || state === 'failed');
     const finished = failed < 0 ? entries : entries.slice(0, failed);
     const done = finished.findLast(({ state }) => state === 'succeeded');
-    if (done !== last && done?.token !== undefined) await this.#releasePart(lease, done.token);
-    await lease.release({ done: done !== undefined && done === last });
-  }
-
-  /** A lease ends with the token that it was asked for with, or with none: it goes on under that of the part. */
-  async #releasePart(lease: Lease, token: string): Promise<void> {
-    try {
-      const handle = await lease.handOff({ leaseMs: HAND_OFF_MS });
-      const part = await this.#client.resume({ ...handle, once: token });
-      await part.release({ done: true });
-    } catch {
-      // Lost, or the store does not answer, which the lease reports: the part may come again, as after any crash.
-    }
+    const withinMs = this.#remaining.releaseMs / rounds;
+    await lease.release({ done: done !== undefined && (done === last || (done.token ?? false)), withinMs });
   }
 }
 
@@ -294,12 +400,17 @@ function logFailure(error: unknown, { messageId }: Lockable): void {
   if (!(error instanceof LockBusyError)) console.error(`The message ${messageId} goes back to its queue:`, error);
 }
 
-async function inParallel<Item>(items: Iterable<Item>, work: (item: Item) => Promise<void>): Promise<void> {
+/** @param work gets an item, and how many are left with the item. */
+async function inParallel<Item>(
+  items: Iterable<Item>,
+  work: (item: Item, left: number) => Promise<void>,
+): Promise<void> {
+  const all = [...items];
   // One iterator, from which each worker takes the next.
-  const left = [...items].values();
+  const next = all.entries();
   await Promise.all(
     Array.from({ length: AT_ONCE }, async () => {
-      for (const item of left) await work(item);
+      for (const [index, item] of next) await work(item, all.length - index);
     }),
   );
 }

@@ -13,7 +13,15 @@ export interface Request<Event = unknown, Context = unknown> {
 /** A lease, or the leases of a batch of records. */
 interface Held {
   abandon(reason: LostReason): void;
-  release(): Promise<unknown>;
+  /**
+   * @param response the request's response, which may still be sent under the lease.
+   * @param handled the handler's own response, if it is known.
+   */
+  release(response: unknown, handled?: unknown): Promise<unknown>;
+  /** Of a batch: ends its leases, and adds to a response the records that are to come back. */
+  finish?(response: unknown): Promise<unknown>;
+  /** Of a batch: makes sure that SQS is told which records are to come back. */
+  conclude?(response: unknown): Promise<void>;
 }
 
 /**
@@ -25,6 +33,8 @@ interface Holdings {
   readonly by: Map<object, Held>;
   /** Its response came instead of the handler's, which may still be running. */
   timedOut?: boolean;
+  /** The handler's response, before other middlewares changed it. */
+  handled?: unknown;
 }
 
 const holdings = Symbol.for('leasehold.holdings');
@@ -36,18 +46,39 @@ export function holdingsOf(request: object): Holdings {
 }
 
 /** Middy's own early time-out: whoever else throws it, the handler may still be running. */
-function isEarlyTimeout(error: unknown): boolean {
+export function isEarlyTimeout(error: unknown): boolean {
   const { name, cause } = (error ?? {}) as { name?: string; cause?: { package?: string } };
   return name === 'TimeoutError' && cause?.package === '@middy/core';
 }
 
+/** Ends a request before its handler. Middy calls no other hook, those of earlier locks neither. */
+export async function endEarly(request: Request, response: unknown): Promise<void> {
+  let answer = response;
+  for (const held of heldBy(request)) if (held.finish) answer = await held.finish(answer);
+  request.earlyResponse = answer;
+  await releaseAll(request);
+}
+
 /** Nothing of a request is left to run, but for a handler that Middy has left behind. */
+export async function requestEnded(request: Request): Promise<void> {
+  try {
+    const fails = request.error !== undefined && request.response === undefined;
+    for (const held of fails ? [] : heldBy(request)) await held.conclude?.(request.response);
+  } finally {
+    await releaseAll(request);
+  }
+}
+
+/** The last first, as Middy calls `after`. */
+const heldBy = (request: Request): Held[] => [...holdingsOf(request).by.values()].reverse();
+
 export async function releaseAll(request: Request): Promise<void> {
-  for (const held of holdingsOf(request).by.values()) await release(held, request);
+  await Promise.all(heldBy(request).map((held) => release(held, request)));
 }
 
 /** Invariant 9: what may still be used is not released, not even a lease that has expired and may be ours all the same. */
 export async function release(held: Held | undefined, request: Request): Promise<void> {
-  if (holdingsOf(request).timedOut || isEarlyTimeout(request.error)) held?.abandon('timedOut');
-  else await held?.release();
+  const { timedOut, handled } = holdingsOf(request);
+  if (timedOut || isEarlyTimeout(request.error)) held?.abandon('timedOut');
+  else await held?.release(request.response, handled);
 }

@@ -2,11 +2,14 @@ import { finished } from 'node:stream/promises';
 import type { Lease } from '../lib/lease/lease.ts';
 import { invocationLock } from './invocation.ts';
 import type { LambdaContext, LockOptions } from './options.ts';
+import { isEarlyTimeout } from './request.ts';
 
 /**
  * `lock()` for handlers without Middy: `handler(event, context)`, and, inside of `awslambda.streamifyResponse(...)`,
- * `handler(event, responseStream, context)`, whose lock is held until the response stream has finished or failed. There,
- * what `onBusy` and `onDone` return is written as the response's body, and TypeScript needs the parameters' types.
+ * `handler(event, responseStream, context)`, whose lock is held until the response stream has finished. If the response
+ * stream fails after the handler has returned, nobody can tell what still writes to it: the lease is abandoned, its signal
+ * aborts, and the lock opens at the expiry. What `onBusy` and `onDone` return is written as the response's body, and
+ * TypeScript needs the parameters' types.
  *
  * What it returns rejects as `lock()` makes an invocation fail; the handler's error always wins.
  * @throws TypeError when an option is not what it should be, with the value.
@@ -34,21 +37,30 @@ export function withLock(
   options: LockOptions<never, never, string>,
   handler: (...parameters: never[]) => unknown,
 ): (...parameters: never[]) => Promise<unknown> {
-  const { take, finish } = invocationLock(options);
+  const take = invocationLock(options);
   return async (...parameters) => {
     const [event, second, third] = parameters as unknown[];
     const responseStream = isWritable(second) ? second : undefined;
     const taken = await take(event, responseStream ? third : second);
-    if (!taken.lease) return responseStream ? void responseStream.end(taken.response as string) : taken.response;
+    const { held } = taken;
+    if (!held) return responseStream ? void responseStream.end(taken.response as string) : taken.response;
     let response: unknown;
     try {
       response = await handler(...parameters);
-      if (responseStream) await finished(responseStream);
     } catch (error) {
-      await taken.lease.release();
+      // Where the handler is one of Middy's, what timed out in it may still be running.
+      if (isEarlyTimeout(error)) held.abandon('timedOut');
+      else await held.release();
       throw error;
     }
-    return finish(taken.lease, response);
+    // The handler has returned, but a stream of its own may still write.
+    try {
+      if (responseStream) await finished(responseStream);
+    } catch (error) {
+      held.abandon('abandoned');
+      throw error;
+    }
+    return held.finish(response);
   };
 }
 

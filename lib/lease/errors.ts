@@ -81,6 +81,7 @@ export class LockDoneError extends LockError {
  * - `released`, `handedOff`: its holder ended it and then used it.
  * - `closed`: its client was closed.
  * - `timedOut`: the invocation that it was taken for timed out.
+ * - `abandoned`: its work was to stop, and nobody can tell when it will have stopped.
  */
 export type LostReason =
   | 'expired'
@@ -90,7 +91,8 @@ export type LostReason =
   | 'released'
   | 'handedOff'
   | 'closed'
-  | 'timedOut';
+  | 'timedOut'
+  | 'abandoned';
 
 /** The lock was ours and no longer is. The reason of `lease.signal`. */
 export class LockLostError extends LockError {

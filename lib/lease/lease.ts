@@ -2,7 +2,7 @@ import type { LockRecord, LockStore, StoreAnswer } from '../store/store.ts';
 import { backgroundTimer, elapsedMs, type Instant, instant } from './clock.ts';
 import type { LeaseContext, ReportedEvent } from './context.ts';
 import { LockError, LockLostError, LockStoreError, type LostReason } from './errors.ts';
-import { type AcquirePlan, checkLeaseMs, isDone } from './options.ts';
+import { type AcquirePlan, checkLeaseMs, isDone, leavingOf } from './options.ts';
 import { isMisdated, judgedInstant, send } from './send.ts';
 import { hasStepped } from './server-clock.ts';
 
@@ -52,7 +52,19 @@ const LOST_DETAIL: Record<LostReason, string> = {
   handedOff: 'it was handed off',
   closed: 'its client was closed',
   timedOut: 'its invocation timed out',
+  abandoned: 'it was given up, for its work may go on',
 };
+
+interface ReleaseOptions {
+  readonly done?: boolean | string;
+  readonly withinMs?: number;
+}
+
+/**
+ * How much of an invocation's time a release leaves, in milliseconds: work that succeeded, and whose response comes too
+ * late, is done again. Longer: less time to try the release in, and a lock that stays closed when the store is slow.
+ */
+export const RESPONSE_MS = 200;
 
 /** Between two tries of a renewal that failed: the first, and at the most. */
 const RETRY_MS = { first: 50, most: 2_000 };
@@ -159,11 +171,14 @@ export class Lease {
    *
    * Never rejects, so that in a `finally` it hides no error of the work (invariant 10): what fails is reported as a
    * `releaseFailed` event, and the lock opens at the expiry.
-   * @param options.done the work succeeded: its `once` token is done. Default false.
+   * @param options.done the work succeeded: its `once` token is done; or a part of it did: an earlier token is. Default
+   *   false.
+   * @param options.withinMs for how long, at the most, the release is tried, in milliseconds. Default: what `remainingMs`
+   *   leaves at the call, less 200 ms for the response, or less half of a shorter time.
    * @returns whether the lease was held until now and is known to be released; false after a loss or a hand-off.
    */
-  release(options: { readonly done?: boolean } = {}): Promise<boolean> {
-    this.#releasing ??= this.#release(options.done ?? false);
+  release(options: ReleaseOptions = {}): Promise<boolean> {
+    this.#releasing ??= this.#release(options);
     return this.#releasing;
   }
 
@@ -228,7 +243,7 @@ export class Lease {
     if (this.isHeld()) {
       this.#end('released');
       this.#lost.abort(this.#lostError('closed'));
-      this.#releasing = this.#releaseEnded(false);
+      this.#releasing = this.#releaseEnded({});
     }
     return this.release();
   }
@@ -364,32 +379,33 @@ export class Lease {
 
   // --- The end ------------------------------------------------------------------------------------------------------
 
-  async #release(done: boolean): Promise<boolean> {
-    this.#releasedAsDone = done;
+  async #release(options: ReleaseOptions): Promise<boolean> {
+    this.#releasedAsDone = options.done === true;
     if (this.isHeld()) {
       // Belief ends when the release is sent, not when it is answered (invariant 4).
       this.#end('released');
-      return this.#releaseEnded(done);
+      return this.#releaseEnded(options);
     }
     // Lost by the clock alone, the record may still be ours: opening it early spares others the rest of the lease.
     // Nothing counts as done.
     const { reason } = this.#lost.signal;
-    if (this.#state === 'lost' && reason.reason === 'expired') await this.#sendRelease(undefined).catch(() => {});
+    if (this.#state === 'lost' && reason.reason === 'expired')
+      await this.#sendRelease(undefined, options).catch(() => {});
     return false;
   }
 
-  async #releaseEnded(done: boolean): Promise<boolean> {
+  async #releaseEnded(options: ReleaseOptions): Promise<boolean> {
     const { serverClock } = this.#context;
-    const { holdAtLeastMs, once } = this.#plan;
+    const { holdAtLeastMs } = this.#plan;
+    const doneToken = options.done === true ? this.#plan.once : options.done || undefined;
     let error: LockStoreError;
     try {
-      const doneToken = done ? once : undefined;
       // Until it is answered, a client that is closed waits for it.
-      const answer = await this.#sendRelease(doneToken).finally(() => this.#context.leases.delete(this));
+      const answer = await this.#sendRelease(doneToken, options).finally(() => this.#context.leases.delete(this));
       const { applied, record } = answer;
       if (applied || this.#wasReleasedBefore(doneToken, answer)) {
         if (holdAtLeastMs <= 1) serverClock.wrote(this.key, this.acquiredAt + 1);
-        this.#report({ type: 'released', heldMs: this.#heldMs(), done });
+        this.#report({ type: 'released', heldMs: this.#heldMs(), done: options.done === true });
         return true;
       }
       if (record?.lockId === undefined || this.#leftMs() > 0) {
@@ -428,16 +444,17 @@ export class Lease {
     return attempts > 1 || isDue || opened === this.acquiredAt + Math.max(1, this.#plan.holdAtLeastMs);
   }
 
-  #sendRelease(doneToken: string | undefined): Promise<StoreAnswer> {
+  #sendRelease(doneToken: string | undefined, options: ReleaseOptions): Promise<StoreAnswer> {
     const { store, serverClock } = this.#context;
-    const { requestTimeoutMs, holdAtLeastMs } = this.#plan;
+    const { requestTimeoutMs, holdAtLeastMs, remainingMs } = this.#plan;
+    const { withinMs = leavingOf(remainingMs, RESPONSE_MS) } = options;
     const { key } = this;
     const release = (signal: AbortSignal) => {
       // A clock that was set back since the last renewal would have TTL delete the record too soon.
       const now = Math.max(serverClock.now(key), this.#until);
       return store.release({ key, lockId: this.#lockId, now, holdAtLeastMs, doneToken }, signal);
     };
-    return send(this.#context, `Releasing '${key}'`, release, { requestTimeoutMs });
+    return send(this.#context, `Releasing '${key}'`, release, { requestTimeoutMs, withinMs });
   }
 
   /** Invariant 7: the one place where a lease is lost, once and for all. */

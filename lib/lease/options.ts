@@ -168,6 +168,24 @@ export function remainingOf({ remainingMs }: Pick<AcquirePlan, 'remainingMs'>): 
   throw new TypeError(`remainingMs must give a number of milliseconds, but it gave ${show(ms)}.`);
 }
 
+/**
+ * The time that is left less `reserveMs`, or less half of it where that is shorter, so that something is left to try in.
+ * Infinity where nothing tells: what is about to end does not fail for that.
+ */
+export function leavingOf(remainingMs: (() => unknown) | undefined, reserveMs: number): number {
+  let ms: unknown;
+  try {
+    ms = remainingMs?.();
+  } catch {
+    // The other bounds hold: a request's time-out, and the lease's deadline.
+  }
+  if (typeof ms !== 'number' || Number.isNaN(ms)) {
+    heed(ms);
+    return Number.POSITIVE_INFINITY;
+  }
+  return Math.max(0, ms - Math.min(reserveMs, ms / 2));
+}
+
 /** Orders `once` tokens as DynamoDB does: by the bytes of their UTF-8. */
 const isLater = (token: string, than: string): boolean => Buffer.compare(Buffer.from(token), Buffer.from(than)) > 0;
 

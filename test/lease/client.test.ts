@@ -855,6 +855,7 @@ describe('a lease that is not held says why', () => {
   test.each([
     ['expired', 'its deadline has passed', async (lease: Lease) => lease.abandon('expired')],
     ['timedOut', 'its invocation timed out', async (lease: Lease) => lease.abandon('timedOut')],
+    ['abandoned', 'it was given up, for its work may go on', async (lease: Lease) => lease.abandon('abandoned')],
     ['released', 'it was released', (lease: Lease) => lease.release()],
     ['handedOff', 'it was handed off', (lease: Lease) => lease.handOff({ leaseMs: 1_000 })],
     ['closed', 'its client was closed', (lease: Lease) => lease.close()],

@@ -39,6 +39,44 @@ test('close() of a client sends nothing for a lease that was lost', async () => 
   expect(store.operations).toEqual(['acquire']);
 });
 
+describe('a release to a server that hangs', () => {
+  test.each([
+    { what: 'with 5,000 ms left: three requests of a second', left: 5_000, tookMs: 3_000 },
+    { what: 'with 2,000 ms left: 200 ms are left for the response', left: 2_000, tookMs: 1_800 },
+    { what: 'with 300 ms left: half of them are', left: 300, tookMs: 150 },
+    { what: 'with no time left: nothing is sent', left: 0, tookMs: 0 },
+    { what: 'with a clock that fails: three requests of a second', left: Number.NaN, tookMs: 3_000 },
+    { what: 'with a withinMs of its own, that counts', left: 2_000, withinMs: 500, tookMs: 500 },
+  ])('$what, and releaseFailed is told', async ({ left, withinMs, tookMs }) => {
+    const { time, store } = scene;
+    const host = scene.host();
+    let remaining = 60_000;
+    const remainingMs = () => {
+      if (Number.isNaN(remaining)) throw new Error('No context.');
+      return remaining;
+    };
+    const lease = await host.client.acquire('job', { remainingMs });
+    remaining = left;
+    store.plan({ do: 'hang', operation: 'release', times: Number.POSITIVE_INFINITY });
+    const started = time.now();
+    const released = outcomeOf(lease.release(withinMs === undefined ? {} : { withinMs }));
+    while (!released.settled) await time.advance(1);
+    expect(released.value).toBe(false);
+    // Each of three tries is cut to whole milliseconds.
+    expect(Math.abs(time.now() - started - tookMs)).toBeLessThanOrEqual(3);
+    expect(host.of('releaseFailed')).toHaveLength(1);
+  });
+});
+
+test('a release can say that an earlier token is done than its own', async () => {
+  const host = scene.host();
+  const lease = await host.client.acquire('job', { once: '5' });
+  scene.store.plan({ do: 'hangAnswer', operation: 'release' });
+  expect(await settle(scene.time, lease.release({ done: '3' }))).toBe(true);
+  expect(await recordOf()).toMatchObject({ lockId: undefined, doneToken: '3' });
+  expect(host.of('released')).toMatchObject([{ done: false }]);
+});
+
 test('a lease is handed off for a time, and not without one', async () => {
   const lease = await taken(scene.host().client.tryAcquire('job'));
   await expect(lease.handOff(undefined as never)).rejects.toThrow('leaseMs must be a whole number of milliseconds');

@@ -15,6 +15,7 @@ import {
   lockRecords,
   type QueueRecord,
   type RecordLocks,
+  withLock,
   withRecordLocks,
 } from '../../middleware/index.ts';
 import { type Batch, batch, failed, fifo, gate, ids, invocation, message, setUp } from './setup.ts';
@@ -55,11 +56,17 @@ let { clock, store, requests, events, locks, others, isHeld } = setUp();
 /** What `onFailed` was told, as 'message id: name of the error'. */
 let told: string[] = [];
 const onFailed = (error: unknown, { messageId }: QueueRecord) => told.push(`${messageId}: ${(error as Error).name}`);
+const unhandled: unknown[] = [];
+const noteUnhandled = (reason: unknown) => void unhandled.push(reason);
 beforeEach(() => {
   ({ clock, store, requests, events, locks, others, isHeld } = setUp());
   told = [];
+  process.on('unhandledRejection', noteUnhandled);
 });
-afterEach(() => {
+afterEach(async () => {
+  await new Promise(setImmediate);
+  process.off('unhandledRejection', noteUnhandled);
+  expect(unhandled.splice(0)).toEqual([]);
   delete process.env.AWS_LAMBDA_MAX_CONCURRENCY;
   jest.restoreAllMocks();
 });
@@ -441,6 +448,74 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
     });
   });
 
+  describe('a message that stands for another', () => {
+    test('has come twice, and its key is another the second time: it is given once, and fares once', async () => {
+      const keys = ['k1', 'k2'];
+      const twice = [message('1', 'a'), message('1', 'a')];
+      const options = { key: () => keys.shift() as string, once: () => '1' };
+      const { seen, failed } = await run(twice, options);
+      expect([seen, failed]).toEqual([['1'], []]);
+      expect([await doneToken('k1'), countOf('acquire')]).toEqual(['1', 1]);
+    });
+
+    test('of another group of a FIFO queue: when it fails, what comes behind it there is held back', async () => {
+      const records = [fifo('5', 'g', 'shared'), fifo('3', 'h', 'shared'), fifo('4', 'h', 'alone')];
+      const begun: string[] = [];
+      const { failed } = await run(records, { once }, (event, { locks }) =>
+        Promise.allSettled(
+          event.Records.map((record) =>
+            locks.using(record, () => {
+              begun.push(record.messageId);
+              throw new Error('Disk full.');
+            }),
+          ),
+        ),
+      );
+      expect([begun, failed]).toEqual([['5'], ['5', '3', '4']]);
+    });
+
+    test('and is busy: so it is', async () => {
+      await others.acquire('shared');
+      const records = [fifo('5', 'g', 'shared'), fifo('3', 'h', 'shared'), fifo('4', 'h', 'alone')];
+      expect(await run(records, { once })).toMatchObject({ seen: [], failed: ['5', '3', '4'] });
+    });
+  });
+
+  test.each([
+    { what: 'key', options: { key: async () => Promise.reject(new Error('No account.')) } },
+    { what: 'once', options: { once: async () => Promise.reject(new Error('No account.')) } },
+    { what: 'data', options: { data: async () => Promise.reject(new Error('No account.')) } },
+    { what: 'data, of a foreign thenable', options: { data: () => ({ then: (_: unknown, no: () => void) => no() }) } },
+  ])('a promise from $what that rejects: the record goes back, and no rejection is unhandled', async ({ options }) => {
+    expect(await run([message('1', 'a')], options as never)).toMatchObject({ seen: [], failed: ['1'] });
+    expect(told).toEqual(['1: TypeError']);
+    expect(requests).toEqual([]);
+  });
+
+  test.each([
+    { what: 'rejects', onFailed: () => Promise.reject(new Error('No log.')) },
+    {
+      what: 'gives a thenable that rejects',
+      onFailed: () => ({ then: (_: unknown, no: (e: Error) => void) => no(new Error('No log.')) }),
+    },
+    {
+      what: 'gives a thenable that throws',
+      onFailed: () => ({
+        then() {
+          throw new Error('No log.');
+        },
+      }),
+    },
+    { what: 'never settles', onFailed: () => new Promise(() => {}) },
+  ])('an onFailed that $what disturbs nothing', async ({ onFailed }) => {
+    await others.acquire('b');
+    expect(await run([message('1', 'a'), message('2', 'b')], { onFailed })).toMatchObject({
+      seen: ['1'],
+      failed: ['2'],
+    });
+    await new Promise(setImmediate);
+  });
+
   describe('the response', () => {
     const records = [message('1', 'a'), message('2', 'busy'), message('3', 'b'), message('4', 'c')];
     beforeEach(() => others.acquire('busy'));
@@ -461,6 +536,12 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
         response: [{ status: 'fulfilled' }, { status: 'rejected', reason: new Error() }, { status: 'fulfilled' }],
         expected: ['2', '3'],
       },
+      {
+        what: 'a rejected result among too few, of which nobody can tell whose it is',
+        response: [{ status: 'rejected', reason: new Error() }, { status: 'fulfilled' }],
+        expected: ['1', '2', '3', '4'],
+      },
+      { what: 'too few results, none rejected', response: [{ status: 'fulfilled' }], expected: ['2'] },
       { what: 'results that are none of settled promises', response: [1, null, 'three'], expected: ['2'] },
       // As Lambda does.
       {
@@ -578,11 +659,13 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       expect(requests).toEqual(['acquire', 'release']);
     });
 
-    test('one failed: done are those before it, and not what came after it, which would take it for done', async () => {
+    test('one failed: done are those before it, in one write, and not what came after it, which would take it for done', async () => {
       const third: Handler = () => ({ batchItemFailures: [{ itemIdentifier: '3' }] });
       expect(await run(sequence('1', '2', '3', '4'), { once }, third)).toMatchObject({ failed: ['3'] });
       expect(await doneToken('a')).toBe('2');
+      expect(requests).toEqual(['acquire', 'read', 'release']);
       expect(await isHeld('a')).toBe(false);
+      await clock.advance(1);
       expect(await run(sequence('3'), { once })).toMatchObject({ seen: ['3'], failed: [] });
       expect(await doneToken('a')).toBe('3');
       expect(clock.timers).toBe(0);
@@ -620,15 +703,56 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       expect(await isHeld('a')).toBe(false);
     });
 
-    test.each(['renew', 'resume'] as const)(
-      'the store does not answer while a part is made done (%s): the part has succeeded, and nothing more is done',
-      async (request) => {
-        const locks = locksOver({ [request]: () => Promise.reject(new LockStoreError('No answer.')) });
-        const second: Handler = () => ({ batchItemFailures: [{ itemIdentifier: '2' }] });
-        expect(await run(sequence('1', '2'), { once, locks }, second)).toMatchObject({ failed: ['2'] });
-        expect(await doneToken('a')).toBeUndefined();
-        await clock.advance(30_000);
-        expect(await isHeld('a')).toBe(false);
+    test('the store does not answer when a part is done: the part has succeeded, and nothing is done', async () => {
+      const locks = locksOver({ release: () => Promise.reject(new LockStoreError('No answer.')) });
+      const second: Handler = () => ({ batchItemFailures: [{ itemIdentifier: '2' }] });
+      expect(await run(sequence('1', '2'), { once, locks }, second)).toMatchObject({ failed: ['2'] });
+      expect(await doneToken('a')).toBeUndefined();
+      await clock.advance(30_000);
+      expect(await isHeld('a')).toBe(false);
+    });
+  });
+
+  describe('releases that the store does not answer', () => {
+    const hangAfter = (ms: number, count: number) => {
+      const end = clock.now() + ms;
+      let waiting = 0;
+      const told: string[] = [];
+      const hanging = new Proxy(store, {
+        get: (target, name: keyof LockStore & keyof typeof store) =>
+          name === 'release'
+            ? () => {
+                waiting++;
+                return new Promise(() => {});
+              }
+            : target[name].bind(target),
+      });
+      const locks = new LockClient({ store: hanging, clock, onEvent: ({ type }) => told.push(type) });
+      const context = invocation({ getRemainingTimeInMillis: () => end - clock.now() });
+      const records = Array.from({ length: count }, (_, index) => message(`${index}`, `account-${index}`));
+      return { end, told, locks, context, records, tries: () => waiting };
+    };
+
+    test.each([
+      { count: 1, ms: 2_000, concurrency: undefined },
+      { count: 200, ms: 8_000, concurrency: undefined },
+      { count: 200, ms: 100, concurrency: undefined },
+      { count: 1, ms: 2_000, concurrency: '8' },
+    ])(
+      'of $count keys, with $ms ms left (max. concurrency: $concurrency): the response comes in time, and each is told',
+      async ({ count, ms, concurrency }) => {
+        if (concurrency) process.env.AWS_LAMBDA_MAX_CONCURRENCY = concurrency;
+        const { end, told, locks, context, records, tries } = hangAfter(ms, count);
+        const handle = lockedBy({ key, locks, onFailed }, () => {});
+        let response: BatchResponse | undefined;
+        void handle(batch(...records), context).then((answer) => {
+          response = answer;
+        });
+        while (!response && clock.now() < end + 5_000) await clock.advance(10);
+        expect(clock.now()).toBeLessThan(end);
+        expect(response).toEqual({ batchItemFailures: [] });
+        expect(told.filter((type) => type === 'releaseFailed')).toHaveLength(count);
+        expect(tries()).toBeGreaterThanOrEqual(count);
       },
     );
   });
@@ -788,6 +912,119 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       expect(await ended).toEqual(error ?? expect.objectContaining({ failed: [] }));
       expect(heldAtEnd).toBe(true);
       expect(await isHeld('a')).toBe(false);
+    });
+
+    test('a second work on a record that has succeeded, whose lease is released, is refused; the record does not fail', async () => {
+      const ran: string[] = [];
+      const { failed } = await run([message('1', 'a')], { once: () => '1' }, async (event, { locks }) => {
+        const [record] = event.Records as [QueueRecord];
+        await locks.using(record, () => ran.push('first'));
+        await expect(locks.using(record, () => ran.push('second'))).rejects.toThrow(
+          new LockError(
+            'locks.using() for the message 1 was called again after the lease had been released: do all work on a ' +
+              'message in one call.',
+          ),
+        );
+      });
+      expect([failed, ran, told]).toEqual([[], ['first'], []]);
+      expect(await doneToken('a')).toBe('1');
+    });
+
+    describe('inside the work on another record', () => {
+      const nested =
+        (seen: unknown[], inner: number, through?: number): Handler =>
+        async (event, { locks }) => {
+          const using = (index: number, work: () => unknown) => locks.using(event.Records[index]!, work);
+          const nest = () => using(inner, () => seen.push('inner')).catch((error) => seen.push(error));
+          await using(0, () => (through === undefined ? nest() : using(through, nest)));
+          // Behind it.
+          await using(inner + 1, () => seen.push('later')).catch(() => {});
+        };
+      const refused = expect.objectContaining({
+        name: 'LockError',
+        message: expect.stringContaining('would wait for itself: the message goes back. Call locks.using() for one'),
+      });
+
+      test('of the same key: it is refused at once, and its record goes back', async () => {
+        const seen: unknown[] = [];
+        const records = [message('1', 'a'), message('2', 'a'), message('3', 'a')];
+        expect(await run(records, {}, nested(seen, 1))).toMatchObject({ failed: ['2'] });
+        expect(seen).toEqual([refused, 'later']);
+        expect(told).toEqual(['2: LockError']);
+      });
+
+      test('of the same group of a FIFO queue: so it is, and no later one of the group is begun', async () => {
+        const seen: unknown[] = [];
+        const records = [fifo('1', 'g', 'a'), fifo('2', 'g', 'b'), fifo('3', 'g', 'c')];
+        expect(await run(records, {}, nested(seen, 1))).toMatchObject({ failed: ['2', '3'] });
+        expect(seen).toEqual([refused]);
+      });
+
+      test('of the same key, through a third record: so it is', async () => {
+        const seen: unknown[] = [];
+        const records = [message('1', 'a'), message('2', 'a'), message('3', 'a'), message('4', 'b')];
+        expect(await run(records, {}, nested(seen, 1, 3))).toMatchObject({ failed: ['2'] });
+        expect(seen).toEqual([refused, 'later']);
+      });
+
+      test('of another key, or after that work has ended: it runs', async () => {
+        const seen: unknown[] = [];
+        await run([message('1', 'a'), message('2', 'b'), message('3', 'a')], {}, async (event, { locks }) => {
+          const [first, second, third] = event.Records as [QueueRecord, QueueRecord, QueueRecord];
+          const ended = gate();
+          const later = gate();
+          await locks.using(first, async () => {
+            await locks.using(second, () => seen.push('2'));
+            void ended.opened.then(() => locks.using(third, () => seen.push('3'))).then(() => later.open());
+          });
+          ended.open();
+          await later.opened;
+        });
+        expect(seen).toEqual(['2', '3']);
+      });
+    });
+
+    test('work that has not ended when the time is nearly up: its lease is abandoned, its records go back, the others not', async () => {
+      const begun: string[] = [];
+      let lease: Lease | undefined;
+      const handle = lockedBy({ key, locks, onFailed, once: ({ messageId }) => messageId }, (event, { locks }) => {
+        for (const record of event.Records) {
+          void locks.using(record, () => {
+            begun.push(record.messageId);
+            if (record.messageId !== '1') return;
+            lease = locks.of(record);
+            return new Promise(() => {});
+          });
+        }
+      });
+      const records = [message('1', 'a'), message('2', 'a'), message('3', 'b')];
+      // The wait is real: 30 ms.
+      const late = invocation({ getRemainingTimeInMillis: () => 60 });
+      expect(failed(await handle(batch(...records), late))).toEqual(['1', '2']);
+      expect(begun).toEqual(['1', '3']);
+      expect(lease?.signal.reason).toMatchObject({ reason: 'abandoned' });
+      expect([await isHeld('a'), await isHeld('b'), await doneToken('b')]).toEqual([true, false, '3']);
+    });
+
+    test('work that fails, and that nobody waits for: its record goes back, and no rejection is unhandled', async () => {
+      const { failed } = await run([message('1', 'a')], {}, (event, { locks }) => {
+        void locks.using(event.Records[0]!, () => Promise.reject(new Error('Disk full.')));
+        void locks.using(message('9', 'a'), () => {});
+      });
+      expect(failed).toEqual(['1']);
+    });
+
+    test("work that releases its own lease is warned, the key's next records go back, and nothing is done", async () => {
+      const warn = jest.spyOn(console, 'warn').mockImplementation(() => {});
+      const { failed } = await run(
+        [message('1', 'a'), message('2', 'a')],
+        { once: ({ messageId }) => messageId },
+        (event, { locks }) =>
+          Promise.allSettled(event.Records.map((record) => locks.using(record, (lease) => lease.release()))),
+      );
+      expect(failed).toEqual(['2']);
+      expect(warn.mock.calls).toEqual([[expect.stringContaining("released the lease of 'a' itself")]]);
+      expect(await doneToken('a')).toBeUndefined();
     });
 
     test('when the handler throws, what had succeeded before is done, and dropped when the batch comes back', async () => {
@@ -975,13 +1212,130 @@ describe.each(versions)('in the life of a Lambda with Middy $version', ({ middy 
     expect(requests).toEqual(['acquire', 'release']);
   });
 
-  test('a later middleware returns early: with the plugin, the leases are released', async () => {
-    const handle = middy(lockPlugin())
-      .use(locking())
-      .before(() => ({ batchItemFailures: [] }))
-      .handler(() => 'never');
-    await handle(batch(message('1', 'a'), message('2', 'b')), invocation());
-    expect(requests).toEqual(['acquire', 'acquire', 'release', 'release']);
+  describe('a later middleware ends the request', () => {
+    const ending = (plugin: object, hook: 'before' | 'after' | 'onError', response: () => unknown) =>
+      middy(plugin)
+        .use(locking({ once: () => '1' }))
+        [hook](response)
+        .handler(() => {
+          if (hook === 'onError') throw new Error('Disk full.');
+        });
+    const two = () => batch(message('1', 'a'), message('2', 'busy'));
+    const hooks = ['before', 'after', 'onError'] as const;
+
+    test.each(hooks)(
+      'in %s, with a batch response: what was held back is added, and the leases are released',
+      async (hook) => {
+        const handle = ending(lockPlugin(), hook, () => ({ batchItemFailures: [] }));
+        expect(failed(await handle(two(), invocation()))).toEqual(['2']);
+        expect(requests).toEqual(['acquire', 'acquire', 'release']);
+      },
+    );
+
+    test.each(hooks)(
+      'in %s, with another response: the invocation fails, so that SQS keeps the messages, and nothing is done',
+      async (hook) => {
+        const handle = ending(lockPlugin(), hook, () => 'early');
+        await expect(handle(two(), invocation())).rejects.toThrow(
+          new LockError(
+            'A middleware after lockRecords() ended the request, and 2 of 2 records were not worked on: the invocation ' +
+              'fails, so that SQS keeps them. Register that middleware before lockRecords(), or let it respond with ' +
+              '{ batchItemFailures }.',
+          ),
+        );
+        expect(requests).toEqual(['acquire', 'acquire', 'release']);
+        expect(await doneToken('a')).toBeUndefined();
+      },
+    );
+
+    test('and all its records have succeeded by then: so it ends', async () => {
+      const handle = middy(lockPlugin())
+        .use(locking({ once: () => '1' }))
+        .after(() => 'early')
+        .handler((event, { locks }) => locks.using(event.Records[0]!, () => {}));
+      expect(await handle(batch(message('1', 'a')), invocation())).toBe('early');
+      expect(await doneToken('a')).toBe('1');
+    });
+
+    test("by throwing: the error is its own, and the plugin's other hook runs", async () => {
+      let ended = false;
+      const plugin = lockPlugin({
+        requestEnd: () => {
+          ended = true;
+        },
+      });
+      const failing = ending(plugin, 'before', () => Promise.reject(new Error('No token.')));
+      await expect(failing(two(), invocation())).rejects.toThrow('No token.');
+      const early = ending(plugin, 'before', () => 'early');
+      await expect(early(two(), invocation())).rejects.toThrow(LockError);
+      expect(ended).toBe(true);
+    });
+  });
+
+  describe('lock() on the same handler', () => {
+    beforeEach(async () => {
+      await others.acquire('nightly');
+      await (await others.acquire('job', { once: '1' })).release({ done: true });
+      await clock.advance(1);
+    });
+    const ends = [
+      { end: "busy, onBusy: 'skip'", options: { key: 'nightly', onBusy: 'skip' } },
+      { end: 'busy, onBusy a function', options: { key: 'nightly', onBusy: () => ({ batchItemFailures: [] }) } },
+      { end: 'done', options: { key: 'job', once: '1' } },
+      { end: 'done, onDone a function', options: { key: 'job', once: '1', onDone: async () => 'done' } },
+    ] as const;
+    const both = [message('1', 'a'), message('2', 'busy'), message('3', 'b')];
+
+    test.each(ends)('after it ($end): every message that was not worked on comes back', async ({ options }) => {
+      const handle = middy(lockPlugin())
+        .use(locking({ once: () => '1' }))
+        .use(lockRecords({ key: ({ messageId }) => `id/${messageId}`, locks, contextKey: 'ids' }))
+        .use(lock({ ...options, locks }))
+        .handler(() => 'never');
+      expect(failed(await handle(batch(...both), invocation())).sort()).toEqual(['1', '2', '3']);
+      expect([await isHeld('a'), await isHeld('b'), await isHeld('id/1')]).toEqual([false, false, false]);
+      expect(await doneToken('a')).toBeUndefined();
+    });
+
+    test('after it: a record that is done stays done', async () => {
+      await (await others.acquire('a', { once: '1' })).release({ done: true });
+      await clock.advance(1);
+      const handle = middy(lockPlugin())
+        .use(locking({ once: () => '1' }))
+        .use(lock({ key: 'nightly', onBusy: 'skip', locks }))
+        .handler(() => 'never');
+      expect(failed(await handle(batch(...both), invocation())).sort()).toEqual(['2', '3']);
+    });
+
+    test.each(ends)('inside withRecordLocks() ($end): so they do', async ({ options }) => {
+      const handle = withRecordLocks(
+        { key, locks, onFailed },
+        withLock({ ...options, locks } as never, () => 'never') as never,
+      );
+      expect(failed(await handle(batch(...both), invocation())).sort()).toEqual(['1', '2', '3']);
+    });
+
+    test("before it, or without it (busy, onBusy: 'skip'): all messages come back", async () => {
+      const options = { key: 'nightly', onBusy: 'skip', locks } as const;
+      const all = { batchItemFailures: ['1', '2', '3'].map((itemIdentifier) => ({ itemIdentifier })) };
+      for (const plugin of [lockPlugin(), {}]) {
+        const handle = middy(plugin)
+          .use(lock(options))
+          .use(locking())
+          .handler(() => 'never');
+        expect(await handle(batch(...both), invocation())).toEqual(all);
+      }
+      const around = withLock(options, withRecordLocks<QueueRecord>({ key, locks }, () => 'never') as never);
+      expect(await around(batch(...both), invocation())).toEqual(all);
+    });
+
+    test('before it, and done for its token: the messages are done too', async () => {
+      const handle = middy(lockPlugin())
+        .use(lock({ key: 'job', once: '1', locks }))
+        .use(locking())
+        .handler(() => 'never');
+      expect(await handle(batch(...both), invocation())).toBeUndefined();
+    });
   });
 
   test('there is none for the handler: another lock of the request is released, also without the plugin', async () => {

@@ -2,7 +2,7 @@ import { PassThrough, Readable, Writable } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import { ReadableStream } from 'node:stream/web';
 import { withDurableExecution } from '@aws/durable-execution-sdk-js';
-import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import middy7 from '@middy/core';
 import { executionModeDurableContext } from '@middy/core/DurableContext';
 import { executionModeStreamifyResponse } from '@middy/core/StreamifyResponse';
@@ -38,10 +38,16 @@ Object.assign(globalThis, {
 
 describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy, streaming }) => {
   let { clock, store, requests, events, locks, others, isHeld } = setUp();
+  const unhandled: unknown[] = [];
+  const noteUnhandled = (reason: unknown) => void unhandled.push(reason);
   beforeEach(() => {
     ({ clock, store, requests, events, locks, others, isHeld } = setUp());
+    process.on('unhandledRejection', noteUnhandled);
   });
-  afterEach(() => {
+  afterEach(async () => {
+    await new Promise(setImmediate);
+    process.off('unhandledRejection', noteUnhandled);
+    expect(unhandled.splice(0)).toEqual([]);
     delete process.env.AWS_LAMBDA_MAX_CONCURRENCY;
   });
 
@@ -144,6 +150,140 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
       await expect(handler({}, invocation())).rejects.toThrow('No token.');
       expect(await isHeld()).toBe(false);
       expect((await others.inspect('nightly'))?.doneToken).toBeUndefined();
+    });
+  });
+
+  describe('however another middleware ends the request', () => {
+    const fail = (text: string) => () => Promise.reject(new Error(text));
+    const failing = async () => {
+      throw new Error('Disk full.');
+    };
+    interface Ending {
+      readonly how: string;
+      readonly hooks: { before?: Hook; after?: Hook; onError?: Hook };
+      readonly handler?: Handler;
+      /** Without the plugin, Middy tells a lock nothing of it that stands before the other middleware. */
+      readonly untold?: boolean;
+      /** Middy 6 tells a plugin nothing of it either. */
+      readonly untoldBy6?: boolean;
+    }
+    const endings: Ending[] = [
+      { how: 'it does not', hooks: { after: () => {} } },
+      { how: 'the handler throws', hooks: { after: () => {} }, handler: failing },
+      { how: 'its before throws', hooks: { before: fail('before') } },
+      { how: 'its before responds', hooks: { before: () => 'early' }, untold: true },
+      { how: 'its after throws', hooks: { after: fail('after') } },
+      { how: 'its after responds', hooks: { after: () => 'early' }, untold: true },
+      {
+        how: 'its after throws, and its onError clears the error',
+        hooks: {
+          after: fail('after'),
+          onError: (request) => {
+            request.response = 'handled';
+            request.error = undefined;
+          },
+        },
+      },
+      {
+        how: 'its onError throws',
+        hooks: { onError: fail('onError') },
+        handler: failing,
+        untold: true,
+        untoldBy6: true,
+      },
+      { how: 'its onError responds', hooks: { onError: () => 'handled' }, handler: failing, untold: true },
+      {
+        how: 'its before throws, and its onError too',
+        hooks: { before: fail('before'), onError: fail('onError') },
+        untold: true,
+        untoldBy6: true,
+      },
+    ];
+    const places = endings.flatMap((ending) =>
+      ['standard', 'streaming'].flatMap((mode) =>
+        ['first', 'last'].flatMap((place) => ['with', 'without'].map((plugin) => ({ ...ending, mode, place, plugin }))),
+      ),
+    );
+
+    /** The same hooks; each call appends what had been sent by then. */
+    const noting = (hooks: Ending['hooks'], seen: string[][]) =>
+      Object.fromEntries(
+        Object.entries(hooks).map(([name, hook]) => [
+          name,
+          (request: never) => {
+            seen.push([...requests]);
+            return (hook as Hook)(request);
+          },
+        ]),
+      );
+    /** Whether Middy tells a lock, or the plugin, that the request has ended. */
+    const isTold = ({ untold, untoldBy6, place, plugin }: (typeof places)[number]) => {
+      if (place === 'last' || !untold) return true;
+      return plugin === 'with' && !(untoldBy6 && middy === (middy6 as unknown as MakeMiddy));
+    };
+
+    test.each(places)(
+      '($how; $mode mode, the lock $place, $plugin the plugin), nothing is released before, nor held after where Middy tells',
+      async (row) => {
+        const { hooks, handler, mode, place, plugin } = row;
+        const options = mode === 'streaming' ? streaming : {};
+        const app = middy(plugin === 'with' ? lockPlugin(options) : options);
+        const seen: string[][] = [];
+        const looking = noting(hooks, seen);
+        const locked = lock({ key: 'nightly', locks });
+        for (const middleware of place === 'first' ? [locked, looking] : [looking, locked]) app.use(middleware);
+        const invoke = app.handler(async (...parameters) => {
+          await new Promise(setImmediate);
+          seen.push([...requests]);
+          return handler?.(...parameters) ?? 'done';
+        });
+        const responseStreams = mode === 'streaming' ? [sink().responseStream] : [];
+        await (invoke({}, ...([...responseStreams, invocation()] as [unknown])) as Promise<unknown>).catch(() => {});
+        // A lock that stands first is held in every hook of the others.
+        expect(place === 'last' || seen.flat().every((request) => request === 'acquire')).toBe(true);
+        expect(await isHeld()).toBe(!isTold(row));
+        if (isTold(row)) return;
+        // Where nobody tells, the lease ends with the invocation's time.
+        await clock.advance(63_000);
+        expect(await isHeld()).toBe(false);
+      },
+    );
+
+    test('the after of a middleware that stands before the lock runs without it', async () => {
+      let heldAtCommit: boolean | undefined;
+      const handler = middy(lockPlugin())
+        .after(async () => {
+          heldAtCommit = await isHeld();
+        })
+        .use(lock({ key: 'nightly', locks }))
+        .handler(() => 'done');
+      await handler({}, invocation());
+      expect(heldAtCommit).toBe(false);
+    });
+
+    test('by an after that throws behind the lock, while a body is produced: the body is stopped first', async () => {
+      const step = gate();
+      let isWorking = false;
+      async function* parts() {
+        yield 'one';
+        isWorking = true;
+        await step.opened;
+        isWorking = false;
+      }
+      const handler = middy(lockPlugin(streaming))
+        .use(lock({ key: 'nightly', locks }))
+        .after(async ({ response }) => {
+          (response as Readable).resume();
+          while (!isWorking) await new Promise(setImmediate);
+          throw new Error('No such template.');
+        })
+        .handler(async () => Readable.from(parts()));
+      const failed = expect(handler({}, sink().responseStream, invocation())).rejects.toThrow('No such template.');
+      for (let turn = 0; turn < 20; turn++) await new Promise(setImmediate);
+      expect([isWorking, requests]).toEqual([true, ['acquire']]);
+      step.open();
+      await failed;
+      expect(requests).toEqual(['acquire', 'release']);
     });
   });
 
@@ -275,6 +415,63 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
       expect(await isHeld('inTime')).toBe(false);
     });
 
+    const mappers: { how: string; onError: Hook }[] = [
+      {
+        how: 'replaces the error',
+        onError: (request) => {
+          request.error = new Error('Internal error.', { cause: request.error });
+        },
+      },
+      {
+        how: 'throws another error',
+        onError: ({ error }) => {
+          throw new Error('Internal error.', { cause: error });
+        },
+      },
+      {
+        how: 'answers and clears the error',
+        onError: (request) => {
+          request.response = 'Internal error.';
+          request.error = undefined;
+        },
+      },
+      { how: 'answers by what it returns', onError: () => 'Internal error.' },
+    ];
+    test.each(mappers.flatMap(({ how, onError }) => ['first', 'last'].map((place) => ({ how, onError, place }))))(
+      'and another middleware $how, with the lock $place: not released either',
+      async ({ onError, place }) => {
+        const seen: { lease?: Lease; reason?: unknown } = {};
+        const handler = middy(lockPlugin({ timeoutEarlyInMillis }));
+        if (place === 'last') handler.onError(onError);
+        handler.use(lock({ key: 'nightly', locks }));
+        if (place === 'first') handler.onError(onError);
+        const invoked = handler.handler(neverEnding(seen))({}, lateInvocation()) as Promise<unknown>;
+        expect(await invoked.catch((error) => error.message)).toBe('Internal error.');
+        expect(seen.reason).toMatchObject({ name: 'LockLostError', reason: 'timedOut' });
+        expect(requests).toEqual(['acquire']);
+      },
+    );
+
+    test("the plugin throws Middy's own error", async () => {
+      const errorOf = async (plugin: object) => {
+        const handler = middy(plugin).handler(() => working.opened);
+        const error = await (handler({}, lateInvocation()) as Promise<never>).catch((error) => error);
+        return { kind: error.constructor, ...error, message: error.message, cause: error.cause };
+      };
+      const own = await errorOf({ timeoutEarlyInMillis });
+      expect(own.name).toBe('TimeoutError');
+      expect(await errorOf(lockPlugin({ timeoutEarlyInMillis }))).toEqual(own);
+      expect(await errorOf(lockPlugin({ timeoutEarlyInMillis, timeoutEarlyResponse: undefined }))).toEqual(own);
+    });
+
+    test('is switched off by timeoutEarlyInMillis: 0, also with the plugin', async () => {
+      const handler = middy(lockPlugin({ timeoutEarlyInMillis: 0 }))
+        .use(lock({ key: 'nightly', locks }))
+        .handler(() => new Promise((resolve) => setTimeout(resolve, 20, 'done')));
+      expect(await handler({}, invocation({ getRemainingTimeInMillis: () => 10 }))).toBe('done');
+      expect(requests).toEqual(['acquire', 'release']);
+    });
+
     test("the handler's own TimeoutError is none: the lock is released", async () => {
       const handler = middy(lockPlugin())
         .use(lock({ key: 'nightly', locks }))
@@ -340,20 +537,197 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
       },
     );
 
-    test('and its reader goes away: the body is destroyed and the lock released, undone', async () => {
-      const body = new PassThrough();
-      body.write('one');
+    /** Works on each part for as long as the test says, and notes when it works. */
+    function worker() {
+      const step = gate();
+      const seen = { working: false, lease: undefined as Lease | undefined };
+      async function* parts() {
+        yield 'one';
+        seen.working = true;
+        await step.opened;
+        seen.working = false;
+        yield 'two';
+      }
+      return { step, seen, parts };
+    }
+    const soon = () => new Promise(setImmediate);
+    const ways = [
+      {
+        way: 'its reader goes away',
+        plugin: (): object => ({ ...streaming, ...lockPlugin() }),
+        after: () => {},
+        end: (responseStream: Writable) => void responseStream.destroy(new Error('EPIPE')),
+      },
+      {
+        way: 'an outer after throws',
+        plugin: (): object => lockPlugin(streaming),
+        after: (request: { response: unknown }) => {
+          // It has been read until now.
+          const { response } = request as { response: Readable & { body?: Readable } };
+          (response.body ?? response).resume();
+          return soon()
+            .then(soon)
+            .then(() => Promise.reject(new Error('No such template.')));
+        },
+        end: () => {},
+      },
+    ];
+
+    describe.each(ways)('and $way while its body is produced', ({ plugin, after, end }) => {
+      test.each([bodies[0], bodies[2]].map((body) => body!))(
+        '$kind: the lock is held until the present step has ended, and then released, undone',
+        async ({ wrap }) => {
+          const { step, seen, parts } = worker();
+          const { responseStream } = sink();
+          const handler = middy(plugin())
+            .after(after as Hook)
+            .use(lock({ key: 'nightly', locks, once: '2026-01-01' }))
+            .handler(async () => wrap(parts()));
+          const invoked = handler({}, responseStream, invocation()) as Promise<unknown>;
+          const failed = expect(invoked).rejects.toThrow(/EPIPE|No such template/);
+          while (!seen.working) await soon();
+          end(responseStream);
+          for (let turn = 0; turn < 20; turn++) await soon();
+          expect(seen.working).toBe(true);
+          expect(requests).toEqual(['acquire']);
+          step.open();
+          await failed;
+          expect(seen.working).toBe(false);
+          expect(requests).toEqual(['acquire', 'release']);
+          expect((await others.inspect('nightly'))?.doneToken).toBeUndefined();
+        },
+      );
+
+      test.each([
+        { kind: 'a web stream', wrap: bodies[1]!.wrap },
+        {
+          kind: 'a Transform',
+          wrap: (parts: AsyncIterable<string>) => Readable.from(parts).pipe(new PassThrough({ objectMode: true })),
+        },
+      ])(
+        '$kind, of which nobody can tell when its work ends: the signal aborts, and the lease ends by itself',
+        async ({ wrap }) => {
+          const { seen, parts } = worker();
+          const { responseStream } = sink();
+          const handler = middy(plugin())
+            .after(after as Hook)
+            .use(lock({ key: 'nightly', locks, once: '2026-01-01' }))
+            .handler(async (_event, context) => {
+              seen.lease = (context as { lock: Lease }).lock;
+              return wrap(parts());
+            });
+          const invoked = handler({}, responseStream, invocation()) as Promise<unknown>;
+          const failed = expect(invoked).rejects.toThrow(/EPIPE|No such template/);
+          while (!seen.working) await soon();
+          end(responseStream);
+          await failed;
+          expect(seen.lease?.signal.reason).toMatchObject({ name: 'LockLostError', reason: 'abandoned' });
+          expect(requests).toEqual(['acquire']);
+          expect(await tryOther()).toBeNull();
+          await clock.advance(30_000);
+          expect(await tryOther()).not.toBeNull();
+        },
+      );
+    });
+
+    test.each([
+      { what: 'that never closes', make: () => new Readable({ read() {}, destroy() {} }) },
+      {
+        what: 'that cannot be destroyed',
+        make: () => Object.assign(new Readable({ read() {} }), { destroy: undefined }),
+      },
+    ])('$what, and its reader goes away: the lease is abandoned, before the invocation ends', async ({ make }) => {
+      const body = make();
+      body.push('one');
       const { arrived, responseStream } = sink();
-      const handler = middy({ ...streaming, ...lockPlugin() })
-        .use(lock({ key: 'nightly', locks, once: '2026-01-01' }))
+      const handler = middy({ ...streaming, ...lockPlugin({ timeoutEarlyInMillis: 0 }) })
+        .use(lock({ key: 'nightly', locks }))
         .handler(async () => body);
-      const invoked = handler({}, responseStream, invocation()) as Promise<unknown>;
+      const invoked = handler({}, responseStream, invocation({ getRemainingTimeInMillis: () => 60 }));
       await arrived;
       responseStream.destroy(new Error('EPIPE'));
-      await expect(invoked).rejects.toThrow();
-      expect(body.destroyed).toBe(true);
+      await expect(invoked).rejects.toThrow('EPIPE');
+      expect(events.map((event) => (event.type === 'lost' ? event.reason : event.type))).toEqual([
+        'acquired',
+        'abandoned',
+      ]);
+    });
+
+    test.each([
+      { how: 'takes all of it', leave: false },
+      { how: 'goes away before the last part', leave: true },
+    ])('and its reader is slow and $how: nothing is done before', async ({ leave }) => {
+      const takes: (() => void)[] = [];
+      const responseStream = new Writable({
+        highWaterMark: 1,
+        write: (_chunk, _encoding, taken) => void takes.push(taken),
+      });
+      const take = async () => {
+        while (takes.length === 0) await soon();
+        takes.shift()?.();
+      };
+      const handler = middy(lockPlugin(streaming))
+        .use(lock({ key: 'nightly', locks, once: '2026-01-01' }))
+        .handler(async () => Readable.from(['one', 'two', 'three']));
+      const invoked = handler({}, responseStream, invocation()) as Promise<unknown>;
+      const ended = leave ? expect(invoked).rejects.toThrow('EPIPE') : invoked;
+      await take();
+      await take();
+      while (takes.length === 0) await soon();
+      for (let turn = 0; turn < 20; turn++) await soon();
+      expect(requests).toEqual(['acquire']);
+      if (leave) responseStream.destroy(new Error('EPIPE'));
+      else await take();
+      await ended;
+      expect(requests).toEqual(['acquire', 'release']);
+      expect((await others.inspect('nightly'))?.doneToken).toBe(leave ? undefined : '2026-01-01');
+    });
+
+    test.each([
+      {
+        what: 'destroyed before it is returned',
+        make: () => new Readable({ read() {} }).destroy(),
+      },
+      {
+        what: 'destroyed with an error before anybody reads',
+        make: () => new Readable({ read() {} }).on('error', () => {}).destroy(new Error('Disk full.')),
+      },
+    ])('$what: the response fails, and the lock is released, undone', async ({ make }) => {
+      const { responseStream } = sink();
+      const handler = middy(streaming)
+        .use(lock({ key: 'nightly', locks, once: '2026-01-01' }))
+        .handler(async () => make());
+      await expect(handler({}, responseStream, invocation())).rejects.toThrow(/Premature close|Disk full/);
       expect(requests).toEqual(['acquire', 'release']);
       expect((await others.inspect('nightly'))?.doneToken).toBeUndefined();
+    });
+
+    test('that fails and that nobody reads: the lock is released, and no error is uncaught', async () => {
+      const body = new Readable({ read() {} });
+      const handler = middy()
+        .use(lock({ key: 'nightly', locks }))
+        .handler(async () => body);
+      await handler({}, invocation());
+      body.destroy(new Error('Disk full.'));
+      for (let turn = 0; turn < 5; turn++) await soon();
+      expect(requests).toEqual(['acquire', 'release']);
+    });
+
+    test.each([
+      { how: 'another middleware has replaced the response', replace: true, released: true },
+      { how: 'the response is still to be read by the caller', replace: false, released: false },
+    ])('that nobody has read when the request ends, for $how', async ({ replace, released }) => {
+      const handler = middy(lockPlugin())
+        .after((request) => {
+          if (replace) request.response = 'Something else.';
+        })
+        .use(lock({ key: 'nightly', locks, once: '2026-01-01' }))
+        .handler(async () => Readable.from(['one', 'two']));
+      const response = (await handler({}, invocation())) as Readable;
+      expect(await isHeld()).toBe(!released);
+      if (!released) expect(await response.toArray()).toEqual(['one', 'two']);
+      expect(await isHeld()).toBe(false);
+      expect((await others.inspect('nightly'))?.doneToken).toBe(released ? undefined : '2026-01-01');
     });
 
     test('and the lease is lost before its end: the response fails, and nothing is done', async () => {
@@ -681,6 +1055,132 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
     expect(events.filter(({ type }) => type === 'releaseFailed')).toHaveLength(2);
   });
 
+  describe('a handler that ends its own lease', () => {
+    const ending = async (end: (lease: Lease) => unknown) => {
+      const warn = jest.spyOn(console, 'warn').mockImplementation(() => {});
+      const handler = middy(lockPlugin())
+        .use(lock({ key: 'nightly', locks, once: '2026-01-01' }))
+        .handler(async (_event, context) => {
+          await end((context as { lock: Lease }).lock);
+          return 'done';
+        });
+      expect(await handler({}, invocation())).toBe('done');
+      const warnings = warn.mock.calls;
+      warn.mockRestore();
+      return { warnings, doneToken: (await others.inspect('nightly'))?.doneToken };
+    };
+
+    test.each([
+      { how: 'without a word of its token', done: undefined, doneToken: undefined },
+      { how: 'with its token', done: true, doneToken: '2026-01-01' },
+    ])('by a release, $how: is warned, and has succeeded', async ({ done, doneToken }) => {
+      expect(await ending((lease) => lease.release(done ? { done } : {}))).toEqual({
+        warnings: [[expect.stringContaining("The handler released the lease of 'nightly' itself.")]],
+        doneToken,
+      });
+      expect(requests).toEqual(['acquire', 'release']);
+    });
+
+    test('by handing the lease off, is not', async () => {
+      expect(await ending((lease) => lease.handOff({ leaseMs: 1_000 }))).toMatchObject({ warnings: [] });
+    });
+
+    test('not at all, is not', async () => {
+      expect(await ending(() => {})).toEqual({ warnings: [], doneToken: '2026-01-01' });
+    });
+  });
+
+  describe('a function of the user that fails', () => {
+    const rejecting = () => Promise.reject(new Error('Never mind.'));
+    const thenable = () => ({ then: (_: unknown, reject: (error: Error) => void) => reject(new Error('Never mind.')) });
+
+    test.each(
+      ['key', 'once', 'data'].flatMap((name) => [
+        { name, what: 'a promise that rejects', give: rejecting },
+        { name, what: 'a thenable that rejects', give: thenable },
+      ]),
+    )('$name gives $what: it is refused, and no rejection is unhandled', async ({ name, give }) => {
+      const handler = middy(lockPlugin())
+        .use(lock({ key: 'nightly', locks, [name]: give } as never))
+        .handler(() => 'never');
+      await expect(handler({}, invocation())).rejects.toThrow(/must be a string or JSON.*but it gave a Promise/);
+      expect(requests).toEqual([]);
+    });
+
+    test.each([
+      { what: 'rejects', requestStart: rejecting },
+      { what: 'gives a thenable that rejects', requestStart: thenable },
+    ])("the plugin's requestStart $what: the request goes on", async ({ requestStart }) => {
+      const handler = middy(lockPlugin({ requestStart: requestStart as () => void }))
+        .use(lock({ key: 'nightly', locks }))
+        .handler(() => 'done');
+      expect(await handler({}, invocation())).toBe('done');
+    });
+
+    test.each([
+      { what: 'requestStart', kept: [] },
+      { what: 'afterHandler', kept: ['acquire', 'release'] },
+      { what: 'requestEnd', kept: ['acquire', 'release'] },
+    ])("the plugin's $what throws: the request fails, and nothing stays held", async ({ what, kept }) => {
+      const plugin = {
+        [what]: () => {
+          throw new Error('Never mind.');
+        },
+      };
+      const handler = middy(lockPlugin(plugin))
+        .use(lock({ key: 'nightly', locks }))
+        .handler(() => 'done');
+      await expect(handler({}, invocation())).rejects.toThrow('Never mind.');
+      expect(requests).toEqual(kept);
+    });
+
+    test.each([
+      { what: 'onBusy', options: { key: 'busy' } },
+      { what: 'onDone', options: { key: 'job', once: '1' } },
+    ])('$what gives a thenable that rejects: the request fails with it, and another lock is released', async (row) => {
+      await others.acquire('busy');
+      await (await others.acquire('job', { once: '1' })).release({ done: true });
+      await clock.advance(1);
+      const handler = middy()
+        .use(lock({ key: 'nightly', locks }))
+        .use(lock({ ...row.options, [row.what]: thenable, locks, contextKey: 'second' } as never))
+        .handler(() => 'never');
+      await expect(handler({}, invocation())).rejects.toThrow('Never mind.');
+      expect(await isHeld()).toBe(false);
+    });
+
+    test.each([
+      {
+        what: 'throws',
+        give: (): number => {
+          throw new Error('No context.');
+        },
+      },
+      { what: 'gives no number', give: () => Number.NaN },
+    ])('getRemainingTimeInMillis $what, but only after the lock was taken: the lock is released', async ({ give }) => {
+      const context = invocation();
+      const handler = middy({ timeoutEarlyInMillis: 0 })
+        .use(lock({ key: 'nightly', locks }))
+        .handler(() => {
+          context.getRemainingTimeInMillis = give;
+          return 'done';
+        });
+      expect(await handler({}, context)).toBe('done');
+      expect(requests).toEqual(['acquire', 'release']);
+    });
+
+    test('getRemainingTimeInMillis throws from the beginning: the request fails, and nothing is locked', async () => {
+      const getRemainingTimeInMillis = () => {
+        throw new Error('No context.');
+      };
+      const handler = middy()
+        .use(lock({ key: 'nightly', locks }))
+        .handler(() => 'never');
+      await expect(handler({}, invocation({ getRemainingTimeInMillis }))).rejects.toThrow('No context.');
+      expect(requests).toEqual([]);
+    });
+  });
+
   test('the owner is the function, its version, the log stream and the request', async () => {
     const handler = middy()
       .use(lock({ key: 'nightly', locks }))
@@ -721,6 +1221,20 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
     await clock.advance(waited + 1_000);
     await refused;
     expect(events.find(({ type }) => type === 'busy')).toMatchObject({ waitedMs: waited });
+  });
+
+  test.each([
+    { what: 'is frozen', make: () => Object.freeze(invocation()) },
+    {
+      what: 'has a property of the same name that cannot be set',
+      make: () => Object.defineProperty(invocation(), 'lock', { get: () => 'theirs' }),
+    },
+  ])('the context $what: it fails with the reason, and what was acquired is released', async ({ make }) => {
+    const handler = middy(lockPlugin())
+      .use(lock({ key: 'nightly', locks }))
+      .handler(() => 'never');
+    await expect(handler({}, make())).rejects.toThrow(TypeError);
+    expect(requests).toEqual(['acquire', 'release']);
   });
 
   test('a key function that throws: its error is thrown, and nothing is locked', async () => {

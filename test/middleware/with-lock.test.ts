@@ -5,13 +5,14 @@ import { Readable, type Writable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { pipeline } from 'node:stream/promises';
 import { beforeEach, describe, expect, test } from '@jest/globals';
+import middy from '@middy/core';
 import { type Lease, type LockBusyError, LockLostError } from '../../lib/index.ts';
-import { withLock } from '../../middleware/index.ts';
-import { gate, invocation, setUp, sink } from './setup.ts';
+import { withLock, withRecordLocks } from '../../middleware/index.ts';
+import { batch, gate, invocation, message, setUp, sink } from './setup.ts';
 
-let { clock, requests, locks, others, isHeld } = setUp();
+let { clock, store, requests, locks, others, isHeld } = setUp();
 beforeEach(() => {
-  ({ clock, requests, locks, others, isHeld } = setUp());
+  ({ clock, store, requests, locks, others, isHeld } = setUp());
 });
 const doneToken = async () => (await others.inspect('nightly'))?.doneToken;
 
@@ -135,6 +136,63 @@ describe('withLock', () => {
   });
 });
 
+test.each([
+  { what: 'the handler succeeds', end: () => 'done', ends: 'done' },
+  { what: 'the handler fails', end: () => Promise.reject(new Error('Disk full.')), ends: 'Disk full.' },
+  { what: 'its stream has been read', end: () => Readable.from(['one']), ends: ['one'] },
+])(
+  '$what, and the store does not answer the release: the response comes before the time is up',
+  async ({ end, ends }) => {
+    for (const concurrency of ['', '8']) {
+      process.env.AWS_LAMBDA_MAX_CONCURRENCY = concurrency;
+      ({ clock, store, requests, locks, others, isHeld } = setUp());
+      store.release = () => new Promise(() => {});
+      const over = clock.now() + 2_000;
+      const handler = withLock<object, unknown>({ key: 'nightly', locks }, end);
+      const invoked = handler(
+        {},
+        invocation({ getRemainingTimeInMillis: () => over - clock.now() }),
+      ) as Promise<unknown>;
+      let response: unknown;
+      void invoked
+        .then((answer) => (answer instanceof Readable ? answer.toArray() : answer))
+        .catch((error) => error.message)
+        .then((answer) => {
+          response = answer;
+        });
+      while (response === undefined && clock.now() < over + 5_000) await clock.advance(10);
+      expect(response).toEqual(ends);
+      expect(clock.now()).toBeLessThan(over);
+    }
+    delete process.env.AWS_LAMBDA_MAX_CONCURRENCY;
+  },
+);
+
+describe("Middy's handler inside, whose early time-out fails it while it still runs", () => {
+  const never = () => new Promise<never>(() => {});
+  // Middy's timers are real: 20 ms pass.
+  const late = () => invocation({ getRemainingTimeInMillis: () => 30 });
+
+  test('in withLock(): the signal aborts, and nothing is released', async () => {
+    let lease: Lease | undefined;
+    const inside = middy({ timeoutEarlyInMillis: 10 }).handler((_event, context) => {
+      lease = (context as unknown as { lock: Lease }).lock;
+      return never();
+    });
+    const handler = withLock({ key: 'nightly', locks }, inside as never) as (...of: unknown[]) => Promise<unknown>;
+    await expect(handler({}, late())).rejects.toThrow('aborted');
+    expect(lease?.signal.reason).toMatchObject({ reason: 'timedOut' });
+    expect(requests).toEqual(['acquire']);
+  });
+
+  test('in withRecordLocks(): so it is', async () => {
+    const inside = middy({ timeoutEarlyInMillis: 10 }).handler(never);
+    const handler = withRecordLocks({ key: ({ messageId }) => messageId, locks, onFailed: () => {} }, inside as never);
+    await expect(handler(batch(message('1', 'a')), late() as never)).rejects.toThrow('aborted');
+    expect(requests).toEqual(['acquire']);
+  });
+});
+
 describe('withLock around a streaming handler', () => {
   test('holds the lock until the response stream has finished, even after the handler has returned', async () => {
     const more = gate();
@@ -162,25 +220,62 @@ describe('withLock around a streaming handler', () => {
     expect(await doneToken()).toBe('2026-01-01');
   });
 
-  test.each([
-    {
-      how: 'the handler fails',
-      fail: () => {
-        throw new Error('EPIPE');
-      },
-    },
-    {
-      how: 'the reader goes away',
-      fail: (responseStream: Writable) => void responseStream.destroy(new Error('EPIPE')),
-    },
-  ])('$how: the error is thrown, and the lock is released, undone', async ({ fail }) => {
+  test('the handler fails: its error is thrown, and the lock is released, undone', async () => {
     const { responseStream } = sink();
     const handler = withLock(
       { key: 'nightly', locks, once: '2026-01-01' },
-      async (_event: unknown, responseStream: Writable) => fail(responseStream),
+      async (_event: unknown, _responseStream: Writable) => {
+        throw new Error('EPIPE');
+      },
     );
     await expect(handler({}, responseStream, invocation())).rejects.toThrow('EPIPE');
     expect(requests).toEqual(['acquire', 'release']);
+    expect(await doneToken()).toBeUndefined();
+  });
+
+  test('the reader goes away while the handler works: the lock is held until the handler has ended', async () => {
+    const { responseStream } = sink();
+    const working = gate();
+    const handler = withLock({ key: 'nightly', locks }, async (_event: unknown, responseStream: Writable) => {
+      const parts = async function* () {
+        yield 'one';
+        await working.opened;
+        yield 'two';
+      };
+      await pipeline(parts(), responseStream);
+    });
+    const failed = expect(handler({}, responseStream, invocation())).rejects.toThrow('EPIPE');
+    await clock.advance(0);
+    responseStream.destroy(new Error('EPIPE'));
+    await clock.advance(0);
+    expect(await isHeld()).toBe(true);
+    working.open();
+    await failed;
+    expect(requests).toEqual(['acquire', 'release']);
+  });
+
+  test('the reader goes away after the handler has returned: the lease is abandoned, for a body may still write', async () => {
+    const { arrived, responseStream } = sink();
+    let lease: Lease | undefined;
+    const handler = withLock(
+      { key: 'nightly', locks, once: '2026-01-01' },
+      async (_event: unknown, responseStream: Writable, { lock }: { lock: Lease }) => {
+        lease = lock;
+        const parts = async function* () {
+          yield 'one';
+          await gate().opened;
+        };
+        Readable.from(parts()).pipe(responseStream);
+      },
+    );
+    const failed = expect(handler({}, responseStream, invocation())).rejects.toThrow('EPIPE');
+    await arrived;
+    responseStream.destroy(new Error('EPIPE'));
+    await failed;
+    expect(lease?.signal.reason).toMatchObject({ reason: 'abandoned' });
+    expect(requests).toEqual(['acquire']);
+    await clock.advance(30_000);
+    expect(await isHeld()).toBe(false);
     expect(await doneToken()).toBeUndefined();
   });
 

@@ -259,10 +259,14 @@ const lease = of('lib/lease/lease.ts', [
   ],
   [
     'released, and believed until the answer',
-    "      this.#end('released');\n      return this.#releaseEnded(done);",
-    '      return this.#releaseEnded(done);',
+    "      this.#end('released');\n      return this.#releaseEnded(options);",
+    '      return this.#releaseEnded(options);',
   ],
-  ['done, though lost', 'await this.#sendRelease(undefined).catch', 'await this.#sendRelease(this.#plan.once).catch'],
+  [
+    'done, though lost',
+    'await this.#sendRelease(undefined, options)',
+    'await this.#sendRelease(this.#plan.once, options)',
+  ],
   ['closed without an abort', "      this.#lost.abort(this.#lostError('closed'));\n", ''],
   [
     'a renewal refused for its time, not written anew',
@@ -273,6 +277,16 @@ const lease = of('lib/lease/lease.ts', [
     'deleted by TTL by a clock that was set back',
     'Math.max(serverClock.now(key), this.#until)',
     'serverClock.now(key)',
+  ],
+  [
+    'a release that outlasts the invocation',
+    '{ requestTimeoutMs, withinMs });\n  }\n\n  /** Invariant 7: the one',
+    '{ requestTimeoutMs });\n  }\n\n  /** Invariant 7: the one',
+  ],
+  [
+    'a release that leaves no time to try in',
+    'leavingOf(remainingMs, RESPONSE_MS)',
+    '(remainingMs?.() ?? 1e9) - RESPONSE_MS',
   ],
   ['a release that rejects', 'error = cause as LockStoreError;', 'throw cause;'],
   [
@@ -344,33 +358,70 @@ const middleware = [
   ...of('middleware/lock.ts', [
     [
       'no abort before the early time-out returns',
-      "        for (const held of late.by.values()) held.abandon('timedOut');\n",
+      "      for (const held of late.by.values()) held.abandon('timedOut');\n",
       '',
     ],
-    ['released while a handler that timed out runs', '        late.timedOut = true;\n', ''],
-    [
-      'not released when a later middleware returns early',
-      '      await releaseAll(request);\n      await requestEnd',
-      '      await requestEnd',
-    ],
+    ['released while a handler that timed out runs', '      late.timedOut = true;\n', ''],
+    ["another error than Middy's own at its time-out", "package: '@middy/core'", "package: 'leasehold'"],
+    ['not released when a later middleware returns early', '        await requestEnded(request);\n', ''],
     [
       'not released when the handler throws',
       '    await release(holdingsOf(request).by.get(middleware), request);\n',
       '',
     ],
-    ['an unawaited response', 'await finish(lease, await request.response)', 'await finish(lease, request.response)'],
+    [
+      'a failed request that Middy tells nobody of',
+      '      await releaseAll(request);\n      throw error;',
+      '      throw error;',
+    ],
+    ['a body forgotten that is still produced', 'holdingsOf(request).handled = request.response', 'void request'],
+    ['an unawaited response', 'await held.finish(await request.response)', 'await held.finish(request.response)'],
+  ]),
+  ...of('middleware/remaining.ts', [
+    ['a release that outlasts an invocation beside others', 'return leavingOf(this.#ask, RESPONSE_MS);', 'return 1e9;'],
+  ]),
+  ...of('middleware/record-batch.ts', [
+    ['a second work that fails what succeeded', 'if (lock.ended && !isOpen(entry)) {', 'if (false) {'],
+    ['work that waits for itself', 'lanes.some((lane) => outer.includes(lane))', 'false'],
+    ['work that nobody waits for ends the process', '    using.catch(() => {});\n', ''],
+    [
+      'a wait for work without an end',
+      'if (await this.#remaining.settles(Promise.allSettled(this.#turns.values()))) return;',
+      'return void (await Promise.allSettled(this.#turns.values()));',
+    ],
+    ['a record overtaken in its second group', 'for (const group of groups) entry.groups.add(group);', ''],
+    ['a part whose token is not done', '(done === last || (done.token ?? false))', '(done === last)'],
+    ['messages deleted that a later middleware kept from the handler', 'if (unworked.length === 0) return;', 'return;'],
   ]),
   ...of('middleware/request.ts', [
+    ['messages deleted behind a lock that is busy', 'if (held.finish) answer = await held.finish(answer);', '{}'],
     ["released after Middy's own time-out", ' || isEarlyTimeout(request.error)) held', ') held'],
   ]),
-  ...of('middleware/invocation.ts', [
-    ['released before the last byte', 'if (isStream(response)) return holding(lease, response);', ''],
-    ['a lost lease, no error', "if (onLost === 'throw') lease.signal.throwIfAborted();", ''],
+  ...of('middleware/held-lease.ts', [
     [
-      'done, though the stream broke',
-      'void lease.release().then(() => callback(error))',
-      'void lease.release({ done: true }).then(() => callback(error))',
+      'released before the last byte',
+      'const body = bodyIn(response);\n',
+      'const body = undefined as Body | undefined;\n',
     ],
+    ['done, though the reader has not taken the last part', 'highWaterMark: 0,', 'highWaterMark: 16,'],
+    ['a lost lease, no error', "if (this.#onLost === 'throw') this.lease.signal.throwIfAborted();", ''],
+    ['released while the body works on', 'isTold && (await this.#remaining.settles(closed))', 'isTold'],
+    ['released while a Transform is written to', " || 'write' in body);", ');'],
+    ['released while a web stream works on', '!(body instanceof ReadableStream || ', '!('],
+    ['done, though the stream broke', 'return await this.#end();', 'return await this.#end(true);'],
+    ['a release of its own, without a word', '    warnIfReleased(this.lease);\n', ''],
+    ['a body that nobody listens to', "    sent.on('error', () => {});\n", ''],
+    ['a body that goes on after the request', '      this.#sent.destroy();\n', ''],
+  ]),
+  ...of('middleware/with-lock.ts', [
+    ["released after the time-out of Middy's own handler", 'isEarlyTimeout(error)', 'false'],
+    ['released while a stream writes on', "held.abandon('abandoned')", 'await held.release()'],
+  ]),
+  ...of('middleware/invocation.ts', [
+    ['a rejected key ends the process', '  Promise.resolve(value).catch(() => {});\n', ''],
+    ['messages deleted that a lock skips', "(isBusy && respond === 'skip') || ", ''],
+    ['messages deleted that a lock inside of their own skips', ' || hasRecordLocks(context)', ''],
+    ['a context that cannot be written keeps the lease', '      await held.release();\n', ''],
     ['taken around a durable execution', "if ('lambdaContext' in context && 'step' in context)", 'if (false)'],
     [
       'beyond the invocation',

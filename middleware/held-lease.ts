@@ -1,0 +1,147 @@
+import { finished, Readable } from 'node:stream';
+import { LockLostError, type LostReason } from '../lib/lease/errors.ts';
+import type { Lease } from '../lib/lease/lease.ts';
+import type { Remaining } from './remaining.ts';
+
+/** The lease of an invocation, and the body that is still produced and sent under the lease. */
+export class HeldLease {
+  readonly lease: Lease;
+  readonly #remaining: Remaining;
+  readonly #onLost: 'throw' | 'ignore';
+  /** The response's body, as its reader gets it. */
+  #sent: Readable | undefined;
+  /** The stopping of a body that did not reach its end. */
+  #stopping: Promise<void> | undefined;
+
+  constructor(lease: Lease, remaining: Remaining, onLost: 'throw' | 'ignore' = 'throw') {
+    this.lease = lease;
+    this.#remaining = remaining;
+    this.#onLost = onLost;
+  }
+
+  /**
+   * Ends the lease of a handler that succeeded. Where it responds with a stream, the lease ends when the reader has taken
+   * all of it.
+   * @returns what to respond with.
+   * @throws LockLostError when the lease was lost, as `onLost` says.
+   */
+  async finish(response: unknown): Promise<unknown> {
+    const body = bodyIn(response);
+    if (body) return body === response ? this.#send(body) : { ...(response as object), body: this.#send(body) };
+    await this.#succeed();
+    return response;
+  }
+
+  /**
+   * Ends the lease of what did not succeed.
+   * @param response the request's response. If that is our stream, its reader ends the lease.
+   * @param handled the handler's own response, whose body may still be produced.
+   */
+  async release(response?: unknown, handled?: unknown): Promise<void> {
+    const body = bodyIn(handled);
+    if (this.#sent) {
+      if (this.#sent === bodyIn(response)) return;
+      this.#sent.destroy();
+      await this.#stopping;
+    } else if (body) await this.#stop(() => readableOf(body), tellsItsEnd(body));
+    else await this.#end();
+  }
+
+  /** Gives the lease up without releasing it: the signal aborts, and the lock opens at the expiry. */
+  abandon(reason: LostReason): void {
+    this.lease.abandon(reason);
+  }
+
+  async #end(done = false): Promise<void> {
+    await this.lease.release({ done, withinMs: this.#remaining.releaseMs });
+  }
+
+  async #succeed(): Promise<void> {
+    warnIfReleased(this.lease);
+    await this.#end(true);
+    if (this.#onLost === 'throw') this.lease.signal.throwIfAborted();
+  }
+
+  /** The same stream, but it ends only when the lease has, and fails if the lease was lost. */
+  #send(body: Body): Readable {
+    const source = readableOf(body);
+    const parts = source[Symbol.asyncIterator]();
+    let isTold = tellsItsEnd(body);
+    let isOver = false;
+    const sent: Readable = new Readable({
+      objectMode: true,
+      // Then each part is asked for when the reader has taken the one before it.
+      highWaterMark: 0,
+      read: () => {
+        const next = async () => {
+          const { done, value } = await parts.next();
+          if (sent.destroyed) return;
+          if (!done) return void sent.push(value);
+          isOver = true;
+          await this.#succeed();
+          sent.push(null);
+        };
+        next().catch((error) => sent.destroy(error));
+      },
+      destroy: (error, callback) => {
+        this.#stopping = isOver ? this.#end() : this.#stop(() => source, isTold);
+        void this.#stopping.then(() => callback(error));
+      },
+    });
+    // Nobody may be reading yet, and an error that nobody listens to ends the process.
+    sent.on('error', () => {});
+    finished(source, { writable: false }, (error) => {
+      if (!error || sent.destroyed) return;
+      // A web stream that fails by itself has no more to do.
+      isTold ||= source !== body;
+      sent.destroy(error);
+    });
+    this.#sent = sent;
+    return sent;
+  }
+
+  /** Invariant 9: the lease is released when nothing produces the body any more, and abandoned where nobody can tell. */
+  async #stop(body: () => Readable, isTold: boolean): Promise<void> {
+    try {
+      const source = body();
+      const closed = source.closed || new Promise((resolve) => source.once('close', resolve));
+      source.destroy();
+      if (isTold && (await this.#remaining.settles(closed))) return await this.#end();
+    } catch {
+      // Nor can anybody tell when a body ends that cannot be destroyed.
+    }
+    this.abandon('abandoned');
+  }
+}
+
+/** Tells whoever released a lease that is not theirs to release: nothing else would. */
+export function warnIfReleased(lease: Lease): void {
+  try {
+    lease.assertHeld();
+  } catch (error) {
+    if (!(error instanceof LockLostError && error.reason === 'released')) return;
+    console.warn(
+      `The handler released the lease of '${lease.key}' itself. What came after that ran without the lock, and a once ` +
+        'token is done only if the handler called release({ done: true }). Leave the release to leasehold.',
+    );
+  }
+}
+
+/** Node's own or a web stream. */
+type Body = Readable | ReadableStream;
+
+/** The stream in a response, where Middy and Lambda look for one. */
+function bodyIn(response: unknown): Body | undefined {
+  if (isStream(response)) return response;
+  const { statusCode, body } = (response ?? {}) as { statusCode?: number; body?: unknown };
+  return statusCode && isStream(body) ? body : undefined;
+}
+
+const isStream = (value: unknown): value is Body =>
+  value instanceof ReadableStream || typeof (value as Readable | undefined)?.pipe === 'function';
+
+const readableOf = (body: Body): Readable =>
+  body instanceof ReadableStream ? Readable.fromWeb(body as never, { objectMode: true }) : body;
+
+/** A Duplex is written to by somebody of whom its closing tells nothing, and so is a web stream. */
+const tellsItsEnd = (body: Body): boolean => !(body instanceof ReadableStream || 'write' in body);
