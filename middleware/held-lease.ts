@@ -25,10 +25,10 @@ export class HeldLease {
    * @returns what to respond with.
    * @throws LockLostError when the lease was lost, as `onLost` says.
    */
-  async finish(response: unknown): Promise<unknown> {
+  async succeed(response: unknown): Promise<unknown> {
     const body = bodyIn(response);
     if (body) return body === response ? this.#send(body) : { ...(response as object), body: this.#send(body) };
-    await this.#succeed();
+    await this.#done();
     return response;
   }
 
@@ -56,7 +56,7 @@ export class HeldLease {
     await this.lease.release({ done, withinMs: this.#remaining.releaseMs });
   }
 
-  async #succeed(): Promise<void> {
+  async #done(): Promise<void> {
     warnIfReleased(this.lease);
     await this.#end(true);
     if (this.#onLost === 'throw') this.lease.signal.throwIfAborted();
@@ -78,14 +78,18 @@ export class HeldLease {
           if (sent.destroyed) return;
           if (!done) return void sent.push(value);
           isOver = true;
-          await this.#succeed();
+          await this.#done();
           sent.push(null);
         };
         next().catch((error) => sent.destroy(error));
       },
       destroy: (error, callback) => {
-        this.#stopping = isOver ? this.#end() : this.#stop(() => source, isTold);
-        void this.#stopping.then(() => callback(error));
+        const stopping = isOver ? this.#end() : this.#stop(() => source, isTold);
+        this.#stopping = stopping.then(() => {
+          // Another lock may send this stream: of its work, too, nobody can tell then.
+          if (this.lease.signal.reason?.reason === 'abandoned') Object.assign(sent, { [untold]: true });
+          callback(error);
+        });
       },
     });
     // Nobody may be reading yet, and an error that nobody listens to ends the process.
@@ -104,9 +108,11 @@ export class HeldLease {
   async #stop(body: () => Readable, isTold: boolean): Promise<void> {
     try {
       const source = body();
-      const closed = source.closed || new Promise((resolve) => source.once('close', resolve));
+      const isEnded = source.closed || source.readableEnded;
+      const closed = isEnded || new Promise((resolve) => source.once('close', resolve));
       source.destroy();
-      if (isTold && (await this.#remaining.settles(closed))) return await this.#end();
+      const isOver = (isEnded || isTold) && (await this.#remaining.settles(closed));
+      if (isOver && !(untold in source)) return await this.#end();
     } catch {
       // Nor can anybody tell when a body ends that cannot be destroyed.
     }
@@ -126,6 +132,9 @@ export function warnIfReleased(lease: Lease): void {
     );
   }
 }
+
+/** Marks a stream of ours that has closed while its body may still be produced. */
+const untold = Symbol.for('leasehold.untold');
 
 /** Node's own or a web stream. */
 type Body = Readable | ReadableStream;

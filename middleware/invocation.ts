@@ -8,7 +8,7 @@ import type { BatchResponse, LambdaContext, LockOptions, SharedOptions } from '.
 import { Remaining } from './remaining.ts';
 
 /** A lease for the handler, or a response in the handler's place. */
-export type Taken = { readonly held: HeldLease } | { readonly held?: undefined; readonly response: unknown };
+type Taken = { readonly held: HeldLease } | { readonly held?: undefined; readonly response: unknown };
 
 /**
  * Takes an invocation's lock and puts the lease into the context.

@@ -56,7 +56,7 @@ export function lock<Event = unknown, Context = LambdaContext, const Name extend
     // What came instead of the handler's response ends nothing, and counts as nothing done.
     if (!held || timedOut) return;
     // Middy waits for a Promise only; any other thenable is still at work.
-    request.response = await held.finish(await request.response);
+    request.response = await held.succeed(await request.response);
   };
   const lockOnError = async (request: Request) => {
     await release(holdingsOf(request).by.get(middleware), request);

@@ -335,6 +335,8 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks {
     if (this.#abandoned || this.#turns.size === 0) return;
     if (await this.#remaining.settles(Promise.allSettled(this.#turns.values()))) return;
     for (const lock of this.#pending) if (!lock.ended) this.#abandonLock(lock, 'abandoned');
+    // Nobody waits for them again.
+    this.#turns.clear();
   }
 
   // --- After it -----------------------------------------------------------------------------------------------------

@@ -60,7 +60,7 @@ export function withLock(
       held.abandon('abandoned');
       throw error;
     }
-    return held.finish(response);
+    return held.succeed(response);
   };
 }
 

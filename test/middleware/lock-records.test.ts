@@ -1000,7 +1000,9 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       const records = [message('1', 'a'), message('2', 'a'), message('3', 'b')];
       // The wait is real: 30 ms.
       const late = invocation({ getRemainingTimeInMillis: () => 60 });
+      const timers = jest.spyOn(globalThis, 'setTimeout');
       expect(failed(await handle(batch(...records), late))).toEqual(['1', '2']);
+      expect(timers).toHaveBeenCalledTimes(1);
       expect(begun).toEqual(['1', '3']);
       expect(lease?.signal.reason).toMatchObject({ reason: 'abandoned' });
       expect([await isHeld('a'), await isHeld('b'), await doneToken('b')]).toEqual([true, false, '3']);

@@ -105,11 +105,12 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
     test('when that is another lock that was skipped, the first one is released without the plugin', async () => {
       await others.acquire('second');
       const handler = middy()
-        .use(lock({ key: 'first', locks }))
+        .use(lock({ key: 'first', locks, once: '2026-01-01' }))
         .use(lock({ key: 'second', locks, contextKey: 'second', onBusy: 'skip' }))
         .handler(() => 'never');
       expect(await handler({}, invocation())).toBeUndefined();
       expect(await isHeld('first')).toBe(false);
+      expect((await others.inspect('first'))?.doneToken).toBeUndefined();
       expect(await isHeld('second')).toBe(true);
     });
   });
@@ -628,6 +629,26 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
           expect(await tryOther()).not.toBeNull();
         },
       );
+    });
+
+    test.each([
+      { kind: 'a Node stream', through: (parts: Readable) => parts, released: true },
+      { kind: 'a Transform', through: (parts: Readable) => parts.pipe(new PassThrough()), released: false },
+    ])('$kind, sent under two locks: both are released, or neither is', async ({ through, released }) => {
+      const { step, seen, parts } = worker();
+      const { responseStream } = sink();
+      const handler = middy(lockPlugin(streaming))
+        .use(lock({ key: 'first', locks }))
+        .use(lock({ key: 'second', locks, contextKey: 'second' }))
+        .handler(async () => through(Readable.from(parts())));
+      const failed = expect(handler({}, responseStream, invocation())).rejects.toThrow('EPIPE');
+      while (!seen.working) await soon();
+      responseStream.destroy(new Error('EPIPE'));
+      for (let turn = 0; turn < 20; turn++) await soon();
+      expect(requests).toEqual(['acquire', 'acquire']);
+      step.open();
+      await failed;
+      expect([await isHeld('first'), await isHeld('second')]).toEqual([!released, !released]);
     });
 
     test.each([
