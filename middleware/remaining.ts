@@ -1,4 +1,4 @@
-import { RESPONSE_MS } from '../lib/lease/lease.ts';
+import { releaseMsOf } from '../lib/lease/lease.ts';
 import { leavingOf } from '../lib/lease/options.ts';
 
 /** How much of an invocation's time a wait for unfinished work leaves to the releases and the response, in milliseconds. */
@@ -14,7 +14,7 @@ export class Remaining {
 
   /** For how long a release may be tried, also where the time-out does not end the lease, in milliseconds. */
   get releaseMs(): number {
-    return leavingOf(this.#ask, RESPONSE_MS);
+    return releaseMsOf(this.#ask);
   }
 
   /** Whether `work` settles while there is time for it. */

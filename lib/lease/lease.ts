@@ -64,7 +64,14 @@ interface ReleaseOptions {
  * How much of an invocation's time a release leaves, in milliseconds: work that succeeded, and whose response comes too
  * late, is done again. Longer: less time to try the release in, and a lock that stays closed when the store is slow.
  */
-export const RESPONSE_MS = 200;
+const RESPONSE_MS = 200;
+
+/**
+ * For how long a release may be tried, in milliseconds. Without a bound where the invocation's time is over and its code
+ * goes on all the same, as where invocations share a process: then nothing is left that a release could spoil.
+ */
+export const releaseMsOf = (remainingMs: (() => unknown) | undefined): number =>
+  leavingOf(remainingMs, RESPONSE_MS) || Number.POSITIVE_INFINITY;
 
 /** Between two tries of a renewal that failed: the first, and at the most. */
 const RETRY_MS = { first: 50, most: 2_000 };
@@ -447,7 +454,7 @@ export class Lease {
   #sendRelease(doneToken: string | undefined, options: ReleaseOptions): Promise<StoreAnswer> {
     const { store, serverClock } = this.#context;
     const { requestTimeoutMs, holdAtLeastMs, remainingMs } = this.#plan;
-    const { withinMs = leavingOf(remainingMs, RESPONSE_MS) } = options;
+    const { withinMs = releaseMsOf(remainingMs) } = options;
     const { key } = this;
     const release = (signal: AbortSignal) => {
       // A clock that was set back since the last renewal would have TTL delete the record too soon.

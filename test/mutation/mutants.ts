@@ -285,8 +285,8 @@ const lease = of('lib/lease/lease.ts', [
   ],
   [
     'a release that leaves no time to try in',
-    'leavingOf(remainingMs, RESPONSE_MS)',
-    '(remainingMs?.() ?? 1e9) - RESPONSE_MS',
+    'leavingOf(remainingMs, RESPONSE_MS) ||',
+    '(remainingMs === undefined ? 0 : Number(remainingMs()) - RESPONSE_MS) ||',
   ],
   ['a release that rejects', 'error = cause as LockStoreError;', 'throw cause;'],
   [
@@ -378,7 +378,7 @@ const middleware = [
     ['an unawaited response', 'await held.succeed(await request.response)', 'await held.succeed(request.response)'],
   ]),
   ...of('middleware/remaining.ts', [
-    ['a release that outlasts an invocation beside others', 'return leavingOf(this.#ask, RESPONSE_MS);', 'return 1e9;'],
+    ['a release that outlasts an invocation beside others', 'return releaseMsOf(this.#ask);', 'return 1e9;'],
   ]),
   ...of('middleware/record-batch.ts', [
     ['a second work that fails what succeeded', 'if (lock.ended && !isOpen(entry)) {', 'if (false) {'],
