@@ -61,8 +61,9 @@ export async function send<Answer extends DatedAnswer & { attempts?: number | un
       signal?.throwIfAborted();
       if (error === HUNG) hung++;
       const conflicts = sends - hung;
-      if (isConflict(error) && conflicts < CONFLICTS) await pause(clock, 5 + Math.random() * 20 * conflicts, signal);
-      else if (isMisdated(error) && resendsMisdated) resendsMisdated = false;
+      if (isConflict(error) && conflicts < CONFLICTS) {
+        await pause(clock, Math.min(leftMs, 5 + Math.random() * 20 * conflicts), signal);
+      } else if (isMisdated(error) && resendsMisdated) resendsMisdated = false;
       else if (error !== HUNG || hung === SENDS) throw storeError(error, what);
     }
   }

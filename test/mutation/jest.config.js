@@ -13,7 +13,7 @@ export default {
   rootDir: '../..',
   testEnvironment: 'node',
   testRunner: here('jest-circus-until-dead.cjs'),
-  testSequencer: here('shortest-first.cjs'),
+  testSequencer: here('nearest-first.cjs'),
   testTimeout: 3_000,
   extensionsToTreatAsEsm,
   transform,

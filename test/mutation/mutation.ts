@@ -37,12 +37,12 @@ function copySources(): string {
   return folder;
 }
 
-async function runTests(folder: string, mutant: string): Promise<Verdict> {
+async function runTests(folder: string, mutant?: Mutant): Promise<Verdict> {
   const report = join(folder, 'report.json');
   const jest = ['node_modules/jest/bin/jest.js', '--config', 'test/mutation/jest.config.js', '--runInBand'];
   const args = ['--experimental-vm-modules', ...jest, '--json', `--outputFile=${report}`];
   // By its name the runner knows a mutant, and skips what comes after the first test that fails.
-  const env = { ...process.env, __STRYKER_ACTIVE_MUTANT__: mutant };
+  const env = { ...process.env, __STRYKER_ACTIVE_MUTANT__: mutant?.name ?? '', MUTATED_FILE: mutant?.file ?? '' };
   await new Promise<void>((resolve) => {
     // A mutant may loop for ever.
     execFile(process.execPath, args, { cwd: folder, env, timeout: 120_000, killSignal: 'SIGKILL' }, () => resolve());
@@ -71,10 +71,10 @@ function mutate({ file, code, becomes }: Mutant): string {
 }
 
 async function judge(folder: string, mutant: Mutant): Promise<Verdict> {
-  const { name, file } = mutant;
+  const { file } = mutant;
   try {
     writeFileSync(join(folder, file), mutate(mutant));
-    return await runTests(folder, name);
+    return await runTests(folder, mutant);
   } catch (error) {
     return { survived: String(error) };
   } finally {
@@ -103,7 +103,7 @@ async function judgeAll(mutants: readonly Mutant[]): Promise<number> {
 }
 
 const folder = copySources();
-const sound = await runTests(folder, '');
+const sound = await runTests(folder);
 rmSync(folder, { recursive: true });
 if ('killedBy' in sound) {
   console.error(`The tests fail without a mutant: ${sound.killedBy}`);
