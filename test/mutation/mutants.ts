@@ -325,7 +325,10 @@ const callbacks = [
       'if (value instanceof Promise) value.then',
     ],
   ]),
-  ...of('lib/lease/options.ts', [["an async function's promise for a number, unheeded", '  heed(ms);\n', '']]),
+  ...of('lib/lease/options.ts', [
+    ["an async function's promise for a number, unheeded", '  heed(ms);\n  throw', '  throw'],
+    ["an async function's promise for a number, unheeded at a release", '    heed(ms);\n', ''],
+  ]),
   ...of('lib/tasks/run-limit.ts', [
     [
       'a callback that fails, and the run goes on',
