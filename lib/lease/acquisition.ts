@@ -28,6 +28,8 @@ interface Attempt {
   readonly isJudged: boolean;
   /** What was added to this host's clock for the expiry that was written. */
   readonly offsetMs: number;
+  /** By how much this host's clock could be behind, as far as was known. */
+  readonly behindMs: number;
   readonly until: number;
   /** For how long, from `sent`, the grant may be believed; and at the most, however often it is renewed. */
   readonly believeMs: number;
@@ -161,7 +163,9 @@ export class Acquisition {
     const { once, requestTimeoutMs, signal } = this.#plan;
     const withinMs = this.#remainingMs - this.elapsedMs;
     this.#checkLeft(withinMs);
-    const attempt = this.#newAttempt(await judgedInstant(this.#context, key, { requestTimeoutMs, withinMs, signal }));
+    const sent = await judgedInstant(this.#context, key, { requestTimeoutMs, withinMs, signal }, this.#context.closing);
+    signal?.throwIfAborted();
+    const attempt = this.#newAttempt(sent);
     const answer = await this.#send(attempt);
     if (answer === undefined) return { is: 'misjudged' };
     const { record, serverDate } = answer;
@@ -217,7 +221,8 @@ export class Acquisition {
     // An id for each attempt: invariant 3 asks whether the grant in the record is this very one's.
     const lockId = newLockId();
     this.#tried.add(lockId);
-    return { lockId, sent, isJudged: serverClock.isJudged(sent), offsetMs, until, believeMs, capMs };
+    const { behindMs } = serverClock;
+    return { lockId, sent, isJudged: serverClock.isJudged(sent), offsetMs, behindMs, until, believeMs, capMs };
   }
 
   /** Gives undefined where the server refused the request for its time. */
@@ -291,10 +296,10 @@ export class Acquisition {
   }
 
   /** Releases a grant that came too late to be one (invariant 4), or that nobody waits for any more. */
-  async #discardUnwanted({ lockId, sent, until, believeMs }: Attempt): Promise<void> {
+  async #discardUnwanted({ lockId, sent, behindMs, until, believeMs }: Attempt): Promise<void> {
     const { clock, serverClock, closing } = this.#context;
     const { signal, safetyMs } = this.#plan;
-    const forMs = Math.min(believeMs, serverClock.untilMs(sent, until) - safetyMs);
+    const forMs = Math.min(believeMs, serverClock.untilMs(sent, until, behindMs) - safetyMs);
     const isLate = elapsedMs(sent, instant(clock)) >= forMs;
     if (!isLate && !closing.aborted && !signal?.aborted) return;
     await this.#discard(lockId, until);
@@ -303,10 +308,21 @@ export class Acquisition {
     throw this.#lost('its grant was answered after its own deadline');
   }
 
-  #hold({ lockId, sent, until, believeMs, capMs }: Attempt, record: LockRecord): Lease {
-    const { fencingToken, acquiredAt, previousLockId, previousOwner = '', previousExpiresAt = 0 } = record;
+  #hold({ lockId, sent, behindMs, until, believeMs, capMs }: Attempt, record: LockRecord): Lease {
+    const { fencingToken, acquiredAt, doneToken, previousLockId, previousOwner = '', previousExpiresAt = 0 } = record;
     const takenOverFrom = previousLockId ? { owner: previousOwner, expiredAt: previousExpiresAt } : undefined;
-    const grant = { lockId, fencingToken, acquiredAt, takenOverFrom, sent, until, believeMs, capMs };
+    const grant = {
+      lockId,
+      fencingToken,
+      acquiredAt,
+      doneToken,
+      takenOverFrom,
+      sent,
+      behindMs,
+      until,
+      believeMs,
+      capMs,
+    };
     const { safetyMs, holdAtLeastMs } = this.#plan;
     // A release closes the lock for so long from `acquiredAt`, the earliest moment of the grant; we promise it from the
     // latest. The two differ where this host's clock is known to be wrong.

@@ -12,6 +12,7 @@ import {
   type AcquirePlan,
   checkKey,
   checkText,
+  dataOf,
   type LeaseTiming,
   planAcquire,
   remainingOf,
@@ -97,7 +98,8 @@ export class LockClient {
 
   /**
    * Runs `work` under the lock and releases it afterwards; when the work succeeded, its `once` token is done. Work that
-   * hands its lease off leaves the release and the token to the other process.
+   * hands its lease off leaves the release and the token to the other process. Where the release fails, a `releaseFailed`
+   * event says so, and nobody knows whether the token is done.
    * @example const total = await locks.using('import', { once: event.time }, (lease) => importAll(lease.signal));
    * @throws what `acquire` and `work` throw, and LockLostError when the work succeeded, but on a lease that was lost.
    * @throws LockError when the work succeeded, but released its lease itself without `done`: its `once` token is not done.
@@ -244,7 +246,12 @@ export class LockClient {
     if (!grant || wasSet || serverClock.disproves(grant.offsetMs, plan.safetyMs)) {
       // Refused for, or written by, a clock that the answer shows to be wrong: it is asked for once more (invariant 13).
       const leftMs = remainingMs - elapsedMs(started, instant(clock));
-      grant = await this.#resumeOnce(key, grant?.lockId ?? handed, plan, leftMs);
+      const first = grant;
+      grant = await this.#resumeOnce(key, first?.lockId ?? handed, plan, leftMs).catch(async (error) => {
+        // Nobody has the first grant then, and the handle is used up.
+        if (first) await discard(this.#context, { key, ...first }, plan.requestTimeoutMs);
+        throw error;
+      });
     }
     if (!grant) {
       const message = `Resuming '${key}': refused, for by this host's clock it would expire before it was acquired`;
@@ -261,9 +268,10 @@ export class LockClient {
     const { store, clock, serverClock, closing } = this.#context;
     const { leaseMs, safetyMs, requestTimeoutMs, owner, signal } = plan;
     const asked = instant(clock);
-    const sent = await judgedInstant(this.#context, key, { requestTimeoutMs, withinMs: remainingMs, signal });
+    const waiting = { requestTimeoutMs, withinMs: remainingMs, signal };
+    const sent = await judgedInstant(this.#context, key, waiting, closing);
     const isJudged = serverClock.isJudged(sent);
-    const offsetMs = serverClock.expiryOffsetMs;
+    const { expiryOffsetMs: offsetMs, behindMs } = serverClock;
     const capMs = Math.min(plan.holdAtMostMs, remainingMs - elapsedMs(asked, sent));
     const believeMs = Math.min(leaseMs - safetyMs, capMs);
     const lost = (reason: LostReason, detail: string) => new LockLostError({ key, reason, detail });
@@ -290,8 +298,21 @@ export class LockClient {
     // Invariant 4: a grant whose answer comes after its deadline is no grant.
     const isLate = elapsedMs(sent, instant(clock)) >= believeMs;
     if (isLate) return undo(lost('expired', 'it was resumed after its own deadline'));
-    const { fencingToken, acquiredAt, data } = record;
-    return { lockId, fencingToken, acquiredAt, sent, isJudged, offsetMs, until, believeMs, capMs, data };
+    const { fencingToken, acquiredAt, doneToken, data } = record;
+    return {
+      lockId,
+      fencingToken,
+      acquiredAt,
+      doneToken,
+      sent,
+      isJudged,
+      offsetMs,
+      behindMs,
+      until,
+      believeMs,
+      capMs,
+      data,
+    };
   }
 
   #plan(options: AcquireOptions = {}): AcquirePlan {
@@ -317,7 +338,7 @@ export class LockClient {
   #stateOf({ data, ...record }: LockRecord): LockState {
     const opensInMs = untilOpenMs(this.#context, record);
     const held = record.lockId !== undefined && opensInMs > 0;
-    return { ...record, held, opensInMs, data: data === undefined ? undefined : JSON.parse(data) };
+    return { ...record, held, opensInMs, data: dataOf(data) };
   }
 }
 

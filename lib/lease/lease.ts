@@ -2,7 +2,7 @@ import type { LockRecord, LockStore, StoreAnswer } from '../store/store.ts';
 import { backgroundTimer, elapsedMs, type Instant, instant } from './clock.ts';
 import type { LeaseContext, ReportedEvent } from './context.ts';
 import { LockError, LockLostError, LockStoreError, type LostReason } from './errors.ts';
-import { type AcquirePlan, checkLeaseMs, isDone, leavingOf } from './options.ts';
+import { type AcquirePlan, checkLeaseMs, dataOf, isDone, leavingOf, show } from './options.ts';
 import { isMisdated, judgedInstant, send } from './send.ts';
 import { hasStepped } from './server-clock.ts';
 
@@ -20,9 +20,13 @@ export interface Grant {
   readonly lockId: string;
   readonly fencingToken: number;
   readonly acquiredAt: number;
+  /** The greatest `once` token that had finished. */
+  readonly doneToken?: string | undefined;
   readonly takenOverFrom?: { readonly owner: string; readonly expiredAt: number } | undefined;
   /** When the request was sent: from here the holder's clock runs (invariant 4). */
   readonly sent: Instant;
+  /** By how much this host's clock could be behind when it was sent. */
+  readonly behindMs: number;
   /** What was written as its expiry. */
   readonly until: number;
   /** For how long, from `sent`, it may be believed; and at the most, however often it is renewed. */
@@ -36,6 +40,8 @@ interface Renewal {
   readonly forMs: number;
   /** What was added to this host's clock for the expiry that was written. */
   readonly offsetMs: number;
+  /** By how much this host's clock could be behind, as far as was known. */
+  readonly behindMs: number;
   readonly until: number;
   readonly answer: StoreAnswer;
 }
@@ -114,14 +120,14 @@ export class Lease {
     this.fencingToken = grant.fencingToken;
     this.acquiredAt = grant.acquiredAt;
     this.takenOverFrom = grant.takenOverFrom;
-    this.data = plan.data === undefined ? undefined : JSON.parse(plan.data);
+    this.data = dataOf(plan.data);
     this.#lockId = grant.lockId;
     this.#context = context;
     this.#plan = plan;
     this.#grant = grant;
     this.#since = grant.sent;
     context.leases.add(this);
-    this.#believe(grant.sent, grant.believeMs, grant.until);
+    this.#believe(grant.sent, grant.believeMs, grant.until, grant.behindMs);
   }
 
   /** The secret id of this grant. Not to be logged. */
@@ -182,9 +188,16 @@ export class Lease {
    *   false.
    * @param options.withinMs for how long, at the most, the release is tried, in milliseconds. Default: what `remainingMs`
    *   leaves at the call, less 200 ms for the response, or less half of a shorter time.
+   * @throws TypeError when `done` is a token later than the lease's own, or the lease has none. Nothing is released then.
    * @returns whether the lease was held until now and is known to be released; false after a loss or a hand-off.
    */
   release(options: ReleaseOptions = {}): Promise<boolean> {
+    const { done } = options;
+    if (typeof done === 'string' && !isDone(done, this.#plan.once)) {
+      throw new TypeError(
+        `done must be true, false or a once token up to that of the lease, ${show(this.#plan.once)}, but it is ${show(done)}.`,
+      );
+    }
     this.#releasing ??= this.#release(options);
     return this.#releasing;
   }
@@ -274,11 +287,11 @@ export class Lease {
    * before what the record says, as the server's clock will show it. Invariant 6: a timer of its own tells the holder,
    * whatever else hangs.
    */
-  #believe(sent: Instant, believeMs: number, until: number): void {
+  #believe(sent: Instant, believeMs: number, until: number, behindMs: number): void {
     const { clock, serverClock } = this.#context;
     this.#since = sent;
     this.#until = until;
-    this.#forMs = Math.min(believeMs, serverClock.untilMs(sent, until) - this.#plan.safetyMs);
+    this.#forMs = Math.min(believeMs, serverClock.untilMs(sent, until, behindMs) - this.#plan.safetyMs);
     clock.clearTimeout(this.#deadlineTimer);
     this.#watchDeadline();
     const capped = this.#capLeftMs(sent) + this.#plan.safetyMs <= this.#plan.leaseMs;
@@ -346,7 +359,7 @@ export class Lease {
       throw error;
     }
     if (!this.isHeld()) return;
-    const { since, forMs, offsetMs, until, answer } = renewal;
+    const { since, forMs, offsetMs, behindMs, until, answer } = renewal;
     const { applied, record } = answer;
     // A refusal that shows our own `lockId` is no loss: a later renewal of ours was applied first (invariant 3).
     if (!applied && record?.lockId !== this.#lockId) return this.#lose(reasonOf(record));
@@ -356,7 +369,7 @@ export class Lease {
     // A later expiry may stand there because our clock was set back: then nothing was gained, and time has to pass.
     if (!applied && hasStepped(this.#since, since)) return this.#scheduleHeartbeat(this.#leftMs() / 4);
     this.#failures = 0;
-    this.#believe(since, forMs - safetyMs, until);
+    this.#believe(since, forMs - safetyMs, until, behindMs);
     this.#report({ type: 'renewed', expiresAt: until, deadline: this.deadline });
   }
 
@@ -367,13 +380,13 @@ export class Lease {
     const lockId = this.#lockId;
     const since = await judgedInstant(this.#context, key, { requestTimeoutMs, withinMs: this.#leftMs(), signal });
     const forMs = handOffMs ?? Math.min(leaseMs, this.#capLeftMs(since) + safetyMs);
-    const offsetMs = serverClock.expiryOffsetMs;
+    const { expiryOffsetMs: offsetMs, behindMs } = serverClock;
     const until = Math.ceil(since.wall + offsetMs + forMs);
     const renew = (signal: AbortSignal) => store.renew({ key, lockId, until }, signal);
     // Invariant 7: a renewal that may arrive after the deadline must not be sent.
     const limits = { requestTimeoutMs, withinMs: this.#leftMs(), since, signal, throwMisdated: true };
     const answer = await send(this.#context, `Renewing '${key}'`, renew, limits);
-    return { since, forMs, offsetMs, until, answer };
+    return { since, forMs, offsetMs, behindMs, until, answer };
   }
 
   /** Invariant 6: what fails is tried again, ever more slowly, until the deadline; its timer is the one that ends it. */
@@ -404,7 +417,9 @@ export class Lease {
   async #releaseEnded(options: ReleaseOptions): Promise<boolean> {
     const { serverClock } = this.#context;
     const { holdAtLeastMs } = this.#plan;
-    const doneToken = options.done === true ? this.#plan.once : options.done || undefined;
+    const finished = options.done === true ? this.#plan.once : options.done || undefined;
+    // `doneToken` only grows: a greater one may have finished before this lease.
+    const doneToken = isDone(finished, this.#grant.doneToken) ? undefined : finished;
     let error: LockStoreError;
     try {
       // Until it is answered, a client that is closed waits for it.

@@ -68,7 +68,7 @@ const MAX_KEY_BYTES = 1024;
 const MAX_DATA_BYTES = 8192;
 
 /** A value as a message shows it: `'short text'`, `number 7`, `undefined`. */
-function show(value: unknown): string {
+export function show(value: unknown): string {
   if (typeof value === 'string') return `'${value.length > 80 ? `${value.slice(0, 80)}…` : value}'`;
   return value == null ? String(value) : `${typeof value} ${String(value)}`;
 }
@@ -119,6 +119,15 @@ function json(data: unknown): string | undefined {
     );
   }
   return encoded;
+}
+
+/** What a holder attached. What is no JSON was changed by somebody else, and is given as the text that it is. */
+export function dataOf(data: string | undefined): unknown {
+  try {
+    return data === undefined ? undefined : JSON.parse(data);
+  } catch {
+    return data;
+  }
 }
 
 export const checkLeaseMs = (value: unknown): number => checkDuration('leaseMs', value, 2);

@@ -111,27 +111,48 @@ export async function judgedInstant(
   context: SendContext & { readonly store: LockStore },
   key: string,
   options: SendOptions,
+  closing?: AbortSignal,
 ): Promise<Instant> {
   const { clock, serverClock } = context;
-  const { requestTimeoutMs = 1_000, withinMs = Number.POSITIVE_INFINITY, signal } = options;
-  const since = instant(clock);
+  const now = instant(clock);
+  if (clock.isDisciplined || serverClock.isJudged(now)) return now;
+  const { requestTimeoutMs = 1_000, withinMs = Number.POSITIVE_INFINITY } = options;
   const what = `Reading '${key}', to judge the clock of this host`;
-  for (let reads = 0; ; ) {
-    const moment = instant(clock);
-    if (clock.isDisciplined || serverClock.isJudged(moment)) return moment;
-    const leftMs = checkLeft(withinMs - elapsedMs(since, moment), what);
-    if (serverClock.judging === undefined) {
-      if (reads++ === READS) {
-        const text = `${what}: it was set, or stood still, while each of ${READS} answers was on its way; set it right, or try again`;
-        throw new LockStoreError(text, { transient: true });
+  const { signal, end } = either(closing, options.signal);
+  let mayJoin = true;
+  try {
+    for (let reads = 0; ; ) {
+      const moment = instant(clock);
+      if (serverClock.isJudged(moment)) return moment;
+      const leftMs = checkLeft(withinMs - elapsedMs(now, moment), what);
+      if (serverClock.judging !== undefined && mayJoin) {
+        // One read judges the clock for all who wait for it. Should it fail, each reads for itself.
+        mayJoin = false;
+        await limited(clock, async () => serverClock.judging, Math.min(requestTimeoutMs, leftMs), signal).catch(noop);
+        signal.throwIfAborted();
+      } else if (reads++ < READS) await judge(context, key, what, { ...options, signal, withinMs: leftMs });
+      else {
+        throw new LockStoreError(
+          `${what}: none of ${READS} answers could tell, for it was set, or stood still, meanwhile, or they had no date; try again`,
+          { transient: true },
+        );
       }
-      await judge(context, key, what, { ...options, withinMs: leftMs });
-    } else {
-      // One read judges the clock for all who wait for it. Should it fail, each reads for itself.
-      await limited(clock, async () => serverClock.judging, Math.min(requestTimeoutMs, leftMs), signal).catch(noop);
-      signal?.throwIfAborted();
     }
+  } finally {
+    end();
   }
+}
+
+/** Aborts when either signal does. Not AbortSignal.any: what that registers cannot stand in a startup snapshot. */
+function either(...signals: (AbortSignal | undefined)[]): { readonly signal: AbortSignal; end(): void } {
+  const controller = new AbortController();
+  const abort = () => controller.abort(signals.find((signal) => signal?.aborted)?.reason);
+  for (const signal of signals) signal?.addEventListener('abort', abort);
+  if (signals.some((signal) => signal?.aborted)) abort();
+  const end = () => {
+    for (const signal of signals) signal?.removeEventListener('abort', abort);
+  };
+  return { signal: controller.signal, end };
 }
 
 async function judge(
@@ -147,7 +168,7 @@ async function judge(
   serverClock.judging = judging;
   try {
     const { serverDate } = await reading;
-    if (serverDate === undefined) serverClock.isDateless = true;
+    if (serverDate === undefined) serverClock.observeDateless();
   } catch (error) {
     // A host that may not read, or whose signature is misdated, learns the server's time from that refusal.
     if (!serverClock.isJudged(instant(clock))) throw error;

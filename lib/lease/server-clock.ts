@@ -39,8 +39,9 @@ export class ServerClock {
   #relayed = false;
   /** Settles when the answer has come that somebody awaits to judge this host's clock. */
   judging: Promise<void> | undefined;
-  /** The store was asked for the server's time, and its answer had none: this host's clock is believed. */
-  isDateless = false;
+  /** The store was asked for the server's time, and no answer ever had one: this host's clock is believed. */
+  #isDateless = false;
+  #wasDated = false;
   /** When the last answer came that could judge this host's clock. */
   #judgedAt: Instant | undefined;
   /** What a release wrote as its key's expiry, while that may lie before us; and when the last one did. */
@@ -59,7 +60,8 @@ export class ServerClock {
     // A clock that was set while the request was out: nothing can be learned from this answer.
     if (hasStepped(sent, received)) return;
     this.#judgedAt = received;
-    this.isDateless = false;
+    this.#isDateless = false;
+    this.#wasDated = true;
     this.#relayed = relayed;
     const lowest = date - received.wall;
     const highest = date + DATE_STEP_MS - sent.wall;
@@ -80,7 +82,12 @@ export class ServerClock {
 
   /** Whether an answer has judged this host's clock since it was last set, or stood still, before `moment`. */
   isJudged(moment: Instant): boolean {
-    return this.isDateless || (this.#judgedAt !== undefined && !hasStepped(this.#judgedAt, moment));
+    return this.#isDateless || (this.#judgedAt !== undefined && !hasStepped(this.#judgedAt, moment));
+  }
+
+  /** Learns that an answer had no date. From a store whose answers had one before, that tells nothing. */
+  observeDateless(): void {
+    this.#isDateless = !this.#wasDated;
   }
 
   /** Whether this host's clock is known to be wrong. */
@@ -113,14 +120,19 @@ export class ServerClock {
    *     host     ---|sent ..................... |received
    *                 |<---- highest ------------>|
    */
-  get #behindMs(): number {
+  get behindMs(): number {
     if (this.isWrong) return this.expiryOffsetMs;
     return this.#highest === Number.POSITIVE_INFINITY ? 0 : Math.max(0, this.#highest - DATE_STEP_MS);
   }
 
-  /** How long after a moment of this host's an expiry comes, at the soonest, by the server's clock. */
-  untilMs(moment: Instant, expiresAt: number): number {
-    return expiresAt - (moment.wall + this.#behindMs);
+  /**
+   * How long after the sending of a request the expiry comes that it wrote, at the soonest, by the server's clock.
+   * @param behindMs what was known at the sending. It counts where the clock was set, or stood still, since: what is known
+   *   now is known of another clock.
+   */
+  untilMs(sent: Instant, expiresAt: number, behindMs: number): number {
+    const isKnown = !hasStepped(sent, instant(this.#clock));
+    return expiresAt - (sent.wall + (isKnown ? this.behindMs : behindMs));
   }
 
   /** By how many milliseconds this host's clock is ahead of the server's (behind: negative), once known to be wrong. */

@@ -320,18 +320,22 @@ export class DynamoDBLockStore implements LockStore {
       this.#client = new DynamoDBClient({});
       keepDates(this.#client);
     }
+    // A scan writes no moment.
+    if (!(command instanceof ScanCommand))
+      Object.defineProperty((command as { input: object }).input, OURS, { value: true });
     return this.#client.send(command as never, signal && { abortSignal: signal }) as Promise<Output>;
   }
 
   /** What went wrong, in words that say what to do, and whether it may pass. */
   async #storeError(error: unknown, action: string, key: string | undefined): Promise<LockStoreError> {
     if (error instanceof LockStoreError) return error;
-    const cause = error instanceof Misdated ? error.refusal : error;
+    const refusal = (error as { [MISDATED]?: unknown } | undefined)?.[MISDATED];
+    const misdated = refusal !== undefined;
+    const cause = refusal ?? error;
     const thrown = (cause ?? {}) as { name?: string; message?: string; $fault?: string; $metadata?: Metadata };
     const { name = '', message = '', $fault, $metadata } = thrown;
     const table = `the table '${this.tableName}'`;
     const lock = key === undefined ? '' : ` (lock '${key}')`;
-    const misdated = error instanceof Misdated;
     const transient = misdated || $fault !== 'client' || PASSING.test(name);
     let text = `DynamoDB did not answer ${action} on ${table}${lock}: ${name}: ${message}`;
     if (misdated) {
@@ -472,23 +476,20 @@ function keepDates({ middlewareStack: stack }: DynamoDBClient): void {
   });
 }
 
-/** Has no `cause`: the SDK would look there for a reason to send the request again. */
-class Misdated extends Error {
-  readonly refusal: unknown;
-
-  constructor(refusal: unknown) {
-    super('refused for the time in its signature');
-    this.refusal = refusal;
-  }
-}
+/** Marks the input of a request of ours. The SDK goes on correcting the user's own, on the same client. */
+const OURS = Symbol.for('leasehold.ours');
+/** Marks what is thrown past the retries. It has no `cause`, for there the SDK would look for a reason to send again. */
+const MISDATED = Symbol.for('leasehold.misdated');
 
 const throwMisdated =
-  <Args, Output>(next: (args: Args) => Promise<Output>) =>
+  <Args extends object, Output>(next: (args: Args) => Promise<Output>) =>
   async (args: Args): Promise<Output> => {
     try {
       return await next(args);
     } catch (error) {
-      throw (error as { $metadata?: Metadata }).$metadata?.misdated ? new Misdated(error) : error;
+      const isOurs = (args as { input?: { [OURS]?: true } }).input?.[OURS];
+      if (!(isOurs && (error as { $metadata?: Metadata } | undefined)?.$metadata?.misdated)) throw error;
+      throw Object.assign(new Error('refused for the time in its signature'), { [MISDATED]: error });
     }
   };
 

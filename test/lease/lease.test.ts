@@ -68,6 +68,25 @@ describe('a release to a server that hangs', () => {
   });
 });
 
+test('a release that says so of a token before the greatest one that finished leaves that', async () => {
+  const { client } = scene.host();
+  await (await client.acquire('job', { once: '3' })).release({ done: true });
+  await (await client.acquire('job', { once: '5' })).release({ done: '1' });
+  expect((await scene.memory.read('job')).record?.doneToken).toBe('3');
+});
+
+test.each([
+  ['a later token than its own', { once: '5' }, '6', "'5'"],
+  ['a token where it has none', {}, '5', 'undefined'],
+  ['an empty text', { once: '5' }, '', "'5'"],
+])('a release that calls %s done is refused, and the lease is held', async (_, options, done, own) => {
+  const lease = await scene.host().client.acquire('job', options);
+  if (done === '') return expect(await lease.release({ done })).toBe(true);
+  const message = `done must be true, false or a once token up to that of the lease, ${own}, but it is '${done}'.`;
+  expect(() => lease.release({ done })).toThrow(new TypeError(message));
+  expect(lease.isHeld()).toBe(true);
+});
+
 test('a release can say that an earlier token is done than its own', async () => {
   const host = scene.host();
   const lease = await host.client.acquire('job', { once: '5' });

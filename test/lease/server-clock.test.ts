@@ -397,6 +397,40 @@ test.each([8_900, 12_345, 19_900, 30_000])(
   },
 );
 
+describe('what a slow answer hid is remembered when the clock is set, or stands still, during the next request:', () => {
+  // Behind by what the answer of its judging read, which took 980 ms, could hide.
+  const behindMs = 1_900;
+  const steps: Record<string, (clock: HostClock) => void> = {
+    'not at all': () => {},
+    'by 110 ms': (clock) => {
+      clock.offsetMs += 110;
+    },
+    'back by 110 ms': (clock) => {
+      clock.offsetMs -= 110;
+    },
+  };
+
+  test.each(Object.keys(steps).flatMap((step) => [['acquire', step] as const, ['renew', step] as const]))(
+    '%s, set %s',
+    async (operation, step) => {
+      const { time, store, host } = world({ dated: true, start: START + 990 });
+      const { client, clock } = host({ ahead: -behindMs, isDisciplined: false, leaseMs: 8_000 });
+      store.plan({ do: 'travel', there: 5, back: 975, operation: 'read' });
+      const act = () => steps[step]?.(clock);
+      store.plan({ do: 'then', act, operation });
+      const lease = await settle(time, client.acquire('job'));
+      if (operation === 'renew') await lease.renew();
+      const { record } = await store.inner.read('job', { consistent: true });
+      // Others may be a second ahead.
+      const openMs = (record?.expiresAt ?? 0) - 1_000 - time.now();
+      store.plan({ do: 'hang', operation: 'renew', times: Number.POSITIVE_INFINITY });
+      expect(lease.isHeld()).toBe(true);
+      await time.advance(openMs);
+      expect(lease.isHeld()).toBe(false);
+    },
+  );
+});
+
 test.each([
   ['30 s behind', -30_000],
   ['60 s ahead', 60_000],
@@ -500,7 +534,7 @@ describe("what is known of the server's clock", () => {
       serverClock.observe(sent, { serverDate });
       expect(serverClock.isWrong).toBe(false);
       // Written as `until`, its expiry comes `behindMs` sooner; others may be a second ahead, and 2,000 ms are safety.
-      const believedMs = serverClock.untilMs(sent, sent.wall + 30_000) - 2_000;
+      const believedMs = serverClock.untilMs(sent, sent.wall + 30_000, 0) - 2_000;
       expect(believedMs).toBeLessThanOrEqual(30_000 - behindMs - 1_000);
       expect(believedMs).toBeGreaterThanOrEqual(30_000 - behindMs - 2_000);
     },
@@ -510,9 +544,9 @@ describe("what is known of the server's clock", () => {
     const time = new FakeClock(10_000);
     const serverClock = new ServerClock(time);
     serverClock.observe({ wall: 9_960, monotonic: -40 }, { serverDate: 10_000 });
-    expect(serverClock.untilMs({ wall: 9_960, monotonic: -40 }, 39_960)).toBe(30_000 - 40);
+    expect(serverClock.untilMs({ wall: 9_960, monotonic: -40 }, 39_960, 0)).toBe(30_000 - 40);
     serverClock.observe({ wall: 9_960, monotonic: -40 }, { serverDate: 9_000 });
-    expect(serverClock.untilMs({ wall: 9_960, monotonic: -40 }, 39_960)).toBe(30_000);
+    expect(serverClock.untilMs({ wall: 9_960, monotonic: -40 }, 39_960, 0)).toBe(30_000);
   });
 
   describe('where a relay may have written the date,', () => {

@@ -119,17 +119,17 @@ const clocks = [
       'Math.min(0, this.#highest - DATE_STEP_MS)',
     ],
     ['a clock that was judged before it was set', ' && !hasStepped(this.#judgedAt, moment));', ');'],
+    ['what was known before the clock was set, forgotten', 'isKnown ? this.behindMs : behindMs', 'this.behindMs'],
+    ['an answer without a date, believed', 'this.#isDateless = !this.#wasDated;', 'this.#isDateless = true;'],
     ["compared by a relay's date", 'Math.min(0, this.#lowest)', 'this.#lowest'],
     ["written by a relay's date", 'Math.max(0, this.#highest) : this', 'this.#highest : this'],
     ["a relay's date that is off by hours, doubted", '<= RELAY_MOST_MS', '<= Number.MAX_VALUE'],
   ]),
   ...of('lib/lease/send.ts', [
-    [
-      'a clock that nobody judged',
-      'if (clock.isDisciplined || serverClock.isJudged(moment)) return moment;',
-      'return moment;',
-    ],
+    ['a clock that nobody judged', 'if (clock.isDisciplined || serverClock.isJudged(now)) return now;', 'return now;'],
     ['each judges for itself', '  serverClock.judging = judging;\n', ''],
+    ['one waits for the judging of all, one after the other', '      mayJoin = false;\n', ''],
+    ['a close that waits for the judging', 'either(closing, options.signal)', 'either(options.signal)'],
     [
       'a refusal that tells no time',
       '    if (error instanceof LockStoreError && error.serverDate !== undefined) serverClock.observe(sent, error);\n',
@@ -147,10 +147,11 @@ const clocks = [
     ['the date of a cache', ' || age !== undefined', ''],
     [
       'a misdated request, sent again as it stands',
-      'throw (error as { $metadata?: Metadata }).$metadata?.misdated ? new Misdated(error) : error;',
-      'throw error;',
+      '$metadata?.misdated)) throw error;',
+      '$metadata?.misdated && false)) throw error;',
     ],
     ['any refusal of a signature, taken for one of its time', '> MISDATED_MS', '>= 0'],
+    ["the user's own requests, not sent again", 'if (!(isOurs && ', 'if (!('],
   ]),
 ];
 
