@@ -128,3 +128,28 @@ test('list gives the states of all locks, as inspect does', async () => {
   await client.acquire('job', { data: 'x' });
   expect(await Array.fromAsync(client.list())).toEqual([await client.inspect('job')]);
 });
+
+test('data that somebody has changed to what is no JSON is shown as the text that it is, and keeps nobody from the lock', async () => {
+  const { memory, store, time } = scene;
+  const { client } = scene.host();
+  const handle = await (await client.acquire('job-0', { data: { step: 1 } })).handOff({ leaseMs: 30_000 });
+  const changed = <Answer extends { record?: object | undefined }>(answer: Answer): Answer => ({
+    ...answer,
+    ...(answer.record && { record: { ...answer.record, data: 'see ticket 4711' } }),
+  });
+  const request = { key: 'job-1', lockId: 'another', owner: 'b', now: time.now(), until: time.now() + 1, leaseMs: 1 };
+  await memory.acquire(request);
+  store.read = async (key) => changed(await memory.read(key));
+  store.readMany = async (asked) => {
+    const { records, ...rest } = await memory.readMany(asked);
+    return { ...rest, records: records.map((record) => ({ ...record, data: 'see ticket 4711' })) };
+  };
+  store.resume = async (asked) => changed(await memory.resume(asked));
+  expect(await client.inspect('job-0')).toMatchObject({ data: 'see ticket 4711' });
+  expect([...(await client.inspectMany(keys(2))).values()].map(({ data }) => data)).toEqual(
+    Array(2).fill('see ticket 4711'),
+  );
+  const lease = await client.resume(handle);
+  expect(lease).toMatchObject({ data: 'see ticket 4711' });
+  expect(await lease.release()).toBe(true);
+});

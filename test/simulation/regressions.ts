@@ -338,4 +338,40 @@ export const regressions: readonly { readonly name: string; readonly schedule: S
       seed: 0,
     },
   },
+  {
+    name: 'what the answer that judged a clock hid is remembered when that clock stands still during the acquire',
+    schedule: {
+      timing: 3,
+      dated: true,
+      lambda: false,
+      patient: true,
+      hosts: [
+        {
+          clock: { permille: -500, hours: 0 },
+          ratePpm: 0,
+          deeds: [
+            { do: 'try', afterMs: 509, forMs: 0, with: 'plain' },
+            { do: 'look', afterMs: 30000, forMs: 0, with: 'plain' },
+          ],
+        },
+        {
+          clock: { permille: 250, hours: 0 },
+          ratePpm: 0,
+          deeds: [
+            { do: 'try', afterMs: 8150, forMs: 0, with: 'plain' },
+            { do: 'look', afterMs: 30000, forMs: 0, with: 'plain' },
+          ],
+        },
+      ],
+      blows: [
+        { do: 'freezeStill', host: 0, atMs: 1520, forMs: 101, clock: { permille: 0, hours: 0 } },
+        { do: 'cutOff', host: 0, atMs: 2100, forMs: 60000, clock: { permille: 0, hours: 0 } },
+      ],
+      fates: [
+        { do: 'travel', thereMs: 4, backMs: 987, againMs: 0 },
+        { do: 'travel', thereMs: 5, backMs: 200, againMs: 0 },
+      ],
+      seed: 0,
+    },
+  },
 ];

@@ -169,9 +169,10 @@ const anySchedule: fc.Arbitrary<Schedule> = fc.record({
 });
 
 /**
- * A host that is behind gets a grant by one slow answer, which cannot tell that it is behind, and is cut off; another one,
- * which is ahead, comes as soon as the lease has expired by its clock, and was told nothing before. Schedules that are
- * made of chance alone hardly ever come to that.
+ * A host is behind, and one slow answer cannot tell it so: that of its acquire, or, with `stoodMs`, that of the read that
+ * judges its clock, which stands still for so long during the acquire. Then it is cut off. Another one, which is ahead, comes
+ * as soon as the lease has expired by its own clock, and was told nothing before. Schedules that are made of chance alone
+ * hardly ever come to that.
  */
 const slowAnswer: fc.Arbitrary<Schedule> = fc
   .record({
@@ -182,9 +183,10 @@ const slowAnswer: fc.Arbitrary<Schedule> = fc
     thereMs: ms(10),
     backMs: fc.integer({ min: 850, max: 990 }),
     lateMs: ms(120),
+    stoodMs: fc.oneof(fc.constant(undefined), fc.integer({ min: 101, max: 300 })),
     seed: fc.nat(),
   })
-  .map(({ timing, behindMs, aheadMs, startMs, thereMs, backMs, lateMs, seed }) => {
+  .map(({ timing, behindMs, aheadMs, startMs, thereMs, backMs, lateMs, stoodMs, seed }) => {
     const { leaseMs } = TIMINGS[timing] as (typeof TIMINGS)[number];
     const host = (offsetMs: number, afterMs: number) => ({
       clock: { permille: offsetMs / 3, hours: 0 },
@@ -194,17 +196,28 @@ const slowAnswer: fc.Arbitrary<Schedule> = fc
         { do: 'look', afterMs: 30_000, forMs: 0, with: 'plain' },
       ] as const,
     });
-    const expiresMs = startMs - behindMs + leaseMs;
+    const blow = (kind: Blow['do'], atMs: number, forMs: number): Blow => ({
+      do: kind,
+      host: 0,
+      atMs,
+      forMs,
+      clock: { permille: 0, hours: 0 },
+    });
+    const travel = (thereMs: number, backMs: number): Fate => ({ do: 'travel', thereMs, backMs, againMs: 0 });
+    const answeredMs = startMs + thereMs + backMs;
+    const sentMs = stoodMs === undefined ? startMs : answeredMs;
+    const expiresMs = sentMs - behindMs + leaseMs;
     return {
       timing,
       dated: true,
-      lambda: true,
+      lambda: stoodMs === undefined,
       patient: true,
       hosts: [host(-behindMs, startMs), host(aheadMs, expiresMs - aheadMs + lateMs)],
-      blows: [
-        { do: 'cutOff', host: 0, atMs: startMs + thereMs + backMs, forMs: 60_000, clock: { permille: 0, hours: 0 } },
-      ],
-      fates: [{ do: 'travel', thereMs, backMs, againMs: 0 }],
+      blows:
+        stoodMs === undefined
+          ? [blow('cutOff', answeredMs, 60_000)]
+          : [blow('freezeStill', answeredMs + 20, stoodMs), blow('cutOff', answeredMs + 600, 60_000)],
+      fates: stoodMs === undefined ? [travel(thereMs, backMs)] : [travel(thereMs, backMs), travel(5, 200)],
       seed,
     };
   });

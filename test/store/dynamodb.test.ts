@@ -427,7 +427,7 @@ describe('what comes back', () => {
         const message = `Signature not yet current: ${basic(Date.now())} is still later than ${basic(at + 900_000)} (${basic(at)} + 15 min.)`;
         return { statusCode: 400, headers, body: { __type: `x#${name}`, message } };
       });
-      return { store: new DynamoDBLockStore({ tableName, client }), sent: () => sent };
+      return { store: new DynamoDBLockStore({ tableName, client }), client, sent: () => sent };
     };
 
     test.each([
@@ -452,6 +452,33 @@ describe('what comes back', () => {
       expect(error).toMatchObject({ misdated: true });
       expect(Math.abs(error.serverDate - Date.now() + HOUR)).toBeLessThan(5_000);
       expect(sent()).toBe(1);
+    });
+
+    test("leaves the user's own requests, and a scan, to the SDK, which signs by the right time and sends again", async () => {
+      const off = -HOUR;
+      let sent = 0;
+      const refusal = { __type: 'x#InvalidSignatureException', message: 'Signature not yet current' };
+      const client = answering(() => {
+        const date = http(Date.now() + off);
+        return sent++ % 2 === 0
+          ? { statusCode: 400, headers: { date }, body: refusal }
+          : { statusCode: 200, headers: { date }, body: { Items: [] } };
+      });
+      const store = new DynamoDBLockStore({ tableName, client });
+      await expect(
+        client.send(new GetItemCommand({ TableName: 'users', Key: { id: { S: '1' } } })),
+      ).resolves.toBeDefined();
+      expect(sent).toBe(2);
+      client.config.systemClockOffset = 0;
+      expect(await Array.fromAsync(store.list(''))).toEqual([]);
+      expect(sent).toBe(4);
+    });
+
+    test('is recognised when another copy of leasehold shares the client', async () => {
+      const { store, client } = refusing(-HOUR);
+      const another = Object.assign(new Error('refused'), { [Symbol.for('leasehold.misdated')]: new Error('a') });
+      client.middlewareStack.add(() => async () => Promise.reject(another), { step: 'initialize' });
+      await expect(store.acquire(request)).rejects.toMatchObject({ name: 'LockStoreError', misdated: true });
     });
 
     test('is none where the time is right and the secret is wrong', async () => {
