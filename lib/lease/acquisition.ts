@@ -26,7 +26,7 @@ interface Attempt {
   readonly sent: Instant;
   /** An answer had judged this host's clock when the request was written. */
   readonly isJudged: boolean;
-  /** What was added to this host's clock for the expiry that was written. */
+  /** Milliseconds that were added to this host's clock for the expiry that was written. */
   readonly offsetMs: number;
   /** By how much this host's clock could be behind, as far as was known. */
   readonly behindMs: number;

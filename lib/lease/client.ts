@@ -130,8 +130,8 @@ export class LockClient {
   }
 
   /**
-   * What the store knows of many locks, eventually consistent, by their keys. Those it knows nothing of are left out, and
-   * so are items that leasehold did not write.
+   * Reads what the store knows of many locks, eventually consistent. Gives states by their keys, and none for a key that the
+   * store does not know, nor for an item that leasehold did not write.
    * One request for each 100 keys, and more where the server, being throttled, leaves some out.
    * @param options.signal gives up, with its reason.
    */
@@ -203,7 +203,7 @@ export class LockClient {
   async #close(): Promise<void> {
     this.#closing.abort(new LockError('This LockClient is closed; make a new one to take locks.'));
     const { leases } = this.#context;
-    // What was under way may have made a lease since: it is ended too.
+    // A call that was under way may have made a lease since: that lease is ended too.
     while (leases.size + this.#pending.size > 0) {
       await Promise.allSettled([...[...leases].map((lease) => lease.close()), ...this.#pending]);
     }

@@ -7,9 +7,9 @@ export interface Clock {
   setTimeout(callback: () => void, ms: number): unknown;
   clearTimeout(timer: unknown): void;
   /**
-   * Whether somebody keeps the wall clock right, as on Lambda. By any other clock leasehold writes no moment before an
-   * answer of the server has judged it, for which it reads once a process, and again whenever the clock was set or stood
-   * still. Default false.
+   * Somebody keeps the wall clock right, as on Lambda. By any other clock leasehold writes no moment before an answer of the
+   * server has judged that clock: it reads once a process, and again whenever the clock was set or stood still.
+   * @default false
    */
   readonly isDisciplined?: boolean | undefined;
 }

@@ -38,7 +38,7 @@ export interface Grant {
 interface Renewal {
   readonly since: Instant;
   readonly forMs: number;
-  /** What was added to this host's clock for the expiry that was written. */
+  /** Milliseconds that were added to this host's clock for the expiry that was written. */
   readonly offsetMs: number;
   /** By how much this host's clock could be behind, as far as was known. */
   readonly behindMs: number;
@@ -67,8 +67,8 @@ interface ReleaseOptions {
 }
 
 /**
- * How much of an invocation's time a release leaves, in milliseconds: work that succeeded, and whose response comes too
- * late, is done again. Longer: less time to try the release in, and a lock that stays closed when the store is slow.
+ * Milliseconds of an invocation's time that a release leaves to the response: work that succeeded, and whose response comes
+ * too late, is done again. Longer: less time to try the release in, and a lock that stays closed when the store is slow.
  */
 const RESPONSE_MS = 200;
 
@@ -105,7 +105,7 @@ export class Lease {
   /** Belief: until `forMs` after `since`, by the larger of two clocks. Set by the grant and by each renewal. */
   #since: Instant;
   #forMs = 0;
-  /** What was last written as its expiry. */
+  /** The expiry that was last written. */
   #until = 0;
   #deadlineTimer: unknown;
   #heartbeatTimer: unknown;
@@ -448,8 +448,8 @@ export class Lease {
   }
 
   /**
-   * Whether a refused release was applied before: its first answer was lost, or the network delivered it twice. An operator's
-   * force release, too, writes our `lockId` into `releasedBy`, and may have ended our grant instead.
+   * Tells whether a refused release was applied before: its first answer was lost, or the network delivered it twice. An
+   * operator's force release, too, writes our `lockId` into `releasedBy`, and may have ended our grant instead.
    *
    * - A token that is due must stand in the record. With our `releasedBy` beside it, it proves our release: an operator
    *   writes no token, and another holder's release writes its own `releasedBy`.

@@ -121,7 +121,7 @@ function json(data: unknown): string | undefined {
   return encoded;
 }
 
-/** What a holder attached. What is no JSON was changed by somebody else, and is given as the text that it is. */
+/** Reads what a holder attached. Text that is no JSON was changed by somebody else, and is given as it is. */
 export function dataOf(data: string | undefined): unknown {
   try {
     return data === undefined ? undefined : JSON.parse(data);

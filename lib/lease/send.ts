@@ -7,7 +7,7 @@ import type { ServerClock } from './server-clock.ts';
 const SENDS = 3;
 /** How often a request that met another transaction is sent again: the other one is over within milliseconds. */
 const CONFLICTS = 10;
-/** How many answers are asked for to judge a clock that is set, or stands still, again and again. */
+/** So many answers are asked for to judge a clock that is set, or stands still, again and again. */
 const READS = 3;
 
 /** By which clocks a request is sent. */
@@ -94,7 +94,7 @@ async function sendOnce<Answer extends DatedAnswer>(
 
 const isConflict = (error: unknown): boolean => error instanceof LockStoreError && error.conflict;
 
-/** Whether the server refused a request for the time in its signature. */
+/** Tells a request that the server refused for the time in its signature. */
 export const isMisdated = (error: unknown): boolean => error instanceof LockStoreError && error.misdated;
 
 /**

@@ -14,7 +14,7 @@ const RELAY_MOST_MS = 15 * 60_000;
 /** Releases are remembered for a millisecond; no more than so many, lest a process that uses many keys once grow. */
 const MOST_RELEASED = 1_000;
 
-/** Whether a clock was set, or stood still, between two moments. */
+/** Tells whether a clock was set, or stood still, between two moments. */
 export const hasStepped = (from: Instant, to: Instant): boolean =>
   Math.abs(to.wall - to.monotonic - (from.wall - from.monotonic)) > DRIFT_MS;
 
@@ -44,7 +44,7 @@ export class ServerClock {
   #wasDated = false;
   /** When the last answer came that could judge this host's clock. */
   #judgedAt: Instant | undefined;
-  /** What a release wrote as its key's expiry, while that may lie before us; and when the last one did. */
+  /** The expiries that releases of this process wrote, while they may lie before us; and when the last one did. */
   readonly #released = new Map<string, number>();
   #releasedAt: Instant | undefined;
 
@@ -80,7 +80,7 @@ export class ServerClock {
     this.#highest = Number.POSITIVE_INFINITY;
   }
 
-  /** Whether an answer has judged this host's clock since it was last set, or stood still, before `moment`. */
+  /** Tells whether an answer has judged this host's clock since that was last set, or stood still, before `moment`. */
   isJudged(moment: Instant): boolean {
     return this.#isDateless || (this.#judgedAt !== undefined && !hasStepped(this.#judgedAt, moment));
   }
@@ -90,23 +90,23 @@ export class ServerClock {
     this.#isDateless = !this.#wasDated;
   }
 
-  /** Whether this host's clock is known to be wrong. */
+  /** True once this host's clock is known to be wrong. */
   get isWrong(): boolean {
     return this.#lowest > 0 || this.#highest < 0;
   }
 
-  /** Whether a relay's clock may be the wrong one, and not this host's. */
+  /** True where a relay's clock may be the wrong one, and not this host's. */
   get #mayBeRelays(): boolean {
     return this.#relayed && Math.abs(this.skewMs ?? 0) <= RELAY_MOST_MS;
   }
 
-  /** What to add to the wall clock before it is compared with a record. */
+  /** Milliseconds to add to the wall clock before it is compared with a record. */
   get #comparedOffsetMs(): number {
     if (!this.isWrong) return 0;
     return this.#mayBeRelays ? Math.min(0, this.#lowest) : this.#lowest;
   }
 
-  /** What to add to the wall clock before it is written as an expiry. */
+  /** Milliseconds to add to the wall clock before it is written as an expiry. */
   get expiryOffsetMs(): number {
     if (!this.isWrong) return 0;
     return this.#mayBeRelays ? Math.max(0, this.#highest) : this.#highest;
@@ -126,9 +126,9 @@ export class ServerClock {
   }
 
   /**
-   * How long after the sending of a request the expiry comes that it wrote, at the soonest, by the server's clock.
-   * @param behindMs what was known at the sending. It counts where the clock was set, or stood still, since: what is known
-   *   now is known of another clock.
+   * Milliseconds from the sending of a request to the expiry that it wrote, at the least, by the server's clock.
+   * @param behindMs `behindMs` at the sending. It counts where the clock was set, or stood still, since then: today's value
+   *   tells of another setting of the clock.
    */
   untilMs(sent: Instant, expiresAt: number, behindMs: number): number {
     const isKnown = !hasStepped(sent, instant(this.#clock));
@@ -165,7 +165,7 @@ export class ServerClock {
   }
 
   /**
-   * Whether an expiry that was written with `offsetMs` added is wrong by too much to be left, now that more is known: too
+   * Tells whether an expiry that was written with `offsetMs` added is wrong by too much to be left, now that more is known: too
    * soon, by more than the holder's safety covers, or too late, by more than a right clock can be found to be off.
    */
   disproves(offsetMs: number, safetyMs: number): boolean {
@@ -174,8 +174,10 @@ export class ServerClock {
   }
 
   /**
-   * Whether the lease that a grant took over, answered just now, had not expired by the server's clock. With a clock that
-   * may be right: only if that is certain. With a clock that is known to be wrong: also if it is possible.
+   * Tells whether the lease that a grant took over, answered just now, had not expired by the server's clock.
+   *
+   * - With a clock that may be right: only if that is certain.
+   * - With a clock that is known to be wrong: also if it is possible.
    */
   tooEarly(previousExpiresAt: number | undefined, date: number | undefined): boolean {
     if (previousExpiresAt === undefined || date === undefined) return false;

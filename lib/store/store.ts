@@ -84,7 +84,7 @@ export interface ForceReleaseRequest {
   readonly immediately: boolean;
 }
 
-/** What an answer tells of the server's clock. */
+/** The part of an answer that tells of the server's clock. */
 export interface DatedAnswer {
   /** The server's clock when it answered, in milliseconds since the epoch, cut down to the whole second. */
   readonly serverDate?: number | undefined;

@@ -48,7 +48,10 @@ export interface RunTasksOptions<Task> extends LeaseOptions {
    * does one with the key of another, of an array, or of the same thousand of an iterable.
    */
   key: (task: Task) => string;
-  /** How many tasks run at a time in this process. 1 or more, of an iterable 4,224 at the most; default 1. */
+  /**
+   * Tasks that run at a time in this process. 1 or more, of an iterable 4,224 at the most.
+   * @default 1
+   */
   concurrency?: number | undefined;
   /**
    * The run's token, as a rule the schedule's time in ISO 8601: a task that is done for it, or for a later one, is
@@ -61,8 +64,9 @@ export interface RunTasksOptions<Task> extends LeaseOptions {
    */
   worker?: { readonly number: number; readonly of: number } | undefined;
   /**
-   * How long the invocation still lasts, in milliseconds: `() => context.getRemainingTimeInMillis()`. What it throws ends the
-   * run, as if the time were over, and is thrown. Default: no bound.
+   * Gives the milliseconds that the invocation still lasts: `() => context.getRemainingTimeInMillis()`. An error that it
+   * throws ends the run, as if the time were over, and is thrown.
+   * @default no bound
    */
   remainingMs?: (() => number) | undefined;
   /**
