@@ -158,8 +158,8 @@ const clocks = [
 const acquisition = of('lib/lease/acquisition.ts', [
   [
     'the deadline from the answer',
-    'takenOverFrom, sent, until,',
-    'takenOverFrom, sent: instant(this.#context.clock), until,',
+    '      sent,\n      behindMs,\n      until,\n      believeMs,\n      capMs,\n    };',
+    '      sent: instant(this.#context.clock),\n      behindMs,\n      until,\n      believeMs,\n      capMs,\n    };',
   ],
   ['one id for all attempts', 'const lockId = newLockId();', 'const lockId = [...this.#tried][0] ?? newLockId();'],
   ['a grant that came too late, believed', 'if (!isLate && ', 'if ('],
@@ -224,8 +224,8 @@ const lease = of('lib/lease/lease.ts', [
   ],
   [
     'the safety left out of the belief',
-    'serverClock.untilMs(sent, until) - this.#plan.safetyMs);',
-    'serverClock.untilMs(sent, until));',
+    'serverClock.untilMs(sent, until, behindMs) - this.#plan.safetyMs);',
+    'serverClock.untilMs(sent, until, behindMs));',
   ],
   [
     'a renewal that is out, not stopped by the release',
