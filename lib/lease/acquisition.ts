@@ -308,21 +308,11 @@ export class Acquisition {
     throw this.#lost('its grant was answered after its own deadline');
   }
 
-  #hold({ lockId, sent, behindMs, until, believeMs, capMs }: Attempt, record: LockRecord): Lease {
+  #hold(attempt: Attempt, record: LockRecord): Lease {
     const { fencingToken, acquiredAt, doneToken, previousLockId, previousOwner = '', previousExpiresAt = 0 } = record;
     const takenOverFrom = previousLockId ? { owner: previousOwner, expiredAt: previousExpiresAt } : undefined;
-    const grant = {
-      lockId,
-      fencingToken,
-      acquiredAt,
-      doneToken,
-      takenOverFrom,
-      sent,
-      behindMs,
-      until,
-      believeMs,
-      capMs,
-    };
+    const grant = { ...attempt, fencingToken, acquiredAt, doneToken, takenOverFrom };
+    const { until, believeMs } = attempt;
     const { safetyMs, holdAtLeastMs } = this.#plan;
     // A release closes the lock for so long from `acquiredAt`, the earliest moment of the grant; we promise it from the
     // latest. The two differ where this host's clock is known to be wrong.

@@ -158,8 +158,8 @@ const clocks = [
 const acquisition = of('lib/lease/acquisition.ts', [
   [
     'the deadline from the answer',
-    '      sent,\n      behindMs,\n      until,\n      believeMs,\n      capMs,\n    };',
-    '      sent: instant(this.#context.clock),\n      behindMs,\n      until,\n      believeMs,\n      capMs,\n    };',
+    '{ ...attempt, fencingToken,',
+    '{ ...attempt, sent: instant(this.#context.clock), fencingToken,',
   ],
   ['one id for all attempts', 'const lockId = newLockId();', 'const lockId = [...this.#tried][0] ?? newLockId();'],
   ['a grant that came too late, believed', 'if (!isLate && ', 'if ('],
