@@ -66,7 +66,7 @@ export class HeldLease {
   #send(body: Body): Readable {
     const source = readableOf(body);
     const parts = source[Symbol.asyncIterator]();
-    let isTold = tellsItsEnd(body);
+    const isTold = tellsItsEnd(body);
     let isOver = false;
     const sent: Readable = new Readable({
       objectMode: true,
@@ -95,10 +95,7 @@ export class HeldLease {
     // Nobody may be reading yet, and an error that nobody listens to ends the process.
     sent.on('error', () => {});
     finished(source, { writable: false }, (error) => {
-      if (!error || sent.destroyed) return;
-      // A web stream that fails by itself has no more to do.
-      isTold ||= source !== body;
-      sent.destroy(error);
+      if (error && !sent.destroyed) sent.destroy(error);
     });
     this.#sent = sent;
     return sent;
@@ -108,8 +105,11 @@ export class HeldLease {
   async #stop(body: () => Readable, isTold: boolean): Promise<void> {
     try {
       const source = body();
-      const isEnded = source.closed || source.readableEnded;
+      // A body that failed by itself is closed too, and its work may still go on.
+      const isEnded = source.readableEnded || (source.closed && isTold);
       const closed = isEnded || new Promise((resolve) => source.once('close', resolve));
+      // A body may fail as it closes, and an error that nobody listens to ends the process.
+      source.on('error', () => {});
       source.destroy();
       const isOver = (isEnded || isTold) && (await this.#remaining.settles(closed));
       if (isOver && !(untold in source)) return await this.#end();
@@ -152,5 +152,13 @@ const isStream = (value: unknown): value is Body =>
 const readableOf = (body: Body): Readable =>
   body instanceof ReadableStream ? Readable.fromWeb(body as never, { objectMode: true }) : body;
 
-/** A Duplex is written to by somebody of whom its closing tells nothing, and so is a web stream. */
-const tellsItsEnd = (body: Body): boolean => !(body instanceof ReadableStream || 'write' in body);
+/**
+ * Whether a body closes only after the work that produces the body. Only a stream with a `_destroy` of its own can wait for
+ * its work, as the stream of a generator does. Nobody can tell when the work ends behind a web stream, a Duplex, which
+ * somebody else writes to, or a stream that somebody pushes to.
+ */
+function tellsItsEnd(body: Body): boolean {
+  if (!(body instanceof Readable) || 'write' in body || body._destroy === Readable.prototype._destroy) return false;
+  // Node closes a stream made of a web stream without waiting for the web stream's work.
+  return String(body._destroy) !== String(Readable.fromWeb(new ReadableStream() as never)._destroy);
+}

@@ -30,6 +30,13 @@ export interface LockMiddleware<
  * lease ends with the invocation's time. With the plugin one such end is left: Middy 6 tells nobody of an `onError` that
  * throws. The same holds for an execution mode of Middy 7 that is not given to `lockPlugin()`, but to `middy()` beside it.
  *
+ * Where the response is a stream whose reader leaves, or that fails, the lock destroys the stream and releases the lease
+ * once the stream has closed. Only a generator that does its work itself (`Readable.from(generator())`), or a stream whose
+ * `_destroy` waits for the work, closes after the work. For web streams, Duplexes and streams that somebody pushes to, the
+ * lock abandons the lease: the signal aborts, and the lock opens at the expiry. `Readable.from` of an iterator without a
+ * `return`, `readable.map(work, { concurrency })` and a generator that reads another working stream close too early, and
+ * cannot be recognised: end their work at `lease.signal`.
+ *
  * Leave the lease's release to the lock. A handler that releases its lease is warned on the console: what comes after runs
  * without the lock, and the `once` token is done only if the handler said `release({ done: true })`.
  *

@@ -526,17 +526,69 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
     );
 
     test.each(bodies)(
-      "$kind that breaks: its error is the response's, and the lock is released, undone",
-      async ({ wrap }) => {
+      "$kind that breaks: its error is the response's, and the lock is released where its work is known to be over, undone",
+      async ({ kind, wrap }) => {
         const { responseStream } = sink();
         const handler = middy(streaming)
           .use(lock({ key: 'nightly', locks, once: '2026-01-01' }))
           .handler(async () => wrap(slowly(Promise.reject(new Error('Disk full.')))));
         await expect(handler({}, responseStream, invocation())).rejects.toThrow('Disk full.');
-        expect(requests).toEqual(['acquire', 'release']);
+        expect(requests).toEqual(kind === 'a web stream' ? ['acquire'] : ['acquire', 'release']);
         expect((await others.inspect('nightly'))?.doneToken).toBeUndefined();
       },
     );
+
+    test.each([
+      {
+        what: 'a Transform',
+        make: (parts: AsyncIterable<string>) => {
+          const broken = new PassThrough({ transform: (_part, _encoding, done) => done(new Error('Bad row.')) });
+          Readable.from(parts).pipe(broken);
+          return broken;
+        },
+      },
+      {
+        what: 'a web transform',
+        make: (parts: AsyncIterable<string>) =>
+          ReadableStream.from(parts).pipeThrough(
+            new TransformStream<string, string>({ transform: () => Promise.reject(new Error('Bad row.')) }) as never,
+          ),
+      },
+    ])('$what that breaks while its source works: the lease is abandoned', async ({ make }) => {
+      const { seen, parts } = worker();
+      const handler = middy(lockPlugin(streaming))
+        .use(lock({ key: 'nightly', locks }))
+        .handler(async (_event, context) => {
+          seen.lease = (context as { lock: Lease }).lock;
+          return make(parts());
+        });
+      await expect(handler({}, sink().responseStream, invocation())).rejects.toThrow('Bad row.');
+      expect(seen.lease?.signal.reason).toMatchObject({ name: 'LockLostError', reason: 'abandoned' });
+      expect(requests).toEqual(['acquire']);
+    });
+
+    test.each([
+      { what: 'a Node stream whose destruction fails', body: () => failsAtItsEnd() },
+      {
+        what: 'a web stream whose cancel fails',
+        body: () => new ReadableStream({ cancel: () => Promise.reject(new Error('Not closed.')) }),
+      },
+    ])(
+      '$what, behind an after that throws: the process lives, and the error is that of the after',
+      async ({ body }) => {
+        const handler = middy(lockPlugin())
+          .use(lock({ key: 'nightly', locks }))
+          .after(() => {
+            throw new Error('No such template.');
+          })
+          .handler(async () => body());
+        await expect(handler({}, invocation())).rejects.toThrow('No such template.');
+        await soon();
+        expect(await isHeld()).toBe(body() instanceof ReadableStream);
+      },
+    );
+    const failsAtItsEnd = () =>
+      new Readable({ read() {}, destroy: (_error, callback) => callback(new Error('Not closed.')) });
 
     /** Works on each part for as long as the test says, and notes when it works. */
     function worker() {
@@ -604,6 +656,21 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
         {
           kind: 'a Transform',
           wrap: (parts: AsyncIterable<string>) => Readable.from(parts).pipe(new PassThrough({ objectMode: true })),
+        },
+        {
+          kind: 'a stream that somebody pushes to',
+          wrap: (parts: AsyncIterable<string>) => {
+            const pushed = new Readable({ objectMode: true, read() {} });
+            const push = async () => {
+              for await (const part of parts) pushed.push(part);
+            };
+            void push();
+            return pushed;
+          },
+        },
+        {
+          kind: 'a Node stream made of a web stream',
+          wrap: (parts: AsyncIterable<string>) => Readable.fromWeb(ReadableStream.from(parts), { objectMode: true }),
         },
       ])(
         '$kind, of which nobody can tell when its work ends: the signal aborts, and the lease ends by itself',
@@ -707,11 +774,14 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
     test.each([
       {
         what: 'destroyed before it is returned',
-        make: () => new Readable({ read() {} }).destroy(),
+        make: () => Readable.from(['one']).destroy(),
       },
       {
         what: 'destroyed with an error before anybody reads',
-        make: () => new Readable({ read() {} }).on('error', () => {}).destroy(new Error('Disk full.')),
+        make: () =>
+          Readable.from(['one'])
+            .on('error', () => {})
+            .destroy(new Error('Disk full.')),
       },
     ])('$what: the response fails, and the lock is released, undone', async ({ make }) => {
       const { responseStream } = sink();
@@ -724,7 +794,7 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
     });
 
     test('that fails and that nobody reads: the lock is released, and no error is uncaught', async () => {
-      const body = new Readable({ read() {} });
+      const body = Readable.from(['one']);
       const handler = middy()
         .use(lock({ key: 'nightly', locks }))
         .handler(async () => body);
