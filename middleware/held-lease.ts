@@ -8,27 +8,31 @@ export class HeldLease {
   readonly lease: Lease;
   readonly #remaining: Remaining;
   readonly #onLost: 'throw' | 'ignore';
+  readonly #isBatch: boolean;
   /** The response's body, as its reader gets it. */
   #sent: Readable | undefined;
   /** The stopping of a body that did not reach its end. */
   #stopping: Promise<void> | undefined;
 
-  constructor(lease: Lease, remaining: Remaining, onLost: 'throw' | 'ignore' = 'throw') {
+  /** @param isBatch whether the event is a batch of SQS messages, to which a response may be an array of settled results. */
+  constructor(lease: Lease, remaining: Remaining, onLost: 'throw' | 'ignore' = 'throw', isBatch = false) {
     this.lease = lease;
     this.#remaining = remaining;
     this.#onLost = onLost;
+    this.#isBatch = isBatch;
   }
 
   /**
    * Ends the lease of a handler that succeeded. Where it responds with a stream, the lease ends when the reader has taken
-   * all of it.
+   * all of it. A batch of which a record failed is not done: the record comes again.
+   * @param isPartial whether a record is known to have failed, whatever the response says.
    * @returns what to respond with.
    * @throws LockLostError when the lease was lost, as `onLost` says.
    */
-  async succeed(response: unknown): Promise<unknown> {
+  async succeed(response: unknown, isPartial = false): Promise<unknown> {
     const body = bodyIn(response);
     if (body) return body === response ? this.#send(body) : { ...(response as object), body: this.#send(body) };
-    await this.#done();
+    await this.#done(!isPartial && !this.#hasFailures(response));
     return response;
   }
 
@@ -56,9 +60,16 @@ export class HeldLease {
     await this.lease.release({ done, withinMs: this.#remaining.releaseMs });
   }
 
-  async #done(): Promise<void> {
+  /** Whether a batch response names records that failed. */
+  #hasFailures(response: unknown): boolean {
+    if (Array.isArray(response)) return this.#isBatch && response.some((result) => result?.status === 'rejected');
+    const failures = (response as { batchItemFailures?: unknown } | null | undefined)?.batchItemFailures ?? [];
+    return !(Array.isArray(failures) && failures.length === 0);
+  }
+
+  async #done(done = true): Promise<void> {
     warnIfReleased(this.lease);
-    await this.#end(true);
+    await this.#end(done);
     if (this.#onLost === 'throw') this.lease.signal.throwIfAborted();
   }
 

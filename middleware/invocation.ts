@@ -67,7 +67,7 @@ export function invocationLock(options: LockOptions<never, never, string>): Take
       once: once && checkText('once', given(once)),
       data: given(data),
     });
-    const held = new HeldLease(lease, new Remaining(context as LambdaContext), onLost);
+    const held = new HeldLease(lease, new Remaining(context as LambdaContext), onLost, messagesOf(event) !== undefined);
     try {
       Object.assign(context, { [contextKey]: lease });
     } catch (error) {

@@ -3,7 +3,7 @@ import type { Lease } from '../lib/lease/lease.ts';
 import type { HeldLease } from './held-lease.ts';
 import { invocationLock } from './invocation.ts';
 import type { LambdaContext, LockOptions, RecordLocks } from './options.ts';
-import { endEarly, holdingsOf, type Request, release, releaseAll, requestEnded } from './request.ts';
+import { endEarly, failedIn, holdingsOf, type Request, release, releaseAll, requestEnded } from './request.ts';
 
 /** What Middy's `use` takes. Its handler's context has what is held: the lease, or the locks of a batch's records. */
 export interface LockMiddleware<
@@ -63,7 +63,8 @@ export function lock<Event = unknown, Context = LambdaContext, const Name extend
     // What came instead of the handler's response ends nothing, and counts as nothing done.
     if (!held || timedOut) return;
     // Middy waits for a Promise only; any other thenable is still at work.
-    request.response = await held.succeed(await request.response);
+    const response = await request.response;
+    request.response = await held.succeed(response, (await failedIn(request)).size > 0);
   };
   const lockOnError = async (request: Request) => {
     await release(holdingsOf(request).by.get(middleware), request);

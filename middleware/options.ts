@@ -59,7 +59,8 @@ export interface LockOptions<Event = unknown, Context = LambdaContext, Name exte
   key: string | ((event: Event, context: Context) => string);
   /**
    * An ordered token, as a rule the schedule's time in ISO 8601 (`(event) => event.time`): the handler runs only for one
-   * that is greater than the last that finished. Default: none.
+   * that is greater than the last that finished. A batch of which records go back (a response with `batchItemFailures`, or
+   * rejected results to SQS messages) has not finished. Default: none.
    */
   once?: string | ((event: Event, context: Context) => string) | undefined;
   /** What to attach to the lease, for operators to read: JSON, up to 8 kB. Default: nothing. */

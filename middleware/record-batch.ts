@@ -116,13 +116,16 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks {
   /**
    * Ends every lease, and says which records are to come back.
    * @param response what the handler returned: a batch response, settled results, or anything else when all went well.
+   * @param failedElsewhere the message ids of the records that failed in another batch of the request.
    */
-  async finish(response?: unknown): Promise<BatchResponse> {
+  async finish(response?: unknown, failedElsewhere: ReadonlySet<string> = new Set()): Promise<BatchResponse> {
     this.#answered = true;
     const reported = this.#failuresIn(response);
-    await this.#settleTurns();
+    await this.failures();
     const open = [...this.#given.values()].filter(({ entry }) => isOpen(entry));
-    for (const { entry } of open) entry.state = reported.has(idOf(entry)) ? 'failed' : 'succeeded';
+    const hasFailed = ({ records }: Entry<Item>) =>
+      records.some(({ messageId }) => reported.has(messageId) || failedElsewhere.has(messageId));
+    for (const { entry } of open) entry.state = hasFailed(entry) ? 'failed' : 'succeeded';
     await this.release();
     for (const { entry, lease } of open) {
       if (entry.state === 'succeeded' && this.#isLost(lease)) this.#fail(entry, lease.signal.reason);
@@ -132,13 +135,24 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks {
   }
 
   /**
+   * Waits for the work that `using` began. In a FIFO queue, what comes behind a record that failed there fails too, though
+   * nobody gave it to `using`: it would overtake the failed record.
+   * @returns the message ids of the records that have failed by now.
+   */
+  async failures(): Promise<string[]> {
+    await this.#settleTurns();
+    this.#holdBack(isOpen);
+    return this.#entries.filter(({ state }) => state === 'failed').flatMap(({ records }) => records.map(messageIdOf));
+  }
+
+  /**
    * Adds to the response of a middleware that ended the request, and left `after` and `onError` uncalled.
    * @throws LockError when that is no batch response, for SQS would delete messages that nobody has worked on.
    */
-  async conclude(response: unknown): Promise<void> {
+  async conclude(response: unknown, failedElsewhere: ReadonlySet<string>): Promise<void> {
     if (this.#answered) return;
     if (Array.isArray((response as Partial<BatchResponse> | undefined)?.batchItemFailures)) {
-      Object.assign(response as object, await this.finish(response));
+      Object.assign(response as object, await this.finish(response, failedElsewhere));
       return;
     }
     await this.#settleTurns();
@@ -154,6 +168,8 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks {
   /** Ends every lease. Nothing is done that has not succeeded by now. */
   async release(): Promise<void> {
     await this.#settleTurns();
+    // A release may wait for those before it, and nothing may begin meanwhile under a lease that is about to end.
+    for (const lock of this.#locks.values()) lock.ended = true;
     // What is left of the invocation's time is shared by all that are released at a time.
     await inParallel(this.#locks.values(), (lock, left) => this.#end(lock, Math.ceil(left / AT_ONCE)));
   }
@@ -166,7 +182,7 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks {
 
   #abandonLock({ entries, lease }: KeyLock<Item>, reason: LostReason): void {
     lease?.abandon(reason);
-    for (const entry of entries.filter(isOpen)) this.#fail(entry, lease?.signal.reason);
+    for (const entry of entries.filter(isOpen)) this.#failWithGroups(entry, lease?.signal.reason);
   }
 
   // --- Before the handler -------------------------------------------------------------------------------------------
@@ -219,10 +235,10 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks {
   }
 
   /** In a FIFO queue, what comes behind a failed record of its group fails with it, or it would overtake it. */
-  #holdBack(): void {
+  #holdBack(isAffected: (entry: Entry<Item>) => boolean = () => true): void {
     const failed = new Map<string, unknown>();
     for (const entry of this.#entries) {
-      const before = [...entry.groups].find((group) => failed.has(group));
+      const before = isAffected(entry) ? [...entry.groups].find((group) => failed.has(group)) : undefined;
       if (before !== undefined) this.#fail(entry, failed.get(before));
       if (entry.state !== 'failed') continue;
       for (const group of entry.groups) if (!failed.has(group)) failed.set(group, entry.error);
@@ -297,12 +313,14 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks {
     work: (lease: Lease) => Promise<Result> | Result,
   ): Promise<Result> {
     const messageId = idOf(entry);
-    // Not held any more, for all records of its key have been worked on: what succeeded does not fail by that.
-    if (lock.ended && !isOpen(entry)) {
-      throw new LockError(
-        `locks.using() for the message ${messageId} was called again after the lease had been released: do all work on a ` +
-          'message in one call.',
+    // All records of the key have been worked on, or the handler has ended: what succeeded does not fail by that.
+    if (lock.ended) {
+      const error = new LockError(
+        `locks.using() for the message ${messageId} was called after the lease had been released: do all work on a ` +
+          'message in one call, and before the handler ends.',
       );
+      if (isOpen(entry)) this.#failWithGroups(entry, error);
+      throw error;
     }
     try {
       const stopped = [...entry.groups].find((group) => this.#stopped.has(group));
@@ -332,8 +350,15 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks {
    * has not when the invocation is about to end, they are abandoned, and its records fail.
    */
   async #settleTurns(): Promise<void> {
-    if (this.#abandoned || this.#turns.size === 0) return;
-    if (await this.#remaining.settles(Promise.allSettled(this.#turns.values()))) return;
+    let turns = new Set<Promise<unknown>>();
+    // Work may begin while others are waited for.
+    while (!this.#abandoned && ![...this.#turns.values()].every((turn) => turns.has(turn))) {
+      turns = new Set(this.#turns.values());
+      if (!(await this.#remaining.settles(Promise.allSettled(turns)))) this.#abandonPending();
+    }
+  }
+
+  #abandonPending(): void {
     for (const lock of this.#pending) if (!lock.ended) this.#abandonLock(lock, 'abandoned');
     // Nobody waits for them again.
     this.#turns.clear();

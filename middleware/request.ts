@@ -19,9 +19,11 @@ interface Held {
    */
   release(response: unknown, handled?: unknown): Promise<unknown>;
   /** Of a batch: ends its leases, and adds to a response the records that are to come back. */
-  finish?(response: unknown): Promise<unknown>;
+  finish?(response: unknown, failed?: ReadonlySet<string>): Promise<unknown>;
+  /** Of a batch: waits for the work that goes on, and gives the message ids of the records that have failed. */
+  failures?(): Promise<string[]>;
   /** Of a batch: makes sure that SQS is told which records are to come back. */
-  conclude?(response: unknown): Promise<void>;
+  conclude?(response: unknown, failed: ReadonlySet<string>): Promise<void>;
 }
 
 /**
@@ -63,10 +65,17 @@ export async function endEarly(request: Request, response: unknown): Promise<voi
 export async function requestEnded(request: Request): Promise<void> {
   try {
     const fails = request.error !== undefined && request.response === undefined;
-    for (const held of fails ? [] : heldBy(request)) await held.conclude?.(request.response);
+    const failed = await failedIn(request);
+    for (const held of fails ? [] : heldBy(request)) await held.conclude?.(request.response, failed);
   } finally {
     await releaseAll(request);
   }
+}
+
+/** The message ids of the records that have failed, in whichever of the request's batches: a record that comes again is not done. */
+export async function failedIn(request: Request): Promise<Set<string>> {
+  const failed = await Promise.all(heldBy(request).map((held) => held.failures?.() ?? []));
+  return new Set(failed.flat());
 }
 
 /** The last first, as Middy calls `after`. */

@@ -440,6 +440,26 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       expect(await run(records, { once })).toMatchObject({ seen: ['2'], failed: ['3', '4'] });
     });
 
+    test('one that fails in locks.using() takes those behind it along, though nobody passes them to it', async () => {
+      const records = [fifo('1', 'g', 'a'), fifo('2', 'g', 'b'), fifo('3', 'g', 'c'), fifo('4', 'h', 'd')];
+      const { failed } = await run(records, { once }, async (event, { locks }) => {
+        await locks.using(event.Records[0]!, () => {});
+        const broken = locks.using(event.Records[1]!, () => Promise.reject(new Error('Broken.')));
+        await broken.catch(() => {});
+      });
+      expect(failed).toEqual(['2', '3']);
+      expect(told).toEqual(['2: Error', '3: Error']);
+      expect([await doneToken('a'), await doneToken('c'), await doneToken('d')]).toEqual(['1', undefined, '4']);
+    });
+
+    test('so does one whose work has not ended when the time is nearly up', async () => {
+      const handle = lockedBy({ key, locks, onFailed }, (event, { locks }) => {
+        void locks.using(event.Records[0]!, () => new Promise(() => {}));
+      });
+      const context = invocation({ getRemainingTimeInMillis: () => 40 });
+      expect(failed(await handle(batch(fifo('1', 'g', 'a'), fifo('2', 'g', 'b')), context))).toEqual(['1', '2']);
+    });
+
     test('the message groups of a standard queue, which are for fairness, have no order', async () => {
       await others.acquire('busy');
       const fair = { group: 'tenant' };
@@ -921,13 +941,53 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
         await locks.using(record, () => ran.push('first'));
         await expect(locks.using(record, () => ran.push('second'))).rejects.toThrow(
           new LockError(
-            'locks.using() for the message 1 was called again after the lease had been released: do all work on a ' +
-              'message in one call.',
+            'locks.using() for the message 1 was called after the lease had been released: do all work on a message in ' +
+              'one call, and before the handler ends.',
           ),
         );
       });
       expect([failed, ran, told]).toEqual([[], ['first'], []]);
       expect(await doneToken('a')).toBe('1');
+    });
+
+    test.each([
+      { how: 'has returned', error: undefined },
+      { how: 'has failed', error: new Error('Disk full.') },
+    ])('begun when the handler $how and other leases are being released: it is refused', async ({ error }) => {
+      const ran: string[] = [];
+      let late: Promise<unknown> | undefined;
+      let begin = () => {};
+      const locks = locksOver({
+        release: (request) => {
+          begin();
+          return store.release(request);
+        },
+      });
+      const records = Array.from({ length: 60 }, (_, index) => message(`${index}`, `account-${index}`));
+      const running = run(records, { locks }, (event, { locks: held }) => {
+        begin = () => {
+          late ??= held.using(event.Records[59]!, () => ran.push('late')).catch((reason) => reason);
+        };
+        if (error) throw error;
+      });
+      await running.catch(() => {});
+      expect(await late).toMatchObject({ name: 'LockError' });
+      expect(ran).toEqual([]);
+    });
+
+    test('begun while other work is waited for after the handler: its lease is kept until it has ended', async () => {
+      const [first, second] = [gate(), gate()];
+      const running = run([message('1', 'a'), message('2', 'b')], {}, (event, { locks }) => {
+        void locks.using(event.Records[0]!, async () => {
+          await first.opened;
+          void locks.using(event.Records[1]!, () => second.opened);
+        });
+      });
+      first.open();
+      for (let turn = 0; turn < 5; turn++) await tick();
+      expect(await isHeld('b')).toBe(true);
+      second.open();
+      expect((await running).failed).toEqual([]);
     });
 
     describe('inside the work on another record', () => {
@@ -1331,6 +1391,48 @@ describe.each(versions)('in the life of a Lambda with Middy $version', ({ middy 
       expect(await around(batch(...both), invocation())).toEqual(all);
     });
 
+    const one = [{ itemIdentifier: '2' }];
+    const partial = [
+      { response: 'a batch response with failures', respond: () => ({ batchItemFailures: one }), done: undefined },
+      { response: 'a rejected result', respond: () => [{ status: 'rejected' }], done: undefined },
+      { response: 'a batch response that is none', respond: () => ({ batchItemFailures: 'all' }), done: undefined },
+      { response: 'an empty batch response', respond: () => ({ batchItemFailures: [] }), done: '7' },
+      { response: 'a batch response of null', respond: () => ({ batchItemFailures: null }), done: '7' },
+      { response: 'fulfilled results', respond: () => [{ status: 'fulfilled' }], done: '7' },
+    ];
+    test.each(partial)('without it, and the response is $response: its token is $done', async ({ respond, done }) => {
+      const options = { key: 'batch', once: '7', locks } as const;
+      const forms = [
+        middy(lockPlugin())
+          .use(lock(options))
+          .handler(respond as never),
+        withLock({ ...options, key: 'other' }, respond as () => unknown),
+      ] as Invoke[];
+      for (const handle of forms) await handle(batch(...both), invocation());
+      expect([await doneToken('batch'), await doneToken('other')]).toEqual([done, done]);
+    });
+
+    test('a rejected result to what is no batch of messages is a response like any other', async () => {
+      const handle = withLock({ key: 'batch', once: '7', locks }, () => [{ status: 'rejected' }]);
+      await handle({}, invocation());
+      expect(await doneToken('batch')).toBe('7');
+    });
+
+    test.each(['before', 'after'])(
+      '%s it, and a record fails in locks.using(): its token is not done',
+      async (place) => {
+        const batchLock = lock({ key: 'batch', once: '7', locks });
+        const used = place === 'before' ? [batchLock, locking()] : [locking(), batchLock];
+        const handle = used
+          .reduce((app, middleware) => app.use(middleware), middy(lockPlugin()))
+          .handler((event, { locks: held }) =>
+            settle(event, (record) => held.using(record, () => Promise.reject(new Error('Broken.')))).then(() => {}),
+          );
+        expect(failed(await handle(batch(message('1', 'a')), invocation()))).toEqual(['1']);
+        expect(await doneToken('batch')).toBeUndefined();
+      },
+    );
+
     test('before it, and done for its token: the messages are done too', async () => {
       const handle = middy(lockPlugin())
         .use(lock({ key: 'job', once: '1', locks }))
@@ -1379,6 +1481,21 @@ describe.each(versions)('in the life of a Lambda with Middy $version', ({ middy 
       expect(failed(await handle(batch(...away), invocation())).sort()).toEqual(['1', '2']);
       expect(seen).toEqual(['3']);
       expect([await doneToken('a'), await doneToken('b')]).toEqual([undefined, '1']);
+    });
+
+    test.each([
+      { end: 'the handler returns', use: { after: () => {} } },
+      { end: 'a later middleware responds', use: { after: () => ({ batchItemFailures: [] }) } },
+    ])('a record that fails under the first is not done under the second ($end)', async ({ use }) => {
+      const handle = middy(lockPlugin())
+        .use(locking())
+        .use(lockRecords({ key: region, once: () => '1', locks, onFailed, contextKey: 'regions' }))
+        .use(use)
+        .handler(async (event, { locks: held }) => {
+          await settle(event, (record) => held.using(record, () => Promise.reject(new Error('Broken.'))));
+        });
+      expect(failed(await handle(batch(message('1', 'a', { group: 'r' })), invocation()))).toEqual(['1']);
+      expect(await doneToken('r')).toBeUndefined();
     });
 
     test('the second has none for the handler: so does what the first held back, also without the plugin', async () => {
