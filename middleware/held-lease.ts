@@ -26,13 +26,17 @@ export class HeldLease {
    * Ends the lease of a handler that succeeded. Where it responds with a stream, the lease ends when the reader has taken
    * all of it. A batch of which a record failed is not done: the record comes again.
    * @param isPartial whether a record is known to have failed, whatever the response says.
+   * @param handled the handler's own response, if it is known. If another middleware has dropped its body, nothing is done,
+   *   and the body is stopped.
    * @returns what to respond with.
    * @throws LockLostError when the lease was lost, as `onLost` says.
    */
-  async succeed(response: unknown, isPartial = false): Promise<unknown> {
+  async succeed(response: unknown, isPartial = false, handled?: unknown): Promise<unknown> {
     const body = bodyIn(response);
     if (body) return body === response ? this.#send(body) : { ...(response as object), body: this.#send(body) };
-    await this.#done(!isPartial && !this.#hasFailures(response));
+    const dropped = bodyIn(handled);
+    if (dropped && !(dropped as Readable).readableEnded) await this.release(response, handled);
+    else await this.#done(!isPartial && !this.#hasFailures(response));
     return response;
   }
 
@@ -153,8 +157,8 @@ type Body = Readable | ReadableStream;
 /** The stream in a response, where Middy and Lambda look for one. */
 function bodyIn(response: unknown): Body | undefined {
   if (isStream(response)) return response;
-  const { statusCode, body } = (response ?? {}) as { statusCode?: number; body?: unknown };
-  return statusCode && isStream(body) ? body : undefined;
+  const { statusCode, headers, body } = (response ?? {}) as { statusCode?: number; headers?: object; body?: unknown };
+  return (statusCode || headers) && isStream(body) ? body : undefined;
 }
 
 const isStream = (value: unknown): value is Body =>

@@ -58,13 +58,13 @@ export function lock<Event = unknown, Context = LambdaContext, const Name extend
     else await endEarly(request, taken.response);
   };
   const lockAfter = async (request: Request) => {
-    const { by, timedOut } = holdingsOf(request);
+    const { by, timedOut, handled } = holdingsOf(request);
     const held = by.get(middleware) as HeldLease | undefined;
     // What came instead of the handler's response ends nothing, and counts as nothing done.
     if (!held || timedOut) return;
     // Middy waits for a Promise only; any other thenable is still at work.
     const response = await request.response;
-    request.response = await held.succeed(response, (await failedIn(request)).size > 0);
+    request.response = await held.succeed(response, (await failedIn(request)).size > 0, handled);
   };
   const lockOnError = async (request: Request) => {
     await release(holdingsOf(request).by.get(middleware), request);

@@ -36,7 +36,10 @@ export interface SharedOptions<Name extends string>
   extends Omit<AcquireOptions, 'signal' | 'remainingMs' | 'owner' | 'once' | 'data'> {
   /** How much of the invocation's time `waitMs` leaves to the handler, in milliseconds. 0 or more; default 1,000. */
   reserveMs?: number | undefined;
-  /** Where in the context to put what the handler gets. Default 'lock', and 'locks' for records. */
+  /**
+   * Where in the context to put what the handler gets. Two locks of one request need two places, or the second one fails
+   * with a `LockError`. Default 'lock', and 'locks' for records.
+   */
   contextKey?: Name | undefined;
   /** A client to share, or a store for a client of its own. Default: a `DynamoDBLockStore` of `tableName` and `client`. */
   locks?: LockClient | LockStore | undefined;

@@ -7,7 +7,7 @@ import middy7 from '@middy/core';
 import { executionModeDurableContext } from '@middy/core/DurableContext';
 import { executionModeStreamifyResponse } from '@middy/core/StreamifyResponse';
 import middy6 from 'middy6';
-import { type Lease, LockBusyError, LockLostError } from '../../lib/index.ts';
+import { type Lease, LockBusyError, LockError, LockLostError } from '../../lib/index.ts';
 import { type LockOptions, lock, lockPlugin } from '../../middleware/index.ts';
 import { gate, invocation, setUp, sink } from './setup.ts';
 
@@ -821,6 +821,52 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
       expect((await others.inspect('nightly'))?.doneToken).toBe(released ? undefined : '2026-01-01');
     });
 
+    test.each([
+      { kind: 'a Node stream', wrap: bodies[2]!.wrap, released: true },
+      {
+        kind: 'a stream without a status code',
+        wrap: (parts: AsyncIterable<string>) => ({ headers: {}, body: Readable.from(parts) }),
+        released: true,
+      },
+      {
+        kind: 'a Transform',
+        wrap: (parts: AsyncIterable<string>) => ({
+          statusCode: 200,
+          body: Readable.from(parts).pipe(new PassThrough()),
+        }),
+        released: false,
+      },
+    ])('$kind that a middleware drops: it is stopped before the release, and nothing is done', async (row) => {
+      const { step, seen, parts } = worker();
+      const handler = middy(lockPlugin())
+        .use(lock({ key: 'nightly', locks, once: '2026-01-01' }))
+        .after(async (request) => {
+          const { body } = request.response as { body: Readable };
+          body.resume();
+          while (!seen.working) await soon();
+          request.response = { statusCode: 200 };
+        })
+        .handler(async () => row.wrap(parts()));
+      const invoked = handler({}, invocation()) as Promise<unknown>;
+      for (let turn = 0; turn < 20; turn++) await soon();
+      expect(requests).toEqual(['acquire']);
+      step.open();
+      expect(await invoked).toEqual({ statusCode: 200 });
+      expect(await isHeld()).toBe(!row.released);
+      expect((await others.inspect('nightly'))?.doneToken).toBeUndefined();
+    });
+
+    test('that a middleware reads to its end: the token is done', async () => {
+      const handler = middy(lockPlugin())
+        .use(lock({ key: 'nightly', locks, once: '2026-01-01' }))
+        .after(async (request) => {
+          request.response = (await (request.response as Readable).toArray()).join();
+        })
+        .handler(async () => Readable.from(['one', 'two']));
+      expect(await handler({}, invocation())).toBe('one,two');
+      expect((await others.inspect('nightly'))?.doneToken).toBe('2026-01-01');
+    });
+
     test('and the lease is lost before its end: the response fails, and nothing is done', async () => {
       const more = gate();
       const { arrived, responseStream } = sink();
@@ -1326,6 +1372,28 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
       .handler(() => 'never');
     await expect(handler({}, make())).rejects.toThrow(TypeError);
     expect(requests).toEqual(['acquire', 'release']);
+  });
+
+  test('two locks in one place in the context: it fails, says what to set, and releases both', async () => {
+    const handler = middy(lockPlugin())
+      .use(lock({ key: 'first', locks }))
+      .use(lock({ key: 'second', locks }))
+      .handler(() => 'never');
+    await expect(handler({}, invocation())).rejects.toThrow(
+      new LockError(
+        "Two locks would stand in context.lock, and the lease of 'second' would hide the other one, whose loss the handler " +
+          'would not see. Set contextKey for one of them.',
+      ),
+    );
+    expect([await isHeld('first'), await isHeld('second')]).toEqual([false, false]);
+  });
+
+  test('a context that still has the lease of an invocation that has ended: it is replaced', async () => {
+    const context = invocation();
+    const handler = middy(lockPlugin())
+      .use(lock({ key: 'nightly', locks }))
+      .handler(() => 'done');
+    expect([await handler({}, context), await handler({}, context)]).toEqual(['done', 'done']);
   });
 
   test('a key function that throws: its error is thrown, and nothing is locked', async () => {

@@ -382,8 +382,8 @@ const middleware = [
     ['an unawaited response', 'const response = await request.response;', 'const response = request.response;'],
     [
       'a token done over a record that failed in locks.using',
-      'succeed(response, (await failedIn(request)).size > 0)',
-      'succeed(response)',
+      'succeed(response, (await failedIn(request)).size > 0, handled)',
+      'succeed(response, false, handled)',
     ],
   ]),
   ...of('middleware/remaining.ts', [
@@ -426,6 +426,12 @@ const middleware = [
     ],
     ['done, though the reader has not taken the last part', 'highWaterMark: 0,', 'highWaterMark: 16,'],
     ['a token done over a batch of which a record failed', '!isPartial && !this.#hasFailures(response)', '!isPartial'],
+    [
+      'released while a body is produced that a middleware dropped',
+      'if (dropped && !(dropped as Readable).readableEnded) await',
+      'if (false) await',
+    ],
+    ['not done, though another middleware has read the whole body', ' && !(dropped as Readable).readableEnded', ''],
     ['a lost lease, no error', "if (this.#onLost === 'throw') this.lease.signal.throwIfAborted();", ''],
     ['released while the body works on', '(isEnded || isTold) && (await this.#remaining.settles(closed))', 'isTold'],
     ['released while a Transform is written to', " || 'write' in body ||", ' ||'],
@@ -452,6 +458,11 @@ const middleware = [
     ['messages deleted that a lock skips', "(isBusy && respond === 'skip') || ", ''],
     ['messages deleted that a lock inside of their own skips', ' || hasRecordLocks(context)', ''],
     ['a context that cannot be written keeps the lease', '      await held.release();\n', ''],
+    [
+      'a lease that hides another one',
+      'if (isHeldLease((context as Record<string, unknown>)[contextKey])) {',
+      'if (false) {',
+    ],
     ['taken around a durable execution', "if ('lambdaContext' in context && 'step' in context)", 'if (false)'],
     [
       'beyond the invocation',
