@@ -34,7 +34,10 @@ type Respond<Reason, Event, Context> = (reason: Reason, event: Event, context: C
 /** What every lock can be told. */
 export interface SharedOptions<Name extends string>
   extends Omit<AcquireOptions, 'signal' | 'remainingMs' | 'owner' | 'once' | 'data'> {
-  /** How much of the invocation's time `waitMs` leaves to the handler, in milliseconds. 0 or more; default 1,000. */
+  /**
+   * How much of the invocation's time `waitMs` leaves to the handler, in milliseconds. When half of it is left,
+   * `lockRecords()` gives up on a store that has not answered. 0 or more; default 1,000.
+   */
   reserveMs?: number | undefined;
   /**
    * Where in the context to put what the handler gets. Two locks of one request need two places, or the second one fails

@@ -1,6 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { LockClient } from '../lib/lease/client.ts';
-import { LockBusyError, LockDoneError, LockError, type LostReason } from '../lib/lease/errors.ts';
+import { LockBusyError, LockDoneError, LockError, LockStoreError, type LostReason } from '../lib/lease/errors.ts';
 import type { Lease } from '../lib/lease/lease.ts';
 import { type AcquireOptions, checkKey, checkText, isDone } from '../lib/lease/options.ts';
 import { warnIfReleased } from './held-lease.ts';
@@ -10,6 +10,9 @@ import type { Remaining } from './remaining.ts';
 
 /** How many locks are asked for at a time: the SDK's client has 50 sockets, and what waits for one would time out. */
 const AT_ONCE = 50;
+
+/** How much of an invocation's time is left at least, in milliseconds, when the batch gives up asking for locks. */
+const LEAST_END_MS = 200;
 
 /** A record on its way. */
 interface Entry<Item> {
@@ -91,7 +94,14 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks {
    */
   async take(timing: () => AcquireOptions): Promise<Item[]> {
     this.#holdBack();
-    await inParallel(this.#locks.values(), (lock) => this.#acquire(lock, timing));
+    const late = new LockStoreError('The store did not answer in time, and the invocation has little time left.', {
+      transient: true,
+    });
+    // A wait for a busy lock ends when `reserveMs` is left, and its last answer comes after that.
+    const endMs = Math.max(LEAST_END_MS, (this.#options.reserveMs ?? 1_000) / 2);
+    await this.#remaining.limit(endMs, late, (signal) =>
+      inParallel(this.#locks.values(), (lock) => this.#acquire(lock, timing, signal)),
+    );
     this.#holdBack();
     for (const entry of this.#entries.filter(isOpen)) {
       const { lock } = entry;
@@ -245,23 +255,25 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks {
     }
   }
 
-  async #acquire(lock: KeyLock<Item>, timing: () => AcquireOptions): Promise<void> {
+  async #acquire(lock: KeyLock<Item>, timing: () => AcquireOptions, signal: AbortSignal): Promise<void> {
     const { data } = this.#options;
     const open = lock.entries.filter(isOpen);
     lock.last = open.at(-1);
     const [first] = open;
     if (!first) return;
     try {
+      signal.throwIfAborted();
       const once = lock.last?.token;
       lock.lease = await this.#client.acquire(lock.key, {
         ...this.#options,
         ...timing(),
+        signal,
         once,
         data: typeof data === 'function' ? noPromise(data(first.records[0])) : data,
       });
       if (once === undefined || first === lock.last) return;
       // That the last one is not done says nothing of those before it.
-      const doneToken = (await this.#client.inspect(lock.key))?.doneToken;
+      const doneToken = (await unlessAborted(signal, this.#client.inspect(lock.key)))?.doneToken;
       for (const entry of open) {
         if (isDone(entry.token, doneToken)) entry.state = 'done';
       }
@@ -422,6 +434,14 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks {
 const isOpen = ({ state }: Entry<unknown>): boolean => state === 'open';
 const messageIdOf = ({ messageId }: Lockable): string => messageId;
 const idOf = ({ records: [{ messageId }] }: Entry<Lockable>): string => messageId;
+
+/** @throws the signal's reason when that aborts before `work` has come. */
+async function unlessAborted<Result>(signal: AbortSignal, work: Promise<Result>): Promise<Result> {
+  const aborted = Promise.withResolvers<never>();
+  const abort = () => aborted.reject(signal.reason);
+  signal.addEventListener('abort', abort);
+  return Promise.race([work, aborted.promise]).finally(() => signal.removeEventListener('abort', abort));
+}
 
 function logFailure(error: unknown, { messageId }: Lockable): void {
   if (!(error instanceof LockBusyError)) console.error(`The message ${messageId} goes back to its queue:`, error);

@@ -733,6 +733,44 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
     });
   });
 
+  describe('a store that does not answer before the handler runs', () => {
+    const never = () => new Promise<never>(() => {});
+    test.each([
+      {
+        request: "the acquire of one key, not the others'",
+        changed: (): Partial<LockStore> => ({
+          acquire: (request) => (request.key === 'a' ? never() : store.acquire(request)),
+        }),
+      },
+      { request: 'the read of a key with several tokens', changed: (): Partial<LockStore> => ({ read: never }) },
+    ])(
+      'to $request: its records go back in time, the other ones are worked on, and nothing stays held',
+      async (row) => {
+        const end = Date.now() + 600;
+        const locks = locksOver(row.changed());
+        const seen: string[] = [];
+        const handle = lockedBy({ key, once, locks, onFailed }, (event) => void seen.push(...ids(event)));
+        const context = invocation({ getRemainingTimeInMillis: () => end - Date.now() });
+        const records = [fifo('1', 'g', 'a'), fifo('2', 'g', 'a'), fifo('3', 'h', 'b')];
+        expect(failed(await handle(batch(...records), context))).toEqual(['1', '2']);
+        expect(Date.now()).toBeLessThan(end);
+        expect(seen).toEqual(['3']);
+        expect(told).toEqual(['1: LockStoreError', '2: LockStoreError']);
+        await new Promise(setImmediate);
+        expect([await isHeld('a'), await isHeld('b')]).toEqual([false, false]);
+      },
+    );
+
+    test('to 200 keys: the response comes in time', async () => {
+      const end = Date.now() + 600;
+      const handle = lockedBy({ key, locks: locksOver({ acquire: never }), onFailed }, () => 'never');
+      const context = invocation({ getRemainingTimeInMillis: () => end - Date.now() });
+      const records = Array.from({ length: 200 }, (_, index) => message(`${index}`, `account-${index}`));
+      expect(failed(await handle(batch(...records), context))).toHaveLength(200);
+      expect(Date.now()).toBeLessThan(end);
+    });
+  });
+
   describe('releases that the store does not answer', () => {
     const hangAfter = (ms: number, count: number) => {
       const end = clock.now() + ms;
@@ -976,17 +1014,26 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
     });
 
     test('begun while other work is waited for after the handler: its lease is kept until it has ended', async () => {
-      const [first, second] = [gate(), gate()];
-      const running = run([message('1', 'a'), message('2', 'b')], {}, (event, { locks }) => {
-        void locks.using(event.Records[0]!, async () => {
-          await first.opened;
-          void locks.using(event.Records[1]!, () => second.opened);
-        });
-      });
-      first.open();
-      for (let turn = 0; turn < 5; turn++) await tick();
-      expect(await isHeld('b')).toBe(true);
-      second.open();
+      const gates = [gate(), gate(), gate()];
+      const running = run(
+        ['a', 'b', 'c'].map((account) => message(account, account)),
+        {},
+        (event, { locks }) => {
+          const begin = (index: number) => {
+            const work = async () => {
+              await gates[index]?.opened;
+              if (index < 2) begin(index + 1);
+            };
+            void locks.using(event.Records[index]!, work);
+          };
+          begin(0);
+        },
+      );
+      for (const [index, { open }] of gates.entries()) {
+        for (let turn = 0; turn < 5; turn++) await tick();
+        expect([await isHeld('c'), index]).toEqual([true, index]);
+        open();
+      }
       expect((await running).failed).toEqual([]);
     });
 
@@ -1062,7 +1109,8 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       const late = invocation({ getRemainingTimeInMillis: () => 60 });
       const timers = jest.spyOn(globalThis, 'setTimeout');
       expect(failed(await handle(batch(...records), late))).toEqual(['1', '2']);
-      expect(timers).toHaveBeenCalledTimes(1);
+      // One limits the acquires, and one the wait.
+      expect(timers).toHaveBeenCalledTimes(2);
       expect(begun).toEqual(['1', '3']);
       expect(lease?.signal.reason).toMatchObject({ reason: 'abandoned' });
       expect([await isHeld('a'), await isHeld('b'), await doneToken('b')]).toEqual([true, false, '3']);

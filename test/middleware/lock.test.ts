@@ -658,6 +658,11 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
           wrap: (parts: AsyncIterable<string>) => Readable.from(parts).pipe(new PassThrough({ objectMode: true })),
         },
         {
+          kind: 'a Duplex with a destroy of its own',
+          wrap: (parts: AsyncIterable<string>) =>
+            Readable.from(parts).pipe(new PassThrough({ objectMode: true, destroy: (error, done) => done(error) })),
+        },
+        {
           kind: 'a stream that somebody pushes to',
           wrap: (parts: AsyncIterable<string>) => {
             const pushed = new Readable({ objectMode: true, read() {} });

@@ -403,6 +403,12 @@ const middleware = [
       '.every((turn) => turns.has(turn))',
       '.every(() => turns.size > 0)',
     ],
+    [
+      'a read that outlasts the invocation',
+      'unlessAborted(signal, this.#client.inspect(lock.key))',
+      'this.#client.inspect(lock.key)',
+    ],
+    ['an acquire that outlasts the invocation', '        signal,\n        once,', '        once,'],
     ['work that waits for itself', 'lanes.some((lane) => outer.includes(lane))', 'false'],
     ['work that nobody waits for ends the process', '    using.catch(() => {});\n', ''],
     [
