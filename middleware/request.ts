@@ -37,6 +37,34 @@ interface Holdings {
   timedOut?: boolean;
   /** The handler's response, before other middlewares changed it. */
   handled?: unknown;
+  /** The request that was under way when this one began with the same context: a handler may call another one. */
+  outer?: object | undefined;
+  hasEnded?: boolean;
+}
+
+const underWayKey = Symbol.for('leasehold.underWay');
+
+/** The requests that hold something, by their invocation's context; one map in the process, for every copy of leasehold. */
+const shared = globalThis as { [underWayKey]?: WeakMap<object, Set<object>> };
+shared[underWayKey] ??= new WeakMap();
+const underWay = shared[underWayKey];
+
+/** Notes what a request holds. The note lives as long as the invocation's context. */
+export function hold(request: { readonly context: unknown }, by: object, held: Held): void {
+  holdingsOf(request).by.set(by, held);
+  const context = request.context as object;
+  underWay.set(context, (underWay.get(context) ?? new Set()).add(request));
+}
+
+/**
+ * Gives up what an invocation holds when one of its handlers has timed out: that handler may still be running, under the
+ * locks of whoever called it too.
+ */
+export function timeOut(request: { readonly context: unknown }): void {
+  for (const late of [request, ...(underWay.get(request.context as object) ?? [])]) {
+    const { by } = Object.assign(holdingsOf(late), { timedOut: true });
+    for (const held of by.values()) held.abandon('timedOut');
+  }
 }
 
 const holdings = Symbol.for('leasehold.holdings');

@@ -416,6 +416,69 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
       expect(await isHeld('inTime')).toBe(false);
     });
 
+    const answering = { timeoutEarlyInMillis, timeoutEarlyResponse: () => 'late' };
+    test.each([
+      { how: 'one plugin for both', pluginOf: () => answeringPlugin },
+      { how: 'a plugin for each', pluginOf: () => lockPlugin(answering) },
+    ])('of a handler that has called another one that has ended ($how): its own lock is not released', async (row) => {
+      const seen: { lease?: Lease; reason?: unknown } = {};
+      const route = middy(row.pluginOf()).handler(async () => 'checked');
+      const handler = middy(row.pluginOf())
+        .use(lock({ key: 'nightly', locks, once: '2026-01-01' }))
+        .handler(async (event, context) => {
+          await route(event, context);
+          await neverEnding(seen)(event, context);
+        });
+      expect(await handler({}, lateInvocation())).toBe('late');
+      expect(seen.reason).toMatchObject({ name: 'LockLostError', reason: 'timedOut' });
+      expect(requests).toEqual(['acquire']);
+    });
+    const answeringPlugin = lockPlugin(answering);
+
+    test.each([
+      { how: 'by its plugin', plugin: () => lockPlugin(answering), onError: () => {} },
+      { how: 'by an error handler', plugin: () => lockPlugin({ timeoutEarlyInMillis }), onError: () => 'late' },
+    ])(
+      'of a handler that another one has called, answered $how: the lock of the caller is not released',
+      async (row) => {
+        const seen: { lease?: Lease; reason?: unknown } = {};
+        const route = middy(row.plugin()).onError(row.onError).handler(neverEnding(seen));
+        const handler = middy(lockPlugin({ timeoutEarlyInMillis: 0 }))
+          .use(lock({ key: 'nightly', locks, once: '2026-01-01' }))
+          .handler((event, context) => route(event, context));
+        expect(await handler({}, lateInvocation())).toBe('late');
+        expect(seen.reason).toMatchObject({ name: 'LockLostError', reason: 'timedOut' });
+        expect(requests).toEqual(['acquire']);
+      },
+    );
+
+    test('with one plugin for a handler and the one that it calls, a body that is produced is not forgotten', async () => {
+      const plugin = lockPlugin();
+      const step = gate();
+      async function* parts() {
+        await step.opened;
+        yield 'one';
+      }
+      const route = middy(plugin).handler(async () => 'checked');
+      const handler = middy(plugin)
+        .use(lock({ key: 'nightly', locks }))
+        .after(() => {
+          throw new Error('No such template.');
+        })
+        .handler(async (event, context) => {
+          await route(event, context);
+          const body = Readable.from(parts());
+          body.read();
+          return body;
+        });
+      const failed = expect(handler({}, invocation())).rejects.toThrow('No such template.');
+      for (let turn = 0; turn < 20; turn++) await new Promise(setImmediate);
+      expect(requests).toEqual(['acquire']);
+      step.open();
+      await failed;
+      expect(requests).toEqual(['acquire', 'release']);
+    });
+
     const mappers: { how: string; onError: Hook }[] = [
       {
         how: 'replaces the error',

@@ -360,12 +360,8 @@ const tasks = [
 
 const middleware = [
   ...of('middleware/lock.ts', [
-    [
-      'no abort before the early time-out returns',
-      "      for (const held of late.by.values()) held.abandon('timedOut');\n",
-      '',
-    ],
-    ['released while a handler that timed out runs', '      late.timedOut = true;\n', ''],
+    ['no abort before the early time-out returns', '      if (request) timeOut(request);\n', ''],
+    ["another request's response taken for the handler's", 'holdingsOf(request).hasEnded) request', 'false) request'],
     ["another error than Middy's own at its time-out", "package: '@middy/core'", "package: 'leasehold'"],
     ['not released when a later middleware returns early', '        await requestEnded(request);\n', ''],
     [
@@ -375,8 +371,8 @@ const middleware = [
     ],
     [
       'a failed request that Middy tells nobody of',
-      '      await releaseAll(request);\n      throw error;',
-      '      throw error;',
+      '      await releaseAll(request);\n      holdingsOf(request)',
+      '      holdingsOf(request)',
     ],
     ['a body forgotten that is still produced', 'holdingsOf(request).handled = request.response', 'void request'],
     ['an unawaited response', 'const response = await request.response;', 'const response = request.response;'],
@@ -421,6 +417,12 @@ const middleware = [
     ['messages deleted that a later middleware kept from the handler', 'if (unworked.length === 0) return;', 'return;'],
   ]),
   ...of('middleware/request.ts', [
+    ['released while a handler that timed out runs', ', { timedOut: true }', ''],
+    [
+      "released while another handler's handler that timed out runs",
+      '...(underWay.get(request.context as object) ?? [])',
+      '',
+    ],
     ['messages deleted behind a lock that is busy', 'if (held.finish) answer = await held.finish(answer);', '{}'],
     ["released after Middy's own time-out", ' || isEarlyTimeout(request.error)) held', ') held'],
   ]),
@@ -456,6 +458,7 @@ const middleware = [
     ['a body that goes on after the request', '      this.#sent.destroy();\n', ''],
   ]),
   ...of('middleware/with-lock.ts', [
+    ["released after Middy's handler answered its time-out", 'holdingsOf(request).timedOut ? response : ', ''],
     ["released after the time-out of Middy's own handler", 'isEarlyTimeout(error)', 'false'],
     ['released while a stream writes on', "held.abandon('abandoned')", 'await held.release()'],
   ]),
