@@ -42,13 +42,15 @@ export class HeldLease {
 
   /**
    * Ends the lease of what did not succeed.
-   * @param response the request's response. If that is our stream, its reader ends the lease.
+   * @param response the request's response. If that is our stream, or a stream made of ours, its reader ends the lease.
    * @param handled the handler's own response, whose body may still be produced.
    */
   async release(response?: unknown, handled?: unknown): Promise<void> {
     const body = bodyIn(handled);
     if (this.#sent) {
-      if (this.#sent === bodyIn(response)) return;
+      const sending = bodyIn(response);
+      // A middleware may send what it makes of our stream, as one that compresses does.
+      if (sending && (sending === this.#sent || this.#sent.readableFlowing !== null)) return;
       this.#sent.destroy();
       await this.#stopping;
     } else if (body) await this.#stop(() => readableOf(body), tellsItsEnd(body));

@@ -133,6 +133,8 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks {
     const reported = this.#failuresIn(response);
     await this.failures();
     const open = [...this.#given.values()].filter(({ entry }) => isOpen(entry));
+    for (const lease of new Set(open.filter(({ lock }) => !lock.ended).map(({ lease }) => lease)))
+      warnIfReleased(lease);
     const hasFailed = ({ records }: Entry<Item>) =>
       records.some(({ messageId }) => reported.has(messageId) || failedElsewhere.has(messageId));
     for (const { entry } of open) entry.state = hasFailed(entry) ? 'failed' : 'succeeded';

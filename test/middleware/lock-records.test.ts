@@ -771,6 +771,12 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
     });
   });
 
+  test('a handler that releases a lease of locks.of() itself is warned', async () => {
+    const warn = jest.spyOn(console, 'warn').mockImplementation(() => {});
+    await run([message('1', 'a'), message('2', 'a')], {}, (event, { locks }) => locks.of(event.Records[0]!).release());
+    expect(warn.mock.calls).toEqual([[expect.stringContaining("The handler released the lease of 'a' itself.")]]);
+  });
+
   describe('releases that the store does not answer', () => {
     const hangAfter = (ms: number, count: number) => {
       const end = clock.now() + ms;
@@ -1308,7 +1314,9 @@ describe.each(versions)('in the life of a Lambda with Middy $version', ({ middy 
       .handler(() => {
         throw new Error('Disk full.');
       });
+    const warn = jest.spyOn(console, 'warn').mockImplementation(() => {});
     expect(failed(await handle(batch(...records), invocation()))).toEqual(['1', '2']);
+    expect(warn).not.toHaveBeenCalled();
   });
 
   test('an outer after throws: each lease is released once, and the error is the outer one', async () => {

@@ -1,4 +1,4 @@
-import { PassThrough, Readable, Writable } from 'node:stream';
+import { PassThrough, pipeline, Readable, Writable } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import { ReadableStream } from 'node:stream/web';
 import { withDurableExecution } from '@aws/durable-execution-sdk-js';
@@ -922,6 +922,19 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
       expect(await invoked).toEqual({ statusCode: 200 });
       expect(await isHeld()).toBe(!row.released);
       expect((await others.inspect('nightly'))?.doneToken).toBeUndefined();
+    });
+
+    test('that a middleware compresses: what it sends is whole, and the lock is held until then', async () => {
+      const handler = middy(lockPlugin())
+        .after((request) => {
+          request.response = pipeline(request.response as Readable, new PassThrough({ objectMode: true }), () => {});
+        })
+        .use(lock({ key: 'nightly', locks, once: '2026-01-01' }))
+        .handler(async () => Readable.from(['one', 'two']));
+      const response = (await handler({}, invocation())) as Readable;
+      expect(await response.toArray()).toEqual(['one', 'two']);
+      expect(requests).toEqual(['acquire', 'release']);
+      expect((await others.inspect('nightly'))?.doneToken).toBe('2026-01-01');
     });
 
     test('that a middleware reads to its end: the token is done', async () => {

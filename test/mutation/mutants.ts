@@ -405,6 +405,11 @@ const middleware = [
       'this.#client.inspect(lock.key)',
     ],
     ['an acquire that outlasts the invocation', '        signal,\n        once,', '        once,'],
+    [
+      'a lease released by the handler, without a word',
+      'warnIfReleased(lease);\n    const hasFailed',
+      'void lease;\n    const hasFailed',
+    ],
     ['work that waits for itself', 'lanes.some((lane) => outer.includes(lane))', 'false'],
     ['work that nobody waits for ends the process', '    using.catch(() => {});\n', ''],
     [
@@ -454,6 +459,7 @@ const middleware = [
     ['done, though the stream broke', 'return await this.#end();', 'return await this.#end(true);'],
     ['released under another lock, while a Transform is written to', 'isOver && !(untold in source)', 'isOver'],
     ['a release of its own, without a word', '    warnIfReleased(this.lease);\n', ''],
+    ['a body destroyed that a middleware compresses', ' || this.#sent.readableFlowing !== null', ''],
     ['a body that nobody listens to', "    sent.on('error', () => {});\n", ''],
     ['a body that goes on after the request', '      this.#sent.destroy();\n', ''],
   ]),
