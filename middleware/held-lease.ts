@@ -8,39 +8,49 @@ export class HeldLease {
   readonly lease: Lease;
   readonly #remaining: Remaining;
   readonly #onLost: 'throw' | 'ignore';
+  readonly #isBatch: boolean;
   /** The response's body, as its reader gets it. */
   #sent: Readable | undefined;
   /** The stopping of a body that did not reach its end. */
   #stopping: Promise<void> | undefined;
 
-  constructor(lease: Lease, remaining: Remaining, onLost: 'throw' | 'ignore' = 'throw') {
+  /** @param isBatch whether the event is a batch of SQS messages, to which a response may be an array of settled results. */
+  constructor(lease: Lease, remaining: Remaining, onLost: 'throw' | 'ignore' = 'throw', isBatch = false) {
     this.lease = lease;
     this.#remaining = remaining;
     this.#onLost = onLost;
+    this.#isBatch = isBatch;
   }
 
   /**
    * Ends the lease of a handler that succeeded. Where it responds with a stream, the lease ends when the reader has taken
-   * all of it.
+   * all of it. A batch of which a record failed is not done: the record comes again.
+   * @param isPartial whether a record is known to have failed, whatever the response says.
+   * @param handled the handler's own response, if it is known. If another middleware has dropped its body, nothing is done,
+   *   and the body is stopped.
    * @returns what to respond with.
    * @throws LockLostError when the lease was lost, as `onLost` says.
    */
-  async succeed(response: unknown): Promise<unknown> {
+  async succeed(response: unknown, isPartial = false, handled?: unknown): Promise<unknown> {
     const body = bodyIn(response);
     if (body) return body === response ? this.#send(body) : { ...(response as object), body: this.#send(body) };
-    await this.#done();
+    const dropped = bodyIn(handled);
+    if (dropped && !(dropped as Readable).readableEnded) await this.release(response, handled);
+    else await this.#done(!isPartial && !this.#hasFailures(response));
     return response;
   }
 
   /**
    * Ends the lease of what did not succeed.
-   * @param response the request's response. If that is our stream, its reader ends the lease.
+   * @param response the request's response. If that is our stream, or a stream made of ours, its reader ends the lease.
    * @param handled the handler's own response, whose body may still be produced.
    */
   async release(response?: unknown, handled?: unknown): Promise<void> {
     const body = bodyIn(handled);
     if (this.#sent) {
-      if (this.#sent === bodyIn(response)) return;
+      const sending = bodyIn(response);
+      // A middleware may send what it makes of our stream, as one that compresses does.
+      if (sending && (sending === this.#sent || this.#sent.readableFlowing !== null)) return;
       this.#sent.destroy();
       await this.#stopping;
     } else if (body) await this.#stop(() => readableOf(body), tellsItsEnd(body));
@@ -56,9 +66,16 @@ export class HeldLease {
     await this.lease.release({ done, withinMs: this.#remaining.releaseMs });
   }
 
-  async #done(): Promise<void> {
+  /** Whether a batch response names records that failed. */
+  #hasFailures(response: unknown): boolean {
+    if (Array.isArray(response)) return this.#isBatch && response.some((result) => result?.status === 'rejected');
+    const failures = (response as { batchItemFailures?: unknown } | null | undefined)?.batchItemFailures ?? [];
+    return !(Array.isArray(failures) && failures.length === 0);
+  }
+
+  async #done(done = true): Promise<void> {
     warnIfReleased(this.lease);
-    await this.#end(true);
+    await this.#end(done);
     if (this.#onLost === 'throw') this.lease.signal.throwIfAborted();
   }
 
@@ -66,7 +83,7 @@ export class HeldLease {
   #send(body: Body): Readable {
     const source = readableOf(body);
     const parts = source[Symbol.asyncIterator]();
-    let isTold = tellsItsEnd(body);
+    const isTold = tellsItsEnd(body);
     let isOver = false;
     const sent: Readable = new Readable({
       objectMode: true,
@@ -95,10 +112,7 @@ export class HeldLease {
     // Nobody may be reading yet, and an error that nobody listens to ends the process.
     sent.on('error', () => {});
     finished(source, { writable: false }, (error) => {
-      if (!error || sent.destroyed) return;
-      // A web stream that fails by itself has no more to do.
-      isTold ||= source !== body;
-      sent.destroy(error);
+      if (error && !sent.destroyed) sent.destroy(error);
     });
     this.#sent = sent;
     return sent;
@@ -108,8 +122,11 @@ export class HeldLease {
   async #stop(body: () => Readable, isTold: boolean): Promise<void> {
     try {
       const source = body();
-      const isEnded = source.closed || source.readableEnded;
+      // A body that failed by itself is closed too, and its work may still go on.
+      const isEnded = source.readableEnded || (source.closed && isTold);
       const closed = isEnded || new Promise((resolve) => source.once('close', resolve));
+      // A body may fail as it closes, and an error that nobody listens to ends the process.
+      source.on('error', () => {});
       source.destroy();
       const isOver = (isEnded || isTold) && (await this.#remaining.settles(closed));
       if (isOver && !(untold in source)) return await this.#end();
@@ -142,8 +159,8 @@ type Body = Readable | ReadableStream;
 /** The stream in a response, where Middy and Lambda look for one. */
 function bodyIn(response: unknown): Body | undefined {
   if (isStream(response)) return response;
-  const { statusCode, body } = (response ?? {}) as { statusCode?: number; body?: unknown };
-  return statusCode && isStream(body) ? body : undefined;
+  const { statusCode, headers, body } = (response ?? {}) as { statusCode?: number; headers?: object; body?: unknown };
+  return (statusCode || headers) && isStream(body) ? body : undefined;
 }
 
 const isStream = (value: unknown): value is Body =>
@@ -152,5 +169,13 @@ const isStream = (value: unknown): value is Body =>
 const readableOf = (body: Body): Readable =>
   body instanceof ReadableStream ? Readable.fromWeb(body as never, { objectMode: true }) : body;
 
-/** A Duplex is written to by somebody of whom its closing tells nothing, and so is a web stream. */
-const tellsItsEnd = (body: Body): boolean => !(body instanceof ReadableStream || 'write' in body);
+/**
+ * Whether a body closes only after the work that produces the body. Only a stream with a `_destroy` of its own can wait for
+ * its work, as the stream of a generator does. Nobody can tell when the work ends behind a web stream, a Duplex, which
+ * somebody else writes to, or a stream that somebody pushes to.
+ */
+function tellsItsEnd(body: Body): boolean {
+  if (!(body instanceof Readable) || 'write' in body || body._destroy === Readable.prototype._destroy) return false;
+  // Node closes a stream made of a web stream without waiting for the web stream's work.
+  return String(body._destroy) !== String(Readable.fromWeb(new ReadableStream() as never)._destroy);
+}

@@ -1,5 +1,6 @@
 import { LockClient } from '../lib/lease/client.ts';
 import { LockBusyError, LockDoneError, LockError } from '../lib/lease/errors.ts';
+import type { Lease } from '../lib/lease/lease.ts';
 import { type AcquireOptions, checkKey, checkText, planAcquire } from '../lib/lease/options.ts';
 import { DynamoDBLockStore } from '../lib/store/dynamodb.ts';
 import type { LockStore } from '../lib/store/store.ts';
@@ -67,11 +68,17 @@ export function invocationLock(options: LockOptions<never, never, string>): Take
       once: once && checkText('once', given(once)),
       data: given(data),
     });
-    const held = new HeldLease(lease, new Remaining(context as LambdaContext), onLost);
+    const held = new HeldLease(lease, new Remaining(context as LambdaContext), onLost, messagesOf(event) !== undefined);
     try {
+      if (isHeldLease((context as Record<string, unknown>)[contextKey])) {
+        throw new LockError(
+          `Two locks would stand in context.${contextKey}, and the lease of '${lease.key}' would hide the other one, whose ` +
+            'loss the handler would not see. Set contextKey for one of them.',
+        );
+      }
       Object.assign(context, { [contextKey]: lease });
     } catch (error) {
-      // A context that is frozen, or has such a property that cannot be set, has no place for the lease.
+      // A context that is frozen, or has such a property that cannot be set or is taken, has no place for the lease.
       await held.release();
       throw error;
     }
@@ -105,6 +112,9 @@ export function noPromise(value: unknown): unknown {
     'key, once and data must be a string or JSON, or a function that gives it at once, but it gave a Promise.',
   );
 }
+
+const isHeldLease = (value: unknown): boolean =>
+  typeof (value as Lease | null | undefined)?.assertHeld === 'function' && (value as Lease).isHeld();
 
 /** The brand of the locks of a batch's records, in the context. */
 export const recordLocks = Symbol.for('leasehold.recordLocks');

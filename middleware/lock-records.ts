@@ -11,7 +11,7 @@ import type {
 } from './options.ts';
 import { RecordBatch } from './record-batch.ts';
 import { Remaining } from './remaining.ts';
-import { endEarly, holdingsOf, isEarlyTimeout, type Request, release } from './request.ts';
+import { endEarly, failedIn, hold, holdingsOf, isEarlyTimeout, type Request, release } from './request.ts';
 
 interface Batch<Item> {
   Records: Item[];
@@ -45,9 +45,8 @@ export function lockRecords<Item extends Lockable = QueueRecord, const Name exte
   const restore = ({ event }: Request, { records }: RecordBatch<Item>) =>
     Object.assign(event as object, { Records: records });
   const lockRecordsBefore = async (request: Request) => {
-    const { by } = holdingsOf(request);
     const { batch, timing } = begin(request.event, request.context);
-    by.set(middleware, batch);
+    hold(request, middleware, batch);
     const records = await batch.take(timing);
     if (records.length > 0) {
       Object.assign(request.event as object, { Records: records });
@@ -60,7 +59,7 @@ export function lockRecords<Item extends Lockable = QueueRecord, const Name exte
     const batch = batchOf(request);
     if (!batch) return;
     // Middy waits for a Promise only; any other thenable is still at work.
-    request.response = await batch.finish(await request.response);
+    request.response = await batch.finish(await request.response, await failedIn(request));
     restore(request, batch);
   };
   const lockRecordsOnError = async (request: Request) => {
@@ -69,7 +68,8 @@ export function lockRecords<Item extends Lockable = QueueRecord, const Name exte
     await release(batch, request);
     restore(request, batch);
     // Who has made a response of the error knows only of the records that the handler was given.
-    if (request.response !== undefined) request.response = await batch.finish(request.response);
+    if (request.response === undefined) return;
+    request.response = await batch.finish(request.response, await failedIn(request));
   };
   const middleware = { before: lockRecordsBefore, after: lockRecordsAfter, onError: lockRecordsOnError };
   return middleware;
@@ -92,6 +92,7 @@ export function withRecordLocks<
   const { begin, share } = recordLocks(options);
   return async (event, context) => {
     const { batch, timing } = begin(event, context);
+    hold({ context }, batch, batch);
     const records = await batch.take(timing);
     if (records.length === 0) return batch.finish();
     let response: unknown;

@@ -3,7 +3,17 @@ import type { Lease } from '../lib/lease/lease.ts';
 import type { HeldLease } from './held-lease.ts';
 import { invocationLock } from './invocation.ts';
 import type { LambdaContext, LockOptions, RecordLocks } from './options.ts';
-import { endEarly, holdingsOf, type Request, release, releaseAll, requestEnded } from './request.ts';
+import {
+  endEarly,
+  failedIn,
+  hold,
+  holdingsOf,
+  type Request,
+  release,
+  releaseAll,
+  requestEnded,
+  timeOut,
+} from './request.ts';
 
 /** What Middy's `use` takes. Its handler's context has what is held: the lease, or the locks of a batch's records. */
 export interface LockMiddleware<
@@ -30,6 +40,13 @@ export interface LockMiddleware<
  * lease ends with the invocation's time. With the plugin one such end is left: Middy 6 tells nobody of an `onError` that
  * throws. The same holds for an execution mode of Middy 7 that is not given to `lockPlugin()`, but to `middy()` beside it.
  *
+ * Where the response is a stream whose reader leaves, or that fails, the lock destroys the stream and releases the lease
+ * once the stream has closed. Only a generator that does its work itself (`Readable.from(generator())`), or a stream whose
+ * `_destroy` waits for the work, closes after the work. For web streams, Duplexes and streams that somebody pushes to, the
+ * lock abandons the lease: the signal aborts, and the lock opens at the expiry. `Readable.from` of an iterator without a
+ * `return`, `readable.map(work, { concurrency })` and a generator that reads another working stream close too early, and
+ * cannot be recognised: end their work at `lease.signal`.
+ *
  * Leave the lease's release to the lock. A handler that releases its lease is warned on the console: what comes after runs
  * without the lock, and the `once` token is done only if the handler said `release({ done: true })`.
  *
@@ -47,16 +64,17 @@ export function lock<Event = unknown, Context = LambdaContext, const Name extend
   const take = invocationLock(options);
   const lockBefore = async (request: Request) => {
     const taken = await take(request.event, request.context as object);
-    if (taken.held) holdingsOf(request).by.set(middleware, taken.held);
+    if (taken.held) hold(request, middleware, taken.held);
     else await endEarly(request, taken.response);
   };
   const lockAfter = async (request: Request) => {
-    const { by, timedOut } = holdingsOf(request);
+    const { by, timedOut, handled } = holdingsOf(request);
     const held = by.get(middleware) as HeldLease | undefined;
     // What came instead of the handler's response ends nothing, and counts as nothing done.
     if (!held || timedOut) return;
     // Middy waits for a Promise only; any other thenable is still at work.
-    request.response = await held.succeed(await request.response);
+    const response = await request.response;
+    request.response = await held.succeed(response, (await failedIn(request)).size > 0, handled);
   };
   const lockOnError = async (request: Request) => {
     await release(holdingsOf(request).by.get(middleware), request);
@@ -80,7 +98,9 @@ type RunRequest = (request: Request, ...more: unknown[]) => Promise<unknown>;
 /**
  * What Middy must be told for `lock()` to be right in every case: `middy(lockPlugin())`. Its own and your plugin's hooks
  * both run. At Middy's early time-out it marks the request, whatever other middlewares make of the time-out's error: the
- * handler may still be running, so the signal aborts and nothing is released.
+ * handler may still be running, so the signal aborts and nothing is released. The same holds for the locks of a handler that
+ * calls this one with the same `context`. An early time-out that a handler without this plugin answers cannot be told from
+ * a success: give each handler that runs under another one's lock the plugin, or `timeoutEarlyInMillis: 0`.
  * @param plugin Middy's plugin configuration of your own, `timeoutEarlyResponse` among it. Default: none.
  */
 export function lockPlugin<Plugin extends object = object>(
@@ -96,23 +116,30 @@ export function lockPlugin<Plugin extends object = object>(
     | undefined;
   // Middy does not say which of the requests that share a process has timed out.
   const requests = new AsyncLocalStorage<Request>();
+  /** A handler that calls another one finds that one's request in its place. */
+  const current = () => {
+    let request = requests.getStore();
+    while (request && holdingsOf(request).hasEnded) request = holdingsOf(request).outer as Request | undefined;
+    return request ?? requests.getStore();
+  };
   return {
     ...(plugin as Plugin),
     // Middy 6's types give this hook no request; Middy 6 does.
     requestStart(request) {
+      const outer = current();
+      if (request && outer?.context === request.context) holdingsOf(request).outer = outer;
       requests.enterWith(request as Request);
       // Middy does not wait for it, and a rejection that nobody waits for ends the process.
       Promise.resolve(requestStart?.(request as Request)).catch(() => {});
     },
     timeoutEarlyResponse() {
-      const late = holdingsOf(requests.getStore() ?? {});
-      late.timedOut = true;
-      for (const held of late.by.values()) held.abandon('timedOut');
+      const request = current();
+      if (request) timeOut(request);
       return timeoutEarlyResponse();
     },
     // Where a later `after` throws, Middy forgets the response, and with it a body that is still produced.
     afterHandler() {
-      const request = requests.getStore();
+      const request = current();
       if (request) holdingsOf(request).handled = request.response;
       afterHandler?.();
     },
@@ -124,6 +151,7 @@ export function lockPlugin<Plugin extends object = object>(
       try {
         await requestEnded(request);
       } finally {
+        holdingsOf(request).hasEnded = true;
         await requestEnd?.(request);
       }
     },
@@ -138,6 +166,7 @@ const releasing =
       return await runRequest(request, ...more);
     } catch (error) {
       await releaseAll(request);
+      holdingsOf(request).hasEnded = true;
       throw error;
     }
   };

@@ -34,9 +34,15 @@ type Respond<Reason, Event, Context> = (reason: Reason, event: Event, context: C
 /** What every lock can be told. */
 export interface SharedOptions<Name extends string>
   extends Omit<AcquireOptions, 'signal' | 'remainingMs' | 'owner' | 'once' | 'data'> {
-  /** How much of the invocation's time `waitMs` leaves to the handler, in milliseconds. 0 or more; default 1,000. */
+  /**
+   * How much of the invocation's time `waitMs` leaves to the handler, in milliseconds. When half of it is left,
+   * `lockRecords()` gives up on a store that has not answered. 0 or more; default 1,000.
+   */
   reserveMs?: number | undefined;
-  /** Where in the context to put what the handler gets. Default 'lock', and 'locks' for records. */
+  /**
+   * Where in the context to put what the handler gets. Two locks of one request need two places, or the second one fails
+   * with a `LockError`. Default 'lock', and 'locks' for records.
+   */
   contextKey?: Name | undefined;
   /** A client to share, or a store for a client of its own. Default: a `DynamoDBLockStore` of `tableName` and `client`. */
   locks?: LockClient | LockStore | undefined;
@@ -59,7 +65,8 @@ export interface LockOptions<Event = unknown, Context = LambdaContext, Name exte
   key: string | ((event: Event, context: Context) => string);
   /**
    * An ordered token, as a rule the schedule's time in ISO 8601 (`(event) => event.time`): the handler runs only for one
-   * that is greater than the last that finished. Default: none.
+   * that is greater than the last that finished. A batch of which records go back (a response with `batchItemFailures`, or
+   * rejected results to SQS messages) has not finished. Default: none.
    */
   once?: string | ((event: Event, context: Context) => string) | undefined;
   /** What to attach to the lease, for operators to read: JSON, up to 8 kB. Default: nothing. */

@@ -1,6 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import type { LockClient } from '../lib/lease/client.ts';
-import { LockBusyError, LockDoneError, LockError, type LostReason } from '../lib/lease/errors.ts';
+import { LockBusyError, LockDoneError, LockError, LockStoreError, type LostReason } from '../lib/lease/errors.ts';
 import type { Lease } from '../lib/lease/lease.ts';
 import { type AcquireOptions, checkKey, checkText, isDone } from '../lib/lease/options.ts';
 import { warnIfReleased } from './held-lease.ts';
@@ -10,6 +10,9 @@ import type { Remaining } from './remaining.ts';
 
 /** How many locks are asked for at a time: the SDK's client has 50 sockets, and what waits for one would time out. */
 const AT_ONCE = 50;
+
+/** How much of an invocation's time is left at least, in milliseconds, when the batch gives up asking for locks. */
+const LEAST_END_MS = 200;
 
 /** A record on its way. */
 interface Entry<Item> {
@@ -91,7 +94,14 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks {
    */
   async take(timing: () => AcquireOptions): Promise<Item[]> {
     this.#holdBack();
-    await inParallel(this.#locks.values(), (lock) => this.#acquire(lock, timing));
+    const late = new LockStoreError('The store did not answer in time, and the invocation has little time left.', {
+      transient: true,
+    });
+    // A wait for a busy lock ends when `reserveMs` is left, and its last answer comes after that.
+    const endMs = Math.max(LEAST_END_MS, (this.#options.reserveMs ?? 1_000) / 2);
+    await this.#remaining.limit(endMs, late, (signal) =>
+      inParallel(this.#locks.values(), (lock) => this.#acquire(lock, timing, signal)),
+    );
     this.#holdBack();
     for (const entry of this.#entries.filter(isOpen)) {
       const { lock } = entry;
@@ -116,13 +126,18 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks {
   /**
    * Ends every lease, and says which records are to come back.
    * @param response what the handler returned: a batch response, settled results, or anything else when all went well.
+   * @param failedElsewhere the message ids of the records that failed in another batch of the request.
    */
-  async finish(response?: unknown): Promise<BatchResponse> {
+  async finish(response?: unknown, failedElsewhere: ReadonlySet<string> = new Set()): Promise<BatchResponse> {
     this.#answered = true;
     const reported = this.#failuresIn(response);
-    await this.#settleTurns();
+    await this.failures();
     const open = [...this.#given.values()].filter(({ entry }) => isOpen(entry));
-    for (const { entry } of open) entry.state = reported.has(idOf(entry)) ? 'failed' : 'succeeded';
+    for (const lease of new Set(open.filter(({ lock }) => !lock.ended).map(({ lease }) => lease)))
+      warnIfReleased(lease);
+    const hasFailed = ({ records }: Entry<Item>) =>
+      records.some(({ messageId }) => reported.has(messageId) || failedElsewhere.has(messageId));
+    for (const { entry } of open) entry.state = hasFailed(entry) ? 'failed' : 'succeeded';
     await this.release();
     for (const { entry, lease } of open) {
       if (entry.state === 'succeeded' && this.#isLost(lease)) this.#fail(entry, lease.signal.reason);
@@ -132,13 +147,24 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks {
   }
 
   /**
+   * Waits for the work that `using` began. In a FIFO queue, what comes behind a record that failed there fails too, though
+   * nobody gave it to `using`: it would overtake the failed record.
+   * @returns the message ids of the records that have failed by now.
+   */
+  async failures(): Promise<string[]> {
+    await this.#settleTurns();
+    this.#holdBack(isOpen);
+    return this.#entries.filter(({ state }) => state === 'failed').flatMap(({ records }) => records.map(messageIdOf));
+  }
+
+  /**
    * Adds to the response of a middleware that ended the request, and left `after` and `onError` uncalled.
    * @throws LockError when that is no batch response, for SQS would delete messages that nobody has worked on.
    */
-  async conclude(response: unknown): Promise<void> {
+  async conclude(response: unknown, failedElsewhere: ReadonlySet<string>): Promise<void> {
     if (this.#answered) return;
     if (Array.isArray((response as Partial<BatchResponse> | undefined)?.batchItemFailures)) {
-      Object.assign(response as object, await this.finish(response));
+      Object.assign(response as object, await this.finish(response, failedElsewhere));
       return;
     }
     await this.#settleTurns();
@@ -154,6 +180,8 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks {
   /** Ends every lease. Nothing is done that has not succeeded by now. */
   async release(): Promise<void> {
     await this.#settleTurns();
+    // A release may wait for those before it, and nothing may begin meanwhile under a lease that is about to end.
+    for (const lock of this.#locks.values()) lock.ended = true;
     // What is left of the invocation's time is shared by all that are released at a time.
     await inParallel(this.#locks.values(), (lock, left) => this.#end(lock, Math.ceil(left / AT_ONCE)));
   }
@@ -166,7 +194,7 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks {
 
   #abandonLock({ entries, lease }: KeyLock<Item>, reason: LostReason): void {
     lease?.abandon(reason);
-    for (const entry of entries.filter(isOpen)) this.#fail(entry, lease?.signal.reason);
+    for (const entry of entries.filter(isOpen)) this.#failWithGroups(entry, lease?.signal.reason);
   }
 
   // --- Before the handler -------------------------------------------------------------------------------------------
@@ -219,33 +247,35 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks {
   }
 
   /** In a FIFO queue, what comes behind a failed record of its group fails with it, or it would overtake it. */
-  #holdBack(): void {
+  #holdBack(isAffected: (entry: Entry<Item>) => boolean = () => true): void {
     const failed = new Map<string, unknown>();
     for (const entry of this.#entries) {
-      const before = [...entry.groups].find((group) => failed.has(group));
+      const before = isAffected(entry) ? [...entry.groups].find((group) => failed.has(group)) : undefined;
       if (before !== undefined) this.#fail(entry, failed.get(before));
       if (entry.state !== 'failed') continue;
       for (const group of entry.groups) if (!failed.has(group)) failed.set(group, entry.error);
     }
   }
 
-  async #acquire(lock: KeyLock<Item>, timing: () => AcquireOptions): Promise<void> {
+  async #acquire(lock: KeyLock<Item>, timing: () => AcquireOptions, signal: AbortSignal): Promise<void> {
     const { data } = this.#options;
     const open = lock.entries.filter(isOpen);
     lock.last = open.at(-1);
     const [first] = open;
     if (!first) return;
     try {
+      signal.throwIfAborted();
       const once = lock.last?.token;
       lock.lease = await this.#client.acquire(lock.key, {
         ...this.#options,
         ...timing(),
+        signal,
         once,
         data: typeof data === 'function' ? noPromise(data(first.records[0])) : data,
       });
       if (once === undefined || first === lock.last) return;
       // That the last one is not done says nothing of those before it.
-      const doneToken = (await this.#client.inspect(lock.key))?.doneToken;
+      const doneToken = (await unlessAborted(signal, this.#client.inspect(lock.key)))?.doneToken;
       for (const entry of open) {
         if (isDone(entry.token, doneToken)) entry.state = 'done';
       }
@@ -297,12 +327,14 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks {
     work: (lease: Lease) => Promise<Result> | Result,
   ): Promise<Result> {
     const messageId = idOf(entry);
-    // Not held any more, for all records of its key have been worked on: what succeeded does not fail by that.
-    if (lock.ended && !isOpen(entry)) {
-      throw new LockError(
-        `locks.using() for the message ${messageId} was called again after the lease had been released: do all work on a ` +
-          'message in one call.',
+    // All records of the key have been worked on, or the handler has ended: what succeeded does not fail by that.
+    if (lock.ended) {
+      const error = new LockError(
+        `locks.using() for the message ${messageId} was called after the lease had been released: do all work on a ` +
+          'message in one call, and before the handler ends.',
       );
+      if (isOpen(entry)) this.#failWithGroups(entry, error);
+      throw error;
     }
     try {
       const stopped = [...entry.groups].find((group) => this.#stopped.has(group));
@@ -332,8 +364,15 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks {
    * has not when the invocation is about to end, they are abandoned, and its records fail.
    */
   async #settleTurns(): Promise<void> {
-    if (this.#abandoned || this.#turns.size === 0) return;
-    if (await this.#remaining.settles(Promise.allSettled(this.#turns.values()))) return;
+    let turns = new Set<Promise<unknown>>();
+    // Work may begin while others are waited for.
+    while (!this.#abandoned && ![...this.#turns.values()].every((turn) => turns.has(turn))) {
+      turns = new Set(this.#turns.values());
+      if (!(await this.#remaining.settles(Promise.allSettled(turns)))) this.#abandonPending();
+    }
+  }
+
+  #abandonPending(): void {
     for (const lock of this.#pending) if (!lock.ended) this.#abandonLock(lock, 'abandoned');
     // Nobody waits for them again.
     this.#turns.clear();
@@ -397,6 +436,14 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks {
 const isOpen = ({ state }: Entry<unknown>): boolean => state === 'open';
 const messageIdOf = ({ messageId }: Lockable): string => messageId;
 const idOf = ({ records: [{ messageId }] }: Entry<Lockable>): string => messageId;
+
+/** @throws the signal's reason when that aborts before `work` has come. */
+async function unlessAborted<Result>(signal: AbortSignal, work: Promise<Result>): Promise<Result> {
+  const aborted = Promise.withResolvers<never>();
+  const abort = () => aborted.reject(signal.reason);
+  signal.addEventListener('abort', abort);
+  return Promise.race([work, aborted.promise]).finally(() => signal.removeEventListener('abort', abort));
+}
 
 function logFailure(error: unknown, { messageId }: Lockable): void {
   if (!(error instanceof LockBusyError)) console.error(`The message ${messageId} goes back to its queue:`, error);

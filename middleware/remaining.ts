@@ -17,6 +17,15 @@ export class Remaining {
     return releaseMsOf(this.#ask);
   }
 
+  /** Runs `work` with a signal that aborts, with `reason`, when the invocation has `reserveMs` left, or half of a shorter time. */
+  async limit(reserveMs: number, reason: Error, work: (signal: AbortSignal) => Promise<void>): Promise<void> {
+    const limit = new AbortController();
+    const ms = leavingOf(this.#ask, reserveMs);
+    // Node's timers hold no more; what is longer would fire at once.
+    const timer = ms > 2 ** 31 - 1 ? undefined : setTimeout(() => limit.abort(reason), ms).unref();
+    await work(limit.signal).finally(() => clearTimeout(timer));
+  }
+
   /** Whether `work` settles while there is time for it. */
   async settles(work: unknown): Promise<boolean> {
     const ms = leavingOf(this.#ask, END_MS);

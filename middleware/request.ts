@@ -19,9 +19,11 @@ interface Held {
    */
   release(response: unknown, handled?: unknown): Promise<unknown>;
   /** Of a batch: ends its leases, and adds to a response the records that are to come back. */
-  finish?(response: unknown): Promise<unknown>;
+  finish?(response: unknown, failed?: ReadonlySet<string>): Promise<unknown>;
+  /** Of a batch: waits for the work that goes on, and gives the message ids of the records that have failed. */
+  failures?(): Promise<string[]>;
   /** Of a batch: makes sure that SQS is told which records are to come back. */
-  conclude?(response: unknown): Promise<void>;
+  conclude?(response: unknown, failed: ReadonlySet<string>): Promise<void>;
 }
 
 /**
@@ -35,6 +37,34 @@ interface Holdings {
   timedOut?: boolean;
   /** The handler's response, before other middlewares changed it. */
   handled?: unknown;
+  /** The request that was under way when this one began with the same context: a handler may call another one. */
+  outer?: object | undefined;
+  hasEnded?: boolean;
+}
+
+const underWayKey = Symbol.for('leasehold.underWay');
+
+/** The requests that hold something, by their invocation's context; one map in the process, for every copy of leasehold. */
+const shared = globalThis as { [underWayKey]?: WeakMap<object, Set<object>> };
+shared[underWayKey] ??= new WeakMap();
+const underWay = shared[underWayKey];
+
+/** Notes what a request holds. The note lives as long as the invocation's context. */
+export function hold(request: { readonly context: unknown }, by: object, held: Held): void {
+  holdingsOf(request).by.set(by, held);
+  const context = request.context as object;
+  underWay.set(context, (underWay.get(context) ?? new Set()).add(request));
+}
+
+/**
+ * Gives up what an invocation holds when one of its handlers has timed out: that handler may still be running, under the
+ * locks of whoever called it too.
+ */
+export function timeOut(request: { readonly context: unknown }): void {
+  for (const late of [request, ...(underWay.get(request.context as object) ?? [])]) {
+    const { by } = Object.assign(holdingsOf(late), { timedOut: true });
+    for (const held of by.values()) held.abandon('timedOut');
+  }
 }
 
 const holdings = Symbol.for('leasehold.holdings');
@@ -63,10 +93,17 @@ export async function endEarly(request: Request, response: unknown): Promise<voi
 export async function requestEnded(request: Request): Promise<void> {
   try {
     const fails = request.error !== undefined && request.response === undefined;
-    for (const held of fails ? [] : heldBy(request)) await held.conclude?.(request.response);
+    const failed = await failedIn(request);
+    for (const held of fails ? [] : heldBy(request)) await held.conclude?.(request.response, failed);
   } finally {
     await releaseAll(request);
   }
+}
+
+/** The message ids of the records that have failed, in whichever of the request's batches: a record that comes again is not done. */
+export async function failedIn(request: Request): Promise<Set<string>> {
+  const failed = await Promise.all(heldBy(request).map((held) => held.failures?.() ?? []));
+  return new Set(failed.flat());
 }
 
 /** The last first, as Middy calls `after`. */

@@ -2,7 +2,7 @@ import { finished } from 'node:stream/promises';
 import type { Lease } from '../lib/lease/lease.ts';
 import { invocationLock } from './invocation.ts';
 import type { LambdaContext, LockOptions } from './options.ts';
-import { isEarlyTimeout } from './request.ts';
+import { hold, holdingsOf, isEarlyTimeout } from './request.ts';
 
 /**
  * `lock()` for handlers without Middy: `handler(event, context)`, and, inside of `awslambda.streamifyResponse(...)`,
@@ -10,6 +10,9 @@ import { isEarlyTimeout } from './request.ts';
  * stream fails after the handler has returned, nobody can tell what still writes to it: the lease is abandoned, its signal
  * aborts, and the lock opens at the expiry. What `onBusy` and `onDone` return is written as the response's body, and
  * TypeScript needs the parameters' types.
+ *
+ * Give a handler of Middy inside `middy(lockPlugin())`, or `timeoutEarlyInMillis: 0`: an early time-out that it answers
+ * without the plugin looks like a success.
  *
  * What it returns rejects as `lock()` makes an invocation fail; the handler's error always wins.
  * @throws TypeError when an option is not what it should be, with the value.
@@ -41,9 +44,11 @@ export function withLock(
   return async (...parameters) => {
     const [event, second, third] = parameters as unknown[];
     const responseStream = isWritable(second) ? second : undefined;
-    const taken = await take(event, responseStream ? third : second);
+    const request = { context: responseStream ? third : second };
+    const taken = await take(event, request.context);
     const { held } = taken;
     if (!held) return responseStream ? void responseStream.end(taken.response as string) : taken.response;
+    hold(request, request, held);
     let response: unknown;
     try {
       response = await handler(...parameters);
@@ -60,7 +65,8 @@ export function withLock(
       held.abandon('abandoned');
       throw error;
     }
-    return held.succeed(response);
+    // A handler of Middy inside has answered in the place of one that still runs.
+    return holdingsOf(request).timedOut ? response : held.succeed(response);
   };
 }
 

@@ -440,6 +440,26 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       expect(await run(records, { once })).toMatchObject({ seen: ['2'], failed: ['3', '4'] });
     });
 
+    test('one that fails in locks.using() takes those behind it along, though nobody passes them to it', async () => {
+      const records = [fifo('1', 'g', 'a'), fifo('2', 'g', 'b'), fifo('3', 'g', 'c'), fifo('4', 'h', 'd')];
+      const { failed } = await run(records, { once }, async (event, { locks }) => {
+        await locks.using(event.Records[0]!, () => {});
+        const broken = locks.using(event.Records[1]!, () => Promise.reject(new Error('Broken.')));
+        await broken.catch(() => {});
+      });
+      expect(failed).toEqual(['2', '3']);
+      expect(told).toEqual(['2: Error', '3: Error']);
+      expect([await doneToken('a'), await doneToken('c'), await doneToken('d')]).toEqual(['1', undefined, '4']);
+    });
+
+    test('so does one whose work has not ended when the time is nearly up', async () => {
+      const handle = lockedBy({ key, locks, onFailed }, (event, { locks }) => {
+        void locks.using(event.Records[0]!, () => new Promise(() => {}));
+      });
+      const context = invocation({ getRemainingTimeInMillis: () => 40 });
+      expect(failed(await handle(batch(fifo('1', 'g', 'a'), fifo('2', 'g', 'b')), context))).toEqual(['1', '2']);
+    });
+
     test('the message groups of a standard queue, which are for fairness, have no order', async () => {
       await others.acquire('busy');
       const fair = { group: 'tenant' };
@@ -713,6 +733,50 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
     });
   });
 
+  describe('a store that does not answer before the handler runs', () => {
+    const never = () => new Promise<never>(() => {});
+    test.each([
+      {
+        request: "the acquire of one key, not the others'",
+        changed: (): Partial<LockStore> => ({
+          acquire: (request) => (request.key === 'a' ? never() : store.acquire(request)),
+        }),
+      },
+      { request: 'the read of a key with several tokens', changed: (): Partial<LockStore> => ({ read: never }) },
+    ])(
+      'to $request: its records go back in time, the other ones are worked on, and nothing stays held',
+      async (row) => {
+        const end = Date.now() + 600;
+        const locks = locksOver(row.changed());
+        const seen: string[] = [];
+        const handle = lockedBy({ key, once, locks, onFailed }, (event) => void seen.push(...ids(event)));
+        const context = invocation({ getRemainingTimeInMillis: () => end - Date.now() });
+        const records = [fifo('1', 'g', 'a'), fifo('2', 'g', 'a'), fifo('3', 'h', 'b')];
+        expect(failed(await handle(batch(...records), context))).toEqual(['1', '2']);
+        expect(Date.now()).toBeLessThan(end);
+        expect(seen).toEqual(['3']);
+        expect(told).toEqual(['1: LockStoreError', '2: LockStoreError']);
+        await new Promise(setImmediate);
+        expect([await isHeld('a'), await isHeld('b')]).toEqual([false, false]);
+      },
+    );
+
+    test('to 200 keys: the response comes in time', async () => {
+      const end = Date.now() + 600;
+      const handle = lockedBy({ key, locks: locksOver({ acquire: never }), onFailed }, () => 'never');
+      const context = invocation({ getRemainingTimeInMillis: () => end - Date.now() });
+      const records = Array.from({ length: 200 }, (_, index) => message(`${index}`, `account-${index}`));
+      expect(failed(await handle(batch(...records), context))).toHaveLength(200);
+      expect(Date.now()).toBeLessThan(end);
+    });
+  });
+
+  test('a handler that releases a lease of locks.of() itself is warned', async () => {
+    const warn = jest.spyOn(console, 'warn').mockImplementation(() => {});
+    await run([message('1', 'a'), message('2', 'a')], {}, (event, { locks }) => locks.of(event.Records[0]!).release());
+    expect(warn.mock.calls).toEqual([[expect.stringContaining("The handler released the lease of 'a' itself.")]]);
+  });
+
   describe('releases that the store does not answer', () => {
     const hangAfter = (ms: number, count: number) => {
       const end = clock.now() + ms;
@@ -921,13 +985,62 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
         await locks.using(record, () => ran.push('first'));
         await expect(locks.using(record, () => ran.push('second'))).rejects.toThrow(
           new LockError(
-            'locks.using() for the message 1 was called again after the lease had been released: do all work on a ' +
-              'message in one call.',
+            'locks.using() for the message 1 was called after the lease had been released: do all work on a message in ' +
+              'one call, and before the handler ends.',
           ),
         );
       });
       expect([failed, ran, told]).toEqual([[], ['first'], []]);
       expect(await doneToken('a')).toBe('1');
+    });
+
+    test.each([
+      { how: 'has returned', error: undefined },
+      { how: 'has failed', error: new Error('Disk full.') },
+    ])('begun when the handler $how and other leases are being released: it is refused', async ({ error }) => {
+      const ran: string[] = [];
+      let late: Promise<unknown> | undefined;
+      let begin = () => {};
+      const locks = locksOver({
+        release: (request) => {
+          begin();
+          return store.release(request);
+        },
+      });
+      const records = Array.from({ length: 60 }, (_, index) => message(`${index}`, `account-${index}`));
+      const running = run(records, { locks }, (event, { locks: held }) => {
+        begin = () => {
+          late ??= held.using(event.Records[59]!, () => ran.push('late')).catch((reason) => reason);
+        };
+        if (error) throw error;
+      });
+      await running.catch(() => {});
+      expect(await late).toMatchObject({ name: 'LockError' });
+      expect(ran).toEqual([]);
+    });
+
+    test('begun while other work is waited for after the handler: its lease is kept until it has ended', async () => {
+      const gates = [gate(), gate(), gate()];
+      const running = run(
+        ['a', 'b', 'c'].map((account) => message(account, account)),
+        {},
+        (event, { locks }) => {
+          const begin = (index: number) => {
+            const work = async () => {
+              await gates[index]?.opened;
+              if (index < 2) begin(index + 1);
+            };
+            void locks.using(event.Records[index]!, work);
+          };
+          begin(0);
+        },
+      );
+      for (const [index, { open }] of gates.entries()) {
+        for (let turn = 0; turn < 5; turn++) await tick();
+        expect([await isHeld('c'), index]).toEqual([true, index]);
+        open();
+      }
+      expect((await running).failed).toEqual([]);
     });
 
     describe('inside the work on another record', () => {
@@ -1002,7 +1115,8 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       const late = invocation({ getRemainingTimeInMillis: () => 60 });
       const timers = jest.spyOn(globalThis, 'setTimeout');
       expect(failed(await handle(batch(...records), late))).toEqual(['1', '2']);
-      expect(timers).toHaveBeenCalledTimes(1);
+      // One limits the acquires, and one the wait.
+      expect(timers).toHaveBeenCalledTimes(2);
       expect(begun).toEqual(['1', '3']);
       expect(lease?.signal.reason).toMatchObject({ reason: 'abandoned' });
       expect([await isHeld('a'), await isHeld('b'), await doneToken('b')]).toEqual([true, false, '3']);
@@ -1200,7 +1314,9 @@ describe.each(versions)('in the life of a Lambda with Middy $version', ({ middy 
       .handler(() => {
         throw new Error('Disk full.');
       });
+    const warn = jest.spyOn(console, 'warn').mockImplementation(() => {});
     expect(failed(await handle(batch(...records), invocation()))).toEqual(['1', '2']);
+    expect(warn).not.toHaveBeenCalled();
   });
 
   test('an outer after throws: each lease is released once, and the error is the outer one', async () => {
@@ -1331,6 +1447,48 @@ describe.each(versions)('in the life of a Lambda with Middy $version', ({ middy 
       expect(await around(batch(...both), invocation())).toEqual(all);
     });
 
+    const one = [{ itemIdentifier: '2' }];
+    const partial = [
+      { response: 'a batch response with failures', respond: () => ({ batchItemFailures: one }), done: undefined },
+      { response: 'a rejected result', respond: () => [{ status: 'rejected' }], done: undefined },
+      { response: 'a batch response that is none', respond: () => ({ batchItemFailures: 'all' }), done: undefined },
+      { response: 'an empty batch response', respond: () => ({ batchItemFailures: [] }), done: '7' },
+      { response: 'a batch response of null', respond: () => ({ batchItemFailures: null }), done: '7' },
+      { response: 'fulfilled results', respond: () => [{ status: 'fulfilled' }], done: '7' },
+    ];
+    test.each(partial)('without it, and the response is $response: its token is $done', async ({ respond, done }) => {
+      const options = { key: 'batch', once: '7', locks } as const;
+      const forms = [
+        middy(lockPlugin())
+          .use(lock(options))
+          .handler(respond as never),
+        withLock({ ...options, key: 'other' }, respond as () => unknown),
+      ] as Invoke[];
+      for (const handle of forms) await handle(batch(...both), invocation());
+      expect([await doneToken('batch'), await doneToken('other')]).toEqual([done, done]);
+    });
+
+    test('a rejected result to what is no batch of messages is a response like any other', async () => {
+      const handle = withLock({ key: 'batch', once: '7', locks }, () => [{ status: 'rejected' }]);
+      await handle({}, invocation());
+      expect(await doneToken('batch')).toBe('7');
+    });
+
+    test.each(['before', 'after'])(
+      '%s it, and a record fails in locks.using(): its token is not done',
+      async (place) => {
+        const batchLock = lock({ key: 'batch', once: '7', locks });
+        const used = place === 'before' ? [batchLock, locking()] : [locking(), batchLock];
+        const handle = used
+          .reduce((app, middleware) => app.use(middleware), middy(lockPlugin()))
+          .handler((event, { locks: held }) =>
+            settle(event, (record) => held.using(record, () => Promise.reject(new Error('Broken.')))).then(() => {}),
+          );
+        expect(failed(await handle(batch(message('1', 'a')), invocation()))).toEqual(['1']);
+        expect(await doneToken('batch')).toBeUndefined();
+      },
+    );
+
     test('before it, and done for its token: the messages are done too', async () => {
       const handle = middy(lockPlugin())
         .use(lock({ key: 'job', once: '1', locks }))
@@ -1379,6 +1537,21 @@ describe.each(versions)('in the life of a Lambda with Middy $version', ({ middy 
       expect(failed(await handle(batch(...away), invocation())).sort()).toEqual(['1', '2']);
       expect(seen).toEqual(['3']);
       expect([await doneToken('a'), await doneToken('b')]).toEqual([undefined, '1']);
+    });
+
+    test.each([
+      { end: 'the handler returns', use: { after: () => {} } },
+      { end: 'a later middleware responds', use: { after: () => ({ batchItemFailures: [] }) } },
+    ])('a record that fails under the first is not done under the second ($end)', async ({ use }) => {
+      const handle = middy(lockPlugin())
+        .use(locking())
+        .use(lockRecords({ key: region, once: () => '1', locks, onFailed, contextKey: 'regions' }))
+        .use(use)
+        .handler(async (event, { locks: held }) => {
+          await settle(event, (record) => held.using(record, () => Promise.reject(new Error('Broken.'))));
+        });
+      expect(failed(await handle(batch(message('1', 'a', { group: 'r' })), invocation()))).toEqual(['1']);
+      expect(await doneToken('r')).toBeUndefined();
     });
 
     test('the second has none for the handler: so does what the first held back, also without the plugin', async () => {

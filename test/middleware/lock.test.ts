@@ -1,4 +1,4 @@
-import { PassThrough, Readable, Writable } from 'node:stream';
+import { PassThrough, pipeline, Readable, Writable } from 'node:stream';
 import { finished } from 'node:stream/promises';
 import { ReadableStream } from 'node:stream/web';
 import { withDurableExecution } from '@aws/durable-execution-sdk-js';
@@ -7,7 +7,7 @@ import middy7 from '@middy/core';
 import { executionModeDurableContext } from '@middy/core/DurableContext';
 import { executionModeStreamifyResponse } from '@middy/core/StreamifyResponse';
 import middy6 from 'middy6';
-import { type Lease, LockBusyError, LockLostError } from '../../lib/index.ts';
+import { type Lease, LockBusyError, LockError, LockLostError } from '../../lib/index.ts';
 import { type LockOptions, lock, lockPlugin } from '../../middleware/index.ts';
 import { gate, invocation, setUp, sink } from './setup.ts';
 
@@ -416,6 +416,69 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
       expect(await isHeld('inTime')).toBe(false);
     });
 
+    const answering = { timeoutEarlyInMillis, timeoutEarlyResponse: () => 'late' };
+    test.each([
+      { how: 'one plugin for both', pluginOf: () => answeringPlugin },
+      { how: 'a plugin for each', pluginOf: () => lockPlugin(answering) },
+    ])('of a handler that has called another one that has ended ($how): its own lock is not released', async (row) => {
+      const seen: { lease?: Lease; reason?: unknown } = {};
+      const route = middy(row.pluginOf()).handler(async () => 'checked');
+      const handler = middy(row.pluginOf())
+        .use(lock({ key: 'nightly', locks, once: '2026-01-01' }))
+        .handler(async (event, context) => {
+          await route(event, context);
+          await neverEnding(seen)(event, context);
+        });
+      expect(await handler({}, lateInvocation())).toBe('late');
+      expect(seen.reason).toMatchObject({ name: 'LockLostError', reason: 'timedOut' });
+      expect(requests).toEqual(['acquire']);
+    });
+    const answeringPlugin = lockPlugin(answering);
+
+    test.each([
+      { how: 'by its plugin', plugin: () => lockPlugin(answering), onError: () => {} },
+      { how: 'by an error handler', plugin: () => lockPlugin({ timeoutEarlyInMillis }), onError: () => 'late' },
+    ])(
+      'of a handler that another one has called, answered $how: the lock of the caller is not released',
+      async (row) => {
+        const seen: { lease?: Lease; reason?: unknown } = {};
+        const route = middy(row.plugin()).onError(row.onError).handler(neverEnding(seen));
+        const handler = middy(lockPlugin({ timeoutEarlyInMillis: 0 }))
+          .use(lock({ key: 'nightly', locks, once: '2026-01-01' }))
+          .handler((event, context) => route(event, context));
+        expect(await handler({}, lateInvocation())).toBe('late');
+        expect(seen.reason).toMatchObject({ name: 'LockLostError', reason: 'timedOut' });
+        expect(requests).toEqual(['acquire']);
+      },
+    );
+
+    test('with one plugin for a handler and the one that it calls, a body that is produced is not forgotten', async () => {
+      const plugin = lockPlugin();
+      const step = gate();
+      async function* parts() {
+        await step.opened;
+        yield 'one';
+      }
+      const route = middy(plugin).handler(async () => 'checked');
+      const handler = middy(plugin)
+        .use(lock({ key: 'nightly', locks }))
+        .after(() => {
+          throw new Error('No such template.');
+        })
+        .handler(async (event, context) => {
+          await route(event, context);
+          const body = Readable.from(parts());
+          body.read();
+          return body;
+        });
+      const failed = expect(handler({}, invocation())).rejects.toThrow('No such template.');
+      for (let turn = 0; turn < 20; turn++) await new Promise(setImmediate);
+      expect(requests).toEqual(['acquire']);
+      step.open();
+      await failed;
+      expect(requests).toEqual(['acquire', 'release']);
+    });
+
     const mappers: { how: string; onError: Hook }[] = [
       {
         how: 'replaces the error',
@@ -526,17 +589,69 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
     );
 
     test.each(bodies)(
-      "$kind that breaks: its error is the response's, and the lock is released, undone",
-      async ({ wrap }) => {
+      "$kind that breaks: its error is the response's, and the lock is released where its work is known to be over, undone",
+      async ({ kind, wrap }) => {
         const { responseStream } = sink();
         const handler = middy(streaming)
           .use(lock({ key: 'nightly', locks, once: '2026-01-01' }))
           .handler(async () => wrap(slowly(Promise.reject(new Error('Disk full.')))));
         await expect(handler({}, responseStream, invocation())).rejects.toThrow('Disk full.');
-        expect(requests).toEqual(['acquire', 'release']);
+        expect(requests).toEqual(kind === 'a web stream' ? ['acquire'] : ['acquire', 'release']);
         expect((await others.inspect('nightly'))?.doneToken).toBeUndefined();
       },
     );
+
+    test.each([
+      {
+        what: 'a Transform',
+        make: (parts: AsyncIterable<string>) => {
+          const broken = new PassThrough({ transform: (_part, _encoding, done) => done(new Error('Bad row.')) });
+          Readable.from(parts).pipe(broken);
+          return broken;
+        },
+      },
+      {
+        what: 'a web transform',
+        make: (parts: AsyncIterable<string>) =>
+          ReadableStream.from(parts).pipeThrough(
+            new TransformStream<string, string>({ transform: () => Promise.reject(new Error('Bad row.')) }) as never,
+          ),
+      },
+    ])('$what that breaks while its source works: the lease is abandoned', async ({ make }) => {
+      const { seen, parts } = worker();
+      const handler = middy(lockPlugin(streaming))
+        .use(lock({ key: 'nightly', locks }))
+        .handler(async (_event, context) => {
+          seen.lease = (context as { lock: Lease }).lock;
+          return make(parts());
+        });
+      await expect(handler({}, sink().responseStream, invocation())).rejects.toThrow('Bad row.');
+      expect(seen.lease?.signal.reason).toMatchObject({ name: 'LockLostError', reason: 'abandoned' });
+      expect(requests).toEqual(['acquire']);
+    });
+
+    test.each([
+      { what: 'a Node stream whose destruction fails', body: () => failsAtItsEnd() },
+      {
+        what: 'a web stream whose cancel fails',
+        body: () => new ReadableStream({ cancel: () => Promise.reject(new Error('Not closed.')) }),
+      },
+    ])(
+      '$what, behind an after that throws: the process lives, and the error is that of the after',
+      async ({ body }) => {
+        const handler = middy(lockPlugin())
+          .use(lock({ key: 'nightly', locks }))
+          .after(() => {
+            throw new Error('No such template.');
+          })
+          .handler(async () => body());
+        await expect(handler({}, invocation())).rejects.toThrow('No such template.');
+        await soon();
+        expect(await isHeld()).toBe(body() instanceof ReadableStream);
+      },
+    );
+    const failsAtItsEnd = () =>
+      new Readable({ read() {}, destroy: (_error, callback) => callback(new Error('Not closed.')) });
 
     /** Works on each part for as long as the test says, and notes when it works. */
     function worker() {
@@ -604,6 +719,26 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
         {
           kind: 'a Transform',
           wrap: (parts: AsyncIterable<string>) => Readable.from(parts).pipe(new PassThrough({ objectMode: true })),
+        },
+        {
+          kind: 'a Duplex with a destroy of its own',
+          wrap: (parts: AsyncIterable<string>) =>
+            Readable.from(parts).pipe(new PassThrough({ objectMode: true, destroy: (error, done) => done(error) })),
+        },
+        {
+          kind: 'a stream that somebody pushes to',
+          wrap: (parts: AsyncIterable<string>) => {
+            const pushed = new Readable({ objectMode: true, read() {} });
+            const push = async () => {
+              for await (const part of parts) pushed.push(part);
+            };
+            void push();
+            return pushed;
+          },
+        },
+        {
+          kind: 'a Node stream made of a web stream',
+          wrap: (parts: AsyncIterable<string>) => Readable.fromWeb(ReadableStream.from(parts), { objectMode: true }),
         },
       ])(
         '$kind, of which nobody can tell when its work ends: the signal aborts, and the lease ends by itself',
@@ -707,11 +842,14 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
     test.each([
       {
         what: 'destroyed before it is returned',
-        make: () => new Readable({ read() {} }).destroy(),
+        make: () => Readable.from(['one']).destroy(),
       },
       {
         what: 'destroyed with an error before anybody reads',
-        make: () => new Readable({ read() {} }).on('error', () => {}).destroy(new Error('Disk full.')),
+        make: () =>
+          Readable.from(['one'])
+            .on('error', () => {})
+            .destroy(new Error('Disk full.')),
       },
     ])('$what: the response fails, and the lock is released, undone', async ({ make }) => {
       const { responseStream } = sink();
@@ -724,7 +862,7 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
     });
 
     test('that fails and that nobody reads: the lock is released, and no error is uncaught', async () => {
-      const body = new Readable({ read() {} });
+      const body = Readable.from(['one']);
       const handler = middy()
         .use(lock({ key: 'nightly', locks }))
         .handler(async () => body);
@@ -749,6 +887,65 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
       if (!released) expect(await response.toArray()).toEqual(['one', 'two']);
       expect(await isHeld()).toBe(false);
       expect((await others.inspect('nightly'))?.doneToken).toBe(released ? undefined : '2026-01-01');
+    });
+
+    test.each([
+      { kind: 'a Node stream', wrap: bodies[2]!.wrap, released: true },
+      {
+        kind: 'a stream without a status code',
+        wrap: (parts: AsyncIterable<string>) => ({ headers: {}, body: Readable.from(parts) }),
+        released: true,
+      },
+      {
+        kind: 'a Transform',
+        wrap: (parts: AsyncIterable<string>) => ({
+          statusCode: 200,
+          body: Readable.from(parts).pipe(new PassThrough()),
+        }),
+        released: false,
+      },
+    ])('$kind that a middleware drops: it is stopped before the release, and nothing is done', async (row) => {
+      const { step, seen, parts } = worker();
+      const handler = middy(lockPlugin())
+        .use(lock({ key: 'nightly', locks, once: '2026-01-01' }))
+        .after(async (request) => {
+          const { body } = request.response as { body: Readable };
+          body.resume();
+          while (!seen.working) await soon();
+          request.response = { statusCode: 200 };
+        })
+        .handler(async () => row.wrap(parts()));
+      const invoked = handler({}, invocation()) as Promise<unknown>;
+      for (let turn = 0; turn < 20; turn++) await soon();
+      expect(requests).toEqual(['acquire']);
+      step.open();
+      expect(await invoked).toEqual({ statusCode: 200 });
+      expect(await isHeld()).toBe(!row.released);
+      expect((await others.inspect('nightly'))?.doneToken).toBeUndefined();
+    });
+
+    test('that a middleware compresses: what it sends is whole, and the lock is held until then', async () => {
+      const handler = middy(lockPlugin())
+        .after((request) => {
+          request.response = pipeline(request.response as Readable, new PassThrough({ objectMode: true }), () => {});
+        })
+        .use(lock({ key: 'nightly', locks, once: '2026-01-01' }))
+        .handler(async () => Readable.from(['one', 'two']));
+      const response = (await handler({}, invocation())) as Readable;
+      expect(await response.toArray()).toEqual(['one', 'two']);
+      expect(requests).toEqual(['acquire', 'release']);
+      expect((await others.inspect('nightly'))?.doneToken).toBe('2026-01-01');
+    });
+
+    test('that a middleware reads to its end: the token is done', async () => {
+      const handler = middy(lockPlugin())
+        .use(lock({ key: 'nightly', locks, once: '2026-01-01' }))
+        .after(async (request) => {
+          request.response = (await (request.response as Readable).toArray()).join();
+        })
+        .handler(async () => Readable.from(['one', 'two']));
+      expect(await handler({}, invocation())).toBe('one,two');
+      expect((await others.inspect('nightly'))?.doneToken).toBe('2026-01-01');
     });
 
     test('and the lease is lost before its end: the response fails, and nothing is done', async () => {
@@ -1256,6 +1453,28 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
       .handler(() => 'never');
     await expect(handler({}, make())).rejects.toThrow(TypeError);
     expect(requests).toEqual(['acquire', 'release']);
+  });
+
+  test('two locks in one place in the context: it fails, says what to set, and releases both', async () => {
+    const handler = middy(lockPlugin())
+      .use(lock({ key: 'first', locks }))
+      .use(lock({ key: 'second', locks }))
+      .handler(() => 'never');
+    await expect(handler({}, invocation())).rejects.toThrow(
+      new LockError(
+        "Two locks would stand in context.lock, and the lease of 'second' would hide the other one, whose loss the handler " +
+          'would not see. Set contextKey for one of them.',
+      ),
+    );
+    expect([await isHeld('first'), await isHeld('second')]).toEqual([false, false]);
+  });
+
+  test('a context that still has the lease of an invocation that has ended: it is replaced', async () => {
+    const context = invocation();
+    const handler = middy(lockPlugin())
+      .use(lock({ key: 'nightly', locks }))
+      .handler(() => 'done');
+    expect([await handler({}, context), await handler({}, context)]).toEqual(['done', 'done']);
   });
 
   test('a key function that throws: its error is thrown, and nothing is locked', async () => {

@@ -7,7 +7,7 @@ import { pipeline } from 'node:stream/promises';
 import { beforeEach, describe, expect, test } from '@jest/globals';
 import middy from '@middy/core';
 import { type Lease, type LockBusyError, LockLostError } from '../../lib/index.ts';
-import { withLock, withRecordLocks } from '../../middleware/index.ts';
+import { lockPlugin, withLock, withRecordLocks } from '../../middleware/index.ts';
 import { batch, gate, invocation, message, setUp, sink } from './setup.ts';
 
 let { clock, store, requests, locks, others, isHeld } = setUp();
@@ -182,6 +182,25 @@ describe("Middy's handler inside, whose early time-out fails it while it still r
     const handler = withLock({ key: 'nightly', locks }, inside as never) as (...of: unknown[]) => Promise<unknown>;
     await expect(handler({}, late())).rejects.toThrow('aborted');
     expect(lease?.signal.reason).toMatchObject({ reason: 'timedOut' });
+    expect(requests).toEqual(['acquire']);
+  });
+
+  const answering = lockPlugin({ timeoutEarlyInMillis: 10, timeoutEarlyResponse: () => ({ batchItemFailures: [] }) });
+  test('in withLock(), and answers it: so it is, and nothing is done', async () => {
+    const inside = middy(answering).handler(never);
+    const handler = withLock({ key: 'nightly', locks, once: '2026-01-01' }, inside as never) as (
+      ...of: unknown[]
+    ) => Promise<unknown>;
+    expect(await handler({}, late())).toEqual({ batchItemFailures: [] });
+    expect(requests).toEqual(['acquire']);
+  });
+
+  test('in withRecordLocks(), and answers it: its records come back', async () => {
+    const inside = middy(answering).handler(never);
+    const handler = withRecordLocks({ key: ({ messageId }) => messageId, locks, onFailed: () => {} }, inside as never);
+    expect(await handler(batch(message('1', 'a')), late() as never)).toEqual({
+      batchItemFailures: [{ itemIdentifier: '1' }],
+    });
     expect(requests).toEqual(['acquire']);
   });
 
