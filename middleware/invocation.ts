@@ -1,3 +1,4 @@
+import { heed } from '../lib/lease/callback.ts';
 import { LockClient } from '../lib/lease/client.ts';
 import { LockBusyError, LockDoneError, LockError } from '../lib/lease/errors.ts';
 import type { Lease } from '../lib/lease/lease.ts';
@@ -107,7 +108,7 @@ export function invocationLock(options: LockOptions<never, never, string>): Take
  */
 export function noPromise(value: unknown): unknown {
   if (typeof (value as PromiseLike<unknown> | null | undefined)?.then !== 'function') return value;
-  Promise.resolve(value).catch(() => {});
+  heed(value);
   throw new TypeError(
     'key, once and data must be a string or JSON, or a function that gives it at once, but it gave a Promise.',
   );

@@ -1,4 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { heed } from '../lib/lease/callback.ts';
 import type { Lease } from '../lib/lease/lease.ts';
 import type { HeldLease } from './held-lease.ts';
 import { invocationLock } from './invocation.ts';
@@ -130,7 +131,7 @@ export function lockPlugin<Plugin extends object = object>(
       if (request && outer?.context === request.context) holdingsOf(request).outer = outer;
       requests.enterWith(request as Request);
       // Middy does not wait for it, and a rejection that nobody waits for ends the process.
-      Promise.resolve(requestStart?.(request as Request)).catch(() => {});
+      heed(requestStart?.(request as Request));
     },
     timeoutEarlyResponse() {
       const request = current();

@@ -1,4 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { call, heed } from '../lib/lease/callback.ts';
 import type { LockClient } from '../lib/lease/client.ts';
 import { LockBusyError, LockDoneError, LockError, LockStoreError, type LostReason } from '../lib/lease/errors.ts';
 import type { Lease } from '../lib/lease/lease.ts';
@@ -119,7 +120,7 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks {
   using<Result>(record: Lockable, work: (lease: Lease) => Promise<Result> | Result): Promise<Result> {
     const using = this.#using(record, work);
     // The record fails, and `onFailed` is told: whoever does not wait for the work has no unhandled rejection.
-    using.catch(() => {});
+    heed(using);
     return using;
   }
 
@@ -408,8 +409,10 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks {
   /** Invariant 12: a listener that fails, at once or later, disturbs nothing. */
   #tell(record: Item, error: unknown): void {
     const { onFailed = logFailure } = this.#options;
-    const tell = async () => onFailed(error, record);
-    tell().catch(() => {});
+    call(
+      () => onFailed(error, record),
+      () => {},
+    );
   }
 
   #isLost({ signal }: Lease): boolean {

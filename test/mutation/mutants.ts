@@ -411,7 +411,7 @@ const middleware = [
       'void lease;\n    const hasFailed',
     ],
     ['work that waits for itself', 'lanes.some((lane) => outer.includes(lane))', 'false'],
-    ['work that nobody waits for ends the process', '    using.catch(() => {});\n', ''],
+    ['work that nobody waits for ends the process', '    heed(using);\n', ''],
     [
       'a wait for work without an end',
       'if (!(await this.#remaining.settles(Promise.allSettled(turns)))) this.#abandonPending();',
@@ -469,7 +469,7 @@ const middleware = [
     ['released while a stream writes on', "held.abandon('abandoned')", 'await held.release()'],
   ]),
   ...of('middleware/invocation.ts', [
-    ['a rejected key ends the process', '  Promise.resolve(value).catch(() => {});\n', ''],
+    ['a rejected key ends the process', '  heed(value);\n', ''],
     ['messages deleted that a lock skips', "(isBusy && respond === 'skip') || ", ''],
     ['messages deleted that a lock inside of their own skips', ' || hasRecordLocks(context)', ''],
     ['a context that cannot be written keeps the lease', '      await held.release();\n', ''],
