@@ -2,7 +2,7 @@ import { heed } from '../lib/lease/callback.ts';
 import { LockClient } from '../lib/lease/client.ts';
 import { LockBusyError, LockDoneError, LockError } from '../lib/lease/errors.ts';
 import type { Lease } from '../lib/lease/lease.ts';
-import { type AcquireOptions, checkKey, checkText, planAcquire } from '../lib/lease/options.ts';
+import { type AcquireOptions, checkKey, checkText, planAcquire, remainingOf } from '../lib/lease/options.ts';
 import { DynamoDBLockStore } from '../lib/store/dynamodb.ts';
 import type { LockStore } from '../lib/store/store.ts';
 import { HeldLease } from './held-lease.ts';
@@ -156,7 +156,7 @@ export function ofInvocation(context: LambdaContext, waitMs = 0, reserveMs = 1_0
   const remainingMs = () => context.getRemainingTimeInMillis();
   return {
     owner,
-    waitMs: Math.max(0, Math.min(waitMs, Math.floor(remainingMs()) - reserveMs)),
+    waitMs: Math.max(0, Math.min(waitMs, Math.floor(remainingOf({ remainingMs })) - reserveMs)),
     // Where invocations share a process, Lambda does not stop their code at the time-out: the lease goes on with it.
     remainingMs: process.env.AWS_LAMBDA_MAX_CONCURRENCY ? undefined : remainingMs,
   };

@@ -400,7 +400,7 @@ export class Lease {
   // --- The end ------------------------------------------------------------------------------------------------------
 
   async #release(options: ReleaseOptions): Promise<boolean> {
-    this.#releasedAsDone = options.done === true;
+    this.#releasedAsDone = options.done === true || (options.done !== undefined && options.done === this.#plan.once);
     if (this.isHeld()) {
       // Belief ends when the release is sent, not when it is answered (invariant 4).
       this.#end('released');
@@ -452,7 +452,8 @@ export class Lease {
    * operator's force release, too, writes our `lockId` into `releasedBy`, and may have ended our grant instead.
    *
    * - A token that is due must stand in the record. With our `releasedBy` beside it, it proves our release: an operator
-   *   writes no token, and another holder's release writes its own `releasedBy`.
+   *   writes no token, and another holder's release writes its own `releasedBy`. Without it, another's grant before our
+   *   deadline proves our release, for nothing else, but an operator, lets another in so early.
    * - With no token due, our `releasedBy` and the expiry that our release writes prove it: an operator writes another one.
    *   If another has been granted the lock since, its record keeps that expiry as what it took over.
    * - A release that we sent more than once was most likely applied. Our `releasedBy` is then enough, and so is another's
@@ -461,7 +462,7 @@ export class Lease {
   #wasReleasedBefore(doneToken: string | undefined, { record, attempts = 1 }: StoreAnswer): boolean {
     const isDue = doneToken !== undefined;
     if (isDue && !isDone(doneToken, record?.doneToken)) return false;
-    if (record?.releasedBy !== this.#lockId) return attempts > 1 && this.#leftMs() > 0;
+    if (record?.releasedBy !== this.#lockId) return (attempts > 1 || isDue) && this.#leftMs() > 0;
     const opened = record.fencingToken === this.fencingToken ? record.expiresAt : record.previousExpiresAt;
     return attempts > 1 || isDue || opened === this.acquiredAt + Math.max(1, this.#plan.holdAtLeastMs);
   }

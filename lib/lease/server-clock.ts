@@ -36,6 +36,8 @@ export class ServerClock {
   readonly #clock: Clock;
   #lowest = Number.NEGATIVE_INFINITY;
   #highest = Number.POSITIVE_INFINITY;
+  /** The upper end that the last answer alone tells. */
+  #lastHighest = Number.POSITIVE_INFINITY;
   #relayed = false;
   /** Settles when the answer has come that somebody awaits to judge this host's clock. */
   judging: Promise<void> | undefined;
@@ -65,6 +67,7 @@ export class ServerClock {
     this.#relayed = relayed;
     const lowest = date - received.wall;
     const highest = date + DATE_STEP_MS - sent.wall;
+    this.#lastHighest = highest;
     this.#lowest = Math.max(this.#lowest, lowest);
     this.#highest = Math.min(this.#highest, highest);
     if (this.#lowest > this.#highest) {
@@ -78,6 +81,7 @@ export class ServerClock {
     this.#judgedAt = undefined;
     this.#lowest = Number.NEGATIVE_INFINITY;
     this.#highest = Number.POSITIVE_INFINITY;
+    this.#lastHighest = Number.POSITIVE_INFINITY;
   }
 
   /** Tells whether an answer has judged this host's clock since that was last set, or stood still, before `moment`. */
@@ -119,10 +123,14 @@ export class ServerClock {
    *     server   ----------|date      |date + 1 s -------
    *     host     ---|sent ..................... |received
    *                 |<---- highest ------------>|
+   *
+   * The last answer alone is asked. Both clocks may have stood still together since an earlier one, as in a virtual machine
+   * that was paused, and no difference between them tells of that.
    */
   get behindMs(): number {
-    if (this.isWrong) return this.expiryOffsetMs;
-    return this.#highest === Number.POSITIVE_INFINITY ? 0 : Math.max(0, this.#highest - DATE_STEP_MS);
+    if (this.#lastHighest === Number.POSITIVE_INFINITY) return 0;
+    const told = this.#lastHighest - DATE_STEP_MS;
+    return this.isWrong ? Math.max(this.expiryOffsetMs, told) : Math.max(0, told);
   }
 
   /**

@@ -186,11 +186,12 @@ export class DynamoDBLockStore implements LockStore {
       UpdateExpression:
         'SET lockId = :me, #owner = :owner, expiresAt = :until, leaseMs = :leaseMs, #ttl = :ttl, fencingToken = fencingToken + :one',
       // Its expiry, too, turns away every acquire that was sent before (invariant 3).
-      ConditionExpression: 'lockId = :handed AND acquiredAt < :until',
+      ConditionExpression: `lockId = :handed AND ${IS_LOCK} AND acquiredAt < :until`,
       ExpressionAttributeNames: { '#owner': 'owner', '#ttl': 'ttl' },
       ExpressionAttributeValues: {
         ':me': S(lockId),
         ':handed': S(handed),
+        ...NUMBER,
         ':owner': S(owner),
         ':until': N(until),
         ':leaseMs': N(leaseMs),
@@ -206,8 +207,9 @@ export class DynamoDBLockStore implements LockStore {
     const opens = immediately ? ', expiresAt = acquiredAt + :two' : '';
     return this.#update(key, signal, {
       UpdateExpression: `SET releasedBy = :seen${opens}${FORGET_PREVIOUS}, lockId`,
-      ConditionExpression: 'lockId = :seen',
-      ExpressionAttributeValues: { ':seen': S(lockId), ...(immediately && { ':two': N(2) }) },
+      // The id comes from elsewhere, and may stand in an item of the user's own.
+      ConditionExpression: `lockId = :seen AND ${IS_LOCK}`,
+      ExpressionAttributeValues: { ':seen': S(lockId), ...NUMBER, ...(immediately && { ':two': N(2) }) },
     });
   }
 

@@ -330,8 +330,9 @@ for (const { server, missing } of servers) {
           const key = 'session-1';
           await client.send(new PutItemCommand({ TableName, Item: { lockKey: { S: key }, ...attributes } }));
           const item = await itemOf(TableName, key);
-          // The ids of grants are random: no item of anybody else's has one.
-          const lockId = randomUUID();
+          // The ids of grants are random: no item of anybody else's has one. An operator, or a handle, may name any.
+          const isAnyones = request.do === 'forceRelease' || request.do === 'resume';
+          const lockId = (isAnyones && attributes.lockId?.S) || randomUUID();
           const attempt =
             request.do === 'giveBack'
               ? store.giveBack({ key, lockId, fencingToken: 1, now: base, previous: { expiresAt: 0 } })

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import type { Lease } from '../../lib/lease/lease.ts';
 import { outcomeOf, settle, taken, type World, world } from './setup.ts';
 
 let scene: World;
@@ -66,6 +67,31 @@ describe('a release to a server that hangs', () => {
     expect(Math.abs(time.now() - started - tookMs)).toBeLessThanOrEqual(3);
     expect(host.of('releaseFailed')).toHaveLength(1);
   });
+});
+
+test('work that releases its lease by naming its own token has done it', async () => {
+  const { client } = scene.host();
+  const work = (lease: Lease) => lease.release({ done: '5' });
+  expect(await client.using('job', { once: '5' }, work)).toBe(true);
+  expect((await scene.memory.read('job')).record?.doneToken).toBe('5');
+});
+
+test('a release with its token that a proxy delivers twice is one, also if another came and went between the two', async () => {
+  const { time, store, memory } = scene;
+  const host = scene.host();
+  const lease = await host.client.acquire('job', { once: '5' });
+  await time.advance(10);
+  store.plan({
+    do: 'first',
+    operation: 'release',
+    act: async () => {
+      await memory.release({ key: 'job', lockId: lease.lockId, now: time.now(), holdAtLeastMs: 0, doneToken: '5' });
+      await memory.acquire({ key: 'job', lockId: 'b', owner: 'b', now: time.now(), until: time.now() + 9, leaseMs: 9 });
+      await memory.release({ key: 'job', lockId: 'b', now: time.now(), holdAtLeastMs: 0 });
+    },
+  });
+  expect(await lease.release({ done: true })).toBe(true);
+  expect(host.of('lost')).toEqual([]);
 });
 
 test('a release that says so of a token before the greatest one that finished leaves that', async () => {

@@ -397,6 +397,25 @@ test.each([8_900, 12_345, 19_900, 30_000])(
   },
 );
 
+test('fast answers do not vouch for clocks that both stood still since: a slow one tells what is not known', async () => {
+  const { time, store, host } = world({ dated: true, start: START });
+  const { client, clock } = host({ leaseMs: 20_000 });
+  for (let n = 0; n < 6; n++) {
+    await client.inspect('job');
+    await time.advance(350);
+  }
+  // As in a virtual machine that was paused.
+  clock.lag(1_970);
+  await time.advance(10_976 - (time.now() - START));
+  store.plan({ do: 'travel', there: 9, back: 967, operation: 'acquire' });
+  const lease = await settle(time, client.acquire('job'));
+  const { record } = await store.inner.read('job', { consistent: true });
+  store.plan({ do: 'hang', operation: 'renew', times: Number.POSITIVE_INFINITY });
+  // Others may be a second ahead.
+  await time.advance((record?.expiresAt ?? 0) - 1_000 - time.now());
+  expect(lease.isHeld()).toBe(false);
+});
+
 describe('what a slow answer hid is remembered when the clock is set, or stands still, during the next request:', () => {
   // Behind by what the answer of its judging read, which took 980 ms, could hide.
   const behindMs = 1_900;

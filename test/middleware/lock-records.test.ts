@@ -1669,3 +1669,21 @@ test('a bundle with lock() alone has nothing of it', async () => {
   expect(alone).toContain('lock.ts');
   expect(alone.filter((name) => ofRecords.includes(name))).toEqual([]);
 });
+
+test('a remaining time that is a promise which rejects fails the invocation, and ends no process', async () => {
+  const { locks } = setUp();
+  const unhandled: unknown[] = [];
+  const listen = (error: unknown) => unhandled.push(error);
+  process.on('unhandledRejection', listen);
+  try {
+    const handler = withRecordLocks({ key: ({ body }) => body, locks }, async () => {});
+    const context = invocation({
+      getRemainingTimeInMillis: (async () => Promise.reject(new Error('no context'))) as never,
+    });
+    await expect(handler(batch(message('1', 'a')), context)).rejects.toThrow('remainingMs must give a number');
+    await new Promise((resolve) => setImmediate(resolve));
+  } finally {
+    process.off('unhandledRejection', listen);
+  }
+  expect(unhandled).toEqual([]);
+});

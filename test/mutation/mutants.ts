@@ -57,14 +57,24 @@ const dynamodb = of('lib/store/dynamodb.ts', [
     '(restored ? `, lockId = :restored${FORGET_PREVIOUS}` :',
     "(restored === '' ? '' :",
   ],
-  ['resume without the handle', "'lockId = :handed AND", "'(lockId = :handed OR lockId <> :handed) AND"],
+  ['resume without the handle', '`lockId = :handed AND', '`(lockId = :handed OR lockId <> :handed) AND'],
+  [
+    "resume of an item of the user's own",
+    'lockId = :handed AND ${IS_LOCK} AND',
+    '(${IS_LOCK} OR lockId = :handed) AND lockId = :handed AND',
+  ],
+  [
+    "force release of an item of the user's own",
+    '`lockId = :seen AND ${IS_LOCK}`',
+    '`lockId = :seen AND (${IS_LOCK} OR lockId = :seen)`',
+  ],
   ['resume into the past', ' AND acquiredAt < :until', ''],
   [
     'resume with the same token',
     'fencingToken = fencingToken + :one',
     'fencingToken = fencingToken, leaseCount = :one',
   ],
-  ['force release without the grant', "'lockId = :seen'", "'lockId = :seen OR lockId <> :seen'"],
+  ['force release without the grant', '`lockId = :seen AND', '`(lockId = :seen OR lockId <> :seen) AND'],
   ['a guard that lets all through', "'lockId = :lockId'", "'lockId = :lockId OR lockId <> :lockId'"],
   [
     'refusals that bring no record',
@@ -113,10 +123,11 @@ const clocks = [
       'return false;',
     ],
     ['a clock that was set, believed', 'if (hasStepped(sent, received)) return;', ''],
+    ['what a slow answer does not tell, believed', ': Math.max(0, told);', ': 0;'],
     [
-      'what a slow answer does not tell, believed',
-      'Math.max(0, this.#highest - DATE_STEP_MS)',
-      'Math.min(0, this.#highest - DATE_STEP_MS)',
+      'fast answers that vouch for a clock that stood still',
+      'const told = this.#lastHighest',
+      'const told = this.#highest',
     ],
     ['a clock that was judged before it was set', ' && !hasStepped(this.#judgedAt, moment));', ');'],
     ['what was known before the clock was set, forgotten', 'isKnown ? this.behindMs : behindMs', 'this.behindMs'],
@@ -301,6 +312,12 @@ const lease = of('lib/lease/lease.ts', [
     'true',
   ],
   [
+    'a done release that came twice around a release of another, told as a loss',
+    'return (attempts > 1 || isDue) && this',
+    'return attempts > 1 && this',
+  ],
+  ['its own token by name, not done', ' || (options.done !== undefined && options.done === this.#plan.once)', ''],
+  [
     'a release that came twice around a takeover, told as a loss',
     '? record.expiresAt : record.previousExpiresAt;',
     '? record.expiresAt : undefined;',
@@ -469,6 +486,11 @@ const middleware = [
     ['released while a stream writes on', "held.abandon('abandoned')", 'await held.release()'],
   ]),
   ...of('middleware/invocation.ts', [
+    [
+      'a remaining time that rejects ends the process',
+      'Math.floor(remainingOf({ remainingMs }))',
+      'Math.floor(remainingMs())',
+    ],
     ['a rejected key ends the process', '  heed(value);\n', ''],
     ['messages deleted that a lock skips', "(isBusy && respond === 'skip') || ", ''],
     ['messages deleted that a lock inside of their own skips', ' || hasRecordLocks(context)', ''],

@@ -61,6 +61,7 @@ function mocked(options: DynamoDBLockStoreOptions = {}) {
 }
 
 describe('each operation is one request', () => {
+  const isLock = 'attribute_type(fencingToken, :number) AND attribute_type(expiresAt, :number)';
   const free =
     'attribute_not_exists(#key) OR (attribute_type(fencingToken, :number) AND attribute_type(expiresAt, :number) ' +
     'AND expiresAt <= :now AND lockId <> :me AND releasedBy <> :me)';
@@ -185,11 +186,12 @@ describe('each operation is one request', () => {
         UpdateExpression:
           'SET lockId = :me, #owner = :owner, expiresAt = :until, leaseMs = :leaseMs, #ttl = :ttl, ' +
           'fencingToken = fencingToken + :one',
-        ConditionExpression: 'lockId = :handed AND acquiredAt < :until',
+        ConditionExpression: `lockId = :handed AND ${isLock} AND acquiredAt < :until`,
         ExpressionAttributeNames: { '#owner': 'owner', '#ttl': 'ttl' },
         ExpressionAttributeValues: {
           ':me': { S: 'bert' },
           ':handed': { S: 'anna' },
+          ':number': { S: 'N' },
           ':owner': { S: 'Bert' },
           ':until': { N: `${until}` },
           ':leaseMs': { N: '30000' },
@@ -204,8 +206,8 @@ describe('each operation is one request', () => {
       {
         UpdateExpression:
           'SET releasedBy = :seen REMOVE previousLockId, previousOwner, previousAcquiredAt, previousExpiresAt, lockId',
-        ConditionExpression: 'lockId = :seen',
-        ExpressionAttributeValues: { ':seen': { S: 'anna' } },
+        ConditionExpression: `lockId = :seen AND ${isLock}`,
+        ExpressionAttributeValues: { ':seen': { S: 'anna' }, ':number': { S: 'N' } },
       },
     ],
     'force release immediately': [
@@ -214,8 +216,8 @@ describe('each operation is one request', () => {
         UpdateExpression:
           'SET releasedBy = :seen, expiresAt = acquiredAt + :two ' +
           'REMOVE previousLockId, previousOwner, previousAcquiredAt, previousExpiresAt, lockId',
-        ConditionExpression: 'lockId = :seen',
-        ExpressionAttributeValues: { ':seen': { S: 'anna' }, ':two': { N: '2' } },
+        ConditionExpression: `lockId = :seen AND ${isLock}`,
+        ExpressionAttributeValues: { ':seen': { S: 'anna' }, ':number': { S: 'N' }, ':two': { N: '2' } },
       },
     ],
   };
