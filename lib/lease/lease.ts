@@ -289,9 +289,15 @@ export class Lease {
    */
   #believe(sent: Instant, believeMs: number, until: number, behindMs: number): void {
     const { clock, serverClock } = this.#context;
-    this.#since = sent;
+    const forMs = Math.min(believeMs, serverClock.untilMs(sent, until, behindMs) - this.#plan.safetyMs);
+    const agoMs = elapsedMs(sent, instant(clock));
+    // The record's expiry only grows. So a slow answer, which tells less of the clock than the one before, takes nothing away
+    // from what was believed already.
+    if (forMs - agoMs > this.#leftMs()) {
+      this.#since = sent;
+      this.#forMs = forMs;
+    }
     this.#until = until;
-    this.#forMs = Math.min(believeMs, serverClock.untilMs(sent, until, behindMs) - this.#plan.safetyMs);
     clock.clearTimeout(this.#deadlineTimer);
     this.#watchDeadline();
     const capped = this.#capLeftMs(sent) + this.#plan.safetyMs <= this.#plan.leaseMs;
@@ -300,10 +306,10 @@ export class Lease {
       clock.clearTimeout(this.#heartbeatTimer);
       return;
     }
-    const { heartbeatMs } = this.#plan;
-    // What was learned of the server's clock may have brought the deadline forward.
-    const dueMs = heartbeatMs < this.#forMs ? heartbeatMs : this.#forMs / 2;
-    this.#scheduleHeartbeat(dueMs - elapsedMs(sent, instant(clock)));
+    const dueMs = this.#plan.heartbeatMs - agoMs;
+    const leftMs = this.#leftMs();
+    // The answer may have brought the deadline forward.
+    this.#scheduleHeartbeat(dueMs < leftMs ? dueMs : leftMs / 2);
   }
 
   #watchDeadline(): void {

@@ -397,6 +397,20 @@ test.each([8_900, 12_345, 19_900, 30_000])(
   },
 );
 
+test('a renewal whose answer is slow takes nothing away from what was believed before it', async () => {
+  const { time, store, host } = world({ dated: true, start: START + 600 });
+  const { client, of } = host();
+  const lease = await client.acquire('job');
+  const before = lease.deadline;
+  store.plan({ do: 'travel', there: 600, back: 5, operation: 'renew' });
+  await time.advance(100);
+  await settle(time, lease.renew());
+  expect(lease.deadline).toBe(before);
+  expect(of('renewed').at(-1)?.deadline).toBe(before);
+  await time.advance(60_000);
+  expect(lease.isHeld()).toBe(true);
+});
+
 test('fast answers do not vouch for clocks that both stood still since: a slow one tells what is not known', async () => {
   const { time, store, host } = world({ dated: true, start: START });
   const { client, clock } = host({ leaseMs: 20_000 });

@@ -253,6 +253,12 @@ const lease = of('lib/lease/lease.ts', [
     'withinMs: this.#leftMs(), since, signal',
     'withinMs: Number.POSITIVE_INFINITY, since, signal',
   ],
+  [
+    'a slow answer that takes away what was believed',
+    'const isMore = serverClock.isWrong ||',
+    'const isMore = true ||',
+  ],
+  ['a wrong clock that brings no deadline forward', 'const isMore = serverClock.isWrong ||', 'const isMore ='],
   ['a renewal that failed, not tried again', '    this.#scheduleHeartbeat(backOffMs * (0.5 + Math.random()));\n', ''],
   [
     'a refused renewal, taken for granted',
