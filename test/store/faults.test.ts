@@ -139,7 +139,8 @@ describe('renew keeps the lease when', () => {
     expect({ ...renewed, expiresAt: 0 }).toEqual({ ...before, expiresAt: 0 });
     // Its deadline, with the safety of 3 s, is never later than what the record says.
     expect(lease.deadline + 3_000).toBeLessThanOrEqual(renewed.expiresAt);
-    expect(lease.deadline + 3_000).toBeGreaterThan(before.expiresAt);
+    // A slow answer may tell so little of the clock that nothing is gained; nothing is lost either.
+    expect(lease.deadline + 3_000).toBeGreaterThanOrEqual(before.expiresAt);
 
     // What arrives from now on shortens nothing.
     await lease.renew();
