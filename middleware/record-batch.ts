@@ -409,10 +409,7 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks {
   /** Invariant 12: a listener that fails, at once or later, disturbs nothing. */
   #tell(record: Item, error: unknown): void {
     const { onFailed = logFailure } = this.#options;
-    call(
-      () => onFailed(error, record),
-      () => {},
-    );
+    call(() => onFailed(error, record));
   }
 
   #isLost({ signal }: Lease): boolean {
