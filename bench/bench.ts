@@ -11,7 +11,7 @@ import { gzipSync } from 'node:zlib';
 import { DynamoDBClient, UpdateItemCommand, type UpdateItemCommandInput } from '@aws-sdk/client-dynamodb';
 import { DynamoDBDocument } from '@aws-sdk/lib-dynamodb';
 import { build } from 'esbuild';
-import { DynamoDBLockStore } from '../lib/dynamodb.ts';
+import { DynamoDBLockStore } from '../lib/dynamodb/index.ts';
 import { LockClient } from '../lib/index.ts';
 import { startDynamoDB } from '../test/dynamodb/launcher.ts';
 
@@ -136,7 +136,7 @@ async function bundleOf(entry: string): Promise<Uint8Array> {
 
 async function bytes(): Promise<void> {
   console.log('\nbytes added to a bundle that has the SDK     minified   and gzipped');
-  for (const entry of ['lib/index.ts', 'lib/dynamodb.ts', 'middleware/index.ts', 'lib/tasks/index.ts']) {
+  for (const entry of ['lib/index.ts', 'lib/dynamodb/index.ts', 'middleware/index.ts', 'lib/tasks/index.ts']) {
     const code = await bundleOf(entry);
     const zipped = gzipSync(code).length;
     console.log(`${entry.padEnd(40)} ${String(code.length).padStart(12)} ${String(zipped).padStart(13)}`);

@@ -1,8 +1,8 @@
 #!/usr/bin/env node
 // The operators' command: who holds which lock, and how to end a lease.
 import { parseArgs } from 'node:util';
+import { DynamoDBLockStore } from '../lib/dynamodb/store.ts';
 import { LockClient, type LockState } from '../lib/index.ts';
-import { DynamoDBLockStore } from '../lib/store/dynamodb.ts';
 
 const USAGE = `Usage: leasehold <command> [options]
 

@@ -1,6 +1,9 @@
 export { type EmfOptions, emf } from './emf.ts';
 export { LockClient, type LockClientOptions, type LockState } from './lease/client.ts';
 export type { Clock } from './lease/clock.ts';
+export type { LockEvent, LockEventListener } from './lease/events.ts';
+export type { Lease, LeaseHandle } from './lease/lease.ts';
+export type { AcquireOptions, LeaseTiming } from './lease/options.ts';
 export {
   LockBusyError,
   LockDoneError,
@@ -8,8 +11,6 @@ export {
   LockLostError,
   LockStoreError,
   type LostReason,
-} from './lease/errors.ts';
-export type { LockEvent, LockEventListener } from './lease/events.ts';
-export type { Lease, LeaseHandle } from './lease/lease.ts';
-export type { AcquireOptions, LeaseTiming } from './lease/options.ts';
-export type { LockRecord, LockStore } from './store/store.ts';
+} from './record/errors.ts';
+export type { LockRecord } from './record/record.ts';
+export type { LockStore } from './record/store.ts';

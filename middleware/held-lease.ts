@@ -1,6 +1,6 @@
 import { finished, Readable } from 'node:stream';
-import { LockLostError, type LostReason } from '../lib/lease/errors.ts';
 import type { Lease } from '../lib/lease/lease.ts';
+import { LockLostError, type LostReason } from '../lib/record/errors.ts';
 import type { Remaining } from './remaining.ts';
 
 /** The lease of an invocation, and the body that is still produced and sent under the lease. */

@@ -1,10 +1,11 @@
+import { DynamoDBLockStore } from '../lib/dynamodb/store.ts';
 import { heed } from '../lib/lease/callback.ts';
 import { LockClient } from '../lib/lease/client.ts';
-import { LockBusyError, LockDoneError, LockError } from '../lib/lease/errors.ts';
 import type { Lease } from '../lib/lease/lease.ts';
-import { type AcquireOptions, checkKey, checkText, planAcquire, remainingOf } from '../lib/lease/options.ts';
-import { DynamoDBLockStore } from '../lib/store/dynamodb.ts';
-import type { LockStore } from '../lib/store/store.ts';
+import { type AcquireOptions, planAcquire, remainingOf } from '../lib/lease/options.ts';
+import { checkKey, checkText } from '../lib/record/check.ts';
+import { LockBusyError, LockDoneError, LockError } from '../lib/record/errors.ts';
+import type { LockStore } from '../lib/record/store.ts';
 import { HeldLease } from './held-lease.ts';
 import type { BatchResponse, LambdaContext, LockOptions, SharedOptions } from './options.ts';
 import { Remaining } from './remaining.ts';

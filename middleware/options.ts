@@ -1,10 +1,10 @@
+import type { DynamoDBLockStoreOptions } from '../lib/dynamodb/store.ts';
 import type { LockClient } from '../lib/lease/client.ts';
-import type { LockBusyError, LockDoneError } from '../lib/lease/errors.ts';
 import type { LockEventListener } from '../lib/lease/events.ts';
 import type { Lease } from '../lib/lease/lease.ts';
 import type { AcquireOptions } from '../lib/lease/options.ts';
-import type { DynamoDBLockStoreOptions } from '../lib/store/dynamodb.ts';
-import type { LockStore } from '../lib/store/store.ts';
+import type { LockBusyError, LockDoneError } from '../lib/record/errors.ts';
+import type { LockStore } from '../lib/record/store.ts';
 
 /**
  * The context that Lambda gives a handler, as `@types/aws-lambda` has it, which nobody needs to install for this.

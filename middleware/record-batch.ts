@@ -1,9 +1,11 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { call, heed } from '../lib/lease/callback.ts';
 import type { LockClient } from '../lib/lease/client.ts';
-import { LockBusyError, LockDoneError, LockError, LockStoreError, type LostReason } from '../lib/lease/errors.ts';
 import type { Lease } from '../lib/lease/lease.ts';
-import { type AcquireOptions, checkKey, checkText, isDone } from '../lib/lease/options.ts';
+import type { AcquireOptions } from '../lib/lease/options.ts';
+import { checkKey, checkText } from '../lib/record/check.ts';
+import { LockBusyError, LockDoneError, LockError, LockStoreError, type LostReason } from '../lib/record/errors.ts';
+import { isDone } from '../lib/record/record.ts';
 import { warnIfReleased } from './held-lease.ts';
 import { failuresOf, noPromise, recordLocks } from './invocation.ts';
 import type { BatchResponse, Lockable, LockRecordsOptions, RecordLocks } from './options.ts';

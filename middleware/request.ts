@@ -1,4 +1,4 @@
-import type { LostReason } from '../lib/lease/errors.ts';
+import type { LostReason } from '../lib/record/errors.ts';
 
 /** Middy's request, as far as it concerns a lock. */
 export interface Request<Event = unknown, Context = unknown> {

@@ -7,22 +7,23 @@ const repository = join(import.meta.dirname, '..');
 // Imports run one way. A line says what a part may import beside its own files: parts, and packages.
 const parts: Record<string, { parts: string[]; packages: RegExp }> = {
   'lib/names.ts': { parts: [], packages: /^$/ },
-  'lib/store/store.ts': { parts: [], packages: /^$/ },
-  'lib/lease/': { parts: ['lib/store/store.ts'], packages: /^node:/ },
-  'lib/store/': { parts: ['lib/lease/', 'lib/store/store.ts', 'lib/names.ts'], packages: /^(node:|@aws-sdk\/)/ },
+  'lib/record/': { parts: [], packages: /^$/ },
+  'lib/lease/': { parts: ['lib/record/'], packages: /^node:/ },
+  'lib/dynamodb/': { parts: ['lib/record/', 'lib/names.ts'], packages: /^(node:|@aws-sdk\/)/ },
+  'lib/dynamodb/guarded-write.ts': { parts: ['lib/record/', 'lib/lease/', 'lib/dynamodb/'], packages: /^@aws-sdk\// },
+  'lib/dynamodb/index.ts': { parts: ['lib/dynamodb/', 'lib/dynamodb/guarded-write.ts'], packages: /^$/ },
+  'lib/testing/': { parts: ['lib/record/', 'lib/lease/'], packages: /^$/ },
   'lib/emf.ts': { parts: ['lib/lease/', 'lib/names.ts'], packages: /^node:/ },
-  'lib/index.ts': { parts: ['lib/lease/', 'lib/store/store.ts', 'lib/emf.ts', 'lib/names.ts'], packages: /^$/ },
-  'lib/dynamodb.ts': { parts: ['lib/store/'], packages: /^$/ },
-  'lib/testing.ts': { parts: ['lib/store/', 'lib/lease/'], packages: /^$/ },
-  'lib/tasks/': { parts: ['lib/lease/', 'lib/store/store.ts'], packages: /^node:/ },
-  'middleware/': { parts: ['lib/lease/', 'lib/store/', 'lib/store/store.ts'], packages: /^(node:|@aws-sdk\/)/ },
+  'lib/index.ts': { parts: ['lib/record/', 'lib/lease/', 'lib/emf.ts'], packages: /^$/ },
+  'lib/tasks/': { parts: ['lib/record/', 'lib/lease/'], packages: /^node:/ },
+  'middleware/': { parts: ['lib/record/', 'lib/lease/', 'lib/dynamodb/'], packages: /^(node:|@aws-sdk\/)/ },
   'lib/cdk/': { parts: ['lib/names.ts'], packages: /^(node:|aws-cdk-lib|constructs$)/ },
 };
 
 const files = globSync('{lib,middleware}/**/*.ts', { cwd: repository });
 
 function partOf(file: string): string {
-  // The longest name wins: lib/store/store.ts, the interface, is a part of its own.
+  // The longest name wins: the guarded writes, which know of a lease, are a part of their own.
   const names = Object.keys(parts).filter((name) => file.startsWith(name));
   return names.sort((a, b) => b.length - a.length)[0] ?? file;
 }

@@ -1,10 +1,12 @@
-import type { LockRecord, StoreAnswer } from '../store/store.ts';
+import { LockLostError, LockStoreError } from '../record/errors.ts';
+import type { LockRecord } from '../record/record.ts';
+import { isDone } from '../record/record.ts';
+import type { StoreAnswer } from '../record/store.ts';
 import { elapsedMs, type Instant, instant, pause } from './clock.ts';
 import { discard, holderOf, type LeaseContext, untilOpenMs } from './context.ts';
-import { LockLostError, LockStoreError } from './errors.ts';
 import { Lease } from './lease.ts';
 import { newLockId } from './lock-id.ts';
-import { type AcquirePlan, isDone, remainingOf } from './options.ts';
+import { type AcquirePlan, remainingOf } from './options.ts';
 import { isMisdated, judgedInstant, send } from './send.ts';
 import { hasStepped } from './server-clock.ts';
 

@@ -1,17 +1,24 @@
 import { hostname } from 'node:os';
-import type { LockRecord, LockStore } from '../store/store.ts';
+import { checkKey, checkText } from '../record/check.ts';
+import {
+  LockBusyError,
+  LockDoneError,
+  LockError,
+  LockLostError,
+  LockStoreError,
+  type LostReason,
+} from '../record/errors.ts';
+import type { LockRecord } from '../record/record.ts';
+import type { LockStore } from '../record/store.ts';
 import { Acquisition, type Outcome } from './acquisition.ts';
 import { type Clock, elapsedMs, instant, pause, systemClock } from './clock.ts';
 import { discard, holderOf, type LeaseContext, type ReportedEvent, untilOpenMs } from './context.ts';
-import { LockBusyError, LockDoneError, LockError, LockLostError, LockStoreError, type LostReason } from './errors.ts';
 import { type LockEventListener, notify } from './events.ts';
 import { Lease, type LeaseHandle, reasonOf } from './lease.ts';
 import { newLockId } from './lock-id.ts';
 import {
   type AcquireOptions,
   type AcquirePlan,
-  checkKey,
-  checkText,
   dataOf,
   type LeaseTiming,
   planAcquire,

@@ -1,4 +1,5 @@
-import type { LockRecord, LockStore } from '../store/store.ts';
+import type { LockRecord } from '../record/record.ts';
+import type { LockStore } from '../record/store.ts';
 import type { LockEvent } from './events.ts';
 import type { Lease } from './lease.ts';
 import { type SendContext, send } from './send.ts';

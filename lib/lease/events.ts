@@ -1,5 +1,5 @@
+import type { LockLostError, LockStoreError, LostReason } from '../record/errors.ts';
 import { call } from './callback.ts';
-import type { LockLostError, LockStoreError, LostReason } from './errors.ts';
 
 interface EventBase {
   readonly key: string;

@@ -1,8 +1,11 @@
-import type { LockRecord, LockStore, StoreAnswer } from '../store/store.ts';
+import { show } from '../record/check.ts';
+import { LockError, LockLostError, LockStoreError, type LostReason } from '../record/errors.ts';
+import type { LockRecord } from '../record/record.ts';
+import { isDone } from '../record/record.ts';
+import type { LockStore, StoreAnswer } from '../record/store.ts';
 import { backgroundTimer, elapsedMs, type Instant, instant } from './clock.ts';
 import type { LeaseContext, ReportedEvent } from './context.ts';
-import { LockError, LockLostError, LockStoreError, type LostReason } from './errors.ts';
-import { type AcquirePlan, checkLeaseMs, dataOf, isDone, leavingOf, show } from './options.ts';
+import { type AcquirePlan, checkLeaseMs, dataOf, leavingOf } from './options.ts';
 import { isMisdated, judgedInstant, send } from './send.ts';
 import { hasStepped } from './server-clock.ts';
 

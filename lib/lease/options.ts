@@ -1,3 +1,4 @@
+import { bytes, checkDuration, checkText, show } from '../record/check.ts';
 import { heed } from './callback.ts';
 
 /** How long a lease lasts and how it is kept. Every value is a whole number of milliseconds. */
@@ -62,47 +63,7 @@ export interface AcquirePlan {
   readonly owner: string;
 }
 
-/** Node's timers hold a signed 32-bit number of milliseconds; what is longer fires at once. */
-const LONGEST_MS = 2_147_483_647;
-const MAX_KEY_BYTES = 1024;
 const MAX_DATA_BYTES = 8192;
-
-/** A value as a message shows it: `'short text'`, `number 7`, `undefined`. */
-export function show(value: unknown): string {
-  if (typeof value === 'string') return `'${value.length > 80 ? `${value.slice(0, 80)}…` : value}'`;
-  return value == null ? String(value) : `${typeof value} ${String(value)}`;
-}
-
-const bytes = (text: string): number => Buffer.byteLength(text);
-
-function checkDuration(name: string, value: unknown, least: number): number {
-  if (!Number.isInteger(value) || (value as number) < least || (value as number) > LONGEST_MS) {
-    throw new TypeError(
-      `${name} must be a whole number of milliseconds from ${least} to ${LONGEST_MS}, but it is ${typeof value === 'number' ? value : show(value)}.`,
-    );
-  }
-  return value as number;
-}
-
-function text(name: string, value: unknown, max: number): string {
-  if (typeof value !== 'string') {
-    // The promise of a function that should have given a string.
-    heed(value);
-    throw new TypeError(`${name} must be a string, but it is ${show(value)}.`);
-  }
-  if (value === '') throw new TypeError(`${name} must not be empty, but it is ''.`);
-  if (bytes(value) > max) {
-    throw new TypeError(`${name} must have at most ${max} bytes, but ${show(value)} has ${bytes(value)}.`);
-  }
-  return value;
-}
-
-/** A lock's key: a string of 1 to 1,024 bytes of UTF-8. */
-export const checkKey = (key: unknown): string => text('The key of a lock', key, MAX_KEY_BYTES);
-
-export function checkText(name: string, value: unknown): string {
-  return text(name, value, MAX_KEY_BYTES);
-}
 
 function json(data: unknown): string | undefined {
   if (data === undefined) return undefined;
@@ -194,10 +155,3 @@ export function leavingOf(remainingMs: (() => unknown) | undefined, reserveMs: n
   }
   return Math.max(0, ms - Math.min(reserveMs, ms / 2));
 }
-
-/** Orders `once` tokens as DynamoDB does: by the bytes of their UTF-8. */
-const isLater = (token: string, than: string): boolean => Buffer.compare(Buffer.from(token), Buffer.from(than)) > 0;
-
-/** Whether the work was done for a `once` token, or for a later one. */
-export const isDone = (once: string | undefined, doneToken: string | undefined): doneToken is string =>
-  once !== undefined && doneToken !== undefined && !isLater(once, doneToken);

@@ -1,6 +1,6 @@
-import type { DatedAnswer, LockStore } from '../store/store.ts';
+import { LockStoreError } from '../record/errors.ts';
+import type { DatedAnswer, LockStore } from '../record/store.ts';
 import { type Clock, elapsedMs, type Instant, instant, pause } from './clock.ts';
-import { LockStoreError } from './errors.ts';
 import type { ServerClock } from './server-clock.ts';
 
 /** How often a request whose answer does not come is sent in all, as the SDK does with requests that fail. */

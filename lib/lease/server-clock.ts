@@ -1,4 +1,4 @@
-import type { DatedAnswer } from '../store/store.ts';
+import type { DatedAnswer } from '../record/store.ts';
 import { type Clock, type Instant, instant } from './clock.ts';
 
 /** A server's `Date` has whole seconds: its clock stood at `date` or up to a second after. */

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { bytes, MAX_TEXT_BYTES } from '../record/check.ts';
 
 /** A task that is not settled. */
 export interface OpenTask<Task> {
@@ -19,7 +20,6 @@ export type Outlook = 'free' | 'unknown' | 'busy';
 export const BLOCK = 32;
 /** Fewer tasks have none: looking at them costs less. */
 const LEAST_MARKED = 8;
-const MAX_KEY_BYTES = 1024;
 
 /**
  * Tasks that stand next to one another in the list. One record says that they are all done: their mark, a lock of its
@@ -41,7 +41,7 @@ export class Block<Task> {
     if (tasks.length < LEAST_MARKED) return;
     const keys = tasks.map(({ key }) => key);
     const markKey = `${keys[0]}#${createHash('sha256').update(JSON.stringify(keys)).digest('base64url')}`;
-    if (Buffer.byteLength(markKey) <= MAX_KEY_BYTES) this.markKey = markKey;
+    if (bytes(markKey) <= MAX_TEXT_BYTES) this.markKey = markKey;
   }
 
   /** Its tasks that are neither settled nor tried or run here, in the order of the list. */

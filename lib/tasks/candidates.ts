@@ -1,6 +1,7 @@
 import type { LockState } from '../lease/client.ts';
-import { LockStoreError } from '../lease/errors.ts';
-import { checkKey, isDone } from '../lease/options.ts';
+import { checkKey } from '../record/check.ts';
+import { LockStoreError } from '../record/errors.ts';
+import { isDone } from '../record/record.ts';
 import { BLOCK, type Block, blocksOf, type OpenTask, type Outlook } from './block.ts';
 import type { RunPlan, TaskProgress } from './options.ts';
 import type { RunLimit } from './run-limit.ts';

@@ -1,5 +1,6 @@
 import type { LockClient } from '../lease/client.ts';
-import { type AcquireOptions, checkText } from '../lease/options.ts';
+import type { AcquireOptions } from '../lease/options.ts';
+import { checkText } from '../record/check.ts';
 
 /** A task that failed, and why. */
 export interface TaskFailure<Task> {

@@ -1,11 +1,10 @@
 import { backgroundTimer, pause, systemClock } from '../lease/clock.ts';
-import { LockStoreError } from '../lease/errors.ts';
 import { remainingOf } from '../lease/options.ts';
+import { LONGEST_MS } from '../record/check.ts';
+import { LockStoreError } from '../record/errors.ts';
 
 /** After a throttled or failed request, the first pause, and the longest. */
 const SLOW_DOWN_MS = { first: 100, most: 5_000 };
-/** Node's timers hold no more. */
-const LONGEST_TIMER_MS = 2 ** 31 - 1;
 
 /** Until when a run goes on: its time, the user's signal, and its own failure. Nothing that waits in it waits longer. */
 export class RunLimit {
@@ -85,7 +84,7 @@ export class RunLimit {
   #watch(): void {
     const leftMs = this.#leftMs();
     if (leftMs < 0) this.#stop.abort();
-    else if (leftMs < LONGEST_TIMER_MS) {
+    else if (leftMs < LONGEST_MS) {
       this.#timer = backgroundTimer(systemClock, leftMs + 1, () => this.#watch());
     }
   }

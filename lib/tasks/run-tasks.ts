@@ -1,6 +1,6 @@
 import { call } from '../lease/callback.ts';
-import { LockBusyError, LockDoneError, LockLostError, LockStoreError } from '../lease/errors.ts';
 import type { Lease } from '../lease/lease.ts';
+import { LockBusyError, LockDoneError, LockLostError, LockStoreError } from '../record/errors.ts';
 import type { Block, OpenTask } from './block.ts';
 import { type Candidate, Candidates, MOST_IN_HAND } from './candidates.ts';
 import { checkFunction, checkTasks, planRun, type RunPlan, type RunTasksOptions, type TaskReport } from './options.ts';

@@ -6,7 +6,7 @@ import { App, Stack } from 'aws-cdk-lib';
 import { Template } from 'aws-cdk-lib/assertions';
 import { type IRole, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
 import { LockTable } from '../../lib/cdk/index.ts';
-import { conditionCheck, DynamoDBLockStore, writeWhileHeld } from '../../lib/dynamodb.ts';
+import { conditionCheck, DynamoDBLockStore, writeWhileHeld } from '../../lib/dynamodb/index.ts';
 import { LockBusyError, LockClient } from '../../lib/index.ts';
 import { runTasks } from '../../lib/tasks/index.ts';
 import { type DynamoDB, startDynamoDB } from '../dynamodb/launcher.ts';

@@ -4,7 +4,7 @@ import { DescribeTimeToLiveCommand, UpdateItemCommand } from '@aws-sdk/client-dy
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import type { Closing } from '../../lambda/steps/closing.ts';
 import { tasks } from '../../lambda/tasks.ts';
-import { DynamoDBLockStore } from '../../lib/dynamodb.ts';
+import { DynamoDBLockStore } from '../../lib/dynamodb/index.ts';
 import { LockClient } from '../../lib/index.ts';
 import { Deployment, execute, type Lambda } from './deployment.ts';
 

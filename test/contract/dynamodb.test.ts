@@ -8,9 +8,9 @@ import {
 } from '@aws-sdk/client-dynamodb';
 import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import fc from 'fast-check';
-import { DynamoDBLockStore, type DynamoDBLockStoreOptions } from '../../lib/store/dynamodb.ts';
-import { MemoryLockStore } from '../../lib/store/memory.ts';
-import type { LockStore, StoreAnswer } from '../../lib/store/store.ts';
+import { DynamoDBLockStore, type DynamoDBLockStoreOptions } from '../../lib/dynamodb/store.ts';
+import type { LockStore, StoreAnswer } from '../../lib/record/store.ts';
+import { MemoryLockStore } from '../../lib/testing/memory.ts';
 import { availableServers, type DynamoDB, startDynamoDB } from '../dynamodb/launcher.ts';
 import { lockStoreContract } from './lock-store-contract.ts';
 

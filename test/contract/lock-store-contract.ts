@@ -1,14 +1,14 @@
 import { randomUUID } from 'node:crypto';
 import { beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import type { LockRecord } from '../../lib/record/record.ts';
 import type {
   AcquireRequest,
   GiveBackRequest,
-  LockRecord,
   LockStore,
   ReleaseRequest,
   ResumeRequest,
   StoreAnswer,
-} from '../../lib/store/store.ts';
+} from '../../lib/record/store.ts';
 
 /**
  * What every store has to do, whichever database it is: each condition and each clause of the writes, with the record

@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { MemoryLockStore } from '../../lib/store/memory.ts';
+import { MemoryLockStore } from '../../lib/testing/memory.ts';
 import { lockStoreContract } from './lock-store-contract.ts';
 
 describe('MemoryLockStore', () => {

@@ -8,7 +8,7 @@ import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, jest } from '@jest/globals';
 import { build } from 'esbuild';
-import { DynamoDBLockStore } from '../../lib/dynamodb.ts';
+import { DynamoDBLockStore } from '../../lib/dynamodb/index.ts';
 import { LockClient } from '../../lib/index.ts';
 import { type DynamoDB, startDynamoDB } from '../dynamodb/launcher.ts';
 import { type FaultProxy, startFaultProxy } from '../support/fault-proxy.ts';

@@ -7,7 +7,7 @@ import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises'
 import { LockClient } from '../../lib/lease/client.ts';
 import { type Clock, systemClock } from '../../lib/lease/clock.ts';
 import type { Lease } from '../../lib/lease/lease.ts';
-import { MemoryLockStore } from '../../lib/store/memory.ts';
+import { MemoryLockStore } from '../../lib/testing/memory.ts';
 
 /** Timers that are set and have neither fired nor been cleared, whether or not they keep the process alive. */
 const timers = new Set<unknown>();

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
-import { LockBusyError, LockLostError, LockStoreError } from '../../lib/lease/errors.ts';
-import type { LockRecord, ReadAnswer } from '../../lib/store/store.ts';
+import { LockBusyError, LockLostError, LockStoreError } from '../../lib/record/errors.ts';
+import type { LockRecord } from '../../lib/record/record.ts';
+import type { ReadAnswer } from '../../lib/record/store.ts';
 import { outcomeOf, settle, taken, type World, world } from './setup.ts';
 
 let scene: World;

@@ -1,8 +1,8 @@
 import { beforeEach, describe, expect, test } from '@jest/globals';
 import { LockClient } from '../../lib/lease/client.ts';
-import { LockError, LockLostError } from '../../lib/lease/errors.ts';
 import type { LeaseHandle } from '../../lib/lease/lease.ts';
 import type { AcquireOptions } from '../../lib/lease/options.ts';
+import { LockError, LockLostError } from '../../lib/record/errors.ts';
 import { type World, world } from './setup.ts';
 
 let scene: World;

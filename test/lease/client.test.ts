@@ -1,10 +1,10 @@
 import { inspect } from 'node:util';
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { LockClient } from '../../lib/lease/client.ts';
-import { LockBusyError, LockDoneError, LockError, LockLostError, LockStoreError } from '../../lib/lease/errors.ts';
 import type { LockEvent } from '../../lib/lease/events.ts';
 import type { Lease, LeaseHandle } from '../../lib/lease/lease.ts';
-import { MemoryLockStore } from '../../lib/store/memory.ts';
+import { LockBusyError, LockDoneError, LockError, LockLostError, LockStoreError } from '../../lib/record/errors.ts';
+import { MemoryLockStore } from '../../lib/testing/memory.ts';
 import { outcomeOf, settle, taken, type World, world } from './setup.ts';
 
 let scene: World;
@@ -917,7 +917,7 @@ describe('errors', () => {
 
   test('another copy of the module knows them, and they know its', async () => {
     // @ts-expect-error: the query makes another copy, and TypeScript knows no such file.
-    const copy = (await import('../../lib/lease/errors.ts?copy')) as typeof import('../../lib/lease/errors.ts');
+    const copy = (await import('../../lib/record/errors.ts?copy')) as typeof import('../../lib/record/errors.ts');
     expect(copy.LockError).not.toBe(LockError);
     const theirs = new copy.LockLostError({ key: 'job', reason: 'expired', detail: '' });
     expect(theirs instanceof LockLostError).toBe(true);

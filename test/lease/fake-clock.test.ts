@@ -1,5 +1,5 @@
 import { expect, test } from '@jest/globals';
-import { FakeClock } from '../../lib/lease/fake-clock.ts';
+import { FakeClock } from '../../lib/testing/fake-clock.ts';
 
 test('stands still until it is told to go on, at the start of 2026 or where it was told to', async () => {
   expect(new FakeClock().now()).toBe(Date.UTC(2026, 0, 1));

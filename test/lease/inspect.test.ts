@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
-import type { ReadManyAnswer } from '../../lib/store/store.ts';
+import type { ReadManyAnswer } from '../../lib/record/store.ts';
 import { outcomeOf, settle, type World, world } from './setup.ts';
 
 let scene: World;

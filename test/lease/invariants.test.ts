@@ -2,9 +2,9 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import type { LockClient } from '../../lib/lease/client.ts';
-import { LockBusyError, LockLostError, LockStoreError } from '../../lib/lease/errors.ts';
 import type { Lease } from '../../lib/lease/lease.ts';
-import { MemoryLockStore } from '../../lib/store/memory.ts';
+import { LockBusyError, LockLostError, LockStoreError } from '../../lib/record/errors.ts';
+import { MemoryLockStore } from '../../lib/testing/memory.ts';
 import { outcomeOf, settle, taken, type World, watchedSignal, world } from './setup.ts';
 
 let scene: World;
@@ -990,7 +990,7 @@ describe('invariant 12: quiet', () => {
         '--input-type=module',
         '-e',
         `const { LockClient } = await import('${library}index.ts');
-         const { MemoryLockStore } = await import('${library}testing.ts');
+         const { MemoryLockStore } = await import('${library}testing/index.ts');
          const lease = await new LockClient({ store: new MemoryLockStore() }).tryAcquire('job');
          console.log(lease.isHeld());`,
       ],

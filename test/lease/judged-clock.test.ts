@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { LockStoreError } from '../../lib/lease/errors.ts';
+import { LockStoreError } from '../../lib/record/errors.ts';
 import { type HostClock, outcomeOf, settle, taken, world } from './setup.ts';
 
 const HOUR = 3_600_000;

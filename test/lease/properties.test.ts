@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import type { LockClient } from '../../lib/lease/client.ts';
 import type { LockEvent } from '../../lib/lease/events.ts';
 import type { Lease } from '../../lib/lease/lease.ts';
-import type { LockRecord } from '../../lib/store/store.ts';
+import type { LockRecord } from '../../lib/record/record.ts';
 import type { Fault, Operation, ScriptedStore } from '../support/scripted-store.ts';
 import { outcomeOf, seededRandom, world } from './setup.ts';
 

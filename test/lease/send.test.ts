@@ -1,8 +1,8 @@
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
-import { LockStoreError } from '../../lib/lease/errors.ts';
-import { FakeClock } from '../../lib/lease/fake-clock.ts';
 import { type SendOptions, send } from '../../lib/lease/send.ts';
 import { ServerClock } from '../../lib/lease/server-clock.ts';
+import { LockStoreError } from '../../lib/record/errors.ts';
+import { FakeClock } from '../../lib/testing/fake-clock.ts';
 import { outcomeOf, settle } from './setup.ts';
 
 afterEach(() => {

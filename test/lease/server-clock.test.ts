@@ -1,9 +1,9 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
-import { LockBusyError } from '../../lib/lease/errors.ts';
-import { FakeClock } from '../../lib/lease/fake-clock.ts';
 import type { Lease } from '../../lib/lease/lease.ts';
 import { ServerClock, serverClockOf } from '../../lib/lease/server-clock.ts';
-import { MemoryLockStore } from '../../lib/store/memory.ts';
+import { LockBusyError } from '../../lib/record/errors.ts';
+import { FakeClock } from '../../lib/testing/fake-clock.ts';
+import { MemoryLockStore } from '../../lib/testing/memory.ts';
 import { type HostClock, outcomeOf, seededRandom, settle, taken, type World, world } from './setup.ts';
 
 afterEach(() => {

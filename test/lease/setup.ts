@@ -2,9 +2,9 @@ import { expect, jest } from '@jest/globals';
 import { LockClient, type LockClientOptions } from '../../lib/lease/client.ts';
 import type { Clock } from '../../lib/lease/clock.ts';
 import type { LockEvent } from '../../lib/lease/events.ts';
-import { FakeClock } from '../../lib/lease/fake-clock.ts';
 import type { Lease } from '../../lib/lease/lease.ts';
-import { MemoryLockStore } from '../../lib/store/memory.ts';
+import { FakeClock } from '../../lib/testing/fake-clock.ts';
+import { MemoryLockStore } from '../../lib/testing/memory.ts';
 import { mulberry32 } from '../support/mulberry32.ts';
 import { ScriptedStore } from '../support/scripted-store.ts';
 

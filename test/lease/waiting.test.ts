@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
-import { LockBusyError, LockStoreError } from '../../lib/lease/errors.ts';
+import { LockBusyError, LockStoreError } from '../../lib/record/errors.ts';
 import { outcomeOf, seededRandom, settle, watchedSignal, world } from './setup.ts';
 
 afterEach(() => {

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import middy from '@middy/core';
-import { DynamoDBLockStore } from '../../lib/dynamodb.ts';
+import { DynamoDBLockStore } from '../../lib/dynamodb/index.ts';
 import { type Lease, LockClient } from '../../lib/index.ts';
 import { type LockRecordsOptions, lockPlugin, lockRecords, type QueueRecord } from '../../middleware/index.ts';
 import { type DynamoDB, startDynamoDB } from '../dynamodb/launcher.ts';

@@ -1,6 +1,6 @@
 import { Writable } from 'node:stream';
 import { LockClient, type LockEvent, type LockStore } from '../../lib/index.ts';
-import { FakeClock, MemoryLockStore } from '../../lib/testing.ts';
+import { FakeClock, MemoryLockStore } from '../../lib/testing/index.ts';
 import type { BatchResponse, LambdaContext, QueueRecord } from '../../middleware/index.ts';
 
 /** What a test needs of a lock: a client over memory under a fake clock, with what was sent and what happened. */

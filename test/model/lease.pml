@@ -14,7 +14,7 @@
  * protocol, the 1 ms that a release adds, is a whole tick here, which is the harder case.
  *
  * Each step has the name of what it stands for in the code:
- *   storeAcquire to storeGuardedWrite      lib/store: one conditional write each
+ *   storeAcquire to storeGuardedWrite      lib/dynamodb: one conditional write each
  *   Network                                lib/lease/send.ts, and what lies between it and the store
  *   Client: tryAcquire, giveBack, discard  lib/lease/acquisition.ts
  *   Client: resume; Operator               lib/lease/client.ts
@@ -165,7 +165,7 @@
 
 byte now = START;
 
-/* LockRecord in lib/store/store.ts. 0 stands for what is not there. */
+/* LockRecord in lib/record/store.ts. 0 stands for what is not there. */
 typedef Record {
   bit exists;
   byte lockId, fencingToken, expiresAt, acquiredAt, releasedBy, doneToken, ttl;
@@ -261,7 +261,7 @@ inline onGrant(a) {
   fi
 }
 
-/* The store: lib/store/dynamodb.ts. */
+/* The store: lib/dynamodb/store.ts. */
 
 #define acquirable(me, t, token) ( \
     ( \

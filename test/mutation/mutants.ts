@@ -13,7 +13,7 @@ const of = (file: string, mutants: readonly (readonly [name: string, code: strin
 
 // A server refuses a request with a value that no expression uses: a clause whose value nothing else uses is not left
 // out but made true of every record.
-const dynamodb = of('lib/store/dynamodb.ts', [
+const dynamodb = of('lib/dynamodb/store.ts', [
   ['acquire without "no record"', '`attribute_not_exists(#key) OR (', '`('],
   ['acquire without "expired"', 'AND expiresAt <= :now AND ', 'AND '],
   ['acquire before the expiry has come', 'AND expiresAt <= :now', 'AND expiresAt < :now'],
@@ -83,7 +83,7 @@ const dynamodb = of('lib/store/dynamodb.ts', [
   ],
 ]);
 
-const memory = of('lib/store/memory.ts', [
+const memory = of('lib/testing/memory.ts', [
   ['acquire without "expired"', 'old.expiresAt <= now && ', ''],
   ['acquire without "not mine already"', ' && old.lockId !== lockId', ''],
   ['acquire without "not released by me"', ' && old.releasedBy !== lockId', ''],
@@ -152,7 +152,7 @@ const clocks = [
       '',
     ],
   ]),
-  ...of('lib/store/dynamodb.ts', [
+  ...of('lib/dynamodb/store.ts', [
     ['a relay, unseen', ' || !AWS_HOST.test(hostname)', ''],
     ['a request without TLS, whose date anybody may write', "protocol !== 'https:' || ", ''],
     ['the date of a cache', ' || age !== undefined', ''],
@@ -510,7 +510,7 @@ const middleware = [
   ]),
 ];
 
-const guard = of('lib/store/guarded-write.ts', [
+const guard = of('lib/dynamodb/guarded-write.ts', [
   ['a write without the guard', '[check, ...transactItems]', '[...transactItems]'],
   ['a refused guard that ends no belief', "        lease.abandon('takenOver');\n", ''],
   ['a write that is not held', '    lease.assertHeld();\n', ''],

@@ -1,8 +1,8 @@
 /** The scenarios that the suites of other lock clients hold, for this one. Each test ends with the name of theirs. */
 import { describe, expect, test } from '@jest/globals';
 import type { LockClient } from '../../lib/lease/client.ts';
-import { LockStoreError } from '../../lib/lease/errors.ts';
-import { MemoryLockStore } from '../../lib/store/memory.ts';
+import { LockStoreError } from '../../lib/record/errors.ts';
+import { MemoryLockStore } from '../../lib/testing/memory.ts';
 import { outcomeOf, settle, taken, world } from '../lease/setup.ts';
 
 /** Renewed after 10 s, believed for 27 s, open for others after 30 s. */

@@ -1,7 +1,8 @@
 /** The way of one host's requests to the store and back: they are late, lost, repeated and overtake each other. */
-import { LockStoreError } from '../../lib/lease/errors.ts';
-import { MemoryLockStore } from '../../lib/store/memory.ts';
-import type { LockRecord, LockStore, ReadAnswer, ReadManyAnswer, StoreAnswer } from '../../lib/store/store.ts';
+import { LockStoreError } from '../../lib/record/errors.ts';
+import type { LockRecord } from '../../lib/record/record.ts';
+import type { LockStore, ReadAnswer, ReadManyAnswer, StoreAnswer } from '../../lib/record/store.ts';
+import { MemoryLockStore } from '../../lib/testing/memory.ts';
 import { type Fate, retentionMs, type Schedule } from './schedule.ts';
 import type { Happening, Host, VirtualTime } from './virtual-time.ts';
 

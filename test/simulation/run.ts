@@ -2,7 +2,7 @@
 import { LockClient } from '../../lib/lease/client.ts';
 import type { Lease, LeaseHandle } from '../../lib/lease/lease.ts';
 import type { AcquireOptions } from '../../lib/lease/options.ts';
-import type { LockRecord } from '../../lib/store/store.ts';
+import type { LockRecord } from '../../lib/record/record.ts';
 import { mulberry32 } from '../support/mulberry32.ts';
 import { Server, Wire } from './network.ts';
 import {

@@ -1,7 +1,8 @@
 /** Watches the store and every lease on it, and notes the first thing that breaks an invariant. */
 import type { LockEvent } from '../../lib/lease/events.ts';
 import type { Lease } from '../../lib/lease/lease.ts';
-import type { LockRecord, StoreAnswer } from '../../lib/store/store.ts';
+import type { LockRecord } from '../../lib/record/record.ts';
+import type { StoreAnswer } from '../../lib/record/store.ts';
 import type { Operation, Witness, WriteRequest } from './network.ts';
 import { HOLD_AT_LEAST_MS } from './schedule.ts';
 import type { Host, VirtualTime } from './virtual-time.ts';

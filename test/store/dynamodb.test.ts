@@ -20,10 +20,10 @@ import {
 } from '@aws-sdk/client-dynamodb';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { mockClient } from 'aws-sdk-client-mock';
+import { DynamoDBLockStore, type DynamoDBLockStoreOptions } from '../../lib/dynamodb/store.ts';
 import { LockClient } from '../../lib/lease/client.ts';
-import { LockStoreError } from '../../lib/lease/errors.ts';
-import { DynamoDBLockStore, type DynamoDBLockStoreOptions } from '../../lib/store/dynamodb.ts';
-import type { LockStore } from '../../lib/store/store.ts';
+import { LockStoreError } from '../../lib/record/errors.ts';
+import type { LockStore } from '../../lib/record/store.ts';
 import { disciplinedClock } from '../support/disciplined-clock.ts';
 
 const tableName = 'locks';

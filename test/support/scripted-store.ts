@@ -3,8 +3,9 @@
  * repeat them. It logs every request, so that a test can count them, and it keeps no process alive.
  */
 import type { Clock } from '../../lib/lease/clock.ts';
-import { LockStoreError } from '../../lib/lease/errors.ts';
-import type { LockRecord, LockStore, ReadAnswer, ReadManyAnswer, StoreAnswer } from '../../lib/store/store.ts';
+import { LockStoreError } from '../../lib/record/errors.ts';
+import type { LockRecord } from '../../lib/record/record.ts';
+import type { LockStore, ReadAnswer, ReadManyAnswer, StoreAnswer } from '../../lib/record/store.ts';
 
 export type Operation = Exclude<keyof LockStore, 'list'>;
 

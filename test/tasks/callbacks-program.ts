@@ -3,9 +3,9 @@
  * and what nobody caught, which would have ended the process.
  */
 import { emf, LockClient, type LockClientOptions } from '../../lib/index.ts';
-import type { LockStore } from '../../lib/store/store.ts';
+import type { LockStore } from '../../lib/record/store.ts';
 import { type RunTasksOptions, runTasks } from '../../lib/tasks/index.ts';
-import { MemoryLockStore } from '../../lib/testing.ts';
+import { MemoryLockStore } from '../../lib/testing/index.ts';
 
 const uncaught: string[] = [];
 for (const outOfBand of ['unhandledRejection', 'uncaughtException'] as const) {

@@ -4,7 +4,7 @@ import { once as event } from 'node:events';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, jest, test } from '@jest/globals';
-import { DynamoDBLockStore } from '../../lib/dynamodb.ts';
+import { DynamoDBLockStore } from '../../lib/dynamodb/index.ts';
 import { LockClient } from '../../lib/index.ts';
 import { type RunTasksOptions, runTasks } from '../../lib/tasks/index.ts';
 import { type DynamoDB, startDynamoDB } from '../dynamodb/launcher.ts';

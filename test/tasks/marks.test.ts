@@ -6,7 +6,7 @@ import { afterEach, expect, jest, test } from '@jest/globals';
 import fc from 'fast-check';
 import type { Lease } from '../../lib/index.ts';
 import { systemClock } from '../../lib/lease/clock.ts';
-import { isDone } from '../../lib/lease/options.ts';
+import { isDone } from '../../lib/record/record.ts';
 import { blocksOf } from '../../lib/tasks/block.ts';
 import { runTasks } from '../../lib/tasks/index.ts';
 import { seededRandom } from '../lease/setup.ts';

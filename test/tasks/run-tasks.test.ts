@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { type Lease, LockLostError, LockStoreError } from '../../lib/index.ts';
-import type { LockRecord } from '../../lib/store/store.ts';
+import type { LockRecord } from '../../lib/record/record.ts';
 import { type RunTasksOptions, runTasks, type TaskProgress, type TaskReport } from '../../lib/tasks/index.ts';
 import { names, ONCE, sleep, World } from './world.ts';
 

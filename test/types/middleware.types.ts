@@ -7,7 +7,7 @@ import type { Context, EventBridgeEvent, SQSBatchResponse, SQSEvent, SQSRecord }
 import middy6 from 'middy6';
 import type { Lease } from '../../lib/index.ts';
 import { LockClient } from '../../lib/index.ts';
-import { MemoryLockStore } from '../../lib/testing.ts';
+import { MemoryLockStore } from '../../lib/testing/index.ts';
 import {
   type LambdaContext,
   lock,

@@ -5,8 +5,8 @@
  *     node contender.ts <waitMs> <key>...
  */
 import { once } from 'node:events';
+import { DynamoDBLockStore } from '../../../lib/dynamodb/store.ts';
 import { LockClient } from '../../../lib/lease/client.ts';
-import { DynamoDBLockStore } from '../../../lib/store/dynamodb.ts';
 
 const [waitMs, ...keys] = process.argv.slice(2);
 const locks = new LockClient({ store: new DynamoDBLockStore() });

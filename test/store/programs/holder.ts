@@ -5,8 +5,8 @@
  *     node holder.ts <key> <leaseMs>
  */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { DynamoDBLockStore } from '../../../lib/dynamodb/store.ts';
 import { LockClient } from '../../../lib/lease/client.ts';
-import { DynamoDBLockStore } from '../../../lib/store/dynamodb.ts';
 
 const say = (line: object) => console.log(JSON.stringify(line));
 for (const outOfBand of ['unhandledRejection', 'uncaughtException', 'warning']) {

@@ -1,10 +1,9 @@
-import type { Clock } from '../lease/clock.ts';
-import { isDone } from '../lease/options.ts';
+import type { LockRecord } from '../record/record.ts';
+import { isDone } from '../record/record.ts';
 import type {
   AcquireRequest,
   ForceReleaseRequest,
   GiveBackRequest,
-  LockRecord,
   LockStore,
   ReadAnswer,
   ReadManyAnswer,
@@ -12,7 +11,7 @@ import type {
   RenewRequest,
   ResumeRequest,
   StoreAnswer,
-} from './store.ts';
+} from '../record/store.ts';
 
 /**
  * Locks in this process's memory, under the same conditions as in DynamoDB: for unit tests of what uses a lock. Every
@@ -20,10 +19,10 @@ import type {
  */
 export class MemoryLockStore implements LockStore {
   readonly #records = new Map<string, LockRecord>();
-  readonly #clock: Pick<Clock, 'now'> | undefined;
+  readonly #clock: { now(): number } | undefined;
 
   /** @param options.clock the server's clock; without it, answers carry no date, and the client's clock is believed. */
-  constructor(options: { readonly clock?: Pick<Clock, 'now'> } = {}) {
+  constructor(options: { readonly clock?: { now(): number } } = {}) {
     this.#clock = options.clock;
   }
 

@@ -11,14 +11,14 @@ import {
   type UpdateItemCommandInput,
   type UpdateItemCommandOutput,
 } from '@aws-sdk/client-dynamodb';
-import { LockStoreError, type LockStoreErrorOptions } from '../lease/errors.ts';
-import { checkText } from '../lease/options.ts';
+import { checkText } from '../record/check.ts';
+import { LockStoreError, type LockStoreErrorOptions } from '../record/errors.ts';
+import type { LockRecord } from '../record/record.ts';
 import type {
   AcquireRequest,
   DatedAnswer,
   ForceReleaseRequest,
   GiveBackRequest,
-  LockRecord,
   LockStore,
   ReadAnswer,
   ReadManyAnswer,
@@ -26,7 +26,7 @@ import type {
   RenewRequest,
   ResumeRequest,
   StoreAnswer,
-} from './store.ts';
+} from '../record/store.ts';
 
 export interface DynamoDBLockStoreOptions {
   /** The lock table's name or ARN. Default: the environment variable `LOCK_TABLE_NAME`. */

@@ -1,4 +1,4 @@
-import type { Clock } from './clock.ts';
+import type { Clock } from '../lease/clock.ts';
 
 interface Timer {
   readonly due: number;

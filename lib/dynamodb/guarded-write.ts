@@ -1,8 +1,8 @@
 import type { TransactWriteCommandInput } from '@aws-sdk/lib-dynamodb';
 import { pause, systemClock } from '../lease/clock.ts';
-import { LockLostError } from '../lease/errors.ts';
 import type { Lease } from '../lease/lease.ts';
-import type { DynamoDBLockStore } from './dynamodb.ts';
+import { LockLostError } from '../record/errors.ts';
+import type { DynamoDBLockStore } from './store.ts';
 
 // The types of `@aws-sdk/lib-dynamodb`, as far as they matter here: whoever guards no writes need not install it.
 

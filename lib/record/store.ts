@@ -1,29 +1,4 @@
-/** The record of one key, as every store keeps it. Instants are milliseconds since the epoch. */
-export interface LockRecord {
-  readonly key: string;
-  /** The secret id of the grant; present exactly while a grant is outstanding. */
-  readonly lockId?: string | undefined;
-  /** Who holds it, or held it last, for people to read. */
-  readonly owner?: string | undefined;
-  readonly fencingToken: number;
-  /** The lock is free if and only if this moment has come, or there is no record. */
-  readonly expiresAt: number;
-  readonly acquiredAt: number;
-  readonly leaseMs: number;
-  /** The `lockId` of the last grant that ended by a release. */
-  readonly releasedBy?: string | undefined;
-  /** What the present grant took over: the holder that let it expire. */
-  readonly previousLockId?: string | undefined;
-  readonly previousOwner?: string | undefined;
-  /** When that was acquired; 0 when there was no record. */
-  readonly previousAcquiredAt?: number | undefined;
-  /** Until when the lock was closed before the present grant; 0 when there was no record. */
-  readonly previousExpiresAt?: number | undefined;
-  /** The greatest `once` token that finished. */
-  readonly doneToken?: string | undefined;
-  /** JSON, as the user attached it. */
-  readonly data?: string | undefined;
-}
+import type { LockRecord } from './record.ts';
 
 export interface AcquireRequest {
   readonly key: string;

@@ -1,0 +1,42 @@
+/** Node's timers hold a signed 32-bit number of milliseconds; what is longer fires at once. */
+export const LONGEST_MS = 2_147_483_647;
+/** The limit of DynamoDB on a sort key, and ours on every text that names something. */
+export const MAX_TEXT_BYTES = 1024;
+
+/** A value as a message shows it: `'short text'`, `number 7`, `undefined`. */
+export function show(value: unknown): string {
+  if (typeof value === 'string') return `'${value.length > 80 ? `${value.slice(0, 80)}…` : value}'`;
+  return value == null ? String(value) : `${typeof value} ${String(value)}`;
+}
+
+/** The length of a text in UTF-8. */
+export const bytes = (text: string): number => Buffer.byteLength(text);
+
+export function checkDuration(name: string, value: unknown, least: number): number {
+  if (!Number.isInteger(value) || (value as number) < least || (value as number) > LONGEST_MS) {
+    throw new TypeError(
+      `${name} must be a whole number of milliseconds from ${least} to ${LONGEST_MS}, but it is ${typeof value === 'number' ? value : show(value)}.`,
+    );
+  }
+  return value as number;
+}
+
+function text(name: string, value: unknown, max: number): string {
+  if (typeof value !== 'string') {
+    // Where a function gave a promise for a string, the promise's rejection is nobody's.
+    Promise.resolve(value).then(undefined, () => {});
+    throw new TypeError(`${name} must be a string, but it is ${show(value)}.`);
+  }
+  if (value === '') throw new TypeError(`${name} must not be empty, but it is ''.`);
+  if (bytes(value) > max) {
+    throw new TypeError(`${name} must have at most ${max} bytes, but ${show(value)} has ${bytes(value)}.`);
+  }
+  return value;
+}
+
+/** A lock's key: a string of 1 to 1,024 bytes of UTF-8. */
+export const checkKey = (key: unknown): string => text('The key of a lock', key, MAX_TEXT_BYTES);
+
+export function checkText(name: string, value: unknown): string {
+  return text(name, value, MAX_TEXT_BYTES);
+}

@@ -1,2 +1,0 @@
-export { FakeClock } from './lease/fake-clock.ts';
-export { MemoryLockStore } from './store/memory.ts';
