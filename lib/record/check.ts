@@ -40,3 +40,34 @@ export const checkKey = (key: unknown): string => text('The key of a lock', key,
 export function checkText(name: string, value: unknown): string {
   return text(name, value, MAX_TEXT_BYTES);
 }
+
+/**
+ * Checks that options are an object whose names are all known. A misspelled name would otherwise be an option that
+ * nobody gave, as a lock without its `once`.
+ * @param what the function or class that takes the options, for the message.
+ * @param known the names that it takes, as the keys of an object, so that the compiler can compare them with the type.
+ */
+export function checkNames(what: string, options: unknown, known: Readonly<Record<string, unknown>>): void {
+  if (typeof options !== 'object' || options === null) {
+    throw new TypeError(`${what}: the options must be an object, but they are ${show(options)}.`);
+  }
+  const unknown = Object.keys(options).find((name) => !Object.hasOwn(known, name));
+  if (unknown === undefined) return;
+  const [nearest] = Object.keys(known).sort((a, b) => editDistance(unknown, a) - editDistance(unknown, b));
+  throw new TypeError(`${what} has no option '${unknown}'; did you mean '${nearest}'?`);
+}
+
+/** Levenshtein's distance, without regard to case: insertions, deletions and substitutions from one text to the other. */
+function editDistance(from: string, to: string): number {
+  let row = Array.from({ length: to.length + 1 }, (_, i) => i);
+  for (const [i, a] of [...from.toLowerCase()].entries()) {
+    const above = row;
+    row = [i + 1];
+    for (const [j, b] of [...to.toLowerCase()].entries()) {
+      row.push(
+        Math.min((above[j] as number) + (a === b ? 0 : 1), (above[j + 1] as number) + 1, (row[j] as number) + 1),
+      );
+    }
+  }
+  return row.at(-1) as number;
+}
