@@ -39,6 +39,9 @@ function metricsOf(event: LockEvent): Metrics | undefined {
       return { [METRIC.lost]: 0, [METRIC.heldTime]: event.heldMs };
     case 'releaseFailed':
       return { [METRIC.releaseFailed]: 1, [METRIC.heldTime]: event.heldMs };
+    case 'handedOff':
+      return { [METRIC.heldTime]: event.heldMs };
+    case 'resumed':
     case 'waiting':
     case 'renewed':
       return undefined;

@@ -1,16 +1,31 @@
 export { type EmfOptions, emf } from './emf.ts';
-export { LockClient, type LockClientOptions, type LockState } from './lease/client.ts';
+export { LockClient, type LockClientOptions, type TryAcquired } from './lease/client.ts';
 export type { Clock } from './lease/clock.ts';
 export type { LockEvent, LockEventListener } from './lease/events.ts';
+export type { LockState } from './lease/inspect.ts';
 export type { Lease, LeaseHandle } from './lease/lease.ts';
-export type { AcquireOptions, LeaseTiming } from './lease/options.ts';
+export type { AcquireOptions, LeaseTiming, ResumeOptions } from './lease/options.ts';
 export {
   LockBusyError,
+  LockClosedError,
   LockDoneError,
   LockError,
   LockLostError,
+  LockNoTimeError,
   LockStoreError,
   type LostReason,
 } from './record/errors.ts';
-export type { LockRecord } from './record/record.ts';
-export type { LockStore } from './record/store.ts';
+export type { LockRecord, Takeover } from './record/record.ts';
+export type {
+  AcquireRequest,
+  DatedAnswer,
+  ForceReleaseRequest,
+  GiveBackRequest,
+  LockStore,
+  ReadAnswer,
+  ReadManyAnswer,
+  ReleaseRequest,
+  RenewRequest,
+  ResumeRequest,
+  StoreAnswer,
+} from './record/store.ts';

@@ -1,4 +1,4 @@
-import type { DynamoDBLockStoreOptions } from '../lib/dynamodb/store.ts';
+import type { DynamoDBLockStoreOptions } from '../lib/dynamodb/table.ts';
 import type { LockClient } from '../lib/lease/client.ts';
 import type { LockEventListener } from '../lib/lease/events.ts';
 import type { Lease } from '../lib/lease/lease.ts';

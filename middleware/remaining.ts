@@ -1,5 +1,5 @@
-import { releaseMsOf } from '../lib/lease/lease.ts';
 import { leavingOf } from '../lib/lease/options.ts';
+import { releaseMsOf } from '../lib/lease/release.ts';
 
 /** How much of an invocation's time a wait for unfinished work leaves to the releases and the response, in milliseconds. */
 const END_MS = 1_000;

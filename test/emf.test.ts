@@ -18,6 +18,8 @@ const events: Record<LockEvent['type'], LockEvent> = {
   renewFailed: { ...grant, type: 'renewFailed', error: storeError, deadline: at + 9, remainingMs: 9 },
   lost: { ...grant, type: 'lost', reason: 'expired', error: lostError, heldMs: 27_000 },
   released: { ...grant, type: 'released', heldMs: 250, done: true },
+  handedOff: { ...grant, type: 'handedOff', expiresAt: at + 9, heldMs: 250 },
+  resumed: { ...grant, type: 'resumed', expiresAt: at + 9, deadline: at + 8 },
   releaseFailed: { ...grant, type: 'releaseFailed', heldMs: 250, error: storeError },
 };
 
@@ -80,6 +82,8 @@ describe('emf()', () => {
     ['renewFailed', { RenewFailed: 1 }],
     ['lost', { Lost: 1, HeldTime: 27_000 }],
     ['released', { Lost: 0, HeldTime: 250 }],
+    ['handedOff', { HeldTime: 250 }],
+    ['resumed', undefined],
     ['releaseFailed', { ReleaseFailed: 1, HeldTime: 250 }],
   ])('makes of the event %s the metrics %j', (type, metrics) => {
     const line = printed(events[type]);

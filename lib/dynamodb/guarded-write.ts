@@ -1,10 +1,11 @@
 import type { TransactWriteCommandInput } from '@aws-sdk/lib-dynamodb';
+import { BackOff } from '../lease/back-off.ts';
 import { pause, systemClock } from '../lease/clock.ts';
 import type { Lease } from '../lease/lease.ts';
 import { LockLostError } from '../record/errors.ts';
 import type { DynamoDBLockStore } from './store.ts';
 
-// The types of `@aws-sdk/lib-dynamodb`, as far as they matter here: whoever guards no writes need not install it.
+// The types of `@aws-sdk/lib-dynamodb`, as far as they matter here: a user who guards no writes need not install the package.
 
 interface Conditioned {
   TableName: string | undefined;
@@ -34,13 +35,15 @@ export interface DocumentClient {
 
 /** DynamoDB's limit on the operations of one transaction; the check is one of them. */
 const MAX_ITEMS = 100;
-/** How often a transaction that met another on one of its items is sent: they are over within milliseconds. */
+/** Sendings of a transaction that met another on one of its items: transactions are over within milliseconds. */
 const SENDS = 10;
+const CONFLICT_MS = { first: 10, most: 100 };
 const PASSING = new Set(['TransactionConflict', 'ThrottlingError', 'ProvisionedThroughputExceeded']);
 
 /**
  * A guard for the user's own writes: an element of `TransactItems` for the document client's `TransactWriteCommand`.
  * The transaction commits only while nobody else has been granted the lock. No clock is involved.
+ * @example await documents.send(new TransactWriteCommand({ TransactItems: [conditionCheck(lease), ...items] }));
  * @throws TypeError when the lease lives in another store than DynamoDB.
  */
 export function conditionCheck(lease: Lease): {
@@ -58,9 +61,10 @@ export function conditionCheck(lease: Lease): {
 /**
  * Writes in one transaction with `conditionCheck(lease)`. A transaction that meets a heartbeat, a contender or another
  * transaction on the same items is sent again, up to 10 times.
+ * @example await writeWhileHeld(lease, documents, [{ Put: { TableName: 'reports', Item: { day, total } } }]);
  * @param transactItems up to 99 operations, as `TransactWriteCommand` takes them; none on the lock's own item.
  * @throws LockLostError when the lease is not held, or the check is refused: nothing was written.
- * @throws what the client throws for any other reason, such as a refused condition of the user's own.
+ * @throws the client's own error for any other reason, such as a refused condition of the user's own.
  */
 export async function writeWhileHeld(
   lease: Lease,
@@ -73,8 +77,9 @@ export async function writeWhileHeld(
     );
   }
   const check = conditionCheck(lease);
-  // At the first call, so that whoever guards no writes need not install it.
+  // Imported at the first call, so that a user who guards no writes need not install the package.
   const { TransactWriteCommand } = await import('@aws-sdk/lib-dynamodb');
+  const backOff = new BackOff(CONFLICT_MS.first, CONFLICT_MS.most);
   for (let sends = 1; ; sends++) {
     lease.assertHeld();
     try {
@@ -90,7 +95,7 @@ export async function writeWhileHeld(
       }
       const reasons = CancellationReasons?.map(({ Code = 'None' }) => Code).filter((code) => code !== 'None') ?? [];
       if (reasons.length === 0 || sends >= SENDS || !reasons.every((code) => PASSING.has(code))) throw error;
-      await pause(systemClock, 5 + Math.random() * 20 * sends);
+      await pause(systemClock, backOff.nextMs());
     }
   }
 }

@@ -1,2 +1,3 @@
 export { conditionCheck, type DocumentClient, type TransactItem, writeWhileHeld } from './guarded-write.ts';
-export { DynamoDBLockStore, type DynamoDBLockStoreOptions } from './store.ts';
+export { DynamoDBLockStore } from './store.ts';
+export type { DynamoDBLockStoreOptions } from './table.ts';

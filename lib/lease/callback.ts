@@ -1,8 +1,9 @@
 const ignore = (): void => {};
 
 /**
- * Calls a function of the user's that nobody waits for. What it throws goes to `failed`, and so does what it rejects with,
- * at whatever time, by a promise or any other thenable; by default to nobody. Nothing of it ends the process (invariant 12).
+ * Calls a function of the user's that nobody waits for. Nothing of it ends the process (invariant 12).
+ * @param failed gets what the function throws, and what it rejects with at whatever time, by a promise or any other
+ *   thenable. Default: nobody is told.
  */
 export function call(callback: () => unknown, failed: (error: unknown) => void = ignore): void {
   try {
@@ -12,7 +13,10 @@ export function call(callback: () => unknown, failed: (error: unknown) => void =
   }
 }
 
-/** Heeds a value that may be a thenable: what it rejects with goes to `failed`. Default: to nobody. */
+/**
+ * Heeds a value that may be a thenable.
+ * @param failed gets what the thenable rejects with. Default: nobody is told.
+ */
 export function heed(value: unknown, failed: (error: unknown) => void = ignore): void {
   Promise.resolve(value).then(undefined, failed);
 }

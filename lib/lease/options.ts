@@ -1,51 +1,101 @@
 import { bytes, checkDuration, checkText, show } from '../record/check.ts';
 import { heed } from './callback.ts';
 
-/** How long a lease lasts and how it is kept. Every value is a whole number of milliseconds. */
+/** The times of a lease, in whole milliseconds. */
 export interface LeaseTiming {
   /**
-   * For how long a grant, and each renewal, closes the lock. Shorter: a dead holder's lock opens sooner, at the price
-   * of more renewals. 2 to 2,147,483,647; default 30,000.
+   * The time for which a grant, and each renewal, closes the lock. Shorter: a dead holder's lock opens sooner, at the price
+   * of more renewals. 2 to 2,147,483,647.
+   * @default 30,000
    */
   leaseMs?: number | undefined;
-  /** Between two renewals. Smaller than `leaseMs - safetyMs`; default a third of `leaseMs`. */
+  /**
+   * The time between two renewals. Smaller: more requests, and more tries before the deadline. 1 or more, and smaller than
+   * `leaseMs - safetyMs`.
+   * @default a third of leaseMs
+   */
   heartbeatMs?: number | undefined;
   /**
-   * How long before the expiry the holder stops believing that it holds. With 2,000 or more nothing is assumed of
-   * clocks; below it, that two hosts' clocks differ by less. Default `max(leaseMs / 10, min(2,000, leaseMs / 4))`.
+   * The time before the expiry at which the holder stops believing that it holds. With 2,000 or more nothing is assumed of
+   * clocks. With less, two hosts' clocks are assumed to differ by less. 0 or more.
+   * @default max(leaseMs / 10, min(2,000, leaseMs / 4))
    */
   safetyMs?: number | undefined;
 }
 
+/** The options of a lease that is acquired. */
 export interface AcquireOptions extends LeaseTiming {
-  /** How long to wait for a busy lock. 0 or more; default 0: not at all. */
+  /**
+   * The longest wait for a busy lock, in milliseconds. 0 or more.
+   * @default 0: no wait
+   */
   waitMs?: number | undefined;
-  /** Ends the wait, with the signal's reason. What the last attempt may have been granted is released. */
+  /**
+   * Ends the wait, with the signal's reason. A lease that the last attempt may have been granted is released.
+   * @default none
+   */
   signal?: AbortSignal | undefined;
   /**
-   * After how long one request is given up and sent again, at the most: three times within what is left of a short lease.
-   * 1 or more; default 1,000.
+   * The time after which a request without an answer is sent again, in milliseconds; shorter where a short lease must leave
+   * room for three sendings. 1 or more.
+   * @default 1,000
    */
   requestTimeoutMs?: number | undefined;
-  /** The lock stays closed that long from its acquisition, even if released earlier. 0 or more; default 0. */
+  /**
+   * The lock stays closed for so many milliseconds from its acquisition, even if released earlier. 0 or more.
+   * @default 0
+   */
   holdAtLeastMs?: number | undefined;
-  /** The lease is not renewed beyond that long from its acquisition. 1 or more; default: no bound. */
+  /**
+   * The lease is not renewed beyond so many milliseconds from its acquisition. 1 or more.
+   * @default no bound
+   */
   holdAtMostMs?: number | undefined;
   /**
-   * How long the invocation still lasts, in milliseconds, such as `() => context.getRemainingTimeInMillis()`; asked
-   * once, at the call. The lease's deadline never lies beyond. Default: no bound.
+   * Gives the milliseconds that the invocation still lasts, as `() => context.getRemainingTimeInMillis()` does. Asked once,
+   * at the call. The lease's deadline never lies beyond.
+   * @default no bound
    */
   remainingMs?: (() => number) | undefined;
   /**
-   * An ordered token, as a rule the schedule's time in ISO 8601: the lock is granted only for a token greater than the
-   * last one that finished. 1 to 1,024 bytes; default: none.
+   * An ordered token, as a rule the schedule's time in ISO 8601. The lock is granted only for a token greater than the
+   * last one that finished. 1 to 1,024 bytes.
+   * @default none
    */
   once?: string | undefined;
-  /** What to attach to the lease, for operators to read: anything that JSON holds, up to 8 kB. Default: nothing. */
+  /**
+   * A note to attach to the lease, for operators to read: anything that JSON holds, up to 8 kB.
+   * @default nothing
+   */
   data?: unknown;
-  /** Who holds it, for people to read. Default: the client's. */
+  /**
+   * The holder's name, for people to read. 1 to 1,024 bytes.
+   * @default the client's
+   */
   owner?: string | undefined;
 }
+
+/** The options of a lease that is resumed: it keeps the `once`, `data` and `holdAtLeastMs` of the lease that was handed off. */
+export type ResumeOptions = Omit<AcquireOptions, 'waitMs' | 'once' | 'data' | 'holdAtLeastMs'>;
+
+/** The names of `LeaseTiming`. */
+export const LEASE_TIMING = { leaseMs: 0, heartbeatMs: 0, safetyMs: 0 } satisfies Record<keyof LeaseTiming, 0>;
+
+/** The names of `ResumeOptions`. */
+export const RESUME_OPTIONS = {
+  ...LEASE_TIMING,
+  signal: 0,
+  requestTimeoutMs: 0,
+  holdAtMostMs: 0,
+  remainingMs: 0,
+  owner: 0,
+} satisfies Record<keyof ResumeOptions, 0>;
+
+/** The names of `AcquireOptions`. */
+export const ACQUIRE_OPTIONS = { ...RESUME_OPTIONS, waitMs: 0, once: 0, data: 0, holdAtLeastMs: 0 } satisfies Record<
+  keyof AcquireOptions,
+  0
+>;
 
 /** Options as the protocol uses them: checked, and with every default filled in. */
 export interface AcquirePlan {
@@ -82,7 +132,7 @@ function json(data: unknown): string | undefined {
   return encoded;
 }
 
-/** Reads what a holder attached. Text that is no JSON was changed by somebody else, and is given as it is. */
+/** Parses the note that a holder attached. Text that is no JSON was changed by somebody else, and is given as it is. */
 export function dataOf(data: string | undefined): unknown {
   try {
     return data === undefined ? undefined : JSON.parse(data);
@@ -93,7 +143,10 @@ export function dataOf(data: string | undefined): unknown {
 
 export const checkLeaseMs = (value: unknown): number => checkDuration('leaseMs', value, 2);
 
-/** Checks every option and fills in the defaults. Throws a `TypeError` that shows the value. */
+/**
+ * Checks every option and fills in the defaults.
+ * @throws TypeError that shows the value.
+ */
 export function planAcquire(options: AcquireOptions): AcquirePlan {
   const leaseMs = checkLeaseMs(options.leaseMs ?? 30_000);
   const heartbeatMs = checkDuration('heartbeatMs', options.heartbeatMs ?? Math.max(1, Math.floor(leaseMs / 3)), 1);
@@ -110,6 +163,9 @@ export function planAcquire(options: AcquireOptions): AcquirePlan {
   const { remainingMs, signal, once, owner } = options;
   if (remainingMs !== undefined && typeof remainingMs !== 'function') {
     throw new TypeError(`remainingMs must be a function, but it is ${show(remainingMs)}.`);
+  }
+  if (signal !== undefined && typeof signal?.throwIfAborted !== 'function') {
+    throw new TypeError(`signal must be an AbortSignal, but it is ${show(signal)}.`);
   }
   return {
     leaseMs,
@@ -130,7 +186,7 @@ export function planAcquire(options: AcquireOptions): AcquirePlan {
   };
 }
 
-/** How long the invocation still lasts, as it says itself. */
+/** Milliseconds that the invocation still lasts, as it says itself. */
 export function remainingOf({ remainingMs }: Pick<AcquirePlan, 'remainingMs'>): number {
   const ms: unknown = remainingMs?.() ?? Number.POSITIVE_INFINITY;
   if (typeof ms === 'number' && !Number.isNaN(ms)) return ms;
@@ -139,8 +195,8 @@ export function remainingOf({ remainingMs }: Pick<AcquirePlan, 'remainingMs'>): 
 }
 
 /**
- * The time that is left less `reserveMs`, or less half of it where that is shorter, so that something is left to try in.
- * Infinity where nothing tells: what is about to end does not fail for that.
+ * Milliseconds that are left less `reserveMs`, or less half of them where that is shorter, so that there is time to try in.
+ * Infinity where nobody tells: an invocation that is about to end does not fail for that.
  */
 export function leavingOf(remainingMs: (() => unknown) | undefined, reserveMs: number): number {
   let ms: unknown;

@@ -1,17 +1,18 @@
+import type { LockRecord, Takeover } from '../record/record.ts';
 import type { DatedAnswer } from '../record/store.ts';
 import { type Clock, type Instant, instant } from './clock.ts';
 
 /** A server's `Date` has whole seconds: its clock stood at `date` or up to a second after. */
 const DATE_STEP_MS = 1_000;
-/** By how much the wall and the monotonic clock may part before one of them is taken to have been set, or to have stood. */
+/** Milliseconds by which the wall and the monotonic clock may part before one of them counts as set, or as having stood still. */
 const DRIFT_MS = 100;
 /**
- * A relay's clock is no further off. AWS refuses a request whose signature is more than 15 minutes off, and the SDK signs
+ * Milliseconds by which a relay's clock is off at the most. AWS refuses a request whose signature is more than 15 minutes off, and the SDK signs
  * by the `Date` that it sees: behind a relay that is further off, no request is accepted.
  */
 const RELAY_MOST_MS = 15 * 60_000;
 
-/** Releases are remembered for a millisecond; no more than so many, lest a process that uses many keys once grow. */
+/** Releases that are remembered at the most. Each matters for a millisecond, and a process may use many keys once. */
 const MOST_RELEASED = 1_000;
 
 /** Tells whether a clock was set, or stood still, between two moments. */
@@ -19,8 +20,8 @@ export const hasStepped = (from: Instant, to: Instant): boolean =>
   Math.abs(to.wall - to.monotonic - (from.wall - from.monotonic)) > DRIFT_MS;
 
 /**
- * Invariant 13: the server's clock judges. This class holds what is known of it: an interval for how far the server's
- * clock is ahead of this host's wall clock, intersected over the answers.
+ * Invariant 13: the server's clock judges. This class knows an interval for how far the server's clock is ahead of this
+ * host's wall clock, intersected over the answers.
  *
  * While the interval holds zero, nothing is corrected. Once it excludes zero, this host's clock is wrong:
  *
@@ -36,7 +37,7 @@ export class ServerClock {
   readonly #clock: Clock;
   #lowest = Number.NEGATIVE_INFINITY;
   #highest = Number.POSITIVE_INFINITY;
-  /** The upper end that the last answer alone tells. */
+  /** The upper end of the interval by the last answer alone. */
   #lastHighest = Number.POSITIVE_INFINITY;
   #relayed = false;
   /** Settles when the answer has come that somebody awaits to judge this host's clock. */
@@ -44,9 +45,9 @@ export class ServerClock {
   /** The store was asked for the server's time, and no answer ever had one: this host's clock is believed. */
   #isDateless = false;
   #wasDated = false;
-  /** When the last answer came that could judge this host's clock. */
+  /** The moment of the last answer that could judge this host's clock. */
   #judgedAt: Instant | undefined;
-  /** The expiries that releases of this process wrote, while they may lie before us; and when the last one did. */
+  /** The expiries that releases of this process wrote, while they may lie in the future. */
   readonly #released = new Map<string, number>();
   #releasedAt: Instant | undefined;
 
@@ -117,15 +118,15 @@ export class ServerClock {
   }
 
   /**
-   * By how much this host's clock may be behind the server's, beyond the second that `safetyMs` covers. An answer that
-   * took a while cannot tell a clock that is behind by as much from one that is right:
+   * Milliseconds by which this host's clock may be behind the server's, beyond the second that `safetyMs` covers. An answer
+   * that took a while cannot tell a clock that is behind by as much from a right clock:
    *
    *     server   ----------|date      |date + 1 s -------
    *     host     ---|sent ..................... |received
    *                 |<---- highest ------------>|
    *
-   * The last answer alone is asked. Both clocks may have stood still together since an earlier one, as in a virtual machine
-   * that was paused, and no difference between them tells of that.
+   * Only the last answer counts. Since an earlier answer both clocks may have stood still together, as in a virtual machine
+   * that was paused, and no difference between the clocks tells of that.
    */
   get behindMs(): number {
     if (this.#lastHighest === Number.POSITIVE_INFINITY) return 0;
@@ -135,23 +136,23 @@ export class ServerClock {
 
   /**
    * Milliseconds from the sending of a request to the expiry that it wrote, at the least, by the server's clock.
-   * @param behindMs `behindMs` at the sending. It counts where the clock was set, or stood still, since then: today's value
-   *   tells of another setting of the clock.
+   * @param behindMs the value of `behindMs` at the sending. It counts where the clock was set, or stood still, since then: the
+   *   present value belongs to another setting of the clock.
    */
   untilMs(sent: Instant, expiresAt: number, behindMs: number): number {
     const isKnown = !hasStepped(sent, instant(this.#clock));
     return expiresAt - (sent.wall + (isKnown ? this.behindMs : behindMs));
   }
 
-  /** By how many milliseconds this host's clock is ahead of the server's (behind: negative), once known to be wrong. */
+  /** Milliseconds by which this host's clock is ahead of the server's (behind: negative), once known to be wrong. */
   get skewMs(): number | undefined {
     return this.isWrong ? -Math.round((this.#lowest + this.#highest) / 2) : undefined;
   }
 
   /**
-   * The moment to compare with the record of a key. It never stands behind what this process wrote there a moment ago (a
-   * release leaves `acquiredAt + 1`), or a lock held for less than a millisecond would be busy to the one who released
-   * it. Not so after the clock was set, which nobody may assume away: that would break live leases.
+   * The moment to compare with the record of a key. This moment never lies before the expiry that this process wrote there a
+   * moment ago (a release leaves `acquiredAt + 1`), or a lock held for less than a millisecond would be busy to the process
+   * that released it. After the clock was set, that exception would break live leases, and does not hold.
    */
   now(key: string, moment = instant(this.#clock)): number {
     const now = Math.floor(moment.wall + this.#comparedOffsetMs);
@@ -160,6 +161,11 @@ export class ServerClock {
     if (released > now && this.#releasedAt && !hasStepped(this.#releasedAt, moment)) return released;
     this.#released.delete(key);
     return now;
+  }
+
+  /** Milliseconds until a lock opens, by the server's clock as far as it is known; 0: it is open. */
+  untilOpenMs({ key, expiresAt }: LockRecord): number {
+    return Math.max(0, expiresAt - this.now(key));
   }
 
   /** Remembers the moment that this process wrote as a key's expiry when it released it. */
@@ -173,8 +179,10 @@ export class ServerClock {
   }
 
   /**
-   * Tells whether an expiry that was written with `offsetMs` added is wrong by too much to be left, now that more is known: too
-   * soon, by more than the holder's safety covers, or too late, by more than a right clock can be found to be off.
+   * Tells whether an expiry that was written with `offsetMs` added is wrong by too much to be left, now that more is known:
+   *
+   * - too soon, by more than the holder's `safetyMs` covers;
+   * - too late, by more than a right clock can be found to be off.
    */
   disproves(offsetMs: number, safetyMs: number): boolean {
     const tooSoonMs = this.expiryOffsetMs - offsetMs;
@@ -182,15 +190,16 @@ export class ServerClock {
   }
 
   /**
-   * Tells whether the lease that a grant took over, answered just now, had not expired by the server's clock.
+   * Tells whether the lock that a grant took over, answered just now, had not opened by the server's clock.
    *
    * - With a clock that may be right: only if that is certain.
    * - With a clock that is known to be wrong: also if it is possible.
    */
-  tooEarly(previousExpiresAt: number | undefined, date: number | undefined): boolean {
-    if (previousExpiresAt === undefined || date === undefined) return false;
-    if (!this.isWrong) return date + DATE_STEP_MS <= previousExpiresAt;
-    return Math.max(date, this.#clock.now() + this.#lowest) < previousExpiresAt;
+  tooEarly(tookOver: Takeover | undefined, date: number | undefined): boolean {
+    if (tookOver === undefined || tookOver.type === 'nothing' || date === undefined) return false;
+    const { expiresAt } = tookOver;
+    if (!this.isWrong) return date + DATE_STEP_MS <= expiresAt;
+    return Math.max(date, this.#clock.now() + this.#lowest) < expiresAt;
   }
 }
 

@@ -53,8 +53,12 @@ export function checkNames(what: string, options: unknown, known: Readonly<Recor
   }
   const unknown = Object.keys(options).find((name) => !Object.hasOwn(known, name));
   if (unknown === undefined) return;
-  const [nearest] = Object.keys(known).sort((a, b) => editDistance(unknown, a) - editDistance(unknown, b));
-  throw new TypeError(`${what} has no option '${unknown}'; did you mean '${nearest}'?`);
+  const names = Object.keys(known);
+  const [nearest = ''] = names.sort((a, b) => editDistance(unknown, a) - editDistance(unknown, b));
+  const isNear = editDistance(unknown, nearest) <= unknown.length / 2;
+  throw new TypeError(
+    `${what} has no option '${unknown}'; ${isNear ? `did you mean '${nearest}'?` : `it has ${names.join(', ')}.`}`,
+  );
 }
 
 /** Levenshtein's distance, without regard to case: insertions, deletions and substitutions from one text to the other. */

@@ -1,10 +1,15 @@
 /** Marks the errors of every copy of leasehold in a process (ESM and CommonJS, two versions), so that they agree. */
 const brand = Symbol.for('leasehold.error');
 
-/** The base of every error that leasehold throws, but for the `TypeError` of a bad argument. */
+/**
+ * The base of every error that leasehold throws, but for the `TypeError` of a bad argument.
+ * @example if (error instanceof LockError) console.warn(error.code, error.message);
+ */
 export class LockError extends Error {
   static readonly kind: string = 'LockError';
   readonly [brand] = true;
+  /** Stable across versions, other than the message. */
+  readonly code: string = 'LOCK_ERROR';
 
   constructor(message: string, options?: ErrorOptions) {
     super(message, options);
@@ -19,17 +24,21 @@ export class LockError extends Error {
   }
 }
 
-/** Somebody else holds the lock. Its message may be shown to HTTP callers: it names the key and not the owner. */
+/**
+ * Somebody else holds the lock. The message may be shown to HTTP callers: it names the key and not the owner.
+ * @example if (error instanceof LockBusyError) return { statusCode: error.statusCode, headers: error.headers };
+ */
 export class LockBusyError extends LockError {
   static override readonly kind: string = 'LockBusyError';
+  override readonly code = 'LOCK_BUSY';
   readonly key: string;
-  /** Who holds it; absent when the lock is only closed (hold at least). */
+  /** The holder; absent when the lock is only closed (hold at least). */
   readonly owner: string | undefined;
-  /** From when others may take the lock, if its holder does not renew: milliseconds since the epoch. */
+  /** The moment from which others may take the lock, if its holder does not renew: milliseconds since the epoch. */
   readonly expiresAt: number;
   /** Milliseconds from now to `expiresAt`, 0 or more. */
   readonly retryAfterMs: number;
-  /** By how many milliseconds this host's clock is ahead of the server's, where that is known to be wrong. */
+  /** Milliseconds by which this host's clock is ahead of the server's (behind: negative), once known to be wrong. */
   readonly skewMs: number | undefined;
   /** 423 Locked, RFC 4918, section 11.3. */
   readonly statusCode = 423;
@@ -45,7 +54,7 @@ export class LockBusyError extends LockError {
     retryAfterMs: number;
     skewMs?: number | undefined;
   }) {
-    super(`The lock '${busy.key}' is busy; retry in ${busy.retryAfterMs} ms.`);
+    super(`The lock '${busy.key}' is busy; retry in ${Math.ceil(busy.retryAfterMs)} ms.`);
     this.key = busy.key;
     this.owner = busy.owner;
     this.expiresAt = busy.expiresAt;
@@ -55,9 +64,13 @@ export class LockBusyError extends LockError {
   }
 }
 
-/** The work was done for this `once` token, or for a later one. */
+/**
+ * The work was done for this `once` token, or for a later one.
+ * @example if (error instanceof LockDoneError) console.info(`done up to ${error.doneToken}`);
+ */
 export class LockDoneError extends LockError {
   static override readonly kind: string = 'LockDoneError';
+  override readonly code = 'LOCK_DONE';
   readonly key: string;
   /** The token that was asked for. */
   readonly once: string;
@@ -94,9 +107,13 @@ export type LostReason =
   | 'timedOut'
   | 'abandoned';
 
-/** The lock was ours and no longer is. The reason of `lease.signal`. */
+/**
+ * The lock was ours and no longer is. The reason of `lease.signal`.
+ * @example if (error instanceof LockLostError) console.warn(`lost: ${error.reason}`);
+ */
 export class LockLostError extends LockError {
   static override readonly kind: string = 'LockLostError';
+  override readonly code = 'LOCK_LOST';
   readonly key: string;
   readonly reason: LostReason;
 
@@ -107,6 +124,36 @@ export class LockLostError extends LockError {
   }
 }
 
+/**
+ * There is no time to hold the lock in: the invocation is about to end, or the store's answer came after the lease's own
+ * deadline. Nothing is held.
+ * @example if (error instanceof LockNoTimeError) return { statusCode: 503 };
+ */
+export class LockNoTimeError extends LockError {
+  static override readonly kind: string = 'LockNoTimeError';
+  override readonly code = 'LOCK_NO_TIME';
+  readonly key: string;
+
+  constructor({ key, message }: { key: string; message: string }) {
+    super(message);
+    this.key = key;
+  }
+}
+
+/**
+ * The client was closed, and takes no more locks.
+ * @example if (error instanceof LockClosedError) return;
+ */
+export class LockClosedError extends LockError {
+  static override readonly kind: string = 'LockClosedError';
+  override readonly code = 'LOCK_CLOSED';
+
+  constructor() {
+    super('This LockClient is closed; make a new one to take locks.');
+  }
+}
+
+/** The facts of a `LockStoreError`. Each is false, or absent, by default. */
 export interface LockStoreErrorOptions extends ErrorOptions {
   transient?: boolean | undefined;
   conflict?: boolean | undefined;
@@ -116,16 +163,20 @@ export interface LockStoreErrorOptions extends ErrorOptions {
   foreign?: boolean | undefined;
 }
 
-/** The store did not answer, or not with what it should; `cause` is what it threw. */
+/**
+ * The store did not answer, or not as it should. `cause` is the error that the store's own client threw.
+ * @example if (error instanceof LockStoreError && error.transient) retryLater();
+ */
 export class LockStoreError extends LockError {
   static override readonly kind: string = 'LockStoreError';
-  /** Whether the same request may succeed a moment later (a lost answer, throttling), or not (permissions, no table). */
+  override readonly code = 'LOCK_STORE';
+  /** The same request may succeed a moment later (a lost answer, throttling). False: it cannot (permissions, no table). */
   readonly transient: boolean;
   /** A conflict with another transaction: nothing was written, and the same request can be sent again at once. */
   readonly conflict: boolean;
   /**
    * The server refused the request for the time in its signature: nothing was written, and the moments in the request are
-   * as wrong as that time. It must be written anew.
+   * as wrong as that time. The request must be written anew.
    */
   readonly misdated: boolean;
   /** The server's clock when it refused: milliseconds since the epoch; undefined where no answer came. */

@@ -3,7 +3,7 @@ export interface LockRecord {
   readonly key: string;
   /** The secret id of the grant; present exactly while a grant is outstanding. */
   readonly lockId?: string | undefined;
-  /** Who holds it, or held it last, for people to read. */
+  /** The present holder, or else the last one, for people to read. */
   readonly owner?: string | undefined;
   readonly fencingToken: number;
   /** The lock is free if and only if this moment has come, or there is no record. */
@@ -12,22 +12,69 @@ export interface LockRecord {
   readonly leaseMs: number;
   /** The `lockId` of the last grant that ended by a release. */
   readonly releasedBy?: string | undefined;
-  /** What the present grant took over: the holder that let it expire. */
-  readonly previousLockId?: string | undefined;
-  readonly previousOwner?: string | undefined;
-  /** When that was acquired; 0 when there was no record. */
-  readonly previousAcquiredAt?: number | undefined;
-  /** Until when the lock was closed before the present grant; 0 when there was no record. */
-  readonly previousExpiresAt?: number | undefined;
+  /** The state that the present grant replaced. Absent once another write has forgotten that state. */
+  readonly tookOver?: Takeover | undefined;
   /** The greatest `once` token that finished. */
   readonly doneToken?: string | undefined;
   /** JSON, as the user attached it. */
   readonly data?: string | undefined;
 }
 
-/** Orders `once` tokens as DynamoDB does: by the bytes of their UTF-8. */
-const isLater = (token: string, than: string): boolean => Buffer.compare(Buffer.from(token), Buffer.from(than)) > 0;
+/** The state of a lock that a grant replaced. */
+export type Takeover =
+  /** There was no record. */
+  | { readonly type: 'nothing' }
+  /** No grant was outstanding: the lock had been released. */
+  | ({ readonly type: 'closed' } & Replaced)
+  /** A grant was outstanding, and its holder had let it expire. */
+  | ({ readonly type: 'lease'; readonly lockId: string } & Replaced);
 
-/** Whether the work was done for a `once` token, or for a later one. */
+interface Replaced {
+  readonly owner?: string | undefined;
+  readonly acquiredAt: number;
+  readonly expiresAt: number;
+}
+
+/** Tells whether the grant in a record is the one with this `lockId`. One question decides over every answer. */
+export const isGrantOf = (lockId: string, record: LockRecord | undefined): record is LockRecord =>
+  record?.lockId === lockId;
+
+/** Tells whether the work was done for a `once` token, or for a later one. DynamoDB compares the bytes of UTF-8. */
 export const isDone = (once: string | undefined, doneToken: string | undefined): doneToken is string =>
-  once !== undefined && doneToken !== undefined && !isLater(once, doneToken);
+  once !== undefined && doneToken !== undefined && Buffer.compare(Buffer.from(once), Buffer.from(doneToken)) <= 0;
+
+/** The holder of a lock; nobody, while a released lock is merely closed for a while (hold at least). */
+export const holderOf = ({ lockId, owner }: LockRecord): string | undefined =>
+  lockId === undefined ? undefined : owner;
+
+/** Why a request for the grant of a holder was refused, by the record in the refusal. */
+export const lossOf = (record: LockRecord | undefined): 'gone' | 'revoked' | 'takenOver' =>
+  record === undefined ? 'gone' : record.lockId === undefined ? 'revoked' : 'takenOver';
+
+/** The state that a grant replaces, by the record before the grant. */
+export function replacedBy(record: LockRecord | undefined): Takeover {
+  if (record === undefined) return { type: 'nothing' };
+  const { lockId, owner, acquiredAt, expiresAt } = record;
+  const replaced = { owner, acquiredAt, expiresAt };
+  return lockId === undefined ? { type: 'closed', ...replaced } : { type: 'lease', lockId, ...replaced };
+}
+
+/** The lock as it stood before a grant, as far as callers are told of it. */
+export function beforeGrant({ tookOver, ...record }: LockRecord): LockRecord {
+  const none = { lockId: undefined, owner: undefined, expiresAt: 0 };
+  return { ...record, ...none, ...(tookOver?.type === 'nothing' ? {} : tookOver) };
+}
+
+/**
+ * The newer of two views of a lock. An eventually consistent read may be older than what is known. But tokens only grow,
+ * a grant is outstanding before it is released, and the expiry of a grant only moves on.
+ */
+export function fresher(known: LockRecord, read: LockRecord | undefined): LockRecord {
+  if (read === undefined) return known;
+  const ahead = read.fencingToken - known.fencingToken;
+  if (ahead !== 0) return ahead > 0 ? read : known;
+  if (read.lockId === undefined) return read;
+  return known.lockId === undefined || (read.lockId === known.lockId && read.expiresAt < known.expiresAt)
+    ? known
+    : read;
+}

@@ -1,10 +1,13 @@
-import type { LockRecord } from './record.ts';
+import type { LockRecord, Takeover } from './record.ts';
 
 export interface AcquireRequest {
   readonly key: string;
+  /** The secret id of the grant that is asked for: a new one for each attempt. */
   readonly lockId: string;
   readonly owner: string;
+  /** The present moment, as the record is judged by it: milliseconds since the epoch. */
   readonly now: number;
+  /** The expiry to write: milliseconds since the epoch. */
   readonly until: number;
   readonly leaseMs: number;
   readonly once?: string | undefined;
@@ -28,19 +31,11 @@ export interface ReleaseRequest {
 export interface GiveBackRequest {
   readonly key: string;
   readonly lockId: string;
-  /** Of the grant that is given back: a late duplicate of its acquire may be granted once more, with another token. */
+  /** The token of the grant that is given back: a late duplicate of its acquire may be granted once more, with another one. */
   readonly fencingToken: number;
   readonly now: number;
-  /**
-   * What the grant took over, as its record told when it was made: by now a third grant may have come and gone. Without a
-   * `lockId` the lock was free or merely closed; with `expiresAt` 0 there was no record.
-   */
-  readonly previous: {
-    readonly lockId?: string | undefined;
-    readonly owner?: string | undefined;
-    readonly acquiredAt?: number | undefined;
-    readonly expiresAt: number;
-  };
+  /** The state to restore, as the grant's own record told when it was made: by now a third grant may have come and gone. */
+  readonly previous: Takeover;
 }
 
 export interface ResumeRequest {
@@ -67,12 +62,12 @@ export interface DatedAnswer {
   readonly relayed?: boolean | undefined;
 }
 
-/** Granted or refused, the record comes back: after the write when it was applied, as it stands when it was refused. */
+/** The answer to a write. Granted or refused, the record comes back: as it stands now. */
 export interface StoreAnswer extends DatedAnswer {
   readonly applied: boolean;
   /** Absent when there is no record, and, for an applied write whose record nobody needs, always. */
   readonly record?: LockRecord | undefined;
-  /** How many times the request was sent before this answer came; over 1, an earlier one may have been applied. */
+  /** The number of times that the request was sent before this answer came. Over 1, an earlier sending may have been applied. */
   readonly attempts?: number | undefined;
 }
 
@@ -88,37 +83,30 @@ export interface ReadManyAnswer extends DatedAnswer {
 }
 
 /**
- * Where lock records live. Every write is one conditional update of one record, judged by the server; nothing above
- * this interface knows which database it is. A call rejects with a `LockStoreError`, and gives up when `signal` aborts.
+ * The place where lock records live. Every write is one conditional update of one record, judged by the server under the
+ * condition of the same name in transitions.ts. Nothing above this interface knows which database it is. A call rejects with
+ * a `LockStoreError`, and gives up when `signal` aborts.
  */
 export interface LockStore {
   /**
-   * `no record OR (expiresAt <= now AND lockId <> me AND releasedBy <> me)`, and with `once` also
-   * `no doneToken OR doneToken < once`. Sets the grant, raises the token, keeps what it takes over. An item without a
-   * numeric `fencingToken` and `expiresAt` is no record of a lock: rejects, and leaves it as it is.
+   * Grants a free lock. An item without a numeric `fencingToken` and `expiresAt` is no record of a lock: the call rejects,
+   * and the item stays as it is.
    */
   acquire(request: AcquireRequest, signal?: AbortSignal): Promise<StoreAnswer>;
-  /** `lockId = me AND expiresAt <= until`. Sets `expiresAt`. */
+  /** Moves the expiry of a grant on. */
   renew(request: RenewRequest, signal?: AbortSignal): Promise<StoreAnswer>;
-  /** `lockId = me`. Ends the grant: the lock opens `max(1, holdAtLeastMs)` after its acquisition. */
+  /** Ends a grant: the lock opens `max(1, holdAtLeastMs)` after its acquisition. */
   release(request: ReleaseRequest, signal?: AbortSignal): Promise<StoreAnswer>;
-  /**
-   * `lockId = me AND fencingToken = mine`. Restores what the grant took over: its `lockId`, `owner`, `acquiredAt` (from
-   * which a release opens the lock) and `expiresAt`, or, where there was no record, one that is free from `now` on. Sets
-   * `releasedBy = me`, which turns away a late duplicate of the acquire.
-   */
+  /** Restores what a grant took over. */
   giveBack(request: GiveBackRequest, signal?: AbortSignal): Promise<StoreAnswer>;
-  /** `lockId = handed AND acquiredAt < until`. A new grant, with a new id and token, in the place of the handed one. */
+  /** Puts a new grant in the place of one that was handed off. */
   resume(request: ResumeRequest, signal?: AbortSignal): Promise<StoreAnswer>;
-  /**
-   * `lockId = seen`. Ends somebody's grant; the lock opens at its expiry, or, with `immediately`, 2 ms after its acquisition,
-   * by which its holder can tell it from a release of its own.
-   */
+  /** Ends somebody's grant. */
   forceRelease(request: ForceReleaseRequest, signal?: AbortSignal): Promise<StoreAnswer>;
-  /** One record; `consistent` costs twice as much and misses no write that was answered before. */
+  /** Reads one record. A consistent read costs twice as much and misses no write that was answered before. */
   read(key: string, options: { readonly consistent: boolean }, signal?: AbortSignal): Promise<ReadAnswer>;
-  /** Up to 100 records, eventually consistent; without items that are no records of locks. */
+  /** Reads up to 100 records, eventually consistent; without items that are no records of locks. */
   readMany(keys: readonly string[], signal?: AbortSignal): Promise<ReadManyAnswer>;
-  /** Every record whose key starts with `prefix`, in no order; without items that are no records of locks. */
+  /** Reads every record whose key starts with `prefix`, in no order; without items that are no records of locks. */
   list(prefix: string): AsyncIterable<LockRecord>;
 }

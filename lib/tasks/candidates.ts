@@ -1,4 +1,4 @@
-import type { LockState } from '../lease/client.ts';
+import type { LockState } from '../lease/inspect.ts';
 import { checkKey } from '../record/check.ts';
 import { LockStoreError } from '../record/errors.ts';
 import { isDone } from '../record/record.ts';
@@ -105,8 +105,8 @@ export class Candidates<Task> {
     block.markKey = undefined;
     const { locks, once, owner, remainingMs } = this.#plan;
     try {
-      const lease = await locks.tryAcquire(markKey, { once, owner, remainingMs, signal: this.#limit.signal });
-      await lease?.release({ done: true });
+      const tried = await locks.tryAcquire(markKey, { once, owner, remainingMs, signal: this.#limit.signal });
+      if (tried.type === 'granted') await tried.lease.release({ done: true });
     } catch (error) {
       // A mark only saves reads.
       if (error instanceof LockStoreError && !error.transient) this.#usesMarks = false;

@@ -1,6 +1,6 @@
 import { call } from '../lease/callback.ts';
 import type { Lease } from '../lease/lease.ts';
-import { LockBusyError, LockDoneError, LockLostError, LockStoreError } from '../record/errors.ts';
+import { LockBusyError, LockDoneError, LockNoTimeError, LockStoreError } from '../record/errors.ts';
 import type { Block, OpenTask } from './block.ts';
 import { type Candidate, Candidates, MOST_IN_HAND } from './candidates.ts';
 import { checkFunction, checkTasks, planRun, type RunPlan, type RunTasksOptions, type TaskReport } from './options.ts';
@@ -100,7 +100,7 @@ class TaskRun<Task> {
       // Under this key there is an item of the user's own: the other tasks are not concerned.
       else if (error instanceof LockStoreError && error.foreign) this.#candidates.settle(open, block, 'failed', error);
       // A grant that came too late was given up: the task is free, and is met again.
-      else if (!(error instanceof LockLostError)) throw error;
+      else if (!(error instanceof LockNoTimeError)) throw error;
       return undefined;
     }
   }

@@ -8,7 +8,7 @@ import {
 } from '@aws-sdk/client-dynamodb';
 import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import fc from 'fast-check';
-import { DynamoDBLockStore, type DynamoDBLockStoreOptions } from '../../lib/dynamodb/store.ts';
+import { DynamoDBLockStore, type DynamoDBLockStoreOptions } from '../../lib/dynamodb/index.ts';
 import type { LockStore, StoreAnswer } from '../../lib/record/store.ts';
 import { MemoryLockStore } from '../../lib/testing/memory.ts';
 import { availableServers, type DynamoDB, startDynamoDB } from '../dynamodb/launcher.ts';
@@ -109,7 +109,7 @@ for (const { server, missing } of servers) {
 
     lockStoreContract(() => newStore());
 
-    test('answers and keeps records as MemoryLockStore does, whatever comes in whatever order', async () => {
+    test('answers and keeps records as lib/record/transitions.ts does, for random requests in any order', async () => {
       const store = await newStore();
       await fc.assert(
         fc.asyncProperty(fc.array(requests, { minLength: 3, maxLength: 12 }), async (sequence) => {
@@ -335,7 +335,7 @@ for (const { server, missing } of servers) {
           const lockId = (isAnyones && attributes.lockId?.S) || randomUUID();
           const attempt =
             request.do === 'giveBack'
-              ? store.giveBack({ key, lockId, fencingToken: 1, now: base, previous: { expiresAt: 0 } })
+              ? store.giveBack({ key, lockId, fencingToken: 1, now: base, previous: { type: 'nothing' } })
               : send(store, key, { ...request, lockId, ...('handed' in request && { handed: lockId }) } as never);
           const named = {
             name: 'LockStoreError',
@@ -391,10 +391,8 @@ async function send(store: LockStore, key: string, request: Request): Promise<St
       return store.resume({ ...request, key, owner: `owner of ${request.lockId}` });
     case 'giveBack': {
       const record = await recordOf(store, key);
-      if (record?.lockId === undefined || record.previousExpiresAt === undefined) return undefined;
-      const { previousLockId, previousOwner, previousExpiresAt } = record;
-      const previous = { lockId: previousLockId, owner: previousOwner, expiresAt: previousExpiresAt };
-      const { lockId, fencingToken } = record;
+      if (record?.lockId === undefined || record.tookOver === undefined) return undefined;
+      const { lockId, fencingToken, tookOver: previous } = record;
       return store.giveBack({ key, lockId, fencingToken, now: request.now, previous });
     }
     default:

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
-import type { LockRecord } from '../../lib/record/record.ts';
+import type { LockRecord, Takeover } from '../../lib/record/record.ts';
 import type {
   AcquireRequest,
   GiveBackRequest,
@@ -10,8 +10,10 @@ import type {
   StoreAnswer,
 } from '../../lib/record/store.ts';
 
+const NOTHING: Takeover = { type: 'nothing' };
+
 /**
- * What every store has to do, whichever database it is: each condition and each clause of the writes, with the record
+ * The contract of every store, whichever database it is: each condition and each clause of the writes, with the record
  * that stands there afterwards, field by field.
  */
 export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore>): void {
@@ -42,6 +44,14 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
     const fencingToken = token ?? (await recordOf())?.fencingToken ?? 0;
     return store.giveBack({ key, lockId, fencingToken, now: at, previous });
   };
+  /** A lease to restore, as a grant took it over. */
+  const lease = (lockId: string, owner?: string): Takeover => ({
+    type: 'lease',
+    lockId,
+    owner,
+    acquiredAt: 0,
+    expiresAt: until,
+  });
   const resume = (handed: string, lockId: string, request: Partial<ResumeRequest> = {}) =>
     store.resume({
       key,
@@ -69,8 +79,7 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
     expiresAt: until,
     acquiredAt: now,
     leaseMs,
-    previousAcquiredAt: 0,
-    previousExpiresAt: 0,
+    tookOver: NOTHING,
   });
   const bertAfterAnna = (): LockRecord => ({
     key,
@@ -80,19 +89,9 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
     expiresAt: until + leaseMs,
     acquiredAt: until,
     leaseMs,
-    previousLockId: 'anna',
-    previousOwner: 'owner of anna',
-    previousAcquiredAt: now,
-    previousExpiresAt: until,
+    tookOver: { type: 'lease', lockId: 'anna', owner: 'owner of anna', acquiredAt: now, expiresAt: until },
   });
-  const released = ({
-    lockId,
-    previousLockId,
-    previousOwner,
-    previousAcquiredAt,
-    previousExpiresAt,
-    ...rest
-  }: LockRecord): LockRecord => ({
+  const released = ({ lockId, tookOver, ...rest }: LockRecord): LockRecord => ({
     ...rest,
     releasedBy: lockId,
     expiresAt: rest.acquiredAt + 1,
@@ -121,9 +120,7 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
       const { record } = await takeOver('carl', { now: until + leaseMs });
       expect(record).toMatchObject({
         fencingToken: now + 3,
-        previousLockId: 'bert',
-        previousOwner: 'owner of bert',
-        previousExpiresAt: until + leaseMs,
+        tookOver: { type: 'lease', lockId: 'bert', owner: 'owner of bert', expiresAt: until + leaseMs },
       });
     });
 
@@ -157,9 +154,7 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
         acquiredAt: now + 1,
         fencingToken: now + 2,
         releasedBy: 'anna',
-        previousOwner: 'owner of anna',
-        previousAcquiredAt: now,
-        previousExpiresAt: now + 1,
+        tookOver: { type: 'closed', owner: 'owner of anna', acquiredAt: now, expiresAt: now + 1 },
       });
     });
 
@@ -184,7 +179,7 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
       await release('a');
       tokens.push((await acquire('b', { now: now + 1 })).record);
       tokens.push((await takeOver('c')).record);
-      await giveBack('c', { lockId: 'b', expiresAt: until });
+      await giveBack('c', lease('b'));
       tokens.push((await takeOver('d')).record);
       tokens.push((await resume('d', 'e', { until: until + leaseMs })).record);
       await forceRelease('e', true);
@@ -344,7 +339,7 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
     test('restores the holder that was taken over too early: its id, owner and expiry', async () => {
       await acquire('anna');
       await takeOver('bert');
-      expect((await giveBack('bert', { lockId: 'anna', owner: 'owner of anna', expiresAt: until })).applied).toBe(true);
+      expect((await giveBack('bert', lease('anna', 'owner of anna'))).applied).toBe(true);
       expect(await recordOf()).toMatchObject({ lockId: 'anna', owner: 'owner of anna', expiresAt: until });
       expect((await renew('anna', until + 5_000)).applied).toBe(true);
       expect((await release('anna')).applied).toBe(true);
@@ -353,7 +348,7 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
     test('lowers no token', async () => {
       await acquire('anna');
       await takeOver('bert');
-      await giveBack('bert', { lockId: 'anna', expiresAt: until });
+      await giveBack('bert', lease('anna'));
       expect((await recordOf())?.fencingToken).toBe(now + 2);
     });
 
@@ -361,9 +356,15 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
       await acquire('anna');
       await release('anna', { holdAtLeastMs: 90_000 });
       await acquire('bert', { now: now + 90_000, until: now + 120_000 });
-      expect((await giveBack('bert', { owner: 'owner of anna', expiresAt: now + 90_000 }, now + 20)).applied).toBe(
-        true,
-      );
+      expect(
+        (
+          await giveBack(
+            'bert',
+            { type: 'closed', owner: 'owner of anna', acquiredAt: 0, expiresAt: now + 90_000 },
+            now + 20,
+          )
+        ).applied,
+      ).toBe(true);
       const record = await recordOf();
       expect(record).toMatchObject({ owner: 'owner of anna', expiresAt: now + 90_000 });
       expect(record?.lockId).toBeUndefined();
@@ -372,8 +373,8 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
     test('changes the rest in nothing but what it took over, releasedBy, and the time from which a release counts', async () => {
       await acquire('anna', { data: '1' });
       const { record } = await takeOver('bert', { data: '2' });
-      await giveBack('bert', { lockId: 'anna', owner: 'owner of anna', expiresAt: until }, now + 5);
-      const { previousLockId, previousOwner, previousAcquiredAt, previousExpiresAt, ...rest } = record as LockRecord;
+      await giveBack('bert', lease('anna', 'owner of anna'), now + 5);
+      const { tookOver, ...rest } = record as LockRecord;
       expect(await recordOf()).toEqual({
         ...rest,
         lockId: 'anna',
@@ -386,7 +387,7 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
 
     test('where there was no record, leaves a lock that is free from now on', async () => {
       await acquire('anna', { now: now + 3_600_000, until: now + 3_630_000 });
-      expect((await giveBack('anna', { expiresAt: 0 }, now)).applied).toBe(true);
+      expect((await giveBack('anna', NOTHING, now)).applied).toBe(true);
       expect((await recordOf())?.lockId).toBeUndefined();
       expect((await acquire('bert')).applied).toBe(true);
     });
@@ -394,16 +395,15 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
     test('leaves nothing of what was taken over', async () => {
       await acquire('anna');
       await takeOver('bert');
-      await giveBack('bert', { lockId: 'anna', expiresAt: until });
-      const { previousLockId, previousOwner, previousExpiresAt } = (await recordOf()) as LockRecord;
-      expect([previousLockId, previousOwner, previousExpiresAt]).toEqual([undefined, undefined, undefined]);
+      await giveBack('bert', lease('anna'));
+      expect((await recordOf())?.tookOver).toBeUndefined();
     });
 
     test('undoes all that a clock an hour ahead wrote: the holder releases, and the lock is open', async () => {
       const hour = 3_600_000;
       await acquire('anna');
       await takeOver('bert', { now: now + hour, until: now + hour + leaseMs });
-      await giveBack('bert', { lockId: 'anna', expiresAt: until }, now + 5);
+      await giveBack('bert', lease('anna'), now + 5);
       await release('anna');
       expect((await acquire('carl', { now: now + 20 })).applied).toBe(true);
     });
@@ -412,19 +412,14 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
       const hour = 3_600_000;
       await acquire('anna');
       await takeOver('bert', { now: now + hour, until: now + hour + leaseMs });
-      await giveBack('bert', { lockId: 'anna', expiresAt: until }, now + 5);
+      await giveBack('bert', lease('anna'), now + 5);
       await forceRelease('anna', true);
       expect((await acquire('carl', { now: now + 20 })).applied).toBe(true);
     });
 
     test('of one grant over another, in the order of their making, leaves the holder that was there first', async () => {
       await acquire('anna');
-      const takenOver = ({ record }: StoreAnswer): GiveBackRequest['previous'] => ({
-        lockId: record?.previousLockId,
-        owner: record?.previousOwner,
-        acquiredAt: record?.previousAcquiredAt,
-        expiresAt: record?.previousExpiresAt ?? 0,
-      });
+      const takenOver = ({ record }: StoreAnswer) => record?.tookOver as Takeover;
       const bert = await takeOver('bert', { now: until + 1_000, until: until + 2_000 });
       const byBert = takenOver(bert);
       const byCarl = takenOver(await takeOver('carl', { now: until + 2_000, until: until + 9_000 }));
@@ -439,19 +434,19 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
     test('of a grant is not that of a later one of the same acquire, which was delivered twice', async () => {
       await acquire('anna');
       const bert = (await takeOver('bert')).record as LockRecord;
-      await giveBack('bert', { lockId: 'anna', owner: 'owner of anna', expiresAt: until }, now + 5, bert.fencingToken);
+      await giveBack('bert', lease('anna', 'owner of anna'), now + 5, bert.fencingToken);
       await release('anna');
       // By now nothing names Bert, whose clock was ahead.
       expect((await takeOver('bert')).applied).toBe(true);
-      const undo = () => giveBack('bert', { lockId: 'anna', expiresAt: until }, now + 5, bert.fencingToken);
+      const undo = () => giveBack('bert', lease('anna'), now + 5, bert.fencingToken);
       await expectRefused(undo);
     });
 
     test('restores the time of acquisition, from which a release opens the lock', async () => {
       await acquire('anna');
-      const { previousAcquiredAt } = (await takeOver('bert')).record as LockRecord;
-      expect(previousAcquiredAt).toBe(now);
-      await giveBack('bert', { lockId: 'anna', acquiredAt: previousAcquiredAt, expiresAt: until }, now + 500);
+      const { tookOver } = (await takeOver('bert')).record as LockRecord;
+      expect(tookOver).toMatchObject({ acquiredAt: now });
+      await giveBack('bert', tookOver as Takeover, now + 500);
       await release('anna');
       expect(await recordOf()).toMatchObject({ acquiredAt: now, expiresAt: now + 1 });
     });
@@ -459,15 +454,15 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
     test('turns away the acquire that it undid, delivered late', async () => {
       await acquire('anna');
       await takeOver('bert');
-      await giveBack('bert', { lockId: 'anna', expiresAt: until });
+      await giveBack('bert', lease('anna'));
       await expectRefused(() => takeOver('bert'));
     });
 
     test('is refused for a grant that does not stand there', async () => {
       await acquire('anna');
-      await expectRefused(() => giveBack('bert', { expiresAt: 0 }));
+      await expectRefused(() => giveBack('bert', NOTHING));
       await release('anna');
-      await expectRefused(() => giveBack('anna', { expiresAt: 0 }));
+      await expectRefused(() => giveBack('anna', NOTHING));
     });
   });
 
@@ -628,7 +623,7 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
       await store.read(key, { consistent: true }),
       await store.readMany([key]),
       await resume('anna', 'carl'),
-      await giveBack('carl', { expiresAt: 0 }),
+      await giveBack('carl', NOTHING),
       await forceRelease('carl'),
       await release('carl'),
     ];

@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from '@jest/globals';
+import { take } from '../support/take.ts';
 import { Deployment } from './deployment.ts';
 
 // Processes start.
@@ -44,6 +45,6 @@ describe('A durable execution', () => {
     expect(result.second).toBeGreaterThan(result.first);
     // The second invocation replays the first step, and takes no lock for it.
     expect(deployment.proxy.count('UpdateItem')).toBe(4);
-    expect(await deployment.others.tryAcquire('inside')).not.toBeNull();
+    expect(await take(deployment.others, 'inside')).not.toBeNull();
   });
 });

@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
+import { take } from '../support/take.ts';
 import { Deployment, describeOnLambda } from './deployment.ts';
 
 describeOnLambda('Between two invocations Lambda freezes the environment', () => {
@@ -65,7 +66,7 @@ describeOnLambda('Between two invocations Lambda freezes the environment', () =>
       lambda.thaw();
       expect(await invocation.outcome).toEqual({ response: true });
       expect(relay.connections).toBeGreaterThan(connections);
-      expect(await others.tryAcquire(die)).not.toBeNull();
+      expect(await take(others, die)).not.toBeNull();
       // Of all that was sent, two requests for each invocation arrived.
       expect(proxy.count()).toBe(4);
     });
@@ -84,7 +85,7 @@ describeOnLambda('Between two invocations Lambda freezes the environment', () =>
         const heartbeat = lambda.logs('renewed', 'lost');
         lambda.thaw();
         expect(await heartbeat).toMatchObject({ type: 'renewed' });
-        expect(await others.tryAcquire(key)).toBeNull();
+        expect(await take(others, key)).toBeNull();
         expect(await lambda.invoke({})).toEqual({ response: { isHeld: true } });
       },
     );

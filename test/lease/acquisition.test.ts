@@ -1,9 +1,11 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
-import { LockBusyError, LockLostError, LockStoreError } from '../../lib/record/errors.ts';
-import type { LockRecord } from '../../lib/record/record.ts';
+import { LockBusyError, LockNoTimeError, LockStoreError } from '../../lib/record/errors.ts';
+import type { LockRecord, Takeover } from '../../lib/record/record.ts';
 import type { ReadAnswer } from '../../lib/record/store.ts';
+import { take } from '../support/take.ts';
 import { outcomeOf, settle, taken, type World, world } from './setup.ts';
 
+const HOUR = 3_600_000;
 let scene: World;
 
 beforeEach(() => {
@@ -85,7 +87,7 @@ describe('between two looks', () => {
   async function firstLook(random: number, holderLeftMs: number) {
     jest.spyOn(Math, 'random').mockReturnValue(random);
     const { time, store, host } = scene;
-    const holder = await taken(host().client.tryAcquire('job'));
+    const holder = await taken(take(host().client, 'job'));
     holder.abandon('timedOut');
     await time.advance(30_000 - holderLeftMs);
     const called = time.now();
@@ -117,7 +119,7 @@ describe('between two looks', () => {
 describe('a look that nothing answers', () => {
   const waits = async (options: { signal?: AbortSignal }) => {
     const { time, store, host } = scene;
-    const holder = await taken(host().client.tryAcquire('job'));
+    const holder = await taken(take(host().client, 'job'));
     store.plan({ do: 'hang', operation: 'read', times: 3 });
     const waiting = outcomeOf(host().client.acquire('job', { waitMs: 20_000, requestTimeoutMs: 200, ...options }));
     await time.advance(100);
@@ -143,7 +145,7 @@ describe('a look that nothing answers', () => {
 
 test('a waiter that finds itself in the record, by an attempt that came late, writes again at once', async () => {
   const { time, store, host } = scene;
-  const holder = await taken(host().client.tryAcquire('job'));
+  const holder = await taken(take(host().client, 'job'));
   // The first attempt is refused; the network repeats it when the lock is open.
   store.plan({ do: 'duplicate', ms: 500, operation: 'acquire' });
   const { client, of } = host();
@@ -170,14 +172,14 @@ describe('a clock that is set while the request is out', () => {
   test.each([-500, 500])('by %i ms tells nothing: the grant is given back, and asked for again', async (ms) => {
     const host = scene.host();
     set(host, ms);
-    const lease = await taken(host.client.tryAcquire('job'));
+    const lease = await taken(take(host.client, 'job'));
     expect(lease.isHeld()).toBe(true);
     expect(scene.store.operations).toEqual(['acquire', 'giveBack', 'acquire']);
   });
 
   test('twice, it is told that the lock is busy, and by whom it was held before', async () => {
     const { time, store } = scene;
-    const dead = await taken(scene.host().client.tryAcquire('job'));
+    const dead = await taken(take(scene.host().client, 'job'));
     const expiresAt = time.now() + 30_000;
     dead.abandon('timedOut');
     await time.advance(30_000);
@@ -205,16 +207,16 @@ test('a clock that is set again and again makes no attempt busy with the one bef
   jest
     .spyOn(memory, 'giveBack')
     .mockRejectedValueOnce(new LockStoreError('The connection broke.', { transient: true }));
-  const error = await host.client.tryAcquire('job').catch((error) => error);
+  const error = await take(host.client, 'job').catch((error) => error);
   expect(store.operations).toEqual(['acquire', 'giveBack', 'acquire', 'giveBack', 'release']);
   expect(error).toMatchObject({ name: 'LockStoreError', transient: true });
-  expect(error.message).toBe("Acquiring 'job': an earlier attempt came late");
+  expect(error.message).toBe("Acquiring 'job': an earlier attempt came late, and was released.");
   expect((await memory.read('job')).record?.lockId).toBeUndefined();
 });
 
 test('a lock that is merely closed is held by nobody, in events and errors', async () => {
   const { time, host } = scene;
-  await (await taken(host().client.tryAcquire('job', { holdAtLeastMs: 60_000 }))).release();
+  await (await taken(take(host().client, 'job', { holdAtLeastMs: 60_000 }))).release();
   const { client, events } = host();
   const error = await settle(
     time,
@@ -229,11 +231,12 @@ test('a lock that is merely closed is held by nobody, in events and errors', asy
 
 describe('a grant that is to be given back, and stands under another token,', () => {
   const EXPIRY = 1_767_225_600_000;
-  const [known, unknown] = [{ previousExpiresAt: EXPIRY, previousLockId: 'theirs' }, { previousExpiresAt: undefined }];
+  const theirs: Takeover = { type: 'lease', lockId: 'theirs', acquiredAt: EXPIRY - 1, expiresAt: EXPIRY };
+  const [known, unknown] = [{ tookOver: theirs }, { tookOver: undefined }];
 
   test.each([
-    ['is given back to what the record tells, if it does', 2, known, { lockId: 'theirs', expiresAt: EXPIRY }],
-    ['is given back to what it was granted over, if one other came between', 1, unknown, { expiresAt: 0 }],
+    ['is given back to what the record tells, if it does', 2, known, theirs],
+    ['is given back to what it was granted over, if one other came between', 1, unknown, { type: 'nothing' }],
     ['is left as it is, if more did: nobody knows what it is over', 2, unknown, undefined],
   ])('%s', async (_, ahead, previous, givenBackTo) => {
     const { store } = scene;
@@ -247,7 +250,7 @@ describe('a grant that is to be given back, and stands under another token,', ()
       const standing = { ...(record as LockRecord), lockId, fencingToken: fencingToken + ahead, ...previous };
       return { applied: false, record: standing };
     });
-    await host.client.tryAcquire('job').catch(() => {});
+    await take(host.client, 'job').catch(() => {});
     const again = giveBack.mock.calls[1]?.[0];
     expect(again?.previous).toEqual(givenBackTo && expect.objectContaining(givenBackTo));
     expect(again?.fencingToken).toBe(givenBackTo && (giveBack.mock.calls[0]?.[0].fencingToken ?? 0) + ahead);
@@ -264,7 +267,7 @@ describe('a grant that is to be given back, and stands under another token,', ()
       store.plan({ do: 'then', act, operation: 'acquire' });
       const giveBack = jest.spyOn(store, 'giveBack');
       giveBack.mockResolvedValueOnce({ applied: false, record: standing as LockRecord });
-      await host.client.tryAcquire('job').catch(() => {});
+      await take(host.client, 'job').catch(() => {});
       expect(giveBack).toHaveBeenCalledTimes(1);
     },
   );
@@ -277,29 +280,44 @@ test('giving back takes no longer than one request may', async () => {
     host.clock.offsetMs -= 500;
   };
   store.plan({ do: 'then', act, operation: 'acquire', times: 2 }, { do: 'hang', operation: 'giveBack', times: 6 });
-  const answer = outcomeOf(host.client.tryAcquire('job', { requestTimeoutMs: 300 }));
+  const answer = outcomeOf(take(host.client, 'job', { requestTimeoutMs: 300 }));
   await time.advance(700);
   expect(answer.settled).toBe(true);
 });
 
-test('a grant is late as soon as the safety is gone that the answer shows to be left', async () => {
-  const { time, store, host } = world({ dated: true, start: 1_800_000_000_000 });
-  // Of the 4 s that the holder means to believe, its clock, 3 s behind, leaves one at the most.
-  const { client } = host({ ahead: -3_000, leaseMs: 10_000, safetyMs: 6_000, heartbeatMs: 1_000 });
-  store.plan({ do: 'delayAnswer', ms: 1_200, operation: 'acquire' });
-  const error = await settle(
-    time,
-    client.tryAcquire('job', { requestTimeoutMs: 5_000 }).catch((error) => error),
-  );
-  expect(error).toBeInstanceOf(LockLostError);
-  expect(error.message).toContain('its grant was answered after its own deadline');
-  expect(store.operations).toEqual(['acquire', 'release']);
-});
+test.each(['acquire', 'resume'] as const)(
+  'on a host 3 s behind, a grant to %s whose answer is late is released, and the lock is open at once',
+  async (operation) => {
+    const { time, store, memory, host } = world({ dated: true, start: 1_800_000_000_000 });
+    // Of the 4 s that the holder means to believe, the answer of a clock that is 3 s behind leaves one at the most.
+    const options = { leaseMs: 10_000, safetyMs: 6_000, heartbeatMs: 1_000 };
+    const { client } = host({ ahead: -3_000, ...options });
+    const other = await host().client.acquire('job');
+    const handle = await other.handOff({ leaseMs: 60_000 });
+    if (operation === 'acquire') await time.advance(70_000);
+    store.plan({ do: 'delayAnswer', ms: 1_200, operation });
+    const asked =
+      operation === 'acquire'
+        ? client.acquire('job', { requestTimeoutMs: 5_000 })
+        : client.resume(handle, { requestTimeoutMs: 5_000 });
+    const error = await settle(
+      time,
+      asked.catch((error) => error),
+    );
+    expect(error).toBeInstanceOf(LockNoTimeError);
+    expect(error.message).toContain("the store's answer came after the lease's own deadline");
+    expect(store.operations.slice(-2)).toEqual([operation, 'release']);
+    expect((await memory.read('job')).record?.lockId).toBeUndefined();
+  },
+);
 
-test('a lock store that is refused for good ends the wait', async () => {
-  const { time, store, host } = scene;
-  await taken(host().client.tryAcquire('job'));
-  const denied = new LockStoreError('not allowed');
-  store.plan({ do: 'fail', error: denied, operation: 'read' });
-  await expect(settle(time, host().client.acquire('job', { waitMs: 20_000 }))).rejects.toBe(denied);
-});
+test.each([0, HOUR, -HOUR])(
+  'on a host %i ms ahead, the acquired event tells the expiry in the record',
+  async (ahead) => {
+    const { time, memory, host } = world({ dated: true, start: 1_800_000_000_000 });
+    const { client, of } = host({ ahead, isDisciplined: false });
+    const lease = await settle(time, client.acquire('job'));
+    expect(of('acquired')[0]?.expiresAt).toBe((await memory.read('job')).record?.expiresAt);
+    await lease.release();
+  },
+);

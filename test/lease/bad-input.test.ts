@@ -2,7 +2,9 @@ import { beforeEach, describe, expect, test } from '@jest/globals';
 import { LockClient } from '../../lib/lease/client.ts';
 import type { LeaseHandle } from '../../lib/lease/lease.ts';
 import type { AcquireOptions } from '../../lib/lease/options.ts';
-import { LockError, LockLostError } from '../../lib/record/errors.ts';
+import { LockError, LockLostError, LockNoTimeError } from '../../lib/record/errors.ts';
+import { MemoryLockStore } from '../../lib/testing/memory.ts';
+import { take } from '../support/take.ts';
 import { type World, world } from './setup.ts';
 
 let scene: World;
@@ -44,7 +46,7 @@ describe('a key', () => {
   ];
   test.each(bad)('that is %s is refused: nothing is locked, and no work runs', async (_, key, shown) => {
     const given = key as string;
-    await refused(() => client.tryAcquire(given), 'key', shown);
+    await refused(() => take(client, given), 'key', shown);
     await refused(() => client.acquire(given), 'key', shown);
     await refused(() => client.inspect(given), 'key', shown);
     await refused(() => client.forceRelease(given, { lockId: 'x' }), 'key', shown);
@@ -238,7 +240,6 @@ describe('a store', () => {
 
 describe('forceRelease', () => {
   test.each([
-    ['no options', undefined, 'undefined'],
     ['no lockId', {}, 'undefined'],
     ['an empty lockId', { lockId: '' }, "''"],
     ['a number for a lockId', { lockId: 5 }, '5'],
@@ -292,7 +293,7 @@ describe('resume', () => {
   test('with no time left is refused, and sends nothing', async () => {
     const handed = await (await client.acquire('job')).handOff({ leaseMs: 40_000 });
     const sent = scene.store.count();
-    await expect(client.resume(handed, { remainingMs: () => 0 })).rejects.toThrow(LockLostError);
+    await expect(client.resume(handed, { remainingMs: () => 0 })).rejects.toThrow(LockNoTimeError);
     expect(scene.store.count()).toBe(sent);
   });
 });
@@ -341,7 +342,7 @@ describe('use of a client after its close', () => {
     const handle: LeaseHandle = { key: 'job', lockId: 'an-id', fencingToken: 1 };
     for (const use of [
       () => client.acquire('job'),
-      () => client.tryAcquire('job'),
+      () => take(client, 'job'),
       () => client.using('job', {}, () => {}),
       () => client.resume(handle),
     ]) {
@@ -349,5 +350,59 @@ describe('use of a client after its close', () => {
       await expect(use()).rejects.toThrow('make a new one');
     }
     expect(scene.store.count()).toBe(0);
+  });
+});
+
+describe('options', () => {
+  const client = () => scene.host().client;
+  const store = new MemoryLockStore();
+  const handle = { key: 'job', lockId: 'id', fencingToken: 1 };
+  const takers: Record<string, (options: never) => unknown> = {
+    LockClient: (options: object) => new LockClient({ store, ...options }),
+    tryAcquire: (options) => client().tryAcquire('job', options),
+    acquire: (options) => client().acquire('job', options),
+    using: (options) => client().using('job', options, () => 1),
+    resume: (options) => client().resume(handle, options),
+    inspectMany: (options) => client().inspectMany([], options),
+    list: (options) => Array.fromAsync(client().list(options)),
+    forceRelease: (options: object) => client().forceRelease('job', { lockId: 'id', ...options }),
+  };
+  const names = Object.keys(takers);
+
+  test.each(names)('an unknown option of %s is refused, and the message names the nearest', async (name) => {
+    const taken = async () => takers[name]?.({ lockid: 1 } as never);
+    await expect(taken()).rejects.toThrow(new RegExp(`^${name} has no option 'lockid'; (did you mean|it has) `));
+    await expect(taken()).rejects.toThrow(TypeError);
+    expect(scene.store.count()).toBe(0);
+  });
+
+  test.each(names.filter((name) => !/LockClient|forceRelease/.test(name)))(
+    'a number in the place of the options of %s is refused',
+    async (name) => {
+      const taken = async () => takers[name]?.(5_000 as never);
+      await expect(taken()).rejects.toThrow(`${name}: the options must be an object, but they are number 5000.`);
+    },
+  );
+
+  test('a LockClient without options, and one whose store is none, is refused', () => {
+    expect(() => new LockClient(undefined as never)).toThrow(
+      'LockClient: the options must be an object, but they are undefined.',
+    );
+    expect(() => new LockClient({ store: 'locks' as never })).toThrow(
+      "store must be a LockStore, such as a DynamoDBLockStore, but it is 'locks'.",
+    );
+  });
+
+  test('a signal that is no AbortSignal is refused', async () => {
+    await expect(client().acquire('job', { signal: new AbortController() as never })).rejects.toThrow(
+      'signal must be an AbortSignal, but it is object [object AbortController].',
+    );
+  });
+
+  test('using takes the work in the place of the options', async () => {
+    const locks = client();
+    expect(await locks.using('job', (lease) => lease.key)).toBe('job');
+    expect(await locks.using('job', undefined, (lease) => lease.key)).toBe('job');
+    await expect(locks.using('job', 5 as never)).rejects.toThrow('work must be a function, but it is number 5.');
   });
 });

@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, test } from '@jest/globals';
 import type { LeaseHandle } from '../../lib/lease/lease.ts';
+import type { LockRecord } from '../../lib/record/record.ts';
 import { outcomeOf, settle, type World, world } from './setup.ts';
 
 const START = 1_800_000_000_000;
@@ -15,7 +16,7 @@ beforeEach(async () => {
 describe('a handle that is none is refused', () => {
   test.each([
     [null, 'The handle of a lease must be what handOff() gave, but it is null.'],
-    ['job', 'The handle of a lease must be what handOff() gave, but it is job.'],
+    ['job', "The handle of a lease must be what handOff() gave, but it is 'job'."],
     [{ key: 'job' }, 'The lockId of a handle must be a string, but it is undefined.'],
   ])('%j', async (bad, message) => {
     await expect(scene.host().client.resume(bad as never)).rejects.toThrow(new TypeError(message));
@@ -27,8 +28,9 @@ describe('a lease that cannot be resumed says why', () => {
     const { store, host } = scene;
     const before = store.count();
     await expect(host().client.resume(handle, { remainingMs: () => 0 })).rejects.toMatchObject({
-      reason: 'expired',
-      message: "The lease of 'job' is not held: it would be resumed past its deadline: 0 ms are left to hold it in.",
+      code: 'LOCK_NO_TIME',
+      message:
+        "Not resuming 'job': the invocation has 0 ms left. Take the lock earlier, or raise the function's timeout.",
     });
     expect(store.count()).toBe(before);
   });
@@ -49,18 +51,36 @@ describe('a lease that cannot be resumed says why', () => {
     };
     scene.store.plan({ do: 'then', act, operation: 'resume' });
     await expect(host.client.resume(handle)).rejects.toMatchObject({
-      reason: 'expired',
-      message: "The lease of 'job' is not held: it was resumed after its own deadline.",
+      code: 'LOCK_NO_TIME',
+      message:
+        "Resuming 'job': the store's answer came after the lease's own deadline, so the lease was given up. Try again, or set a longer leaseMs.",
     });
     expect((await scene.memory.read('job')).record?.lockId).toBeUndefined();
   });
 });
 
-test('a lease that is resumed is told as one that was acquired, without a wait', async () => {
+test('a hand-off and a resume are events of their own', async () => {
+  const { store } = scene;
+  const from = scene.host();
+  const lease = await from.client.acquire('other');
+  await scene.time.advance(5);
+  const handOff = await lease.handOff({ leaseMs: 60_000 });
+  const { record } = await scene.memory.read('other');
+  expect(from.of('handedOff')).toMatchObject([{ key: 'other', expiresAt: record?.expiresAt, heldMs: 5 }]);
   const host = scene.host();
-  const { fencingToken } = await host.client.resume(handle);
-  expect(host.of('acquired')).toMatchObject([{ key: 'job', fencingToken, waitedMs: 0 }]);
+  const { fencingToken, deadline } = await host.client.resume(handOff);
+  const { expiresAt } = (await scene.memory.read('other')).record as LockRecord;
+  expect(host.of('resumed')).toMatchObject([{ key: 'other', fencingToken, deadline, expiresAt }]);
+  expect(host.of('acquired')).toEqual([]);
+  expect(store.count('resume')).toBe(1);
 });
+
+test.each(['waitMs', 'once', 'data', 'holdAtLeastMs'])(
+  'resume refuses %s, which the handed-off lease decides',
+  async (name) => {
+    await expect(scene.host().client.resume(handle, { [name]: 1 })).rejects.toThrow(`resume has no option '${name}'`);
+  },
+);
 
 test('a clock that is set while the request is out is asked once more', async () => {
   const host = scene.host();

@@ -71,7 +71,7 @@ describe('a request that meets another transaction', () => {
     const { requests, ended } = sending(['conflict']);
     expect(await ended()).toMatchObject({ message: 'conflict' });
     const pauses = requests.slice(1).map(({ at }, index) => at - (requests[index]?.at ?? 0));
-    expect(pauses).toEqual([15, 25, 35, 45, 55, 65, 75, 85, 95]);
+    expect(pauses).toEqual([10, 20, 40, 80, 100, 100, 100, 100, 100]);
   });
 
   test('is not sent less often for having hung before', async () => {
@@ -84,7 +84,7 @@ describe('a request that meets another transaction', () => {
     jest.spyOn(Math, 'random').mockReturnValue(0.5);
     const { requests, ended } = sending(['conflict'], { withinMs: 40 });
     expect(await ended()).toMatchObject({ message: 'Asking: no time is left to send it in', transient: true });
-    expect(requests.map(({ at }) => at)).toEqual([0, 15]);
+    expect(requests.map(({ at }) => at)).toEqual([0, 10, 30]);
   });
 
   test('is given up in the pause when nobody wants the answer any more', async () => {

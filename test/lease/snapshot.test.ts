@@ -15,7 +15,7 @@ import { LockClient } from '${lib}/index.ts';
 import { MemoryLockStore } from '${lib}/testing/index.ts';
 
 const locks = new LockClient({ store: new MemoryLockStore() });
-locks.tryAcquire('warm-up').then((lease) => lease.release());
+locks.acquire('warm-up').then((lease) => lease.release());
 startupSnapshot.setDeserializeMainFunction(async () => {
   const lease = await locks.acquire('job');
   const handle = await lease.handOff({ leaseMs: 1_000 });

@@ -16,6 +16,12 @@ describe('checkNames', () => {
     );
   });
 
+  test('a name that is like none is refused, and the message lists them, the nearest first', () => {
+    expect(() => checkNames('resume', { data: 1 }, { leaseMs: 0, owner: 0 })).toThrow(
+      new TypeError("resume has no option 'data'; it has owner, leaseMs."),
+    );
+  });
+
   test('a name of Object.prototype is no option', () => {
     expect(() => checkNames('acquire', { toString: 1 }, known)).toThrow("acquire has no option 'toString'");
   });

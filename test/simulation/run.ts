@@ -4,6 +4,7 @@ import type { Lease, LeaseHandle } from '../../lib/lease/lease.ts';
 import type { AcquireOptions } from '../../lib/lease/options.ts';
 import type { LockRecord } from '../../lib/record/record.ts';
 import { mulberry32 } from '../support/mulberry32.ts';
+import { take } from '../support/take.ts';
 import { Server, Wire } from './network.ts';
 import {
   type Blow,
@@ -90,7 +91,7 @@ class Player {
     const lease = this.#lease;
     switch (deed.do) {
       case 'try':
-        return this.#hold(deed, await this.client.tryAcquire('job', this.#options(deed)), onceOf(deed));
+        return this.#hold(deed, await take(this.client, 'job', this.#options(deed)), onceOf(deed));
       case 'wait':
         return this.#hold(
           deed,
@@ -115,8 +116,9 @@ class Player {
       }
       case 'resume': {
         const last = handles.at(-1);
-        if (last) this.#hold(deed, await this.client.resume(last.handle, this.#options(deed)), last.once);
-        return;
+        if (last === undefined) return;
+        const { once, holdAtLeastMs, ...options } = this.#options(deed);
+        return this.#hold(deed, await this.client.resume(last.handle, options), last.once);
       }
       case 'force': {
         const seen = await this.client.inspect('job');

@@ -20,7 +20,7 @@ import {
 } from '@aws-sdk/client-dynamodb';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { mockClient } from 'aws-sdk-client-mock';
-import { DynamoDBLockStore, type DynamoDBLockStoreOptions } from '../../lib/dynamodb/store.ts';
+import { DynamoDBLockStore, type DynamoDBLockStoreOptions } from '../../lib/dynamodb/index.ts';
 import { LockClient } from '../../lib/lease/client.ts';
 import { LockStoreError } from '../../lib/record/errors.ts';
 import type { LockStore } from '../../lib/record/store.ts';
@@ -147,7 +147,7 @@ describe('each operation is one request', () => {
           lockId: 'anna',
           fencingToken: 7,
           now,
-          previous: { lockId: 'bert', owner: 'Bert', acquiredAt: now - 9, expiresAt: until },
+          previous: { type: 'lease', lockId: 'bert', owner: 'Bert', acquiredAt: now - 9, expiresAt: until },
         }),
       {
         UpdateExpression:
@@ -166,7 +166,7 @@ describe('each operation is one request', () => {
       },
     ],
     'give back what nobody had': [
-      (store) => store.giveBack({ key: 'job', lockId: 'anna', fencingToken: 7, now, previous: { expiresAt: 0 } }),
+      (store) => store.giveBack({ key: 'job', lockId: 'anna', fencingToken: 7, now, previous: { type: 'nothing' } }),
       {
         UpdateExpression:
           'SET releasedBy = :me, acquiredAt = :acquiredAt, expiresAt = :expiresAt ' +

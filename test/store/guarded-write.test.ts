@@ -214,7 +214,7 @@ describe('a transaction that meets another', () => {
     const client = { send: () => Promise.reject(canceled('TransactionConflict', 'None')) };
     await expect(writeWhileHeld(lease, client, [put('never')])).rejects.toThrow();
     jest.restoreAllMocks();
-    expect(pauses).toEqual([15, 25, 35, 45, 55, 65, 75, 85, 95]);
+    expect(pauses).toEqual([10, 20, 40, 80, 100, 100, 100, 100, 100]);
     await lease.release();
   });
 

@@ -13,6 +13,7 @@ import { LockBusyError } from '../../lib/record/errors.ts';
 import { startDynamoDB } from '../dynamodb/launcher.ts';
 import { disciplinedClock } from '../support/disciplined-clock.ts';
 import { startFaultProxy } from '../support/fault-proxy.ts';
+import { take } from '../support/take.ts';
 
 // For a machine that is busy with other things.
 jest.setTimeout(30_000);
@@ -135,7 +136,7 @@ describe('requests', () => {
       { type: 'busy', key, owner: 'the dead', fencingToken, expiresAt, retryAfterMs: expect.any(Number) },
     ]);
 
-    expect(await the.locks.tryAcquire(key)).toBeNull();
+    expect(await take(the.locks, key)).toBeNull();
     expect(the.operations()).toHaveLength(2);
   });
 });
@@ -168,9 +169,9 @@ describe('a lock whose holder died is taken within 100 ms of its expiry', () => 
     const key = newKey();
     const { expiresAt, fencingToken } = await letHolderDie(key, 300);
     await sleep(expiresAt - 60 - Date.now());
-    expect(await the.locks.tryAcquire(key)).toBeNull();
+    expect(await take(the.locks, key)).toBeNull();
     await sleep(expiresAt - Date.now() + 1);
-    const lease = await the.locks.tryAcquire(key);
+    const lease = await take(the.locks, key);
     expect(lease).toMatchObject({ fencingToken: fencingToken + 1, takenOverFrom: { owner: 'the dead' } });
     expect(the.operations()).toHaveLength(2);
     await lease?.release();

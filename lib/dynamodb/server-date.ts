@@ -1,0 +1,102 @@
+import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import type { DatedAnswer } from '../record/store.ts';
+
+/** The metadata of an answer. All but `attempts` is ours. */
+export interface Metadata extends DatedAnswer {
+  readonly attempts?: number | undefined;
+  /** The server refused the request for the time in its signature. */
+  readonly misdated?: boolean | undefined;
+}
+
+export const datesOf = ({ serverDate, relayed }: Metadata = {}): DatedAnswer => ({ serverDate, relayed });
+
+interface HttpMessage {
+  readonly protocol?: string;
+  readonly hostname?: string;
+  readonly headers?: Readonly<Record<string, string>>;
+}
+
+/** AWS's own endpoints, of all partitions' public ones: their `Date` is DynamoDB's. */
+const AWS_HOST = /\.(amazonaws\.com(\.cn)?|api\.aws)$/;
+/** As AWS and its SDKs name refusals of a signature; its time is one of the reasons. */
+const SIGNATURE_REFUSALS =
+  /^(AuthFailure|InvalidSignature|Request(Expired|InTheFuture|TimeTooSkewed)|SignatureDoesNot)/;
+/** A signature that is off by less is refused for another reason. */
+const MISDATED_MS = 60_000;
+
+/**
+ * Makes a client keep the server's clock in the metadata of each answer, refusals too (invariant 13). Once for a client,
+ * since a middleware of each command's own would cost a fiftieth of the call.
+ *
+ * A request that was refused for the time in its signature holds moments that are as wrong. The SDK would sign the same
+ * body by the right time and send it again, and a wrong clock's moments would be applied. So such a refusal is thrown past
+ * the SDK's retries.
+ */
+export function keepDates({ middlewareStack: stack }: DynamoDBClient): void {
+  stack?.add(
+    (next) => async (args) => {
+      const request = args.request as HttpMessage;
+      try {
+        const result = await next(args);
+        Object.assign(result.output?.$metadata ?? {}, datesIn(request, result.response as HttpMessage));
+        return result;
+      } catch (error) {
+        const refusal = error as Error & { $response?: HttpMessage; $metadata?: object };
+        if (refusal?.$response) refusal.$metadata = { ...refusal.$metadata, ...refusalIn(request, refusal) };
+        throw error;
+      }
+    },
+    { step: 'deserialize', priority: 'high', name: 'leaseholdServerDate', override: true },
+  );
+  stack?.addRelativeTo(throwMisdated, {
+    relation: 'after',
+    toMiddleware: 'retryMiddleware',
+    name: 'leaseholdMisdated',
+    override: true,
+  });
+}
+
+/** Marks the input of a request of ours. The SDK goes on correcting the user's own, on the same client. */
+const OURS = Symbol.for('leasehold.ours');
+/** Marks the error that is thrown past the retries, and holds the refusal. Not in `cause`: there the SDK looks for a reason to send again. */
+const MISDATED = Symbol.for('leasehold.misdated');
+
+const throwMisdated =
+  <Args extends object, Output>(next: (args: Args) => Promise<Output>) =>
+  async (args: Args): Promise<Output> => {
+    try {
+      return await next(args);
+    } catch (error) {
+      const isOurs = (args as { input?: { [OURS]?: true } }).input?.[OURS];
+      if (!(isOurs && (error as { $metadata?: Metadata } | undefined)?.$metadata?.misdated)) throw error;
+      throw Object.assign(new Error('refused for the time in its signature'), { [MISDATED]: error });
+    }
+  };
+
+function datesIn({ protocol, hostname = '' }: HttpMessage, response: HttpMessage | undefined): DatedAnswer {
+  const { date = '', age } = response?.headers ?? {};
+  const ms = Date.parse(date);
+  // A cache's answer has the date at which the cache got it.
+  if (Number.isNaN(ms) || age !== undefined) return {};
+  return { serverDate: ms, relayed: protocol !== 'https:' || !AWS_HOST.test(hostname) };
+}
+
+function refusalIn(request: HttpMessage, { name, message, $response }: Error & { $response?: HttpMessage }): Metadata {
+  const dates = datesIn(request, $response);
+  if (!SIGNATURE_REFUSALS.test(name)) return dates;
+  // "Signature not yet current: 20260101T010000Z is still later than 20260101T001500Z (20260101T000000Z + 15 min.)"
+  const { serverDate = basicTime(/\((\w+) [+-]/.exec(message)?.[1]) } = dates;
+  const offMs = basicTime(request.headers?.['x-amz-date']) - serverDate;
+  return { ...dates, serverDate: serverDate || undefined, misdated: Math.abs(offMs) > MISDATED_MS };
+}
+
+/** ISO 8601's basic form of a time in UTC, as signatures have it: `20260101T000000Z`. */
+const basicTime = (text = ''): number => Date.parse(text.replace(/^(....)(..)(..T..)(..)(..Z)$/, '$1-$2-$3:$4:$5'));
+
+/** Marks the input of a command as a request of ours. */
+export function markOurs(command: { readonly input: object }): void {
+  Object.defineProperty(command.input, OURS, { value: true });
+}
+
+/** The refusal for the time in the signature that an error stands for; undefined for any other error. */
+export const misdatedRefusal = (error: unknown): unknown => (error as { [MISDATED]?: unknown } | undefined)?.[MISDATED];

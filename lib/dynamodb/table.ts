@@ -1,0 +1,175 @@
+import { type AttributeValue, DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import { KEY_ATTRIBUTE, LOCK_RETENTION_DAYS, LOCK_TABLE_NAME } from '../names.ts';
+import { checkNames, checkText, show } from '../record/check.ts';
+import { LockStoreError, type LockStoreErrorOptions } from '../record/errors.ts';
+import type { LockRecord } from '../record/record.ts';
+import type { DatedAnswer } from '../record/store.ts';
+import { type Item, N, parse, S } from './item.ts';
+import { datesOf, keepDates, type Metadata, markOurs, misdatedRefusal } from './server-date.ts';
+
+/** The options of a `DynamoDBLockStore`. */
+export interface DynamoDBLockStoreOptions {
+  /**
+   * The lock table's name or ARN.
+   * @default the environment variable LOCK_TABLE_NAME
+   */
+  tableName?: string | undefined;
+  /**
+   * The client that sends the requests.
+   * @default a client of the store's own, made at the first request, so that the user's traffic and a heartbeat never wait
+   *   for the same sockets
+   */
+  client?: DynamoDBClient | undefined;
+  /**
+   * The table's partition key, a string attribute.
+   * @default 'lockKey'
+   */
+  keyAttribute?: string | undefined;
+  /**
+   * The table's sort key, for a table that has one, and the value that all locks have there.
+   * @default none
+   */
+  sortKey?: { readonly name: string; readonly value: string } | undefined;
+  /**
+   * Days that a record stays after its expiry before DynamoDB's TTL deletes it. 1 or more.
+   * @default the environment variable LOCK_RETENTION_DAYS, else 7
+   */
+  retentionDays?: number | undefined;
+}
+
+const OPTIONS = { tableName: 0, client: 0, keyAttribute: 0, sortKey: 0, retentionDays: 0 } satisfies Record<
+  keyof DynamoDBLockStoreOptions,
+  0
+>;
+
+/** Errors that are the client's fault by their kind, and yet pass. */
+const PASSING = /Throttl|LimitExceeded|ThroughputExceeded|TransactionConflict|InProgress|TooSkewed|RequestTimeout/;
+
+/** The lock table: its name and keys, the client that reaches it, and the reading of its items and faults. */
+export class Table {
+  readonly name: string;
+  readonly keyAttribute: string;
+  readonly sortKey: DynamoDBLockStoreOptions['sortKey'];
+  readonly #retentionS: number;
+  #client: DynamoDBClient | undefined;
+
+  constructor(options: DynamoDBLockStoreOptions) {
+    checkNames('DynamoDBLockStore', options, OPTIONS);
+    const fromEnvironment = process.env[LOCK_TABLE_NAME];
+    const { tableName = fromEnvironment, client, keyAttribute = KEY_ATTRIBUTE, sortKey } = options;
+    if (tableName === undefined || tableName === '') {
+      throw new TypeError(
+        `tableName is missing: give the lock table's name, or set the environment variable ${LOCK_TABLE_NAME}, which is ${tableName === '' ? "''" : 'not set'}.`,
+      );
+    }
+    this.name = checkText('tableName', tableName);
+    if (client !== undefined && typeof client?.send !== 'function') {
+      throw new TypeError(`client must be a DynamoDBClient of @aws-sdk/client-dynamodb, but it is ${show(client)}.`);
+    }
+    this.#client = client;
+    if (client) keepDates(client);
+    this.keyAttribute = checkText('keyAttribute', keyAttribute);
+    if (sortKey !== undefined) {
+      checkText('sortKey.name', sortKey?.name);
+      checkText('sortKey.value', sortKey?.value);
+    }
+    this.sortKey = sortKey;
+    this.#retentionS = Math.ceil(retentionDays(options.retentionDays) * 86_400);
+  }
+
+  /** The moment at which DynamoDB's TTL may delete a record. */
+  ttl(expiresAt: number): AttributeValue {
+    return N(Math.ceil(expiresAt / 1000) + this.#retentionS);
+  }
+
+  keyOf(key: string): Item {
+    const item: Item = { [this.keyAttribute]: S(key) };
+    if (this.sortKey) item[this.sortKey.name] = S(this.sortKey.value);
+    return item;
+  }
+
+  /** @throws LockStoreError when the item is no record of a lock. */
+  parse(item: Item, dates: DatedAnswer = {}): LockRecord {
+    return parse(item, this.keyAttribute, (key, why) => this.#foreign(key, why, dates));
+  }
+
+  /**
+   * Sends a command.
+   * @param key the lock that the command is about, for messages.
+   * @throws LockStoreError; or the SDK's own error when the command's condition was refused.
+   */
+  async send<Output>(
+    command: { readonly input: object },
+    action: string,
+    key?: string,
+    signal?: AbortSignal,
+  ): Promise<Output> {
+    if (this.#client === undefined) {
+      this.#client = new DynamoDBClient({});
+      keepDates(this.#client);
+    }
+    // A request about no single lock writes no moment, and the SDK may correct its time and send it again.
+    if (action !== 'dynamodb:Scan') markOurs(command);
+    try {
+      return (await this.#client.send(command as never, signal && { abortSignal: signal })) as Output;
+    } catch (error) {
+      if (isRefusal(error)) throw error;
+      throw await this.#storeError(error, action, key);
+    }
+  }
+
+  /** The error that says in words what to do, and whether the fault may pass. */
+  async #storeError(error: unknown, action: string, key: string | undefined): Promise<LockStoreError> {
+    if (error instanceof LockStoreError) return error;
+    const refusal = misdatedRefusal(error);
+    const misdated = refusal !== undefined;
+    const cause = refusal ?? error;
+    const thrown = (cause ?? {}) as { name?: string; message?: string; $fault?: string; $metadata?: Metadata };
+    const { name = '', message = '', $fault, $metadata } = thrown;
+    const table = `the table '${this.name}'`;
+    const lock = key === undefined ? '' : ` (lock '${key}')`;
+    const transient = misdated || $fault !== 'client' || PASSING.test(name);
+    let text = `DynamoDB did not answer ${action} on ${table}${lock}: ${name}: ${message}`;
+    if (misdated) {
+      text = `${action} on ${table} was refused for the time in its signature${lock}: set the clock of this host right. ${message}`;
+    } else if (name === 'ResourceNotFoundException') {
+      const region = await this.#client?.config.region().catch(() => undefined);
+      text = `There is no ${table.slice(4)} in the Region '${region}': create it, or mend LOCK_TABLE_NAME or tableName.`;
+    } else if (name === 'AccessDeniedException') {
+      text = `${action} on ${table} is not allowed${lock}: grant it (LockTable.grants does). ${message}`;
+    } else if (name === 'ValidationException' && /key|schema/i.test(message)) {
+      const sort = this.sortKey ? ` and the sort key '${this.sortKey.name}' (string)` : ' alone';
+      text = `The key of ${table} is not '${this.keyAttribute}' (string)${sort}: mend keyAttribute or sortKey, or use a table of leasehold's own. ${message}`;
+    } else if (name === 'ValidationException' && key !== undefined) {
+      return this.#foreign(key, message, { cause, ...datesOf($metadata) });
+    }
+    const conflict = name === 'TransactionConflictException';
+    return new LockStoreError(text, { cause, transient, conflict, misdated, ...datesOf($metadata) });
+  }
+
+  /** The error of a key under which no lock of ours stands. It tells no value: that is somebody else's. */
+  #foreign(key: string, why: string, options: LockStoreErrorOptions): LockStoreError {
+    return new LockStoreError(
+      `The item '${key}' in the table '${this.name}' was not written by leasehold, or was changed, and is left as it is: ${why}. Use another key.`,
+      { ...options, foreign: true },
+    );
+  }
+}
+
+function retentionDays(given: number | undefined): number {
+  const fromEnvironment = process.env[LOCK_RETENTION_DAYS];
+  const days = given ?? Number(fromEnvironment ?? 7);
+  if (Number.isFinite(days) && days >= 1) return days;
+  const from = given === undefined ? `, from ${LOCK_RETENTION_DAYS}='${fromEnvironment}'` : '';
+  const shown = typeof days === 'string' ? `'${days}'` : days;
+  throw new TypeError(`retentionDays must be a number of days, 1 or more, but it is ${shown}${from}.`);
+}
+
+/** A write whose condition was refused, with the item as it stands. */
+interface Refusal {
+  readonly Item?: Item;
+  readonly $metadata?: Metadata;
+}
+
+export const isRefusal = (error: unknown): error is Refusal =>
+  (error as { name?: string } | undefined)?.name === 'ConditionalCheckFailedException';

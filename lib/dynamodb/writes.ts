@@ -1,0 +1,143 @@
+// The conditions of lib/record/transitions.ts as expressions of DynamoDB, one conditional UpdateItem for each operation.
+
+import type { AttributeValue, UpdateItemCommandInput } from '@aws-sdk/client-dynamodb';
+import type {
+  AcquireRequest,
+  ForceReleaseRequest,
+  GiveBackRequest,
+  ReleaseRequest,
+  RenewRequest,
+  ResumeRequest,
+} from '../record/store.ts';
+import { N, S } from './item.ts';
+
+/** The part of an UpdateItem that an operation decides. */
+export type Write = Omit<UpdateItemCommandInput, 'TableName' | 'Key'>;
+
+/** The part of a table's settings that writes need. */
+export interface TableShape {
+  readonly keyAttribute: string;
+  /** Gives the moment for DynamoDB's TTL, from an expiry in milliseconds. */
+  ttl(expiresAt: number): AttributeValue;
+}
+
+/** Stands for a text that was not there, since an expression can copy no absence. */
+const NONE = S('');
+
+/** Every lock has a token and an expiry. An item that lacks one is somebody else's: no request writes it, or gives it out. */
+export const IS_LOCK = 'attribute_type(fencingToken, :number) AND attribute_type(expiresAt, :number)';
+export const NUMBER = { ':number': S('N') };
+const FREE = `attribute_not_exists(#key) OR (${IS_LOCK} AND expiresAt <= :now AND lockId <> :me AND releasedBy <> :me)`;
+const NOT_DONE = '(attribute_not_exists(doneToken) OR doneToken < :once)';
+/** The random id proves that leasehold wrote the record. */
+const MINE = 'lockId = :me';
+const GRANT =
+  'SET lockId = :me, #owner = :owner, expiresAt = :until, acquiredAt = :now, leaseMs = :leaseMs, #ttl = :ttl, ' +
+  'fencingToken = if_not_exists(fencingToken, :now) + :one, previousLockId = if_not_exists(lockId, :none), ' +
+  'previousOwner = if_not_exists(#owner, :none), previousAcquiredAt = if_not_exists(acquiredAt, :zero), ' +
+  'previousExpiresAt = if_not_exists(expiresAt, :zero)';
+const FORGET_TOOK_OVER = ' REMOVE previousLockId, previousOwner, previousAcquiredAt, previousExpiresAt';
+
+export function acquire(request: AcquireRequest, table: TableShape): Write {
+  const { lockId, owner, now, until, leaseMs, once, data } = request;
+  return {
+    UpdateExpression: data === undefined ? `${GRANT} REMOVE #data` : `${GRANT}, #data = :data`,
+    ConditionExpression: once === undefined ? FREE : `(${FREE}) AND ${NOT_DONE}`,
+    ExpressionAttributeNames: { '#key': table.keyAttribute, '#owner': 'owner', '#ttl': 'ttl', '#data': 'data' },
+    ExpressionAttributeValues: {
+      ':me': S(lockId),
+      ':owner': S(owner),
+      ':now': N(now),
+      ':until': N(until),
+      ':leaseMs': N(leaseMs),
+      ':ttl': table.ttl(until),
+      ':one': N(1),
+      ':zero': N(0),
+      ':none': NONE,
+      ...NUMBER,
+      ...(once !== undefined && { ':once': S(once) }),
+      ...(data !== undefined && { ':data': S(data) }),
+    },
+    ReturnValues: 'ALL_NEW',
+  };
+}
+
+export function renew({ lockId, until }: RenewRequest, table: TableShape): Write {
+  return {
+    UpdateExpression: 'SET expiresAt = :until, #ttl = :ttl',
+    // A renewal that is sent twice or late never shortens a lease (invariant 3).
+    ConditionExpression: `${MINE} AND expiresAt <= :until`,
+    ExpressionAttributeNames: { '#ttl': 'ttl' },
+    ExpressionAttributeValues: { ':me': S(lockId), ':until': N(until), ':ttl': table.ttl(until) },
+  };
+}
+
+export function release({ lockId, now, holdAtLeastMs, doneToken }: ReleaseRequest, table: TableShape): Write {
+  const done = doneToken === undefined ? '' : ', doneToken = :done';
+  return {
+    // The expiry is never 0. One past the acquisition, it turns away every acquire that was sent before (invariant 3).
+    UpdateExpression: `SET releasedBy = :me, expiresAt = acquiredAt + :hold, #ttl = :ttl${done}${FORGET_TOOK_OVER}, lockId`,
+    // Invariant 9: nobody releases what is not theirs.
+    ConditionExpression: MINE,
+    ExpressionAttributeNames: { '#ttl': 'ttl' },
+    ExpressionAttributeValues: {
+      ':me': S(lockId),
+      ':hold': N(Math.max(1, holdAtLeastMs)),
+      ':ttl': table.ttl(now + holdAtLeastMs),
+      ...(doneToken !== undefined && { ':done': S(doneToken) }),
+    },
+  };
+}
+
+export function giveBack(request: GiveBackRequest): Write {
+  const { lockId, fencingToken, now, previous } = request;
+  const { owner, acquiredAt = 0, expiresAt = now } = previous.type === 'nothing' ? {} : previous;
+  const restored = previous.type === 'lease' ? previous.lockId : undefined;
+  const set = `SET releasedBy = :me, acquiredAt = :acquiredAt, expiresAt = :expiresAt${owner ? ', #owner = :owner' : ''}`;
+  return {
+    UpdateExpression: set + (restored ? `, lockId = :restored${FORGET_TOOK_OVER}` : `${FORGET_TOOK_OVER}, lockId`),
+    // The token tells the grant from a later one of the same acquire, delivered twice.
+    ConditionExpression: `${MINE} AND fencingToken = :token`,
+    ...(owner && { ExpressionAttributeNames: { '#owner': 'owner' } }),
+    ExpressionAttributeValues: {
+      ':me': S(lockId),
+      ':token': N(fencingToken),
+      ':acquiredAt': N(acquiredAt || now),
+      ':expiresAt': N(expiresAt),
+      ...(owner && { ':owner': S(owner) }),
+      ...(restored && { ':restored': S(restored) }),
+    },
+  };
+}
+
+export function resume({ handed, lockId, owner, until, leaseMs }: ResumeRequest, table: TableShape): Write {
+  return {
+    UpdateExpression:
+      'SET lockId = :me, #owner = :owner, expiresAt = :until, leaseMs = :leaseMs, #ttl = :ttl, fencingToken = fencingToken + :one',
+    // The new expiry, too, turns away every acquire that was sent before (invariant 3).
+    ConditionExpression: `lockId = :handed AND ${IS_LOCK} AND acquiredAt < :until`,
+    ExpressionAttributeNames: { '#owner': 'owner', '#ttl': 'ttl' },
+    ExpressionAttributeValues: {
+      ':me': S(lockId),
+      ':handed': S(handed),
+      ...NUMBER,
+      ':owner': S(owner),
+      ':until': N(until),
+      ':leaseMs': N(leaseMs),
+      ':ttl': table.ttl(until),
+      ':one': N(1),
+    },
+    ReturnValues: 'ALL_NEW',
+  };
+}
+
+export function forceRelease({ lockId, immediately }: ForceReleaseRequest): Write {
+  // One more than a release writes. So a holder whose own release is refused can tell whose release was applied.
+  const opens = immediately ? ', expiresAt = acquiredAt + :two' : '';
+  return {
+    UpdateExpression: `SET releasedBy = :seen${opens}${FORGET_TOOK_OVER}, lockId`,
+    // The operator's `lockId` comes from elsewhere, and may stand in an item of the user's own.
+    ConditionExpression: `lockId = :seen AND ${IS_LOCK}`,
+    ExpressionAttributeValues: { ':seen': S(lockId), ...NUMBER, ...(immediately && { ':two': N(2) }) },
+  };
+}

@@ -1,0 +1,225 @@
+import type { LockStoreError, LostReason } from '../record/errors.ts';
+import { isGrantOf, lossOf } from '../record/record.ts';
+import type { StoreAnswer } from '../record/store.ts';
+import type { Grant } from './attempt.ts';
+import { BackOff } from './back-off.ts';
+import { backgroundTimer, elapsedMs, type Instant, instant } from './clock.ts';
+import type { LeaseContext } from './context.ts';
+import type { ReportedLeaseEvent } from './events.ts';
+import { judgedInstant } from './judge.ts';
+import type { AcquirePlan } from './options.ts';
+import { isMisdated, send } from './send.ts';
+import { hasStepped } from './server-clock.ts';
+import { Term } from './term.ts';
+
+/** Pauses between two tries of a renewal that failed, in milliseconds. */
+const RETRY_MS = { first: 50, most: 2_000 };
+
+/**
+ * - `new`: nothing was started.
+ * - `waiting`: a timer will send the next renewal.
+ * - `renewing`: a renewal is out.
+ * - `capped`: the lease has reached the longest time that it may last; nothing is sent any more, and the deadline ends it.
+ * - `ended`: the lease is lost, released or handed off. No timer is set, and an answer that still comes changes nothing.
+ */
+type HeartbeatState = 'new' | 'waiting' | 'renewing' | 'capped' | 'ended';
+
+/** The lease that a heartbeat keeps: it is told of everything that happens. */
+export interface Kept {
+  /** The lease is lost. Called once, when the heartbeat has ended. */
+  lost(reason: LostReason): void;
+  report(event: ReportedLeaseEvent): void;
+}
+
+/** Keeps a lease alive: the belief in it, its deadline, and the renewals that move the deadline on. */
+export class Heartbeat {
+  readonly #context: LeaseContext;
+  readonly #plan: AcquirePlan;
+  readonly #grant: Grant;
+  readonly #kept: Kept;
+  readonly #backOff: BackOff;
+  #state: HeartbeatState = 'new';
+  /** Belief lasts for `forMs` from `since`, by the larger of two clocks. */
+  #since: Instant;
+  #forMs: number;
+  #until: number;
+  #deadlineTimer: unknown;
+  #renewalTimer: unknown;
+  #renewing: { readonly done: Promise<void>; readonly cancel: AbortController } | undefined;
+
+  constructor(context: LeaseContext, plan: AcquirePlan, grant: Grant, kept: Kept) {
+    this.#context = context;
+    this.#plan = plan;
+    this.#grant = grant;
+    this.#kept = kept;
+    this.#backOff = new BackOff(RETRY_MS.first, Math.min(RETRY_MS.most, plan.heartbeatMs));
+    this.#since = grant.term.sent;
+    this.#forMs = grant.term.believedMs;
+    this.#until = grant.term.until;
+  }
+
+  /** The moment after which the lease must not be believed, by this host's clock: milliseconds since the epoch. */
+  get deadline(): number {
+    return this.#since.wall + this.#forMs;
+  }
+
+  /** The expiry that was last written. */
+  get until(): number {
+    return this.#until;
+  }
+
+  /** Milliseconds until the deadline, by the larger of two clocks. */
+  get leftMs(): number {
+    return this.#forMs - elapsedMs(this.#since, instant(this.#context.clock));
+  }
+
+  /** Tells whether the lease is held at this very moment. Invariant 5: asks both clocks, and no timer. */
+  isAlive(): boolean {
+    if (this.#state !== 'ended' && this.leftMs <= 0) this.lose('expired');
+    return this.#state !== 'ended';
+  }
+
+  /** Sets the timers. */
+  start(): void {
+    this.#watchDeadline();
+    this.#waitForRenewal(this.#grant.term);
+  }
+
+  /** Stops the timers, and gives up a renewal that is out. */
+  end(): void {
+    const { clock } = this.#context;
+    this.#state = 'ended';
+    clock.clearTimeout(this.#deadlineTimer);
+    clock.clearTimeout(this.#renewalTimer);
+    this.#renewing?.cancel.abort();
+  }
+
+  /** Invariant 7: the one place where a lease is lost, once and for all. */
+  lose(reason: LostReason): void {
+    if (this.#state === 'ended') return;
+    this.end();
+    this.#kept.lost(reason);
+  }
+
+  /**
+   * Renews now. One renewal at a time is out: a caller who comes meanwhile waits for it.
+   * @param handOffMs renews for so long instead, beyond any cap, and changes nothing of the belief: a hand-off.
+   */
+  async renew(handOffMs?: number): Promise<void> {
+    while (this.#renewing) {
+      const { done } = this.#renewing;
+      if (handOffMs === undefined) return done;
+      await done.catch(() => {});
+      if (!this.isAlive()) return;
+    }
+    const cancel = new AbortController();
+    this.#context.clock.clearTimeout(this.#renewalTimer);
+    this.#state = 'renewing';
+    const done = this.#renew(handOffMs, cancel.signal).finally(() => {
+      this.#renewing = undefined;
+    });
+    this.#renewing = { done, cancel };
+    return done;
+  }
+
+  async #renew(handOffMs: number | undefined, signal: AbortSignal, isSecond = false): Promise<void> {
+    // 1. Send. A request that was refused for the time in its signature is written once more (invariant 13).
+    let term: Term;
+    let answer: StoreAnswer;
+    try {
+      [term, answer] = await this.#send(handOffMs, signal);
+    } catch (error) {
+      if (!this.isAlive()) throw error;
+      if (isMisdated(error) && !isSecond) return this.#renew(handOffMs, signal, true);
+      this.#failed(error as LockStoreError);
+      throw error;
+    }
+    // 2. Lost is final, whatever the store answers (invariant 7).
+    if (!this.isAlive()) return;
+    // 3. A refusal that shows our own `lockId` is no loss: a later renewal of ours was applied first (invariant 3).
+    const { applied, record } = answer;
+    if (!applied && !isGrantOf(this.#grant.lockId, record)) return this.lose(lossOf(record));
+    // 4. An expiry that was written by a clock which the answer shows to be wrong is written once more (invariant 13).
+    if (term.isDisproved && !isSecond) return this.#renew(handOffMs, signal, true);
+    if (handOffMs !== undefined) {
+      this.#until = term.until;
+      return;
+    }
+    // 5. A later expiry may stand there because our clock was set back: then nothing was gained, and time has to pass.
+    if (!applied && hasStepped(this.#since, term.sent)) return this.#waitMs(this.leftMs / 4);
+    // 6. The belief moves on.
+    this.#backOff.reset();
+    this.#believe(term);
+    this.#kept.report({ type: 'renewed', expiresAt: term.until, deadline: this.deadline });
+  }
+
+  async #send(handOffMs: number | undefined, signal: AbortSignal): Promise<[Term, StoreAnswer]> {
+    const { store } = this.#context;
+    const { leaseMs, safetyMs, requestTimeoutMs } = this.#plan;
+    const { key, lockId, term: granted } = this.#grant;
+    const sent = await judgedInstant(this.#context, key, { requestTimeoutMs, withinMs: this.leftMs, signal });
+    const term = new Term(this.#context, sent, {
+      safetyMs,
+      leaseMs: handOffMs ?? leaseMs,
+      capMs: handOffMs === undefined ? granted.capLeftMs(sent) : Number.POSITIVE_INFINITY,
+    });
+    const request = (signal: AbortSignal) => store.renew({ key, lockId, until: term.until }, signal);
+    // Invariant 7: a renewal that may arrive after the deadline must not be sent.
+    const limits = { requestTimeoutMs, withinMs: this.leftMs, since: sent, signal, throwMisdated: true };
+    return [term, await send(this.#context, `Renewing '${key}'`, request, limits)];
+  }
+
+  /** Invariant 6: a renewal that failed is tried again, ever more slowly, until the deadline, which has a timer of its own. */
+  #failed(error: LockStoreError): void {
+    this.#waitMs(this.#backOff.nextMs());
+    // Reported last: the listener may end the lease.
+    this.#kept.report({ type: 'renewFailed', error, deadline: this.deadline, remainingMs: Math.round(this.leftMs) });
+  }
+
+  #believe(term: Term): void {
+    const forMs = term.believedMs;
+    // The record's expiry only grows. So a slow answer, which tells less of the clock than the one before, takes nothing away
+    // from the belief.
+    if (forMs - elapsedMs(term.sent, instant(this.#context.clock)) > this.leftMs) {
+      this.#since = term.sent;
+      this.#forMs = forMs;
+    }
+    this.#until = term.until;
+    this.#watchDeadline();
+    this.#waitForRenewal(term);
+  }
+
+  /** Invariant 6: a timer of its own tells the holder of the deadline, whatever else hangs. */
+  #watchDeadline(): void {
+    const { clock } = this.#context;
+    clock.clearTimeout(this.#deadlineTimer);
+    // A timer may fire a little before its time: it asks the clocks, and is set again for the time that is left.
+    this.#deadlineTimer = backgroundTimer(clock, this.leftMs, () => {
+      if (this.isAlive()) this.#watchDeadline();
+    });
+  }
+
+  #waitForRenewal(term: Term): void {
+    const { leaseMs, safetyMs, heartbeatMs } = this.#plan;
+    // Invariant 8: at its cap a lease is renewed no more, whatever hooks did not run.
+    if (term.capMs <= leaseMs - safetyMs) {
+      this.#context.clock.clearTimeout(this.#renewalTimer);
+      this.#state = 'capped';
+      return;
+    }
+    const dueMs = heartbeatMs - elapsedMs(term.sent, instant(this.#context.clock));
+    const { leftMs } = this;
+    // The answer may have brought the deadline forward.
+    this.#waitMs(dueMs < leftMs ? dueMs : leftMs / 2);
+  }
+
+  #waitMs(ms: number): void {
+    const { clock } = this.#context;
+    clock.clearTimeout(this.#renewalTimer);
+    this.#state = 'waiting';
+    this.#renewalTimer = backgroundTimer(clock, ms, () => {
+      // A failure was reported, and the next try is scheduled: nothing is left to do with the error (invariant 12).
+      if (this.isAlive()) this.renew().catch(() => {});
+    });
+  }
+}

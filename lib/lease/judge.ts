@@ -1,0 +1,92 @@
+import { LockStoreError } from '../record/errors.ts';
+import type { LockStore } from '../record/store.ts';
+import { elapsedMs, type Instant, instant } from './clock.ts';
+import { checkLeft, limited, type SendContext, type SendOptions, send } from './send.ts';
+
+/** Answers that are asked for to judge a clock that is set, or stands still, again and again. */
+const READS = 3;
+
+type JudgeContext = SendContext & { readonly store: LockStore };
+
+/**
+ * Invariant 13: the present moment, by a clock that an answer has judged since it was set. Nobody writes a moment by any
+ * other clock: a host an hour ahead that dies before it learns of that would leave a lock closed for the hour.
+ *
+ * 1. A disciplined clock is not asked about.
+ * 2. A clock that an answer has judged, and that was neither set nor stood still since, costs no request.
+ * 3. Any other clock is judged by the answer to one eventually consistent read.
+ *
+ * @throws LockStoreError when no answer came; transient when the clock was set, or stood still, during each read.
+ */
+export async function judgedInstant(
+  context: JudgeContext,
+  key: string,
+  options: SendOptions,
+  closing?: AbortSignal,
+): Promise<Instant> {
+  const { clock, serverClock } = context;
+  const now = instant(clock);
+  if (clock.isDisciplined || serverClock.isJudged(now)) return now;
+  const { requestTimeoutMs = 1_000, withinMs = Number.POSITIVE_INFINITY } = options;
+  const what = `Reading '${key}', to judge the clock of this host`;
+  const { signal, end } = either(closing, options.signal);
+  let mayJoin = true;
+  try {
+    for (let reads = 0; ; ) {
+      const moment = instant(clock);
+      if (serverClock.isJudged(moment)) return moment;
+      const leftMs = checkLeft(withinMs - elapsedMs(now, moment), what);
+      if (serverClock.judging !== undefined && mayJoin) {
+        // One read judges the clock for all who wait for it. Should it fail, each reads for itself.
+        mayJoin = false;
+        await limited(clock, async () => serverClock.judging, Math.min(requestTimeoutMs, leftMs), signal).catch(noop);
+        signal.throwIfAborted();
+      } else if (reads++ < READS) await judge(context, key, what, { ...options, signal, withinMs: leftMs });
+      else {
+        throw new LockStoreError(
+          `${what}: none of ${READS} answers could tell. Each had no date, or the clock was set, or stood still, meanwhile. Try again.`,
+          { transient: true },
+        );
+      }
+    }
+  } finally {
+    end();
+  }
+}
+
+/** Asks for one answer. Whoever comes meanwhile joins by `serverClock.judging`. */
+async function judge(
+  { store, ...context }: JudgeContext,
+  key: string,
+  what: string,
+  options: SendOptions,
+): Promise<void> {
+  const { clock, serverClock } = context;
+  const read = (signal: AbortSignal) => store.read(key, { consistent: false }, signal);
+  const reading = send(context, what, read, { ...options, throwMisdated: true });
+  const judging = reading.then(noop, noop);
+  serverClock.judging = judging;
+  try {
+    const { serverDate } = await reading;
+    if (serverDate === undefined) serverClock.observeDateless();
+  } catch (error) {
+    // A host that may not read, or whose signature is misdated, learns the server's time from that refusal.
+    if (!serverClock.isJudged(instant(clock))) throw error;
+  } finally {
+    if (serverClock.judging === judging) serverClock.judging = undefined;
+  }
+}
+
+/** Aborts when either signal does. Not AbortSignal.any: what that registers cannot stand in a startup snapshot. */
+function either(...signals: (AbortSignal | undefined)[]): { readonly signal: AbortSignal; end(): void } {
+  const controller = new AbortController();
+  const abort = () => controller.abort(signals.find((signal) => signal?.aborted)?.reason);
+  for (const signal of signals) signal?.addEventListener('abort', abort);
+  if (signals.some((signal) => signal?.aborted)) abort();
+  const end = () => {
+    for (const signal of signals) signal?.removeEventListener('abort', abort);
+  };
+  return { signal: controller.signal, end };
+}
+
+const noop = () => {};

@@ -1,0 +1,64 @@
+import { checkKey, checkText } from '../record/check.ts';
+import { LockLostError, LockStoreError } from '../record/errors.ts';
+import { isGrantOf, type LockRecord, lossOf } from '../record/record.ts';
+import { type Asking, attempt, discardUnwanted, type Grant } from './attempt.ts';
+import { instant } from './clock.ts';
+import type { LeaseContext } from './context.ts';
+import type { LeaseHandle } from './lease.ts';
+import { type AcquirePlan, remainingOf } from './options.ts';
+import { discard } from './release.ts';
+
+/**
+ * Puts a grant of this process in the place of one that was handed off.
+ *
+ * 1. Ask, by the handle's id.
+ * 2. If the answer shows that this host's clock is wrong (invariant 13), ask once more: in the place of the first grant, or,
+ *    where the clock was so far behind that the lease would expire before it was acquired, by the handle again.
+ * @throws LockLostError when another grant, or none, stands in the place of the one that was handed off.
+ */
+export async function resume(context: LeaseContext, handle: LeaseHandle, plan: AcquirePlan): Promise<Grant> {
+  const { store, clock } = context;
+  const key = checkKey(handle.key);
+  let handed = checkText('The lockId of a handle', handle.lockId);
+  const asking: Asking = {
+    what: 'Resuming',
+    key,
+    plan,
+    remainingMs: remainingOf(plan),
+    since: instant(clock),
+    request: (lockId, { until }) => {
+      const request = { key, handed, lockId, owner: plan.owner, until, leaseMs: plan.leaseMs };
+      return (signal) => store.resume(request, signal);
+    },
+  };
+  const checkHanded = (record: LockRecord | undefined) => {
+    if (isGrantOf(handed, record)) return;
+    const detail = 'since it was handed off it was resumed, released, taken over or deleted';
+    throw new LockLostError({ key, reason: lossOf(record), detail });
+  };
+
+  const first = await attempt(context, asking);
+  if (first.type === 'granted') return first.grant;
+  if (first.type === 'refused') checkHanded(first.record);
+  const misjudged = first.type === 'misjudged' ? first.grant : undefined;
+  try {
+    if (misjudged) handed = misjudged.lockId;
+    const second = await attempt(context, asking);
+    if (second.type === 'granted') return second.grant;
+    if (second.type === 'refused') checkHanded(second.record);
+    else if (second.grant) {
+      // Not right even now. But the belief in the grant ends before the record's expiry, whatever the clock.
+      await discardUnwanted(context, asking, second.grant);
+      return second.grant;
+    }
+    throw new LockStoreError(
+      `Resuming '${key}': refused, for by this host's clock the lease would expire before it was acquired. Set the clock right.`,
+      { transient: true },
+    );
+  } catch (error) {
+    // Nobody has the first grant then, and the handle is used up.
+    if (misjudged)
+      await discard(context, { key, lockId: misjudged.lockId, until: misjudged.term.until }, plan.requestTimeoutMs);
+    throw error;
+  }
+}
