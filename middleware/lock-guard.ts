@@ -1,7 +1,7 @@
 import type { Lease } from '../lib/lease/lease.ts';
-import { checkKey, checkText } from '../lib/record/check.ts';
+import { checkKey, checkNames, checkText } from '../lib/record/check.ts';
 import { LockBusyError, LockDoneError, LockError } from '../lib/record/errors.ts';
-import { checkChoice, configure, noPromise } from './configure.ts';
+import { checkChoice, configure, noPromise, sharedNames } from './configure.ts';
 import { HeldLease } from './held-lease.ts';
 import type { Guard } from './hooks.ts';
 import { ofInvocation } from './invocation.ts';
@@ -10,19 +10,23 @@ import type { LockOptions } from './options.ts';
 import { Remaining } from './remaining.ts';
 import { type BatchResponse, messageIdOf, messagesOf, recordLocks, sendBack } from './sqs.ts';
 
+const names = { ...sharedNames, onBusy: 0, onDone: 0 } satisfies Record<keyof LockOptions, 0>;
+
 type OfRequest = (...about: unknown[]) => unknown;
 
 /**
  * Takes the lock of an invocation and puts the lease into the context.
+ * @param what the function that takes the options, for messages.
  * @throws TypeError when an option is not what it should be, with the value.
  */
-export function lockGuard(options: LockOptions<never, never, string>): Guard {
+export function lockGuard(what: string, options: LockOptions<never, never, string>): Guard {
+  checkNames(what, options, names);
   const { key, once, data, contextKey = 'lock', waitMs, reserveMs } = options;
   const { onBusy = 'throw', onDone = 'skip', onLost = 'throw' } = options;
   if (typeof key !== 'function') checkKey(key);
   checkChoice('onBusy', onBusy, 'throw', 'skip', 'a function');
   checkChoice('onDone', onDone, 'skip', 'a function');
-  const { client, acquire } = configure(options);
+  const { client, acquire } = configure(what, options);
 
   async function take(event: unknown, context: object): Promise<HeldLease> {
     const given = (value: unknown) =>

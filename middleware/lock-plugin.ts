@@ -1,5 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { heed } from '../lib/lease/callback.ts';
+import { checkNames } from '../lib/record/check.ts';
 import { releaseAll, requestEnded } from './hooks.ts';
 import { holdingsOf, type Request, timeOut } from './request.ts';
 
@@ -39,6 +40,22 @@ export interface LockPluginHooks {
   requestEnd: (request: Request) => Promise<void>;
 }
 
+/** The names of the plugin options of Middy 6 and 7. */
+const names: Readonly<Record<string, 0>> & Readonly<Record<keyof LockPlugin, 0>> = {
+  internal: 0,
+  beforePrefetch: 0,
+  requestStart: 0,
+  beforeMiddleware: 0,
+  afterMiddleware: 0,
+  beforeHandler: 0,
+  afterHandler: 0,
+  requestEnd: 0,
+  timeoutEarlyInMillis: 0,
+  timeoutEarlyResponse: 0,
+  executionMode: 0,
+  streamifyResponse: 0,
+};
+
 type RunRequest = (request: Request, ...more: unknown[]) => Promise<unknown>;
 
 /**
@@ -59,12 +76,14 @@ type RunRequest = (request: Request, ...more: unknown[]) => Promise<unknown>;
  *   .use(lock({ key: 'nightly' }))
  *   .handler(async () => {});
  * ```
+ * @throws TypeError when the plugin has an option that Middy 6 and 7 do not have.
  */
-export function lockPlugin<Plugin extends object = object>(plugin?: Plugin & LockPlugin): Plugin & LockPluginHooks {
-  const { requestStart, timeoutEarlyResponse = throwTimeout, afterHandler, requestEnd }: LockPlugin = plugin ?? {};
-  const executionMode = (plugin as LockPlugin | undefined)?.executionMode as
-    | ((...parameters: unknown[]) => unknown)
-    | undefined;
+export function lockPlugin<Plugin extends object = object>(
+  plugin: Plugin & LockPlugin = {} as Plugin,
+): Plugin & LockPluginHooks {
+  checkNames('lockPlugin()', plugin, names);
+  const { requestStart, timeoutEarlyResponse = throwTimeout, afterHandler, requestEnd }: LockPlugin = plugin;
+  const executionMode = plugin.executionMode as ((...parameters: unknown[]) => unknown) | undefined;
   // Middy does not say which of the requests that share a process has timed out.
   const requests = new AsyncLocalStorage<Request>();
   /** A handler that calls another one finds the other one's request in its place. */
@@ -74,7 +93,7 @@ export function lockPlugin<Plugin extends object = object>(plugin?: Plugin & Loc
     return request ?? requests.getStore();
   };
   return {
-    ...(plugin as Plugin),
+    ...plugin,
     // Middy 6's types give this hook no request; Middy 6 does.
     requestStart(request) {
       const outer = current();

@@ -1,5 +1,6 @@
 import { inspect } from 'node:util';
-import { checkChoice, configure } from './configure.ts';
+import { checkNames } from '../lib/record/check.ts';
+import { checkChoice, configure, sharedNames } from './configure.ts';
 import { after, before, type Guard, onError } from './hooks.ts';
 import { ofInvocation } from './invocation.ts';
 import type { LambdaContext } from './lambda-context.ts';
@@ -51,7 +52,7 @@ import { wrap } from './wrap.ts';
 export function lockRecords<Item extends Lockable = QueueRecord, const Name extends string = 'locks'>(
   options: LockRecordsOptions<Item, Name>,
 ): LockMiddleware<QueueEvent<Item>, LambdaContext, Name, RecordLocks> {
-  const guard = recordsGuard(options);
+  const guard = recordsGuard('lockRecords()', options);
   const lockRecordsBefore = (request: Request) => before(guard, request);
   const lockRecordsAfter = (request: Request) => after(guard, request);
   const lockRecordsOnError = (request: Request) => onError(guard, request);
@@ -79,16 +80,19 @@ export function withRecordLocks<
   options: LockRecordsOptions<Item, Name>,
   handler: (event: QueueEvent<Item>, context: Context & Record<Name, RecordLocks>) => unknown,
 ): (event: QueueEvent<Item>, context: Omit<Context, Name>) => Promise<BatchResponse> {
-  return wrap(recordsGuard(options), handler) as never;
+  return wrap(recordsGuard('withRecordLocks()', options), handler) as never;
 }
 
+const names = { ...sharedNames, onFailed: 0 } satisfies Record<keyof LockRecordsOptions, 0>;
+
 /** Takes the locks of a batch and puts them into the context. */
-function recordsGuard<Item extends Lockable>(options: LockRecordsOptions<Item, string>): Guard {
+function recordsGuard<Item extends Lockable>(what: string, options: LockRecordsOptions<Item, string>): Guard {
+  checkNames(what, options, names);
   const { key, once, contextKey = 'locks', waitMs, reserveMs, onFailed } = options;
   checkChoice('key', key, 'a function');
   if (once !== undefined) checkChoice('once', once, 'a function');
   if (onFailed !== undefined) checkChoice('onFailed', onFailed, 'a function');
-  const { client, acquire } = configure(options);
+  const { client, acquire } = configure(what, options);
   return async (event, context, hold) => {
     const acquireOptions = () => ({ ...acquire, ...ofInvocation(context as LambdaContext, waitMs, reserveMs) });
     // A durable execution is refused as a whole.

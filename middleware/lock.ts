@@ -81,7 +81,7 @@ export interface LockMiddleware<
 export function lock<Event = unknown, Context = LambdaContext, const Name extends string = 'lock'>(
   options: LockOptions<Event, Context, Name>,
 ): LockMiddleware<Event, Context, Name> {
-  const guard = lockGuard(options);
+  const guard = lockGuard('lock()', options);
   const lockBefore = (request: Request) => before(guard, request);
   const lockAfter = (request: Request) => after(guard, request);
   const lockOnError = (request: Request) => onError(guard, request);

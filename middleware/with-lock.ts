@@ -51,5 +51,5 @@ export function withLock(
   options: LockOptions<never, never, string>,
   handler: (...parameters: never[]) => unknown,
 ): (...parameters: never[]) => Promise<unknown> {
-  return wrap(lockGuard(options), handler);
+  return wrap(lockGuard('withLock()', options), handler);
 }

@@ -1021,15 +1021,16 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
     });
 
     test('begun while other work is waited for after the handler: its lease is kept until it has ended', async () => {
-      const gates = [gate(), gate(), gate()];
+      const accounts = ['a', 'b', 'c', 'd', 'e'];
+      const gates = accounts.map(() => gate());
       const running = run(
-        ['a', 'b', 'c'].map((account) => message(account, account)),
+        accounts.map((account) => message(account, account)),
         {},
         (event, { locks }) => {
           const begin = (index: number) => {
             const work = async () => {
               await gates[index]?.opened;
-              if (index < 2) begin(index + 1);
+              if (index < 4) begin(index + 1);
             };
             void locks.using(event.Records[index]!, work);
           };
@@ -1038,7 +1039,7 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       );
       for (const [index, { open }] of gates.entries()) {
         for (let turn = 0; turn < 5; turn++) await tick();
-        expect([await isHeld('c'), index]).toEqual([true, index]);
+        expect([await isHeld('e'), index]).toEqual([true, index]);
         open();
       }
       expect((await running).failed).toEqual([]);

@@ -378,6 +378,7 @@ const tasks = [
 
 const middleware = [
   ...of('middleware/lock-plugin.ts', [
+    ['a plugin option misspelled, and ignored', "  checkNames('lockPlugin()', plugin, names);\n", ''],
     ['no abort before the early time-out returns', '      if (request) timeOut(request);\n', ''],
     ["another request's response taken for the handler's", 'holdingsOf(request).hasEnded) request', 'false) request'],
     ["another error than Middy's own at its time-out", "package: '@middy/core'", "package: 'leasehold'"],
@@ -505,8 +506,17 @@ const middleware = [
     ['a body that nobody listens to', "    sent.on('error', () => {});\n", ''],
     ['a body that goes on after the request', '      this.#sent.destroy();\n', ''],
   ]),
-  ...of('middleware/configure.ts', [['a rejected key ends the process', '  heed(value);\n', '']]),
+  ...of('middleware/configure.ts', [
+    ['a rejected key ends the process', '  heed(value);\n', ''],
+    ['a table named that nobody uses', '  if (second) {', '  if (false) {'],
+    ['a listener that nobody calls', '  if (onEvent === undefined) return locks;', '  if (locks) return locks;'],
+    ['a client that sends nothing', "client !== undefined && typeof client?.send !== 'function'", 'false'],
+  ]),
+  ...of('middleware/lock-records.ts', [
+    ['an option of records misspelled, and ignored', '  checkNames(what, options, names);\n', ''],
+  ]),
   ...of('middleware/lock-guard.ts', [
+    ['an option misspelled, and ignored', '  checkNames(what, options, names);\n', ''],
     ['messages deleted that a lock skips', "(isBusy && respond === 'skip') || ", ''],
     ['messages deleted that a lock inside of their own skips', ' || hasRecordLocks(context)', ''],
     ['a context that cannot be written keeps the lease', '      await held.release();\n', ''],
