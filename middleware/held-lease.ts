@@ -1,21 +1,28 @@
 import { finished, Readable } from 'node:stream';
 import type { Lease } from '../lib/lease/lease.ts';
-import { LockLostError, type LostReason } from '../lib/record/errors.ts';
+import type { LostReason } from '../lib/record/errors.ts';
+import { type Body, bodyIn, readableOf, tellsItsEnd } from './body.ts';
 import type { Remaining } from './remaining.ts';
+import type { Held } from './request.ts';
+import { warnIfReleased } from './warn-if-released.ts';
+
+/** Marks a stream of ours that has closed while its body may still be produced. */
+const untold = Symbol.for('leasehold.untold');
 
 /** The lease of an invocation, and the body that is still produced and sent under the lease. */
-export class HeldLease {
+export class HeldLease implements Held {
   readonly lease: Lease;
   readonly #remaining: Remaining;
   readonly #onLost: 'throw' | 'ignore';
   readonly #isBatch: boolean;
+  #abandoned = false;
   /** The response's body, as its reader gets it. */
   #sent: Readable | undefined;
   /** The stopping of a body that did not reach its end. */
   #stopping: Promise<void> | undefined;
 
   /** @param isBatch whether the event is a batch of SQS messages, to which a response may be an array of settled results. */
-  constructor(lease: Lease, remaining: Remaining, onLost: 'throw' | 'ignore' = 'throw', isBatch = false) {
+  constructor(lease: Lease, remaining: Remaining, onLost: 'throw' | 'ignore', isBatch: boolean) {
     this.lease = lease;
     this.#remaining = remaining;
     this.#onLost = onLost;
@@ -23,33 +30,30 @@ export class HeldLease {
   }
 
   /**
-   * Ends the lease of a handler that succeeded. Where it responds with a stream, the lease ends when the reader has taken
-   * all of it. A batch of which a record failed is not done: the record comes again.
-   * @param isPartial whether a record is known to have failed, whatever the response says.
-   * @param handled the handler's own response, if it is known. If another middleware has dropped its body, nothing is done,
-   *   and the body is stopped.
-   * @returns what to respond with.
+   * Ends the lease of a handler that succeeded.
+   *
+   * - The response has a stream: the lease ends when the stream's reader has taken all of it.
+   * - Another middleware has dropped the body of the handler's own response: nothing is done, and the body is stopped.
+   * - A record of the batch failed: nothing is done, for the record comes again.
+   * - The handler was abandoned: nothing is left to end.
    * @throws LockLostError when the lease was lost, as `onLost` says.
    */
-  async succeed(response: unknown, isPartial = false, handled?: unknown): Promise<unknown> {
+  async succeed(response: unknown, failed: ReadonlySet<string>, handled?: unknown): Promise<unknown> {
+    if (this.#abandoned) return response;
     const body = bodyIn(response);
     if (body) return body === response ? this.#send(body) : { ...(response as object), body: this.#send(body) };
     const dropped = bodyIn(handled);
     if (dropped && !(dropped as Readable).readableEnded) await this.release(response, handled);
-    else await this.#done(!isPartial && !this.#hasFailures(response));
+    else await this.#finish(failed.size === 0 && !this.#hasFailures(response));
     return response;
   }
 
-  /**
-   * Ends the lease of what did not succeed.
-   * @param response the request's response. If that is our stream, or a stream made of ours, its reader ends the lease.
-   * @param handled the handler's own response, whose body may still be produced.
-   */
   async release(response?: unknown, handled?: unknown): Promise<void> {
+    if (this.#abandoned) return;
     const body = bodyIn(handled);
     if (this.#sent) {
       const sending = bodyIn(response);
-      // A middleware may send what it makes of our stream, as one that compresses does.
+      // The stream's reader ends the lease, also where a middleware sends a stream made of ours, as one that compresses does.
       if (sending && (sending === this.#sent || this.#sent.readableFlowing !== null)) return;
       this.#sent.destroy();
       await this.#stopping;
@@ -57,8 +61,8 @@ export class HeldLease {
     else await this.#end();
   }
 
-  /** Gives the lease up without releasing it: the signal aborts, and the lock opens at the expiry. */
   abandon(reason: LostReason): void {
+    this.#abandoned = true;
     this.lease.abandon(reason);
   }
 
@@ -66,14 +70,14 @@ export class HeldLease {
     await this.lease.release({ done, withinMs: this.#remaining.releaseMs });
   }
 
-  /** Whether a batch response names records that failed. */
+  /** Tells whether a batch response names records that failed. */
   #hasFailures(response: unknown): boolean {
     if (Array.isArray(response)) return this.#isBatch && response.some((result) => result?.status === 'rejected');
     const failures = (response as { batchItemFailures?: unknown } | null | undefined)?.batchItemFailures ?? [];
     return !(Array.isArray(failures) && failures.length === 0);
   }
 
-  async #done(done = true): Promise<void> {
+  async #finish(done = true): Promise<void> {
     warnIfReleased(this.lease);
     await this.#end(done);
     if (this.#onLost === 'throw') this.lease.signal.throwIfAborted();
@@ -87,7 +91,7 @@ export class HeldLease {
     let isOver = false;
     const sent: Readable = new Readable({
       objectMode: true,
-      // Then each part is asked for when the reader has taken the one before it.
+      // With a buffer, the stream would ask for a part before its reader has taken the part before.
       highWaterMark: 0,
       read: () => {
         const next = async () => {
@@ -95,7 +99,7 @@ export class HeldLease {
           if (sent.destroyed) return;
           if (!done) return void sent.push(value);
           isOver = true;
-          await this.#done();
+          await this.#finish();
           sent.push(null);
         };
         next().catch((error) => sent.destroy(error));
@@ -103,7 +107,7 @@ export class HeldLease {
       destroy: (error, callback) => {
         const stopping = isOver ? this.#end() : this.#stop(() => source, isTold);
         this.#stopping = stopping.then(() => {
-          // Another lock may send this stream: of its work, too, nobody can tell then.
+          // Another lock may send this stream. Then nobody can tell that lock either when the work ends.
           if (this.lease.signal.reason?.reason === 'abandoned') Object.assign(sent, { [untold]: true });
           callback(error);
         });
@@ -131,51 +135,8 @@ export class HeldLease {
       const isOver = (isEnded || isTold) && (await this.#remaining.settles(closed));
       if (isOver && !(untold in source)) return await this.#end();
     } catch {
-      // Nor can anybody tell when a body ends that cannot be destroyed.
+      // Nobody can tell either when a body ends that cannot be destroyed.
     }
-    this.abandon('abandoned');
+    this.lease.abandon('abandoned');
   }
-}
-
-/** Tells whoever released a lease that is not theirs to release: nothing else would. */
-export function warnIfReleased(lease: Lease): void {
-  try {
-    lease.assertHeld();
-  } catch (error) {
-    if (!(error instanceof LockLostError && error.reason === 'released')) return;
-    console.warn(
-      `The handler released the lease of '${lease.key}' itself. What came after that ran without the lock, and a once ` +
-        'token is done only if the handler called release({ done: true }). Leave the release to leasehold.',
-    );
-  }
-}
-
-/** Marks a stream of ours that has closed while its body may still be produced. */
-const untold = Symbol.for('leasehold.untold');
-
-/** Node's own or a web stream. */
-type Body = Readable | ReadableStream;
-
-/** The stream in a response, where Middy and Lambda look for one. */
-function bodyIn(response: unknown): Body | undefined {
-  if (isStream(response)) return response;
-  const { statusCode, headers, body } = (response ?? {}) as { statusCode?: number; headers?: object; body?: unknown };
-  return (statusCode || headers) && isStream(body) ? body : undefined;
-}
-
-const isStream = (value: unknown): value is Body =>
-  value instanceof ReadableStream || typeof (value as Readable | undefined)?.pipe === 'function';
-
-const readableOf = (body: Body): Readable =>
-  body instanceof ReadableStream ? Readable.fromWeb(body as never, { objectMode: true }) : body;
-
-/**
- * Whether a body closes only after the work that produces the body. Only a stream with a `_destroy` of its own can wait for
- * its work, as the stream of a generator does. Nobody can tell when the work ends behind a web stream, a Duplex, which
- * somebody else writes to, or a stream that somebody pushes to.
- */
-function tellsItsEnd(body: Body): boolean {
-  if (!(body instanceof Readable) || 'write' in body || body._destroy === Readable.prototype._destroy) return false;
-  // Node closes a stream made of a web stream without waiting for the web stream's work.
-  return String(body._destroy) !== String(Readable.fromWeb(new ReadableStream() as never)._destroy);
 }

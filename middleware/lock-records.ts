@@ -1,84 +1,75 @@
 import { inspect } from 'node:util';
-import { checkChoice, configure, messagesOf, ofInvocation } from './invocation.ts';
+import { checkNames } from '../lib/record/check.ts';
+import { checkChoice, configure, sharedNames } from './configure.ts';
+import { after, before, type Guard, onError } from './hooks.ts';
+import { ofInvocation } from './invocation.ts';
+import type { LambdaContext } from './lambda-context.ts';
 import type { LockMiddleware } from './lock.ts';
-import type {
-  BatchResponse,
-  LambdaContext,
-  Lockable,
-  LockRecordsOptions,
-  QueueRecord,
-  RecordLocks,
-} from './options.ts';
 import { RecordBatch } from './record-batch.ts';
+import type { LockRecordsOptions, RecordLocks } from './record-options.ts';
 import { Remaining } from './remaining.ts';
-import { endEarly, failedIn, hold, holdingsOf, isEarlyTimeout, type Request, release } from './request.ts';
-
-interface Batch<Item> {
-  Records: Item[];
-}
+import type { Request } from './request.ts';
+import { type BatchResponse, type Lockable, messagesOf, type QueueEvent, type QueueRecord } from './sqs.ts';
+import { wrap } from './wrap.ts';
 
 /**
- * Takes a lock for each key of a batch of SQS messages, all at once, before the handler runs; gives the handler those
- * records in `event.Records` whose locks it got; and releases each when its records are finished, by `locks.using`, or
- * after the handler. For Middy 6 and 7, standard queues and FIFO queues, with `ReportBatchItemFailures` switched on.
+ * Takes a lock for each key of a batch of SQS messages, all at once, before the handler runs. Gives the handler in
+ * `event.Records` the records whose locks were granted. Releases each lease when its records are finished, by
+ * `locks.using`, or after the handler. For Middy 6 and 7, standard queues and FIFO queues, with `ReportBatchItemFailures`
+ * switched on.
  *
- * The response is the batch response, whatever the handler returns: its own `batchItemFailures` or rejected results, and
- * with them each record whose lock is busy, whose key is bad, whose lease was lost or for which the store did not answer;
- * in a FIFO queue also those behind one that the handler was not given, in its message group. When there is none for the
- * handler, it does not run. When it throws, the invocation fails, and with it all records.
+ * The response is a batch response, whatever the handler returns. It names
  *
- * It stands before `sqs-partial-batch-failure` and `event-batch-response`, and before `lock()`: a `lock()` that ends the
+ * - the handler's own `batchItemFailures` or rejected results,
+ * - each record whose lock is busy, whose key is bad, whose lease was lost or for which the store did not answer,
+ * - in a FIFO queue, each record behind one that the handler was not given, in its message group.
+ *
+ * If there is no record for the handler, the handler does not run. If the handler throws, the invocation fails, and with it
+ * all records.
+ *
+ * Register it before `sqs-partial-batch-failure` and `event-batch-response`, and before `lock()`: a `lock()` that ends the
  * request responds that every record failed that was not worked on. Give Middy `lockPlugin()` too. With the plugin, a later
- * middleware may end the request: what was held back is added to its batch response, and if it responds with anything else,
- * the invocation fails, so that SQS keeps the messages. Without the plugin SQS deletes them.
+ * middleware may end the request: the records that were held back are added to its batch response. If it responds with
+ * anything else, the invocation fails, so that SQS keeps the messages. Without the plugin SQS deletes them.
  *
  * The invocation fails with a `TypeError` when the event is no batch of SQS messages, and with a `LockError` in a durable
  * execution, outside its steps.
+ * @example
+ * ```ts
+ * import middy from '@middy/core';
+ * import type { SQSEvent } from 'aws-lambda';
+ * import { lockPlugin, lockRecords } from 'leasehold/middy';
+ *
+ * export const handler = middy<SQSEvent>(lockPlugin())
+ *   .use(lockRecords({ key: (record) => `account/${JSON.parse(record.body).account}` }))
+ *   .handler(async ({ Records }, { locks }) => {
+ *     const work = ({ signal }: { signal: AbortSignal }) => fetch('https://example.com/book', { signal });
+ *     await Promise.allSettled(Records.map((record) => locks.using(record, work)));
+ *   });
+ * ```
  * @throws TypeError when an option is not what it should be, with the value.
  */
 export function lockRecords<Item extends Lockable = QueueRecord, const Name extends string = 'locks'>(
   options: LockRecordsOptions<Item, Name>,
-): LockMiddleware<Batch<Item>, LambdaContext, Name, RecordLocks> {
-  const { begin, share } = recordLocks(options);
-  const batchOf = (request: Request) => holdingsOf(request).by.get(middleware) as RecordBatch<Item> | undefined;
-  /** For middlewares that stand before this one: without it they would tell SQS that the others have succeeded. */
-  const restore = ({ event }: Request, { records }: RecordBatch<Item>) =>
-    Object.assign(event as object, { Records: records });
-  const lockRecordsBefore = async (request: Request) => {
-    const { batch, timing } = begin(request.event, request.context);
-    hold(request, middleware, batch);
-    const records = await batch.take(timing);
-    if (records.length > 0) {
-      Object.assign(request.event as object, { Records: records });
-      share(batch, request.context);
-      return;
-    }
-    await endEarly(request, undefined);
-  };
-  const lockRecordsAfter = async (request: Request) => {
-    const batch = batchOf(request);
-    if (!batch) return;
-    // Middy waits for a Promise only; any other thenable is still at work.
-    request.response = await batch.finish(await request.response, await failedIn(request));
-    restore(request, batch);
-  };
-  const lockRecordsOnError = async (request: Request) => {
-    const batch = batchOf(request);
-    if (!batch) return;
-    await release(batch, request);
-    restore(request, batch);
-    // Who has made a response of the error knows only of the records that the handler was given.
-    if (request.response === undefined) return;
-    request.response = await batch.finish(request.response, await failedIn(request));
-  };
-  const middleware = { before: lockRecordsBefore, after: lockRecordsAfter, onError: lockRecordsOnError };
-  return middleware;
+): LockMiddleware<QueueEvent<Item>, LambdaContext, Name, RecordLocks> {
+  const guard = recordsGuard('lockRecords()', options);
+  const lockRecordsBefore = (request: Request) => before(guard, request);
+  const lockRecordsAfter = (request: Request) => after(guard, request);
+  const lockRecordsOnError = (request: Request) => onError(guard, request);
+  return { before: lockRecordsBefore, after: lockRecordsAfter, onError: lockRecordsOnError };
 }
 
 /**
- * `lockRecords()` for handlers without Middy: `handler(event, context)`.
+ * `lockRecords()` for handlers without Middy: `handler(event, context)`. The promise of the wrapped handler rejects where
+ * `lockRecords()` makes an invocation fail.
+ * @example
+ * ```ts
+ * import { withRecordLocks } from 'leasehold/middy';
  *
- * What it returns rejects as `lockRecords()` makes an invocation fail.
+ * export const handler = withRecordLocks({ key: ({ body }) => body }, async ({ Records }, { locks }) => {
+ *   for (const record of Records) await locks.using(record, ({ fencingToken }) => console.log(fencingToken));
+ * });
+ * ```
  * @throws TypeError when an option is not what it should be, with the value.
  */
 export function withRecordLocks<
@@ -87,47 +78,31 @@ export function withRecordLocks<
   const Name extends string = 'locks',
 >(
   options: LockRecordsOptions<Item, Name>,
-  handler: (event: Batch<Item>, context: Context & Record<Name, RecordLocks>) => unknown,
-): (event: Batch<Item>, context: Omit<Context, Name>) => Promise<BatchResponse> {
-  const { begin, share } = recordLocks(options);
-  return async (event, context) => {
-    const { batch, timing } = begin(event, context);
-    hold({ context }, batch, batch);
-    const records = await batch.take(timing);
-    if (records.length === 0) return batch.finish();
-    let response: unknown;
-    try {
-      response = await handler(
-        { ...event, Records: records },
-        share(batch, context) as Context & Record<Name, RecordLocks>,
-      );
-    } catch (error) {
-      if (isEarlyTimeout(error)) batch.abandon('timedOut');
-      else await batch.release();
-      throw error;
-    }
-    return batch.finish(response);
-  };
+  handler: (event: QueueEvent<Item>, context: Context & Record<Name, RecordLocks>) => unknown,
+): (event: QueueEvent<Item>, context: Omit<Context, Name>) => Promise<BatchResponse> {
+  return wrap(recordsGuard('withRecordLocks()', options), handler) as never;
 }
 
-/** What `lockRecords()` and `withRecordLocks()` share. */
-function recordLocks<Item extends Lockable>(options: LockRecordsOptions<Item, string>) {
-  const { key, once, contextKey = 'locks', waitMs, reserveMs } = options;
+const names = { ...sharedNames, onFailed: 0 } satisfies Record<keyof LockRecordsOptions, 0>;
+
+/** Takes the locks of a batch and puts them into the context. */
+function recordsGuard<Item extends Lockable>(what: string, options: LockRecordsOptions<Item, string>): Guard {
+  checkNames(what, options, names);
+  const { key, once, contextKey = 'locks', waitMs, reserveMs, onFailed } = options;
   checkChoice('key', key, 'a function');
   if (once !== undefined) checkChoice('once', once, 'a function');
-  if (options.onFailed !== undefined) checkChoice('onFailed', options.onFailed, 'a function');
-  const client = configure(options);
-  return {
-    begin(event: unknown, context: unknown) {
-      const timing = () => ofInvocation(context as LambdaContext, waitMs, reserveMs);
-      // A durable execution is refused as a whole.
-      timing();
-      return {
-        batch: new RecordBatch(recordsOf<Item>(event), client, options, new Remaining(context as LambdaContext)),
-        timing,
-      };
-    },
-    share: (batch: RecordLocks, context: unknown) => Object.assign(context as object, { [contextKey]: batch }),
+  if (onFailed !== undefined) checkChoice('onFailed', onFailed, 'a function');
+  const { client, acquire } = configure(what, options);
+  return async (event, context, hold) => {
+    const acquireOptions = () => ({ ...acquire, ...ofInvocation(context as LambdaContext, waitMs, reserveMs) });
+    // A durable execution is refused as a whole.
+    acquireOptions();
+    const batch = new RecordBatch(recordsOf<Item>(event), client, options, new Remaining(context as LambdaContext));
+    hold(batch);
+    await batch.take(acquireOptions);
+    if (batch.given.length === 0) return { response: undefined };
+    Object.assign(context, { [contextKey]: batch });
+    return undefined;
   };
 }
 

@@ -1,8 +1,11 @@
 import { leavingOf } from '../lib/lease/options.ts';
 import { releaseMsOf } from '../lib/lease/release.ts';
 
-/** How much of an invocation's time a wait for unfinished work leaves to the releases and the response, in milliseconds. */
+/** Milliseconds of an invocation's time that a wait for unfinished work leaves to the releases and the response. */
 const END_MS = 1_000;
+
+/** Node's timers hold no more milliseconds. A longer timer would fire at once. */
+const LONGEST_MS = 2 ** 31 - 1;
 
 /** The time that an invocation has left, as its context tells. */
 export class Remaining {
@@ -12,30 +15,33 @@ export class Remaining {
     this.#ask = context?.getRemainingTimeInMillis && (() => context.getRemainingTimeInMillis?.());
   }
 
-  /** For how long a release may be tried, also where the time-out does not end the lease, in milliseconds. */
+  /** Milliseconds for which a release may be tried, also where the time-out does not end the lease. */
   get releaseMs(): number {
     return releaseMsOf(this.#ask);
   }
 
-  /** Runs `work` with a signal that aborts, with `reason`, when the invocation has `reserveMs` left, or half of a shorter time. */
+  /**
+   * Runs `work` with a signal that aborts, with `reason`, when the invocation has `reserveMs` left. If the invocation has
+   * less than twice `reserveMs` left now, the signal aborts at half of that time.
+   */
   async limit(reserveMs: number, reason: Error, work: (signal: AbortSignal) => Promise<void>): Promise<void> {
     const limit = new AbortController();
-    const ms = leavingOf(this.#ask, reserveMs);
-    // Node's timers hold no more; what is longer would fire at once.
-    const timer = ms > 2 ** 31 - 1 ? undefined : setTimeout(() => limit.abort(reason), ms).unref();
-    await work(limit.signal).finally(() => clearTimeout(timer));
+    const cancel = this.#after(reserveMs, () => limit.abort(reason));
+    await work(limit.signal).finally(cancel);
   }
 
-  /** Whether `work` settles while there is time for it. */
+  /** Tells whether `work` settles while there is time for it. */
   async settles(work: unknown): Promise<boolean> {
-    const ms = leavingOf(this.#ask, END_MS);
-    const settled = Promise.allSettled([work]).then(() => true);
-    // Node's timers hold no more; what is longer would fire at once.
-    if (ms > 2 ** 31 - 1) return settled;
-    let timer: NodeJS.Timeout | undefined;
-    const late = new Promise<false>((resolve) => {
-      timer = setTimeout(resolve, ms, false).unref();
-    });
-    return Promise.race([settled, late]).finally(() => clearTimeout(timer));
+    const { promise, resolve } = Promise.withResolvers<boolean>();
+    const cancel = this.#after(END_MS, () => resolve(false));
+    void Promise.allSettled([work]).then(() => resolve(true));
+    return promise.finally(cancel);
+  }
+
+  /** Calls `late` when the invocation has `reserveMs` left, or half of a shorter time. Returns what cancels the call. */
+  #after(reserveMs: number, late: () => void): () => void {
+    const ms = leavingOf(this.#ask, reserveMs);
+    const timer = ms > LONGEST_MS ? undefined : setTimeout(late, ms).unref();
+    return () => clearTimeout(timer);
   }
 }

@@ -118,6 +118,11 @@ export class Lease {
     return this.#context.store;
   }
 
+  /** The greatest `once` token that had finished when the lease was granted; undefined if none had. */
+  get doneToken(): string | undefined {
+    return this.#grant.doneToken;
+  }
+
   /** The moment after which the lease must not be believed, by this host's clock: milliseconds since the epoch. */
   get deadline(): number {
     return this.#heartbeat.deadline;

@@ -6,6 +6,7 @@ import {
   type LockOptions,
   type LockRecordsOptions,
   lock,
+  lockPlugin,
   lockRecords,
   withLock,
   withRecordLocks,
@@ -118,9 +119,74 @@ describe.each([...ofEvents, ...ofRecords])('$name throws when it is configured',
 
   test('on an empty contextKey', () => refuses({ contextKey: '' }, /contextKey must not be empty/));
 
-  test.each(['a table', 7, {}])('on locks that are %p', (value) =>
-    refuses({ locks: value }, /store must be a LockStore.*but it is/),
+  test.each(['a table', 7, {}, null])('on locks that are %p', (value) =>
+    refuses({ locks: value }, /locks must be a LockClient or a LockStore, but it is/),
   );
+
+  test.each(['eu-central-1', {}, null])('on a client that is %p', (client) =>
+    refuses(
+      { locks: undefined, tableName: 'locks', client },
+      /client must be a DynamoDBClient, but it is .*(1|\]|null)/,
+    ),
+  );
+
+  test.each([{ tableName: 'locks' }, { client: { send() {} } }])('on locks beside %p', (second) =>
+    refuses(second, new RegExp(`either locks or tableName and client.*locks and ${Object.keys(second)}`)),
+  );
+
+  test('on an onEvent beside a LockClient, which has a listener of its own', () =>
+    refuses({ onEvent: () => {} }, /LockClient.*onEvent of its own/));
+
+  test('on an option that it does not have, with the nearest name', () =>
+    refuses({ leaseMS: 1_000 }, /has no option 'leaseMS'; did you mean 'leaseMs'\?/));
+});
+
+describe.each([
+  { what: 'lock()', configure: lock, misspelled: 'onBussy', nearest: 'onBusy' },
+  { what: 'withLock()', configure: withLock, misspelled: 'waitMillis', nearest: 'waitMs' },
+  { what: 'lockRecords()', configure: lockRecords, misspelled: 'onFailure', nearest: 'onFailed' },
+  { what: 'withRecordLocks()', configure: withRecordLocks, misspelled: 'oncePer', nearest: 'once' },
+  { what: 'lockPlugin()', configure: lockPlugin, misspelled: 'requestStop', nearest: 'requestStart' },
+])('the error of $what', ({ what, configure, misspelled, nearest }) => {
+  const configured = (options?: unknown) => () =>
+    (configure as (...parameters: unknown[]) => unknown)(options, () => 'never');
+
+  test('tells the option that it does not have, and the nearest name', () =>
+    expect(configured({ [misspelled]: 1 })).toThrow(
+      new TypeError(`${what} has no option '${misspelled}'; did you mean '${nearest}'?`),
+    ));
+
+  test.each([5, null, 'nightly'])('tells that its options are %p', (options) =>
+    expect(configured(options)).toThrow(`${what}: the options must be an object, but they are`),
+  );
+});
+
+test.each([
+  { what: 'lock()', configure: lock },
+  { what: 'lockRecords()', configure: lockRecords },
+])('$what without options says so', ({ what, configure }) => {
+  expect(() => (configure as () => unknown)()).toThrow(
+    new TypeError(`${what}: the options must be an object, but they are undefined.`),
+  );
+});
+
+test('lockPlugin() takes every plugin option of Middy 6 and 7, and refuses an option of none', () => {
+  const names = [
+    'internal',
+    'beforePrefetch',
+    'requestStart',
+    'beforeMiddleware',
+    'afterMiddleware',
+    'beforeHandler',
+    'afterHandler',
+    'requestEnd',
+    'timeoutEarlyInMillis',
+    'timeoutEarlyResponse',
+    'executionMode',
+    'streamifyResponse',
+  ];
+  for (const name of names) expect(() => lockPlugin({ [name]: () => {} })).not.toThrow();
+  expect(() => lockPlugin({ timeoutEarlyInMilis: 5 })).toThrow("did you mean 'timeoutEarlyInMillis'?");
 });
 
 describe('without locks', () => {

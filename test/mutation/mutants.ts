@@ -377,86 +377,118 @@ const tasks = [
 ];
 
 const middleware = [
-  ...of('middleware/lock.ts', [
+  ...of('middleware/lock-plugin.ts', [
+    ['a plugin option misspelled, and ignored', "  checkNames('lockPlugin()', plugin, names);\n", ''],
     ['no abort before the early time-out returns', '      if (request) timeOut(request);\n', ''],
     ["another request's response taken for the handler's", 'holdingsOf(request).hasEnded) request', 'false) request'],
     ["another error than Middy's own at its time-out", "package: '@middy/core'", "package: 'leasehold'"],
     ['not released when a later middleware returns early', '        await requestEnded(request);\n', ''],
-    [
-      'not released when the handler throws',
-      '    await release(holdingsOf(request).by.get(middleware), request);\n',
-      '',
-    ],
     [
       'a failed request that Middy tells nobody of',
       '      await releaseAll(request);\n      holdingsOf(request)',
       '      holdingsOf(request)',
     ],
     ['a body forgotten that is still produced', 'holdingsOf(request).handled = request.response', 'void request'],
+  ]),
+  ...of('middleware/hooks.ts', [
+    ['not released when the handler throws', '  await release(held, request);\n', ''],
     ['an unawaited response', 'const response = await request.response;', 'const response = request.response;'],
     [
       'a token done over a record that failed in locks.using',
-      'succeed(response, (await failedIn(request)).size > 0, handled)',
-      'succeed(response, false, handled)',
+      'held.succeed(response, await failedIn(request), holdingsOf',
+      'held.succeed(response, new Set(), holdingsOf',
     ],
+    [
+      'messages deleted behind a lock that is busy',
+      'for (const batch of batchesOf(request)) answer = await batch.succeed(answer, new Set());',
+      '{}',
+    ],
+    ["released after Middy's own time-out", "  if (isEarlyTimeout(request.error)) held.abandon('timedOut');\n", ''],
+    [
+      'records missing that the handler was not given',
+      "  showRecords(guard, request, 'records');\n}\n\n/** Ends what the guard took, after a failure. */",
+      '}\n\n/** Ends what the guard took, after a failure. */',
+    ],
+  ]),
+  ...of('middleware/wrap.ts', [
+    ['released while a stream writes on', "held.abandon('abandoned')", 'await held.release()'],
+    ['ended before the handler has failed', '      await onError(guard, request);\n', ''],
+    ['an error that an early time-out does not show', '      request.error = error;\n', ''],
   ]),
   ...of('middleware/remaining.ts', [
     ['a release that outlasts an invocation beside others', 'return releaseMsOf(this.#ask);', 'return 1e9;'],
+    ['a wait that a long time ends at once', 'ms > LONGEST_MS ? undefined : ', ''],
   ]),
-  ...of('middleware/record-batch.ts', [
-    [
-      'a second work that fails what succeeded',
-      'if (isOpen(entry)) this.#failWithGroups(entry, error);',
-      'this.#failWithGroups(entry, error);',
-    ],
-    ['work begun while leases are being released', 'for (const lock of this.#locks.values()) lock.ended = true;', ''],
-    ['a record that overtakes one that failed in using', '    this.#holdBack(isOpen);\n', ''],
-    ['done, though it failed under another lock', ' || failedElsewhere.has(messageId)', ''],
+  ...of('middleware/batch-records.ts', [
+    ['a record overtaken in its second group', 'for (const group of groups) entry.groups.add(group);', ''],
+  ]),
+  ...of('middleware/key-lock.ts', [
+    ['a part whose token is not done', '(done === this.#last || (done.token ?? false))', '(done === this.#last)'],
+    ['a record worked on again that was done', 'if (isDone(entry.token, this.lease.doneToken))', 'if (false)'],
+  ]),
+  ...of('middleware/turns.ts', [
     [
       'work that begins while others are waited for',
       '.every((turn) => turns.has(turn))',
       '.every(() => turns.size > 0)',
     ],
+    ['work that waits for itself', 'lanes.some((lane) => outer.includes(lane))', 'false'],
+    ['a wait for work without an end', '(!(await goesOn(Promise.allSettled(turns))))', '(false)'],
+  ]),
+  ...of('middleware/record-batch.ts', [
     [
-      'a read that outlasts the invocation',
-      'unlessAborted(signal, this.#client.inspect(lock.key))',
-      'this.#client.inspect(lock.key)',
+      'a second work that fails what succeeded',
+      'if (isOpen(entry)) this.#batch.stopGroups(entry, error);',
+      'this.#batch.stopGroups(entry, error);',
     ],
-    ['an acquire that outlasts the invocation', '        signal,\n        once,', '        once,'],
+    ['work begun while leases are being released', 'for (const lock of this.#locks.values()) lock.ended = true;', ''],
+    ['a record that overtakes one that failed in using', '    this.#batch.holdBack(isOpen);\n', ''],
+    ['done, though it failed under another lock', ' || failed.has(messageId)', ''],
+    ['an acquire that outlasts the invocation', '        signal,\n        data', '        data'],
     [
       'a lease released by the handler, without a word',
       'warnIfReleased(lease);\n    const hasFailed',
       'void lease;\n    const hasFailed',
     ],
-    ['work that waits for itself', 'lanes.some((lane) => outer.includes(lane))', 'false'],
     ['work that nobody waits for ends the process', '    heed(using);\n', ''],
     [
-      'a wait for work without an end',
-      'if (!(await this.#remaining.settles(Promise.allSettled(turns)))) this.#abandonPending();',
-      'await Promise.allSettled(turns);',
+      'work that nobody stops when the time is up',
+      "if (!isInTime) for (const lock of this.#pending) if (!lock.ended) this.#abandonLock(lock, 'abandoned');",
+      '',
     ],
-    ['a record overtaken in its second group', 'for (const group of groups) entry.groups.add(group);', ''],
-    ['a part whose token is not done', '(done === last || (done.token ?? false))', '(done === last)'],
     ['messages deleted that a later middleware kept from the handler', 'if (unworked.length === 0) return;', 'return;'],
   ]),
   ...of('middleware/request.ts', [
-    ['released while a handler that timed out runs', ', { timedOut: true }', ''],
     [
       "released while another handler's handler that timed out runs",
       '...(underWay.get(request.context as object) ?? [])',
       '',
     ],
-    ['messages deleted behind a lock that is busy', 'if (held.finish) answer = await held.finish(answer);', '{}'],
-    ["released after Middy's own time-out", ' || isEarlyTimeout(request.error)) held', ') held'],
+  ]),
+  ...of('middleware/body.ts', [
+    ['released while a Transform is written to', " || 'write' in body ||", ' ||'],
+    ['released while somebody pushes on', ' || body._destroy === Readable.prototype._destroy', ''],
+    [
+      'released while a web stream inside of a Node stream works on',
+      'return String(body._destroy) !== String(Readable.fromWeb(new ReadableStream() as never)._destroy);',
+      'return true;',
+    ],
   ]),
   ...of('middleware/held-lease.ts', [
+    ['released while a handler that timed out runs', '    this.#abandoned = true;\n', ''],
+    ["released after Middy's handler answered its time-out", '    if (this.#abandoned) return response;\n', ''],
+    ['released though it was abandoned, and had expired', '    if (this.#abandoned) return;\n', ''],
     [
       'released before the last byte',
       'const body = bodyIn(response);\n',
       'const body = undefined as Body | undefined;\n',
     ],
     ['done, though the reader has not taken the last part', 'highWaterMark: 0,', 'highWaterMark: 16,'],
-    ['a token done over a batch of which a record failed', '!isPartial && !this.#hasFailures(response)', '!isPartial'],
+    [
+      'a token done over a batch of which a record failed',
+      'failed.size === 0 && !this.#hasFailures(response)',
+      'failed.size === 0',
+    ],
     [
       'released while a body is produced that a middleware dropped',
       'if (dropped && !(dropped as Readable).readableEnded) await',
@@ -465,13 +497,6 @@ const middleware = [
     ['not done, though another middleware has read the whole body', ' && !(dropped as Readable).readableEnded', ''],
     ['a lost lease, no error', "if (this.#onLost === 'throw') this.lease.signal.throwIfAborted();", ''],
     ['released while the body works on', '(isEnded || isTold) && (await this.#remaining.settles(closed))', 'isTold'],
-    ['released while a Transform is written to', " || 'write' in body ||", ' ||'],
-    ['released while somebody pushes on', ' || body._destroy === Readable.prototype._destroy', ''],
-    [
-      'released while a web stream inside of a Node stream works on',
-      'return String(body._destroy) !== String(Readable.fromWeb(new ReadableStream() as never)._destroy);',
-      'return true;',
-    ],
     ['released while a body works on that failed by itself', '(source.closed && isTold)', 'source.closed'],
     ['a body that fails as it closes ends the process', "      source.on('error', () => {});\n", ''],
     ['done, though the stream broke', 'return await this.#end();', 'return await this.#end(true);'],
@@ -481,18 +506,17 @@ const middleware = [
     ['a body that nobody listens to', "    sent.on('error', () => {});\n", ''],
     ['a body that goes on after the request', '      this.#sent.destroy();\n', ''],
   ]),
-  ...of('middleware/with-lock.ts', [
-    ["released after Middy's handler answered its time-out", 'holdingsOf(request).timedOut ? response : ', ''],
-    ["released after the time-out of Middy's own handler", 'isEarlyTimeout(error)', 'false'],
-    ['released while a stream writes on', "held.abandon('abandoned')", 'await held.release()'],
-  ]),
-  ...of('middleware/invocation.ts', [
-    [
-      'a remaining time that rejects ends the process',
-      'Math.floor(remainingOf({ remainingMs }))',
-      'Math.floor(remainingMs())',
-    ],
+  ...of('middleware/configure.ts', [
     ['a rejected key ends the process', '  heed(value);\n', ''],
+    ['a table named that nobody uses', '  if (second) {', '  if (false) {'],
+    ['a listener that nobody calls', '  if (onEvent === undefined) return locks;', '  if (locks) return locks;'],
+    ['a client that sends nothing', "client !== undefined && typeof client?.send !== 'function'", 'false'],
+  ]),
+  ...of('middleware/lock-records.ts', [
+    ['an option of records misspelled, and ignored', '  checkNames(what, options, names);\n', ''],
+  ]),
+  ...of('middleware/lock-guard.ts', [
+    ['an option misspelled, and ignored', '  checkNames(what, options, names);\n', ''],
     ['messages deleted that a lock skips', "(isBusy && respond === 'skip') || ", ''],
     ['messages deleted that a lock inside of their own skips', ' || hasRecordLocks(context)', ''],
     ['a context that cannot be written keeps the lease', '      await held.release();\n', ''],
@@ -500,6 +524,13 @@ const middleware = [
       'a lease that hides another one',
       'if (isHeldLease((context as Record<string, unknown>)[contextKey])) {',
       'if (false) {',
+    ],
+  ]),
+  ...of('middleware/invocation.ts', [
+    [
+      'a remaining time that rejects ends the process',
+      'Math.floor(remainingOf({ remainingMs }))',
+      'Math.floor(remainingMs())',
     ],
     ['taken around a durable execution', "if ('lambdaContext' in context && 'step' in context)", 'if (false)'],
     [

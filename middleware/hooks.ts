@@ -1,0 +1,83 @@
+import { batchesOf, type Held, heldBy, hold, holdingsOf, isBatch, isEarlyTimeout, type Request } from './request.ts';
+
+/**
+ * Takes before the handler. Calls `hold` with what must end with the handler.
+ * @returns a response in the handler's place; undefined where the handler is to run.
+ * @throws when the handler is not to run and that is an error.
+ */
+export type Guard = (
+  event: unknown,
+  context: object,
+  hold: (held: Held) => void,
+) => Promise<{ readonly response: unknown } | undefined>;
+
+/** Takes, and shows the handler only those records whose locks were granted. */
+export async function before(guard: Guard, request: Request): Promise<void> {
+  const instead = await guard(request.event, request.context as object, (held) => hold(request, guard, held));
+  if (instead) await endEarly(request, instead.response);
+  else showRecords(guard, request, 'given');
+}
+
+/** Ends what the guard took, after a success. */
+export async function after(guard: Guard, request: Request): Promise<void> {
+  const held = heldByGuard(guard, request);
+  if (!held) return;
+  // Middy waits for a Promise only; any other thenable is still at work.
+  const response = await request.response;
+  request.response = await held.succeed(response, await failedIn(request), holdingsOf(request).handled);
+  showRecords(guard, request, 'records');
+}
+
+/** Ends what the guard took, after a failure. */
+export async function onError(guard: Guard, request: Request): Promise<void> {
+  const held = heldByGuard(guard, request);
+  if (!held) return;
+  await release(held, request);
+  showRecords(guard, request, 'records');
+  // A middleware that made a response of the error knows only of the records that the handler was given.
+  if (request.response === undefined || !isBatch(held)) return;
+  request.response = await held.succeed(request.response, await failedIn(request));
+}
+
+/** Ends a request that has no hook left to run, though a handler that Middy has left behind may still run. */
+export async function requestEnded(request: Request): Promise<void> {
+  try {
+    const fails = request.error !== undefined && request.response === undefined;
+    const failed = await failedIn(request);
+    for (const batch of fails ? [] : batchesOf(request)) await batch.conclude(request.response, failed);
+  } finally {
+    await releaseAll(request);
+  }
+}
+
+export async function releaseAll(request: Request): Promise<void> {
+  await Promise.all(heldBy(request).map((held) => release(held, request)));
+}
+
+/** Ends a request before its handler. Middy then calls no other hook, not even the hooks of earlier locks. */
+async function endEarly(request: Request, response: unknown): Promise<void> {
+  let answer = response;
+  for (const batch of batchesOf(request)) answer = await batch.succeed(answer, new Set());
+  request.earlyResponse = answer;
+  await releaseAll(request);
+}
+
+/** Invariant 9: a lease that may still be used is not released, not even one that has expired and may be ours all the same. */
+async function release(held: Held, request: Request): Promise<void> {
+  if (isEarlyTimeout(request.error)) held.abandon('timedOut');
+  await held.release(request.response, holdingsOf(request).handled);
+}
+
+/** The message ids of the records that have failed, in whichever of the request's batches. */
+async function failedIn(request: Request): Promise<Set<string>> {
+  const failed = await Promise.all(batchesOf(request).map((batch) => batch.failures()));
+  return new Set(failed.flat());
+}
+
+const heldByGuard = (guard: Guard, request: Request): Held | undefined => holdingsOf(request).by.get(guard);
+
+/** The middlewares that stand before the guard see all records again: otherwise they would tell SQS that the others have succeeded. */
+function showRecords(guard: Guard, request: Request, which: 'given' | 'records'): void {
+  const held = heldByGuard(guard, request);
+  if (held && isBatch(held)) request.event = { ...(request.event as object), Records: held[which] };
+}

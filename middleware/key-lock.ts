@@ -1,0 +1,47 @@
+import type { LockClient } from '../lib/lease/client.ts';
+import type { Lease } from '../lib/lease/lease.ts';
+import type { AcquireOptions } from '../lib/lease/options.ts';
+import { isDone } from '../lib/record/record.ts';
+import { type Entry, isOpen } from './batch-records.ts';
+
+/** The lock of one key, which the key's records of a batch share. */
+export class KeyLock<Item> {
+  readonly key: string;
+  /** In the batch's order, and with growing tokens. */
+  readonly entries: readonly Entry<Item>[];
+  lease?: Lease;
+  /** Whether the lease is being released: all entries have been worked on, or the handler has ended. */
+  ended = false;
+  /** The entry whose token the lease was acquired with: the greatest. */
+  #last: Entry<Item> | undefined;
+
+  constructor(key: string, entries: readonly Entry<Item>[]) {
+    this.key = key;
+    this.entries = entries;
+  }
+
+  /** The entries whose end is not known yet. */
+  get open(): Entry<Item>[] {
+    return this.entries.filter(isOpen);
+  }
+
+  /** Acquires the lock for the open entries. Entries whose tokens had finished before become `done`. */
+  async acquire(client: LockClient, options: AcquireOptions): Promise<void> {
+    this.#last = this.open.at(-1);
+    this.lease = await client.acquire(this.key, { ...options, once: this.#last?.token });
+    // That the last entry is not done says nothing of the entries before it.
+    for (const entry of this.open) if (isDone(entry.token, this.lease.doneToken)) entry.state = 'done';
+  }
+
+  /** Releases the lease. Done is the greatest token up to which no record has failed: a failed record would never come again. */
+  async end(withinMs: number): Promise<void> {
+    this.ended = true;
+    const failed = this.entries.findIndex(({ state }) => state === 'open' || state === 'failed');
+    const finished = failed < 0 ? this.entries : this.entries.slice(0, failed);
+    const done = finished.findLast(({ state }) => state === 'succeeded');
+    await this.lease?.release({
+      done: done !== undefined && (done === this.#last || (done.token ?? false)),
+      withinMs,
+    });
+  }
+}

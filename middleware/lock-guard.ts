@@ -1,0 +1,84 @@
+import type { Lease } from '../lib/lease/lease.ts';
+import { checkKey, checkNames, checkText } from '../lib/record/check.ts';
+import { LockBusyError, LockDoneError, LockError } from '../lib/record/errors.ts';
+import { checkChoice, configure, noPromise, sharedNames } from './configure.ts';
+import { HeldLease } from './held-lease.ts';
+import type { Guard } from './hooks.ts';
+import { ofInvocation } from './invocation.ts';
+import type { LambdaContext } from './lambda-context.ts';
+import type { LockOptions } from './options.ts';
+import { Remaining } from './remaining.ts';
+import { type BatchResponse, messageIdOf, messagesOf, recordLocks, sendBack } from './sqs.ts';
+
+const names = { ...sharedNames, onBusy: 0, onDone: 0 } satisfies Record<keyof LockOptions, 0>;
+
+type OfRequest = (...about: unknown[]) => unknown;
+
+/**
+ * Takes the lock of an invocation and puts the lease into the context.
+ * @param what the function that takes the options, for messages.
+ * @throws TypeError when an option is not what it should be, with the value.
+ */
+export function lockGuard(what: string, options: LockOptions<never, never, string>): Guard {
+  checkNames(what, options, names);
+  const { key, once, data, contextKey = 'lock', waitMs, reserveMs } = options;
+  const { onBusy = 'throw', onDone = 'skip', onLost = 'throw' } = options;
+  if (typeof key !== 'function') checkKey(key);
+  checkChoice('onBusy', onBusy, 'throw', 'skip', 'a function');
+  checkChoice('onDone', onDone, 'skip', 'a function');
+  const { client, acquire } = configure(what, options);
+
+  async function take(event: unknown, context: object): Promise<HeldLease> {
+    const given = (value: unknown) =>
+      typeof value === 'function' ? noPromise((value as OfRequest)(event, context)) : value;
+    const lease = await client.acquire(given(key) as string, {
+      ...acquire,
+      ...ofInvocation(context as LambdaContext, waitMs, reserveMs),
+      // Without a token the handler would run every time.
+      once: once && checkText('once', given(once)),
+      data: given(data),
+    });
+    const held = new HeldLease(lease, new Remaining(context as LambdaContext), onLost, messagesOf(event) !== undefined);
+    try {
+      if (isHeldLease((context as Record<string, unknown>)[contextKey])) {
+        throw new LockError(
+          `Two locks would stand in context.${contextKey}, and the lease of '${lease.key}' would hide the other one, whose ` +
+            'loss the handler would not see. Set contextKey for one of them.',
+        );
+      }
+      Object.assign(context, { [contextKey]: lease });
+    } catch (error) {
+      // A context that is frozen, or has such a property that cannot be set or is taken, has no place for the lease.
+      await held.release();
+      throw error;
+    }
+    return held;
+  }
+
+  return async (event, context, hold) => {
+    try {
+      hold(await take(event, context));
+      return undefined;
+    } catch (error) {
+      const isBusy = error instanceof LockBusyError;
+      const respond = isBusy ? onBusy : error instanceof LockDoneError ? onDone : 'throw';
+      if (respond === 'throw') throw error;
+      const response = typeof respond === 'function' ? await (respond as OfRequest)(error, event, context) : undefined;
+      // Messages that nobody has worked on must not be deleted. A batch that is done may be, but for one whose records
+      // have locks of their own: those say what is done.
+      const keep = (isBusy && respond === 'skip') || hasRecordLocks(context);
+      return { response: (keep && allFailed(event)) || response };
+    }
+  };
+}
+
+const isHeldLease = (value: unknown): boolean =>
+  typeof (value as Lease | null | undefined)?.assertHeld === 'function' && (value as Lease).isHeld();
+
+const hasRecordLocks = (context: object): boolean =>
+  Object.values(context).some((value) => (value as { [recordLocks]?: true } | null | undefined)?.[recordLocks]);
+
+const allFailed = (event: unknown): BatchResponse | undefined => {
+  const messages = messagesOf(event);
+  return messages && sendBack(messages.map(messageIdOf));
+};

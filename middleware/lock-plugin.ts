@@ -1,0 +1,149 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { heed } from '../lib/lease/callback.ts';
+import { checkNames } from '../lib/record/check.ts';
+import { releaseAll, requestEnded } from './hooks.ts';
+import { holdingsOf, type Request, timeOut } from './request.ts';
+
+/**
+ * Middy's plugin hooks, as far as a lock uses them.
+ * @example
+ * ```ts
+ * import { type LockPlugin, lockPlugin } from 'leasehold/middy';
+ *
+ * const hooks: LockPlugin = { requestEnd: ({ error }) => console.log(error === undefined ? 'succeeded' : 'failed') };
+ * export const plugin = lockPlugin(hooks);
+ * ```
+ */
+export interface LockPlugin {
+  requestStart?: ((request: Request) => void) | undefined;
+  timeoutEarlyResponse?: (() => unknown) | undefined;
+  afterHandler?: (() => void) | undefined;
+  requestEnd?: ((request: Request) => unknown) | undefined;
+  /** Of Middy 7: its modes but the standard one do not call `requestEnd` when a request fails. */
+  executionMode?: ((...parameters: never[]) => unknown) | undefined;
+}
+
+/**
+ * The hooks that `lockPlugin()` always gives Middy.
+ * @example
+ * ```ts
+ * import middy from '@middy/core';
+ * import { type LockPluginHooks, lockPlugin } from 'leasehold/middy';
+ *
+ * const plugin: LockPluginHooks = lockPlugin();
+ * export const handler = middy(plugin);
+ * ```
+ */
+export interface LockPluginHooks {
+  requestStart: (request?: Request) => void;
+  timeoutEarlyResponse: () => unknown;
+  requestEnd: (request: Request) => Promise<void>;
+}
+
+/** The names of the plugin options of Middy 6 and 7. */
+const names: Readonly<Record<string, 0>> & Readonly<Record<keyof LockPlugin, 0>> = {
+  internal: 0,
+  beforePrefetch: 0,
+  requestStart: 0,
+  beforeMiddleware: 0,
+  afterMiddleware: 0,
+  beforeHandler: 0,
+  afterHandler: 0,
+  requestEnd: 0,
+  timeoutEarlyInMillis: 0,
+  timeoutEarlyResponse: 0,
+  executionMode: 0,
+  streamifyResponse: 0,
+};
+
+type RunRequest = (request: Request, ...more: unknown[]) => Promise<unknown>;
+
+/**
+ * Tells `lock()` and `lockRecords()` the ends of a request that Middy tells no middleware: `middy(lockPlugin())`. Its own
+ * and your plugin's hooks both run.
+ *
+ * At Middy's early time-out the plugin marks the request, whatever other middlewares make of the time-out's error: the
+ * handler may still be running, so the signal aborts and nothing is released. The same holds for the locks of a handler
+ * that calls this one with the same `context`. An early time-out that a handler without this plugin answers cannot be told
+ * from a success: give each handler that runs under another one's lock the plugin, or `timeoutEarlyInMillis: 0`.
+ * @param plugin Middy's plugin configuration of your own, `timeoutEarlyResponse` among it. Default: none.
+ * @example
+ * ```ts
+ * import middy from '@middy/core';
+ * import { lock, lockPlugin } from 'leasehold/middy';
+ *
+ * export const handler = middy(lockPlugin({ timeoutEarlyInMillis: 500 }))
+ *   .use(lock({ key: 'nightly' }))
+ *   .handler(async () => {});
+ * ```
+ * @throws TypeError when the plugin has an option that Middy 6 and 7 do not have.
+ */
+export function lockPlugin<Plugin extends object = object>(
+  plugin: Plugin & LockPlugin = {} as Plugin,
+): Plugin & LockPluginHooks {
+  checkNames('lockPlugin()', plugin, names);
+  const { requestStart, timeoutEarlyResponse = throwTimeout, afterHandler, requestEnd }: LockPlugin = plugin;
+  const executionMode = plugin.executionMode as ((...parameters: unknown[]) => unknown) | undefined;
+  // Middy does not say which of the requests that share a process has timed out.
+  const requests = new AsyncLocalStorage<Request>();
+  /** A handler that calls another one finds the other one's request in its place. */
+  const current = () => {
+    let request = requests.getStore();
+    while (request && holdingsOf(request).hasEnded) request = holdingsOf(request).outer as Request | undefined;
+    return request ?? requests.getStore();
+  };
+  return {
+    ...plugin,
+    // Middy 6's types give this hook no request; Middy 6 does.
+    requestStart(request) {
+      const outer = current();
+      if (request && outer?.context === request.context) holdingsOf(request).outer = outer;
+      requests.enterWith(request as Request);
+      // Middy does not wait for the user's hook, and a rejection that nobody waits for ends the process.
+      heed(requestStart?.(request as Request));
+    },
+    timeoutEarlyResponse() {
+      const request = current();
+      if (request) timeOut(request);
+      return timeoutEarlyResponse();
+    },
+    // Where a later `after` throws, Middy forgets the response, and with it a body that is still produced.
+    afterHandler() {
+      const request = current();
+      if (request) holdingsOf(request).handled = request.response;
+      afterHandler?.();
+    },
+    ...(executionMode && {
+      executionMode: (core: { runRequest: RunRequest }, ...rest: unknown[]) =>
+        executionMode({ ...core, runRequest: releasing(core.runRequest) }, ...rest),
+    }),
+    async requestEnd(request) {
+      try {
+        await requestEnded(request);
+      } finally {
+        holdingsOf(request).hasEnded = true;
+        await requestEnd?.(request);
+      }
+    },
+  };
+}
+
+/** Runs a request as Middy does. If it fails, releases the leases that are left of it. */
+const releasing =
+  (runRequest: RunRequest): RunRequest =>
+  async (request, ...more) => {
+    try {
+      return await runRequest(request, ...more);
+    } catch (error) {
+      await releaseAll(request);
+      holdingsOf(request).hasEnded = true;
+      throw error;
+    }
+  };
+
+/** Middy's own `timeoutEarlyResponse`, which stands in `@middy/core` alone. Other middlewares know its error. */
+function throwTimeout(): never {
+  throw Object.assign(new Error('[AbortError]: The operation was aborted.', { cause: { package: '@middy/core' } }), {
+    name: 'TimeoutError',
+  });
+}

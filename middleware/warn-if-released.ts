@@ -1,0 +1,15 @@
+import type { Lease } from '../lib/lease/lease.ts';
+import { LockLostError } from '../lib/record/errors.ts';
+
+/** Warns on the console where a handler released a lease that is not its own to release: nothing else would tell. */
+export function warnIfReleased(lease: Lease): void {
+  try {
+    lease.assertHeld();
+  } catch (error) {
+    if (!(error instanceof LockLostError && error.reason === 'released')) return;
+    console.warn(
+      `The handler released the lease of '${lease.key}' itself. The work after the release ran without the lock, and a ` +
+        'once token is done only if the handler called release({ done: true }). Leave the release to leasehold.',
+    );
+  }
+}

@@ -1,0 +1,44 @@
+import { finished } from 'node:stream/promises';
+import { after, before, type Guard, onError } from './hooks.ts';
+import { heldBy, type Request } from './request.ts';
+
+type Handler = (...parameters: never[]) => unknown;
+
+/**
+ * Wraps a handler: `handler(event, context)`, or `handler(event, responseStream, context)`.
+ *
+ * 1. Takes. Where that gives a response, the handler does not run.
+ * 2. Runs the handler. Its error is thrown after the end of what was taken.
+ * 3. Waits for the response stream, to which the handler may still write after it has returned.
+ * 4. Ends what was taken.
+ */
+export function wrap(guard: Guard, handler: Handler): (...parameters: never[]) => Promise<unknown> {
+  return async (...parameters: unknown[]) => {
+    const [event, ...rest] = parameters;
+    const stream = isWritable(rest[0]) ? rest[0] : undefined;
+    const request: Request = { event, context: stream ? rest[1] : rest[0], internal: {} };
+    await before(guard, request);
+    if ('earlyResponse' in request) {
+      return stream ? void stream.end(request.earlyResponse as string) : request.earlyResponse;
+    }
+    try {
+      request.response = await handler(...([request.event, ...rest] as never[]));
+    } catch (error) {
+      request.error = error;
+      await onError(guard, request);
+      throw error;
+    }
+    try {
+      if (stream) await finished(stream);
+    } catch (error) {
+      // Nobody can tell what still writes to the stream.
+      for (const held of heldBy(request)) held.abandon('abandoned');
+      throw error;
+    }
+    await after(guard, request);
+    return request.response;
+  };
+}
+
+const isWritable = (value: unknown): value is NodeJS.WritableStream =>
+  typeof (value as NodeJS.WritableStream | undefined)?.write === 'function';
