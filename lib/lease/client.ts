@@ -72,6 +72,11 @@ export class LockClient {
     this.#context = { store, clock, serverClock, leases: new Set(), closing: this.#closing.signal, report };
   }
 
+  /** @internal The clock of every moment and pause of this client. */
+  get clock(): Clock {
+    return this.#context.clock;
+  }
+
   /**
    * Takes the lock if it is free. One request.
    * @returns the lease, or null: busy, or done for this `once` (the event says which).
