@@ -61,9 +61,6 @@ const isClient = (locks: SharedOptions<string>['locks']): locks is LockClient =>
 
 /** The client to share, or one of the lock's own over a store. */
 function clientOf(what: string, { locks, tableName, client, onEvent }: SharedOptions<string>): LockClient {
-  if (client !== undefined && typeof client?.send !== 'function') {
-    throw new TypeError(`client must be a DynamoDBClient, but it is ${show(client)}.`);
-  }
   if (locks === undefined) return new LockClient({ store: new DynamoDBLockStore({ tableName, client }), onEvent });
   if (typeof locks?.acquire !== 'function') {
     throw new TypeError(`locks must be a LockClient or a LockStore, but it is ${show(locks)}.`);

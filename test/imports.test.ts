@@ -17,7 +17,7 @@ const parts: Record<string, { parts: string[]; packages: RegExp }> = {
   'lib/index.ts': { parts: ['lib/record/', 'lib/lease/', 'lib/emf.ts'], packages: /^$/ },
   'lib/tasks/': { parts: ['lib/record/', 'lib/lease/'], packages: /^node:/ },
   'middleware/': { parts: ['lib/record/', 'lib/lease/', 'lib/dynamodb/'], packages: /^(node:|@aws-sdk\/)/ },
-  'lib/cdk/': { parts: ['lib/names.ts'], packages: /^(node:|aws-cdk-lib|constructs$)/ },
+  'lib/cdk/': { parts: ['lib/record/', 'lib/names.ts'], packages: /^(node:|aws-cdk-lib|constructs$)/ },
 };
 
 const files = globSync('{lib,middleware}/**/*.ts', { cwd: repository });

@@ -1,33 +1,60 @@
 import { Duration } from 'aws-cdk-lib';
 import * as cloudwatch from 'aws-cdk-lib/aws-cloudwatch';
 import { Construct } from 'constructs';
-import type { ILockTable } from './lock-table.ts';
+import { checkNames } from '../record/check.ts';
+import type { ILockMetrics } from './lock-metrics.ts';
 
-/** How to set up a lock table's alarms. */
+/**
+ * The props of a lock table's alarms.
+ * @example
+ * ```ts
+ * import { Stack } from 'aws-cdk-lib';
+ * import { SnsAction } from 'aws-cdk-lib/aws-cloudwatch-actions';
+ * import { Topic } from 'aws-cdk-lib/aws-sns';
+ * import type { LockAlarmsProps } from 'leasehold/cdk';
+ *
+ * export const props: LockAlarmsProps = { actions: [new SnsAction(new Topic(new Stack(), 'Pager'))] };
+ * ```
+ */
 export interface LockAlarmsProps {
   /**
-   * What to do when an alarm goes off.
+   * The actions of every alarm.
    *
    * @default - nothing but to show it
    */
   readonly actions?: readonly cloudwatch.IAlarmAction[];
 }
 
-/** The alarms of a lock table. Each says nothing while there is no data: an idle table is a healthy one. */
+const PROPS = { lockTable: 0, actions: 0 } satisfies Record<keyof LockAlarmsProps | 'lockTable', 0>;
+
+/**
+ * The alarms of a lock table, as `lockTable.addAlarms()` makes them. No alarm goes off without data: an idle table is a
+ * healthy one.
+ * @example
+ * ```ts
+ * import type { ILockTable, LockAlarms } from 'leasehold/cdk';
+ *
+ * export function watch(lockTable: ILockTable) {
+ *   const alarms: LockAlarms = lockTable.addAlarms();
+ *   return alarms.leaseLost;
+ * }
+ * ```
+ */
 export class LockAlarms extends Construct {
   /** A lease was lost within the last minute: its work was not protected to its end. */
   readonly leaseLost: cloudwatch.Alarm;
-  /** Three renewals failed within five minutes: leases will be lost if it goes on. */
+  /** Three renewals failed within five minutes. If that goes on, leases will be lost. */
   readonly heartbeatFailing: cloudwatch.Alarm;
   /** DynamoDB throttled writes in two of three minutes: grants, renewals and releases are late. */
   readonly writesThrottled: cloudwatch.Alarm;
   /** DynamoDB throttled reads in two of three minutes: waiters are late. */
   readonly readsThrottled: cloudwatch.Alarm;
-  /** All of them. */
+  /** All four alarms. */
   readonly all: readonly cloudwatch.Alarm[];
 
-  constructor(scope: Construct, id: string, props: LockAlarmsProps & { readonly lockTable: ILockTable }) {
+  constructor(scope: Construct, id: string, props: LockAlarmsProps & { readonly lockTable: ILockMetrics }) {
     super(scope, id);
+    checkNames(`[${this.node.path}] LockAlarms`, props, PROPS);
     const { lockTable, actions = [] } = props;
     const aMinute = { period: Duration.minutes(1) };
     const alarm = (name: string, alarmProps: Omit<cloudwatch.AlarmProps, 'threshold'>, threshold = 1) => {
@@ -56,13 +83,13 @@ export class LockAlarms extends Construct {
       3,
     );
     this.writesThrottled = alarm('WritesThrottled', {
-      metric: lockTable.metricThrottledWrites(aMinute),
+      metric: lockTable.metricWriteThrottleEvents(aMinute),
       evaluationPeriods: 3,
       datapointsToAlarm: 2,
       alarmDescription: 'DynamoDB throttles writes to the lock table: grants, renewals and releases are late.',
     });
     this.readsThrottled = alarm('ReadsThrottled', {
-      metric: lockTable.metricThrottledReads(aMinute),
+      metric: lockTable.metricReadThrottleEvents(aMinute),
       evaluationPeriods: 3,
       datapointsToAlarm: 2,
       alarmDescription: 'DynamoDB throttles reads of the lock table: waiters are late.',

@@ -2,10 +2,24 @@ import { Duration } from 'aws-cdk-lib';
 import * as cloudwatch from 'aws-cdk-lib/aws-cloudwatch';
 import type * as lambda from 'aws-cdk-lib/aws-lambda';
 import { Construct } from 'constructs';
+import { checkNames } from '../record/check.ts';
 import { invalid } from './invalid.ts';
-import type { ILockTable } from './lock-table.ts';
+import type { ILockTable } from './lock-table-base.ts';
 
-/** What a dashboard shows. */
+/**
+ * The props of a `LockDashboard`.
+ * @example
+ * ```ts
+ * import { Duration } from 'aws-cdk-lib';
+ * import type { ILockTable, LockDashboardProps } from 'leasehold/cdk';
+ *
+ * export const propsFor = (lockTable: ILockTable): LockDashboardProps => ({
+ *   lockTable,
+ *   dashboardName: 'locks',
+ *   period: Duration.minutes(5),
+ * });
+ * ```
+ */
 export interface LockDashboardProps {
   /** The lock table. */
   readonly lockTable: ILockTable;
@@ -18,34 +32,51 @@ export interface LockDashboardProps {
   readonly dashboardName?: string;
 
   /**
-   * Functions to show one by one besides, by their busy rate and held time.
+   * Functions that get lines of their own, for busy rate and held time.
    *
    * @default - none
    */
   readonly functions?: readonly lambda.IFunction[];
 
   /**
-   * Alarms to show on top, such as `lockTable.addAlarms().all`.
+   * The alarms at the top, such as `lockTable.addAlarms().all`.
    *
    * @default - none
    */
   readonly alarms?: readonly cloudwatch.IAlarm[];
 
   /**
-   * How much time a point of the graphs stands for: at least a minute.
+   * The time that a point of the graphs stands for: at least a minute.
    *
    * @default Duration.minutes(1)
    */
   readonly period?: Duration;
 }
 
-/** A CloudWatch dashboard of a lock table: who holds, who waits, what was lost. */
+const PROPS = { lockTable: 0, dashboardName: 0, functions: 0, alarms: 0, period: 0 } satisfies Record<
+  keyof LockDashboardProps,
+  0
+>;
+
+/**
+ * A CloudWatch dashboard of a lock table: holders, busy rate, wait and held time, losses, and the table's consumption.
+ * @example
+ * ```ts
+ * import { App, Stack } from 'aws-cdk-lib';
+ * import { LockDashboard, LockTable } from 'leasehold/cdk';
+ *
+ * const stack = new Stack(new App(), 'Jobs');
+ * const lockTable = new LockTable(stack, 'Locks');
+ * new LockDashboard(stack, 'LockDashboard', { lockTable, alarms: lockTable.addAlarms().all });
+ * ```
+ */
 export class LockDashboard extends Construct {
   /** The dashboard itself, to add to. */
   readonly dashboard: cloudwatch.Dashboard;
 
   constructor(scope: Construct, id: string, props: LockDashboardProps) {
     super(scope, id);
+    checkNames(`[${this.node.path}] LockDashboard`, props, PROPS);
     const { lockTable, functions = [], alarms = [], period = Duration.minutes(1) } = props;
     if (period.isUnresolved() || period.toMilliseconds() < 60_000) {
       throw invalid(this, `period must be at least a minute, but it is ${period.toString()}.`);
@@ -141,17 +172,17 @@ export class LockDashboard extends Construct {
       graph(
         'Table: units consumed',
         [
-          lockTable.metricConsumedWriteUnits({ period, label: 'write units', color: ORANGE }),
-          lockTable.metricConsumedReadUnits({ period, label: 'read units', color: BLUE }),
+          lockTable.metricConsumedWriteCapacityUnits({ period, label: 'write units', color: ORANGE }),
+          lockTable.metricConsumedReadCapacityUnits({ period, label: 'read units', color: BLUE }),
         ],
         {},
       ),
       graph(
         'Table: refused and throttled',
         [
-          lockTable.metricRefusedWrites({ period, label: 'writes refused (busy)', color: BLUE }),
-          lockTable.metricThrottledWrites({ period, label: 'writes throttled', color: RED }),
-          lockTable.metricThrottledReads({ period, label: 'reads throttled', color: PURPLE }),
+          lockTable.metricConditionalCheckFailedRequests({ period, label: 'writes refused (busy)', color: BLUE }),
+          lockTable.metricWriteThrottleEvents({ period, label: 'writes throttled', color: RED }),
+          lockTable.metricReadThrottleEvents({ period, label: 'reads throttled', color: PURPLE }),
         ],
         {},
       ),

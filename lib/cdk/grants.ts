@@ -1,47 +1,41 @@
-import { Stack, Token } from 'aws-cdk-lib';
+import { Stack } from 'aws-cdk-lib';
 import * as iam from 'aws-cdk-lib/aws-iam';
 import type * as kms from 'aws-cdk-lib/aws-kms';
 import type { IConstruct } from 'constructs';
+import { checkNames } from '../record/check.ts';
+import type { LockKeyOptions } from './grant-keys.ts';
+import { checkKeys } from './grant-keys.ts';
 import { invalid } from './invalid.ts';
 
-/** Which locks a grant is for. At least one of the two must be given; both may be. */
-export interface LockKeyOptions {
-  /**
-   * Locks whose key starts with one of these: `jobs/` allows `jobs/nightly`. End a prefix with a delimiter, or `jobs`
-   * allows `jobs-of-others`, too. Each has 1 to 1,024 bytes, holds no `*`, no `?` and no `${`, and is known when the
-   * app is synthesised.
-   *
-   * @default - no prefixes
-   */
-  readonly keyPrefixes?: readonly string[];
-
-  /**
-   * Locks with exactly these keys. The same bounds as for prefixes.
-   *
-   * @default - no exact keys
-   */
-  readonly keys?: readonly string[];
-}
-
-/** What a holder of locks may do. */
+/**
+ * The permissions of a holder of locks.
+ * @example
+ * ```ts
+ * import type { LockGrantOptions } from 'leasehold/cdk';
+ *
+ * export const holder: LockGrantOptions = { keyPrefixes: ['jobs/'], guardedWrites: true };
+ * ```
+ */
 export interface LockGrantOptions extends LockKeyOptions {
   /**
-   * Allow `conditionCheck` and `writeWhileHeld`: transactions that commit only while the lock is held.
+   * Allows `conditionCheck` and `writeWhileHeld`: transactions that commit only while the lock is held.
    *
    * @default false
    */
   readonly guardedWrites?: boolean;
 
   /**
-   * Allow the batched reads by which a fleet of workers looks for free tasks. Needs `keyPrefixes`: `runTasks` also keeps
-   * marks of what is done, under keys that begin as those of its tasks do.
+   * Allows the batched reads by which a fleet of workers looks for free tasks. Needs `keyPrefixes`: `runTasks` also keeps
+   * marks of finished tasks, under keys that begin as the keys of the tasks do.
    *
    * @default false
    */
   readonly fleet?: boolean;
 }
 
-/** What `LockTableGrants` must know of a lock table. */
+const OPTIONS = { keyPrefixes: 0, keys: 0, guardedWrites: 0, fleet: 0 } satisfies Record<keyof LockGrantOptions, 0>;
+
+/** The facts about a lock table that its grants are made of. */
 export interface GrantableLockTable {
   readonly construct: IConstruct;
   readonly tableArn: string;
@@ -49,13 +43,11 @@ export interface GrantableLockTable {
   readonly encryptionKey?: kms.IKey | undefined;
   /** The `kms:ViaService` of the table's Region. */
   readonly viaService: string;
-  /** Whether the table has transactions; one with strong consistency across Regions has none. */
+  /** False for a table with strong consistency across Regions, which has no transactions. */
   readonly transactions: boolean;
 }
 
-const MAX_KEY_BYTES = 1024;
-
-/** What a key table is asked for with a customer's key; the wildcards of AWS's documentation, spelled out. */
+/** The actions on a customer's key that DynamoDB needs, with the wildcards of AWS's documentation spelled out. */
 const KMS_READ = ['kms:Decrypt', 'kms:DescribeKey'];
 const KMS_WRITE = [
   ...KMS_READ,
@@ -66,7 +58,21 @@ const KMS_WRITE = [
   'kms:ReEncryptTo',
 ];
 
-/** Grants on a lock table: exactly the requests that leasehold sends, for exactly the keys that are named. */
+/**
+ * The grants on a lock table, as `lockTable.grants`: exactly the requests that leasehold sends, for exactly the keys that
+ * are named.
+ * @example
+ * ```ts
+ * import type { IGrantable } from 'aws-cdk-lib/aws-iam';
+ * import type { ILockTable, LockTableGrants } from 'leasehold/cdk';
+ *
+ * export function letOperate(operator: IGrantable, lockTable: ILockTable) {
+ *   const grants: LockTableGrants = lockTable.grants;
+ *   grants.inspect(operator, { keyPrefixes: ['jobs/'] });
+ *   grants.forceRelease(operator, { keyPrefixes: ['jobs/'] });
+ * }
+ * ```
+ */
 export class LockTableGrants {
   readonly #table: GrantableLockTable;
 
@@ -75,10 +81,11 @@ export class LockTableGrants {
   }
 
   /**
-   * Allows to acquire, renew, release, hand off, resume and inspect the locks: `UpdateItem` and `GetItem`, and by
-   * option `ConditionCheckItem` and `BatchGetItem`.
+   * Allows to acquire, renew, release, hand off, resume and inspect the locks: `UpdateItem` and `GetItem`. Options add
+   * `ConditionCheckItem` and `BatchGetItem`.
    */
   lock(grantee: iam.IGrantable, options: LockGrantOptions): iam.Grant {
+    checkNames(`[${this.#table.construct.node.path}] A grant`, options, OPTIONS);
     if (options.guardedWrites && !this.#table.transactions) {
       throw invalid(
         this.#table.construct,
@@ -97,14 +104,14 @@ export class LockTableGrants {
     return this.#grant(grantee, actions, KMS_WRITE, this.#leadingKeys(options));
   }
 
-  /** Allows to see who holds the locks: `GetItem`. */
+  /** Allows to read who holds the locks: `GetItem`. */
   inspect(grantee: iam.IGrantable, options: LockKeyOptions): iam.Grant {
     return this.#grant(grantee, ['dynamodb:GetItem'], KMS_READ, this.#leadingKeys(options));
   }
 
   /**
-   * Allows an operator to end somebody's lease: `GetItem`, to see it first, and `UpdateItem`. IAM sees no
-   * difference between the updates of a lock, so that who has this grant can acquire the locks as well.
+   * Allows an operator to end another host's lease: `GetItem`, to read the `lockId` first, and `UpdateItem`. IAM cannot
+   * tell the updates of a lock apart, so an operator with this grant can acquire the locks as well.
    */
   forceRelease(grantee: iam.IGrantable, options: LockKeyOptions): iam.Grant {
     return this.#grant(grantee, ['dynamodb:GetItem', 'dynamodb:UpdateItem'], KMS_WRITE, this.#leadingKeys(options));
@@ -149,7 +156,7 @@ export class LockTableGrants {
   }
 
   /**
-   * `ForAllValues` is true of a request without any key, which is why a request must carry some, too:
+   * `ForAllValues` is true of a request without any key, so the second condition demands that a request carries some:
    * https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-single-vs-multi-valued-context-keys.html
    */
   #leadingKeys(options: LockKeyOptions): Record<string, Record<string, unknown>> {
@@ -162,51 +169,9 @@ export class LockTableGrants {
   }
 }
 
-/** The CDK's grant. Older versions, such as 2.223, leave the conditions out of what they add to a resource's policy. */
+/** Makes the CDK's grant, with its conditions also in a resource's policy, where older versions such as 2.223 omit them. */
 function addGrant(options: iam.GrantWithResourceOptions): iam.Grant {
   const grant = iam.Grant.addToPrincipalOrResource(options);
   for (const statement of grant.resourceStatements) statement.addConditions(options.conditions ?? {});
   return grant;
-}
-
-/** Throws, with the path of `scope`, unless the options name some locks, by keys and prefixes that a policy can hold. */
-export function checkKeys(scope: IConstruct, { keyPrefixes = [], keys = [] }: LockKeyOptions): void {
-  for (const [name, values] of Object.entries({ keyPrefixes, keys })) {
-    if (Token.isUnresolved(values)) {
-      throw invalid(scope, `${name} must be known when the app is synthesised, but it is the token ${values}.`);
-    }
-    if (!Array.isArray(values)) {
-      throw invalid(scope, `${name} must be an array of strings, but it is ${typeof values} ${String(values)}.`);
-    }
-    for (const [index, value] of values.entries()) {
-      const fault = keyFault(value);
-      if (fault) throw invalid(scope, `${name}[${index}] must ${fault}.`);
-    }
-  }
-  if (keyPrefixes.length + keys.length === 0) {
-    throw invalid(
-      scope,
-      "a grant must name its locks by keyPrefixes or keys, but it names none; for every lock under 'jobs/' pass keyPrefixes: ['jobs/'].",
-    );
-  }
-}
-
-/** What is wrong with a key or a prefix, if anything. */
-function keyFault(value: unknown): string | undefined {
-  if (typeof value !== 'string') return `be a string, but it is ${typeof value} ${String(value)}`;
-  if (value === '') return "not be empty, but it is ''";
-  // A token's value comes at deployment, where nobody can check it: a '*' in it would open every lock.
-  if (Token.isUnresolved(value)) {
-    return `be known when the app is synthesised, but it holds a token: '${value}'; use a constant, a stack's name or a context value`;
-  }
-  const shown = value.length > 80 ? `'${value.slice(0, 80)}…'` : `'${value}'`;
-  const bytes = Buffer.byteLength(value);
-  if (bytes > MAX_KEY_BYTES) return `have at most ${MAX_KEY_BYTES} bytes, but ${shown} has ${bytes}`;
-  if (/[*?]/.test(value)) return `hold no wildcard (* or ?), but it is ${shown}; a prefix gets its wildcard by itself`;
-  if (value.includes('${')) return `hold no policy variable (\${…}), but it is ${shown}`;
-  // IAM takes policies of the characters U+0020 to U+00FF only and refuses the deployment otherwise.
-  if (/[^\u0020-\u00ff]/.test(value)) {
-    return `hold only characters that an IAM policy can hold (U+0020 to U+00FF), but it is ${shown}`;
-  }
-  return undefined;
 }

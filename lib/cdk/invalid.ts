@@ -1,5 +1,5 @@
 import type { IConstruct } from 'constructs';
 
-/** The error of a bad argument: it names the construct's path, so that a large app's user finds the line. */
+/** Makes the error of a bad argument. Its message begins with the construct's path: so the user of a large app finds the line. */
 export const invalid = (scope: IConstruct, message: string): TypeError =>
   new TypeError(`[${scope.node.path}] ${message}`);

@@ -7,12 +7,28 @@ import * as scheduler from 'aws-cdk-lib/aws-scheduler';
 import { LambdaInvoke } from 'aws-cdk-lib/aws-scheduler-targets';
 import * as sqs from 'aws-cdk-lib/aws-sqs';
 import { Construct } from 'constructs';
-import { checkKeys } from './grants.ts';
+import { checkNames, show } from '../record/check.ts';
+import { checkKeys } from './grant-keys.ts';
 import { invalid } from './invalid.ts';
-import type { ILockTable } from './lock-table.ts';
 import { LockTable } from './lock-table.ts';
+import type { ILockTable } from './lock-table-base.ts';
 
-/** How to set up a fleet. */
+/**
+ * The props of a `SingletonFleet`.
+ * @example
+ * ```ts
+ * import type { Function } from 'aws-cdk-lib/aws-lambda';
+ * import { ScheduleExpression } from 'aws-cdk-lib/aws-scheduler';
+ * import type { SingletonFleetProps } from 'leasehold/cdk';
+ *
+ * export const propsFor = (worker: Function): SingletonFleetProps => ({
+ *   function: worker,
+ *   workers: 10,
+ *   schedule: ScheduleExpression.cron({ hour: '2', minute: '0' }),
+ *   keyPrefixes: ['invoices/'],
+ * });
+ * ```
+ */
 export interface SingletonFleetProps {
   /**
    * The function that each worker is an invocation of. The fleet makes it a user of the lock table, as
@@ -20,20 +36,20 @@ export interface SingletonFleetProps {
    */
   readonly function: lambda.Function;
 
-  /** When the workers start: all of them, each time. */
+  /** The times at which the workers start: all of them, each time. */
   readonly schedule: scheduler.ScheduleExpression;
 
-  /** How many workers start each time: a whole number from 1 to 450. Each has a schedule of its own. */
+  /** The number of workers that start each time: a whole number from 1 to 450. Each has a schedule of its own. */
   readonly workers: number;
 
   /**
-   * The locks that the workers take: those whose key starts with one of these. The same bounds as for `keyPrefixes` of
-   * `lockTable.attach`; at least one.
+   * The prefixes of the keys that the workers lock: at least one prefix, within the same bounds as for `keyPrefixes` of
+   * `lockTable.attach`.
    */
   readonly keyPrefixes: readonly string[];
 
   /**
-   * Allow `conditionCheck` and `writeWhileHeld`: transactions that commit only while the lock is held.
+   * Allows `conditionCheck` and `writeWhileHeld`: transactions that commit only while the lock is held.
    *
    * @default false
    */
@@ -47,46 +63,79 @@ export interface SingletonFleetProps {
   readonly lockTable?: ILockTable;
 
   /**
-   * Where the input of a worker goes that was not started, or failed. A standard queue, in the stack's Region.
+   * The queue for the input of a worker that was not started, or that failed: a standard queue, in the stack's Region.
    *
    * @default - a new queue that refuses requests without TLS and keeps its messages for 14 days
    */
   readonly deadLetterQueue?: sqs.IQueue;
 
   /**
-   * What to do when an alarm goes off.
+   * The actions of every alarm.
    *
    * @default - nothing but to show it
    */
   readonly alarmActions?: readonly cloudwatch.IAlarmAction[];
 }
 
-/** A stack holds 500 resources, one of them for each worker: its schedule. */
+const PROPS = {
+  function: 0,
+  schedule: 0,
+  workers: 0,
+  keyPrefixes: 0,
+  guardedWrites: 0,
+  lockTable: 0,
+  deadLetterQueue: 0,
+  alarmActions: 0,
+} satisfies Record<keyof SingletonFleetProps, 0>;
+
+/** The most workers of a fleet. A stack holds 500 resources, and each worker's schedule is one of them. */
 const MOST_WORKERS = 450;
 
 /**
- * Workers on a schedule over one function, which share out tasks between them: each takes, with `runTasks`, what nobody
- * holds and nobody has done. A worker's event is
- * `{ "worker": { "number": 0, "of": 10 }, "time": "2026-01-01T02:00:00Z" }`: which of how many it is, counted from 0,
- * and the time that the schedule was for, which is the run's `once` token.
+ * Workers on a schedule over one function. The workers share out tasks: each takes, with `runTasks`, the tasks that no
+ * other worker holds or has done. The event of a worker is
+ * `{ "worker": { "number": 0, "of": 10 }, "time": "2026-01-01T02:00:00Z" }`: its number, counted from 0, the number of all
+ * workers, and the time that the schedule was for. That time is the run's `once` token.
  *
- * Nothing is started twice: neither the schedules nor Lambda's asynchronous invocations retry a worker. What one did not
- * do the others do, or the next run.
+ * Nothing is started twice: neither the schedules nor Lambda's asynchronous invocations retry a worker. A task that one
+ * worker did not do is done by another worker, or by the next run.
+ * @example
+ * ```ts
+ * import { App, Stack } from 'aws-cdk-lib';
+ * import * as lambda from 'aws-cdk-lib/aws-lambda';
+ * import { ScheduleExpression } from 'aws-cdk-lib/aws-scheduler';
+ * import { SingletonFleet } from 'leasehold/cdk';
+ *
+ * const stack = new Stack(new App(), 'Invoices');
+ * const worker = new lambda.Function(stack, 'Worker', {
+ *   runtime: lambda.Runtime.NODEJS_24_X,
+ *   handler: 'index.handler',
+ *   code: lambda.Code.fromAsset('worker'),
+ * });
+ * new SingletonFleet(stack, 'Fleet', {
+ *   function: worker,
+ *   workers: 10,
+ *   schedule: ScheduleExpression.cron({ hour: '2', minute: '0' }),
+ *   keyPrefixes: ['invoices/'],
+ * });
+ * ```
  */
 export class SingletonFleet extends Construct {
   /** The table of the locks. */
   readonly lockTable: ILockTable;
-  /** Where the input of a worker goes that was not started, or failed. */
+  /** The queue for the input of a worker that was not started, or that failed. */
   readonly deadLetterQueue: sqs.IQueue;
   /** The schedule of each worker, by its number. */
   readonly schedules: readonly scheduler.Schedule[];
-  /** A message lies in the dead-letter queue: a worker was not started, or failed. */
+  /** A message lies in the dead-letter queue: a worker was not started, or a worker failed. */
   readonly workerFailed: cloudwatch.Alarm;
-  /** That one, and those of the fleet's own table. */
+  /** `workerFailed`, and the alarms of the fleet's own table. */
   readonly alarms: readonly cloudwatch.Alarm[];
 
+  /** @throws TypeError when a prop is not what it should be, with the construct's path and the value. */
   constructor(scope: Construct, id: string, props: SingletonFleetProps) {
     super(scope, id);
+    checkNames(`[${this.node.path}] SingletonFleet`, props, PROPS);
     const { function: fn, schedule, workers, keyPrefixes, guardedWrites = false, alarmActions = [] } = props;
     checkWorkers(this, workers);
     checkSchedule(this, schedule);
@@ -153,13 +202,13 @@ function checkSchedule(scope: Construct, schedule: scheduler.ScheduleExpression)
   if (typeof schedule?.expressionString === 'string') return;
   throw invalid(
     scope,
-    `schedule must be a ScheduleExpression, such as ScheduleExpression.cron({ hour: '2', minute: '0' }), but it is ${typeof schedule} ${String(schedule)}.`,
+    `schedule must be a ScheduleExpression, such as ScheduleExpression.cron({ hour: '2', minute: '0' }), but it is ${show(schedule)}.`,
   );
 }
 
 function checkFunction(scope: Construct, fn: lambda.Function): void {
   if (typeof fn?.addEnvironment !== 'function') {
-    throw invalid(scope, `function must be a Function of the Lambda module, but it is ${typeof fn} ${String(fn)}.`);
+    throw invalid(scope, `function must be a Function of the Lambda module, but it is ${show(fn)}.`);
   }
   if (fn.node.tryFindChild('EventInvokeConfig')) {
     throw invalid(

@@ -64,7 +64,7 @@ export class Table {
     }
     this.name = checkText('tableName', tableName);
     if (client !== undefined && typeof client?.send !== 'function') {
-      throw new TypeError(`client must be a DynamoDBClient of @aws-sdk/client-dynamodb, but it is ${show(client)}.`);
+      throw new TypeError(`client must be a DynamoDBClient, but it is ${show(client)}.`);
     }
     this.#client = client;
     if (client) keepDates(client);

@@ -67,7 +67,7 @@ export class Lease {
   readonly acquiredAt: number;
   /** The holder whose lease was taken over, if one had expired without a release. */
   readonly takenOverFrom: { readonly owner: string; readonly expiredAt: number } | undefined;
-  /** The greatest `once` token that had finished when the lease was granted. */
+  /** The greatest `once` token that had finished when the lease was granted; undefined if none had. */
   readonly doneToken: string | undefined;
   /** The note that was attached to the lease. */
   readonly data: unknown;
@@ -116,11 +116,6 @@ export class Lease {
   /** @internal The store that this lease lives in. */
   get store(): LockStore {
     return this.#context.store;
-  }
-
-  /** The greatest `once` token that had finished when the lease was granted; undefined if none had. */
-  get doneToken(): string | undefined {
-    return this.#grant.doneToken;
   }
 
   /** The moment after which the lease must not be believed, by this host's clock: milliseconds since the epoch. */

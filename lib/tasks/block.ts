@@ -1,67 +1,68 @@
 import { createHash } from 'node:crypto';
 import { bytes, MAX_TEXT_BYTES } from '../record/check.ts';
 
-/** A task that is not settled. */
+/** A task that is not settled. Moments are of the client's monotonic clock. */
 export interface OpenTask<Task> {
   readonly task: Task;
   readonly key: string;
-  /** Whether this worker is at it: `trying` to get its lease, or `running` it. */
+  readonly block: Block<Task>;
+  /** Set while this worker tries to get the task's lease, or runs the task. */
   here?: 'trying' | 'running' | undefined;
-  /** When it opens, if its holder does not renew; of `performance.now()`. Absent while it was not met held by another. */
+  /** The moment at which the task opens, if its holder does not renew. Absent until another worker was seen to hold the task. */
   opensAt?: number | undefined;
-  /** Since when it has looked free, each time that it was looked at; of `performance.now()`. */
+  /** The moment since which each look has found the task free. */
   freeSince?: number | undefined;
 }
 
-/** What was last seen of a block: a task that may be free by now, nothing yet, or others at work on what is left. */
+/** The last view of a block: a task may be free by now, nothing was seen yet, or others hold every task that is left. */
 export type Outlook = 'free' | 'unknown' | 'busy';
 
-/** So many tasks have one mark. It costs two writes: a sixteenth of a write for each of them. */
+/** The number of tasks that share one mark. A mark costs two writes: a sixteenth of a write for each task. */
 export const BLOCK = 32;
-/** Fewer tasks have none: looking at them costs less. */
+/** A block of fewer tasks has no mark: looking at the tasks costs less. */
 const LEAST_MARKED = 8;
 
 /**
- * Tasks that stand next to one another in the list. One record says that they are all done: their mark, a lock of its
- * own that was taken and released, as done, for the run's `once` token.
+ * Tasks that stand next to one another in the list. One record, the block's mark, says that all of them are done: a lock
+ * of its own that was acquired and released, as done, for the run's `once` token.
  */
 export class Block<Task> {
   readonly open: Set<OpenTask<Task>>;
   /**
-   * The key of its mark, as long as there is use for one. It is made of the keys of its tasks, so that workers whose
-   * lists differ never believe each other's marks; and it starts with the first of them, so that a grant for keys with
-   * a prefix is one for marks too.
+   * The key of the mark, as long as there is use for a mark.
+   * - A hash of the keys of all tasks: workers whose lists differ never believe each other's marks.
+   * - It starts with the first task's key: a grant for keys with a prefix covers the marks too.
    */
   markKey: string | undefined;
-  /** When somebody else took the one of its tasks, of those seen done, that was taken last; milliseconds since the epoch. */
+  /** When another worker last acquired one of this block's finished tasks; milliseconds since the epoch, 0 if never seen. */
   lastTakenAt = 0;
 
-  constructor(tasks: readonly OpenTask<Task>[]) {
-    this.open = new Set(tasks);
+  constructor(tasks: readonly Pick<OpenTask<Task>, 'task' | 'key'>[]) {
+    this.open = new Set(tasks.map(({ task, key }) => ({ task, key, block: this })));
     if (tasks.length < LEAST_MARKED) return;
     const keys = tasks.map(({ key }) => key);
     const markKey = `${keys[0]}#${createHash('sha256').update(JSON.stringify(keys)).digest('base64url')}`;
     if (bytes(markKey) <= MAX_TEXT_BYTES) this.markKey = markKey;
   }
 
-  /** Its tasks that are neither settled nor tried or run here, in the order of the list. */
+  /** The tasks that are not settled and that this worker neither tries nor runs, in the order of the list. */
   get left(): OpenTask<Task>[] {
     return [...this.open].filter(({ here }) => here === undefined);
   }
 
-  /** The soonest that a task opens which was met held by another; of `performance.now()`. */
+  /** The soonest moment at which a task opens that another worker was seen to hold. */
   get opensAt(): number {
     return this.left.reduce((soonest, { opensAt = Infinity }) => Math.min(soonest, opensAt), Infinity);
   }
 
-  get outlook(): Outlook {
+  outlookAt(now: number): Outlook {
     const { left } = this;
-    if (left.some(({ freeSince }) => freeSince !== undefined) || this.opensAt <= performance.now()) return 'free';
+    if (left.some(({ freeSince }) => freeSince !== undefined) || this.opensAt <= now) return 'free';
     return left.some(({ opensAt }) => opensAt !== undefined) ? 'busy' : 'unknown';
   }
 }
 
-export function blocksOf<Task>(tasks: readonly OpenTask<Task>[]): Block<Task>[] {
+export function blocksOf<Task>(tasks: readonly Pick<OpenTask<Task>, 'task' | 'key'>[]): Block<Task>[] {
   const blocks: Block<Task>[] = [];
   for (let from = 0; from < tasks.length; from += BLOCK) blocks.push(new Block(tasks.slice(from, from + BLOCK)));
   return blocks;

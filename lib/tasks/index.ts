@@ -1,2 +1,3 @@
-export type { RunTasksOptions, TaskFailure, TaskProgress, TaskReport } from './options.ts';
+export type { RunTasksOptions } from './options.ts';
+export type { TaskFailure, TaskProgress, TaskReport } from './report.ts';
 export { runTasks } from './run-tasks.ts';

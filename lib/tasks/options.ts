@@ -1,105 +1,123 @@
 import type { LockClient } from '../lease/client.ts';
+import type { Clock } from '../lease/clock.ts';
 import type { AcquireOptions } from '../lease/options.ts';
-import { checkText } from '../record/check.ts';
+import { checkNames, checkText, show } from '../record/check.ts';
+import type { TaskProgress } from './report.ts';
 
-/** A task that failed, and why. */
-export interface TaskFailure<Task> {
-  readonly task: Task;
-  /** Absent when the key function failed. */
-  readonly key: string | undefined;
-  readonly error: unknown;
-}
-
-/** What came of the tasks. Each is counted once. */
-export interface TaskReport<Task> {
-  /** Run here, to success, under a lease that was held to the end. With `once`, its token is known to be done. */
-  done: number;
-  /** Done for this `once` token by somebody else, or before. */
-  alreadyDone: number;
-  /** Held by somebody else when last looked at; without `once`, also those released since; handed off by its work. */
-  busy: number;
-  /**
-   * Whose work threw, whose lease was lost, or whose key was invalid; with `once`, also whose work released its lease
-   * without `done`, or whose release failed, so that nobody knows whether the token is done. The others went on.
-   */
-  failed: TaskFailure<Task>[];
-  /** Not tried, since the time ran out or the run was aborted; of an iterable, those that were taken from it. */
-  notReached: number;
-}
-
-/** One task that is settled, and the counts so far. */
-export interface TaskProgress<Task> {
-  readonly task: Task;
-  readonly key: string | undefined;
-  readonly outcome: 'done' | 'alreadyDone' | 'busy' | 'failed';
-  readonly error?: unknown;
-  readonly report: Readonly<TaskReport<Task>>;
-}
-
+/** The options of each task's lease, as for `acquire`. */
 type LeaseOptions = Pick<
   AcquireOptions,
   'leaseMs' | 'heartbeatMs' | 'safetyMs' | 'requestTimeoutMs' | 'holdAtLeastMs' | 'holdAtMostMs' | 'owner'
 >;
 
+/**
+ * The options of `runTasks`.
+ * @example
+ * ```ts
+ * import { LockClient } from 'leasehold';
+ * import { MemoryLockStore } from 'leasehold/testing';
+ * import type { RunTasksOptions } from 'leasehold/tasks';
+ *
+ * export const options: RunTasksOptions<{ id: string }> = {
+ *   locks: new LockClient({ store: new MemoryLockStore() }),
+ *   key: ({ id }) => `invoices/${id}`,
+ *   once: '2026-01-01T02:00:00Z',
+ *   concurrency: 10,
+ * };
+ * ```
+ */
 export interface RunTasksOptions<Task> extends LeaseOptions {
-  /** The client that takes the leases. */
+  /** The client that takes the leases. The run's pauses and moments are of the client's clock. */
   locks: LockClient;
   /**
-   * The lock's key of a task: 1 to 1,024 bytes, and different for each. A task whose key is none fails by itself, and so
-   * does one with the key of another, of an array, or of the same thousand of an iterable.
+   * Gives the key of a task's lock: 1 to 1,024 bytes, and another key for each task. A task fails alone if its key is
+   * invalid, or if another task of the array (or of the same 1,024 tasks of an iterable) has the same key.
    */
   key: (task: Task) => string;
   /**
-   * Tasks that run at a time in this process. 1 or more, of an iterable 4,224 at the most.
+   * The number of tasks that run at a time in this process. 1 or more; of an iterable, 4,224 at the most.
    * @default 1
    */
   concurrency?: number | undefined;
   /**
-   * The run's token, as a rule the schedule's time in ISO 8601: a task that is done for it, or for a later one, is
-   * stepped over. 1 to 1,024 bytes. Default: none, and each worker runs every task that nobody holds when it comes by.
+   * The run's token, as a rule the schedule's time in ISO 8601: 1 to 1,024 bytes. A task that is done for this token, or
+   * for a later one, is stepped over.
+   * @default none: each worker runs every task that nobody holds when the worker comes by
    */
   once?: string | undefined;
   /**
-   * Which of how many workers this is, counted from 0: each begins with a share of its own. Default: each begins
-   * somewhere, which costs a few reads and refused writes more.
+   * This worker's number, counted from 0, and the number of all workers. Each worker begins with a share of its own.
+   * @default none: each worker begins at a random place, which costs a few reads and refused writes more
    */
   worker?: { readonly number: number; readonly of: number } | undefined;
   /**
-   * Gives the milliseconds that the invocation still lasts: `() => context.getRemainingTimeInMillis()`. An error that it
-   * throws ends the run, as if the time were over, and is thrown.
+   * Gives the milliseconds that the invocation still lasts: `() => context.getRemainingTimeInMillis()`. An error that this
+   * function throws ends the run, as if the time were over, and the run rejects with the error.
    * @default no bound
    */
   remainingMs?: (() => number) | undefined;
   /**
-   * No task is taken when less time remains than the longest one took so far and this margin, in milliseconds. 0 or
-   * more; default 1,000.
+   * The milliseconds that must remain besides the time of the longest task so far. With less, no further task is taken.
+   * Larger means that the run ends with more time to spare; smaller means that it takes more tasks. 0 or more.
+   * @default 1_000
    */
   marginMs?: number | undefined;
   /**
-   * Come back to tasks that were busy, while time remains, until they are done or taken here, so that a dead worker's
-   * task is taken in the same run. Default true.
+   * Comes back to tasks that were busy, while time remains, until each is done or taken here. So a dead worker's task is
+   * taken in the same run.
+   * @default true
    */
   revisitBusy?: boolean | undefined;
   /**
-   * Called when a task is settled; nobody waits for it. What it throws ends the run, and is thrown. So is what it rejects
-   * with, by a promise or any other thenable, while the run goes on; after that nobody hears of it.
+   * Called when a task is settled. Nobody waits for the call. An error that it throws ends the run, and the run rejects
+   * with the error. So does a rejection (of a promise, or of any other thenable) while the run goes on. Nobody hears of a
+   * later rejection.
+   * @default none
    */
   onProgress?: ((progress: TaskProgress<Task>) => unknown) | undefined;
-  /** Ends the run: no further task is taken; those that run are left to their leases' signals and to themselves. */
+  /**
+   * Ends the run: no further task is taken. The tasks that run go on, each under its own lease's signal.
+   * @default none
+   */
   signal?: AbortSignal | undefined;
 }
+
+const OPTIONS = {
+  locks: 0,
+  key: 0,
+  concurrency: 0,
+  once: 0,
+  worker: 0,
+  remainingMs: 0,
+  marginMs: 0,
+  revisitBusy: 0,
+  onProgress: 0,
+  signal: 0,
+  leaseMs: 0,
+  heartbeatMs: 0,
+  safetyMs: 0,
+  requestTimeoutMs: 0,
+  holdAtLeastMs: 0,
+  holdAtMostMs: 0,
+  owner: 0,
+} satisfies Record<keyof RunTasksOptions<unknown>, 0>;
 
 /** Options with their defaults filled in. */
 export type RunPlan<Task> = RunTasksOptions<Task> &
   Required<Pick<RunTasksOptions<Task>, 'concurrency' | 'marginMs' | 'revisitBusy'>> & {
     readonly lease: AcquireOptions;
+    readonly clock: Clock;
   };
 
-/** Checks the options and fills in the defaults. Throws a `TypeError` that shows the value. */
+/**
+ * Checks the options and fills in the defaults.
+ * @throws TypeError when an option is not what it should be, with the value.
+ */
 export function planRun<Task>(options: RunTasksOptions<Task>): RunPlan<Task> {
-  const { locks, key, once, worker, remainingMs, onProgress, revisitBusy = true } = options ?? {};
+  checkNames('runTasks', options, OPTIONS);
+  const { locks, key, once, worker, remainingMs, onProgress, revisitBusy = true } = options;
   if (typeof locks?.tryAcquire !== 'function') {
-    throw new TypeError(`locks must be a LockClient, but it is ${String(locks)}.`);
+    throw new TypeError(`locks must be a LockClient, but it is ${show(locks)}.`);
   }
   checkFunction('key', key);
   if (remainingMs !== undefined) checkFunction('remainingMs', remainingMs);
@@ -116,22 +134,24 @@ export function planRun<Task>(options: RunTasksOptions<Task>): RunPlan<Task> {
     concurrency: count('concurrency', options.concurrency ?? 1, 1),
     marginMs: count('marginMs', options.marginMs ?? 1_000, 0),
     lease: { ...timing, once, owner, remainingMs, waitMs: 0 },
+    clock: locks.clock,
   };
 }
 
 export function checkTasks(tasks: unknown): void {
   const { [Symbol.iterator]: iterator, [Symbol.asyncIterator]: asyncIterator } = Object(tasks);
   if (typeof (iterator ?? asyncIterator) === 'function') return;
-  throw new TypeError(`tasks must be an array, an iterable or an async iterable, but it is ${String(tasks)}.`);
+  throw new TypeError(`tasks must be an array, an iterable or an async iterable, but it is ${show(tasks)}.`);
 }
 
 export function checkFunction(name: string, value: unknown): void {
-  if (typeof value !== 'function') throw new TypeError(`${name} must be a function, but it is ${String(value)}.`);
+  if (typeof value !== 'function') throw new TypeError(`${name} must be a function, but it is ${show(value)}.`);
 }
 
 const isCount = (value: unknown, least: number): boolean => Number.isInteger(value) && (value as number) >= least;
 
 function count(name: string, value: unknown, least: number): number {
   if (isCount(value, least)) return value as number;
-  throw new TypeError(`${name} must be a whole number, ${least} or more, but it is ${String(value)}.`);
+  const shown = typeof value === 'number' ? value : show(value);
+  throw new TypeError(`${name} must be a whole number, ${least} or more, but it is ${shown}.`);
 }

@@ -1,62 +1,65 @@
-import { backgroundTimer, pause, systemClock } from '../lease/clock.ts';
+import { backgroundTimer, type Clock, pause } from '../lease/clock.ts';
 import { remainingOf } from '../lease/options.ts';
 import { LONGEST_MS } from '../record/check.ts';
 import { LockStoreError } from '../record/errors.ts';
 
-/** After a throttled or failed request, the first pause, and the longest. */
+/** The pause after a throttled or failed request: the first one, and the longest. */
 const SLOW_DOWN_MS = { first: 100, most: 5_000 };
 
-/** Until when a run goes on: its time, the user's signal, and its own failure. Nothing that waits in it waits longer. */
+/** The end of a run: by its time, by the user's signal, or by a failure. Nothing waits beyond this end. */
 export class RunLimit {
   /** Aborts when the run is over. */
   readonly signal: AbortSignal;
   readonly #stop = new AbortController();
-  /** Why the run fails, once it does: the first failure counts. */
+  /** The first failure. The run rejects with its error. */
   failure: { readonly error: unknown } | undefined;
+  readonly #clock: Clock;
   readonly #remainingMs: (() => number) | undefined;
   readonly #marginMs: number;
   #longestMs = 0;
   #timer: unknown;
 
   constructor(options: {
-    readonly remainingMs: (() => number) | undefined;
+    readonly clock: Clock;
+    readonly remainingMs?: (() => number) | undefined;
     readonly marginMs: number;
-    readonly signal: AbortSignal | undefined;
+    readonly signal?: AbortSignal | undefined;
   }) {
+    this.#clock = options.clock;
     this.#remainingMs = options.remainingMs;
     this.#marginMs = options.marginMs;
     this.signal = options.signal ? AbortSignal.any([options.signal, this.#stop.signal]) : this.#stop.signal;
     this.#watch();
   }
 
-  /** Whether no further task is to be taken: the time that remains may be too short for one. */
+  /** True when no further task is to be taken: the time that remains may be too short for one. */
   get isOver(): boolean {
     return this.signal.aborted || this.#leftMs() < 0;
   }
 
-  /** Learns how long a task takes. */
+  /** Learns the time that a task took. */
   took(ms: number): void {
     this.#longestMs = Math.max(this.#longestMs, ms);
   }
 
-  /** The run ends, and fails. */
+  /** Ends the run with an error. */
   fail(error: unknown): void {
     this.failure ??= { error };
     this.end();
   }
 
-  /** The run ends: nothing is waited for any more. */
+  /** Ends the run: nothing is waited for any more. */
   end(): void {
-    systemClock.clearTimeout(this.#timer);
+    this.#clock.clearTimeout(this.#timer);
     this.#stop.abort();
   }
 
-  /** Ends early when the run is over. */
+  /** Pauses, at the most until the run is over. */
   async pause(ms: number): Promise<void> {
-    await pause(systemClock, ms, this.signal).catch(() => {});
+    await pause(this.#clock, ms, this.signal).catch(() => {});
   }
 
-  /** Asks the store, ever more slowly while it is throttled or does not answer; undefined when the run is over meanwhile. */
+  /** Asks the store, ever more slowly while requests are throttled or not answered. Returns undefined when the run is over meanwhile. */
   async patiently<Answer>(ask: () => Promise<Answer>): Promise<Answer | undefined> {
     for (let pauseMs = SLOW_DOWN_MS.first; !this.isOver; pauseMs = Math.min(pauseMs * 2, SLOW_DOWN_MS.most)) {
       try {
@@ -74,18 +77,18 @@ export class RunLimit {
     try {
       return remainingOf({ remainingMs: this.#remainingMs }) - this.#longestMs - this.#marginMs;
     } catch (error) {
-      // Asked by a timer, too, where nobody could catch it. Without an answer the time counts as over.
+      // A timer asks too, where nobody could catch the error. Without an answer the time counts as over.
       this.fail(error);
       return -1;
     }
   }
 
-  /** Wakes what waits when the time is over. */
+  /** Ends the pauses and waits of the run when its time is over. */
   #watch(): void {
     const leftMs = this.#leftMs();
     if (leftMs < 0) this.#stop.abort();
     else if (leftMs < LONGEST_MS) {
-      this.#timer = backgroundTimer(systemClock, leftMs + 1, () => this.#watch());
+      this.#timer = backgroundTimer(this.#clock, leftMs + 1, () => this.#watch());
     }
   }
 }

@@ -1,23 +1,49 @@
 import { call } from '../lease/callback.ts';
 import type { Lease } from '../lease/lease.ts';
 import { LockBusyError, LockDoneError, LockNoTimeError, LockStoreError } from '../record/errors.ts';
-import type { Block, OpenTask } from './block.ts';
-import { type Candidate, Candidates, MOST_IN_HAND } from './candidates.ts';
-import { checkFunction, checkTasks, planRun, type RunPlan, type RunTasksOptions, type TaskReport } from './options.ts';
+import type { OpenTask } from './block.ts';
+import { Candidates, MOST_IN_HAND } from './candidates.ts';
+import { Marks } from './marks.ts';
+import { checkFunction, checkTasks, planRun, type RunPlan, type RunTasksOptions } from './options.ts';
+import type { TaskReport } from './report.ts';
 import { RunLimit } from './run-limit.ts';
+import { type Settle, Unsettled } from './unsettled.ts';
 
 /**
- * Runs each task that nobody holds under a lease of its own, and steps over the rest. Many workers call it at the same
- * time with the same tasks, and share them out. Before it tries, it reads the records of the next tasks in batches, and
- * writes only for those that look free.
+ * Runs each task that nobody holds, under a lease of its own, and steps over the rest. Many workers call `runTasks` at the
+ * same time with the same tasks, and share them out:
+ * 1. A worker reads the records of its next tasks in batches.
+ * 2. It tries to take the lease of each task that looks free, and runs the task under this lease.
+ * 3. It releases the lease. With `once`, the task is then done for this token.
+ * 4. When its own share is done it helps the others, and at last comes back to the tasks that others held.
  *
- * It stops taking tasks when the time is too short for another, and carries on when a task fails. The work gets the
- * lease, whose signal aborts when that lease is lost. A task whose work hands its lease off is `busy`; with `once`, one
- * whose work releases its lease without `done` has failed.
+ * The run takes no further task when the time is too short for one. A task that fails leaves the others alone. The work
+ * gets the lease, whose signal aborts when the lease is lost. A task whose work hands its lease off is `busy`. With `once`, a
+ * task whose work releases its lease without `done` has failed.
+ * @example
+ * ```ts
+ * import { LockClient } from 'leasehold';
+ * import { DynamoDBLockStore } from 'leasehold/dynamodb';
+ * import { runTasks } from 'leasehold/tasks';
+ *
+ * const locks = new LockClient({ store: new DynamoDBLockStore() });
+ *
+ * export const handler = ({ time }: { time: string }, context: { getRemainingTimeInMillis(): number }) =>
+ *   runTasks(
+ *     ['acme', 'globex'],
+ *     (customer, lease) => fetch(`https://example.com/invoices/${customer}`, { signal: lease.signal }),
+ *     {
+ *       locks,
+ *       key: (customer) => `invoices/${customer}`,
+ *       once: time,
+ *       remainingMs: () => context.getRemainingTimeInMillis(),
+ *     },
+ *   );
+ * ```
  * @throws TypeError when an option is not what it should be, with the value.
  * @throws LockStoreError when the store refuses for a reason that will not pass, such as a missing permission.
- * @throws what the tasks' iterator, `onProgress` or `remainingMs` throws. Whatever is thrown, running tasks are waited for
- *   first.
+ * @throws the error of the tasks' iterator, of `onProgress` or of `remainingMs`. The run waits for running tasks before it
+ *   rejects, whatever the error.
  */
 export async function runTasks<Task>(
   tasks: Iterable<Task> | AsyncIterable<Task>,
@@ -33,80 +59,78 @@ class TaskRun<Task> {
   readonly #work: (task: Task, lease: Lease) => unknown;
   readonly #plan: RunPlan<Task>;
   readonly #limit: RunLimit;
-  readonly #candidates: Candidates<Task>;
+  readonly #unsettled: Unsettled<Task>;
+  readonly #marks: Marks<Task>;
   readonly #report: TaskReport<Task> = { done: 0, alreadyDone: 0, busy: 0, failed: [], notReached: 0 };
 
   constructor(work: (task: Task, lease: Lease) => unknown, plan: RunPlan<Task>) {
-    const { remainingMs, marginMs, signal, onProgress } = plan;
-    const report = this.#report;
     this.#work = work;
     this.#plan = plan;
-    this.#limit = new RunLimit({ remainingMs, marginMs, signal });
-    this.#candidates = new Candidates(plan, this.#limit, ({ task, key }, outcome, error) => {
-      if (outcome === 'failed') report.failed.push({ task, key, error });
-      else report[outcome]++;
-      const progress = { task, key, outcome, error, report };
-      call(
-        () => onProgress?.(progress),
-        (thrown) => this.#limit.fail(thrown),
-      );
-    });
+    this.#limit = new RunLimit(plan);
+    this.#unsettled = new Unsettled(plan, this.#settled);
+    this.#marks = new Marks(plan, this.#limit, this.#unsettled);
   }
 
   async run(tasks: Iterable<Task> | AsyncIterable<Task>): Promise<TaskReport<Task>> {
-    const candidates = this.#candidates.of(tasks);
+    // 1. Runners take one candidate after the other. A runner that fails ends the run; the others end their tasks first.
+    const candidates = new Candidates(this.#plan, this.#limit, this.#unsettled, this.#marks).of(tasks);
     const length = Math.min(this.#plan.concurrency, Array.isArray(tasks) ? tasks.length : MOST_IN_HAND);
-    // One that fails lets the others end what they are at; only then is what it threw thrown on.
     await Promise.all(Array.from({ length }, () => this.#take(candidates)));
+    // 2. Nothing is left behind: no timer, and no iterator that was not told of the end.
     this.#limit.end();
     await candidates.return().catch((error) => this.#limit.fail(error));
-    if (!this.#limit.failure) this.#report.notReached += this.#candidates.settleRest();
+    // 3. The first failure is thrown.
+    if (!this.#limit.failure) this.#report.notReached += this.#unsettled.settleRest();
     if (this.#limit.failure) throw this.#limit.failure.error;
+    // 4. Every task is counted once.
     return this.#report;
   }
 
   /** Tries one candidate after the other. */
-  async #take(candidates: AsyncGenerator<Candidate<Task>, void>): Promise<void> {
+  async #take(candidates: AsyncGenerator<OpenTask<Task>, void>): Promise<void> {
     try {
       while (!this.#limit.isOver) {
         const { value } = await candidates.next();
         if (!value) return;
-        await this.#try(...value);
+        await this.#try(value);
       }
     } catch (error) {
       this.#limit.fail(error);
     }
   }
 
-  /** Takes a task's lease and runs it, or notes what it found instead. */
-  async #try(open: OpenTask<Task>, block: Block<Task>): Promise<void> {
-    const lease = await this.#acquire(open, block);
+  async #try(open: OpenTask<Task>): Promise<void> {
+    // 1. Take the task's lease, or note why not.
+    const lease = await this.#acquire(open);
+    // 2. Run the task under the lease.
     if (lease) {
       open.here = 'running';
-      await this.#runUnder(lease, open, block);
+      await this.#runUnder(lease, open);
     }
     open.here = undefined;
-    await this.#candidates.markIfDone(block);
+    // 3. Leave the mark if this was the last task of its block.
+    await this.#marks.leaveIfDone(open.block);
   }
 
-  async #acquire(open: OpenTask<Task>, block: Block<Task>): Promise<Lease | undefined> {
+  async #acquire(open: OpenTask<Task>): Promise<Lease | undefined> {
     const { locks, lease } = this.#plan;
     const { signal } = this.#limit;
     try {
       return await this.#limit.patiently(() => locks.acquire(open.key, { ...lease, signal }));
     } catch (error) {
-      if (error instanceof LockDoneError) this.#candidates.settle(open, block, 'alreadyDone');
-      else if (error instanceof LockBusyError) this.#candidates.foundBusy(open, block, error.retryAfterMs);
-      // Under this key there is an item of the user's own: the other tasks are not concerned.
-      else if (error instanceof LockStoreError && error.foreign) this.#candidates.settle(open, block, 'failed', error);
+      if (error instanceof LockDoneError) this.#unsettled.settle(open, 'alreadyDone');
+      else if (error instanceof LockBusyError) this.#unsettled.foundBusy(open, error.retryAfterMs);
+      // An item of the user's own stands under this key: the other tasks are not concerned.
+      else if (error instanceof LockStoreError && error.foreign) this.#unsettled.settle(open, 'failed', error);
       // A grant that came too late was given up: the task is free, and is met again.
       else if (!(error instanceof LockNoTimeError)) throw error;
       return undefined;
     }
   }
 
-  async #runUnder(lease: Lease, open: OpenTask<Task>, block: Block<Task>): Promise<void> {
-    const started = performance.now();
+  async #runUnder(lease: Lease, open: OpenTask<Task>): Promise<void> {
+    const { clock } = this.#plan;
+    const started = clock.monotonic();
     let outcome: 'done' | 'busy' | 'failed' = 'failed';
     let error: unknown;
     try {
@@ -116,8 +140,8 @@ class TaskRun<Task> {
       error = thrown;
       await lease.release();
     }
-    this.#limit.took(performance.now() - started);
-    this.#candidates.settle(open, block, outcome, error);
+    this.#limit.took(clock.monotonic() - started);
+    this.#unsettled.settle(open, outcome, error);
   }
 
   /** Ends the lease of work that succeeded. With `once`, `done` means that the task's token is known to be done. */
@@ -132,4 +156,15 @@ class TaskRun<Task> {
     }
     return end === 'handedOff' ? 'busy' : 'done';
   }
+
+  /** Counts a task and tells `onProgress`. */
+  readonly #settled: Settle<Task> = ({ task, key }, outcome, error) => {
+    const report = this.#report;
+    if (outcome === 'failed') report.failed.push({ task, key, error });
+    else report[outcome]++;
+    call(
+      () => this.#plan.onProgress?.({ task, key, outcome, error, report }),
+      (thrown) => this.#limit.fail(thrown),
+    );
+  };
 }

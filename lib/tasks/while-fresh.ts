@@ -2,16 +2,16 @@
 const LARGEST_BATCH = 100;
 
 /**
- * Gives out items that look free, each soon after it was looked at. `look` reads the next few and returns those of them
- * that are; what is not taken within `freshMs` of that is looked at again.
+ * Gives out items that look free, each soon after a look at the item. `look` reads the next few items and returns the free
+ * ones. An item that is not taken within `freshMs` of the look is looked at again.
  *
- * A read costs a tenth of a refused write, and nothing but a fresh view keeps writes from being refused. So as many are
- * looked at as were taken while the last view was fresh, and twice as many when it was used up in time.
+ * A read costs a tenth of a refused write, and only a fresh view keeps writes from being refused. So the next look is at as
+ * many items as were taken while the last view was fresh, and at twice as many if all of them were taken in time.
  */
 export async function* whileFresh<Item>(
   items: readonly Item[],
   look: (batch: readonly Item[]) => Promise<readonly Item[]>,
-  { firstBatch, freshMs }: { readonly firstBatch: number; readonly freshMs: number },
+  { firstBatch, freshMs, now }: { readonly firstBatch: number; readonly freshMs: number; readonly now: () => number },
 ): AsyncGenerator<Item, void> {
   let size = firstBatch;
   let stale: readonly Item[] = [];
@@ -20,9 +20,9 @@ export async function* whileFresh<Item>(
     const unseen = items.slice(next, next + size - again.length);
     next += unseen.length;
     const free = await look([...again, ...unseen]);
-    const freshUntil = performance.now() + freshMs;
+    const freshUntil = now() + freshMs;
     let taken = 0;
-    while (taken < free.length && (taken === 0 || performance.now() < freshUntil)) yield free[taken++] as Item;
+    while (taken < free.length && (taken === 0 || now() < freshUntil)) yield free[taken++] as Item;
     stale = [...free.slice(taken), ...stale.slice(size)];
     size = taken < free.length ? taken : Math.min(size * 2, LARGEST_BATCH);
   }

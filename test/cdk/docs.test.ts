@@ -55,7 +55,7 @@ describe('docs/cdk.md', () => {
   test('names every metric that is published, and the method that reads it', () => {
     const rows = [...page.matchAll(/^\| `(\w+)` \| (?:count|ms) \| `(metric\w+)\(\)`/gm)];
     expect(rows.map(([, metric]) => metric).sort()).toEqual(Object.values(METRIC).sort());
-    const source = read('lib/cdk/lock-table.ts');
+    const source = read('lib/cdk/lock-metrics.ts');
     for (const [, , method] of rows) expect(source).toContain(`  ${method}(`);
   });
 });

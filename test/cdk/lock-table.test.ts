@@ -6,7 +6,13 @@ import { MultiRegionConsistency, TableV2 } from 'aws-cdk-lib/aws-dynamodb';
 import { AccountPrincipal, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
 import { Key } from 'aws-cdk-lib/aws-kms';
 import * as lambda from 'aws-cdk-lib/aws-lambda';
-import { type ILockTable, LockDashboard, LockTable, type LockTableProps } from '../../lib/cdk/index.ts';
+import {
+  type ILockTable,
+  LockDashboard,
+  LockTable,
+  type LockTableAttributes,
+  type LockTableProps,
+} from '../../lib/cdk/index.ts';
 
 const ENV = { region: 'us-east-1', account: '111111111111' };
 const app = () => new App({ builtinCloudFormationValidation: false, analyticsReporting: false });
@@ -168,6 +174,12 @@ describe('A lock table', () => {
       ENV,
       /other Regions .* but us-east-1 is among/,
     ],
+    [
+      'a prop whose name is misspelled',
+      { tablename: 'locks' } as LockTableProps,
+      undefined,
+      /LockTable has no option 'tablename'; did you mean 'tableName'\?/,
+    ],
   ])('refuses %s, naming its path and the value', (_, props, env, message) => {
     const make = () => new LockTable(newStack('Stack', env), 'Locks', props);
     expect(make).toThrow(TypeError);
@@ -211,12 +223,13 @@ describe('An imported lock table', () => {
   test.each([
     ['neither a name nor an ARN', {}, /tableName is undefined and tableArn is undefined/],
     ['both', { tableName: 'locks', tableArn: arn }, /tableName is locks and tableArn is arn:/],
+    ['a misspelled attribute', { arn }, /LockTable has no option 'arn'; did you mean 'tableArn'\?/],
     ['a bad name', { tableName: 'a/b' }, /tableName .* but it is 'a\/b'/],
     ['an ARN that is none', { tableArn: 'locks' }, /tableArn must look like .* but it is 'locks'/],
     ['an ARN of an index', { tableArn: `${arn}/index/by-owner` }, /tableArn must look like .*\/index\/by-owner'/],
     ['a retention under a day', { tableName: 'locks', retention: Duration.minutes(1) }, /retention .* at least 1/],
   ])('refuses %s, naming its path and the value', (_, attributes, message) => {
-    const make = () => LockTable.fromLockTableAttributes(newStack(), 'Imported', attributes);
+    const make = () => LockTable.fromLockTableAttributes(newStack(), 'Imported', attributes as LockTableAttributes);
     expect(make).toThrow(TypeError);
     expect(make).toThrow(message);
     expect(make).toThrow('[Stack/Imported]');
@@ -381,7 +394,15 @@ describe('The grants of a lock table', () => {
     const stack = newStack();
     const table = new LockTable(stack, 'Locks');
     const options = { keyPrefixes: 'jobs/' as unknown as string[] };
-    expect(() => table.grants.lock(roleIn(stack), options)).toThrow(/keyPrefixes must be an array.*string jobs\//);
+    expect(() => table.grants.lock(roleIn(stack), options)).toThrow(/keyPrefixes must be an array.*'jobs\/'/);
+  });
+
+  test('refuse an option whose name is misspelled', () => {
+    const table = new LockTable(newStack(), 'Locks');
+    const options = { keyPrefixes: ['jobs/'], guardedWrite: true };
+    expect(() => table.grants.lock(roleIn(newStack()), options)).toThrow(
+      "[Stack/Locks] A grant has no option 'guardedWrite'; did you mean 'guardedWrites'?",
+    );
   });
 
   test('refuse a service as the grantee', () => {
@@ -530,11 +551,11 @@ describe('The metrics of a lock table', () => {
     const stack = newStack('Stack', ENV);
     const table = LockTable.fromLockTableArn(stack, 'Locks', 'arn:aws:dynamodb:eu-west-1:111111111111:table/locks');
     const own = Object.entries({
-      WriteThrottleEvents: table.metricThrottledWrites(),
-      ReadThrottleEvents: table.metricThrottledReads(),
-      ConditionalCheckFailedRequests: table.metricRefusedWrites(),
-      ConsumedWriteCapacityUnits: table.metricConsumedWriteUnits(),
-      ConsumedReadCapacityUnits: table.metricConsumedReadUnits(),
+      WriteThrottleEvents: table.metricWriteThrottleEvents(),
+      ReadThrottleEvents: table.metricReadThrottleEvents(),
+      ConditionalCheckFailedRequests: table.metricConditionalCheckFailedRequests(),
+      ConsumedWriteCapacityUnits: table.metricConsumedWriteCapacityUnits(),
+      ConsumedReadCapacityUnits: table.metricConsumedReadCapacityUnits(),
     });
     for (const [metricName, metric] of own) {
       expect(metric).toMatchObject({
@@ -616,6 +637,19 @@ describe('The dashboard of a lock table', () => {
     });
     expect(bodyOf(stack)).toMatch(/Busy rate by function.*Held time by function/);
     expect(bodyOf(stack)).toContain('"alarm');
+  });
+
+  test('and the alarms refuse a prop whose name is misspelled', () => {
+    const stack = newStack();
+    const lockTable = new LockTable(stack, 'Locks');
+    const props = { lockTable, alarm: [] };
+    expect(() => new LockDashboard(stack, 'Dashboard', props)).toThrow(
+      "[Stack/Dashboard] LockDashboard has no option 'alarm'; did you mean 'alarms'?",
+    );
+    const alarmsProps: Record<string, unknown> = { action: [] };
+    expect(() => lockTable.addAlarms(alarmsProps)).toThrow(
+      "[Stack/Locks/Alarms] LockAlarms has no option 'action'; did you mean 'actions'?",
+    );
   });
 
   test('refuses a period under a minute, naming its path and the value', () => {

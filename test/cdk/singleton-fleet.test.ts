@@ -217,7 +217,7 @@ describe('A singleton fleet', () => {
     [
       'a schedule that is a string',
       () => ({ schedule: bad('rate(1 hour)') }),
-      /schedule must be a ScheduleExpression, .* but it is string rate\(1 hour\)/,
+      /schedule must be a ScheduleExpression, .* but it is 'rate\(1 hour\)'/,
     ],
     ['no key prefix', () => ({ keyPrefixes: [] }), 'a grant must name its locks by keyPrefixes or keys'],
     ['missing key prefixes', () => ({ keyPrefixes: bad(undefined) }), 'a grant must name its locks by keyPrefixes'],
@@ -242,6 +242,11 @@ describe('A singleton fleet', () => {
       'a FIFO queue',
       (stack) => ({ deadLetterQueue: new Queue(stack, 'Letters', { fifo: true }) }),
       /deadLetterQueue must be a standard queue, .* but Stack\/Letters is a FIFO queue/,
+    ],
+    [
+      'a prop whose name is misspelled',
+      () => ({ worker: 3 }) as Partial<SingletonFleetProps>,
+      /SingletonFleet has no option 'worker'; did you mean 'workers'\?/,
     ],
   ])('refuses %s, naming its path and the value', (_, change, message) => {
     const make = () => templateOf(change);

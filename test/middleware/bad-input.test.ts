@@ -247,8 +247,8 @@ describe.each([
 test('the lock is refused to an invocation that has no time left, and nothing is sent', async () => {
   const handler = withLock({ key: 'nightly', locks }, () => 'never');
   await expect(handler({}, invocation({ getRemainingTimeInMillis: () => 0 }))).rejects.toMatchObject({
-    name: 'LockLostError',
-    reason: 'expired',
+    name: 'LockNoTimeError',
+    code: 'LOCK_NO_TIME',
   });
   expect(requests).toEqual([]);
 });

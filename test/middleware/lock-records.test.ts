@@ -355,7 +355,7 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       const handle = lockedBy({ key, locks, onFailed }, () => 'never');
       const late = invocation({ getRemainingTimeInMillis: () => 0 });
       expect(failed(await handle(batch(message('1', 'a')), late))).toEqual(['1']);
-      expect(told).toEqual(['1: LockLostError']);
+      expect(told).toEqual(['1: LockNoTimeError']);
       expect(requests).toEqual([]);
     });
 

@@ -362,14 +362,23 @@ const callbacks = [
 ];
 
 const tasks = [
-  ...of('lib/tasks/candidates.ts', [
+  ...of('lib/tasks/unsettled.ts', [
+    [
+      'a busy task that opens by another clock than the client has',
+      'open.opensAt = this.#plan.clock.monotonic()',
+      'open.opensAt = performance.now()',
+    ],
     [
       'a mark over a task that is not known to be done',
       "if (outcome !== 'done' && outcome !== 'alreadyDone') block",
       "if (outcome === 'failed') block",
     ],
   ]),
+  ...of('lib/tasks/options.ts', [
+    ['a misspelled option of runTasks, taken for none', "  checkNames('runTasks', options, OPTIONS);\n", ''],
+  ]),
   ...of('lib/tasks/run-tasks.ts', [
+    ['a task as long as the last one, begun too late', '    this.#limit.took(clock.monotonic() - started);\n', ''],
     ["one item of somebody else's ends the run", 'error instanceof LockStoreError && error.foreign', 'false'],
     ['a release that failed, taken for done', "if (end === 'unknown' && once !== undefined) {", 'if (false) {'],
     ['a lease that was handed off, taken for done', "return end === 'handedOff' ? 'busy' : 'done';", "return 'done';"],

@@ -888,7 +888,14 @@ test('nothing is left behind by a run: no timer, no listener', async () => {
 describe('an option that is not what it should be is refused, with the value', () => {
   const bad: [string, Record<string, unknown>, string][] = [
     ['locks', { locks: undefined }, 'locks must be a LockClient, but it is undefined.'],
-    ['key', { key: 'id' }, 'key must be a function, but it is id.'],
+    ['locks', { locks: 'locks' }, "locks must be a LockClient, but it is 'locks'."],
+    ['a misspelled option', { onlyOnce: ONCE }, "runTasks has no option 'onlyOnce'; did you mean 'once'?"],
+    [
+      'a misspelled option of the lease',
+      { leaseMS: 9_000 },
+      "runTasks has no option 'leaseMS'; did you mean 'leaseMs'?",
+    ],
+    ['key', { key: 'id' }, "key must be a function, but it is 'id'."],
     ['once', { once: 20260101 }, 'once must be a string, but it is number 20260101.'],
     ['once', { once: new Date(0) }, 'once must be a string'],
     ['once', { once: null }, 'once must be a string, but it is null.'],
@@ -899,8 +906,8 @@ describe('an option that is not what it should be is refused, with the value', (
     ['marginMs', { marginMs: -1 }, 'marginMs must be a whole number, 0 or more, but it is -1.'],
     ['worker', { worker: { number: 2, of: 2 } }, 'worker must be { number, of } with 0 <= number < of, but it is'],
     ['worker', { worker: { number: -1, of: 2 } }, '{"number":-1,"of":2}'],
-    ['remainingMs', { remainingMs: 5_000 }, 'remainingMs must be a function, but it is 5000.'],
-    ['onProgress', { onProgress: true }, 'onProgress must be a function, but it is true.'],
+    ['remainingMs', { remainingMs: 5_000 }, 'remainingMs must be a function, but it is number 5000.'],
+    ['onProgress', { onProgress: true }, 'onProgress must be a function, but it is boolean true.'],
     ['leaseMs', { leaseMs: 0 }, 'leaseMs must be a whole number of milliseconds from 2'],
   ];
 
@@ -912,12 +919,12 @@ describe('an option that is not what it should be is refused, with the value', (
   });
 
   test('the work', async () => {
-    await expect(run(names(3), {}, 'work' as never)).rejects.toThrow('work must be a function, but it is work.');
+    await expect(run(names(3), {}, 'work' as never)).rejects.toThrow("work must be a function, but it is 'work'.");
   });
 
   test('the tasks', async () => {
     await expect(run(3 as never)).rejects.toThrow(
-      'tasks must be an array, an iterable or an async iterable, but it is 3.',
+      'tasks must be an array, an iterable or an async iterable, but it is number 3.',
     );
   });
 });

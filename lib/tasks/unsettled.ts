@@ -1,0 +1,85 @@
+import { checkKey } from '../record/check.ts';
+import { type Block, blocksOf, type OpenTask } from './block.ts';
+import type { RunPlan } from './options.ts';
+import type { TaskProgress } from './report.ts';
+
+/** Hears of each task that is settled. A task without a valid key has none. */
+export type Settle<Task> = (
+  task: { readonly task: Task; readonly key?: string | undefined },
+  outcome: TaskProgress<Task>['outcome'],
+  error?: unknown,
+) => void;
+
+/** The tasks that are in hand and not settled. Each task is settled here, once. */
+export class Unsettled<Task> {
+  /** Blocks with tasks that are not settled. */
+  readonly blocks = new Set<Block<Task>>();
+  readonly #plan: RunPlan<Task>;
+  readonly #settled: Settle<Task>;
+
+  constructor(plan: RunPlan<Task>, settled: Settle<Task>) {
+    this.#plan = plan;
+    this.#settled = settled;
+  }
+
+  /** Gives each task its key and its block. A task fails alone if its key is invalid, or if another task has the same key. */
+  add(tasks: readonly Task[]): Block<Task>[] {
+    const keys = new Set<string>();
+    const keyed = tasks.flatMap((task) => {
+      let key: string | undefined;
+      try {
+        key = checkKey(this.#plan.key(task));
+        if (keys.has(key)) throw new TypeError(`Two tasks have the key '${key}': each needs one of its own.`);
+        keys.add(key);
+        return [{ task, key }];
+      } catch (error) {
+        this.#settled({ task, key }, 'failed', error);
+        return [];
+      }
+    });
+    const blocks = blocksOf(keyed);
+    for (const block of blocks) this.blocks.add(block);
+    return blocks;
+  }
+
+  settle(open: OpenTask<Task>, outcome: TaskProgress<Task>['outcome'], error?: unknown): void {
+    const { block } = open;
+    block.open.delete(open);
+    if (block.open.size === 0) this.blocks.delete(block);
+    // A mark says for ever that every task is done. This worker does not know that of this task, and leaves no mark.
+    if (outcome !== 'done' && outcome !== 'alreadyDone') block.markKey = undefined;
+    this.#settled(open, outcome, error);
+  }
+
+  /** Notes that another worker holds a task. */
+  foundBusy(open: OpenTask<Task>, opensInMs: number): void {
+    open.opensAt = this.#plan.clock.monotonic() + opensInMs;
+    open.freeSince = undefined;
+    if (!this.#plan.revisitBusy) this.settle(open, 'busy');
+  }
+
+  /** Settles, at the end of a run, the tasks that another worker was last seen to hold. Returns the number of tasks that were not tried. */
+  settleRest(): number {
+    let notTried = 0;
+    for (const block of this.blocks) {
+      for (const open of block.open) {
+        if (open.opensAt === undefined) notTried++;
+        else this.settle(open, 'busy');
+      }
+    }
+    return notTried;
+  }
+
+  /** The soonest moment at which a task opens that another worker was seen to hold. */
+  get opensAt(): number {
+    let opensAt = Number.POSITIVE_INFINITY;
+    for (const block of this.blocks) opensAt = Math.min(opensAt, block.opensAt);
+    return opensAt;
+  }
+
+  /** True while there are tasks that this worker may still come to try. */
+  get isWaiting(): boolean {
+    for (const { open } of this.blocks) for (const { here } of open) if (here !== 'running') return true;
+    return false;
+  }
+}
