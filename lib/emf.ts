@@ -27,6 +27,8 @@ function metricsOf(event: LockEvent): Metrics | undefined {
         [METRIC.takeover]: event.takenOverFrom ? 1 : 0,
         [METRIC.waitTime]: event.waitedMs,
       };
+    case 'resumed':
+      return { [METRIC.acquired]: 1, [METRIC.busy]: 0, [METRIC.takeover]: 0 };
     case 'busy':
       return { [METRIC.acquired]: 0, [METRIC.busy]: 1, [METRIC.waitTime]: event.waitedMs };
     case 'done':
@@ -41,7 +43,6 @@ function metricsOf(event: LockEvent): Metrics | undefined {
       return { [METRIC.releaseFailed]: 1, [METRIC.heldTime]: event.heldMs };
     case 'handedOff':
       return { [METRIC.heldTime]: event.heldMs };
-    case 'resumed':
     case 'waiting':
     case 'renewed':
       return undefined;

@@ -83,7 +83,7 @@ describe('emf()', () => {
     ['lost', { Lost: 1, HeldTime: 27_000 }],
     ['released', { Lost: 0, HeldTime: 250 }],
     ['handedOff', { HeldTime: 250 }],
-    ['resumed', undefined],
+    ['resumed', { Acquired: 1, Busy: 0, Takeover: 0 }],
     ['releaseFailed', { ReleaseFailed: 1, HeldTime: 250 }],
   ])('makes of the event %s the metrics %j', (type, metrics) => {
     const line = printed(events[type]);

@@ -9,7 +9,7 @@ export class LockError extends Error {
   static readonly kind: string = 'LockError';
   readonly [brand] = true;
   /** Stable across versions, other than the message. */
-  readonly code: string = 'LOCK_ERROR';
+  readonly code: string = 'ERR_LOCK_ERROR';
 
   constructor(message: string, options?: ErrorOptions) {
     super(message, options);
@@ -30,7 +30,7 @@ export class LockError extends Error {
  */
 export class LockBusyError extends LockError {
   static override readonly kind: string = 'LockBusyError';
-  override readonly code = 'LOCK_BUSY';
+  override readonly code = 'ERR_LOCK_BUSY';
   readonly key: string;
   /** The holder; absent when the lock is only closed (hold at least). */
   readonly owner: string | undefined;
@@ -70,7 +70,7 @@ export class LockBusyError extends LockError {
  */
 export class LockDoneError extends LockError {
   static override readonly kind: string = 'LockDoneError';
-  override readonly code = 'LOCK_DONE';
+  override readonly code = 'ERR_LOCK_DONE';
   readonly key: string;
   /** The token that was asked for. */
   readonly once: string;
@@ -113,7 +113,7 @@ export type LostReason =
  */
 export class LockLostError extends LockError {
   static override readonly kind: string = 'LockLostError';
-  override readonly code = 'LOCK_LOST';
+  override readonly code = 'ERR_LOCK_LOST';
   readonly key: string;
   readonly reason: LostReason;
 
@@ -131,7 +131,7 @@ export class LockLostError extends LockError {
  */
 export class LockNoTimeError extends LockError {
   static override readonly kind: string = 'LockNoTimeError';
-  override readonly code = 'LOCK_NO_TIME';
+  override readonly code = 'ERR_LOCK_NO_TIME';
   readonly key: string;
 
   constructor({ key, message }: { key: string; message: string }) {
@@ -146,7 +146,7 @@ export class LockNoTimeError extends LockError {
  */
 export class LockClosedError extends LockError {
   static override readonly kind: string = 'LockClosedError';
-  override readonly code = 'LOCK_CLOSED';
+  override readonly code = 'ERR_LOCK_CLOSED';
 
   constructor() {
     super('This LockClient is closed; make a new one to take locks.');
@@ -169,7 +169,7 @@ export interface LockStoreErrorOptions extends ErrorOptions {
  */
 export class LockStoreError extends LockError {
   static override readonly kind: string = 'LockStoreError';
-  override readonly code = 'LOCK_STORE';
+  override readonly code = 'ERR_LOCK_STORE';
   /** The same request may succeed a moment later (a lost answer, throttling). False: it cannot (permissions, no table). */
   readonly transient: boolean;
   /** A conflict with another transaction: nothing was written, and the same request can be sent again at once. */

@@ -58,7 +58,7 @@ describe('tryAcquire and release', () => {
     const { client } = scene.host();
     await expect(client.tryAcquire('job', { remainingMs: () => 0 })).rejects.toMatchObject({
       name: 'LockNoTimeError',
-      code: 'LOCK_NO_TIME',
+      code: 'ERR_LOCK_NO_TIME',
       key: 'job',
       message:
         "Not acquiring 'job': the invocation has 0 ms left. Take the lock earlier, or raise the function's timeout.",

@@ -89,7 +89,7 @@ describe('inspectMany', () => {
     await closing.client.close();
     await time.advance(0);
     expect(pausing.error).toBe('enough');
-    expect(closed.error).toMatchObject({ name: 'LockClosedError', code: 'LOCK_CLOSED' });
+    expect(closed.error).toMatchObject({ name: 'LockClosedError', code: 'ERR_LOCK_CLOSED' });
     jest.spyOn(store, 'readMany').mockReturnValue(new Promise(() => {}));
     const another = new AbortController();
     const asking = outcomeOf(host().client.inspectMany(keys(1), { signal: another.signal }));

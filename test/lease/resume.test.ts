@@ -28,7 +28,7 @@ describe('a lease that cannot be resumed says why', () => {
     const { store, host } = scene;
     const before = store.count();
     await expect(host().client.resume(handle, { remainingMs: () => 0 })).rejects.toMatchObject({
-      code: 'LOCK_NO_TIME',
+      code: 'ERR_LOCK_NO_TIME',
       message:
         "Not resuming 'job': the invocation has 0 ms left. Take the lock earlier, or raise the function's timeout.",
     });
@@ -51,7 +51,7 @@ describe('a lease that cannot be resumed says why', () => {
     };
     scene.store.plan({ do: 'then', act, operation: 'resume' });
     await expect(host.client.resume(handle)).rejects.toMatchObject({
-      code: 'LOCK_NO_TIME',
+      code: 'ERR_LOCK_NO_TIME',
       message:
         "Resuming 'job': the store's answer came after the lease's own deadline, so the lease was given up. Try again, or set a longer leaseMs.",
     });

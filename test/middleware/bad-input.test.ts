@@ -248,7 +248,7 @@ test('the lock is refused to an invocation that has no time left, and nothing is
   const handler = withLock({ key: 'nightly', locks }, () => 'never');
   await expect(handler({}, invocation({ getRemainingTimeInMillis: () => 0 }))).rejects.toMatchObject({
     name: 'LockNoTimeError',
-    code: 'LOCK_NO_TIME',
+    code: 'ERR_LOCK_NO_TIME',
   });
   expect(requests).toEqual([]);
 });

@@ -6,7 +6,7 @@ import { promisify } from 'node:util';
 
 export const repository = join(import.meta.dirname, '../..');
 
-/** The npm tarball as `npm pack` makes it from these sources, installed without network and with nothing beside it. */
+/** The tarball that `npm pack` makes of these sources, installed without a network and with nothing beside it. */
 export interface PackedPackage {
   /** The paths in the tarball. */
   files: string[];
@@ -31,7 +31,7 @@ export async function packAndInstall(): Promise<PackedPackage> {
   };
 }
 
-/** A project of a user's, outside the repository, so that it can import nothing but leasehold and what it is given. */
+/** Makes a user's project outside the repository. The project can import leasehold and `peers`, and nothing else. */
 export async function makeConsumer(
   { folder: installed }: PackedPackage,
   { packageJson, tsconfig, peers }: { packageJson: object; tsconfig: object; peers: string[] },
@@ -39,7 +39,7 @@ export async function makeConsumer(
   const folder = await mkdtemp(join(installed, 'consumer-'));
   await cp(join(import.meta.dirname, 'consumer'), folder, { recursive: true });
   await cp(join(installed, 'node_modules/leasehold'), join(folder, 'node_modules/leasehold'), { recursive: true });
-  for (const name of ['@types/node', ...peers]) {
+  for (const name of peers) {
     const link = join(folder, 'node_modules', name);
     await mkdir(dirname(link), { recursive: true });
     await symlink(join(repository, 'node_modules', name), link);
@@ -49,7 +49,7 @@ export async function makeConsumer(
   return folder;
 }
 
-/** Runs one of the repository's own tools, or a consumer's program, by the Node that runs this. */
+/** Runs one of the repository's own tools, or a consumer's program, by the Node that runs the tests. */
 export function runNode(path: string, args: string[], cwd: string): Promise<string> {
   return run(process.execPath, [join(repository, 'node_modules', path), ...args], cwd);
 }

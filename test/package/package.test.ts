@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import { build } from 'esbuild';
@@ -7,7 +7,7 @@ import { makeConsumer, type PackedPackage, packAndInstall, repository, run, runN
 
 jest.setTimeout(120_000);
 
-// What a user has installed beside leasehold, and the programs in consumer/ that must do with it.
+// Packages that a user has installed beside leasehold, and the programs in consumer/ that need no others.
 const installations = [
   { beside: 'nothing', peers: [], programs: ['lease', 'tasks'], skipLibCheck: false },
   {
@@ -76,7 +76,7 @@ describe.each([
 ])('$consumer', ({ type, compiler, compilerOptions, installations }) => {
   test.each(installations)('compiles and runs with $beside installed', async ({ peers, programs, skipLibCheck }) => {
     const folder = await makeConsumer(leasehold, {
-      peers,
+      peers: ['@types/node', ...peers],
       packageJson: { type },
       tsconfig: {
         compilerOptions: { ...compilerOptions, skipLibCheck },
@@ -90,12 +90,30 @@ describe.each([
   });
 });
 
+describe("the README's first handler", () => {
+  test('compiles with the packages of its install line, and no others', async () => {
+    const readme = await readFile(join(repository, 'README.md'), 'utf8');
+    const [, packages = ''] = /^npm install leasehold (.*)$/m.exec(readme) ?? [];
+    const [, code = ''] = /```ts\n(.*?)```/s.exec(readme) ?? [];
+    expect(code).toContain("from 'leasehold/middy'");
+    // The options of `tsc --init`, as far as they matter here.
+    const compilerOptions = { target: 'es2022', module: 'nodenext', strict: true, skipLibCheck: true, noEmit: true };
+    const folder = await makeConsumer(leasehold, {
+      peers: packages.split(' '),
+      packageJson: { type: 'module' },
+      tsconfig: { compilerOptions, files: ['readme.ts'] },
+    });
+    await writeFile(join(folder, 'readme.ts'), code);
+    await runNode(`${nodenext.compiler}/bin/tsc`, [], folder);
+  });
+});
+
 describe('CommonJS jest', () => {
   test.each(installations)('requires what it uses with $beside installed', async ({ peers, programs }) => {
     const swc = join(repository, 'node_modules/@swc/jest/index.js');
     const transform = { '\\.ts$': [swc, { jsc: { parser: { syntax: 'typescript' } }, module: { type: 'commonjs' } }] };
     const folder = await makeConsumer(leasehold, {
-      peers,
+      peers: ['@types/node', ...peers],
       packageJson: { jest: { testEnvironment: 'node', testMatch: ['**/*.spec.js'], transform } },
       tsconfig: {},
     });
@@ -123,7 +141,7 @@ describe('a bundle', () => {
     return { bytes: result.outputFiles[0]!.contents.length, inputs: Object.keys(result.metafile.inputs), imports };
   }
 
-  // What the protocol, its messages and the store's expressions take; npm run bench prints it. It is to shrink, not to grow.
+  // `npm run bench` prints the size of the protocol, its messages and the store's expressions. The bound may only shrink.
   test('that already has the SDK client grows by less than 46,000 bytes with lock()', async () => {
     const { bytes } = await bundle("export { lock, lockPlugin } from 'leasehold/middy'");
     expect(bytes).toBeLessThan(46_000);

@@ -1,0 +1,48 @@
+import { existsSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, test } from '@jest/globals';
+import { repository } from './entries.ts';
+import { pages, read } from './pages.ts';
+
+/** A page without its blocks of code, in which a `#` is no heading. */
+const withoutBlocks = (page: string): string => read(page).replaceAll(/^( *)```.*?^\1```/gms, '');
+
+/** The anchors that GitHub gives to a page's headings: a heading that stands there twice has a number the second time. */
+function anchorsOf(page: string): Set<string> {
+  const anchors = new Set<string>();
+  for (const [, title = ''] of read(page)
+    .replaceAll(/^```.*?^```/gms, '')
+    .matchAll(/^#+ (.*)$/gm)) {
+    const slug = title
+      .toLowerCase()
+      .replaceAll(/[^\w\s-]/g, '')
+      .replaceAll(/\s/g, '-');
+    let anchor = slug;
+    for (let again = 1; anchors.has(anchor); again += 1) anchor = `${slug}-${again}`;
+    anchors.add(anchor);
+  }
+  return anchors;
+}
+
+describe('links', () => {
+  test.each(['CHANGELOG.md', ...pages])('of %s point to files and headings that exist', (page) => {
+    const links = [
+      ...withoutBlocks(page)
+        .replaceAll(/`[^`\n]*`/g, 'code')
+        .matchAll(/\]\((?!https?:)([^)#\s]*)(?:#([^)\s]*))?\)/g),
+    ];
+    const dead = links.filter(([, path, heading]) => {
+      const target = path ? join(page, '..', path) : page;
+      if (!existsSync(join(repository, target))) return true;
+      if (heading === undefined) return false;
+      return !statSync(join(repository, target)).isFile() || !anchorsOf(target).has(heading);
+    });
+    expect(dead.map(([link]) => link)).toEqual([]);
+  });
+
+  test('lead from the map to every page', () => {
+    const map = read('docs/README.md');
+    const missing = pages.filter((page) => page.startsWith('docs/') && page !== 'docs/README.md');
+    expect(missing.filter((page) => !map.includes(`(${page.slice('docs/'.length)}`))).toEqual([]);
+  });
+});
