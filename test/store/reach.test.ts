@@ -4,13 +4,13 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, describe, expect, jest, test } from '@jest/globals';
+import { startDynamoDB } from '../../demo/local/launcher.ts';
 import { DynamoDBLockStore } from '../../lib/dynamodb/store.ts';
 import { LockClient, type LockClientOptions } from '../../lib/lease/client.ts';
 import { systemClock } from '../../lib/lease/clock.ts';
 import type { LockEvent } from '../../lib/lease/events.ts';
 import type { Lease } from '../../lib/lease/lease.ts';
 import { LockBusyError } from '../../lib/record/errors.ts';
-import { startDynamoDB } from '../dynamodb/launcher.ts';
 import { disciplinedClock } from '../support/disciplined-clock.ts';
 import { startFaultProxy } from '../support/fault-proxy.ts';
 
