@@ -11,9 +11,9 @@ import { gzipSync } from 'node:zlib';
 import { DynamoDBClient, UpdateItemCommand, type UpdateItemCommandInput } from '@aws-sdk/client-dynamodb';
 import { DynamoDBDocument } from '@aws-sdk/lib-dynamodb';
 import { build } from 'esbuild';
+import { startDynamoDB } from '../demo/local/launcher.ts';
 import { DynamoDBLockStore } from '../lib/dynamodb/index.ts';
 import { LockClient } from '../lib/index.ts';
-import { startDynamoDB } from '../test/dynamodb/launcher.ts';
 import { take } from '../test/support/take.ts';
 
 const { values: flags } = parseArgs({ options: { smoke: { type: 'boolean', default: false } } });

@@ -8,10 +8,10 @@ import { writeFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import { type DynamoDB, startDynamoDB } from '../demo/local/launcher.ts';
 import { DynamoDBLockStore } from '../lib/dynamodb/index.ts';
 import { LockClient } from '../lib/index.ts';
 import { runTasks } from '../lib/tasks/index.ts';
-import { type DynamoDB, startDynamoDB } from '../test/dynamodb/launcher.ts';
 import { take } from '../test/support/take.ts';
 
 /** US dollars for a million request units on demand in us-east-1: https://aws.amazon.com/dynamodb/pricing/on-demand/ */

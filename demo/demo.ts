@@ -1,19 +1,21 @@
 /**
- * The whole of leasehold at work, on this machine: six Lambdas and one table of locks share out 24 tasks, one Lambda is
- * killed in mid-task, and one is frozen for longer than its lease. What happened is drawn, and judged from the record.
+ * The whole of leasehold at work, on this machine. Six Lambdas and one table of locks share out 24 tasks. One Lambda is
+ * killed in mid-task, and one is frozen for longer than its lease. The record is drawn, and judged.
  */
+import { randomUUID } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { tasks } from '../lambda/tasks.ts';
-import { bundleHandler, lambdaEnvironment, scheduledEvent } from './deployment.ts';
-import { Lambda } from './lambda.ts';
+import { bundle, lambdaEnvironment } from './local/function-bundle.ts';
+import { Lambda } from './local/lambda.ts';
 import { drawTimeline } from './picture.ts';
 import { busyTriesOf, type Entry, logFile, RecordReader, type Run, runsOf, writeDown } from './record.ts';
 import { chart, Progress, paint, table } from './terminal.ts';
 import { verify } from './verify.ts';
 
+const FUNCTION_NAME = 'task-worker';
 const LAMBDAS = 6;
 const FUNCTION_TIMEOUT_MS = 15_000;
 const DEMO_TIMEOUT_MS = 19_000;
@@ -48,7 +50,7 @@ try {
   else rmSync(folder, { recursive: true });
 }
 
-/** Runs the Lambdas until each has responded. What it starts has ended when it returns or throws. */
+/** Runs the Lambdas until each has responded. The Lambdas and the server have ended when this returns or throws. */
 async function shareOut(): Promise<void> {
   await using started = new AsyncDisposableStack();
   const stopped = new Promise<never>((_resolve, reject) => {
@@ -57,7 +59,7 @@ async function shareOut(): Promise<void> {
   try {
     await Promise.race([stopped, startLambdas(started).then(runLambdas)]);
   } finally {
-    // What still waits for something to happen has nothing to wait for.
+    // Nothing is left to wait for.
     stopped.catch(() => {});
     stop.abort('over');
   }
@@ -65,15 +67,20 @@ async function shareOut(): Promise<void> {
 
 async function startLambdas(started: AsyncDisposableStack): Promise<Lambda[]> {
   // Imported here, since the SDK takes its time to load and the first words need not wait for it.
-  const starting = import('../test/dynamodb/launcher.ts').then(({ startDynamoDB }) => startDynamoDB());
+  const starting = import('./local/launcher.ts').then(({ startDynamoDB }) => startDynamoDB());
   const serving = starting.then((dynamodb) => started.use(dynamodb));
-  const [dynamodb] = await Promise.all([serving, bundleHandler(folder)]);
+  const [dynamodb] = await Promise.all([
+    serving,
+    bundle(join(import.meta.dirname, `../lambda/${FUNCTION_NAME}.ts`), folder),
+  ]);
   const tableName = await dynamodb.createLockTable('locks');
   const lambdas = Array.from({ length: LAMBDAS }, (_, index) => {
-    const environment = lambdaEnvironment(folder, index + 1, { ...dynamodb.environment, LOCK_TABLE_NAME: tableName });
-    return started.use(new Lambda(index + 1, environment, logFile(folder, index + 1)));
+    const place = { functionName: FUNCTION_NAME, folder: join(folder, FUNCTION_NAME), handler: 'index.handler' };
+    const environment = lambdaEnvironment(place, { ...dynamodb.environment, LOCK_TABLE_NAME: tableName });
+    const options = { environment, timeoutMs: FUNCTION_TIMEOUT_MS, logFile: logFile(folder, index + 1) };
+    return started.use(new Lambda(options));
   });
-  await Promise.all(lambdas.map((lambda) => lambda.ready()));
+  await Promise.all(lambdas.map((lambda) => lambda.ready));
   const readyMs = Math.round(performance.now() - beganAt);
   console.log(`${dynamodb.server} and ${LAMBDAS} processes are ready after ${readyMs} ms.\n`);
   return lambdas;
@@ -82,15 +89,20 @@ async function startLambdas(started: AsyncDisposableStack): Promise<Lambda[]> {
 /** Six rules fire at the same minute; meanwhile things go wrong. */
 async function runLambdas(lambdas: readonly Lambda[]): Promise<void> {
   const minute = `${new Date().toISOString().slice(0, 16)}:00Z`;
-  const invoke = async (lambda: Lambda) => {
-    writeDown(folder, 'invoked', lambda.number);
-    await lambda.invoke(scheduledEvent(`task-worker-${lambda.number}`, minute), FUNCTION_TIMEOUT_MS);
-    if (!lambda.isKilled) writeDown(folder, 'responded', lambda.number);
+  const invoke = async (lambda: Lambda, index: number) => {
+    const number = index + 1;
+    writeDown(folder, 'invoked', number);
+    try {
+      await lambda.invoke(scheduledEvent(`${FUNCTION_NAME}-${number}`, minute));
+      writeDown(folder, 'responded', number);
+    } catch (error) {
+      if (!lambda.isKilled) throw error;
+    }
   };
   await Promise.all([...lambdas.map(invoke), goWrong(lambdas)]);
 }
 
-/** Kills one Lambda in mid-task, freezes another, and thaws that when its task has been taken over. */
+/** Kills one Lambda in mid-task, freezes another, and thaws the frozen one when its task has been taken over. */
 async function goWrong(lambdas: readonly Lambda[]): Promise<void> {
   const progress = new Progress();
   const invokedAt = Date.now();
@@ -110,18 +122,18 @@ async function goWrong(lambdas: readonly Lambda[]): Promise<void> {
   const strike = async (afterMs: number, type: 'killed' | 'frozen') => {
     const run = await until(() => Date.now() - invokedAt > afterMs && inMidTask(victims));
     const lambda = lambdas[run.lambda - 1] as Lambda;
-    victims.add(lambda.number);
+    victims.add(run.lambda);
     if (type === 'killed') await lambda.kill();
     else lambda.freeze();
-    writeDown(folder, type, lambda.number);
+    writeDown(folder, type, run.lambda);
     return { lambda, run };
   };
 
   await strike(2_000, 'killed');
   const frozen = await strike(3_000, 'frozen');
-  // Should nobody take it over, the others end some time, and the record tells.
+  // Should nobody take the task over, the other Lambdas end some time, and the record tells.
   await until(() => isTakenOver(frozen.run) || haveResponded(LAMBDAS - victims.size));
-  writeDown(folder, 'thawed', frozen.lambda.number);
+  writeDown(folder, 'thawed', frozen.run.lambda);
   frozen.lambda.thaw();
   await until(() => haveResponded(LAMBDAS - 1));
 }
@@ -130,7 +142,7 @@ function haveResponded(lambdas: number): boolean {
   return entries.filter((entry) => entry.type === 'responded').length === lambdas;
 }
 
-/** A long task, somewhere in its middle, of a Lambda to which nothing has happened yet. */
+/** Finds a long task, somewhere in its middle, of a Lambda to which nothing has happened yet. */
 function inMidTask(victims: ReadonlySet<number>): Run | undefined {
   return runsOf(entries).find(({ end, lambda, steps, stepsAt }) => {
     const share = stepsAt.length / steps;
@@ -138,14 +150,32 @@ function inMidTask(victims: ReadonlySet<number>): Run | undefined {
   });
 }
 
-/** Its task has been taken over, and that run is well under way. */
+/** True when the task of a run has been taken over, and the run that took it over is well under way. */
 function isTakenOver({ lambda, task }: Run): boolean {
   return runsOf(entries).some(
     (run) => run.task === task && run.takenOverFrom === lambda && (run.end !== 'unfinished' || run.stepsAt.length >= 8),
   );
 }
 
-/** Says what happened, draws it, and judges it. */
+/**
+ * The event of an EventBridge rule with a schedule.
+ * https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-run-lambda-schedule.html
+ */
+function scheduledEvent(rule: string, time: string): object {
+  return {
+    version: '0',
+    id: randomUUID(),
+    'detail-type': 'Scheduled Event',
+    source: 'aws.events',
+    account: '123456789012',
+    time,
+    region: 'us-east-1',
+    resources: [`arn:aws:events:us-east-1:123456789012:rule/${rule}`],
+    detail: {},
+  };
+}
+
+/** Tells, draws and judges the record. */
 function report(): boolean {
   const { runs, findings, shortestGapMs } = verify(
     entries,

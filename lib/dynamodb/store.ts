@@ -32,16 +32,14 @@ import * as writes from './writes.ts';
  * @example const store = new DynamoDBLockStore({ tableName: 'locks' });
  */
 export class DynamoDBLockStore implements LockStore {
+  /** The lock table's name or ARN. */
+  readonly tableName: string;
   readonly #table: Table;
 
   /** @throws TypeError when no table is named, or an option is unknown or not what it should be. */
   constructor(options: DynamoDBLockStoreOptions = {}) {
     this.#table = new Table(options);
-  }
-
-  /** The lock table's name or ARN. */
-  get tableName(): string {
-    return this.#table.name;
+    this.tableName = this.#table.name;
   }
 
   acquire(request: AcquireRequest, signal?: AbortSignal): Promise<StoreAnswer> {

@@ -2,9 +2,9 @@ import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { type DynamoDB, startDynamoDB } from '../../demo/local/launcher.ts';
 import { DynamoDBLockStore } from '../../lib/dynamodb/index.ts';
 import { LockClient } from '../../lib/index.ts';
-import { type DynamoDB, startDynamoDB } from '../dynamodb/launcher.ts';
 import { take } from '../support/take.ts';
 
 const command = join(import.meta.dirname, '../../bin/leasehold.ts');

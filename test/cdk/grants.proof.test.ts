@@ -5,11 +5,11 @@ import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { App, Stack } from 'aws-cdk-lib';
 import { Template } from 'aws-cdk-lib/assertions';
 import { type IRole, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
+import { type DynamoDB, startDynamoDB } from '../../demo/local/launcher.ts';
 import { LockTable } from '../../lib/cdk/index.ts';
 import { conditionCheck, DynamoDBLockStore, writeWhileHeld } from '../../lib/dynamodb/index.ts';
 import { LockBusyError, LockClient } from '../../lib/index.ts';
 import { runTasks } from '../../lib/tasks/index.ts';
-import { type DynamoDB, startDynamoDB } from '../dynamodb/launcher.ts';
 import { take } from '../support/take.ts';
 
 const ACCOUNT = '111111111111';

@@ -8,10 +8,10 @@ import {
 } from '@aws-sdk/client-dynamodb';
 import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import fc from 'fast-check';
+import { availableServers, type DynamoDB, startDynamoDB } from '../../demo/local/launcher.ts';
 import { DynamoDBLockStore, type DynamoDBLockStoreOptions } from '../../lib/dynamodb/index.ts';
 import type { LockStore, StoreAnswer } from '../../lib/record/store.ts';
 import { MemoryLockStore } from '../../lib/testing/memory.ts';
-import { availableServers, type DynamoDB, startDynamoDB } from '../dynamodb/launcher.ts';
 import { lockStoreContract } from './lock-store-contract.ts';
 
 // For a machine that is busy with other things.

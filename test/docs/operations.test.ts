@@ -1,10 +1,10 @@
 import { readFileSync } from 'node:fs';
 import { UpdateItemCommand } from '@aws-sdk/client-dynamodb';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { type DynamoDB, startDynamoDB } from '../../demo/local/launcher.ts';
 import { DynamoDBLockStore } from '../../lib/dynamodb/store.ts';
 import { LockClient } from '../../lib/lease/client.ts';
 import { systemClock } from '../../lib/lease/clock.ts';
-import { type DynamoDB, startDynamoDB } from '../dynamodb/launcher.ts';
 import { take } from '../support/take.ts';
 
 const HOUR = 3_600_000;

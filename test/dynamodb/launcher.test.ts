@@ -19,7 +19,7 @@ import {
   UpdateItemCommand,
 } from '@aws-sdk/client-dynamodb';
 import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from '@jest/globals';
-import type { DynamoDB } from './launcher.ts';
+import type { DynamoDB } from '../../demo/local/launcher.ts';
 
 const net = await import('node:net');
 /** Ports that the launcher is made to find free although they are not. */
@@ -36,7 +36,7 @@ jest.unstable_mockModule('node:net', () => ({
     return probe;
   },
 }));
-const { availableServers, startDynamoDB } = await import('./launcher.ts');
+const { availableServers, startDynamoDB } = await import('../../demo/local/launcher.ts');
 
 const environment = { ...process.env };
 const children: ChildProcess[] = [];
@@ -367,7 +367,7 @@ async function fakeJava(script: string) {
 }
 
 function start(server?: string): string {
-  const launcher = new URL('./launcher.ts', import.meta.url);
+  const launcher = new URL('../../demo/local/launcher.ts', import.meta.url);
   return `const { startDynamoDB } = await import('${launcher}'); const dynamodb = await startDynamoDB(${JSON.stringify({ server })});`;
 }
 

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterAll, expect, jest, test } from '@jest/globals';
 import { App } from 'aws-cdk-lib';
 import { DemoStack } from '../../bin/demo-stack.ts';
-import { bundle } from './deployment.ts';
+import { bundle } from '../../demo/local/function-bundle.ts';
 
 jest.setTimeout(60_000);
 const folder = mkdtempSync(join(tmpdir(), 'bundle-'));

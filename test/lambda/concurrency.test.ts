@@ -1,21 +1,21 @@
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import { take } from '../support/take.ts';
-import { Deployment, describeOnLambda } from './deployment.ts';
+import { describeOnLambda, TestBed } from './test-bed.ts';
 
 const CONCURRENCY = 32;
 const numbers = Array.from({ length: CONCURRENCY }, (_, index) => index);
 
 describeOnLambda('Invocations that share a process', () => {
-  let deployment: Deployment;
+  let testBed: TestBed;
   beforeAll(async () => {
-    deployment = await Deployment.of('handlers/concurrent.ts');
+    testBed = await TestBed.of('handlers/concurrent.ts');
   });
-  afterEach(() => deployment.reset());
-  afterAll(() => deployment?.[Symbol.asyncDispose]());
+  afterEach(() => testBed.reset());
+  afterAll(() => testBed?.[Symbol.asyncDispose]());
 
   /** One thread for all of them: by default the runtime starts eight for each processor. */
   const start = ({ name = 'handler', leaseMs = 30_000 } = {}) =>
-    deployment.start(`concurrent.${name}`, {
+    testBed.start(`concurrent.${name}`, {
       environment: {
         LEASE_MS: String(leaseMs),
         AWS_LAMBDA_INITIALIZATION_TYPE: 'lambda-managed-instances',
@@ -25,10 +25,10 @@ describeOnLambda('Invocations that share a process', () => {
     });
 
   test('32 at once, each with a key of its own: each has a lease of its own, and releases it alone', async () => {
-    const { others, proxy } = deployment;
+    const { others, proxy } = testBed;
     const lambda = await start();
     const jobs = numbers.map((number) => {
-      const gate = deployment.gate();
+      const gate = testBed.gate();
       const key = `own ${number}`;
       return { key, gate, invocation: lambda.begin({ key, gate: gate.url, fail: number % 4 === 0 }) };
     });
@@ -62,9 +62,9 @@ describeOnLambda('Invocations that share a process', () => {
   });
 
   test('32 at once for four keys: four run, and the others are busy and release nothing', async () => {
-    const { others, proxy } = deployment;
+    const { others, proxy } = testBed;
     const lambda = await start();
-    const gate = deployment.gate();
+    const gate = testBed.gate();
     const keys = numbers.map((number) => `shared ${number % 4}`);
     const invocations = keys.map((key) => lambda.begin({ key, gate: gate.url }));
     // While four wait at the gate, all the others end.
@@ -83,9 +83,9 @@ describeOnLambda('Invocations that share a process', () => {
   });
 
   test('the time of one is up: its code goes on, and so does its lease', async () => {
-    const { others } = deployment;
+    const { others } = testBed;
     const lambda = await start({ leaseMs: 1_500 });
-    const gate = deployment.gate();
+    const gate = testBed.gate();
     const invocation = lambda.begin({ key: 'long', gate: gate.url }, { timeoutMs: 500 });
     await gate.reached;
     await expect(others.acquire('long', { waitMs: 3_000 })).rejects.toThrow('is busy');
@@ -96,9 +96,9 @@ describeOnLambda('Invocations that share a process', () => {
   });
 
   test("Middy's early time-out of one is not the other's", async () => {
-    const { others, proxy } = deployment;
+    const { others, proxy } = testBed;
     const lambda = await start({ name: 'early' });
-    const gate = deployment.gate();
+    const gate = testBed.gate();
     const slow = lambda.begin({ key: 'slow', gate: gate.url }, { timeoutMs: 1_000 });
     const quick = lambda.begin({ key: 'quick', gate: gate.url });
     expect(await slow.outcome).toEqual({ response: 'early' });

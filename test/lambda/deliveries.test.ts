@@ -1,31 +1,31 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
-import { Deployment, describeOnLambda, until } from './deployment.ts';
-import type { Lambda } from './lambda.ts';
+import type { ExecutionEnvironment } from './execution-environment.ts';
 import type { Outcome } from './runtime-api.ts';
+import { describeOnLambda, TestBed, until } from './test-bed.ts';
 
 describeOnLambda('An event that comes more than once', () => {
-  let deployment: Deployment;
+  let testBed: TestBed;
   beforeAll(async () => {
-    deployment = await Deployment.of(
+    testBed = await TestBed.of(
       'handlers/once.ts',
       'handlers/records.ts',
       '../../lambda/nightly.ts',
       '../../lambda/queue.ts',
     );
   });
-  afterEach(() => deployment.reset());
-  afterAll(() => deployment?.[Symbol.asyncDispose]());
+  afterEach(() => testBed.reset());
+  afterAll(() => testBed?.[Symbol.asyncDispose]());
 
-  const two = (handler: string) => Promise.all([deployment.start(handler), deployment.start(handler)]);
+  const two = (handler: string) => Promise.all([testBed.start(handler), testBed.start(handler)]);
 
   test('fails, and Lambda tries again with the same event and request: it runs then, and never after', async () => {
     const [event, options] = [{ time: '2026-01-01T02:00:00Z' }, { requestId: randomUUID() }];
-    const faulty = await deployment.start('once.handler', { environment: { FAULT: 'true' } });
+    const faulty = await testBed.start('once.handler', { environment: { FAULT: 'true' } });
     const { error } = await faulty.invoke(event, options);
     expect(error?.errorMessage).toBe('The disk is full.');
 
-    const sound = await deployment.start('once.handler');
+    const sound = await testBed.start('once.handler');
     expect(await sound.invoke(event, options)).toEqual({ response: { outcome: 'done' } });
     // No error, for which Lambda would try again.
     expect(await sound.invoke(event, options)).toEqual({ response: null });
@@ -36,13 +36,13 @@ describeOnLambda('An event that comes more than once', () => {
   test('is killed at its deadline, and Lambda tries again: it runs when the lease has ended', async () => {
     const [event, options] = [{ time: '2026-02-01T02:00:00Z' }, { requestId: randomUUID() }];
     const [first, second] = await two('once.handler');
-    const slow = { ...event, gate: deployment.gate().url };
+    const slow = { ...event, gate: testBed.gate().url };
     const { deadline, outcome } = first.begin(slow, { ...options, timeoutMs: 1_000 });
     expect(await outcome).toEqual({ timedOut: true });
     const tooEarly = await second.invoke(event, options);
     expect(tooEarly.error?.errorType).toBe('LockBusyError');
     // Lambda waits a minute before the first retry: https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
-    const lease = await deployment.others.acquire('report', { waitMs: 10_000 });
+    const lease = await testBed.others.acquire('report', { waitMs: 10_000 });
     expect(lease.takenOverFrom?.expiredAt).toBeLessThanOrEqual(deadline + 3_000);
     await lease.release();
     expect(await second.invoke(event, options)).toEqual({ response: { outcome: 'done' } });
@@ -50,7 +50,7 @@ describeOnLambda('An event that comes more than once', () => {
 
   test('comes twice at the same time, with the same request: one runs, and the other is busy', async () => {
     const lambdas = await two('once.handler');
-    const gate = deployment.gate();
+    const gate = testBed.gate();
     const [event, options] = [{ time: '2026-03-01T02:00:00Z', gate: gate.url }, { requestId: randomUUID() }];
     const invocations = lambdas.map((lambda) => lambda.begin(event, options));
     const first = await Promise.race(invocations.map(({ outcome }) => outcome));
@@ -83,7 +83,7 @@ describeOnLambda('An event that comes more than once', () => {
     test('of which another consumer has one account: its message goes back to the queue, and the others are worked on', async () => {
       const [first, second] = await two('queue.handler');
       const batch = first.begin({ Records: [message('a-1', { account: 'a' })] });
-      await until(async () => (await deployment.others.inspect('queue/a'))?.held ?? false);
+      await until(async () => (await testBed.others.inspect('queue/a'))?.held ?? false);
       const outcome = await second.invoke({
         Records: [message('a-2', { account: 'a' }), message('b-1', { account: 'b' })],
       });
@@ -100,13 +100,13 @@ describeOnLambda('An event that comes more than once', () => {
         eventSource: 'aws:sqs',
         eventSourceARN: `arn:aws:sqs:eu-west-1:123456789012:orders${MessageGroupId ? '.fifo' : ''}`,
       });
-      const worked = ({ logged }: Lambda) =>
+      const worked = ({ logged }: ExecutionEnvironment) =>
         logged.filter(({ type }) => type === 'worked').map(({ messageId }) => messageId);
-      const isHeld = async (key: string) => (await deployment.others.inspect(key))?.held ?? false;
+      const isHeld = async (key: string) => (await testBed.others.inspect(key))?.held ?? false;
 
       test('is worked on, all but the messages whose lock is busy, which alone go back; then every lock is free', async () => {
-        const lambda = await deployment.start('records.handler');
-        const busy = await deployment.others.acquire('mixed-b');
+        const lambda = await testBed.start('records.handler');
+        const busy = await testBed.others.acquire('mixed-b');
         const Records = [
           record('1', 'mixed-a', '001'),
           record('2', 'mixed-b', '002'),
@@ -132,7 +132,7 @@ describeOnLambda('An event that comes more than once', () => {
 
       test('and come again, while they are worked on and after: no message is worked on twice', async () => {
         const [first, second] = await two('records.handler');
-        const gate = deployment.gate();
+        const gate = testBed.gate();
         const event = { Records: [record('1', 'again-a', '001'), record('2', 'again-b', '002')] };
         const batch = first.begin({ ...event, gate: gate.url });
         await gate.reached;
@@ -147,8 +147,8 @@ describeOnLambda('An event that comes more than once', () => {
       });
 
       test('of a FIFO queue: what comes behind a busy message in its group goes back with it', async () => {
-        const lambda = await deployment.start('records.handler');
-        const busy = await deployment.others.acquire('fifo-b');
+        const lambda = await testBed.start('records.handler');
+        const busy = await testBed.others.acquire('fifo-b');
         const Records = [
           record('1', 'fifo-a', '001', 'one'),
           record('2', 'fifo-b', '002', 'one'),
@@ -167,13 +167,13 @@ describeOnLambda('An event that comes more than once', () => {
       });
 
       test('and one of their leases is lost: its message goes back, and the others do not', async () => {
-        const lambda = await deployment.start('records.handler');
-        const gate = deployment.gate();
+        const lambda = await testBed.start('records.handler');
+        const gate = testBed.gate();
         const Records = [record('1', 'lost-a', '001'), record('2', 'lost-b', '002')];
         const batch = lambda.begin({ Records, gate: gate.url });
         await gate.reached;
-        const lockId = (await deployment.others.inspect('lost-a'))?.lockId ?? '';
-        expect(await deployment.others.forceRelease('lost-a', { lockId, immediately: true })).toBe(true);
+        const lockId = (await testBed.others.inspect('lost-a'))?.lockId ?? '';
+        expect(await testBed.others.forceRelease('lost-a', { lockId, immediately: true })).toBe(true);
         const lost = await lambda.logs('lost');
         expect(lost).toMatchObject({ key: 'lost-a', reason: 'revoked' });
         gate.open();
@@ -186,7 +186,7 @@ describeOnLambda('An event that comes more than once', () => {
       test('and is killed at its deadline: what had finished is not worked on again, and the rest is', async () => {
         const [first, second] = await two('records.handler');
         const Records = [record('1', 'killed-a', '001'), record('2', 'killed-b', '002')];
-        const batch = first.begin({ Records, gate: deployment.gate().url, waiting: '2' }, { timeoutMs: 1_500 });
+        const batch = first.begin({ Records, gate: testBed.gate().url, waiting: '2' }, { timeoutMs: 1_500 });
         await first.logs('worked');
         await until(async () => !(await isHeld('killed-a')));
         expect(await batch.outcome).toEqual({ timedOut: true });

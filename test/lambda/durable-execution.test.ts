@@ -3,22 +3,22 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import { take } from '../support/take.ts';
-import { Deployment } from './deployment.ts';
+import { TestBed } from './test-bed.ts';
 
 // Processes start.
 jest.setTimeout(30_000);
 
 describe('A durable execution', () => {
-  let deployment: Deployment;
+  let testBed: TestBed;
   beforeAll(async () => {
-    deployment = await Deployment.of('handlers/durable.ts');
+    testBed = await TestBed.of('handlers/durable.ts');
   });
-  afterEach(() => deployment.reset());
-  afterAll(() => deployment?.[Symbol.asyncDispose]());
+  afterEach(() => testBed.reset());
+  afterAll(() => testBed?.[Symbol.asyncDispose]());
 
   async function run(name: string) {
     const program = join(import.meta.dirname, 'durable-execution.ts');
-    const env = deployment.environment(`durable.${name}`);
+    const env = testBed.environment(`durable.${name}`);
     const { stdout } = await promisify(execFile)(process.execPath, [program], { env });
     return JSON.parse(stdout);
   }
@@ -31,7 +31,7 @@ describe('A durable execution', () => {
         error: { errorType: 'LockError', errorMessage: expect.stringMatching(/inside a step .*context\.step\(/) },
         invocations: 1,
       });
-      expect(deployment.proxy.count()).toBe(0);
+      expect(testBed.proxy.count()).toBe(0);
     },
   );
 
@@ -44,7 +44,7 @@ describe('A durable execution', () => {
     });
     expect(result.second).toBeGreaterThan(result.first);
     // The second invocation replays the first step, and takes no lock for it.
-    expect(deployment.proxy.count('UpdateItem')).toBe(4);
-    expect(await take(deployment.others, 'inside')).not.toBeNull();
+    expect(testBed.proxy.count('UpdateItem')).toBe(4);
+    expect(await take(testBed.others, 'inside')).not.toBeNull();
   });
 });

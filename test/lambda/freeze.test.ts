@@ -1,21 +1,21 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { take } from '../support/take.ts';
-import { Deployment, describeOnLambda } from './deployment.ts';
+import { describeOnLambda, TestBed } from './test-bed.ts';
 
 describeOnLambda('Between two invocations Lambda freezes the environment', () => {
-  let deployment: Deployment;
+  let testBed: TestBed;
   beforeAll(async () => {
-    deployment = await Deployment.of('handlers/freeze.ts');
+    testBed = await TestBed.of('handlers/freeze.ts');
   });
-  afterEach(() => deployment.reset());
-  afterAll(() => deployment?.[Symbol.asyncDispose]());
+  afterEach(() => testBed.reset());
+  afterAll(() => testBed?.[Symbol.asyncDispose]());
 
   const start = (handler: string, leaseMs: number, endpoint?: string) =>
-    deployment.start(handler, { environment: { LEASE_MS: String(leaseMs) }, endpoint });
+    testBed.start(handler, { environment: { LEASE_MS: String(leaseMs) }, endpoint });
 
   test('for longer than the lease whose heartbeat is pending: thawed into another invocation, it is lost, and nothing is sent', async () => {
-    const { others, proxy } = deployment;
+    const { others, proxy } = testBed;
     const lambda = await start('freeze.leave', 1_500);
     expect(await lambda.invoke({ key: 'left' })).toEqual({ response: { isHeld: true } });
     await lambda.freeze();
@@ -38,7 +38,7 @@ describeOnLambda('Between two invocations Lambda freezes the environment', () =>
   });
 
   test('for less than the lease: the heartbeat that is overdue renews it, and nothing is lost', async () => {
-    const { others } = deployment;
+    const { others } = testBed;
     const lambda = await start('freeze.leave', 6_000);
     await lambda.invoke({ key: 'kept' });
     await lambda.freeze();
@@ -55,8 +55,8 @@ describeOnLambda('Between two invocations Lambda freezes the environment', () =>
 
   describe.each(['reset', 'silence'] as const)('and its sockets die (%s)', (die) => {
     test('the next invocation gets its lock all the same', async () => {
-      const { others, proxy } = deployment;
-      const relay = await deployment.relay();
+      const { others, proxy } = testBed;
+      const relay = await testBed.relay();
       const lambda = await start('freeze.handler', 6_000, relay.endpoint);
       expect(await lambda.invoke({ key: 'before' })).toEqual({ response: true });
       await lambda.freeze();
@@ -75,8 +75,8 @@ describeOnLambda('Between two invocations Lambda freezes the environment', () =>
     test.each([6_000, 2_000])(
       'a lease of %d ms whose heartbeat is pending is renewed over new ones',
       async (leaseMs) => {
-        const { others } = deployment;
-        const relay = await deployment.relay();
+        const { others } = testBed;
+        const relay = await testBed.relay();
         const lambda = await start('freeze.leave', leaseMs, relay.endpoint);
         const key = `${die} ${leaseMs}`;
         await lambda.invoke({ key });

@@ -1,24 +1,24 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import { take } from '../support/take.ts';
-import { Deployment, describeOnLambda } from './deployment.ts';
+import { describeOnLambda, TestBed } from './test-bed.ts';
 
 describeOnLambda("On Lambda's own runtime", () => {
-  let deployment: Deployment;
+  let testBed: TestBed;
   beforeAll(async () => {
-    deployment = await Deployment.of('handlers/job.ts', 'handlers/crash.ts');
+    testBed = await TestBed.of('handlers/job.ts', 'handlers/crash.ts');
   });
-  afterEach(() => deployment.reset());
-  afterAll(() => deployment?.[Symbol.asyncDispose]());
+  afterEach(() => testBed.reset());
+  afterAll(() => testBed?.[Symbol.asyncDispose]());
 
   test.each(['job.handler', 'job.plain'])(
     '%s holds the lock while it runs, and two requests are all that it costs',
     async (name) => {
-      const { others, proxy } = deployment;
-      const lambda = await deployment.start(name);
+      const { others, proxy } = testBed;
+      const lambda = await testBed.start(name);
       for (const temperature of ['cold', 'warm']) {
         const key = `${name} ${temperature}`;
-        const gate = deployment.gate();
+        const gate = testBed.gate();
         const invocation = lambda.begin({ key, gate: gate.url });
         await gate.reached;
         const record = await others.inspect(key);
@@ -36,29 +36,29 @@ describeOnLambda("On Lambda's own runtime", () => {
   );
 
   test('a busy lock is an error with its own name, which does not tell callers who holds it', async () => {
-    const lambda = await deployment.start('job.handler');
-    await deployment.others.acquire('busy');
+    const lambda = await testBed.start('job.handler');
+    await testBed.others.acquire('busy');
     const { error } = await lambda.invoke({ key: 'busy' });
     expect(error).toMatchObject({
       errorType: 'LockBusyError',
       errorMessage: expect.stringMatching(/^The lock 'busy' is busy; retry in \d+ ms\.$/),
     });
-    expect(deployment.proxy.count()).toBe(1);
+    expect(testBed.proxy.count()).toBe(1);
   });
 
   test.each(['job.handler', 'job.plain'])(
     "when the handler fails, %s responds with the handler's error, and the lock is free",
     async (name) => {
-      const lambda = await deployment.start(name);
+      const lambda = await testBed.start(name);
       const { error } = await lambda.invoke({ key: `fails in ${name}`, end: 'fail' });
       expect(error).toMatchObject({ errorType: 'RangeError', errorMessage: 'The work failed.' });
-      expect(await take(deployment.others, `fails in ${name}`)).not.toBeNull();
+      expect(await take(testBed.others, `fails in ${name}`)).not.toBeNull();
     },
   );
 
   test('a process that ends in the middle leaves a lease that ends with the time of its invocation', async () => {
-    const { others } = deployment;
-    const lambda = await deployment.start('job.handler');
+    const { others } = testBed;
+    const lambda = await testBed.start('job.handler');
     const invocation = lambda.begin({ key: 'exit', end: 'exit' }, { timeoutMs: 1_000 });
     expect(await invocation.outcome).toEqual({ exited: 'exit code 3' });
     const record = await others.inspect('exit');
@@ -69,22 +69,22 @@ describeOnLambda("On Lambda's own runtime", () => {
   });
 
   test('wrong options end the init, before any invocation, with an error that shows the value', async () => {
-    const lambda = await deployment.start('crash.handler', { environment: { CRASH: 'misconfigured' } });
+    const lambda = await testBed.start('crash.handler', { environment: { CRASH: 'misconfigured' } });
     expect(await lambda.exited).not.toBe('exit code 0');
     expect(lambda.initError).toMatchObject({
       errorType: 'TypeError',
       errorMessage: "The key of a lock must not be empty, but it is ''.",
     });
-    expect(deployment.proxy.count()).toBe(0);
+    expect(testBed.proxy.count()).toBe(0);
   });
 
   test('a lease that was taken in an init which crashed is taken over by the next cold start, at its expiry', async () => {
-    const crashed = await deployment.start('crash.handler', { environment: { CRASH: 'holding' } });
+    const crashed = await testBed.start('crash.handler', { environment: { CRASH: 'holding' } });
     expect(crashed.initError).toMatchObject({ errorType: 'RangeError', errorMessage: 'The migration failed.' });
-    const record = await deployment.others.inspect('migration');
+    const record = await testBed.others.inspect('migration');
     expect(record?.lockId).toBeDefined();
 
-    const next = await deployment.start('crash.handler');
+    const next = await testBed.start('crash.handler');
     const { error } = await next.invoke({});
     expect(error?.errorType).toBe('LockBusyError');
     await sleep((record?.expiresAt ?? 0) - Date.now());
@@ -92,15 +92,15 @@ describeOnLambda("On Lambda's own runtime", () => {
   });
 
   test('a later middleware returns early, and the plugin is there: the lock is free before the response', async () => {
-    const lambda = await deployment.start('job.earlyWithPlugin');
+    const lambda = await testBed.start('job.earlyWithPlugin');
     expect(await lambda.invoke({ key: 'early' })).toEqual({ response: 'early' });
-    expect(await take(deployment.others, 'early')).not.toBeNull();
+    expect(await take(testBed.others, 'early')).not.toBeNull();
     expect(lambda.logged.map(({ type }) => type)).toEqual(['acquired', 'released']);
   });
 
   test('a later middleware returns early, and there is no plugin: the lock is free with the end of the time that was left', async () => {
-    const { others, proxy } = deployment;
-    const lambda = await deployment.start('job.earlyWithoutPlugin');
+    const { others, proxy } = testBed;
+    const lambda = await testBed.start('job.earlyWithoutPlugin');
     const invocation = lambda.begin({ key: 'leaks' }, { timeoutMs: 2_500 });
     expect(await invocation.outcome).toEqual({ response: 'early' });
     expect(await take(others, 'leaks')).toBeNull();

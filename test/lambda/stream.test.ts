@@ -1,21 +1,21 @@
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import { take } from '../support/take.ts';
-import { Deployment, describeOnLambda } from './deployment.ts';
+import { describeOnLambda, TestBed } from './test-bed.ts';
 
 const time = '2026-01-01T02:00:00Z';
 
 describeOnLambda('A response that is a stream', () => {
-  let deployment: Deployment;
+  let testBed: TestBed;
   beforeAll(async () => {
-    deployment = await Deployment.of('handlers/stream.ts');
+    testBed = await TestBed.of('handlers/stream.ts');
   });
-  afterEach(() => deployment.reset());
-  afterAll(() => deployment?.[Symbol.asyncDispose]());
+  afterEach(() => testBed.reset());
+  afterAll(() => testBed?.[Symbol.asyncDispose]());
 
   /** An invocation that has sent its first part. */
   async function begun(name: string, { fail = false, timeoutMs = 20_000 } = {}) {
-    const lambda = await deployment.start(`stream.${name}`);
-    const [middle, end] = [deployment.gate(), deployment.gate()];
+    const lambda = await testBed.start(`stream.${name}`);
+    const [middle, end] = [testBed.gate(), testBed.gate()];
     const key = `${name} ${fail} ${timeoutMs}`;
     const invocation = lambda.begin({ key, time, middle: middle.url, end: end.url, fail }, { timeoutMs });
     await invocation.received('first ');
@@ -25,7 +25,7 @@ describeOnLambda('A response that is a stream', () => {
   test.each(['withMiddy', 'plain', 'writing', 'returning'])(
     'is sent under the lock to its last byte (%s)',
     async (name) => {
-      const { others, proxy } = deployment;
+      const { others, proxy } = testBed;
       const { lambda, invocation, key, middle, end } = await begun(name);
       expect(await take(others, key)).toBeNull();
       middle.open();
@@ -43,7 +43,7 @@ describeOnLambda('A response that is a stream', () => {
   );
 
   test('is failed by its handler: the invocation fails, and the lock is free, with nothing done', async () => {
-    const { others } = deployment;
+    const { others } = testBed;
     const { lambda, invocation, key, middle } = await begun('writing', { fail: true });
     middle.open();
     const error = expect.objectContaining({ errorType: 'RangeError', errorMessage: 'The body failed.' });
@@ -54,7 +54,7 @@ describeOnLambda('A response that is a stream', () => {
 
   // A response stream that is destroyed ends the runtime, by a rejection that it does not handle.
   test('is failed by its body under Middy: the lock is free, with nothing done, before that ends the runtime', async () => {
-    const { others } = deployment;
+    const { others } = testBed;
     const { lambda, invocation, key, middle } = await begun('withMiddy', { fail: true });
     middle.open();
     expect(await invocation.outcome).toEqual({ exited: 'exit code 1' });
@@ -72,7 +72,7 @@ describeOnLambda('A response that is a stream', () => {
   ])(
     'ends the runtime ($what, $name): nothing is done, and the lease ends with the time at the latest',
     async ({ name, fail }) => {
-      const { others } = deployment;
+      const { others } = testBed;
       const { invocation, key, middle } = await begun(name, { fail, timeoutMs: 1_500 });
       if (fail) middle.open();
       else invocation.cut();

@@ -1,22 +1,22 @@
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import { take } from '../support/take.ts';
-import { Deployment, describeOnLambda } from './deployment.ts';
+import { describeOnLambda, TestBed } from './test-bed.ts';
 
 describeOnLambda('When the time of an invocation is up', () => {
-  let deployment: Deployment;
+  let testBed: TestBed;
   beforeAll(async () => {
-    deployment = await Deployment.of('handlers/time-out.ts');
+    testBed = await TestBed.of('handlers/time-out.ts');
   });
-  afterEach(() => deployment.reset());
-  afterAll(() => deployment?.[Symbol.asyncDispose]());
+  afterEach(() => testBed.reset());
+  afterAll(() => testBed?.[Symbol.asyncDispose]());
 
   test.each([
     { name: 'waiting', what: 'renews its lease', safetyMs: 300, least: 3 },
     { name: 'blocked', what: 'has blocked its process', safetyMs: 3_000, least: 1 },
   ])('and Lambda kills a handler that $what, the lock is free within safetyMs', async ({ name, safetyMs, least }) => {
-    const { others, proxy } = deployment;
-    const lambda = await deployment.start(`time-out.${name}`);
-    const invocation = lambda.begin({ key: name, gate: deployment.gate().url }, { timeoutMs: 2_000 });
+    const { others, proxy } = testBed;
+    const lambda = await testBed.start(`time-out.${name}`);
+    const invocation = lambda.begin({ key: name, gate: testBed.gate().url }, { timeoutMs: 2_000 });
     expect(await invocation.outcome).toEqual({ timedOut: true });
     expect(await lambda.exited).toBe('SIGKILL');
     // The holder, which knew nothing of its end, believed in its lease until its deadline: nobody may come before.
@@ -34,9 +34,9 @@ describeOnLambda('When the time of an invocation is up', () => {
   ])(
     'and Middy comes before it, $name: the handler is told, its lease is not released, and ends with the time',
     async ({ name, outcome }) => {
-      const { others, proxy } = deployment;
-      const lambda = await deployment.start(`time-out.${name}`);
-      const gate = deployment.gate();
+      const { others, proxy } = testBed;
+      const lambda = await testBed.start(`time-out.${name}`);
+      const gate = testBed.gate();
       const job = { key: name, gate: gate.url, time: '2026-01-01T02:00:00Z' };
       const invocation = lambda.begin(job, { timeoutMs: 1_500 });
       expect(await invocation.outcome).toEqual(outcome);

@@ -2,7 +2,7 @@ import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import { build } from 'esbuild';
-import { type DynamoDB, startDynamoDB } from '../dynamodb/launcher.ts';
+import { type DynamoDB, startDynamoDB } from '../../demo/local/launcher.ts';
 import { makeConsumer, type PackedPackage, packAndInstall, repository, run, runNode } from './consumer.ts';
 
 jest.setTimeout(120_000);

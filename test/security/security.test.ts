@@ -1,9 +1,9 @@
 import { inspect } from 'node:util';
 import { PutItemCommand } from '@aws-sdk/client-dynamodb';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { type DynamoDB, startDynamoDB } from '../../demo/local/launcher.ts';
 import { DynamoDBLockStore } from '../../lib/dynamodb/index.ts';
 import { LockClient, type LockEvent, LockStoreError } from '../../lib/index.ts';
-import { type DynamoDB, startDynamoDB } from '../dynamodb/launcher.ts';
 import { take } from '../support/take.ts';
 
 let server: DynamoDB;

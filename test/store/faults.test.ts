@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, describe, expect, jest, test } from '@jest/globals';
+import { startDynamoDB } from '../../demo/local/launcher.ts';
 import { DynamoDBLockStore } from '../../lib/dynamodb/store.ts';
 import { LockClient } from '../../lib/lease/client.ts';
 import type { LockEvent } from '../../lib/lease/events.ts';
@@ -8,7 +9,6 @@ import type { Lease } from '../../lib/lease/lease.ts';
 import type { AcquireOptions } from '../../lib/lease/options.ts';
 import { LockStoreError } from '../../lib/record/errors.ts';
 import type { LockRecord } from '../../lib/record/record.ts';
-import { startDynamoDB } from '../dynamodb/launcher.ts';
 import { disciplinedClock } from '../support/disciplined-clock.ts';
 import { type Fault, type Rule, startFaultProxy } from '../support/fault-proxy.ts';
 import { take } from '../support/take.ts';

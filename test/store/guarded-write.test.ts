@@ -3,6 +3,7 @@ import { type CancellationReason, TransactionCanceledException } from '@aws-sdk/
 import { DynamoDBDocumentClient, GetCommand, TransactWriteCommand } from '@aws-sdk/lib-dynamodb';
 import { afterAll, beforeAll, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { mockClient } from 'aws-sdk-client-mock';
+import { type DynamoDB, startDynamoDB } from '../../demo/local/launcher.ts';
 import { conditionCheck, writeWhileHeld } from '../../lib/dynamodb/guarded-write.ts';
 import { DynamoDBLockStore } from '../../lib/dynamodb/store.ts';
 import { LockClient } from '../../lib/lease/client.ts';
@@ -10,7 +11,6 @@ import type { LockEvent } from '../../lib/lease/events.ts';
 import type { Lease } from '../../lib/lease/lease.ts';
 import { LockLostError } from '../../lib/record/errors.ts';
 import { MemoryLockStore } from '../../lib/testing/memory.ts';
-import { type DynamoDB, startDynamoDB } from '../dynamodb/launcher.ts';
 import { startFaultProxy } from '../support/fault-proxy.ts';
 
 let dynamodb: DynamoDB;

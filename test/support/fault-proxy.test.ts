@@ -9,7 +9,7 @@ import {
   UpdateItemCommand,
 } from '@aws-sdk/client-dynamodb';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
-import { type DynamoDB, startDynamoDB } from '../dynamodb/launcher.ts';
+import { type DynamoDB, startDynamoDB } from '../../demo/local/launcher.ts';
 import { type FaultProxy, startFaultProxy } from './fault-proxy.ts';
 
 let dynamodb: DynamoDB;

@@ -4,10 +4,10 @@ import { once as event } from 'node:events';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import { type DynamoDB, startDynamoDB } from '../../demo/local/launcher.ts';
 import { DynamoDBLockStore } from '../../lib/dynamodb/index.ts';
 import { LockClient } from '../../lib/index.ts';
 import { type RunTasksOptions, runTasks } from '../../lib/tasks/index.ts';
-import { type DynamoDB, startDynamoDB } from '../dynamodb/launcher.ts';
 import { names, ONCE } from './world.ts';
 
 // A busy machine takes its time.

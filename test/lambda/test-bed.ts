@@ -4,16 +4,16 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, jest } from '@jest/globals';
-import { build } from 'esbuild';
+import { bundle, lambdaEnvironment } from '../../demo/local/function-bundle.ts';
+import { type DynamoDB, startDynamoDB } from '../../demo/local/launcher.ts';
 import { DynamoDBLockStore } from '../../lib/dynamodb/index.ts';
 import { LockClient } from '../../lib/index.ts';
-import { type DynamoDB, startDynamoDB } from '../dynamodb/launcher.ts';
 import { type FaultProxy, startFaultProxy } from '../support/fault-proxy.ts';
+import { ExecutionEnvironment } from './execution-environment.ts';
 import { findRuntime } from './install.ts';
-import { Lambda } from './lambda.ts';
 import { Relay } from './relay.ts';
 
 /** `describe` for tests that start a `Lambda`; where its runtime cannot be built they are skipped, and say why. */
@@ -35,25 +35,6 @@ export async function until(isSo: () => Promise<boolean>): Promise<void> {
   }
 }
 
-/** Makes one file of a handler and all that it imports, as `bin/demo-stack.ts` does: `<folder>/<name>/index.mjs`. */
-export async function bundle(source: string, folder: string): Promise<void> {
-  await build({
-    entryPoints: [source],
-    outfile: join(folder, basename(source, '.ts'), 'index.mjs'),
-    bundle: true,
-    platform: 'node',
-    format: 'esm',
-    target: 'node24',
-    mainFields: ['module', 'main'],
-    minify: true,
-    keepNames: true,
-    sourcemap: true,
-    sourcesContent: false,
-    logLevel: 'warning',
-    banner: { js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);" },
-  });
-}
-
 /** A place where a handler waits for the test. */
 export interface Gate {
   /** What the handler fetches. */
@@ -71,7 +52,7 @@ export interface StartOptions {
 }
 
 /** Functions that are deployed: their bundles, a lock table, and what stands between them and DynamoDB. */
-export class Deployment implements AsyncDisposable {
+export class TestBed implements AsyncDisposable {
   /** Every request of the functions goes through it; those of `others` do not. */
   readonly proxy: FaultProxy;
   /** Somebody else, who uses the same locks. */
@@ -98,15 +79,15 @@ export class Deployment implements AsyncDisposable {
   }
 
   /** @param sources the handlers, by their files. */
-  static async of(...sources: string[]): Promise<Deployment> {
-    const folder = mkdtempSync(join(tmpdir(), 'deployment-'));
+  static async of(...sources: string[]): Promise<TestBed> {
+    const folder = mkdtempSync(join(tmpdir(), 'testBed-'));
     await Promise.all(sources.map((source) => bundle(join(import.meta.dirname, source), folder)));
     const dynamodb = await startDynamoDB();
     const proxy = await startFaultProxy({ upstream: dynamodb.endpoint });
-    const deployment = new Deployment(dynamodb, proxy, await dynamodb.createLockTable(), folder);
-    deployment.#gateServer.listen(0, '127.0.0.1');
-    await once(deployment.#gateServer, 'listening');
-    return deployment;
+    const testBed = new TestBed(dynamodb, proxy, await dynamodb.createLockTable(), folder);
+    testBed.#gateServer.listen(0, '127.0.0.1');
+    await once(testBed.#gateServer, 'listening');
+    return testBed;
   }
 
   /**
@@ -114,40 +95,25 @@ export class Deployment implements AsyncDisposable {
    *
    * @param handler the file's name and the export's: `job.handler`
    */
-  async start(handler: string, options?: StartOptions): Promise<Lambda> {
-    const lambda = await Lambda.start(this.environment(handler, options));
+  async start(handler: string, options?: StartOptions): Promise<ExecutionEnvironment> {
+    const lambda = await ExecutionEnvironment.start(this.environment(handler, options));
     this.#started.push(lambda);
     return lambda;
   }
 
-  /**
-   * What Lambda and the stack set in an execution environment.
-   * https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html#configuration-envvars-runtime
-   */
+  /** Gives the environment variables that Lambda and the stack set. */
   environment(
     handler: string,
     { environment, endpoint = this.proxy.endpoint }: StartOptions = {},
   ): Record<string, string> {
     const [functionName = '', exported = ''] = handler.split('.');
-    return {
-      PATH: process.env.PATH ?? '',
-      LANG: 'en_US.UTF-8',
-      TZ: ':UTC',
-      LAMBDA_TASK_ROOT: join(this.#folder, functionName),
-      _HANDLER: `index.${exported}`,
-      AWS_EXECUTION_ENV: 'AWS_Lambda_nodejs24.x',
-      AWS_LAMBDA_INITIALIZATION_TYPE: 'on-demand',
-      AWS_LAMBDA_FUNCTION_NAME: functionName,
-      AWS_LAMBDA_FUNCTION_VERSION: '$LATEST',
-      AWS_LAMBDA_FUNCTION_MEMORY_SIZE: '256',
-      AWS_LAMBDA_LOG_GROUP_NAME: `/aws/lambda/${functionName}`,
-      AWS_LAMBDA_LOG_STREAM_NAME: `2026/01/01/[$LATEST]${randomUUID().replaceAll('-', '')}`,
-      NODE_OPTIONS: '--enable-source-maps',
+    const place = { functionName, folder: join(this.#folder, functionName), handler: `index.${exported}` };
+    return lambdaEnvironment(place, {
       LOCK_TABLE_NAME: this.#tableName,
       ...this.#dynamodb.environment,
       AWS_ENDPOINT_URL_DYNAMODB: endpoint,
       ...environment,
-    };
+    });
   }
 
   /** Stands between a Lambda and the proxy. */

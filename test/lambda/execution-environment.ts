@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
+import { Freezer } from '../../demo/local/freezer.ts';
 import { findRuntime } from './install.ts';
 import { type Invocation, type Outcome, RuntimeApi } from './runtime-api.ts';
 
@@ -15,7 +16,7 @@ export interface InvokeOptions {
  * An execution environment: a process of its own with Lambda's own runtime client, which loads a bundled handler and runs
  * it for what its Runtime API hands out. It is killed at an invocation's deadline, and can be frozen between two.
  */
-export class Lambda implements AsyncDisposable {
+export class ExecutionEnvironment implements AsyncDisposable {
   /** Everything that it wrote. */
   log = '';
   /** How it ended, once it has. */
@@ -24,10 +25,11 @@ export class Lambda implements AsyncDisposable {
   readonly #api: RuntimeApi;
   readonly #isMultiConcurrent: boolean;
   #written = Promise.withResolvers<void>();
-  #guard: ChildProcess | undefined;
+  readonly #freezer: Freezer;
 
   private constructor(process: ChildProcess, api: RuntimeApi, isMultiConcurrent: boolean) {
     this.#process = process;
+    this.#freezer = new Freezer(process);
     this.#api = api;
     this.#isMultiConcurrent = isMultiConcurrent;
     // 'close' comes when all that it wrote has been read.
@@ -42,7 +44,7 @@ export class Lambda implements AsyncDisposable {
   }
 
   /** Starts it, and resolves when it has loaded the handler, or has failed to. */
-  static async start(environment: Record<string, string>): Promise<Lambda> {
+  static async start(environment: Record<string, string>): Promise<ExecutionEnvironment> {
     const runtime = findRuntime();
     if ('missing' in runtime) throw new Error(runtime.missing);
     const api = new RuntimeApi();
@@ -52,7 +54,7 @@ export class Lambda implements AsyncDisposable {
       env: { ...environment, AWS_LAMBDA_RUNTIME_API: api.address },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
-    const lambda = new Lambda(lambdaProcess, api, 'AWS_LAMBDA_MAX_CONCURRENCY' in environment);
+    const lambda = new ExecutionEnvironment(lambdaProcess, api, 'AWS_LAMBDA_MAX_CONCURRENCY' in environment);
     await Promise.race([api.idle(), lambda.exited]);
     return lambda;
   }
@@ -72,7 +74,7 @@ export class Lambda implements AsyncDisposable {
   }
 
   /** The first object of one of these types that is logged from now on. */
-  async logs(...types: string[]): Promise<Lambda['logged'][number]> {
+  async logs(...types: string[]): Promise<ExecutionEnvironment['logged'][number]> {
     for (const seen = this.logged.length; ; await this.#written.promise) {
       const found = this.logged.slice(seen).find(({ type }) => types.includes(type));
       if (found) return found;
@@ -108,26 +110,17 @@ export class Lambda implements AsyncDisposable {
   /** What Lambda does when nothing is left to do: nothing in it goes on, no timer and no socket. */
   async freeze(): Promise<void> {
     await this.idle();
-    // Frozen, it would outlive tests that are killed: it cannot see that its Runtime API is gone.
-    const guard = ['-c', 'read thawed || kill -KILL "$0"', String(this.#process.pid)];
-    this.#guard = spawn('sh', guard, { detached: true, stdio: ['pipe', 'ignore', 'ignore'] });
-    this.#process.kill('SIGSTOP');
+    this.#freezer.freeze();
   }
 
   thaw(): void {
-    this.#process.kill('SIGCONT');
-    this.#dismissGuard();
+    this.#freezer.thaw();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
     this.#process.kill('SIGKILL');
     await this.exited;
-    this.#dismissGuard();
+    this.#freezer.dismissGuard();
     await this.#api.stop();
-  }
-
-  #dismissGuard(): void {
-    this.#guard?.stdin?.end('thawed\n');
-    this.#guard = undefined;
   }
 }

@@ -1,6 +1,6 @@
 /**
- * Runs the server that its arguments name, and kills it when the process that started this one is gone, however that
- * ended: the IPC channel between the two closes even after a SIGKILL.
+ * Runs the server that its arguments name, and kills the server when the process that started this one is gone. The IPC
+ * channel between the two processes closes at every end, even after a SIGKILL.
  */
 import { spawn } from 'node:child_process';
 
@@ -13,8 +13,8 @@ server.on('error', (error) => {
 });
 server.on('exit', () => process.exit());
 
-// SIGKILL, because a server that is stopped by SIGSTOP obeys no other signal, and there is nothing in it to save.
+// SIGKILL: a server that is stopped by SIGSTOP obeys no other signal, and the server has nothing to save.
 process.on('disconnect', () => server.kill('SIGKILL'));
 if (!process.connected) server.kill('SIGKILL');
-// The callback takes the error of a parent that is already gone; "disconnect" deals with that.
+// The callback takes the error of a parent that is already gone; "disconnect" deals with that end.
 if (server.pid) process.send?.(server.pid, () => {});

@@ -1,18 +1,18 @@
 /**
  * One Lambda execution environment, in a process of its own: loads the bundled handler as Lambda's runtime does, says
- * that it is ready, and then runs the handler for one event after another. Standard output is its log.
+ * that it is ready, and then runs the handler for each event. Standard output is its log.
  */
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 
 export interface Invocation {
   readonly requestId: string;
-  readonly event: object;
-  /** When Lambda would end it: milliseconds since the epoch. */
+  readonly event: unknown;
+  /** The moment at which Lambda would end the invocation: milliseconds since the epoch. */
   readonly deadline: number;
 }
 
-/** What the process says: that it is ready, and how each invocation ended. */
+/** The messages of the process: it is ready, or an invocation has ended. */
 export type Message =
   | { readonly type: 'ready' }
   | { readonly type: 'response'; readonly requestId: string; readonly response: unknown }
@@ -33,9 +33,9 @@ const contextOf = ({ requestId, deadline }: Invocation) => ({
   getRemainingTimeInMillis: () => deadline - Date.now(),
 });
 
-// A Ctrl-C in the terminal is for the demo, which ends its Lambdas.
+// A Ctrl-C in the terminal is for the program that started this process, and that program ends its Lambdas.
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => {});
-// The demo is gone, however it ended: so are its Lambdas.
+// That program is gone, however it ended: so are its Lambdas.
 process.on('disconnect', () => process.exit());
 
 const send = (message: Message): void => void process.send?.(message, () => {});
