@@ -14,7 +14,6 @@ import { build } from 'esbuild';
 import { startDynamoDB } from '../demo/local/launcher.ts';
 import { DynamoDBLockStore } from '../lib/dynamodb/index.ts';
 import { LockClient } from '../lib/index.ts';
-import { take } from '../test/support/take.ts';
 
 const { values: flags } = parseArgs({ options: { smoke: { type: 'boolean', default: false } } });
 const ROUNDS = flags.smoke ? 20 : 200;
@@ -80,7 +79,7 @@ async function requests(locks: LockClient, other: PeerLock | undefined): Promise
   const busy = { ...options, trustLocalTime: true, waitDurationInMs: 1, maxRetryCount: 0 };
   row(
     'a try that finds it busy',
-    await requestsOf(() => take(locks, 'held')),
+    await requestsOf(() => locks.tryAcquire('held')),
     other && (await requestsOf(() => other.lock('g', 'held', busy).catch(() => {}))),
   );
 }

@@ -12,7 +12,6 @@ import { type DynamoDB, startDynamoDB } from '../demo/local/launcher.ts';
 import { DynamoDBLockStore } from '../lib/dynamodb/index.ts';
 import { LockClient } from '../lib/index.ts';
 import { runTasks } from '../lib/tasks/index.ts';
-import { take } from '../test/support/take.ts';
 
 /** US dollars for a million request units on demand in us-east-1: https://aws.amazon.com/dynamodb/pricing/on-demand/ */
 const PRICE = { write: 0.625, read: 0.125 };
@@ -48,7 +47,7 @@ const tryEvery: Way = {
   name: 'try every task',
   work: async (_worker, locks, tasks, task) => {
     for (const name of tasks) {
-      const lease = await take(locks, name, { once: ONCE, requestTimeoutMs });
+      const lease = await locks.tryAcquire(name, { once: ONCE, requestTimeoutMs });
       if (lease) await task(name).finally(() => lease.release({ done: true }));
     }
   },

@@ -15,7 +15,8 @@ export type Outcome =
   | { readonly type: 'granted'; readonly grant: Grant }
   | Busy
   | { readonly type: 'done'; readonly doneToken: string };
-type Busy = { readonly type: 'busy'; readonly record: LockRecord; readonly retryAfterMs: number };
+/** Somebody else holds the lock. */
+export type Busy = { readonly type: 'busy'; readonly record: LockRecord; readonly retryAfterMs: number };
 /** The store did not answer, for a reason that may pass. */
 type Failed = { readonly type: 'failed'; readonly error: unknown };
 /** This host's clock turned out to be wrong. Without a record: the server refused the request for its time. */

@@ -3,7 +3,7 @@ import { checkKey, checkNames, checkText, show } from '../record/check.ts';
 import { LockBusyError, LockClosedError, LockDoneError } from '../record/errors.ts';
 import { holderOf } from '../record/record.ts';
 import type { LockStore } from '../record/store.ts';
-import { Acquisition, type Outcome } from './acquisition.ts';
+import { Acquisition, type Busy } from './acquisition.ts';
 import type { Grant } from './attempt.ts';
 import { type Clock, systemClock } from './clock.ts';
 import type { LeaseContext } from './context.ts';
@@ -19,6 +19,8 @@ import {
   planAcquire,
   RESUME_OPTIONS,
   type ResumeOptions,
+  TRY_ACQUIRE_OPTIONS,
+  type TryAcquireOptions,
 } from './options.ts';
 import { resume } from './resume.ts';
 import { send } from './send.ts';
@@ -49,21 +51,6 @@ const CLIENT_OPTIONS = { ...LEASE_TIMING, store: 0, owner: 0, onEvent: 0, clock:
   keyof LockClientOptions,
   0
 >;
-
-/** The outcome of `tryAcquire`. */
-export type TryAcquired =
-  | { readonly type: 'granted'; readonly lease: Lease }
-  /** Somebody else holds the lock, or, without an `owner`, it is closed for a while (hold at least). */
-  | {
-      readonly type: 'busy';
-      readonly owner: string | undefined;
-      /** The moment from which others may take the lock, if its holder does not renew: milliseconds since the epoch. */
-      readonly expiresAt: number;
-      /** Milliseconds from now to `expiresAt`, 0 or more. */
-      readonly retryAfterMs: number;
-    }
-  /** The `once` token, or a later one, has finished: `doneToken`. */
-  | { readonly type: 'done'; readonly doneToken: string };
 
 /**
  * Takes, keeps and gives back locks. One client serves any number of keys and of invocations at once.
@@ -99,48 +86,31 @@ export class LockClient {
   }
 
   /**
-   * Takes the lock if it is free, or, with `waitMs`, waits for it. Without a wait: one request.
+   * Takes the lock if it is free. One request, and no wait.
    * @example
-   * const tried = await locks.tryAcquire('report');
-   * if (tried.type !== 'granted') return;
-   * await using lease = tried.lease;
+   * const lease = await locks.tryAcquire('report');
+   * if (lease === null) return;
+   * @returns the lease, or null while somebody else holds the lock.
+   * @throws LockDoneError when its `once` token is done.
    * @throws LockNoTimeError when the invocation is about to end, or the answer came after the lease's own deadline.
    * @throws LockStoreError when the store did not answer. A lease that it may have granted is released.
    * @throws LockClosedError when the client is closed, and the reason of `options.signal` when that aborts.
    */
-  tryAcquire(key: string, options: AcquireOptions = {}): Promise<TryAcquired> {
-    return this.#tryAcquire('tryAcquire', key, options);
+  async tryAcquire(key: string, options: TryAcquireOptions = {}): Promise<Lease | null> {
+    checkNames('tryAcquire', options, TRY_ACQUIRE_OPTIONS);
+    const outcome = await this.#acquire(key, options);
+    return outcome instanceof Lease ? outcome : null;
   }
 
   /**
    * Takes the lock, waiting up to `waitMs` for it.
    * @example await using lease = await locks.acquire('report', { waitMs: 5_000 });
-   * @throws LockBusyError when somebody else held it all the while.
-   * @throws LockDoneError when its `once` token is done.
-   * @throws LockNoTimeError, LockStoreError, LockClosedError and the reason of `options.signal`, as `tryAcquire` does.
+   * @throws LockBusyError when somebody else held the lock all the while.
+   * @throws LockDoneError, LockNoTimeError, LockStoreError, LockClosedError and the reason of `options.signal`, as `tryAcquire`
+   *   does.
    */
-  async acquire(key: string, options: AcquireOptions = {}): Promise<Lease> {
-    return this.#acquire('acquire', key, options);
-  }
-
-  async #acquire(what: string, key: string, options: AcquireOptions): Promise<Lease> {
-    const tried = await this.#tryAcquire(what, key, options);
-    if (tried.type === 'granted') return tried.lease;
-    if (tried.type === 'done') {
-      throw new LockDoneError({ key, once: options.once as string, doneToken: tried.doneToken });
-    }
-    throw new LockBusyError({ key, ...tried, skewMs: this.#context.serverClock.skewMs });
-  }
-
-  async #tryAcquire(what: string, key: string, options: AcquireOptions): Promise<TryAcquired> {
-    checkNames(what, options, ACQUIRE_OPTIONS);
-    checkKey(key);
-    const plan = this.#plan(options);
-    const acquisition = new Acquisition(this.#context, key, plan);
-    return this.#track(async () => {
-      const outcome = await acquisition.run();
-      return this.#tell(key, plan, outcome, Math.round(acquisition.elapsedMs));
-    });
+  acquire(key: string, options: AcquireOptions = {}): Promise<Lease> {
+    return this.#take('acquire', key, options);
   }
 
   /**
@@ -160,7 +130,7 @@ export class LockClient {
   async using<Result>(key: string, ...parameters: [unknown, unknown?]): Promise<Result> {
     const [options = {}, work] = parameters.length < 2 ? [{}, ...parameters] : parameters;
     if (typeof work !== 'function') throw new TypeError(`work must be a function, but it is ${show(work)}.`);
-    const lease = await this.#acquire('using', key, options as AcquireOptions);
+    const lease = await this.#take('using', key, options as AcquireOptions);
     try {
       const result = await work(lease);
       await lease.finish();
@@ -271,34 +241,56 @@ export class LockClient {
     }
   }
 
-  /** Makes the outcome of an acquisition known, to listeners and to the caller. */
-  #tell(key: string, plan: AcquirePlan, outcome: Outcome, waitedMs: number): TryAcquired {
+  async #take(what: string, key: string, options: AcquireOptions): Promise<Lease> {
+    checkNames(what, options, ACQUIRE_OPTIONS);
+    const outcome = await this.#acquire(key, options);
+    if (outcome instanceof Lease) return outcome;
+    const { record, retryAfterMs } = outcome;
+    const { skewMs } = this.#context.serverClock;
+    throw new LockBusyError({ key, owner: holderOf(record), expiresAt: record.expiresAt, retryAfterMs, skewMs });
+  }
+
+  /** Acquires a lock, and reports what came of it. */
+  async #acquire(key: string, options: AcquireOptions): Promise<Lease | Busy> {
+    checkKey(key);
+    const plan = this.#plan(options);
+    const acquisition = new Acquisition(this.#context, key, plan);
     const { report } = this.#context;
-    if (outcome.type === 'granted') {
-      const { term, record } = outcome.grant;
-      // A release closes the lock from `acquiredAt`, the earliest moment of the grant, and the promise holds from the latest.
-      // The two differ where this host's clock is known to be wrong.
-      const lateMs = Math.max(0, term.latestSent - record.acquiredAt);
-      const holdAtLeastMs = plan.holdAtLeastMs && Math.ceil(plan.holdAtLeastMs + lateMs);
-      const lease = this.#hold(outcome.grant, { ...plan, holdAtLeastMs });
-      const { owner, fencingToken, deadline, takenOverFrom } = lease;
-      const times = { expiresAt: term.until, deadline, waitedMs };
-      report({ type: 'acquired', key, owner, fencingToken, ...times, ...(takenOverFrom && { takenOverFrom }) });
-      return { type: 'granted', lease };
-    }
-    if (outcome.type === 'done') {
-      report({ type: 'done', key, owner: plan.owner, once: plan.once ?? '', doneToken: outcome.doneToken });
+    return this.#track(async () => {
+      const outcome = await acquisition.run();
+      const waitedMs = Math.round(acquisition.elapsedMs);
+      if (outcome.type === 'granted') return this.#granted(outcome.grant, plan, waitedMs);
+      if (outcome.type === 'done') {
+        const { doneToken } = outcome;
+        const once = plan.once as string;
+        report({ type: 'done', key, owner: plan.owner, once, doneToken });
+        throw new LockDoneError({ key, once, doneToken });
+      }
+      const { record, retryAfterMs } = outcome;
+      const { fencingToken, expiresAt } = record;
+      report({ type: 'busy', key, owner: holderOf(record), fencingToken, expiresAt, retryAfterMs, waitedMs });
       return outcome;
-    }
-    const { fencingToken, expiresAt } = outcome.record;
-    const busy = {
-      type: 'busy',
-      owner: holderOf(outcome.record),
-      expiresAt,
-      retryAfterMs: outcome.retryAfterMs,
-    } as const;
-    report({ ...busy, key, fencingToken, waitedMs });
-    return busy;
+    });
+  }
+
+  #granted(grant: Grant, plan: AcquirePlan, waitedMs: number): Lease {
+    const { term, record } = grant;
+    // A release closes the lock from `acquiredAt`, the earliest moment of the grant, and the promise holds from the latest.
+    // The two differ where this host's clock is known to be wrong.
+    const lateMs = Math.max(0, term.latestSent - record.acquiredAt);
+    const holdAtLeastMs = plan.holdAtLeastMs && Math.ceil(plan.holdAtLeastMs + lateMs);
+    const lease = this.#hold(grant, { ...plan, holdAtLeastMs });
+    const { key, owner, fencingToken, deadline, takenOverFrom } = lease;
+    const times = { expiresAt: term.until, deadline, waitedMs };
+    this.#context.report({
+      type: 'acquired',
+      key,
+      owner,
+      fencingToken,
+      ...times,
+      ...(takenOverFrom && { takenOverFrom }),
+    });
+    return lease;
   }
 
   #hold(grant: Grant, plan: AcquirePlan): Lease {

@@ -75,6 +75,9 @@ export interface AcquireOptions extends LeaseTiming {
   owner?: string | undefined;
 }
 
+/** The options of a lease that is acquired without a wait. */
+export type TryAcquireOptions = Omit<AcquireOptions, 'waitMs'>;
+
 /** The options of a lease that is resumed: it keeps the `once`, `data` and `holdAtLeastMs` of the lease that was handed off. */
 export type ResumeOptions = Omit<AcquireOptions, 'waitMs' | 'once' | 'data' | 'holdAtLeastMs'>;
 
@@ -91,11 +94,14 @@ export const RESUME_OPTIONS = {
   owner: 0,
 } satisfies Record<keyof ResumeOptions, 0>;
 
-/** The names of `AcquireOptions`. */
-export const ACQUIRE_OPTIONS = { ...RESUME_OPTIONS, waitMs: 0, once: 0, data: 0, holdAtLeastMs: 0 } satisfies Record<
-  keyof AcquireOptions,
+/** The names of `TryAcquireOptions`. */
+export const TRY_ACQUIRE_OPTIONS = { ...RESUME_OPTIONS, once: 0, data: 0, holdAtLeastMs: 0 } satisfies Record<
+  keyof TryAcquireOptions,
   0
 >;
+
+/** The names of `AcquireOptions`. */
+export const ACQUIRE_OPTIONS = { ...TRY_ACQUIRE_OPTIONS, waitMs: 0 } satisfies Record<keyof AcquireOptions, 0>;
 
 /** Options as the protocol uses them: checked, and with every default filled in. */
 export interface AcquirePlan {

@@ -66,8 +66,8 @@ export class Marks<Task> {
     block.markKey = undefined;
     const { locks, once, owner, remainingMs } = this.#plan;
     try {
-      const tried = await locks.tryAcquire(markKey, { once, owner, remainingMs, signal: this.#limit.signal });
-      if (tried.type === 'granted') await tried.lease.release({ done: true });
+      const lease = await locks.tryAcquire(markKey, { once, owner, remainingMs, signal: this.#limit.signal });
+      await lease?.release({ done: true });
     } catch (error) {
       // This worker may write the tasks and not the marks.
       if (error instanceof LockStoreError && !error.transient) this.#areUsed = false;

@@ -10,7 +10,6 @@ import { LockTable } from '../../lib/cdk/index.ts';
 import { conditionCheck, DynamoDBLockStore, writeWhileHeld } from '../../lib/dynamodb/index.ts';
 import { LockBusyError, LockClient } from '../../lib/index.ts';
 import { runTasks } from '../../lib/tasks/index.ts';
-import { take } from '../support/take.ts';
 
 const ACCOUNT = '111111111111';
 const tableArn = (name: string) => `arn:aws:dynamodb:us-east-1:${ACCOUNT}:table/${name}`;
@@ -234,7 +233,7 @@ async function recordEveryOperation(client: DynamoDBClient, tableName: string): 
   const two = new LockClient({ store, owner: 'two' });
   const documents = DynamoDBDocumentClient.from(client);
 
-  const lease = await during('tryAcquire', () => take(one, 'jobs/1', { once: '2026-01-01', data: { page: 1 } }));
+  const lease = await during('tryAcquire', () => one.tryAcquire('jobs/1', { once: '2026-01-01', data: { page: 1 } }));
   if (!lease) throw new Error('The lock of a new table must be free.');
   await during('acquire, busy', () => two.acquire('jobs/1').catch(expectBusy));
   await during('acquire, waiting', () => two.acquire('jobs/1', { waitMs: 200 }).catch(expectBusy));

@@ -5,7 +5,6 @@ import { type DynamoDB, startDynamoDB } from '../../demo/local/launcher.ts';
 import { DynamoDBLockStore } from '../../lib/dynamodb/store.ts';
 import { LockClient } from '../../lib/lease/client.ts';
 import { systemClock } from '../../lib/lease/clock.ts';
-import { take } from '../support/take.ts';
 
 const HOUR = 3_600_000;
 const KEY = 'nightly/report';
@@ -40,12 +39,12 @@ describe('a lock that a clock an hour ahead has closed', () => {
     const acquiredAt = systemClock.now() + HOUR;
     const grant = { key: KEY, lockId: 'cut off', owner: 'an hour ahead', leaseMs: 30_000 };
     const { record } = await store.acquire({ ...grant, now: acquiredAt, until: acquiredAt + 30_000 });
-    expect(await take(locks, KEY)).toBeNull();
+    expect(await locks.tryAcquire(KEY)).toBeNull();
     await expect(dynamodb.client().send(remedy(tableName))).rejects.toThrow('conditional');
     await locks.forceRelease(KEY, { lockId: 'cut off', immediately: true });
-    expect(await take(locks, KEY)).toBeNull();
+    expect(await locks.tryAcquire(KEY)).toBeNull();
     await dynamodb.client().send(remedy(tableName));
-    const lease = await take(locks, KEY);
+    const lease = await locks.tryAcquire(KEY);
     expect(lease?.fencingToken).toBeGreaterThan(record?.fencingToken ?? 0);
     await lease?.release();
   });
@@ -56,6 +55,6 @@ describe('a lock that a clock an hour ahead has closed', () => {
     await (await locks.acquire(KEY, { holdAtLeastMs: HOUR })).release();
     await new Promise((resolve) => setTimeout(resolve, 1_100 - (Date.now() % 1_000)));
     await expect(dynamodb.client().send(remedy(tableName))).rejects.toThrow('conditional');
-    expect(await take(locks, KEY)).toBeNull();
+    expect(await locks.tryAcquire(KEY)).toBeNull();
   });
 });

@@ -10,7 +10,6 @@ import { systemClock } from '../../lib/lease/clock.ts';
 import { type Entry, HistoryWriter, readHistory } from '../chaos/history.ts';
 import { planOf } from '../chaos/nemesis.ts';
 import { Recorder } from '../chaos/recorder.ts';
-import { take } from '../support/take.ts';
 
 let folder: string;
 beforeEach(() => {
@@ -77,7 +76,7 @@ describe('the recording proxy', () => {
     const locks = new LockClient({ store: new DynamoDBLockStore({ tableName, client: client() }), owner: '1.1' });
     const lease = await locks.acquire('k1');
     const { lockId, fencingToken } = lease;
-    expect(await take(locks, 'k1')).toBeNull();
+    expect(await locks.tryAcquire('k1')).toBeNull();
     await lease.renew();
     expect(await lease.release()).toBe(true);
     const held = expect.objectContaining({ lockId, fencingToken });

@@ -1,5 +1,4 @@
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
-import { take } from '../support/take.ts';
 import { describeOnLambda, TestBed } from './test-bed.ts';
 
 const CONCURRENCY = 32;
@@ -92,7 +91,7 @@ describeOnLambda('Invocations that share a process', () => {
     expect(Date.now()).toBeGreaterThan(invocation.deadline + 2_000);
     gate.open();
     expect(await invocation.outcome).toMatchObject({ response: { isHeld: true } });
-    expect(await take(others, 'long')).not.toBeNull();
+    expect(await others.tryAcquire('long')).not.toBeNull();
   });
 
   test("Middy's early time-out of one is not the other's", async () => {
@@ -105,11 +104,11 @@ describeOnLambda('Invocations that share a process', () => {
     expect(lambda.logged.filter(({ type }) => type === 'lost')).toEqual([
       expect.objectContaining({ key: 'slow', reason: 'timedOut' }),
     ]);
-    expect(await take(others, 'slow')).toBeNull();
+    expect(await others.tryAcquire('slow')).toBeNull();
     gate.open();
     expect(await quick.outcome).toMatchObject({ response: { key: 'quick', isHeld: true } });
-    expect(await take(others, 'quick')).not.toBeNull();
-    expect(await take(others, 'slow')).toBeNull();
+    expect(await others.tryAcquire('quick')).not.toBeNull();
+    expect(await others.tryAcquire('slow')).toBeNull();
     expect(proxy.count()).toBe(3);
   });
 });

@@ -1,6 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
-import { take } from '../support/take.ts';
 import { describeOnLambda, TestBed } from './test-bed.ts';
 
 describeOnLambda("On Lambda's own runtime", () => {
@@ -24,11 +23,11 @@ describeOnLambda("On Lambda's own runtime", () => {
         const record = await others.inspect(key);
         expect(record).toMatchObject({ held: true, owner: expect.stringMatching(/^job:\$LATEST 2026\S+ \S+$/) });
         expect(record?.owner).toContain(invocation.requestId);
-        expect(await take(others, key)).toBeNull();
+        expect(await others.tryAcquire(key)).toBeNull();
 
         gate.open();
         expect(await invocation.outcome).toEqual({ response: { isHeld: true, fencingToken: record?.fencingToken } });
-        expect(await take(others, key)).not.toBeNull();
+        expect(await others.tryAcquire(key)).not.toBeNull();
         expect(proxy.requests.map(({ operation }) => operation)).toEqual(['UpdateItem', 'UpdateItem']);
         proxy.reset();
       }
@@ -52,7 +51,7 @@ describeOnLambda("On Lambda's own runtime", () => {
       const lambda = await testBed.start(name);
       const { error } = await lambda.invoke({ key: `fails in ${name}`, end: 'fail' });
       expect(error).toMatchObject({ errorType: 'RangeError', errorMessage: 'The work failed.' });
-      expect(await take(testBed.others, `fails in ${name}`)).not.toBeNull();
+      expect(await testBed.others.tryAcquire(`fails in ${name}`)).not.toBeNull();
     },
   );
 
@@ -94,7 +93,7 @@ describeOnLambda("On Lambda's own runtime", () => {
   test('a later middleware returns early, and the plugin is there: the lock is free before the response', async () => {
     const lambda = await testBed.start('job.earlyWithPlugin');
     expect(await lambda.invoke({ key: 'early' })).toEqual({ response: 'early' });
-    expect(await take(testBed.others, 'early')).not.toBeNull();
+    expect(await testBed.others.tryAcquire('early')).not.toBeNull();
     expect(lambda.logged.map(({ type }) => type)).toEqual(['acquired', 'released']);
   });
 
@@ -103,7 +102,7 @@ describeOnLambda("On Lambda's own runtime", () => {
     const lambda = await testBed.start('job.earlyWithoutPlugin');
     const invocation = lambda.begin({ key: 'leaks' }, { timeoutMs: 2_500 });
     expect(await invocation.outcome).toEqual({ response: 'early' });
-    expect(await take(others, 'leaks')).toBeNull();
+    expect(await others.tryAcquire('leaks')).toBeNull();
     // Lambda would freeze it here; awake, it renews the lease again and again, and still not beyond its time.
     const next = await others.acquire('leaks', { waitMs: 10_000 });
     expect(proxy.count()).toBeGreaterThan(3);

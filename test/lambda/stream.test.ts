@@ -1,5 +1,4 @@
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
-import { take } from '../support/take.ts';
 import { describeOnLambda, TestBed } from './test-bed.ts';
 
 const time = '2026-01-01T02:00:00Z';
@@ -27,18 +26,18 @@ describeOnLambda('A response that is a stream', () => {
     async (name) => {
       const { others, proxy } = testBed;
       const { lambda, invocation, key, middle, end } = await begun(name);
-      expect(await take(others, key)).toBeNull();
+      expect(await others.tryAcquire(key)).toBeNull();
       middle.open();
       await invocation.received('first last');
       await end.reached;
-      expect(await take(others, key)).toBeNull();
+      expect(await others.tryAcquire(key)).toBeNull();
       end.open();
       expect(await invocation.outcome).toEqual({ body: 'first last' });
       await lambda.idle();
       expect(lambda.logged.map(({ type }) => type)).toEqual(['acquired', 'released']);
       expect(proxy.count()).toBe(2);
       await expect(others.acquire(key, { once: time })).rejects.toThrow('has finished');
-      expect(await take(others, key)).not.toBeNull();
+      expect(await others.tryAcquire(key)).not.toBeNull();
     },
   );
 
@@ -49,7 +48,7 @@ describeOnLambda('A response that is a stream', () => {
     const error = expect.objectContaining({ errorType: 'RangeError', errorMessage: 'The body failed.' });
     expect(await invocation.outcome).toEqual({ body: 'first ', error });
     await lambda.idle();
-    expect(await take(others, key, { once: time })).not.toBeNull();
+    expect(await others.tryAcquire(key, { once: time })).not.toBeNull();
   });
 
   // A response stream that is destroyed ends the runtime, by a rejection that it does not handle.
@@ -62,7 +61,7 @@ describeOnLambda('A response that is a stream', () => {
       ['acquired', undefined],
       ['released', false],
     ]);
-    expect(await take(others, key, { once: time })).not.toBeNull();
+    expect(await others.tryAcquire(key, { once: time })).not.toBeNull();
   });
 
   test.each([

@@ -1,5 +1,4 @@
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
-import { take } from '../support/take.ts';
 import { describeOnLambda, TestBed } from './test-bed.ts';
 
 describeOnLambda('When the time of an invocation is up', () => {
@@ -20,7 +19,7 @@ describeOnLambda('When the time of an invocation is up', () => {
     expect(await invocation.outcome).toEqual({ timedOut: true });
     expect(await lambda.exited).toBe('SIGKILL');
     // The holder, which knew nothing of its end, believed in its lease until its deadline: nobody may come before.
-    expect(await take(others, name)).toBeNull();
+    expect(await others.tryAcquire(name)).toBeNull();
     expect(proxy.count()).toBeGreaterThanOrEqual(least);
 
     const next = await others.acquire(name, { waitMs: 10_000 });
@@ -47,7 +46,7 @@ describeOnLambda('When the time of an invocation is up', () => {
         ['aborted', 'timedOut'],
       ]);
       expect(proxy.count()).toBe(1);
-      expect(await take(others, name)).toBeNull();
+      expect(await others.tryAcquire(name)).toBeNull();
 
       // The handler is still there, and so is its lease: frozen with it, it ends with the time that the invocation had.
       await lambda.freeze();

@@ -46,9 +46,8 @@ let leases: WeakRef<Lease>[] = [];
 const client = new LockClient({ store: new MemoryLockStore(), clock, owner: 'leaks' });
 
 async function take(key: string): Promise<Lease> {
-  const tried = await client.tryAcquire(key);
-  if (tried.type !== 'granted') throw new Error(`The lock '${key}' was expected to be free.`);
-  const { lease } = tried;
+  const lease = await client.tryAcquire(key);
+  if (lease === null) throw new Error(`The lock '${key}' was expected to be free.`);
   if (leases.length < MOST_LEASES) leases.push(new WeakRef(lease));
   return lease;
 }

@@ -2,7 +2,6 @@ import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globa
 import { LockBusyError, LockNoTimeError, LockStoreError } from '../../lib/record/errors.ts';
 import type { LockRecord, Takeover } from '../../lib/record/record.ts';
 import type { ReadAnswer } from '../../lib/record/store.ts';
-import { take } from '../support/take.ts';
 import { outcomeOf, settle, taken, type World, world } from './setup.ts';
 
 const HOUR = 3_600_000;
@@ -87,7 +86,7 @@ describe('between two looks', () => {
   async function firstLook(random: number, holderLeftMs: number) {
     jest.spyOn(Math, 'random').mockReturnValue(random);
     const { time, store, host } = scene;
-    const holder = await taken(take(host().client, 'job'));
+    const holder = await taken(host().client.tryAcquire('job'));
     holder.abandon('timedOut');
     await time.advance(30_000 - holderLeftMs);
     const called = time.now();
@@ -119,7 +118,7 @@ describe('between two looks', () => {
 describe('a look that nothing answers', () => {
   const waits = async (options: { signal?: AbortSignal }) => {
     const { time, store, host } = scene;
-    const holder = await taken(take(host().client, 'job'));
+    const holder = await taken(host().client.tryAcquire('job'));
     store.plan({ do: 'hang', operation: 'read', times: 3 });
     const waiting = outcomeOf(host().client.acquire('job', { waitMs: 20_000, requestTimeoutMs: 200, ...options }));
     await time.advance(100);
@@ -145,7 +144,7 @@ describe('a look that nothing answers', () => {
 
 test('a waiter that finds itself in the record, by an attempt that came late, writes again at once', async () => {
   const { time, store, host } = scene;
-  const holder = await taken(take(host().client, 'job'));
+  const holder = await taken(host().client.tryAcquire('job'));
   // The first attempt is refused; the network repeats it when the lock is open.
   store.plan({ do: 'duplicate', ms: 500, operation: 'acquire' });
   const { client, of } = host();
@@ -172,14 +171,14 @@ describe('a clock that is set while the request is out', () => {
   test.each([-500, 500])('by %i ms tells nothing: the grant is given back, and asked for again', async (ms) => {
     const host = scene.host();
     set(host, ms);
-    const lease = await taken(take(host.client, 'job'));
+    const lease = await taken(host.client.tryAcquire('job'));
     expect(lease.isHeld()).toBe(true);
     expect(scene.store.operations).toEqual(['acquire', 'giveBack', 'acquire']);
   });
 
   test('twice, it is told that the lock is busy, and by whom it was held before', async () => {
     const { time, store } = scene;
-    const dead = await taken(take(scene.host().client, 'job'));
+    const dead = await taken(scene.host().client.tryAcquire('job'));
     const expiresAt = time.now() + 30_000;
     dead.abandon('timedOut');
     await time.advance(30_000);
@@ -207,7 +206,7 @@ test('a clock that is set again and again makes no attempt busy with the one bef
   jest
     .spyOn(memory, 'giveBack')
     .mockRejectedValueOnce(new LockStoreError('The connection broke.', { transient: true }));
-  const error = await take(host.client, 'job').catch((error) => error);
+  const error = await host.client.tryAcquire('job').catch((error) => error);
   expect(store.operations).toEqual(['acquire', 'giveBack', 'acquire', 'giveBack', 'release']);
   expect(error).toMatchObject({ name: 'LockStoreError', transient: true });
   expect(error.message).toBe("Acquiring 'job': an earlier attempt came late, and was released.");
@@ -216,7 +215,7 @@ test('a clock that is set again and again makes no attempt busy with the one bef
 
 test('a lock that is merely closed is held by nobody, in events and errors', async () => {
   const { time, host } = scene;
-  await (await taken(take(host().client, 'job', { holdAtLeastMs: 60_000 }))).release();
+  await (await taken(host().client.tryAcquire('job', { holdAtLeastMs: 60_000 }))).release();
   const { client, events } = host();
   const error = await settle(
     time,
@@ -250,7 +249,7 @@ describe('a grant that is to be given back, and stands under another token,', ()
       const standing = { ...(record as LockRecord), lockId, fencingToken: fencingToken + ahead, ...previous };
       return { applied: false, record: standing };
     });
-    await take(host.client, 'job').catch(() => {});
+    await host.client.tryAcquire('job').catch(() => {});
     const again = giveBack.mock.calls[1]?.[0];
     expect(again?.previous).toEqual(givenBackTo && expect.objectContaining(givenBackTo));
     expect(again?.fencingToken).toBe(givenBackTo && (giveBack.mock.calls[0]?.[0].fencingToken ?? 0) + ahead);
@@ -267,7 +266,7 @@ describe('a grant that is to be given back, and stands under another token,', ()
       store.plan({ do: 'then', act, operation: 'acquire' });
       const giveBack = jest.spyOn(store, 'giveBack');
       giveBack.mockResolvedValueOnce({ applied: false, record: standing as LockRecord });
-      await take(host.client, 'job').catch(() => {});
+      await host.client.tryAcquire('job').catch(() => {});
       expect(giveBack).toHaveBeenCalledTimes(1);
     },
   );
@@ -280,7 +279,7 @@ test('giving back takes no longer than one request may', async () => {
     host.clock.offsetMs -= 500;
   };
   store.plan({ do: 'then', act, operation: 'acquire', times: 2 }, { do: 'hang', operation: 'giveBack', times: 6 });
-  const answer = outcomeOf(take(host.client, 'job', { requestTimeoutMs: 300 }));
+  const answer = outcomeOf(host.client.tryAcquire('job', { requestTimeoutMs: 300 }));
   await time.advance(700);
   expect(answer.settled).toBe(true);
 });

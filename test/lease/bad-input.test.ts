@@ -4,7 +4,6 @@ import type { LeaseHandle } from '../../lib/lease/lease.ts';
 import type { AcquireOptions } from '../../lib/lease/options.ts';
 import { LockError, LockLostError, LockNoTimeError } from '../../lib/record/errors.ts';
 import { MemoryLockStore } from '../../lib/testing/memory.ts';
-import { take } from '../support/take.ts';
 import { type World, world } from './setup.ts';
 
 let scene: World;
@@ -46,7 +45,7 @@ describe('a key', () => {
   ];
   test.each(bad)('that is %s is refused: nothing is locked, and no work runs', async (_, key, shown) => {
     const given = key as string;
-    await refused(() => take(client, given), 'key', shown);
+    await refused(() => client.tryAcquire(given), 'key', shown);
     await refused(() => client.acquire(given), 'key', shown);
     await refused(() => client.inspect(given), 'key', shown);
     await refused(() => client.forceRelease(given, { lockId: 'x' }), 'key', shown);
@@ -342,7 +341,7 @@ describe('use of a client after its close', () => {
     const handle: LeaseHandle = { key: 'job', lockId: 'an-id', fencingToken: 1 };
     for (const use of [
       () => client.acquire('job'),
-      () => take(client, 'job'),
+      () => client.tryAcquire('job'),
       () => client.using('job', {}, () => {}),
       () => client.resume(handle),
     ]) {

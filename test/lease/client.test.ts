@@ -6,7 +6,6 @@ import type { Lease, LeaseHandle } from '../../lib/lease/lease.ts';
 import { LockBusyError, LockDoneError, LockError, LockLostError, LockStoreError } from '../../lib/record/errors.ts';
 import type { LockRecord } from '../../lib/record/record.ts';
 import { MemoryLockStore } from '../../lib/testing/memory.ts';
-import { take } from '../support/take.ts';
 import { outcomeOf, settle, taken, type World, world } from './setup.ts';
 
 let scene: World;
@@ -27,31 +26,34 @@ const thrownBy = async (promise: Promise<unknown>) => {
 describe('tryAcquire and release', () => {
   test('take two requests, and no other for work that is shorter than a heartbeat', async () => {
     const { time, store } = scene;
-    const lease = await taken(take(scene.host().client, 'job'));
+    const lease = await taken(scene.host().client.tryAcquire('job'));
     await time.advance(9_999);
     expect(await lease.release({ done: true })).toBe(true);
     await time.advance(100_000);
     expect(store.operations).toEqual(['acquire', 'release']);
   });
 
-  test('a try that finds the lock busy is one request, and tells the holder and the time', async () => {
+  test('a try that finds the lock busy is one request and null', async () => {
     const { store } = scene;
-    const lease = await taken(take(scene.host().client, 'job'));
-    const { expiresAt } = (await scene.memory.read('job')).record as LockRecord;
-    expect(await scene.host().client.tryAcquire('job')).toEqual({
-      type: 'busy',
-      owner: lease.owner,
-      expiresAt,
-      retryAfterMs: 30_000,
-    });
+    await scene.host().client.tryAcquire('job');
+    expect(await scene.host().client.tryAcquire('job')).toBeNull();
     expect(store.count()).toBe(2);
   });
 
-  test('a try whose once token is done tells the greatest token that finished', async () => {
+  test('a try does not wait: waitMs is refused', async () => {
+    const options = { waitMs: 1_000 } as object;
+    await expect(scene.host().client.tryAcquire('job', options)).rejects.toThrow("tryAcquire has no option 'waitMs'");
+  });
+
+  test('a try whose once token is done throws LockDoneError', async () => {
     const { client } = scene.host();
     const lease = await client.acquire('job', { once: '2026-01-02' });
     await lease.release({ done: true });
-    expect(await client.tryAcquire('job', { once: '2026-01-01' })).toEqual({ type: 'done', doneToken: '2026-01-02' });
+    await expect(client.tryAcquire('job', { once: '2026-01-01' })).rejects.toMatchObject({
+      name: 'LockDoneError',
+      code: 'ERR_LOCK_DONE',
+      doneToken: '2026-01-02',
+    });
   });
 
   test('a try with no time left throws LockNoTimeError, which has a code of its own', async () => {
@@ -69,7 +71,7 @@ describe('tryAcquire and release', () => {
     const { time, store } = scene;
     const at = time.now();
     const data = { job: 'nightly', tries: [1, 2] };
-    const lease = await taken(take(scene.host().client, 'job', { data, owner: 'me' }));
+    const lease = await taken(scene.host().client.tryAcquire('job', { data, owner: 'me' }));
     expect(lease).toMatchObject({ key: 'job', owner: 'me', acquiredAt: at, deadline: at + 27_000, data });
     expect(lease.takenOverFrom).toBeUndefined();
     expect(lease.store).toBe(store);
@@ -87,26 +89,26 @@ describe('tryAcquire and release', () => {
 
   test('a released lock is free at once: for its own host in the same millisecond, for others in the next', async () => {
     const { client } = scene.host();
-    for (let round = 0; round < 3; round++) expect(await (await taken(take(client, 'job'))).release()).toBe(true);
+    for (let round = 0; round < 3; round++) expect(await (await taken(client.tryAcquire('job'))).release()).toBe(true);
     await scene.time.advance(3);
-    expect(await take(scene.host().client, 'job')).not.toBeNull();
+    expect(await scene.host().client.tryAcquire('job')).not.toBeNull();
   });
 
   test('takenOverFrom names the holder that let its lease expire, and when it did', async () => {
     const { time } = scene;
     const at = time.now();
-    await take(scene.host().client, 'job', { holdAtMostMs: 1_000 });
+    await scene.host().client.tryAcquire('job', { holdAtMostMs: 1_000 });
     await time.advance(4_000);
-    const lease = await taken(take(scene.host().client, 'job'));
+    const lease = await taken(scene.host().client.tryAcquire('job'));
     expect(lease.takenOverFrom).toEqual({ owner: 'host-1', expiredAt: at + 4_000 });
     await lease.release();
     await time.advance(1);
-    expect((await taken(take(scene.host().client, 'job'))).takenOverFrom).toBeUndefined();
+    expect((await taken(scene.host().client.tryAcquire('job'))).takenOverFrom).toBeUndefined();
   });
 
   test('a second release answers as the first, and sends nothing', async () => {
     const { store } = scene;
-    const lease = await taken(take(scene.host().client, 'job'));
+    const lease = await taken(scene.host().client.tryAcquire('job'));
     expect(await Promise.all([lease.release(), lease.release()])).toEqual([true, true]);
     expect(await lease.release({ done: true })).toBe(true);
     expect(store.count('release')).toBe(1);
@@ -122,7 +124,7 @@ describe('tryAcquire and release', () => {
 
   test('a lease that expired is released where the record is still its own, and that is no success', async () => {
     const { time, store } = scene;
-    const lease = await taken(take(scene.host().client, 'job', { holdAtMostMs: 1_000, once: '1' }));
+    const lease = await taken(scene.host().client.tryAcquire('job', { holdAtMostMs: 1_000, once: '1' }));
     await time.advance(1_500);
     expect(await lease.release({ done: true })).toBe(false);
     expect(store.operations).toEqual(['acquire', 'release']);
@@ -136,7 +138,7 @@ describe('tryAcquire and release', () => {
     async (reason) => {
       const { store } = scene;
       const host = scene.host();
-      const lease = await taken(take(host.client, 'job'));
+      const lease = await taken(host.client.tryAcquire('job'));
       store.inner = world().memory;
       if (reason === 'takenOver') await scene.host().client.acquire('job');
       expect(await lease.release({ done: true })).toBe(false);
@@ -148,7 +150,7 @@ describe('tryAcquire and release', () => {
 
   test('a lease that was force-released meanwhile is not said to be released, and done', async () => {
     const host = scene.host();
-    const lease = await taken(take(host.client, 'job', { once: '2026-01-01' }));
+    const lease = await taken(host.client.tryAcquire('job', { once: '2026-01-01' }));
     await scene.host().client.forceRelease('job', { lockId: lease.lockId });
     expect(await lease.release({ done: true })).toBe(false);
     expect((await recordOf())?.doneToken).toBeUndefined();
@@ -161,7 +163,7 @@ describe('acquire', () => {
   test('throws LockBusyError at once by default, with all that the caller can use', async () => {
     const { time, store } = scene;
     const at = time.now();
-    await take(scene.host().client, 'job');
+    await scene.host().client.tryAcquire('job');
     await time.advance(500);
     const error = await thrownBy(scene.host().client.acquire('job'));
     expect(error).toBeInstanceOf(LockBusyError);
@@ -300,7 +302,7 @@ describe('once', () => {
   test('a token that finished, and any before it, is done; a later one is granted', async () => {
     const { client } = scene.host();
     await run(client, '2026-01-02T00:00:00Z', true);
-    expect(await take(client, 'job', { once: '2026-01-02T00:00:00Z' })).toBeNull();
+    expect(await client.tryAcquire('job', { once: '2026-01-02T00:00:00Z' })).toBeNull();
     const error = await thrownBy(client.acquire('job', { once: '2026-01-01T00:00:00Z', waitMs: 5_000 }));
     expect(error).toBeInstanceOf(LockDoneError);
     expect(error).toMatchObject({ key: 'job', once: '2026-01-01T00:00:00Z', doneToken: '2026-01-02T00:00:00Z' });
@@ -329,7 +331,7 @@ describe('once', () => {
   test('who does not care for tokens is not kept out', async () => {
     const { client } = scene.host();
     await run(client, '1', true);
-    expect(await take(client, 'job')).not.toBeNull();
+    expect(await client.tryAcquire('job')).not.toBeNull();
   });
 });
 
@@ -451,12 +453,12 @@ describe('inspect, list and forceRelease', () => {
     const first = await client.acquire('job');
     expect(await operator.forceRelease('job', { lockId: first.lockId })).toBe(true);
     await time.advance(1);
-    expect(await take(operator, 'job')).toBeNull();
+    expect(await operator.tryAcquire('job')).toBeNull();
     await time.advance(30_000);
     const second = await operator.acquire('job');
     expect(await operator.forceRelease('job', { lockId: second.lockId, immediately: true })).toBe(true);
     await time.advance(2);
-    expect(await take(client, 'job')).not.toBeNull();
+    expect(await client.tryAcquire('job')).not.toBeNull();
   });
 
   test('forceRelease whose answer was lost says that it was done', async () => {
@@ -486,7 +488,7 @@ describe('handOff and resume', () => {
     expect(lease.signal.aborted).toBe(false);
     expect((await recordOf())?.expiresAt).toBe(at + 60_000);
     await time.advance(59_000);
-    expect(await take(scene.host().client, 'job')).toBeNull();
+    expect(await scene.host().client.tryAcquire('job')).toBeNull();
 
     const passed = JSON.parse(JSON.stringify(handle)) as LeaseHandle;
     const resumed = await scene.host().client.resume(passed, { leaseMs: 20_000 });
@@ -511,7 +513,7 @@ describe('handOff and resume', () => {
     const lease = await scene.host().client.acquire('job');
     const handle = await lease.handOff({ leaseMs: 1_000 });
     await scene.time.advance(500);
-    expect(await take(scene.host().client, 'job')).toBeNull();
+    expect(await scene.host().client.tryAcquire('job')).toBeNull();
     expect((await scene.host().client.resume(handle)).isHeld()).toBe(true);
   });
 
@@ -615,7 +617,7 @@ describe('close', () => {
       expect(signals[n]?.reason).toMatchObject({ name: 'LockLostError', reason: 'closed' });
     }
     await expect(host.client.acquire('d')).rejects.toThrow('closed');
-    await expect(take(host.client, 'd')).rejects.toThrow(LockError);
+    await expect(host.client.tryAcquire('d')).rejects.toThrow(LockError);
     await host.client.close();
   });
 
@@ -713,14 +715,14 @@ describe('events', () => {
     const { client } = host;
 
     await other.client.acquire('taken', { holdAtMostMs: 1_000 });
-    expect(await take(client, 'taken')).toBeNull();
+    expect(await client.tryAcquire('taken')).toBeNull();
     const waiting = client.acquire('taken', { waitMs: 10_000 });
     await time.advance(5_000);
     await (await waiting).release();
 
     const done = await client.acquire('once', { once: '1' });
     await done.release({ done: true });
-    await take(client, 'once', { once: '1' });
+    await client.tryAcquire('once', { once: '1' });
 
     const renewed = await client.acquire('renewed');
     store.plan({ do: 'loseRequest', operation: 'renew' });

@@ -5,7 +5,6 @@ import type { LockClient } from '../../lib/lease/client.ts';
 import type { Lease } from '../../lib/lease/lease.ts';
 import { LockBusyError, LockLostError, LockNoTimeError, LockStoreError } from '../../lib/record/errors.ts';
 import { MemoryLockStore } from '../../lib/testing/memory.ts';
-import { take } from '../support/take.ts';
 import { outcomeOf, settle, taken, type World, watchedSignal, world } from './setup.ts';
 
 let scene: World;
@@ -28,10 +27,10 @@ const cutRenewals = () => scene.store.plan({ do: 'hang', operation: 'renew', tim
 describe('invariant 1: one holder', () => {
   test('while a lease is live nobody else is granted its lock', async () => {
     const { time } = scene;
-    const holder = await taken(take(scene.host().client, 'job'));
+    const holder = await taken(scene.host().client.tryAcquire('job'));
     const contender = scene.host().client;
     for (let s = 0; s < 120; s++) {
-      expect(await take(contender, 'job')).toBeNull();
+      expect(await contender.tryAcquire('job')).toBeNull();
       await time.advance(1_000);
     }
     expect(holder.isHeld()).toBe(true);
@@ -41,7 +40,7 @@ describe('invariant 1: one holder', () => {
     'a holder that cannot renew has stopped believing before a contender, whose clock is %i ms ahead, is granted',
     async (ahead) => {
       const { time } = scene;
-      const holder = await taken(take(scene.host().client, 'job'));
+      const holder = await taken(scene.host().client.tryAcquire('job'));
       const contender = scene.host({ ahead }).client;
       await time.advance(25_000);
       cutRenewals();
@@ -49,7 +48,7 @@ describe('invariant 1: one holder', () => {
       let lease = null;
       while (lease === null) {
         await time.advance(1);
-        lease = await take(contender, 'job');
+        lease = await contender.tryAcquire('job');
       }
       expect(time.monotonic()).toBe(renewedAt + LEASE_MS - ahead);
       expect(holder.isHeld()).toBe(false);
@@ -60,22 +59,22 @@ describe('invariant 1: one holder', () => {
   test('a lock that is only closed, by holdAtLeastMs, is granted to nobody before', async () => {
     const { time } = scene;
     const { client } = scene.host();
-    const lease = await taken(take(client, 'job', { holdAtLeastMs: 5_000 }));
+    const lease = await taken(client.tryAcquire('job', { holdAtLeastMs: 5_000 }));
     await lease.release();
     await time.advance(4_999);
-    expect(await take(client, 'job')).toBeNull();
+    expect(await client.tryAcquire('job')).toBeNull();
     await time.advance(1);
-    expect(await take(client, 'job')).not.toBeNull();
+    expect(await client.tryAcquire('job')).not.toBeNull();
   });
 
   test('a force release opens the lock when the belief of its holder has ended', async () => {
     const { time } = scene;
-    const holder = await taken(take(scene.host().client, 'job', { holdAtMostMs: 60_000 }));
+    const holder = await taken(scene.host().client.tryAcquire('job', { holdAtMostMs: 60_000 }));
     const operator = scene.host().client;
     cutRenewals();
     expect(await operator.forceRelease('job', { lockId: holder.lockId })).toBe(true);
     while (holder.isHeld()) {
-      expect(await take(operator, 'job')).toBeNull();
+      expect(await operator.tryAcquire('job')).toBeNull();
       await time.advance(500);
     }
   });
@@ -87,7 +86,7 @@ describe('invariant 2: tokens only grow', () => {
     const { client } = scene.host();
     const tokens: number[] = [];
     const grant = async () => {
-      const lease = await taken(take(client, 'job', { holdAtMostMs: 1_000 }));
+      const lease = await taken(client.tryAcquire('job', { holdAtMostMs: 1_000 }));
       tokens.push(lease.fencingToken);
       return lease;
     };
@@ -115,24 +114,24 @@ describe('invariant 2: tokens only grow', () => {
   test('a grant that was given back does not lend its token to the next', async () => {
     scene = world({ dated: true });
     const { time } = scene;
-    const holder = await taken(take(scene.host().client, 'job', { leaseMs: 2_000, heartbeatMs: 1_400 }));
+    const holder = await taken(scene.host().client.tryAcquire('job', { leaseMs: 2_000, heartbeatMs: 1_400 }));
     const early = scene.host({ ahead: 60_000 }).client;
-    expect(await take(early, 'job')).toBeNull();
+    expect(await early.tryAcquire('job')).toBeNull();
     const given = (await recordOf())?.fencingToken;
     expect(given).toBeGreaterThan(holder.fencingToken);
     await holder.release();
     await time.advance(100_000);
-    expect((await taken(take(early, 'job'))).fencingToken).toBeGreaterThan(given as number);
+    expect((await taken(early.tryAcquire('job'))).fencingToken).toBeGreaterThan(given as number);
   });
 });
 
 describe('invariant 3: a repeated request changes nothing', () => {
   test('an acquire whose answer was lost, sent again, is the same grant', async () => {
     const { time, store } = scene;
-    const first = await taken(take(scene.host().client, 'job', { holdAtMostMs: 1_000 }));
+    const first = await taken(scene.host().client.tryAcquire('job', { holdAtMostMs: 1_000 }));
     await time.advance(LEASE_MS);
     store.plan({ do: 'hangAnswer', operation: 'acquire' });
-    const lease = await taken(settle(time, take(scene.host().client, 'job')));
+    const lease = await taken(settle(time, scene.host().client.tryAcquire('job')));
     expect(lease.isHeld()).toBe(true);
     expect(lease.fencingToken).toBe(first.fencingToken + 1);
     expect(lease.takenOverFrom?.owner).toBe('host-1');
@@ -143,19 +142,19 @@ describe('invariant 3: a repeated request changes nothing', () => {
     const { time, store } = scene;
     const { client } = scene.host();
     store.plan({ do: 'duplicate', ms: 5_000, operation: 'acquire' });
-    await (await taken(take(client, 'job'))).release();
+    await (await taken(client.tryAcquire('job'))).release();
     await time.advance(6_000);
     expect(await recordOf()).toMatchObject({ lockId: undefined });
-    expect(await take(client, 'job')).not.toBeNull();
+    expect(await client.tryAcquire('job')).not.toBeNull();
   });
 
   test('an acquire that comes again after it was given back revives nothing', async () => {
     scene = world({ dated: true });
     const { time, store } = scene;
-    const holder = await taken(take(scene.host().client, 'job', { leaseMs: 2_000, heartbeatMs: 1_400 }));
+    const holder = await taken(scene.host().client.tryAcquire('job', { leaseMs: 2_000, heartbeatMs: 1_400 }));
     store.plan({ do: 'duplicate', ms: 300, operation: 'acquire' });
     const early = scene.host({ ahead: 60_000 }).client;
-    expect(await take(early, 'job')).toBeNull();
+    expect(await early.tryAcquire('job')).toBeNull();
     await time.advance(400);
     expect(await recordOf()).toMatchObject({ lockId: holder.lockId, owner: 'host-1' });
   });
@@ -163,7 +162,7 @@ describe('invariant 3: a repeated request changes nothing', () => {
   test('a renewal that comes again after a later one does not shorten the lease', async () => {
     const { time, store } = scene;
     store.plan({ do: 'duplicate', ms: HEARTBEAT_MS + 2_000, operation: 'renew' });
-    await take(scene.host().client, 'job');
+    await scene.host().client.tryAcquire('job');
     await time.advance(2 * HEARTBEAT_MS + 1_000);
     const before = (await recordOf())?.expiresAt;
     await time.advance(3_000);
@@ -174,7 +173,7 @@ describe('invariant 3: a repeated request changes nothing', () => {
     const { time, store } = scene;
     const { client } = scene.host();
     store.plan({ do: 'duplicate', ms: 1_000, operation: 'renew' });
-    const lease = await taken(take(client, 'job'));
+    const lease = await taken(client.tryAcquire('job'));
     await time.advance(HEARTBEAT_MS);
     await lease.release();
     const released = await recordOf();
@@ -184,7 +183,7 @@ describe('invariant 3: a repeated request changes nothing', () => {
 
   test('a renewal that is refused because a later expiry stands there already is no loss', async () => {
     const { time, store } = scene;
-    const lease = await taken(take(scene.host().client, 'job'));
+    const lease = await taken(scene.host().client.tryAcquire('job'));
     const { lockId } = lease;
     const far = time.now() + 100_000;
     store.plan({ do: 'first', act: () => scene.memory.renew({ key: 'job', lockId, until: far }), operation: 'renew' });
@@ -198,7 +197,7 @@ describe('invariant 3: a repeated request changes nothing', () => {
   test('a release whose answer was lost, sent again, is a release', async () => {
     const { time, store } = scene;
     const host = scene.host();
-    const lease = await taken(take(host.client, 'job'));
+    const lease = await taken(host.client.tryAcquire('job'));
     store.plan({ do: 'hangAnswer', operation: 'release' });
     expect(await settle(time, lease.release())).toBe(true);
     expect(store.count('release')).toBe(2);
@@ -208,7 +207,7 @@ describe('invariant 3: a repeated request changes nothing', () => {
   test('so it is when its deadline has passed meanwhile', async () => {
     const { time, store } = scene;
     const host = scene.host();
-    const lease = await taken(take(host.client, 'job', { holdAtMostMs: 1_000 }));
+    const lease = await taken(host.client.tryAcquire('job', { holdAtMostMs: 1_000 }));
     await time.advance(900);
     store.plan({ do: 'hangAnswer', operation: 'release' });
     expect(await settle(time, lease.release())).toBe(true);
@@ -218,14 +217,14 @@ describe('invariant 3: a repeated request changes nothing', () => {
   test.each([1, 2, 3])('so it is when %i others have been granted the lock in between', async (others) => {
     const { time, store } = scene;
     const host = scene.host();
-    const lease = await taken(take(host.client, 'job'));
+    const lease = await taken(host.client.tryAcquire('job'));
     store.plan({ do: 'hangAnswer', operation: 'release' });
     const released = outcomeOf(lease.release());
     let next = lease;
     for (let other = 0; other < others; other++) {
       await time.advance(200);
       if (other > 0) await next.release();
-      next = await taken(take(scene.host().client, 'job'));
+      next = await taken(scene.host().client.tryAcquire('job'));
     }
     await time.advance(1_000);
     expect(released.value).toBe(true);
@@ -237,13 +236,13 @@ describe('invariant 3: a repeated request changes nothing', () => {
   test('but past its deadline, with another grant in its place, nobody knows, and that is said', async () => {
     const { time, store } = scene;
     const host = scene.host();
-    const lease = await taken(take(host.client, 'job', { holdAtMostMs: 1_000 }));
+    const lease = await taken(host.client.tryAcquire('job', { holdAtMostMs: 1_000 }));
     await time.advance(900);
     store.plan({ do: 'hangAnswer', operation: 'release' });
     const released = outcomeOf(lease.release());
     for (let other = 0; other < 2; other++) {
       await time.advance(100);
-      const next = await taken(take(scene.host().client, 'job'));
+      const next = await taken(scene.host().client.tryAcquire('job'));
       if (other === 0) await next.release();
     }
     await time.advance(1_000);
@@ -268,8 +267,8 @@ describe('invariant 3: a repeated request changes nothing', () => {
     const { time, store } = scene;
     const { client } = scene.host();
     store.plan({ do: 'duplicate', ms: 1_000, operation: 'release' });
-    await (await taken(take(client, 'job'))).release();
-    const next = await taken(take(client, 'job'));
+    await (await taken(client.tryAcquire('job'))).release();
+    const next = await taken(client.tryAcquire('job'));
     await time.advance(1_500);
     expect(await recordOf()).toMatchObject({ lockId: next.lockId });
     await next.renew();
@@ -282,7 +281,7 @@ describe('invariant 4: the clock starts before the request', () => {
     const { time, store } = scene;
     const sent = time.now();
     store.plan({ do: 'delayAnswer', ms: 800, operation: 'acquire' });
-    const lease = await taken(settle(time, take(scene.host().client, 'job', { holdAtMostMs: 100_000 })));
+    const lease = await taken(settle(time, scene.host().client.tryAcquire('job', { holdAtMostMs: 100_000 })));
     expect(time.now()).toBe(sent + 800);
     expect(lease.deadline).toBe(sent + DEADLINE_MS);
     cutRenewals();
@@ -296,7 +295,7 @@ describe('invariant 4: the clock starts before the request', () => {
   test('so does that of a renewal', async () => {
     const { time, store } = scene;
     const sent = time.now();
-    const lease = await taken(take(scene.host().client, 'job'));
+    const lease = await taken(scene.host().client.tryAcquire('job'));
     store.plan({ do: 'delayAnswer', ms: 900, operation: 'renew' });
     await time.advance(HEARTBEAT_MS + 950);
     expect(lease.deadline).toBe(sent + HEARTBEAT_MS + DEADLINE_MS);
@@ -306,7 +305,7 @@ describe('invariant 4: the clock starts before the request', () => {
     const { time, store } = scene;
     const start = time.now();
     store.plan({ do: 'hang', operation: 'acquire', times: Number.POSITIVE_INFINITY });
-    const attempt = outcomeOf(take(scene.host().client, 'job', { leaseMs: 2_000, requestTimeoutMs: 1_499 }));
+    const attempt = outcomeOf(scene.host().client.tryAcquire('job', { leaseMs: 2_000, requestTimeoutMs: 1_499 }));
     await time.advance(1_500);
     expect(attempt.error).toBeInstanceOf(LockStoreError);
     expect(store.operations.at(-1)).toBe('release');
@@ -319,8 +318,8 @@ describe('invariant 4: the clock starts before the request', () => {
   test('nothing is sent when no time is left to hold the lock in', async () => {
     const { store } = scene;
     const { client } = scene.host();
-    await expect(take(client, 'job', { remainingMs: () => 0 })).rejects.toThrow(LockNoTimeError);
-    await expect(take(client, 'job', { remainingMs: () => -5 })).rejects.toThrow('the invocation has 0 ms left');
+    await expect(client.tryAcquire('job', { remainingMs: () => 0 })).rejects.toThrow(LockNoTimeError);
+    await expect(client.tryAcquire('job', { remainingMs: () => -5 })).rejects.toThrow('the invocation has 0 ms left');
     expect(store.requests).toEqual([]);
   });
 
@@ -332,7 +331,7 @@ describe('invariant 4: the clock starts before the request', () => {
       clock.offsetMs += DEADLINE_MS;
     };
     store.plan({ do: 'then', act: freeze, operation: 'acquire' });
-    await expect(take(client, 'job')).rejects.toThrow(LockNoTimeError);
+    await expect(client.tryAcquire('job')).rejects.toThrow(LockNoTimeError);
     expect(store.operations).toEqual(['acquire', 'release']);
     expect(await recordOf()).toMatchObject({ lockId: undefined });
   });
@@ -340,7 +339,7 @@ describe('invariant 4: the clock starts before the request', () => {
   test('so it is with a lease that is resumed', async () => {
     const { store } = scene;
     const { client, clock } = scene.host();
-    const handle = await (await taken(take(client, 'job'))).handOff({ leaseMs: LEASE_MS });
+    const handle = await (await taken(client.tryAcquire('job'))).handOff({ leaseMs: LEASE_MS });
     const freeze = () => {
       clock.offsetMs += DEADLINE_MS;
     };
@@ -359,7 +358,7 @@ describe('invariant 4: the clock starts before the request', () => {
         await client.inspect('elsewhere');
         await time.advance(107);
       }
-      const lease = await taken(take(client, 'job'));
+      const lease = await taken(client.tryAcquire('job'));
       clock.offsetMs = 0;
       await lease.renew();
       expect(lease.isHeld()).toBe(true);
@@ -369,7 +368,7 @@ describe('invariant 4: the clock starts before the request', () => {
 
   test('belief ends when a release is sent, not when it is answered', async () => {
     const { time, store } = scene;
-    const lease = await taken(take(scene.host().client, 'job'));
+    const lease = await taken(scene.host().client.tryAcquire('job'));
     store.plan({ do: 'delayAnswer', ms: 500, operation: 'release' });
     const released = outcomeOf(lease.release());
     expect(lease.isHeld()).toBe(false);
@@ -383,7 +382,7 @@ describe('invariant 4: the clock starts before the request', () => {
 describe('invariant 5: two clocks', () => {
   test('a frozen environment stops the monotonic clock, and the wall clock tells', async () => {
     const { client, clock } = scene.host();
-    const lease = await taken(take(client, 'job'));
+    const lease = await taken(client.tryAcquire('job'));
     clock.offsetMs += DEADLINE_MS - 1;
     expect(lease.isHeld()).toBe(true);
     clock.offsetMs += 1;
@@ -394,7 +393,7 @@ describe('invariant 5: two clocks', () => {
   test('a wall clock that is set back changes nothing: the monotonic one tells', async () => {
     const { time } = scene;
     const { client, clock } = scene.host();
-    const lease = await taken(take(client, 'job'));
+    const lease = await taken(client.tryAcquire('job'));
     cutRenewals();
     clock.offsetMs -= 3_600_000;
     await time.advance(DEADLINE_MS - 1);
@@ -407,7 +406,7 @@ describe('invariant 5: two clocks', () => {
     '%s asks both clocks at the moment it is asked, before any timer fires',
     async (way) => {
       const { client, clock } = scene.host();
-      const lease = await taken(take(client, 'job'));
+      const lease = await taken(client.tryAcquire('job'));
       clock.offsetMs += LEASE_MS;
       if (way === 'isHeld') expect(lease.isHeld()).toBe(false);
       if (way === 'signal') expect(lease.signal.aborted).toBe(true);
@@ -421,7 +420,7 @@ describe('invariant 6: the holder is told in time', () => {
   test('the signal aborts at the deadline, by a timer of its own', async () => {
     const { time } = scene;
     // At its cap from the start, it is renewed never, and nothing else runs that would notice.
-    const lease = await taken(take(scene.host().client, 'job', { holdAtMostMs: 5_000 }));
+    const lease = await taken(scene.host().client.tryAcquire('job', { holdAtMostMs: 5_000 }));
     const { signal } = lease;
     const aborted: number[] = [];
     signal.addEventListener('abort', () => aborted.push(time.monotonic()));
@@ -433,7 +432,7 @@ describe('invariant 6: the holder is told in time', () => {
 
   test('so it does while a renewal hangs, however long a request may take', async () => {
     const { time } = scene;
-    const lease = await taken(take(scene.host().client, 'job', { requestTimeoutMs: 600_000 }));
+    const lease = await taken(scene.host().client.tryAcquire('job', { requestTimeoutMs: 600_000 }));
     const { signal } = lease;
     cutRenewals();
     await time.advance(DEADLINE_MS - 1);
@@ -449,7 +448,7 @@ describe('invariant 6: the holder is told in time', () => {
     const { client, clock } = scene.host();
     const set = clock.setTimeout.bind(clock);
     clock.setTimeout = (callback, ms) => set(callback, ms - 1);
-    const lease = await taken(take(client, 'job', { holdAtMostMs: 5_000 }));
+    const lease = await taken(client.tryAcquire('job', { holdAtMostMs: 5_000 }));
     const { signal } = lease;
     await time.advance(4_999);
     expect(signal.aborted).toBe(false);
@@ -460,7 +459,7 @@ describe('invariant 6: the holder is told in time', () => {
   test('renewals that fail are tried again until the deadline', async () => {
     const { time, store } = scene;
     const host = scene.host();
-    const lease = await taken(take(host.client, 'job'));
+    const lease = await taken(host.client.tryAcquire('job'));
     store.plan({ do: 'loseRequest', operation: 'renew', times: 8 });
     await time.advance(DEADLINE_MS);
     expect(host.of('renewFailed')).toHaveLength(8);
@@ -472,7 +471,7 @@ describe('invariant 6: the holder is told in time', () => {
     jest.spyOn(Math, 'random').mockReturnValue(0.5);
     const { time, store } = scene;
     const start = time.now();
-    await taken(take(scene.host().client, 'job'));
+    await taken(scene.host().client.tryAcquire('job'));
     store.plan({ do: 'loseRequest', operation: 'renew', times: 9 });
     await time.advance(HEARTBEAT_MS + 20_000);
     const tries = store.requests.filter(({ operation }) => operation === 'renew').map(({ at }) => at - start);
@@ -492,7 +491,7 @@ describe('invariant 6: the holder is told in time', () => {
   ])('their pauses are three to five quarters of that: by %d, the first is %i ms', async (random, ms) => {
     jest.spyOn(Math, 'random').mockReturnValue(random);
     const { time, store } = scene;
-    await taken(take(scene.host().client, 'job'));
+    await taken(scene.host().client.tryAcquire('job'));
     store.plan({ do: 'loseRequest', operation: 'renew' });
     await time.advance(HEARTBEAT_MS + 100);
     const [first, second] = store.requests.filter(({ operation }) => operation === 'renew');
@@ -502,7 +501,7 @@ describe('invariant 6: the holder is told in time', () => {
   test('no pause is longer than a heartbeat', async () => {
     jest.spyOn(Math, 'random').mockReturnValue(0.5);
     const { time, store } = scene;
-    await taken(take(scene.host().client, 'job', { leaseMs: 2_000, heartbeatMs: 100 }));
+    await taken(scene.host().client.tryAcquire('job', { leaseMs: 2_000, heartbeatMs: 100 }));
     store.plan({ do: 'loseRequest', operation: 'renew', times: 4 });
     await time.advance(700);
     const renewals = store.requests.filter(({ operation }) => operation === 'renew').map(({ at }) => at);
@@ -513,7 +512,7 @@ describe('invariant 6: the holder is told in time', () => {
   test('a renewal that hangs is sent again in time', async () => {
     const { time, store } = scene;
     const host = scene.host();
-    await take(host.client, 'job');
+    await host.client.tryAcquire('job');
     store.plan({ do: 'hang', operation: 'renew' });
     await time.advance(HEARTBEAT_MS + 1_001);
     expect(store.count('renew')).toBe(2);
@@ -524,7 +523,7 @@ describe('invariant 6: the holder is told in time', () => {
   test('a request may take no longer than what is left', async () => {
     const { time, store } = scene;
     store.plan({ do: 'hang', operation: 'acquire', times: Number.POSITIVE_INFINITY });
-    const attempt = outcomeOf(take(scene.host().client, 'job', { requestTimeoutMs: 600_000 }));
+    const attempt = outcomeOf(scene.host().client.tryAcquire('job', { requestTimeoutMs: 600_000 }));
     await time.advance(DEADLINE_MS);
     expect(attempt.error).toBeInstanceOf(LockStoreError);
   });
@@ -536,13 +535,13 @@ describe('invariant 6: the holder is told in time', () => {
   ] as const)('a renewal that is refused aborts the signal at once: %s, by %s', async (reason, _) => {
     const { time, store } = scene;
     const host = scene.host();
-    const lease = await taken(take(host.client, 'job'));
+    const lease = await taken(host.client.tryAcquire('job'));
     const { signal } = lease;
     const operator = scene.host().client;
     if (reason === 'gone') store.inner = new MemoryLockStore();
     else await operator.forceRelease('job', { lockId: lease.lockId, immediately: true });
     await time.advance(2);
-    if (reason === 'takenOver') await taken(take(operator, 'job'));
+    if (reason === 'takenOver') await taken(operator.tryAcquire('job'));
     await time.advance(HEARTBEAT_MS - 3);
     expect(signal.aborted).toBe(false);
     await time.advance(1);
@@ -556,7 +555,7 @@ describe('invariant 7: lost is final', () => {
   test('a lost lease is never renewed, though the record may still be ours', async () => {
     const { time, store } = scene;
     const { client, clock } = scene.host();
-    const lease = await taken(take(client, 'job'));
+    const lease = await taken(client.tryAcquire('job'));
     clock.offsetMs += DEADLINE_MS;
     await expect(lease.renew()).rejects.toThrow(LockLostError);
     await expect(lease.handOff({ leaseMs: 60_000 })).rejects.toThrow(LockLostError);
@@ -568,7 +567,7 @@ describe('invariant 7: lost is final', () => {
     const { time, store } = scene;
     const deadline = time.now() + DEADLINE_MS;
     const host = scene.host();
-    const lease = await taken(take(host.client, 'job', { requestTimeoutMs: 600_000 }));
+    const lease = await taken(host.client.tryAcquire('job', { requestTimeoutMs: 600_000 }));
     store.plan({ do: 'delayAnswer', ms: DEADLINE_MS, operation: 'renew', times: Number.POSITIVE_INFINITY });
     await time.advance(DEADLINE_MS);
     expect(lease.isHeld()).toBe(false);
@@ -581,7 +580,7 @@ describe('invariant 7: lost is final', () => {
 
   test('nor by a clock that is set back', async () => {
     const { client, clock } = scene.host();
-    const lease = await taken(take(client, 'job'));
+    const lease = await taken(client.tryAcquire('job'));
     clock.offsetMs += LEASE_MS;
     expect(lease.isHeld()).toBe(false);
     clock.offsetMs -= LEASE_MS;
@@ -591,7 +590,7 @@ describe('invariant 7: lost is final', () => {
 
   test('its reason stays the first one, and it is told once', async () => {
     const host = scene.host();
-    const lease = await taken(take(host.client, 'job'));
+    const lease = await taken(host.client.tryAcquire('job'));
     lease.abandon('timedOut');
     lease.abandon('expired');
     expect(lease.signal.reason).toMatchObject({ reason: 'timedOut' });
@@ -601,9 +600,9 @@ describe('invariant 7: lost is final', () => {
 
   test('what was released, or handed off, cannot be lost any more', async () => {
     const host = scene.host();
-    const released = await taken(take(host.client, 'released'));
+    const released = await taken(host.client.tryAcquire('released'));
     await released.release();
-    const handed = await taken(take(host.client, 'handed'));
+    const handed = await taken(host.client.tryAcquire('handed'));
     await handed.handOff({ leaseMs: 60_000 });
     for (const lease of [released, handed]) {
       lease.abandon('timedOut');
@@ -614,7 +613,7 @@ describe('invariant 7: lost is final', () => {
 
   test('a released lease is not held, nor renewed by a call', async () => {
     const { store } = scene;
-    const lease = await taken(take(scene.host().client, 'job'));
+    const lease = await taken(scene.host().client.tryAcquire('job'));
     await lease.release();
     expect(lease.isHeld()).toBe(false);
     expect(() => lease.assertHeld()).toThrow('it was released');
@@ -626,7 +625,7 @@ describe('invariant 7: lost is final', () => {
 describe('invariant 8: renewal ends with the work', () => {
   test('at the release', async () => {
     const { time, store } = scene;
-    const lease = await taken(take(scene.host().client, 'job'));
+    const lease = await taken(scene.host().client.tryAcquire('job'));
     await time.advance(HEARTBEAT_MS);
     await lease.release();
     expect(time.timers).toBe(0);
@@ -637,17 +636,17 @@ describe('invariant 8: renewal ends with the work', () => {
   test('at the release, also of a renewal that is in flight, and the lock is free', async () => {
     const { time, store } = scene;
     const { client } = scene.host();
-    const lease = await taken(take(client, 'job'));
+    const lease = await taken(client.tryAcquire('job'));
     store.plan({ do: 'delayRequest', ms: 200, operation: 'renew' });
     await time.advance(HEARTBEAT_MS + 100);
     expect(await lease.release()).toBe(true);
     await time.advance(200);
-    expect(await take(client, 'job')).not.toBeNull();
+    expect(await client.tryAcquire('job')).not.toBeNull();
   });
 
   test('at the release, also of a renewal that failed and would be tried again', async () => {
     const { time, store } = scene;
-    const lease = await taken(take(scene.host().client, 'job'));
+    const lease = await taken(scene.host().client.tryAcquire('job'));
     store.plan({ do: 'loseRequest', operation: 'renew', times: Number.POSITIVE_INFINITY });
     await time.advance(HEARTBEAT_MS);
     const sent = store.count('renew');
@@ -659,7 +658,7 @@ describe('invariant 8: renewal ends with the work', () => {
 
   test('at the loss', async () => {
     const { time, store } = scene;
-    const lease = await taken(take(scene.host().client, 'job'));
+    const lease = await taken(scene.host().client.tryAcquire('job'));
     lease.abandon('timedOut');
     expect(time.timers).toBe(0);
     await time.advance(100_000);
@@ -668,7 +667,7 @@ describe('invariant 8: renewal ends with the work', () => {
 
   test('at the hand-off', async () => {
     const { time, store } = scene;
-    const lease = await taken(take(scene.host().client, 'job'));
+    const lease = await taken(scene.host().client.tryAcquire('job'));
     await lease.handOff({ leaseMs: 50_000 });
     expect(time.timers).toBe(0);
     await time.advance(100_000);
@@ -680,7 +679,7 @@ describe('invariant 8: renewal ends with the work', () => {
   test.each([1, 20_000, 45_000, 100_000])('at holdAtMostMs: %i', async (holdAtMostMs) => {
     const { time, store } = scene;
     const start = time.now();
-    const lease = await taken(take(scene.host().client, 'job', { holdAtMostMs }));
+    const lease = await taken(scene.host().client.tryAcquire('job', { holdAtMostMs }));
     const { signal } = lease;
     await time.advance(holdAtMostMs - 1);
     expect(signal.aborted).toBe(false);
@@ -696,7 +695,7 @@ describe('invariant 8: renewal ends with the work', () => {
     const { time } = scene;
     const start = time.now();
     const remainingMs = jest.fn(() => 12_345);
-    const lease = await taken(take(scene.host().client, 'job', { remainingMs }));
+    const lease = await taken(scene.host().client.tryAcquire('job', { remainingMs }));
     expect(lease.deadline).toBe(start + 12_345);
     const { signal } = lease;
     await time.advance(12_345);
@@ -708,7 +707,7 @@ describe('invariant 8: renewal ends with the work', () => {
   test("at the invocation's end, counted from the call, not from the grant at the end of a wait", async () => {
     const { time } = scene;
     const start = time.now();
-    const holder = await taken(take(scene.host().client, 'job'));
+    const holder = await taken(scene.host().client.tryAcquire('job'));
     const waiting = scene.host().client.acquire('job', { waitMs: 10_000, remainingMs: () => 15_000 });
     await time.advance(4_000);
     await holder.release();
@@ -719,7 +718,7 @@ describe('invariant 8: renewal ends with the work', () => {
   test('a call of renew() does not go beyond the cap either', async () => {
     const { time, store } = scene;
     const start = time.now();
-    const lease = await taken(take(scene.host().client, 'job', { holdAtMostMs: 20_000 }));
+    const lease = await taken(scene.host().client.tryAcquire('job', { holdAtMostMs: 20_000 }));
     await time.advance(5_000);
     await lease.renew();
     expect(lease.deadline).toBe(start + 20_000);
@@ -734,9 +733,9 @@ describe('invariant 8: renewal ends with the work', () => {
 describe('invariant 9: nobody releases what is not theirs', () => {
   test('a holder that lost its lock does not open it for the one who took it over', async () => {
     const { time } = scene;
-    const late = await taken(take(scene.host().client, 'job', { holdAtMostMs: 1_000 }));
+    const late = await taken(scene.host().client.tryAcquire('job', { holdAtMostMs: 1_000 }));
     await time.advance(LEASE_MS);
-    const holder = await taken(take(scene.host().client, 'job'));
+    const holder = await taken(scene.host().client.tryAcquire('job'));
     const record = await recordOf();
     expect(await late.release()).toBe(false);
     expect(await recordOf()).toEqual(record);
@@ -745,49 +744,49 @@ describe('invariant 9: nobody releases what is not theirs', () => {
 
   test('a release that was delayed does not either', async () => {
     const { time, store } = scene;
-    const late = await taken(take(scene.host().client, 'job', { holdAtMostMs: 2_000 }));
+    const late = await taken(scene.host().client.tryAcquire('job', { holdAtMostMs: 2_000 }));
     store.plan({ do: 'delayRequest', ms: 10_000, operation: 'release', times: 3 });
     const released = outcomeOf(late.release());
     await time.advance(5_000);
     expect(released.value).toBe(false);
-    const holder = await taken(take(scene.host().client, 'job'));
+    const holder = await taken(scene.host().client.tryAcquire('job'));
     await time.advance(10_000);
     expect(await recordOf()).toMatchObject({ lockId: holder.lockId });
   });
 
   test('a busy attempt sends no release', async () => {
     const { store } = scene;
-    await take(scene.host().client, 'job');
-    expect(await take(scene.host().client, 'job')).toBeNull();
+    await scene.host().client.tryAcquire('job');
+    expect(await scene.host().client.tryAcquire('job')).toBeNull();
     expect(store.operations).toEqual(['acquire', 'acquire']);
   });
 
   test('an operator who looked too long ago ends nothing', async () => {
     const { client } = scene.host();
-    const first = await taken(take(client, 'job'));
+    const first = await taken(client.tryAcquire('job'));
     await first.release();
-    const second = await taken(take(client, 'job'));
+    const second = await taken(client.tryAcquire('job'));
     expect(await client.forceRelease('job', { lockId: 'some-other-grant', immediately: true })).toBe(false);
     expect(await recordOf()).toMatchObject({ lockId: second.lockId });
   });
 
   test('what may still be worked under is not released: given up, it opens at its expiry', async () => {
     const { time, store } = scene;
-    const lease = await taken(take(scene.host().client, 'job'));
+    const lease = await taken(scene.host().client.tryAcquire('job'));
     lease.abandon('timedOut');
     expect(await lease.release()).toBe(false);
     expect(store.operations).toEqual(['acquire']);
     const { client } = scene.host();
     await time.advance(LEASE_MS - 1);
-    expect(await take(client, 'job')).toBeNull();
+    expect(await client.tryAcquire('job')).toBeNull();
     await time.advance(1);
-    expect(await take(client, 'job')).not.toBeNull();
+    expect(await client.tryAcquire('job')).not.toBeNull();
   });
 
   test('a client that is closed tells the work before it opens the lock', async () => {
     const { store } = scene;
     const { client } = scene.host();
-    const { signal } = await taken(take(client, 'job'));
+    const { signal } = await taken(client.tryAcquire('job'));
     const aborted: boolean[] = [];
     store.plan({ do: 'first', act: () => aborted.push(signal.aborted), operation: 'release' });
     await client.close();
@@ -810,7 +809,7 @@ describe("invariant 10: the user's error wins", () => {
 
   test('a release never rejects, so that in a finally it hides nothing', async () => {
     denyReleases();
-    const lease = await taken(take(scene.host().client, 'job'));
+    const lease = await taken(scene.host().client.tryAcquire('job'));
     expect(await lease.release()).toBe(false);
     await expect(lease[Symbol.asyncDispose]()).resolves.toBeUndefined();
   });
@@ -819,7 +818,7 @@ describe("invariant 10: the user's error wins", () => {
     const host = scene.host();
     const odd = new RangeError('odd');
     scene.store.plan({ do: 'fail', error: odd, operation: 'release' });
-    const lease = await taken(take(host.client, 'job'));
+    const lease = await taken(host.client.tryAcquire('job'));
     expect(await lease.release()).toBe(false);
     expect(host.of('releaseFailed')[0]?.error).toBeInstanceOf(LockStoreError);
     expect(host.of('releaseFailed')[0]?.error.cause).toBe(odd);
@@ -845,7 +844,7 @@ describe('invariant 11: no shared state', () => {
     const { store } = scene;
     const clients = [scene.host().client, scene.host().client];
     const keys = ['a', 'b', 'c', 'a', 'b', 'a'];
-    await Promise.all(clients.flatMap((client) => keys.map((key) => take(client, key))));
+    await Promise.all(clients.flatMap((client) => keys.map((key) => client.tryAcquire(key))));
     const ids = store.requests.map(({ request }) => request.lockId);
     expect(ids).toHaveLength(12);
     expect(new Set(ids).size).toBe(12);
@@ -854,17 +853,17 @@ describe('invariant 11: no shared state', () => {
 
   test('of two attempts of one client at one key one is busy', async () => {
     const { client } = scene.host();
-    const leases = await Promise.all([take(client, 'job'), take(client, 'job')]);
+    const leases = await Promise.all([client.tryAcquire('job'), client.tryAcquire('job')]);
     expect(leases.filter((lease) => lease !== null)).toHaveLength(1);
-    expect(await take(client, 'job')).toBeNull();
+    expect(await client.tryAcquire('job')).toBeNull();
   });
 
   test('the loss, the release or the failures of one lease leave the others of its client alone', async () => {
     const { time, store } = scene;
     const { client } = scene.host();
-    const lost = await taken(take(client, 'lost'));
-    const released = await taken(take(client, 'released'));
-    const kept = await taken(take(client, 'kept'));
+    const lost = await taken(client.tryAcquire('lost'));
+    const released = await taken(client.tryAcquire('released'));
+    const kept = await taken(client.tryAcquire('kept'));
     lost.abandon('timedOut');
     await released.release();
     expect(kept.isHeld()).toBe(true);
@@ -900,8 +899,8 @@ describe('invariant 12: quiet', () => {
   ])('a listener that %s disturbs nothing', async (_, onEvent) => {
     const { time } = scene;
     const { client } = scene.host({ onEvent });
-    const lease = await taken(take(client, 'job'));
-    expect(await take(client, 'job')).toBeNull();
+    const lease = await taken(client.tryAcquire('job'));
+    expect(await client.tryAcquire('job')).toBeNull();
     await time.advance(HEARTBEAT_MS);
     expect(await lease.release()).toBe(true);
     await noneUnhandled();
@@ -910,7 +909,7 @@ describe('invariant 12: quiet', () => {
   test('renewals that fail in the background, and the loss that follows, reject nowhere', async () => {
     const { time, store } = scene;
     const { client } = scene.host();
-    await take(client, 'job');
+    await client.tryAcquire('job');
     store.plan({ do: 'fail', error: new RangeError('odd'), operation: 'renew', times: Number.POSITIVE_INFINITY });
     await time.advance(LEASE_MS);
     await noneUnhandled();
@@ -919,7 +918,7 @@ describe('invariant 12: quiet', () => {
 
   test('a renewal that is given up for a release rejects nowhere', async () => {
     const { time } = scene;
-    const lease = await taken(take(scene.host().client, 'job'));
+    const lease = await taken(scene.host().client.tryAcquire('job'));
     cutRenewals();
     await time.advance(HEARTBEAT_MS + 10);
     await lease.release();
@@ -948,7 +947,7 @@ describe('invariant 12: quiet', () => {
 
   test('nor of one that is cancelled between two looks', async () => {
     const { time } = scene;
-    (await taken(take(scene.host().client, 'job'))).abandon('timedOut');
+    (await taken(scene.host().client.tryAcquire('job'))).abandon('timedOut');
     const { controller, listeners } = watchedSignal();
     const attempt = outcomeOf(scene.host().client.acquire('job', { signal: controller.signal, waitMs: 20_000 }));
     await time.advance(10_000);
@@ -978,7 +977,7 @@ describe('invariant 12: quiet', () => {
     store.acquire = () => {
       throw new RangeError('odd');
     };
-    await expect(take(client, 'job', { signal: controller.signal })).rejects.toThrow('odd');
+    await expect(client.tryAcquire('job', { signal: controller.signal })).rejects.toThrow('odd');
     expect(listeners()).toBe(0);
     expect(time.timers).toBe(0);
   });
@@ -1015,7 +1014,7 @@ describe("invariant 13: the server's clock judges", () => {
     let lease = null;
     while (lease === null) {
       await scene.time.advance(10);
-      lease = await take(contender, 'job');
+      lease = await contender.tryAcquire('job');
     }
     expect(holder.isHeld()).toBe(false);
   }
@@ -1024,9 +1023,9 @@ describe("invariant 13: the server's clock judges", () => {
     'a contender that is %i ms ahead gives back what it took from a live holder',
     async (ahead) => {
       const { time, store } = scene;
-      const holder = await taken(take(scene.host(twoSeconds).client, 'job'));
+      const holder = await taken(scene.host(twoSeconds).client.tryAcquire('job'));
       const early = scene.host({ ...twoSeconds, ahead });
-      expect(await take(early.client, 'job')).toBeNull();
+      expect(await early.client.tryAcquire('job')).toBeNull();
       expect(store.operations).toEqual(['acquire', 'acquire', 'giveBack', 'acquire']);
       expect(await recordOf()).toMatchObject({ lockId: holder.lockId, owner: 'host-1' });
       await time.advance(30_000);
@@ -1037,10 +1036,10 @@ describe("invariant 13: the server's clock judges", () => {
 
   test.each([-3_000, -3_600_000])('a holder that is %i ms off is not overlapped', async (ahead) => {
     const { time } = scene;
-    const holder = await taken(take(scene.host({ ...twoSeconds, ahead }).client, 'job'));
+    const holder = await taken(scene.host({ ...twoSeconds, ahead }).client.tryAcquire('job'));
     const contender = scene.host(twoSeconds).client;
     for (let ms = 0; ms < 10_000; ms += 100) {
-      expect(await take(contender, 'job')).toBeNull();
+      expect(await contender.tryAcquire('job')).toBeNull();
       await time.advance(100);
     }
     expect(holder.isHeld()).toBe(true);
@@ -1049,13 +1048,13 @@ describe("invariant 13: the server's clock judges", () => {
 
   test('a contender whose clock is set right while its request is out gives back what it took', async () => {
     const { store } = scene;
-    const holder = await taken(take(scene.host(twoSeconds).client, 'job'));
+    const holder = await taken(scene.host(twoSeconds).client.tryAcquire('job'));
     const early = scene.host({ ...twoSeconds, ahead: 3_600_000 });
     const setRight = () => {
       early.clock.offsetMs = 0;
     };
     store.plan({ do: 'first', act: setRight, operation: 'acquire' });
-    expect(await take(early.client, 'job')).toBeNull();
+    expect(await early.client.tryAcquire('job')).toBeNull();
     expect(await recordOf()).toMatchObject({ lockId: holder.lockId });
   });
 
@@ -1069,20 +1068,20 @@ describe("invariant 13: the server's clock judges", () => {
     // Late in a second the new answer alone does not contradict what was known.
     await time.advance(1_950 - (time.now() % 1_000));
     clock.offsetMs -= 900;
-    await takeAfter(await taken(take(client, 'job')), scene.host(twoSeconds).client);
+    await takeAfter(await taken(client.tryAcquire('job')), scene.host(twoSeconds).client);
   });
 
   test('nothing is learned from an answer during which the clock was stepped', async () => {
     const { time, store } = scene;
     const { client, clock } = scene.host({ ...twoSeconds, ahead: 3_600_000 });
-    const lease = await taken(take(client, 'job'));
+    const lease = await taken(client.tryAcquire('job'));
     const setRight = () => {
       clock.offsetMs = 0;
     };
     store.plan({ do: 'first', act: setRight, operation: 'read' });
     await client.inspect('elsewhere');
     const before = store.count();
-    await taken(take(client, 'another'));
+    await taken(client.tryAcquire('another'));
     expect(store.count() - before).toBe(1);
     await time.advance(60_000);
     expect(lease.isHeld()).toBe(true);
@@ -1091,7 +1090,7 @@ describe("invariant 13: the server's clock judges", () => {
   test('a clock that runs slow is followed', async () => {
     const { time } = scene;
     const { client, clock } = scene.host(twoSeconds);
-    const holder = await taken(take(client, 'job'));
+    const holder = await taken(client.tryAcquire('job'));
     for (let s = 0; s < 1_200; s++) {
       await time.advance(1_000);
       clock.lag(3);
@@ -1103,12 +1102,12 @@ describe("invariant 13: the server's clock judges", () => {
   test('a clock that is stepped while a lease is held breaks no belief', async () => {
     const { time } = scene;
     const stepped = scene.host(twoSeconds);
-    const holder = await taken(take(stepped.client, 'job'));
+    const holder = await taken(stepped.client.tryAcquire('job'));
     stepped.clock.offsetMs -= 3_600_000;
     const contender = scene.host(twoSeconds).client;
     for (let ms = 0; ms < 6_000; ms += 10) {
       await time.advance(10);
-      const lease = await take(contender, 'job');
+      const lease = await contender.tryAcquire('job');
       expect(lease !== null && holder.isHeld()).toBe(false);
       await lease?.release();
     }

@@ -1,6 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
 import { LockStoreError } from '../../lib/record/errors.ts';
-import { take } from '../support/take.ts';
 import { type HostClock, outcomeOf, settle, taken, world } from './setup.ts';
 
 const HOUR = 3_600_000;
@@ -217,7 +216,7 @@ describe('a request that the server refuses for the time in its signature', () =
   test('is written anew: renew', async () => {
     const { time, store, memory, host, misdated } = scene();
     const { client, clock, of } = host();
-    const lease = await taken(take(client, 'job'));
+    const lease = await taken(client.tryAcquire('job'));
     clock.offsetMs = -HOUR;
     store.plan({ do: 'fail', error: misdated(), operation: 'renew' });
     await lease.renew();
@@ -247,7 +246,7 @@ describe('a request that the server refuses for the time in its signature', () =
 
   test('is sent again: a release, whose moments are made whenever it is sent', async () => {
     const { store, host, misdated } = scene();
-    const lease = await taken(take(host().client, 'job'));
+    const lease = await taken(host().client.tryAcquire('job'));
     store.plan({ do: 'fail', error: misdated(), operation: 'release' });
     expect(await lease.release()).toBe(true);
     expect(store.count('release')).toBe(2);
@@ -268,7 +267,7 @@ test('a grant is given back to no later moment than the server answered at', asy
   const { client, clock } = host({ ahead: HOUR });
   // Frozen while its first answer was on its way: that one cannot judge the clock.
   store.plan({ do: 'then', act: () => jump(clock), operation: 'acquire', times: 2 });
-  await settle(time, take(client, 'job'));
+  await settle(time, client.tryAcquire('job'));
   expect(store.operations).toEqual(['acquire', 'giveBack', 'acquire', 'giveBack']);
   expect((await memory.read('job')).record?.expiresAt).toBeLessThanOrEqual(time.now());
 });

@@ -1,6 +1,5 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import type { Lease } from '../../lib/lease/lease.ts';
-import { take } from '../support/take.ts';
 import { outcomeOf, settle, taken, type World, world } from './setup.ts';
 
 let scene: World;
@@ -24,7 +23,7 @@ describe('close() of a lease', () => {
 
   test('that was given up sends nothing: its work may go on', async () => {
     const { store, host } = scene;
-    const lease = await taken(take(host().client, 'job'));
+    const lease = await taken(host().client.tryAcquire('job'));
     lease.abandon('timedOut');
     expect(await lease.close()).toBe(false);
     expect(store.operations).toEqual(['acquire']);
@@ -124,7 +123,7 @@ test('a release can say that an earlier token is done than its own', async () =>
 });
 
 test('a lease is handed off for a time, and not without one', async () => {
-  const lease = await taken(take(scene.host().client, 'job'));
+  const lease = await taken(scene.host().client.tryAcquire('job'));
   await expect(lease.handOff(undefined as never)).rejects.toThrow('leaseMs must be a whole number of milliseconds');
   expect(lease.isHeld()).toBe(true);
 });
@@ -133,7 +132,7 @@ describe('a renewal', () => {
   test('that is answered after the deadline, before its timer, is none', async () => {
     const { time, store } = scene;
     const host = scene.host();
-    const lease = await taken(take(host.client, 'job'));
+    const lease = await taken(host.client.tryAcquire('job'));
     const act = () => {
       host.clock.offsetMs += HOUR;
     };
@@ -148,7 +147,7 @@ describe('a renewal', () => {
   test('by a clock that was set back by more than it has run gains nothing: belief ends when it would have', async () => {
     const { time, store } = scene;
     const host = scene.host();
-    const { signal } = await taken(take(host.client, 'job'));
+    const { signal } = await taken(host.client.tryAcquire('job'));
     await time.advance(5_000);
     host.clock.offsetMs -= 20_000;
     await time.advance(5_000);
@@ -164,7 +163,7 @@ describe('a renewal', () => {
   test('by one that was set back by less is one, for as long as it wrote', async () => {
     const { time } = scene;
     const host = scene.host();
-    const lease = await taken(take(host.client, 'job'));
+    const lease = await taken(host.client.tryAcquire('job'));
     await time.advance(5_000);
     host.clock.offsetMs -= 5_000;
     await time.advance(5_000);
@@ -175,7 +174,7 @@ describe('a renewal', () => {
   test('by a clock that was set back is written once more as soon as the answer tells the time', async () => {
     const { time, store, host } = world({ dated: true, start: 1_800_000_000_000 });
     const holder = host();
-    const lease = await taken(take(holder.client, 'job'));
+    const lease = await taken(holder.client.tryAcquire('job'));
     await time.advance(5_000);
     holder.clock.offsetMs -= HOUR;
     await time.advance(5_000);
@@ -187,7 +186,7 @@ describe('a renewal', () => {
 
   test('that hangs is sent again within what is left of a short lease', async () => {
     const { time, store } = scene;
-    const lease = await taken(take(scene.host().client, 'job', { leaseMs: 1_500 }));
+    const lease = await taken(scene.host().client.tryAcquire('job', { leaseMs: 1_500 }));
     store.plan({ do: 'hang', operation: 'renew' });
     // Renewed at 500 ms, it would end at 1,125 ms.
     await time.advance(1_130);
@@ -210,7 +209,7 @@ describe('a renewal', () => {
     const { time, store, host } = world({ dated: true, start: 1_800_000_000_000 });
     // Of the 4 s that the holder means to believe, its clock, 1.5 s behind, leaves two and a half at the most.
     const holder = host({ ahead: -1_500, leaseMs: 10_000, safetyMs: 6_000, heartbeatMs: 3_500 });
-    const lease = await taken(take(holder.client, 'job'));
+    const lease = await taken(holder.client.tryAcquire('job'));
     await time.advance(3_000);
     expect(store.count('renew')).toBeGreaterThan(0);
     expect(lease.isHeld()).toBe(true);
@@ -218,21 +217,21 @@ describe('a renewal', () => {
 });
 
 test('the handle of a lease has no more than there is to hand over', async () => {
-  const lease = await taken(take(scene.host().client, 'job'));
+  const lease = await taken(scene.host().client.tryAcquire('job'));
   const { lockId, fencingToken } = lease;
   expect(await lease.handOff({ leaseMs: 1_000 })).toStrictEqual({ key: 'job', lockId, fencingToken });
 });
 
 test('a lock with the shortest holdAtLeastMs is had again at once by the one who released it', async () => {
   const { client } = scene.host();
-  await (await taken(take(client, 'job', { holdAtLeastMs: 1 }))).release();
-  expect(await take(client, 'job')).not.toBeNull();
+  await (await taken(client.tryAcquire('job', { holdAtLeastMs: 1 }))).release();
+  expect(await client.tryAcquire('job')).not.toBeNull();
 });
 
 describe('a release that a proxy delivers twice, so that the client counts one request,', () => {
   const releaseTwice = async (ms: number, once: string | undefined, done = true, holdAtLeastMs = 0) => {
     const holder = scene.host();
-    const lease = await taken(take(holder.client, 'job', { once, holdAtLeastMs }));
+    const lease = await taken(holder.client.tryAcquire('job', { once, holdAtLeastMs }));
     scene.store.plan({ do: 'twice', ms, operation: 'release' });
     return { holder, lease, released: outcomeOf(lease.release({ done })) };
   };
@@ -256,7 +255,7 @@ describe('a release that a proxy delivers twice, so that the client counts one r
   ])('is no loss when another is granted the lock in between: %s', async (_, once) => {
     const { holder, released } = await releaseTwice(100, once);
     await scene.time.advance(50);
-    await taken(take(scene.host().client, 'job', { once: '2' }));
+    await taken(scene.host().client.tryAcquire('job', { once: '2' }));
     await scene.time.advance(100);
     expect(released.value).toBe(true);
     expect(holder.of('lost')).toEqual([]);
@@ -271,7 +270,7 @@ describe('a release that an operator came before is a loss', () => {
       ['without a token', undefined, true],
     ])('%s', async (_, once, done) => {
       const holder = scene.host();
-      const lease = await taken(take(holder.client, 'job', { once }));
+      const lease = await taken(holder.client.tryAcquire('job', { once }));
       await scene.host().client.forceRelease('job', { lockId: lease.lockId, immediately });
       expect(await lease.release({ done })).toBe(false);
       expect(holder.of('lost')).toMatchObject([{ reason: 'revoked' }]);
@@ -283,10 +282,10 @@ describe('a release that an operator came before is a loss', () => {
     ['has held it', true, 'revoked'],
   ])('when another %s since', async (_, hasReleased, reason) => {
     const holder = scene.host();
-    const lease = await taken(take(holder.client, 'job'));
+    const lease = await taken(holder.client.tryAcquire('job'));
     await scene.host().client.forceRelease('job', { lockId: lease.lockId, immediately: true });
     await scene.time.advance(2);
-    const other = await taken(take(scene.host().client, 'job'));
+    const other = await taken(scene.host().client.tryAcquire('job'));
     if (hasReleased) await other.release();
     expect(await lease.release()).toBe(false);
     expect(holder.of('lost')).toMatchObject([{ reason }]);
@@ -302,7 +301,7 @@ describe('a release that an operator came before, and that was sent twice,', () 
   ])('%s', async (_, once, done, counts) => {
     const { time, store, host } = scene;
     const holder = host();
-    const lease = await taken(take(holder.client, 'job', { once }));
+    const lease = await taken(holder.client.tryAcquire('job', { once }));
     store.plan({ do: 'hang', operation: 'release' });
     const released = outcomeOf(lease.release({ done }));
     await time.advance(1);
@@ -315,7 +314,7 @@ describe('a release that an operator came before, and that was sent twice,', () 
   test('is told as such also when it is answered after the deadline', async () => {
     const { time, store } = scene;
     const holder = scene.host();
-    const lease = await taken(take(holder.client, 'job', { requestTimeoutMs: HOUR }));
+    const lease = await taken(holder.client.tryAcquire('job', { requestTimeoutMs: HOUR }));
     await scene.host().client.forceRelease('job', { lockId: lease.lockId });
     store.plan({ do: 'delayAnswer', ms: 28_000, operation: 'release' });
     expect(await settle(time, lease.release())).toBe(false);

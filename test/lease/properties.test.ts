@@ -5,7 +5,6 @@ import type { LockEvent } from '../../lib/lease/events.ts';
 import type { Lease } from '../../lib/lease/lease.ts';
 import type { LockRecord } from '../../lib/record/record.ts';
 import type { Fault, Operation, ScriptedStore } from '../support/scripted-store.ts';
-import { take } from '../support/take.ts';
 import { outcomeOf, seededRandom, world } from './setup.ts';
 
 afterEach(() => {
@@ -115,7 +114,7 @@ class Watch {
 /** What a client can do with the lease that it has, or has not; what fails leaves it with none, or as it was. */
 const deeds: Record<Deed, (client: LockClient, lease: Lease | undefined, forMs: number) => Promise<Lease | undefined>> =
   {
-    take: async (client, lease) => (lease?.isHeld() ? lease : ((await take(client, 'job', options)) ?? undefined)),
+    take: async (client, lease) => (lease?.isHeld() ? lease : ((await client.tryAcquire('job', options)) ?? undefined)),
     wait: async (client, lease, waitMs) => (lease?.isHeld() ? lease : client.acquire('job', { ...options, waitMs })),
     renew: async (_, lease) => {
       await lease?.renew();

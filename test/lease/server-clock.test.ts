@@ -4,7 +4,6 @@ import { ServerClock, serverClockOf } from '../../lib/lease/server-clock.ts';
 import { LockBusyError } from '../../lib/record/errors.ts';
 import { FakeClock } from '../../lib/testing/fake-clock.ts';
 import { MemoryLockStore } from '../../lib/testing/memory.ts';
-import { take } from '../support/take.ts';
 import { type HostClock, outcomeOf, seededRandom, settle, taken, type World, world } from './setup.ts';
 
 afterEach(() => {
@@ -46,7 +45,7 @@ async function contend(
     while (time.monotonic() < end) {
       await sleep(1 + upTo(300));
       meddle(clock);
-      const lease = await take(client, 'job').catch(() => null);
+      const lease = await client.tryAcquire('job').catch(() => null);
       if (lease === null) continue;
       granted[n] = (granted[n] as number) + 1;
       leases.push(lease);
@@ -150,10 +149,10 @@ describe('never two believers at once', () => {
       const early = scene.host({ ahead: 3_000 });
       // Its first two; the holder's comes in between.
       store.plan({ do: 'hang', operation: 'acquire' }, { do: 'hang', operation: 'acquire', after: 1 });
-      const attempt = outcomeOf(take(early.client, 'job'));
+      const attempt = outcomeOf(early.client.tryAcquire('job'));
       await time.advance(900);
       // Its expiry comes 900 ms after the third sending, at 2,000 ms; it believes for 400 ms more.
-      const holder = await taken(take(scene.host(twoSeconds).client, 'job'));
+      const holder = await taken(scene.host(twoSeconds).client.tryAcquire('job'));
       store.plan({ do: 'hang', operation: 'renew', times: Number.POSITIVE_INFINITY });
       await time.advance(1_150);
       expect(attempt.settled).toBe(true);
@@ -190,7 +189,7 @@ describe('a host whose clock is wrong', () => {
       const { time, memory } = scene;
       const at = time.now();
       const { client, clock } = scene.host({ ...twoSeconds, ahead });
-      const lease = await taken(take(client, 'job'));
+      const lease = await taken(client.tryAcquire('job'));
       expect(lease.deadline - clock.now()).toBeLessThanOrEqual(1_500);
       expect((await memory.read('job')).record?.expiresAt).toBeGreaterThanOrEqual(at + 1_000);
       expect((await memory.read('job')).record?.expiresAt).toBeLessThanOrEqual(at + 3_000);
@@ -210,7 +209,7 @@ describe('a host whose clock is wrong', () => {
         await time.advance(5_000);
         expect(await lease.release()).toBe(true);
         await time.advance(2_000);
-        await (await taken(take(right.client, 'job'))).release();
+        await (await taken(right.client.tryAcquire('job'))).release();
         await time.advance(2_000);
       }
     },
@@ -220,17 +219,17 @@ describe('a host whose clock is wrong', () => {
     'by %i ms, and gave back what it took, does not keep the key closed after the release of its holder',
     async (ahead) => {
       const { time } = scene;
-      const holder = await taken(take(scene.host(twoSeconds).client, 'job'));
-      expect(await take(scene.host({ ...twoSeconds, ahead }).client, 'job')).toBeNull();
+      const holder = await taken(scene.host(twoSeconds).client.tryAcquire('job'));
+      expect(await scene.host({ ...twoSeconds, ahead }).client.tryAcquire('job')).toBeNull();
       await holder.release();
       await time.advance(1);
-      expect(await take(scene.host(twoSeconds).client, 'job')).not.toBeNull();
+      expect(await scene.host(twoSeconds).client.tryAcquire('job')).not.toBeNull();
     },
   );
 
   test.each([3_000, -3_000, HOUR, -HOUR])('by %i ms waits for a holder, and gets the lock after it', async (ahead) => {
     const { time } = scene;
-    const holder = await taken(take(scene.host(twoSeconds).client, 'job'));
+    const holder = await taken(scene.host(twoSeconds).client.tryAcquire('job'));
     const waiting = outcomeOf(scene.host({ ...twoSeconds, ahead }).client.acquire('job', { waitMs: 30_000 }));
     await time.advance(10_000);
     expect(waiting.settled).toBe(false);
@@ -245,7 +244,7 @@ describe('a host whose clock is wrong', () => {
     async (ahead) => {
       const { time, memory } = scene;
       const { client, clock } = scene.host({ ...twoSeconds, ahead });
-      await (await taken(take(client, 'learn'))).release();
+      await (await taken(client.tryAcquire('learn'))).release();
       clock.offsetMs = 0;
       const lease = await settle(time, client.acquire('job', { waitMs: 5_000 }));
       expect(lease.deadline - clock.now()).toBeLessThanOrEqual(1_500);
@@ -280,7 +279,7 @@ describe('a host whose clock is wrong', () => {
     await (await scene.host().client.acquire('job')).release();
     await time.advance(5_000);
     const behind = scene.host({ ahead: -HOUR });
-    expect(await take(behind.client, 'job')).not.toBeNull();
+    expect(await behind.client.tryAcquire('job')).not.toBeNull();
     expect(behind.of('busy')).toEqual([]);
   });
 
@@ -295,19 +294,19 @@ describe('a host whose clock is wrong', () => {
 
 test('what a grant took over is not given back once the record does not tell it any more: the lock stays closed', async () => {
   const { time, store, host } = world({ dated: true, start: START });
-  const holder = await taken(take(host().client, 'job'));
+  const holder = await taken(host().client.tryAcquire('job'));
   const first = host({ ahead: HOUR });
   // Its grant goes over the live lease, and the answer is lost on the way.
   store.plan({ do: 'hangAnswer', operation: 'acquire' });
-  const attempt = outcomeOf(take(first.client, 'job'));
+  const attempt = outcomeOf(first.client.tryAcquire('job'));
   // Another one takes that over in turn, learns that its clock is wrong, and gives it back.
   await time.advance(10);
-  expect(await take(host({ ahead: HOUR + 60_000 }).client, 'job')).toBeNull();
+  expect(await host({ ahead: HOUR + 60_000 }).client.tryAcquire('job')).toBeNull();
   await time.advance(5_000);
   expect(attempt.value ?? null).toBeNull();
   expect(attempt.settled).toBe(true);
   expect(store.count('giveBack')).toBe(1);
-  expect(await take(host().client, 'job')).toBeNull();
+  expect(await host().client.tryAcquire('job')).toBeNull();
   expect(holder.isHeld()).toBe(true);
 });
 
@@ -391,7 +390,7 @@ test.each([8_900, 12_345, 19_900, 30_000])(
     const { record } = await store.inner.read('job', { consistent: true });
     await time.advance((record?.expiresAt ?? 0) - 952 - time.now());
     for (let tries = 0; tries < 60; tries++) {
-      const other = await take(host({ ahead: 952, leaseMs }).client, 'job');
+      const other = await host({ ahead: 952, leaseMs }).client.tryAcquire('job');
       expect(holder.isHeld() && other?.isHeld()).not.toBe(true);
       if (other) return;
       await time.advance(20);
@@ -491,7 +490,7 @@ test.each([
   ] as const) {
     const lease = await settle(time, first.acquire('job', { waitMs: 30_000 }));
     await time.advance(15_000);
-    expect(await take(second, 'job')).toBeNull();
+    expect(await second.tryAcquire('job')).toBeNull();
     expect(lease.isHeld()).toBe(true);
     await lease.release();
     await time.advance(Math.abs(offMs));

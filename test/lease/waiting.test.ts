@@ -1,6 +1,5 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { LockBusyError, LockStoreError } from '../../lib/record/errors.ts';
-import { take } from '../support/take.ts';
 import { outcomeOf, seededRandom, settle, watchedSignal, world } from './setup.ts';
 
 afterEach(() => {
@@ -71,7 +70,7 @@ describe('a lock whose holder died', () => {
     const { time, store, host } = world();
     (await host().client.acquire('job')).abandon('timedOut');
     await time.advance(30_000);
-    expect(await take(host().client, 'job')).not.toBeNull();
+    expect(await host().client.tryAcquire('job')).not.toBeNull();
     expect(store.operations).toEqual(['acquire', 'acquire']);
   });
 
@@ -288,7 +287,7 @@ describe('an attempt that was given up, and lands late', () => {
     await time.advance(5_000);
     expect(attempt.error).toBeInstanceOf(LockStoreError);
     expect((await memory.read('job')).record?.lockId).toBeUndefined();
-    expect(await take(host().client, 'job')).not.toBeNull();
+    expect(await host().client.tryAcquire('job')).not.toBeNull();
   });
 });
 

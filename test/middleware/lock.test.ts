@@ -9,7 +9,6 @@ import { executionModeStreamifyResponse } from '@middy/core/StreamifyResponse';
 import middy6 from 'middy6';
 import { type Lease, LockBusyError, LockError, LockLostError } from '../../lib/index.ts';
 import { type LockOptions, lock, lockPlugin } from '../../middleware/index.ts';
-import { take } from '../support/take.ts';
 import { gate, invocation, setUp, sink } from './setup.ts';
 
 type Handler = (event: unknown, context: unknown, ...rest: unknown[]) => unknown;
@@ -53,7 +52,7 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
   });
 
   /** Who would hold the lock beside everybody else, if it were free now. */
-  const tryOther = (key = 'nightly') => take(others, key);
+  const tryOther = (key = 'nightly') => others.tryAcquire(key);
 
   test("an error of Middy's that is no time-out releases the lock", async () => {
     const handler = middy(lockPlugin())

@@ -14,11 +14,15 @@
  * protocol, the 1 ms that a release adds, is a whole tick here, which is the harder case.
  *
  * Each step has the name of what it stands for in the code:
- *   storeAcquire to storeGuardedWrite      lib/dynamodb: one conditional write each
- *   Network                                lib/lease/send.ts, and what lies between it and the store
- *   Client: tryAcquire, giveBack, discard  lib/lease/acquisition.ts
- *   Client: resume; Operator               lib/lease/client.ts
- *   Client: renew, release, handOff        lib/lease/lease.ts
+ *   storeAcquire to storeForceRelease      the function of that name in lib/record/transitions.ts
+ *   storeGuardedWrite                      lib/dynamodb/guarded-write.ts
+ *   Network                                lib/lease/send.ts, and all that lies between it and the store
+ *   Client: tryAcquire, resume, discard    lib/lease/attempt.ts, acquisition.ts, resume.ts
+ *   Client: giveBack                       lib/lease/give-back.ts
+ *   Client: renew                          lib/lease/heartbeat.ts
+ *   Client: release, handOff               lib/lease/release.ts, lease.ts
+ *   Operator                               LockClient.forceRelease
+ *   Belief and deadline                    lib/lease/term.ts
  *   invariant(n, ...)                      invariant n of docs/protocol.md
  *
  * PROGRESS is liveness in a form that needs no fairness: from every state, whoever asks first for a free lock and is
@@ -91,7 +95,7 @@
                            code gives back a grant that passes, too; believing it is the harder case.) */
 #define STEPPED 0
 #endif
-/* Also: GUARD, guarded writes. RESUME, a hand-off. TELL, a release's answer. RESEND, an acquire with another :now. */
+/* Also: GUARD, guarded writes. PART, a release that finishes an earlier token. RESUME, a hand-off. TELL, a release's answer. RESEND, an acquire with another :now. */
 
 #ifndef MUTANT
 #define MUTANT 0
@@ -154,6 +158,7 @@
 #define GIVE_BACK_BY_CLOCK 155
 #define SLOW_BELIEVED 156
 #define RELAY_BELIEVED 157
+#define PART_UNASKED 158
 
 #define SKEW (MUTANT == SKEW_IS_SAFETY -> SAFETY : SAFETY - 1)
 #define IDS (OWNERS * ATTEMPTS)
@@ -165,7 +170,7 @@
 
 byte now = START;
 
-/* LockRecord in lib/record/store.ts. 0 stands for what is not there. */
+/* LockRecord in lib/record/record.ts. 0 stands for what is not there. */
 typedef Record {
   bit exists;
   byte lockId, fencingToken, expiresAt, acquiredAt, releasedBy, doneToken, ttl;
@@ -181,7 +186,9 @@ typedef Sent {
   byte once;
   short renew;              /* a set: bit n stands for :until = START + LEASE + n */
   byte resume;              /* the lockId that was handed off */
-  bit release, done, hold, giveBack, giveBackAgain, force, immediately, guardedWrite;
+  byte done;                /* release: the token that is finished, up to its own; 0: none */
+  byte toldDone;            /* the token that had finished, as the grant told */
+  bit release, hold, giveBack, giveBackAgain, force, immediately, guardedWrite;
   /* What the record that answered told of the grant, and giveBack carries. */
   bit told;
   byte token, previousLockId, previousExpiresAt, previousAcquiredAt, givenBackAt;
@@ -191,7 +198,7 @@ typedef Sent {
 Sent sent[IDS + 1];
 byte handed;                /* the handle of the lease that was handed off */
 
-/* What an owner knows: lib/lease/lease.ts. */
+/* The knowledge of an owner: lib/lease/lease.ts, heartbeat.ts, term.ts. */
 mtype = { idle, acquiring, held, releasing, releasingAgain };
 mtype = { none, granted, tooEarly, refused, kept, lost, applied, signed, proven };
 mtype state[OWNERS] = idle;
@@ -226,6 +233,7 @@ byte sets;
 #define HOLD_AT_LEAST 203   /* no grant earlier than a release asked for */
 #define PROGRESS 204        /* a free lock is granted to whoever asks first; none is closed for longer than a lease */
 #define TOLD 205            /* an owner is told only of a release that happened, and of one that did */
+#define DONE_GROWS 206      /* the token that finished never shrinks */
 
 /* What the checker remembers for that; sets of lockIds are bits. */
 short everGranted, everBelieved;
@@ -261,7 +269,7 @@ inline onGrant(a) {
   fi
 }
 
-/* The store: lib/dynamodb/store.ts. */
+/* The store: lib/record/transitions.ts, which every store keeps. */
 
 #define acquirable(me, t, token) ( \
     ( \
@@ -325,6 +333,9 @@ inline storeAcquire(a, t) {
     record.acquiredAt = t;
     record.expiresAt = t + LEASE + sent[a].late;
     writeTtl(record.expiresAt);
+#ifdef PART
+    sent[a].toldDone = record.doneToken;
+#endif
     result = granted
   :: else -> result = refused
   fi;
@@ -381,8 +392,9 @@ inline storeRelease(a) {
     writeTtl(i);
     if
     :: sent[a].done ->
-      finished = max(finished, sent[a].once);
-      record.doneToken = (mutant(RELEASE_WITHOUT_DONE) -> record.doneToken : sent[a].once)
+      finished = max(finished, sent[a].done);
+      record.doneToken = (mutant(RELEASE_WITHOUT_DONE) -> record.doneToken : sent[a].done);
+      invariant(DONE_GROWS, record.doneToken >= finished || mutant(RELEASE_WITHOUT_DONE))
     :: else
     fi;
     result = applied
@@ -397,7 +409,7 @@ inline storeRelease(a) {
     result = (result == signed && (sent[a].done || (!record.lockId && record.expiresAt == i)) -> proven : result);
     invariant(TOLD, result == proven || lastEnded != a || !record.exists || record.lockId || sent[a].force || sent[a].immediately);
     /* An operator's release bears the same name: what finished is finished only if the record says so. */
-    result = (sent[a].done && record.doneToken < sent[a].once && !mutant(SIGNED_MEANS_DONE) -> none : result)
+    result = (sent[a].done && record.doneToken < sent[a].done && !mutant(SIGNED_MEANS_DONE) -> none : result)
   fi;
   printf("%d: release of %d: %e. Record: %d until %d\n", now, a, result, record.lockId, record.expiresAt)
 }
@@ -691,6 +703,9 @@ proctype Client(byte self) {
 #if ONCE > 1
       :: sent[me(self)].once = 2
 #endif
+#if ONCE > 2
+      :: sent[me(self)].once = 3
+#endif
       fi
 #endif
     }
@@ -809,7 +824,16 @@ proctype Client(byte self) {
 #if ONCE
       if
       :: sent[me(self)].done = 0
-      :: now <= deadline[self] -> sent[me(self)].done = 1
+      :: now <= deadline[self] -> sent[me(self)].done = sent[me(self)].once
+#ifdef PART
+      /* A part of the work succeeded. A token that had finished before the grant is left out. */
+      :: now <= deadline[self] && sent[me(self)].once > 1 ->
+        sent[me(self)].done = 1;
+        if
+        :: mutant(PART_UNASKED)
+        :: else -> sent[me(self)].done = (sent[me(self)].toldDone >= 1 -> 0 : 1)
+        fi
+#endif
       fi;
 #endif
 #if HOLD
@@ -842,7 +866,7 @@ proctype Client(byte self) {
   :: d_step {
       answer[self] == applied || answer[self] == proven ||
       (state[self] == releasingAgain && (answer[self] == signed || (answer[self] == lost && now <= deadline[self]))) ->
-      invariant(TOLD, !sent[me(self)].done || finished >= sent[me(self)].once);
+      invariant(TOLD, finished >= sent[me(self)].done);
       invariant(TOLD, record.lockId != id(me(self)) || CLOCK_WRONG);
       end(self)
     }

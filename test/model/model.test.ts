@@ -7,6 +7,7 @@ const configurations = {
   'three owners, renewals, guarded writes': { OWNERS: 3, ATTEMPTS: 1, TICKS: 4, RENEWALS: 1, GUARD: 1 },
   'two renewals of one lease': { BUDGET: 2, TICKS: 6, RENEWALS: 2 },
   'three owners, once': { OWNERS: 3, ATTEMPTS: 1, TICKS: 4, ONCE: 2 },
+  'a part of the work done': { BUDGET: 3, TICKS: 2, ONCE: 3, PART: 1 },
   'hold at least': { BUDGET: 3, TICKS: 5, HOLD: 2 },
   'what a release is told': { OWNERS: 2, ATTEMPTS: 1, TICKS: 5, RENEWALS: 1, ONCE: 1, TELL: 1 },
   'what a release is told, force release': { BUDGET: 2, TICKS: 4, ONCE: 1, TELL: 1, FORCE: 1 },
@@ -95,6 +96,7 @@ const readings: [fault: string, configuration: Configuration][] = [
   ['RELAY_BELIEVED', 'a relay that writes dates'],
   ['GIVE_BACK_UNKNOWN', 'three owners, two wrong clocks'],
   ['GIVE_BACK_AS_FIRST', 'three owners, two wrong clocks'],
+  ['PART_UNASKED', 'a part of the work done'],
 ];
 
 const variants: [fault: string, configuration: Configuration][] = [

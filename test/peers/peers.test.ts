@@ -4,7 +4,6 @@ import type { LockClient } from '../../lib/lease/client.ts';
 import { LockStoreError } from '../../lib/record/errors.ts';
 import { MemoryLockStore } from '../../lib/testing/memory.ts';
 import { outcomeOf, settle, taken, world } from '../lease/setup.ts';
-import { take } from '../support/take.ts';
 
 /** Renewed after 10 s, believed for 27 s, open for others after 30 s. */
 const timing = { leaseMs: 30_000, heartbeatMs: 10_000, safetyMs: 3_000 };
@@ -13,7 +12,7 @@ const throttled = () => new LockStoreError('Throttled.', { transient: true });
 async function held() {
   const { time, store, host } = world();
   const mine = host(timing);
-  const lease = await taken(take(mine.client, 'job'));
+  const lease = await taken(mine.client.tryAcquire('job'));
   return { time, store, host, mine, lease, other: host(timing) };
 }
 
@@ -90,7 +89,7 @@ describe('dynamolock', () => {
     store.plan({ do: 'loseRequest', operation: 'renew' });
     await time.advance(10_000);
     await other.client.forceRelease('job', { lockId: lease.lockId, immediately: true });
-    const thief = await taken(take(other.client, 'job'));
+    const thief = await taken(other.client.tryAcquire('job'));
     await time.advance(1_000);
     expect(mine.of('lost')).toMatchObject([{ reason: 'takenOver' }]);
     expect([lease.isHeld(), thief.isHeld()]).toEqual([false, true]);
@@ -137,7 +136,7 @@ describe('dynamolock', () => {
     store.plan({ do: 'loseRequest', operation: 'renew', times: Number.POSITIVE_INFINITY });
     await time.advance(30_000);
     store.heal();
-    const next = await taken(take(other.client, 'job'));
+    const next = await taken(other.client.tryAcquire('job'));
     expect(next.takenOverFrom?.owner).toBe(lease.owner);
     await expect(lease.renew()).rejects.toMatchObject({ name: 'LockLostError', reason: 'expired' });
     await next.renew();
@@ -170,7 +169,7 @@ describe('dynamolock', () => {
     const { time, lease, other } = await held();
     expect(await lease.release()).toBe(true);
     await time.advance(1);
-    const next = await taken(take(other.client, 'job'));
+    const next = await taken(other.client.tryAcquire('job'));
     expect(await lease.release()).toBe(true);
     await next.renew();
     expect(next.isHeld()).toBe(true);
@@ -199,7 +198,7 @@ describe('amazon-dynamodb-lock-client', () => {
     lease.abandon('timedOut');
     await time.advance(30_000);
     store.requests = [];
-    const next = await taken(take(other.client, 'job'));
+    const next = await taken(other.client.tryAcquire('job'));
     expect(store.operations).toEqual(['acquire']);
     expect(next.takenOverFrom?.owner).toBe(lease.owner);
     expect(next.fencingToken).toBeGreaterThan(lease.fencingToken);
@@ -209,7 +208,7 @@ describe('amazon-dynamodb-lock-client', () => {
     const { time, lease, host, other } = await held();
     lease.abandon('timedOut');
     await time.advance(30_000);
-    const both = await Promise.all([take(other.client, 'job'), take(host(timing).client, 'job')]);
+    const both = await Promise.all([other.client.tryAcquire('job'), host(timing).client.tryAcquire('job')]);
     expect(both.filter((next) => next?.isHeld())).toHaveLength(1);
   });
 
@@ -232,7 +231,7 @@ describe('amazon-dynamodb-lock-client', () => {
 
   test('who holds a lock is refused it a second time (testAcquireLockMultipleTimesNotReentrant)', async () => {
     const { mine, lease } = await held();
-    expect(await take(mine.client, 'job')).toBeNull();
+    expect(await mine.client.tryAcquire('job')).toBeNull();
     expect(lease.isHeld()).toBe(true);
   });
 
@@ -244,14 +243,14 @@ describe('amazon-dynamodb-lock-client', () => {
     await expect(lease.renew()).rejects.toMatchObject({ name: 'LockLostError' });
     await lease.release();
     // It spares others the rest of it.
-    expect(await take(other.client, 'job')).not.toBeNull();
+    expect(await other.client.tryAcquire('job')).not.toBeNull();
   });
 
   test('nobody releases somebody else’s lock (cannotReleaseLockYouDontOwn, testReleaseLockBestEffort)', async () => {
     const { time, lease, mine, other } = await held();
     await other.client.forceRelease('job', { lockId: lease.lockId, immediately: true });
     await time.advance(2);
-    const next = await taken(take(other.client, 'job'));
+    const next = await taken(other.client.tryAcquire('job'));
     expect(await lease.release()).toBe(false);
     expect(mine.of('lost')).toMatchObject([{ reason: 'takenOver' }]);
     await next.renew();
@@ -261,7 +260,7 @@ describe('amazon-dynamodb-lock-client', () => {
     const { time, store, host } = world();
     const { client } = host(timing);
     store.plan({ do: 'fail', error: throttled(), operation: 'acquire', times: 2 });
-    await expect(take(client, 'job')).rejects.toMatchObject({ name: 'LockStoreError', transient: true });
+    await expect(client.tryAcquire('job')).rejects.toMatchObject({ name: 'LockStoreError', transient: true });
     const lease = await settle(time, client.acquire('job', { waitMs: 1_000 }), 1_000);
     expect(lease.isHeld()).toBe(true);
   });
@@ -270,7 +269,7 @@ describe('amazon-dynamodb-lock-client', () => {
     const { host } = world();
     const { client } = host(timing);
     const leases = [];
-    for (const key of ['a', 'b', 'c']) leases.push(await taken(take(client, key)));
+    for (const key of ['a', 'b', 'c']) leases.push(await taken(client.tryAcquire(key)));
     await client.close();
     const { client: other } = host(timing);
     for (const key of ['a', 'b', 'c']) expect((await other.inspect(key))?.held).toBe(false);
@@ -280,19 +279,19 @@ describe('amazon-dynamodb-lock-client', () => {
   test('data is there for others to read, and goes with the next grant (testAcquireLockLeaveOrReplaceDataFromReleasedLock)', async () => {
     const { host } = world();
     const { client } = host(timing);
-    const lease = await taken(take(client, 'job', { data: { file: 'a.csv' } }));
+    const lease = await taken(client.tryAcquire('job', { data: { file: 'a.csv' } }));
     expect((await host(timing).client.inspect('job'))?.data).toEqual({ file: 'a.csv' });
     await lease.release();
-    await taken(take(client, 'job'));
+    await taken(client.tryAcquire('job'));
     expect((await client.inspect('job'))?.data).toBeUndefined();
   });
 
   test('a lease that is renewed no more tells its holder before others can have it (testSessionMonitorCallbackFiredOnNonHeartbeatingLock)', async () => {
     const { time, host } = world();
-    const lease = await taken(take(host(timing).client, 'job', { holdAtMostMs: 5_000 }));
+    const lease = await taken(host(timing).client.tryAcquire('job', { holdAtMostMs: 5_000 }));
     const other = host(timing).client;
     const told = new Promise<boolean>((resolve) => {
-      lease.signal.addEventListener('abort', async () => resolve((await take(other, 'job')) === null));
+      lease.signal.addEventListener('abort', async () => resolve((await other.tryAcquire('job')) === null));
     });
     await time.advance(5_000);
     expect(await told).toBe(true);
@@ -302,23 +301,23 @@ describe('amazon-dynamodb-lock-client', () => {
 describe('ShedLock', () => {
   test('a lock is closed until it is released (shouldCreateLock, shouldNotReturnSecondLock, shouldLockTwiceInARow)', async () => {
     const { time, lease, other } = await held();
-    expect(await take(other.client, 'job')).toBeNull();
+    expect(await other.client.tryAcquire('job')).toBeNull();
     await lease.release();
     await time.advance(1);
-    expect(await take(other.client, 'job')).not.toBeNull();
+    expect(await other.client.tryAcquire('job')).not.toBeNull();
   });
 
   test('two keys are two locks (shouldCreateTwoIndependentLocks)', async () => {
     const { other } = await held();
-    expect(await take(other.client, 'another job')).not.toBeNull();
+    expect(await other.client.tryAcquire('another job')).not.toBeNull();
   });
 
   test('a lock can be taken right after its release, ten times (shouldBeAbleToLockRightAfterUnlock)', async () => {
     const { host } = world();
     const [one, other] = [host(timing).client, host(timing).client];
     for (let turn = 0; turn < 10; turn++) {
-      const lease = await taken(take(one, 'job'));
-      expect(await take(other, 'job')).toBeNull();
+      const lease = await taken(one.tryAcquire('job'));
+      expect(await other.tryAcquire('job')).toBeNull();
       await lease.release();
     }
   });
@@ -327,20 +326,20 @@ describe('ShedLock', () => {
     const { time, lease, other } = await held();
     lease.abandon('timedOut');
     await time.advance(29_999);
-    expect(await take(other.client, 'job')).toBeNull();
+    expect(await other.client.tryAcquire('job')).toBeNull();
     await time.advance(1);
-    expect(await take(other.client, 'job')).not.toBeNull();
+    expect(await other.client.tryAcquire('job')).not.toBeNull();
   });
 
   test('a lock is closed for as long as it is to be at least (shouldLockAtLeastFor)', async () => {
     const { time, host } = world();
-    const lease = await taken(take(host(timing).client, 'job', { holdAtLeastMs: 2_000 }));
+    const lease = await taken(host(timing).client.tryAcquire('job', { holdAtLeastMs: 2_000 }));
     await lease.release();
     const { client } = host(timing);
     await time.advance(1_999);
-    expect(await take(client, 'job')).toBeNull();
+    expect(await client.tryAcquire('job')).toBeNull();
     await time.advance(1);
-    expect(await take(client, 'job')).not.toBeNull();
+    expect(await client.tryAcquire('job')).not.toBeNull();
   });
 
   test('a counter under the lock misses no increment (fuzzTestShouldPass; amazon-dynamodb-lock-client: ConsistentLockDataStressTest)', async () => {

@@ -4,7 +4,6 @@ import type { Lease, LeaseHandle } from '../../lib/lease/lease.ts';
 import type { AcquireOptions } from '../../lib/lease/options.ts';
 import type { LockRecord } from '../../lib/record/record.ts';
 import { mulberry32 } from '../support/mulberry32.ts';
-import { take } from '../support/take.ts';
 import { Server, Wire } from './network.ts';
 import {
   type Blow,
@@ -91,7 +90,7 @@ class Player {
     const lease = this.#lease;
     switch (deed.do) {
       case 'try':
-        return this.#hold(deed, await take(this.client, 'job', this.#options(deed)), onceOf(deed));
+        return this.#hold(deed, await this.client.tryAcquire('job', this.#options(deed)), onceOf(deed));
       case 'wait':
         return this.#hold(
           deed,

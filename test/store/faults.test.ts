@@ -11,7 +11,6 @@ import { LockStoreError } from '../../lib/record/errors.ts';
 import type { LockRecord } from '../../lib/record/record.ts';
 import { disciplinedClock } from '../support/disciplined-clock.ts';
 import { type Fault, type Rule, startFaultProxy } from '../support/fault-proxy.ts';
-import { take } from '../support/take.ts';
 
 // For a machine that is busy with other things.
 jest.setTimeout(30_000);
@@ -111,7 +110,7 @@ describe('acquire gives the lease, with the right token and takenOverFrom, when'
     expect(lease.isHeld()).toBe(true);
     expect(the.proxy.count()).toBe(requests);
     expect(await the.record()).toMatchObject({ lockId: lease.lockId, owner: 'us', fencingToken: lease.fencingToken });
-    expect(await take(the.others, the.key)).toBeNull();
+    expect(await the.others.tryAcquire(the.key)).toBeNull();
 
     // What arrives from now on revives nothing.
     expect(await lease.release()).toBe(true);
@@ -388,7 +387,7 @@ describe('a heartbeat in flight when the lease is released leaves the lock free'
       const begun = renewalsOf(lease).map(({ body }) => body.ExpressionAttributeValues[':until'].N - 30_000);
       expect(Math.max(...begun)).toBeLessThanOrEqual(releasedAt[round]! + 1);
     }
-    const next = await Promise.all(leases.map(({ key }) => take(the.others, key)));
+    const next = await Promise.all(leases.map(({ key }) => the.others.tryAcquire(key)));
     expect(next.every((lease) => lease?.takenOverFrom === undefined && lease?.isHeld())).toBe(true);
     await the.others.close();
     expect(failures(events)).toEqual([]);

@@ -13,7 +13,6 @@ import type { Lease } from '../../lib/lease/lease.ts';
 import { LockBusyError } from '../../lib/record/errors.ts';
 import { disciplinedClock } from '../support/disciplined-clock.ts';
 import { startFaultProxy } from '../support/fault-proxy.ts';
-import { take } from '../support/take.ts';
 
 // For a machine that is busy with other things.
 jest.setTimeout(30_000);
@@ -136,7 +135,7 @@ describe('requests', () => {
       { type: 'busy', key, owner: 'the dead', fencingToken, expiresAt, retryAfterMs: expect.any(Number) },
     ]);
 
-    expect(await take(the.locks, key)).toBeNull();
+    expect(await the.locks.tryAcquire(key)).toBeNull();
     expect(the.operations()).toHaveLength(2);
   });
 });
@@ -169,9 +168,9 @@ describe('a lock whose holder died is taken within 100 ms of its expiry', () => 
     const key = newKey();
     const { expiresAt, fencingToken } = await letHolderDie(key, 300);
     await sleep(expiresAt - 60 - Date.now());
-    expect(await take(the.locks, key)).toBeNull();
+    expect(await the.locks.tryAcquire(key)).toBeNull();
     await sleep(expiresAt - Date.now() + 1);
-    const lease = await take(the.locks, key);
+    const lease = await the.locks.tryAcquire(key);
     expect(lease).toMatchObject({ fencingToken: fencingToken + 1, takenOverFrom: { owner: 'the dead' } });
     expect(the.operations()).toHaveLength(2);
     await lease?.release();

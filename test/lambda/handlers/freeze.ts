@@ -1,7 +1,6 @@
 import { DynamoDBLockStore } from '../../../lib/dynamodb/index.ts';
 import { type Lease, LockClient } from '../../../lib/index.ts';
 import { withLock } from '../../../middleware/index.ts';
-import { take } from '../../support/take.ts';
 import { log } from './support.ts';
 
 const locks = new LockClient({ store: new DynamoDBLockStore(), leaseMs: Number(process.env.LEASE_MS), onEvent: log });
@@ -10,7 +9,7 @@ const locks = new LockClient({ store: new DynamoDBLockStore(), leaseMs: Number(p
 let left: Lease | null | undefined;
 
 export async function leave({ key }: { key?: string }) {
-  if (key) left = await take(locks, key);
+  if (key) left = await locks.tryAcquire(key);
   // The question comes before any timer has had its turn.
   return { isHeld: left?.isHeld(), reason: left?.signal.reason?.reason };
 }
