@@ -71,7 +71,9 @@ function propertyTable({ name: owner = '' }: ApiItem, members: readonly ApiItem[
   const isOptions = /(Options|Props|Attributes|Timing|Plugin)$/.test(owner);
   const rows = members.map((member) => {
     const { prose, tagged } = docstringOf(member);
-    const type = code(textOf(member, member.propertyTypeTokenRange).replace(/ \| undefined$/, ''));
+    const type = code(
+      textOf(member, member.propertyTypeTokenRange).replace(/^\((.*)\) \| undefined$|^(.*) \| undefined$/s, '$1$2'),
+    );
     const meaning = cell(prose);
     if (!isOptions) return [code(`${member.name}${member.isOptional ? '?' : ''}`), type, meaning];
     const [byDefault = ''] = [...tagged('defaultValue'), ...tagged('default')];
@@ -130,6 +132,10 @@ const textOf = ({ excerptTokens = [] }: ApiItem, range: TokenRange | undefined):
 
 /** A text as one cell of a table, where a list has no lines of its own. */
 const cell = (text: string): string =>
-  text.replaceAll(/\n- /g, '<br>').replaceAll(/\s+/g, ' ').replaceAll('|', '\\|').trim();
+  text
+    .replaceAll(/\s*\n- /g, '<br>')
+    .replaceAll(/\s+/g, ' ')
+    .replaceAll('|', '\\|')
+    .trim();
 
 const code = (text: string): string => `\`${cell(text)}\``;
