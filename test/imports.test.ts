@@ -4,7 +4,7 @@ import { describe, expect, test } from '@jest/globals';
 
 const repository = join(import.meta.dirname, '..');
 
-// Imports run one way. A line says what a part may import beside its own files: parts, and packages.
+/** Besides its own files, a part imports only these parts and packages. A part is a folder, or a file with rules of its own. */
 const parts: Record<string, { parts: string[]; packages: RegExp }> = {
   'lib/names.ts': { parts: [], packages: /^$/ },
   'lib/record/': { parts: [], packages: /^$/ },
@@ -22,8 +22,8 @@ const parts: Record<string, { parts: string[]; packages: RegExp }> = {
 
 const files = globSync('{lib,middleware}/**/*.ts', { cwd: repository });
 
+/** The part with the longest name that fits: a file with rules of its own comes before its folder. */
 function partOf(file: string): string {
-  // The longest name wins: the guarded writes, which know of a lease, are a part of their own.
   const names = Object.keys(parts).filter((name) => file.startsWith(name));
   return names.sort((a, b) => b.length - a.length)[0] ?? file;
 }
@@ -34,12 +34,12 @@ function importsOf(file: string): string[] {
   return [...statements].map(([, specifier = '']) => specifier);
 }
 
-describe('imports run one way', () => {
-  test('every source file is in a part that says what it may import', () => {
+describe('imports', () => {
+  test('have a rule for every source file', () => {
     expect(files.filter((file) => !(partOf(file) in parts))).toEqual([]);
   });
 
-  test.each(Object.entries(parts))('%s imports only what it may', (part, may) => {
+  test.each(Object.entries(parts))('of %s go down to lower floors only', (part, may) => {
     const strangers = files
       .filter((file) => partOf(file) === part)
       .flatMap((file) => importsOf(file).map((specifier) => ({ file, specifier })))

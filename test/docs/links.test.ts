@@ -46,3 +46,11 @@ describe('links', () => {
     expect(missing.filter((page) => !map.includes(`(${page.slice('docs/'.length)}`))).toEqual([]);
   });
 });
+
+describe('paths', () => {
+  test.each(pages)('of files that %s names exist', (page) => {
+    const paths = [...read(page).matchAll(/`((?:lib|middleware|test|docs|bin|lambda|demo|bench)\/[\w./-]*)`/g)];
+    const gone = paths.map(([, path = '']) => path).filter((path) => !existsSync(join(repository, path)));
+    expect(gone).toEqual([]);
+  });
+});

@@ -15,7 +15,7 @@ beforeAll(async () => {
 });
 afterAll(() => dynamodb.stop());
 
-/** The page's `aws dynamodb update-item`, as the SDK sends it. */
+/** The `aws dynamodb update-item` of docs/operations.md, as a request of the SDK. */
 function remedy(tableName: string): UpdateItemCommand {
   const page = readFileSync(new URL('../../docs/operations.md', import.meta.url), 'utf8');
   const command = /aws dynamodb update-item.*?```/s.exec(page)?.[0] ?? '';
@@ -30,12 +30,12 @@ function remedy(tableName: string): UpdateItemCommand {
   });
 }
 
-describe('a lock that a clock an hour ahead has closed', () => {
-  test('is opened by what the page says, and by nothing less', async () => {
+describe('the remedy of docs/operations.md', () => {
+  test('opens a lock that a clock an hour ahead has closed, and only once its grant is ended', async () => {
     const tableName = await dynamodb.createLockTable();
     const store = new DynamoDBLockStore({ tableName, client: dynamodb.client() });
     const locks = new LockClient({ store });
-    // What it is granted it does not believe; and then it is cut off.
+    // A host an hour ahead is granted the lock, and cut off before it gives the grant back.
     const acquiredAt = systemClock.now() + HOUR;
     const grant = { key: KEY, lockId: 'cut off', owner: 'an hour ahead', leaseMs: 30_000 };
     const { record } = await store.acquire({ ...grant, now: acquiredAt, until: acquiredAt + 30_000 });
@@ -49,7 +49,7 @@ describe('a lock that a clock an hour ahead has closed', () => {
     await lease?.release();
   });
 
-  test('and no other: it changes no lock whose times are right', async () => {
+  test('changes no lock whose times are right', async () => {
     const tableName = await dynamodb.createLockTable();
     const locks = new LockClient({ store: new DynamoDBLockStore({ tableName, client: dynamodb.client() }) });
     await (await locks.acquire(KEY, { holdAtLeastMs: HOUR })).release();

@@ -14,7 +14,10 @@ export interface ApiItem {
   readonly isStatic?: boolean;
   readonly parameters?: readonly { readonly parameterName: string; readonly isOptional: boolean }[];
   readonly excerptTokens?: readonly { readonly text: string }[];
+  /** The bases of an interface. */
   readonly extendsTokenRanges?: readonly TokenRange[];
+  /** The base of a class. */
+  readonly extendsTokenRange?: TokenRange;
   readonly implementsTokenRanges?: readonly TokenRange[];
   readonly propertyTypeTokenRange?: TokenRange;
   readonly typeTokenRange?: TokenRange;

@@ -41,20 +41,21 @@ function section(overloads: readonly ApiItem[], internal: Internal): string {
     item.kind === 'TypeAlias' ? aliased(item) : '',
     prose,
     throwsOf(tagged('throws')),
-    heritage.length > 0 ? `Has what ${heritage.join(' and ')} has, too.` : '',
+    heritage.length > 0 ? `It has the members of ${heritage.join(' and ')}, too.` : '',
     (item.kind === 'Class' || isService ? memberTable(item, members) : propertyTable(item, members)).join('\n'),
   ];
   return parts.filter(Boolean).join('\n\n');
 }
 
-/** The members of an interface and of those bases that no entry exports; and the names of the other bases. */
+/** The members of a class or an interface and of those bases that no entry exports; and the names of the other bases. */
 function withInternalBases(item: ApiItem, internal: Internal): { members: ApiItem[]; heritage: string[] } {
+  const { extendsTokenRange = [], extendsTokenRanges = [], implementsTokenRanges = [] } = item;
   const members = [...(item.members ?? [])];
   const heritage: string[] = [];
-  for (const range of [...(item.extendsTokenRanges ?? []), ...(item.implementsTokenRanges ?? [])]) {
+  for (const range of [extendsTokenRange, extendsTokenRanges, implementsTokenRanges].flat()) {
     const text = textOf(item, range);
     const base = internal.get(text.replace(/<.*$/s, ''));
-    if (base?.kind === 'Interface') {
+    if (base?.kind === 'Interface' || base?.kind === 'Class') {
       const inherited = withInternalBases(base, internal);
       members.push(...inherited.members.filter(({ name }) => members.every((own) => own.name !== name)));
       heritage.push(...inherited.heritage);
@@ -70,7 +71,9 @@ function propertyTable({ name: owner = '' }: ApiItem, members: readonly ApiItem[
   const isOptions = /(Options|Props|Attributes|Timing|Plugin)$/.test(owner);
   const rows = members.map((member) => {
     const { prose, tagged } = docstringOf(member);
-    const type = code(textOf(member, member.propertyTypeTokenRange).replace(/ \| undefined$/, ''));
+    const type = code(
+      textOf(member, member.propertyTypeTokenRange).replace(/^\((.*)\) \| undefined$|^(.*) \| undefined$/s, '$1$2'),
+    );
     const meaning = cell(prose);
     if (!isOptions) return [code(`${member.name}${member.isOptional ? '?' : ''}`), type, meaning];
     const [byDefault = ''] = [...tagged('defaultValue'), ...tagged('default')];
@@ -91,7 +94,9 @@ function memberTable({ kind }: ApiItem, members: readonly ApiItem[]): string[] {
     const returns = tagged('returns').map((text) => `Returns ${text}`);
     const meaning = cell([prose, ...returns, throwsOf(tagged('throws'))].join(' '));
     const isCall = member.parameters !== undefined;
-    if (member.isProtected || (kind === 'Class' && meaning === '' && (isCall || member.isStatic))) return [];
+    const isNamed = isCall || !member.name?.startsWith('[');
+    if (member.isProtected || !isNamed || (kind === 'Class' && meaning === '' && (isCall || member.isStatic)))
+      return [];
     const name = isCall ? callOf(member) : (member.name ?? '');
     return [[code(member.isStatic ? `static ${name}` : name), meaning]];
   });
@@ -127,6 +132,10 @@ const textOf = ({ excerptTokens = [] }: ApiItem, range: TokenRange | undefined):
 
 /** A text as one cell of a table, where a list has no lines of its own. */
 const cell = (text: string): string =>
-  text.replaceAll(/\n- /g, '<br>').replaceAll(/\s+/g, ' ').replaceAll('|', '\\|').trim();
+  text
+    .replaceAll(/\s*\n- /g, '<br>')
+    .replaceAll(/\s+/g, ' ')
+    .replaceAll('|', '\\|')
+    .trim();
 
 const code = (text: string): string => `\`${cell(text)}\``;
