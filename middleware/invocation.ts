@@ -10,8 +10,8 @@ export function ofInvocation(context: LambdaContext, waitMs = 0, reserveMs = 1_0
   // The context of a durable execution has Lambda's own inside.
   if ('lambdaContext' in context && 'step' in context) {
     throw new LockError(
-      'A lock must be taken inside a step of a durable execution, not around the execution, which suspends unseen and ' +
-        'starts over: context.step(() => locks.using(key, {}, work)).',
+      'Take the lock inside a step of a durable execution, not around the execution, which suspends and starts over: ' +
+        'context.step(() => locks.using(key, {}, work)).',
     );
   }
   const { functionName, functionVersion, logStreamName, awsRequestId } = context;

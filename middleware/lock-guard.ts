@@ -42,8 +42,8 @@ export function lockGuard(what: string, options: LockOptions<never, never, strin
     try {
       if (isHeldLease((context as Record<string, unknown>)[contextKey])) {
         throw new LockError(
-          `Two locks would stand in context.${contextKey}, and the lease of '${lease.key}' would hide the other one, whose ` +
-            'loss the handler would not see. Set contextKey for one of them.',
+          `Two locks would stand in context.${contextKey}, and the handler would not see the loss of the first. Set ` +
+            `contextKey for the lock '${lease.key}', or for the first.`,
         );
       }
       Object.assign(context, { [contextKey]: lease });

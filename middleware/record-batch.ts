@@ -76,9 +76,9 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks, HeldBatc
     });
     // A wait for a busy lock ends when `reserveMs` is left, and the last answer of the wait comes after that.
     const endMs = Math.max(LEAST_END_MS, (this.#options.reserveMs ?? 1_000) / 2);
-    await this.#remaining.limit(endMs, late, (signal) =>
-      inParallel(this.#locks.values(), (lock) => this.#acquire(lock, acquireOptions, signal)),
-    );
+    const limit = new AbortController();
+    const cancel = this.#remaining.after(endMs, () => limit.abort(late));
+    await inParallel(this.#locks.values(), (lock) => this.#acquire(lock, acquireOptions, limit.signal)).finally(cancel);
     this.#batch.holdBack();
     for (const entry of this.#batch.entries.filter(isOpen)) {
       const lock = this.#locks.get(entry.key ?? '');

@@ -1,21 +1,10 @@
 import { execFileSync } from 'node:child_process';
-import { globSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
+import { blocksOf, pages, repository } from './blocks.ts';
 
-const repository = join(import.meta.dirname, '../..');
-const pages = ['README.md', ...globSync('docs/**/*.md', { cwd: repository })];
-
-/** The TypeScript blocks of a page, indented ones too, each with the line that it starts at. */
-function blocksOf(page: string): { line: number; code: string }[] {
-  const text = readFileSync(join(repository, page), 'utf8');
-  return [...text.matchAll(/^( *)```(?:ts|typescript)\n(.*?)^\1```/gms)].map((match) => ({
-    line: text.slice(0, match.index).split('\n').length,
-    code: match[2] as string,
-  }));
-}
-
-/** Where the package's entries are in the sources, as package.json says for the build. */
+/** The sources of the package's entries, as package.json says for the build. */
 function entries(): Record<string, string[]> {
   const { name, exports } = JSON.parse(readFileSync(join(repository, 'package.json'), 'utf8'));
   return Object.fromEntries(
@@ -31,8 +20,8 @@ describe('the code in the docs', () => {
     const folder = mkdtempSync(join(repository, 'test/docs/blocks-'));
     try {
       const names = pages.flatMap((page) =>
-        blocksOf(page).map(({ line, code }) => {
-          const file = `${page.replaceAll(/\W/g, '_')}_line_${line}.ts`;
+        blocksOf(page).map(({ place, code }) => {
+          const file = `${place.replaceAll(/\W/g, '_')}.ts`;
           writeFileSync(join(folder, file), `${code}\nexport {};\n`);
           return file;
         }),

@@ -120,7 +120,7 @@ describe.each([...ofEvents, ...ofRecords])('$name throws when it is configured',
   test('on an empty contextKey', () => refuses({ contextKey: '' }, /contextKey must not be empty/));
 
   test.each(['a table', 7, {}, null])('on locks that are %p', (value) =>
-    refuses({ locks: value }, /locks must be a LockClient or a LockStore, but it is/),
+    refuses({ locks: value }, /store must be a LockStore.*but it is/),
   );
 
   test.each(['eu-central-1', {}, null])('on a client that is %p', (client) =>
@@ -131,11 +131,11 @@ describe.each([...ofEvents, ...ofRecords])('$name throws when it is configured',
   );
 
   test.each([{ tableName: 'locks' }, { client: { send() {} } }])('on locks beside %p', (second) =>
-    refuses(second, new RegExp(`either locks or tableName and client.*locks and ${Object.keys(second)}`)),
+    refuses(second, /either locks or tableName and client, not both/),
   );
 
   test('on an onEvent beside a LockClient, which has a listener of its own', () =>
-    refuses({ onEvent: () => {} }, /LockClient.*onEvent of its own/));
+    refuses({ onEvent: () => {} }, /takes no onEvent with a LockClient/));
 
   test('on an option that it does not have, with the nearest name', () =>
     refuses({ leaseMS: 1_000 }, /has no option 'leaseMS'; did you mean 'leaseMs'\?/));

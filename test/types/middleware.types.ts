@@ -1,7 +1,6 @@
-// Compiled, and never run: what a user may write with the middleware, and what the compiler must refuse.
+// Compiled, and never run. Users may write this with the middleware; the compiler must refuse the lines that say so.
 
 import type { Writable } from 'node:stream';
-// Compiled, and never run: what a user may write with the middleware, and what the compiler must refuse.
 import middy, { executionModeStreamifyResponse } from '@middy/core';
 import type { Context, EventBridgeEvent, SQSBatchResponse, SQSEvent, SQSRecord } from 'aws-lambda';
 import middy6 from 'middy6';
@@ -9,7 +8,9 @@ import type { Lease } from '../../lib/index.ts';
 import { LockClient } from '../../lib/index.ts';
 import { MemoryLockStore } from '../../lib/testing/index.ts';
 import {
+  type BatchResponse,
   type LambdaContext,
+  type LockOptions,
   lock,
   lockPlugin,
   lockRecords,
@@ -137,6 +138,47 @@ const plain = withLock({ key: (event: Job) => event.name }, async (event: Job, c
 same<Promise<number>>()(plain({ name: 'nightly' }, context));
 // @ts-expect-error the event is a Job
 plain({}, context);
+
+// A handler that may not run: the result says what comes in its place.
+const length = async (event: Job) => event.name.length;
+const job = { name: 'nightly' };
+same<Promise<number>>()(withLock({ key: 'nightly', onBusy: 'throw' }, length)(job, context));
+same<Promise<number | undefined>>()(withLock({ key: 'nightly', onBusy: 'skip' }, length)(job, context));
+same<Promise<number | string>>()(withLock({ key: 'nightly', onBusy: (busy) => busy.key }, length)(job, context));
+same<Promise<number | string>>()(
+  withLock({ key: 'nightly', onBusy: async (_, { name }) => name }, length)(job, context),
+);
+same<Promise<number | undefined>>()(withLock({ key: 'nightly', once: '2026' }, length)(job, context));
+same<Promise<number | undefined>>()(withLock({ key: 'nightly', once: (event) => event.name }, length)(job, context));
+same<Promise<number | string>>()(
+  withLock({ key: 'nightly', once: '2026', onDone: ({ doneToken }) => doneToken }, length)(job, context),
+);
+same<Promise<number | boolean | undefined>>()(
+  withLock({ key: 'nightly', once: '2026', onBusy: () => true, onDone: 'skip' }, length)(job, context),
+);
+same<Promise<string | BatchResponse>>()(
+  withLock({ key: 'queue', onBusy: 'skip' }, async (_event: SQSEvent) => 'done')({ Records: [] }, context),
+);
+// Options that were written elsewhere may say anything.
+declare const elsewhere: LockOptions<Job>;
+same<Promise<unknown>>()(withLock(elsewhere, length)(job, context));
+// @ts-expect-error there is no such option
+withLock({ key: 'nightly', onBussy: 'skip' }, length);
+// @ts-expect-error 'skip' is written small
+withLock({ key: 'nightly', onBusy: 'Skip' }, length);
+// @ts-expect-error a token is a string
+withLock({ key: 'nightly', once: 5 }, length);
+// @ts-expect-error onBusy gets a LockBusyError
+withLock({ key: 'nightly', onBusy: (busy: number) => busy }, length);
+
+// Middy's `use` does not tell a middleware the type of the event, so the middleware must.
+middy<Schedule>().use(
+  lock({
+    key: 'nightly',
+    // @ts-expect-error the event is unknown here
+    once: (event) => event.time,
+  }),
+);
 
 const inferred = withLock({ key: 'nightly', contextKey: 'lease' }, (event: Job, context) => {
   same<Lease>()(context.lease);
