@@ -21,7 +21,7 @@ export function ofInvocation(context: LambdaContext, waitMs = 0, reserveMs = 1_0
   return {
     owner,
     waitMs: Math.max(0, Math.min(waitMs, Math.floor(remainingOf({ remainingMs })) - reserveMs)),
-    // Where invocations share a process, Lambda does not stop their code at the time-out: the lease goes on with it.
+    // If invocations share a process, Lambda does not stop their code at the time-out, and the lease goes on with the code.
     remainingMs: process.env.AWS_LAMBDA_MAX_CONCURRENCY ? undefined : remainingMs,
   };
 }

@@ -64,8 +64,8 @@ export function lockGuard(what: string, options: LockOptions<never, never, strin
       const respond = isBusy ? onBusy : error instanceof LockDoneError ? onDone : 'throw';
       if (respond === 'throw') throw error;
       const response = typeof respond === 'function' ? await (respond as OfRequest)(error, event, context) : undefined;
-      // Messages that nobody has worked on must not be deleted. A batch that is done may be, but for one whose records
-      // have locks of their own: those say what is done.
+      // SQS must not delete messages that nobody has worked on. SQS may delete a batch that is done, unless its records
+      // have locks of their own, which say what is done.
       const keep = (isBusy && respond === 'skip') || hasRecordLocks(context);
       return { response: (keep && allFailed(event)) || response };
     }

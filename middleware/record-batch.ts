@@ -13,7 +13,7 @@ import { type BatchResponse, failuresIn, type Lockable, recordLocks, sendBack } 
 import { Turns } from './turns.ts';
 import { warnIfReleased } from './warn-if-released.ts';
 
-/** The number of locks that are acquired at a time: the SDK's client has 50 sockets, and a request that waits for one would time out. */
+/** The number of locks that are acquired at a time. The SDK's client has 50 sockets; a request that waits would time out. */
 const AT_ONCE = 50;
 
 /** Milliseconds of an invocation's time that are left at least when the batch gives up acquiring locks. */
@@ -44,7 +44,7 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks, HeldBatc
   /** The locks for which `using` was called. */
   readonly #pending = new Set<KeyLock<Item>>();
   #abandoned = false;
-  /** Whether a response says which records are to come back. */
+  /** True once a response says which records are to come back. */
   #answered = false;
 
   constructor(
@@ -123,7 +123,7 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks, HeldBatc
 
   async failures(): Promise<string[]> {
     await this.#settleTurns();
-    // A record behind one that failed in `using` would overtake it, though nobody gave that record to `using`.
+    // A record behind a failed record of its group would overtake the failed one, even if nobody gave it to `using`.
     this.#batch.holdBack(isOpen);
     return this.#batch.failedIds();
   }
@@ -234,7 +234,7 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks, HeldBatc
 
   /**
    * Invariant 9: the leases of work that `using` began, and that nobody waited for, are kept until the work has ended.
-   * Where it has not ended when the invocation is about to end, they are abandoned, and their records fail.
+   * If the work has not ended when the invocation is about to end, the leases are abandoned, and their records fail.
    */
   async #settleTurns(): Promise<void> {
     await this.#turns.settle(async (turns) => {

@@ -29,7 +29,7 @@ export class Remaining {
   }
 
   /**
-   * Calls `late` when the invocation has `reserveMs` left, or half of the time that it has now, if that is shorter.
+   * Calls `late` when the invocation has `reserveMs` left, or half of its present time, if that half is shorter.
    * @returns a function that cancels the call.
    */
   after(reserveMs: number, late: () => void): () => void {

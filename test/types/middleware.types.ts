@@ -39,9 +39,9 @@ middy<Schedule>()
     same<Lease>()(context.lock);
     same<string>()(event.detail.job);
     same<string>()(context.awsRequestId);
-    // @ts-expect-error the event is no any
+    // @ts-expect-error the event is not of type any
     event.nothing;
-    // @ts-expect-error nor is the context
+    // @ts-expect-error the context is not of type any
     context.nothing;
   });
 middy6<Schedule>()
@@ -49,11 +49,11 @@ middy6<Schedule>()
   .handler(async (event, context) => {
     same<Lease>()(context.lock);
     same<string>()(event.detail.job);
-    // @ts-expect-error the context is no any
+    // @ts-expect-error the context is not of type any
     context.nothing;
   });
 
-// A key that says nothing of the event leaves it as it is; one that does is asked of the handler's.
+// A key without a parameter leaves the event's type as it is. The type of a key's parameter is asked of the event.
 middy<SQSEvent>()
   .use(lock({ key: 'queue' }))
   .handler(async (event) => same<SQSEvent>()(event as SQSEvent & typeof event));
@@ -72,7 +72,7 @@ middy<Job>()
   .handler(async (_event, context) => {
     same<Lease>()(context.lock);
     same<Lease>()(context.region);
-    // @ts-expect-error nobody put it there
+    // @ts-expect-error no lock stands there
     context.zone;
   });
 
@@ -159,7 +159,7 @@ same<Promise<number | boolean | undefined>>()(
 same<Promise<string | BatchResponse>>()(
   withLock({ key: 'queue', onBusy: 'skip' }, async (_event: SQSEvent) => 'done')({ Records: [] }, context),
 );
-// Options that were written elsewhere may say anything.
+// Options of the wide type may respond with anything.
 declare const elsewhere: LockOptions<Job>;
 same<Promise<unknown>>()(withLock(elsewhere, length)(job, context));
 // @ts-expect-error there is no such option
@@ -183,7 +183,7 @@ middy<Schedule>().use(
 const inferred = withLock({ key: 'nightly', contextKey: 'lease' }, (event: Job, context) => {
   same<Lease>()(context.lease);
   same<string>()(context.functionName);
-  // @ts-expect-error its name is another one
+  // @ts-expect-error the lease has another name
   context.lock;
   return event.name;
 });
@@ -212,7 +212,7 @@ middy<SQSEvent>(lockPlugin())
       same<Lease>()(locks.of(record));
       same<number>()(await locks.using(record, async (lease) => lease.fencingToken));
       same<string>()(await locks.using(record, ({ key }) => key));
-      // @ts-expect-error a record is no any
+      // @ts-expect-error a record is not of type any
       record.nothing;
     }
     // @ts-expect-error the records are those of the event
@@ -223,10 +223,10 @@ middy6<SQSEvent>(lockPlugin())
   .use(lockRecords({ key: (record: SQSRecord) => record.messageId }))
   .handler(async (event, { locks }) => {
     same<Lease>()(locks.of(event.Records[0] as SQSRecord));
-    // @ts-expect-error the context is no any
+    // @ts-expect-error the context is not of type any
     locks.nothing;
   });
-// Without an event's type, it is a batch.
+// Without a type of its own, the event is a batch.
 middy()
   .use(lockRecords({ key: (record) => record.body }))
   .handler(async (event) => same<string>()(event.Records[0]?.body ?? ''));
