@@ -5,6 +5,7 @@ import type { AcquireOptions } from '../lib/lease/options.ts';
 import { LockDoneError, LockError, LockStoreError, type LostReason } from '../lib/record/errors.ts';
 import { BatchRecords, type Entry, idOf, isOpen } from './batch-records.ts';
 import { noPromise } from './configure.ts';
+import { AT_ONCE, inParallel } from './in-parallel.ts';
 import { KeyLock } from './key-lock.ts';
 import type { LockRecordsOptions, RecordLocks } from './record-options.ts';
 import type { Remaining } from './remaining.ts';
@@ -12,9 +13,6 @@ import type { HeldBatch } from './request.ts';
 import { type BatchResponse, failuresIn, type Lockable, recordLocks, sendBack } from './sqs.ts';
 import { Turns } from './turns.ts';
 import { warnIfReleased } from './warn-if-released.ts';
-
-/** The number of locks that are acquired at a time. The SDK's client has 50 sockets; a request that waits would time out. */
-const AT_ONCE = 50;
 
 /** Milliseconds of an invocation's time that are left at least when the batch gives up acquiring locks. */
 const LEAST_END_MS = 200;
@@ -261,19 +259,4 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks, HeldBatc
   async #end(lock: KeyLock<Item>, rounds = 1): Promise<void> {
     if (lock.lease && !this.#abandoned) await lock.end(this.#remaining.releaseMs / rounds);
   }
-}
-
-/** @param work gets an item, and the number of items that are left, with this one. */
-async function inParallel<Item>(
-  items: Iterable<Item>,
-  work: (item: Item, left: number) => Promise<void>,
-): Promise<void> {
-  const all = [...items];
-  // One iterator, from which each worker takes the next item.
-  const next = all.entries();
-  await Promise.all(
-    Array.from({ length: AT_ONCE }, async () => {
-      for (const [index, item] of next) await work(item, all.length - index);
-    }),
-  );
 }
