@@ -2,12 +2,24 @@ import { DynamoDBLockStore } from '../lib/dynamodb/store.ts';
 import { heed } from '../lib/lease/callback.ts';
 import { LockClient } from '../lib/lease/client.ts';
 import { type AcquireOptions, planAcquire } from '../lib/lease/options.ts';
-import { checkText, show } from '../lib/record/check.ts';
+import { checkDuration, checkText, show } from '../lib/record/check.ts';
 import type { LockOptions, SharedOptions } from './options.ts';
 import type { LockRecordsOptions } from './record-options.ts';
 
+/** The names of the options that a lock passes to `client.acquire()`. */
+const acquireNames = {
+  waitMs: 0,
+  leaseMs: 0,
+  heartbeatMs: 0,
+  safetyMs: 0,
+  requestTimeoutMs: 0,
+  holdAtLeastMs: 0,
+  holdAtMostMs: 0,
+} satisfies Record<Exclude<keyof AcquireOptions, 'signal' | 'remainingMs' | 'owner' | 'once' | 'data'>, 0>;
+
 /** The names of the options that `lock()` and `lockRecords()` share. */
 export const sharedNames = {
+  ...acquireNames,
   key: 0,
   once: 0,
   data: 0,
@@ -18,13 +30,6 @@ export const sharedNames = {
   client: 0,
   onEvent: 0,
   reserveMs: 0,
-  waitMs: 0,
-  leaseMs: 0,
-  heartbeatMs: 0,
-  safetyMs: 0,
-  requestTimeoutMs: 0,
-  holdAtLeastMs: 0,
-  holdAtMostMs: 0,
 } satisfies Record<keyof (LockOptions | LockRecordsOptions), 0>;
 
 /**
@@ -38,17 +43,15 @@ export function configure(
   options: LockOptions<never, never, string> | LockRecordsOptions<never, string>,
 ): { client: LockClient; acquire: AcquireOptions } {
   const { once, data, contextKey = 'lock', reserveMs = 1_000, onLost = 'throw', locks } = options;
-  const { leaseMs, heartbeatMs, safetyMs, waitMs, requestTimeoutMs, holdAtLeastMs, holdAtMostMs } = options;
-  const acquire = { leaseMs, heartbeatMs, safetyMs, waitMs, requestTimeoutMs, holdAtLeastMs, holdAtMostMs };
   checkText('contextKey', contextKey);
   checkChoice('onLost', onLost, 'throw', 'ignore');
-  if (!(Number.isInteger(reserveMs) && reserveMs >= 0)) {
-    throw new TypeError(`reserveMs must be a whole number of milliseconds, 0 or more, but it is ${show(reserveMs)}.`);
-  }
+  checkDuration('reserveMs', reserveMs, 0);
+  const given = Object.entries(options).filter(([name]) => Object.hasOwn(acquireNames, name));
+  const acquire: AcquireOptions = Object.fromEntries(given);
   planAcquire({
     ...acquire,
     // A shared client has a lease time of its own to judge the heartbeat by.
-    leaseMs: leaseMs ?? (isClient(locks) ? 2 ** 31 - 1 : undefined),
+    leaseMs: acquire.leaseMs ?? (isClient(locks) ? 2 ** 31 - 1 : undefined),
     once: typeof once === 'function' ? undefined : once,
     data: typeof data === 'function' ? undefined : data,
     owner: 'known at each request',
@@ -65,17 +68,12 @@ function clientOf(what: string, { locks, tableName, client, onEvent }: SharedOpt
   if (typeof locks?.acquire !== 'function') {
     throw new TypeError(`locks must be a LockClient or a LockStore, but it is ${show(locks)}.`);
   }
-  const second = Object.entries({ tableName, client }).find(([, value]) => value !== undefined);
-  if (second) {
-    throw new TypeError(
-      `${what} takes either locks or tableName and client, but it was given locks and ${second[0]}: leave one out.`,
-    );
+  if (tableName !== undefined || client !== undefined) {
+    throw new TypeError(`${what} takes either locks or tableName and client, not both: leave one out.`);
   }
   if (!isClient(locks)) return new LockClient({ store: locks, onEvent });
   if (onEvent === undefined) return locks;
-  throw new TypeError(
-    `${what} was given a LockClient, which has an onEvent of its own: give onEvent to that, or give ${what} the store.`,
-  );
+  throw new TypeError(`${what} takes no onEvent with a LockClient: give onEvent to the client, or give a LockStore.`);
 }
 
 export function checkChoice(name: string, value: unknown, ...choices: string[]): void {
@@ -91,6 +89,6 @@ export function noPromise(value: unknown): unknown {
   if (typeof (value as PromiseLike<unknown> | null | undefined)?.then !== 'function') return value;
   heed(value);
   throw new TypeError(
-    'key, once and data must be a string or JSON, or a function that gives it at once, but it gave a Promise.',
+    'key, once and data must be a string or JSON, or a function that gives it, but it gave a Promise.',
   );
 }

@@ -32,7 +32,7 @@ export class HeldLease implements Held {
   /**
    * Ends the lease of a handler that succeeded.
    *
-   * - The response has a stream: the lease ends when the stream's reader has taken all of it.
+   * - The response has a stream: the lease ends when the reader has taken the whole stream.
    * - Another middleware has dropped the body of the handler's own response: nothing is done, and the body is stopped.
    * - A record of the batch failed: nothing is done, for the record comes again.
    * - The handler was abandoned: nothing is left to end.
@@ -53,7 +53,7 @@ export class HeldLease implements Held {
     const body = bodyIn(handled);
     if (this.#sent) {
       const sending = bodyIn(response);
-      // The stream's reader ends the lease, also where a middleware sends a stream made of ours, as one that compresses does.
+      // The reader of our stream ends the lease, also if a middleware sends a stream made of ours, compressed, say.
       if (sending && (sending === this.#sent || this.#sent.readableFlowing !== null)) return;
       this.#sent.destroy();
       await this.#stopping;
@@ -83,7 +83,7 @@ export class HeldLease implements Held {
     if (this.#onLost === 'throw') this.lease.signal.throwIfAborted();
   }
 
-  /** The same stream, but it ends only when the lease has, and fails if the lease was lost. */
+  /** Makes a stream of the same parts that ends only after the lease has ended, and fails if the lease was lost. */
   #send(body: Body): Readable {
     const source = readableOf(body);
     const parts = source[Symbol.asyncIterator]();

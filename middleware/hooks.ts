@@ -62,7 +62,7 @@ async function endEarly(request: Request, response: unknown): Promise<void> {
   await releaseAll(request);
 }
 
-/** Invariant 9: a lease that may still be used is not released, not even one that has expired and may be ours all the same. */
+/** Invariant 9: a lease that may still be used is not released, not even an expired lease, whose lock may be ours all the same. */
 async function release(held: Held, request: Request): Promise<void> {
   if (isEarlyTimeout(request.error)) held.abandon('timedOut');
   await held.release(request.response, holdingsOf(request).handled);
@@ -76,7 +76,10 @@ async function failedIn(request: Request): Promise<Set<string>> {
 
 const heldByGuard = (guard: Guard, request: Request): Held | undefined => holdingsOf(request).by.get(guard);
 
-/** The middlewares that stand before the guard see all records again: otherwise they would tell SQS that the others have succeeded. */
+/**
+ * Puts the records of a batch into the event: the given ones for the handler, and then all records for the middlewares
+ * before the guard, which would otherwise tell SQS that the others have succeeded.
+ */
 function showRecords(guard: Guard, request: Request, which: 'given' | 'records'): void {
   const held = heldByGuard(guard, request);
   if (held && isBatch(held)) request.event = { ...(request.event as object), Records: held[which] };

@@ -1,3 +1,5 @@
+export type { Lease } from '../lib/lease/lease.ts';
+export type { LockBusyError, LockDoneError } from '../lib/record/errors.ts';
 export type { LambdaContext } from './lambda-context.ts';
 export { type LockMiddleware, lock } from './lock.ts';
 export { type LockPlugin, type LockPluginHooks, lockPlugin } from './lock-plugin.ts';
@@ -5,4 +7,4 @@ export { lockRecords, withRecordLocks } from './lock-records.ts';
 export type { LockOptions } from './options.ts';
 export type { LockRecordsOptions, RecordLocks } from './record-options.ts';
 export type { BatchResponse, Lockable, QueueEvent, QueueRecord } from './sqs.ts';
-export { withLock } from './with-lock.ts';
+export { type Instead, withLock } from './with-lock.ts';

@@ -10,8 +10,8 @@ export function ofInvocation(context: LambdaContext, waitMs = 0, reserveMs = 1_0
   // The context of a durable execution has Lambda's own inside.
   if ('lambdaContext' in context && 'step' in context) {
     throw new LockError(
-      'A lock must be taken inside a step of a durable execution, not around the execution, which suspends unseen and ' +
-        'starts over: context.step(() => locks.using(key, {}, work)).',
+      'Take the lock inside a step of a durable execution, not around the execution, which suspends and starts over: ' +
+        'context.step(() => locks.using(key, {}, work)).',
     );
   }
   const { functionName, functionVersion, logStreamName, awsRequestId } = context;
@@ -21,7 +21,7 @@ export function ofInvocation(context: LambdaContext, waitMs = 0, reserveMs = 1_0
   return {
     owner,
     waitMs: Math.max(0, Math.min(waitMs, Math.floor(remainingOf({ remainingMs })) - reserveMs)),
-    // Where invocations share a process, Lambda does not stop their code at the time-out: the lease goes on with it.
+    // If invocations share a process, Lambda does not stop their code at the time-out, and the lease goes on with the code.
     remainingMs: process.env.AWS_LAMBDA_MAX_CONCURRENCY ? undefined : remainingMs,
   };
 }

@@ -10,7 +10,7 @@ export class KeyLock<Item> {
   /** In the batch's order, and with growing tokens. */
   readonly entries: readonly Entry<Item>[];
   lease?: Lease;
-  /** Whether the lease is being released: all entries have been worked on, or the handler has ended. */
+  /** True once the lease is being released: all entries have been worked on, or the handler has ended. */
   ended = false;
   /** The entry whose token the lease was acquired with: the greatest. */
   #last: Entry<Item> | undefined;
@@ -29,11 +29,14 @@ export class KeyLock<Item> {
   async acquire(client: LockClient, options: AcquireOptions): Promise<void> {
     this.#last = this.open.at(-1);
     this.lease = await client.acquire(this.key, { ...options, once: this.#last?.token });
-    // That the last entry is not done says nothing of the entries before it.
+    // The last entry is not done. The entries before may be.
     for (const entry of this.open) if (isDone(entry.token, this.lease.doneToken)) entry.state = 'done';
   }
 
-  /** Releases the lease. Done is the greatest token up to which no record has failed: a failed record would never come again. */
+  /**
+   * Releases the lease. Done is the greatest token up to which no record has failed: with a later token, nobody would
+   * work on the failed record again.
+   */
   async end(withinMs: number): Promise<void> {
     this.ended = true;
     const failed = this.entries.findIndex(({ state }) => state === 'open' || state === 'failed');

@@ -42,8 +42,8 @@ export function lockGuard(what: string, options: LockOptions<never, never, strin
     try {
       if (isHeldLease((context as Record<string, unknown>)[contextKey])) {
         throw new LockError(
-          `Two locks would stand in context.${contextKey}, and the lease of '${lease.key}' would hide the other one, whose ` +
-            'loss the handler would not see. Set contextKey for one of them.',
+          `Two locks would stand in context.${contextKey}, and the handler would not see the loss of the first. Set ` +
+            `contextKey for the lock '${lease.key}', or for the first.`,
         );
       }
       Object.assign(context, { [contextKey]: lease });
@@ -64,8 +64,8 @@ export function lockGuard(what: string, options: LockOptions<never, never, strin
       const respond = isBusy ? onBusy : error instanceof LockDoneError ? onDone : 'throw';
       if (respond === 'throw') throw error;
       const response = typeof respond === 'function' ? await (respond as OfRequest)(error, event, context) : undefined;
-      // Messages that nobody has worked on must not be deleted. A batch that is done may be, but for one whose records
-      // have locks of their own: those say what is done.
+      // SQS must not delete messages that nobody has worked on. SQS may delete a batch that is done, unless its records
+      // have locks of their own, which say what is done.
       const keep = (isBusy && respond === 'skip') || hasRecordLocks(context);
       return { response: (keep && allFailed(event)) || response };
     }

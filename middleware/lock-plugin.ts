@@ -19,7 +19,7 @@ export interface LockPlugin {
   timeoutEarlyResponse?: (() => unknown) | undefined;
   afterHandler?: (() => void) | undefined;
   requestEnd?: ((request: Request) => unknown) | undefined;
-  /** Of Middy 7: its modes but the standard one do not call `requestEnd` when a request fails. */
+  /** An execution mode of Middy 7. All modes but the standard one call no `requestEnd` when a request fails. */
   executionMode?: ((...parameters: never[]) => unknown) | undefined;
 }
 
@@ -65,8 +65,8 @@ type RunRequest = (request: Request, ...more: unknown[]) => Promise<unknown>;
  * At Middy's early time-out the plugin marks the request, whatever other middlewares make of the time-out's error: the
  * handler may still be running, so the signal aborts and nothing is released. The same holds for the locks of a handler
  * that calls this one with the same `context`. An early time-out that a handler without this plugin answers cannot be told
- * from a success: give each handler that runs under another one's lock the plugin, or `timeoutEarlyInMillis: 0`.
- * @param plugin Middy's plugin configuration of your own, `timeoutEarlyResponse` among it. Default: none.
+ * from a success: give each handler that runs under another handler's lock the plugin, or `timeoutEarlyInMillis: 0`.
+ * @param plugin your own plugin options for Middy, `timeoutEarlyResponse` among them. Default: none.
  * @example
  * ```ts
  * import middy from '@middy/core';
@@ -86,7 +86,7 @@ export function lockPlugin<Plugin extends object = object>(
   const executionMode = plugin.executionMode as ((...parameters: unknown[]) => unknown) | undefined;
   // Middy does not say which of the requests that share a process has timed out.
   const requests = new AsyncLocalStorage<Request>();
-  /** A handler that calls another one finds the other one's request in its place. */
+  /** The request under way. A handler that has called another handler finds the other's request in its place. */
   const current = () => {
     let request = requests.getStore();
     while (request && holdingsOf(request).hasEnded) request = holdingsOf(request).outer as Request | undefined;
@@ -107,7 +107,7 @@ export function lockPlugin<Plugin extends object = object>(
       if (request) timeOut(request);
       return timeoutEarlyResponse();
     },
-    // Where a later `after` throws, Middy forgets the response, and with it a body that is still produced.
+    // If a later `after` throws, Middy forgets the response, and a body in the response that is still produced.
     afterHandler() {
       const request = current();
       if (request) holdingsOf(request).handled = request.response;
@@ -128,7 +128,7 @@ export function lockPlugin<Plugin extends object = object>(
   };
 }
 
-/** Runs a request as Middy does. If it fails, releases the leases that are left of it. */
+/** Runs a request as Middy does. If the request fails, releases the leases that are left. */
 const releasing =
   (runRequest: RunRequest): RunRequest =>
   async (request, ...more) => {

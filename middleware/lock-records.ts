@@ -22,14 +22,14 @@ import { wrap } from './wrap.ts';
  *
  * - the handler's own `batchItemFailures` or rejected results,
  * - each record whose lock is busy, whose key is bad, whose lease was lost or for which the store did not answer,
- * - in a FIFO queue, each record behind one that the handler was not given, in its message group.
+ * - in a FIFO queue, each record behind a record of its message group that the handler was not given.
  *
- * If there is no record for the handler, the handler does not run. If the handler throws, the invocation fails, and with it
- * all records.
+ * If there is no record for the handler, the handler does not run. If the handler throws, the invocation and all
+ * records fail.
  *
- * Register it before `sqs-partial-batch-failure` and `event-batch-response`, and before `lock()`: a `lock()` that ends the
+ * Register `lockRecords()` before `sqs-partial-batch-failure` and `event-batch-response`, and before `lock()`: a `lock()` that ends the
  * request responds that every record failed that was not worked on. Give Middy `lockPlugin()` too. With the plugin, a later
- * middleware may end the request: the records that were held back are added to its batch response. If it responds with
+ * middleware may end the request: the records that were held back are added to its batch response. If the middleware responds with
  * anything else, the invocation fails, so that SQS keeps the messages. Without the plugin SQS deletes them.
  *
  * The invocation fails with a `TypeError` when the event is no batch of SQS messages, and with a `LockError` in a durable

@@ -27,10 +27,10 @@ export interface LockMiddleware<
 }
 
 /**
- * Takes the lock before the handler runs, keeps it while the handler, or the stream that it responds with, runs, and
- * then releases it. For Middy 6 and 7.
+ * Takes the lock before the handler runs, keeps the lock while the handler runs, or the stream of its response, and then
+ * releases the lock. For Middy 6 and 7.
  *
- * **Its place.** Register it first of the middlewares whose work the lock is to cover, behind those that only make or
+ * **Its place.** Register `lock()` first of the middlewares whose work the lock is to cover, behind those that only make or
  * check the input of its key, and give Middy `lockPlugin()` too. Then the others do their work in `before`, `after` and
  * `onError` (open a transaction, commit) under the lock. A lock that stands last covers the handler alone: Middy calls
  * `after` in reverse order.
@@ -40,7 +40,7 @@ export interface LockMiddleware<
  * - a request that a middleware after the lock ends, by the result of its hook or by an `onError` that throws,
  * - an early time-out whose error is replaced.
  *
- * Then the lease is not released; it ends with the invocation's time. With the plugin one such end is left: Middy 6 tells
+ * Then the lease is not released, and ends with the invocation's time. With the plugin one such end is left: Middy 6 tells
  * nobody of an `onError` that throws. The same holds for an execution mode of Middy 7 that is given to `middy()` beside
  * `lockPlugin()`, and not to `lockPlugin()`.
  *
@@ -54,8 +54,7 @@ export interface LockMiddleware<
  * **The release** is the lock's. If a handler releases its lease, leasehold warns on the console: the work after the
  * release runs without the lock, and the `once` token is done only if the handler called `release({ done: true })`.
  *
- * A lock that ends a request before the handler makes Middy call no `after` and no `onError`, those of other middlewares
- * neither.
+ * If a lock ends a request before the handler, Middy calls no `after` and no `onError` of any middleware.
  *
  * The invocation fails with
  *

@@ -5,6 +5,7 @@ import type { AcquireOptions } from '../lib/lease/options.ts';
 import { LockDoneError, LockError, LockStoreError, type LostReason } from '../lib/record/errors.ts';
 import { BatchRecords, type Entry, idOf, isOpen } from './batch-records.ts';
 import { noPromise } from './configure.ts';
+import { AT_ONCE, inParallel } from './in-parallel.ts';
 import { KeyLock } from './key-lock.ts';
 import type { LockRecordsOptions, RecordLocks } from './record-options.ts';
 import type { Remaining } from './remaining.ts';
@@ -12,9 +13,6 @@ import type { HeldBatch } from './request.ts';
 import { type BatchResponse, failuresIn, type Lockable, recordLocks, sendBack } from './sqs.ts';
 import { Turns } from './turns.ts';
 import { warnIfReleased } from './warn-if-released.ts';
-
-/** The number of locks that are acquired at a time: the SDK's client has 50 sockets, and a request that waits for one would time out. */
-const AT_ONCE = 50;
 
 /** Milliseconds of an invocation's time that are left at least when the batch gives up acquiring locks. */
 const LEAST_END_MS = 200;
@@ -44,7 +42,7 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks, HeldBatc
   /** The locks for which `using` was called. */
   readonly #pending = new Set<KeyLock<Item>>();
   #abandoned = false;
-  /** Whether a response says which records are to come back. */
+  /** True once a response says which records are to come back. */
   #answered = false;
 
   constructor(
@@ -76,9 +74,9 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks, HeldBatc
     });
     // A wait for a busy lock ends when `reserveMs` is left, and the last answer of the wait comes after that.
     const endMs = Math.max(LEAST_END_MS, (this.#options.reserveMs ?? 1_000) / 2);
-    await this.#remaining.limit(endMs, late, (signal) =>
-      inParallel(this.#locks.values(), (lock) => this.#acquire(lock, acquireOptions, signal)),
-    );
+    const limit = new AbortController();
+    const cancel = this.#remaining.after(endMs, () => limit.abort(late));
+    await inParallel(this.#locks.values(), (lock) => this.#acquire(lock, acquireOptions, limit.signal)).finally(cancel);
     this.#batch.holdBack();
     for (const entry of this.#batch.entries.filter(isOpen)) {
       const lock = this.#locks.get(entry.key ?? '');
@@ -123,7 +121,7 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks, HeldBatc
 
   async failures(): Promise<string[]> {
     await this.#settleTurns();
-    // A record behind one that failed in `using` would overtake it, though nobody gave that record to `using`.
+    // A record behind a failed record of its group would overtake the failed one, even if nobody gave it to `using`.
     this.#batch.holdBack(isOpen);
     return this.#batch.failedIds();
   }
@@ -234,7 +232,7 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks, HeldBatc
 
   /**
    * Invariant 9: the leases of work that `using` began, and that nobody waited for, are kept until the work has ended.
-   * Where it has not ended when the invocation is about to end, they are abandoned, and their records fail.
+   * If the work has not ended when the invocation is about to end, the leases are abandoned, and their records fail.
    */
   async #settleTurns(): Promise<void> {
     await this.#turns.settle(async (turns) => {
@@ -261,19 +259,4 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks, HeldBatc
   async #end(lock: KeyLock<Item>, rounds = 1): Promise<void> {
     if (lock.lease && !this.#abandoned) await lock.end(this.#remaining.releaseMs / rounds);
   }
-}
-
-/** @param work gets an item, and the number of items that are left, with this one. */
-async function inParallel<Item>(
-  items: Iterable<Item>,
-  work: (item: Item, left: number) => Promise<void>,
-): Promise<void> {
-  const all = [...items];
-  // One iterator, from which each worker takes the next item.
-  const next = all.entries();
-  await Promise.all(
-    Array.from({ length: AT_ONCE }, async () => {
-      for (const [index, item] of next) await work(item, all.length - index);
-    }),
-  );
 }

@@ -16,7 +16,7 @@ import type { Lockable, QueueRecord } from './sqs.ts';
  */
 export interface LockRecordsOptions<Item extends Lockable = QueueRecord, Name extends string = 'locks'>
   extends SharedOptions<Name> {
-  /** Gets the name that excludes from a record: 1 to 1,024 bytes. If it gives anything else, or throws, the record fails. */
+  /** Gets the name that excludes from a record: 1 to 1,024 bytes. If the function gives anything else, or throws, the record fails. */
   key: (record: Item) => string;
   /**
    * Gets an ordered token from a record, as a rule `({ attributes }) => attributes.SequenceNumber` of a FIFO queue. A
@@ -72,7 +72,7 @@ export interface RecordLocks {
   of(record: Lockable): Lease;
   /**
    * Runs `work` after the earlier calls for the same key (in FIFO queues: for the same message group) have ended. Releases
-   * the lease after the key's last record. Call it once for each record.
+   * the lease after the key's last record. Call `using` once for each record.
    *
    * - The work fails: the record goes back to the queue, whatever the handler returns. In a FIFO queue no later record of
    *   the record's group is begun.

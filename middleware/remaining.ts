@@ -20,26 +20,19 @@ export class Remaining {
     return releaseMsOf(this.#ask);
   }
 
-  /**
-   * Runs `work` with a signal that aborts, with `reason`, when the invocation has `reserveMs` left. If the invocation has
-   * less than twice `reserveMs` left now, the signal aborts at half of that time.
-   */
-  async limit(reserveMs: number, reason: Error, work: (signal: AbortSignal) => Promise<void>): Promise<void> {
-    const limit = new AbortController();
-    const cancel = this.#after(reserveMs, () => limit.abort(reason));
-    await work(limit.signal).finally(cancel);
-  }
-
   /** Tells whether `work` settles while there is time for it. */
   async settles(work: unknown): Promise<boolean> {
     const { promise, resolve } = Promise.withResolvers<boolean>();
-    const cancel = this.#after(END_MS, () => resolve(false));
+    const cancel = this.after(END_MS, () => resolve(false));
     void Promise.allSettled([work]).then(() => resolve(true));
     return promise.finally(cancel);
   }
 
-  /** Calls `late` when the invocation has `reserveMs` left, or half of a shorter time. Returns what cancels the call. */
-  #after(reserveMs: number, late: () => void): () => void {
+  /**
+   * Calls `late` when the invocation has `reserveMs` left, or half of its present time, if that half is shorter.
+   * @returns a function that cancels the call.
+   */
+  after(reserveMs: number, late: () => void): () => void {
     const ms = leavingOf(this.#ask, reserveMs);
     const timer = ms > LONGEST_MS ? undefined : setTimeout(late, ms).unref();
     return () => clearTimeout(timer);

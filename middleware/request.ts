@@ -46,11 +46,11 @@ export interface HeldBatch extends Held {
  * be one object for all requests, and the plugin may come from another copy of leasehold.
  */
 interface Holdings {
-  /** By the guard that took it. */
+  /** The leases, by the guards that took them. */
   readonly by: Map<object, Held>;
   /** The handler's response, before other middlewares changed it. */
   handled?: unknown;
-  /** The request that was under way when this one began with the same context: a handler may call another one. */
+  /** The request that was under way when this request began with the same context: a handler may call another handler. */
   outer?: object | undefined;
   hasEnded?: boolean;
 }

@@ -7,7 +7,7 @@ export class Turns<Lane> {
   /** The lanes of the work that the calling code runs in. */
   readonly #within = new AsyncLocalStorage<Lane[]>();
 
-  /** Whether the calling code runs inside of work in one of these lanes, so that another turn there would wait for itself. */
+  /** Tells whether the calling code runs inside of work in one of these lanes: another turn there would wait for itself. */
   isWithin(lanes: readonly Lane[]): boolean {
     const outer = this.#within.getStore() ?? [];
     return lanes.some((lane) => outer.includes(lane));

@@ -8,8 +8,8 @@ export function warnIfReleased(lease: Lease): void {
   } catch (error) {
     if (!(error instanceof LockLostError && error.reason === 'released')) return;
     console.warn(
-      `The handler released the lease of '${lease.key}' itself. The work after the release ran without the lock, and a ` +
-        'once token is done only if the handler called release({ done: true }). Leave the release to leasehold.',
+      `The handler released the lease of '${lease.key}' itself. Leave that to leasehold: the work after it ran without the ` +
+        'lock, and a once token is done only after release({ done: true }).',
     );
   }
 }

@@ -2,7 +2,32 @@ import type { Lease } from '../lib/lease/lease.ts';
 import type { LambdaContext } from './lambda-context.ts';
 import { lockGuard } from './lock-guard.ts';
 import type { LockOptions } from './options.ts';
+import type { BatchResponse, Lockable, QueueEvent } from './sqs.ts';
 import { wrap } from './wrap.ts';
+
+/** The options as they were written, from which the compiler learns how a handler that does not run responds. */
+type Written = { [Name in keyof LockOptions]?: unknown };
+type Of<Options, Name> = Name extends keyof Options ? Options[Name] : never;
+type ResultOf<Way> = Way extends (...parameters: never[]) => infer Result ? Awaited<Result> : never;
+
+/**
+ * The response in the place of a handler that does not run, as `onBusy` and, with `once`, `onDone` say.
+ * @example
+ * ```ts
+ * import type { Instead } from 'leasehold/middy';
+ *
+ * export const skipped: Instead<{ onBusy: 'skip' }> = undefined;
+ * ```
+ */
+export type Instead<Options, Event = unknown> =
+  | Busy<Of<Options, 'onBusy'>, Event>
+  | ('once' extends keyof Options ? ('onDone' extends keyof Options ? Done<Options['onDone']> : undefined) : never);
+type Busy<Way, Event> = Way extends 'skip'
+  ? Event extends QueueEvent<Lockable>
+    ? BatchResponse
+    : undefined
+  : ResultOf<Way>;
+type Done<Way> = Way extends 'skip' | undefined ? undefined : ResultOf<Way>;
 
 /**
  * `lock()` for handlers without Middy: `handler(event, context)`, and, inside of `awslambda.streamifyResponse(...)`,
@@ -15,8 +40,8 @@ import { wrap } from './wrap.ts';
  * Give a handler of Middy inside `middy(lockPlugin())`, or `timeoutEarlyInMillis: 0`: an early time-out that the handler
  * answers without the plugin looks like a success.
  *
- * The promise of the wrapped handler rejects where `lock()` makes an invocation fail. An error of the handler is never
- * replaced.
+ * The result is the handler's, or the response in the handler's place: `undefined` with `onBusy: 'skip'`, or with `once` and
+ * without `onDone`. The promise rejects where `lock()` makes an invocation fail. An error of the handler is never replaced.
  * @example
  * ```ts
  * import { withLock } from 'leasehold/middy';
@@ -34,10 +59,13 @@ export function withLock<
   // No stream: a handler of two parameters may be a streaming one that needs no context.
   Context extends object & { write?: never } = LambdaContext,
   const Name extends string = 'lock',
+  const Options extends Written = object,
 >(
-  options: LockOptions<Event, Omit<Context, Name>, Name>,
+  options: LockOptions<Event, Omit<Context, Name>, Name> &
+    Options &
+    Record<Exclude<keyof Options, keyof LockOptions>, never>,
   handler: (event: Event, context: Context & Record<Name, Lease>) => Result,
-): (event: Event, context: Omit<Context, Name>) => Promise<Awaited<Result>>;
+): (event: Event, context: Omit<Context, Name>) => Promise<Awaited<Result> | Instead<Options, Event>>;
 export function withLock<
   Event,
   ResponseStream extends NodeJS.WritableStream,

@@ -36,7 +36,7 @@ const badData = [
   { value: Symbol('job'), message: /data must be JSON, but it is symbol Symbol\(job\)/ },
 ];
 
-// The compiler would refuse many of these; JavaScript does not ask it.
+// The compiler would refuse many of these options; JavaScript does not ask the compiler.
 const configure = (options: object) => lock({ key: 'nightly', locks, ...options } as LockOptions);
 const configurePlain = (options: object) =>
   withLock({ key: 'nightly', locks, ...options } as LockOptions, () => 'never');
@@ -120,7 +120,7 @@ describe.each([...ofEvents, ...ofRecords])('$name throws when it is configured',
   test('on an empty contextKey', () => refuses({ contextKey: '' }, /contextKey must not be empty/));
 
   test.each(['a table', 7, {}, null])('on locks that are %p', (value) =>
-    refuses({ locks: value }, /locks must be a LockClient or a LockStore, but it is/),
+    refuses({ locks: value }, /store must be a LockStore.*but it is/),
   );
 
   test.each(['eu-central-1', {}, null])('on a client that is %p', (client) =>
@@ -131,11 +131,11 @@ describe.each([...ofEvents, ...ofRecords])('$name throws when it is configured',
   );
 
   test.each([{ tableName: 'locks' }, { client: { send() {} } }])('on locks beside %p', (second) =>
-    refuses(second, new RegExp(`either locks or tableName and client.*locks and ${Object.keys(second)}`)),
+    refuses(second, /either locks or tableName and client, not both/),
   );
 
   test('on an onEvent beside a LockClient, which has a listener of its own', () =>
-    refuses({ onEvent: () => {} }, /LockClient.*onEvent of its own/));
+    refuses({ onEvent: () => {} }, /takes no onEvent with a LockClient/));
 
   test('on an option that it does not have, with the nearest name', () =>
     refuses({ leaseMS: 1_000 }, /has no option 'leaseMS'; did you mean 'leaseMs'\?/));
@@ -202,7 +202,7 @@ describe('without locks', () => {
     expect(() => lock({ key: 'nightly' })).toThrow(/tableName is missing.*LOCK_TABLE_NAME/);
   });
 
-  test('the table is the one that is named, or that of the environment', () => {
+  test('the table has the name of the option, or that of the environment', () => {
     delete process.env.LOCK_TABLE_NAME;
     expect(() => lock({ key: 'nightly', tableName: 'locks' })).not.toThrow();
     process.env.LOCK_TABLE_NAME = 'locks';
@@ -210,7 +210,7 @@ describe('without locks', () => {
   });
 });
 
-test('a heartbeat is judged by the lease time of the client that is given', () => {
+test('a heartbeat is judged by the lease time of the shared client', () => {
   const slow = new LockClient({ store: new MemoryLockStore(), leaseMs: 120_000 });
   expect(() => lock({ key: 'nightly', locks: slow, heartbeatMs: 60_000 })).not.toThrow();
 });
@@ -219,7 +219,7 @@ describe.each([
   { name: 'lock', run: (options: LockOptions, handler: () => void) => middy().use(lock(options)).handler(handler) },
   { name: 'withLock', run: (options: LockOptions, handler: () => void) => withLock(options, handler) },
 ])(
-  '$name, when a function of the event gives what is not allowed: nothing is locked and the handler does not run',
+  '$name, when a function of the event gives a bad value: nothing is locked and the handler does not run',
   ({ run }) => {
     const refuses = async (options: object, message: RegExp) => {
       let ran = false;
@@ -237,14 +237,14 @@ describe.each([
 
     test('the promise of a key', () => refuses({ key: async () => 'nightly' }, /must be a string.*Promise/));
 
-    // No token at all is as bad: the job would run at every delivery.
+    // Without a token the job would run at every delivery.
     test.each(badTexts)('the once token $value', ({ value, message }) => refuses({ once: () => value }, message));
 
     test.each(badData)('the data $message', ({ value, message }) => refuses({ data: () => value }, message));
   },
 );
 
-test('the lock is refused to an invocation that has no time left, and nothing is sent', async () => {
+test('an invocation that has no time left gets no lock, and nothing is sent', async () => {
   const handler = withLock({ key: 'nightly', locks }, () => 'never');
   await expect(handler({}, invocation({ getRemainingTimeInMillis: () => 0 }))).rejects.toMatchObject({
     name: 'LockNoTimeError',

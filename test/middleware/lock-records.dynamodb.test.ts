@@ -7,7 +7,7 @@ import { type LockRecordsOptions, lockPlugin, lockRecords, type QueueRecord } fr
 import { type FaultProxy, startFaultProxy } from '../support/fault-proxy.ts';
 import { batch, failed, fifo, gate, ids, invocation, message } from './setup.ts';
 
-// As on Lambda, whose clocks no read need judge.
+// The clock is disciplined, as on Lambda, so that no read judges it.
 process.env.AWS_LAMBDA_FUNCTION_NAME = 'consumer';
 
 describe('lockRecords() on DynamoDB', () => {
@@ -43,11 +43,11 @@ describe('lockRecords() on DynamoDB', () => {
     return (...records: QueueRecord[]) => handler(batch(...records), invocation() as never);
   };
 
-  test('10 records with 10 keys: all 10 requests are in flight at once, so the leases are taken in one round trip', async () => {
+  test('for 10 records with 10 keys, 10 requests are in flight at once, so that the leases are taken in one round trip', async () => {
     const client = dynamodb.client({ endpoint: proxy.endpoint });
     const allSent = gate();
     let inFlight = 0;
-    // None is sent on before all 10 have come: a request that waited for another's answer would never come.
+    // The proxy sends no request on before all 10 have come: a request that waited for another's answer would never come.
     client.middlewareStack.add(
       (next) => async (request) => {
         if (++inFlight === 10) allSent.open();
@@ -65,7 +65,7 @@ describe('lockRecords() on DynamoDB', () => {
     expect([inFlight, proxy.requests.length]).toEqual([20, 20]);
   });
 
-  test('two consumers at once: no account is worked on by both, and what one holds comes back from the other', async () => {
+  test('of two consumers at once, neither works on an account of the other, and records of a held account come back', async () => {
     const working = gate();
     const active = new Set<string>();
     const work = async ({ body }: QueueRecord) => {
@@ -83,7 +83,7 @@ describe('lockRecords() on DynamoDB', () => {
     expect(failed(await second)).toEqual(['4', '6']);
   });
 
-  test('a FIFO batch of which the third record fails: done are two, and when it comes back the handler gets the rest', async () => {
+  test('the third record of a FIFO batch fails: two are done, and when the batch comes back the handler gets the rest', async () => {
     const worked: string[] = [];
     let broken = true;
     const consume = consumer(
@@ -96,7 +96,7 @@ describe('lockRecords() on DynamoDB', () => {
     const records = ['1', '2', '3', '4'].map((sequence) => fifo(sequence, 'a'));
     expect(failed(await consume(...records))).toEqual(['3', '4']);
     expect(await others.inspect('a')).toMatchObject({ held: false, doneToken: '2' });
-    // The queue gives the whole batch once more, as it may.
+    // The queue may give the whole batch once more, and does.
     broken = false;
     expect(failed(await consume(...records))).toEqual([]);
     expect(worked).toEqual(['1', '2', '3', '4']);

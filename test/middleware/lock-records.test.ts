@@ -23,7 +23,7 @@ import { type Batch, batch, failed, fifo, gate, ids, invocation, message, setUp 
 type Context = LambdaContext & { locks: RecordLocks };
 type Handler = (event: Batch, context: Context) => unknown;
 type Invoke = (event: unknown, context: LambdaContext) => Promise<BatchResponse>;
-/** As much of Middy as the tests use, the same in both versions. */
+/** The part of Middy that the tests use, the same in both versions. */
 interface Middy extends Invoke {
   use(middleware: object): Middy;
   before(hook: (request: { event: Batch }) => unknown): Middy;
@@ -53,7 +53,7 @@ const key = ({ body }: { body: string }) => body;
 const once = ({ attributes }: QueueRecord) => attributes.SequenceNumber;
 
 let { clock, store, requests, events, locks, others, isHeld } = setUp();
-/** What `onFailed` was told, as 'message id: name of the error'. */
+/** The calls of `onFailed`, as 'message id: name of the error'. */
 let told: string[] = [];
 const onFailed = (error: unknown, { messageId }: QueueRecord) => told.push(`${messageId}: ${(error as Error).name}`);
 const unhandled: unknown[] = [];
@@ -73,7 +73,7 @@ afterEach(async () => {
 const doneToken = async (name: string) => (await others.inspect(name))?.doneToken;
 const countOf = (request: string) => requests.filter((name) => name === request).length;
 
-/** A client over the same store, but for what the test puts in the place of one of its requests. */
+/** A client over the same store, with some of its requests replaced. */
 function locksOver(changed: Partial<LockStore>): LockClient {
   const changedStore = new Proxy(store, {
     get: (target, name: keyof LockStore & keyof typeof store) => changed[name] ?? target[name].bind(target),
@@ -82,7 +82,7 @@ function locksOver(changed: Partial<LockStore>): LockClient {
 }
 
 describe.each(forms)('with $form', ({ lockedBy }) => {
-  /** Runs a batch through a handler, by default one that is content with what it gets. */
+  /** Runs a batch through a handler. By default the handler succeeds with all records. */
   const run = async (records: QueueRecord[], options: Partial<LockRecordsOptions> = {}, handler?: Handler) => {
     const seen: string[] = [];
     const handle = lockedBy({ key, locks, onFailed, ...options }, async (event, context) => {
@@ -93,13 +93,13 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
     return { seen, failed: failed(response), response };
   };
 
-  describe('what is no message of SQS', () => {
+  describe('an event or record that is no message of SQS', () => {
     test.each([
       [{ Records: [{ messageId: '', body: 'a' }] }, "{ Records: [ { messageId: '', body: 'a' } ] }"],
       [{ Records: [] }, '{ Records: [] }'],
       [{ Records: [undefined] }, '{ Records: [ undefined ] }'],
       [{ detail: 'x'.repeat(400) }, `{ detail: '${'x'.repeat(289)}`],
-    ])('is refused, and shown: %j', async (event, shown) => {
+    ])('the event is refused, and shown: %j', async (event, shown) => {
       const handle = lockedBy({ key, locks }, () => 'never');
       await expect(handle(event, invocation())).rejects.toThrow(
         new TypeError(
@@ -109,7 +109,7 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       );
     });
 
-    test('needs no more than an id, and what its key is made of', async () => {
+    test('a record needs no more than an id and the input of its key', async () => {
       const bare = [
         { messageId: '1', body: 'a' },
         { messageId: '2', body: 'b', eventSourceARN: 'arn:aws:sqs:eu-central-1:123456789012:orders.fifo' },
@@ -118,7 +118,7 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       expect(seen).toEqual(['1', '2']);
     });
 
-    test('nor is a record that is none of the batch, or none at all, one to work on', async () => {
+    test('locks.using() and locks.of() refuse a record that is not of the batch, and a value that is no record', async () => {
       await run([message('1', 'a')], {}, (_event, { locks }) => {
         for (const [record, shown] of [
           [message('7', 'a'), '7'],
@@ -131,7 +131,7 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       });
     });
 
-    test('a token that is none fails its message, with its name', async () => {
+    test('a token of undefined fails its message, and the error names once', async () => {
       const errors: unknown[] = [];
       const { failed } = await run([message('1', 'a')], {
         once: () => undefined as never,
@@ -143,7 +143,7 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
   });
 
   describe('one lease per key', () => {
-    test('the handler gets every record, each with the lease of its key, which those of one key share', async () => {
+    test('the handler gets every record with the lease of its key, which the records of one key share', async () => {
       const { response } = await run(
         [message('1', 'a'), message('2', 'b'), message('3', 'a')],
         {},
@@ -164,7 +164,7 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       expect(clock.timers).toBe(0);
     });
 
-    test('all are asked for at once: none waits for the answer of another', async () => {
+    test('all leases are acquired at once: no acquire waits for the answer of another', async () => {
       const asked = gate();
       let inFlight = 0;
       const locks = locksOver({
@@ -179,7 +179,7 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       expect(seen).toHaveLength(10);
     });
 
-    test('50 at a time of a large batch, so that none queues for a socket; and so with the releases', async () => {
+    test('a large batch sends 50 acquires at a time, and 50 releases, so that no request queues for a socket', async () => {
       const most = { acquire: 0, release: 0 };
       const counting = (name: 'acquire' | 'release') => {
         let inFlight = 0;
@@ -197,7 +197,7 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       expect(most).toEqual({ acquire: 50, release: 50 });
     });
 
-    test('they are renewed while the handler runs, and capped by the end of the invocation', async () => {
+    test('leases are renewed while the handler runs, and capped by the end of the invocation', async () => {
       const handle = lockedBy({ key, locks }, async (event, { locks }) => {
         for (let second = 0; second < 59; second++) await clock.advance(1_000);
         for (const record of event.Records) locks.of(record).assertHeld();
@@ -210,7 +210,7 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       expect(Math.max(...deadlines)).toBe(60_000);
     });
 
-    test('where invocations share a process, the end of this one caps nothing', async () => {
+    test('where invocations share a process, the end of an invocation caps no lease', async () => {
       process.env.AWS_LAMBDA_MAX_CONCURRENCY = '32';
       await run([message('1', 'a')], {}, async (event, { locks }) => {
         await clock.advance(70_000);
@@ -219,7 +219,7 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       expect(countOf('renew')).toBeGreaterThan(4);
     });
 
-    test('two batches in one process: each has its own', async () => {
+    test('two batches in one process have leases of their own', async () => {
       const working = gate();
       const handle = lockedBy({ key, locks, onFailed }, () => working.opened);
       const first = handle(batch(message('1', 'a')), invocation());
@@ -231,7 +231,7 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       expect(await isHeld('a')).toBe(false);
     });
 
-    test('what the options say of a lease holds for each', async () => {
+    test('the options of a lease hold for each lease', async () => {
       const options = { leaseMs: 5_000, safetyMs: 1_000, holdAtLeastMs: 3_000 };
       await run([message('1', 'a'), message('2', 'b')], options, (event, { locks }) => {
         for (const record of event.Records) expect(locks.of(record).deadline - clock.now()).toBe(4_000);
@@ -241,7 +241,7 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       expect(await others.tryAcquire('a')).not.toBeNull();
     });
 
-    test('its owner, data and place in the context are what the options and the invocation say', async () => {
+    test('the owner, the data and the place in the context come from the options and the invocation', async () => {
       const options = { data: ({ body }: QueueRecord) => ({ account: body }), contextKey: 'leases' } as object;
       await run([message('1', 'a'), message('2', 'a')], options, (event, context) => {
         const lease = (context as unknown as { leases: RecordLocks }).leases.of(event.Records[1]!);
@@ -251,7 +251,7 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       });
     });
 
-    test('a record that the handler was not given has none: that is an error', async () => {
+    test('locks.of() throws for a record that the handler was not given', async () => {
       await others.acquire('b');
       const records = [message('1', 'a'), message('2', 'b')];
       await run(records, {}, async (_event, { locks }) => {
@@ -271,7 +271,7 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
   });
 
   describe('records that the handler is not given', () => {
-    test('those of a busy key go back, and the others are worked on', async () => {
+    test('records of a busy key go back, and the others are worked on', async () => {
       await others.acquire('b');
       const { seen, failed } = await run([message('1', 'a'), message('2', 'b'), message('3', 'c'), message('4', 'b')]);
       expect(seen).toEqual(['1', '3']);
@@ -280,7 +280,7 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       expect(await isHeld('b')).toBe(true);
     });
 
-    test('all are busy: the handler does not run, and all go back', async () => {
+    test('all keys are busy: the handler does not run, and all records go back', async () => {
       await others.acquire('a');
       await others.acquire('b');
       const { seen, response } = await run([message('1', 'a'), message('2', 'b')]);
@@ -313,7 +313,7 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       { what: 'gives a number', body: 7 },
       { what: 'gives nothing', body: undefined },
       { what: 'gives the promise of a key', body: Promise.resolve('a') },
-    ])('the key function $what: that record fails alone', async ({ body }) => {
+    ])('the key function $what: the record fails alone', async ({ body }) => {
       const options = {
         key: (record: QueueRecord) => {
           if (record.body === 'throw') throw new TypeError('No account.');
@@ -327,17 +327,17 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       expect(countOf('acquire')).toBe(2);
     });
 
-    test('bad data, or a bad token: so does that one', async () => {
+    test('the data or the token is bad: the record fails alone', async () => {
       const data = ({ body }: QueueRecord) => (body === 'b' ? 7n : body);
       expect(await run([message('1', 'a'), message('2', 'b')], { data })).toMatchObject({ seen: ['1'], failed: ['2'] });
       const token = (record: QueueRecord) => (record.body === 'b' ? (new Date() as never) : '1');
       expect(await run([message('3', 'a'), message('4', 'b')], { once: token })).toMatchObject({ failed: ['4'] });
-      // No token at all is as bad: the record would be worked on at every delivery.
+      // Without a token the record would be worked on at every delivery.
       expect(await run([message('5', 'a')], { once: () => undefined })).toMatchObject({ seen: [], failed: ['5'] });
       expect(told).toEqual(['2: TypeError', '4: TypeError', '5: TypeError']);
     });
 
-    test('the store does not answer for one key: its records fail, and no other', async () => {
+    test('the store does not answer for one key: the records of that key fail, and no others', async () => {
       const locks = locksOver({
         async acquire(request) {
           if (request.key === 'b') throw new LockStoreError('No such table.');
@@ -350,7 +350,7 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       expect(told).toEqual(['2: LockStoreError', '3: LockStoreError']);
     });
 
-    test('no time is left in the invocation: all fail, and nothing is sent', async () => {
+    test('no time is left in the invocation: all records fail, and nothing is sent', async () => {
       const handle = lockedBy({ key, locks, onFailed }, () => 'never');
       const late = invocation({ getRemainingTimeInMillis: () => 0 });
       expect(failed(await handle(batch(message('1', 'a')), late))).toEqual(['1']);
@@ -358,14 +358,14 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       expect(requests).toEqual([]);
     });
 
-    test('without onFailed, the reason is on the console, but not of what is merely busy', async () => {
+    test('without onFailed, the console shows every error but a LockBusyError', async () => {
       const error = jest.spyOn(console, 'error').mockImplementation(() => {});
       await others.acquire('b');
       await run([message('1', ''), message('2', 'b')], { onFailed: undefined });
       expect(error.mock.calls).toEqual([[expect.stringContaining('message 1'), expect.any(TypeError)]]);
     });
 
-    test('an onFailed that throws, or rejects, disturbs nothing', async () => {
+    test('an onFailed that throws or rejects disturbs nothing', async () => {
       await others.acquire('b');
       for (const onFailed of [
         () => {
@@ -379,7 +379,7 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
   });
 
   describe('in a FIFO queue', () => {
-    test('a busy record holds back all later ones of its group, and no earlier one and no other group', async () => {
+    test('a busy record holds back the later records of its group, no earlier record and no other group', async () => {
       await others.acquire('busy');
       const records = [
         fifo('1', 'h', 'a'),
@@ -395,7 +395,7 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       expect(told).toEqual(['3: LockBusyError', '4: LockBusyError', '6: LockBusyError']);
     });
 
-    test('the leases that only those had taken are released at once, and those that are needed are kept', async () => {
+    test('a lease that only held-back records need is released at once, and the other leases are kept', async () => {
       await others.acquire('busy');
       await run(
         [fifo('1', 'g', 'busy'), fifo('2', 'g', 'alone'), fifo('3', 'g', 'shared'), fifo('4', 'h', 'shared')],
@@ -408,7 +408,7 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       expect([countOf('acquire'), countOf('release')]).toEqual([3, 2]);
     });
 
-    test('a record with a bad key holds them back too, and they are not even asked for', async () => {
+    test('a record with a bad key holds back the later records of its group, whose locks are not acquired', async () => {
       const { seen, failed } = await run([
         fifo('1', 'g', 'a'),
         fifo('2', 'g', ''),
@@ -420,7 +420,7 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       expect(countOf('acquire')).toBe(2);
     });
 
-    test('and so does one for which the store does not answer', async () => {
+    test('a record for which the store does not answer holds back the later records of its group', async () => {
       const locks = locksOver({
         async acquire(request) {
           if (request.key === 'b') throw new LockStoreError('No such table.');
@@ -433,14 +433,14 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       });
     });
 
-    test('one that is done holds nothing back; behind a busy one it goes back with the others', async () => {
+    test('a done record holds nothing back, and goes back itself behind a busy record', async () => {
       await (await others.acquire('done', { once: '9' })).release({ done: true });
       await others.acquire('busy');
       const records = [fifo('1', 'g', 'done'), fifo('2', 'g', 'a'), fifo('3', 'g', 'busy'), fifo('4', 'g', 'done')];
       expect(await run(records, { once })).toMatchObject({ seen: ['2'], failed: ['3', '4'] });
     });
 
-    test('one that fails in locks.using() takes those behind it along, though nobody passes them to it', async () => {
+    test('a record that fails in locks.using() fails the records behind it, though nobody passes them to locks.using()', async () => {
       const records = [fifo('1', 'g', 'a'), fifo('2', 'g', 'b'), fifo('3', 'g', 'c'), fifo('4', 'h', 'd')];
       const { failed } = await run(records, { once }, async (event, { locks }) => {
         await locks.using(event.Records[0]!, () => {});
@@ -452,7 +452,7 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       expect([await doneToken('a'), await doneToken('c'), await doneToken('d')]).toEqual(['1', undefined, '4']);
     });
 
-    test('so does one whose work has not ended when the time is nearly up', async () => {
+    test('a record whose work has not ended when the time is nearly up fails the records behind it', async () => {
       const handle = lockedBy({ key, locks, onFailed }, (event, { locks }) => {
         void locks.using(event.Records[0]!, () => new Promise(() => {}));
       });
@@ -460,7 +460,7 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       expect(failed(await handle(batch(fifo('1', 'g', 'a'), fifo('2', 'g', 'b')), context))).toEqual(['1', '2']);
     });
 
-    test('the message groups of a standard queue, which are for fairness, have no order', async () => {
+    test('the message groups of a standard queue have no order: they are for fairness', async () => {
       await others.acquire('busy');
       const fair = { group: 'tenant' };
       const records = [message('1', 'busy', fair), message('2', 'a', fair)];
@@ -469,7 +469,7 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
   });
 
   describe('a message that stands for another', () => {
-    test('has come twice, and its key is another the second time: it is given once, and fares once', async () => {
+    test('a message that comes twice, with another key the second time, is given once and fares once', async () => {
       const keys = ['k1', 'k2'];
       const twice = [message('1', 'a'), message('1', 'a')];
       const options = { key: () => keys.shift() as string, once: () => '1' };
@@ -478,7 +478,7 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       expect([await doneToken('k1'), countOf('acquire')]).toEqual(['1', 1]);
     });
 
-    test('of another group of a FIFO queue: when it fails, what comes behind it there is held back', async () => {
+    test('a failed message that stands for a message of another group holds back the later records of both groups', async () => {
       const records = [fifo('5', 'g', 'shared'), fifo('3', 'h', 'shared'), fifo('4', 'h', 'alone')];
       const begun: string[] = [];
       const { failed } = await run(records, { once }, (event, { locks }) =>
@@ -494,7 +494,7 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       expect([begun, failed]).toEqual([['5'], ['5', '3', '4']]);
     });
 
-    test('and is busy: so it is', async () => {
+    test('a busy message that stands for a message of another group holds back the later records of both groups', async () => {
       await others.acquire('shared');
       const records = [fifo('5', 'g', 'shared'), fifo('3', 'h', 'shared'), fifo('4', 'h', 'alone')];
       expect(await run(records, { once })).toMatchObject({ seen: [], failed: ['5', '3', '4'] });
@@ -547,7 +547,7 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       { what: 'an empty batch response', response: { batchItemFailures: [] }, expected: ['2'] },
       { what: 'failures of its own', response: { batchItemFailures: [{ itemIdentifier: '3' }] }, expected: ['2', '3'] },
       {
-        what: 'failures that are known already, twice',
+        what: 'known failures twice',
         response: { batchItemFailures: ['2', '3', '3', '2'].map((itemIdentifier) => ({ itemIdentifier })) },
         expected: ['2', '3'],
       },
@@ -557,13 +557,13 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
         expected: ['2', '3'],
       },
       {
-        what: 'a rejected result among too few, of which nobody can tell whose it is',
+        what: 'a rejected result among too few, which names no record',
         response: [{ status: 'rejected', reason: new Error() }, { status: 'fulfilled' }],
         expected: ['1', '2', '3', '4'],
       },
       { what: 'too few results, none rejected', response: [{ status: 'fulfilled' }], expected: ['2'] },
       { what: 'results that are none of settled promises', response: [1, null, 'three'], expected: ['2'] },
-      // As Lambda does.
+      // Lambda does the same.
       {
         what: 'an unknown id',
         response: { batchItemFailures: [{ itemIdentifier: '9' }] },
@@ -577,10 +577,10 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       { what: 'a wrong name', response: { batchItemFailures: [{ messageId: '3' }] }, expected: ['1', '2', '3', '4'] },
       { what: 'no list', response: { batchItemFailures: '3' }, expected: ['1', '2', '3', '4'] },
       { what: 'a list of nothing', response: { batchItemFailures: [null] }, expected: ['1', '2', '3', '4'] },
-    ])('to a handler that returns $what', async ({ response, expected }) => {
+    ])('the handler returns $what: the response names the failed records', async ({ response, expected }) => {
       const answer = await run(records, { once: () => '1' }, () => response);
       expect(answer.response).toEqual({ batchItemFailures: expected.map((itemIdentifier) => ({ itemIdentifier })) });
-      // Done is what did not fail.
+      // Only the records that did not fail are done.
       for (const [id, account] of [
         ['1', 'a'],
         ['3', 'b'],
@@ -590,7 +590,7 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       }
     });
 
-    test('to a thenable that is no Promise: the locks are held until it has come', async () => {
+    test('the handler returns a thenable that is no Promise: the locks are held until the thenable has settled', async () => {
       const working = gate<BatchResponse>();
       const handle = lockedBy({ key, locks, onFailed }, () => ({
         then: (resolve: (value: BatchResponse) => void) => void working.opened.then(resolve),
@@ -602,7 +602,7 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       expect(failed(await response)).toEqual(['2', '4']);
     });
 
-    test('a handler that throws: its error is thrown, and every lease released, undone', async () => {
+    test('the handler throws: its error is thrown, and every lease is released and not done', async () => {
       const running = run(records, { once: () => '1' }, () => {
         throw new Error('Disk full.');
       });
@@ -615,7 +615,7 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
 
   describe('a lease that is lost', () => {
     const records = [message('1', 'a'), message('2', 'b'), message('3', 'b')];
-    /** Somebody takes the lock of b away, and the handler goes on. */
+    /** Takes the lock of b away while the handler goes on. */
     const losing: Handler = async (event, { locks }) => {
       const { lockId } = (await others.inspect('b'))!;
       await others.forceRelease('b', { lockId: lockId as string });
@@ -625,19 +625,19 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       expect(locks.of(event.Records[0]!).signal.aborted).toBe(false);
     };
 
-    test('fails its records, and no others', async () => {
+    test('a lost lease fails the records of its key, and no others', async () => {
       expect(await run(records, { once: () => '1' }, losing)).toMatchObject({ failed: ['2', '3'] });
       expect(told).toEqual(['2: LockLostError', '3: LockLostError']);
       expect([await doneToken('a'), await doneToken('b')]).toEqual(['1', undefined]);
     });
 
-    test("with onLost: 'ignore' it fails none, and counts as done all the same in none", async () => {
+    test("with onLost: 'ignore' a lost lease fails no record, and its records are not done", async () => {
       const options = { once: () => '1', onLost: 'ignore' } as const;
       expect(await run(records, options, losing)).toMatchObject({ failed: [] });
       expect([await doneToken('a'), await doneToken('b')]).toEqual(['1', undefined]);
     });
 
-    test('and is found to be so only by its release: so it does', async () => {
+    test('a loss that only the release finds fails the records of the key', async () => {
       const silently: Handler = async () => {
         const { lockId } = (await others.inspect('b'))!;
         await others.forceRelease('b', { lockId: lockId as string });
@@ -645,7 +645,7 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       expect(await run(records, {}, silently)).toMatchObject({ failed: ['2', '3'] });
     });
 
-    test('by its deadline, all of them: all fail', async () => {
+    test('all leases have passed their deadlines: all records fail', async () => {
       expect(await run(records, {}, () => clock.step(60_000))).toMatchObject({ failed: ['1', '2', '3'] });
     });
   });
@@ -657,7 +657,7 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       await clock.advance(1);
     };
 
-    test('records that are done already are dropped: the handler does not get them, and they do not come back', async () => {
+    test('done records are dropped: the handler does not get them, and they do not come back', async () => {
       await done('2');
       expect(await run([...sequence('1', '2', '3'), fifo('4', 'b')], { once })).toMatchObject({
         seen: ['3', '4'],
@@ -674,12 +674,12 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       expect(requests).toEqual(['acquire', 'release']);
     });
 
-    test('one token is asked for in one write, and nothing is read', async () => {
+    test('a key with one token costs one acquire and one release', async () => {
       await run(sequence('1'), { once });
       expect(requests).toEqual(['acquire', 'release']);
     });
 
-    test('one failed: done are those before it, in one write, and not what came after it, which would take it for done', async () => {
+    test('one record fails: the token before is done, in one write, and the tokens behind are not', async () => {
       const third: Handler = () => ({ batchItemFailures: [{ itemIdentifier: '3' }] });
       expect(await run(sequence('1', '2', '3', '4'), { once }, third)).toMatchObject({ failed: ['3'] });
       expect(await doneToken('a')).toBe('2');
@@ -691,7 +691,7 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       expect(clock.timers).toBe(0);
     });
 
-    test('the last of three fails: the batch costs one acquire and one release, and the second token is done', async () => {
+    test('the last record of three fails: the batch costs one acquire and one release, and the second token is done', async () => {
       const last: Handler = () => ({ batchItemFailures: [{ itemIdentifier: '3' }] });
       expect(await run(sequence('1', '2', '3'), { once }, last)).toMatchObject({ failed: ['3'] });
       expect(requests).toEqual(['acquire', 'release']);
@@ -709,20 +709,20 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       expect(await doneToken('a')).toBe('2');
     });
 
-    test('the first failed: nothing is done', async () => {
+    test('the first record fails: nothing is done', async () => {
       await run(sequence('1', '2'), { once }, () => ({ batchItemFailures: [{ itemIdentifier: '1' }] }));
       expect(await doneToken('a')).toBeUndefined();
       expect(requests).toEqual(['acquire', 'release']);
     });
 
-    test('a record held back counts as failed: what comes after it under its key is not done', async () => {
+    test('a record that is held back counts as failed: the later records of its key are not done', async () => {
       await others.acquire('busy');
       const records = [fifo('1', 'g', 'busy'), fifo('2', 'g', 'shared'), fifo('3', 'h', 'shared')];
       expect(await run(records, { once })).toMatchObject({ seen: ['3'], failed: ['1', '2'] });
       expect(await doneToken('shared')).toBeUndefined();
     });
 
-    test('two records of one key and token: one is worked on, and the other fares as it does', async () => {
+    test('of two records with one key and token, one is worked on and the other fares the same', async () => {
       const twins = [message('1', 'a', { sequence: '7' }), message('2', 'a', { sequence: '7' })];
       const first: Handler = () => ({ batchItemFailures: [{ itemIdentifier: '1' }] });
       expect(await run(twins, { once }, first)).toMatchObject({ seen: ['1'], failed: ['1', '2'] });
@@ -730,12 +730,12 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       expect(await run(twins, { once })).toMatchObject({ seen: [], failed: [] });
     });
 
-    test('tokens are judged by key', async () => {
+    test('tokens of different keys are not compared', async () => {
       await done('2');
       expect(await run([fifo('1', 'b'), fifo('2', 'a')], { once })).toMatchObject({ seen: ['1'], failed: [] });
     });
 
-    test('the store does not answer when a part is done: the part has succeeded, and nothing is done', async () => {
+    test('the store does not answer the release of a part: the part has succeeded, and nothing is done', async () => {
       const locks = locksOver({ release: () => Promise.reject(new LockStoreError('No answer.')) });
       const second: Handler = () => ({ batchItemFailures: [{ itemIdentifier: '2' }] });
       expect(await run(sequence('1', '2'), { once, locks }, second)).toMatchObject({ failed: ['2'] });
@@ -747,7 +747,7 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
 
   describe('a store that does not answer before the handler runs', () => {
     const never = () => new Promise<never>(() => {});
-    test('for one key: its records go back in time, the other ones are worked on, and nothing stays held', async () => {
+    test('no answer for one key: its records go back in time, the others are worked on, and nothing stays held', async () => {
       const end = Date.now() + 600;
       const locks = locksOver({ acquire: (request) => (request.key === 'a' ? never() : store.acquire(request)) });
       const seen: string[] = [];
@@ -762,7 +762,7 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       expect([await isHeld('a'), await isHeld('b')]).toEqual([false, false]);
     });
 
-    test('to 200 keys: the response comes in time', async () => {
+    test('no answer for 200 keys: the response comes in time', async () => {
       const end = Date.now() + 600;
       const handle = lockedBy({ key, locks: locksOver({ acquire: never }), onFailed }, () => 'never');
       const context = invocation({ getRemainingTimeInMillis: () => end - Date.now() });
@@ -772,7 +772,7 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
     });
   });
 
-  test('a handler that releases a lease of locks.of() itself is warned', async () => {
+  test('a handler that releases a lease of locks.of() is warned', async () => {
     const warn = jest.spyOn(console, 'warn').mockImplementation(() => {});
     await run([message('1', 'a'), message('2', 'a')], {}, (event, { locks }) => locks.of(event.Records[0]!).release());
     expect(warn.mock.calls).toEqual([[expect.stringContaining("The handler released the lease of 'a' itself.")]]);
@@ -804,7 +804,7 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       { count: 200, ms: 100, concurrency: undefined },
       { count: 1, ms: 2_000, concurrency: '8' },
     ])(
-      'of $count keys, with $ms ms left (max. concurrency: $concurrency): the response comes in time, and each is told',
+      'no answer for $count keys, with $ms ms left (max. concurrency: $concurrency): the response comes in time, with an event for each key',
       async ({ count, ms, concurrency }) => {
         if (concurrency) process.env.AWS_LAMBDA_MAX_CONCURRENCY = concurrency;
         const { end, told, locks, context, records, tries } = hangAfter(ms, count);
@@ -823,7 +823,7 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
   });
 
   describe('locks.using()', () => {
-    /** A handler that begins all at once, as `Promise.allSettled` does, and notes what begins and ends. */
+    /** A handler that begins all work at once, as `Promise.allSettled` does, and logs each begin and end. */
     const together =
       (log: string[], work: (id: string, lease: Lease) => unknown = () => {}): Handler =>
       (event, { locks }) =>
@@ -841,14 +841,14 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
         );
     const tick = () => new Promise(setImmediate);
 
-    test('records of one key are worked on one after the other, in order, and those of different keys together', async () => {
+    test('records of one key are worked on one after the other, in order, and records of different keys together', async () => {
       const log: string[] = [];
       await run([message('1', 'a'), message('2', 'b'), message('3', 'a')], {}, together(log, tick));
       expect(log.filter((line) => !line.endsWith('2'))).toEqual(['+1', '-1', '+3', '-3']);
       expect(log.slice(0, 2)).toEqual(['+1', '+2']);
     });
 
-    test('and so are those of one message group of a FIFO queue, whatever their keys are', async () => {
+    test('records of one message group of a FIFO queue are worked on one after the other, whatever their keys are', async () => {
       const log: string[] = [];
       await run([fifo('1', 'g', 'a'), fifo('2', 'g', 'b'), fifo('3', 'h', 'c')], {}, together(log, tick));
       expect(log.filter((line) => !line.endsWith('3'))).toEqual(['+1', '-1', '+2', '-2']);
@@ -878,14 +878,14 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       expect(countOf('release')).toBe(2);
     });
 
-    test('also when that one fails', async () => {
+    test('a lease is released when the last record of its key has failed', async () => {
       await run([message('1', 'a'), message('2', 'b')], {}, async (event, { locks }) => {
         await locks.using(event.Records[0]!, () => Promise.reject(new Error('Disk full.'))).catch(() => {});
         expect([await isHeld('a'), await isHeld('b')]).toEqual([false, true]);
       });
     });
 
-    test('a record whose work fails goes back, though the handler says nothing of it, and the others do not', async () => {
+    test('a record whose work fails goes back, though the handler does not report it, and the others do not', async () => {
       const log: string[] = [];
       const records = [message('1', 'a'), message('2', 'a'), message('3', 'b')];
       const { failed } = await run(records, { once: ({ messageId }) => messageId }, async (event, context) => {
@@ -897,7 +897,7 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       expect([await doneToken('a'), await doneToken('b')]).toEqual([undefined, '3']);
     });
 
-    test('in a FIFO queue no later record of its group is begun, and all of them go back', async () => {
+    test('in a FIFO queue a record whose work fails stops the later records of its group, and all of them go back', async () => {
       const log: string[] = [];
       const records = [fifo('1', 'g'), fifo('2', 'g'), fifo('3', 'g'), fifo('4', 'h')];
       const { failed } = await run(
@@ -910,7 +910,7 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       expect([await doneToken('g'), await doneToken('h')]).toEqual(['1', '4']);
     });
 
-    test('a failure is final: a second work on the record does not undo it', async () => {
+    test('a failure is final: a second call for the record does not undo the failure', async () => {
       const { failed } = await run([message('1', 'a'), message('2', 'a')], {}, async (event, { locks }) => {
         const [first] = event.Records as [QueueRecord];
         await expect(locks.using(first, () => Promise.reject(new Error('Disk full.')))).rejects.toThrow('Disk full.');
@@ -921,7 +921,7 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       expect(told).toEqual(['1: Error']);
     });
 
-    test('what the handler says to have failed goes back, though its work had succeeded', async () => {
+    test('a record that the handler reports as failed goes back, though its work had succeeded', async () => {
       const { failed } = await run([message('1', 'a')], {}, async (event, { locks }) => {
         await locks.using(event.Records[0]!, () => {});
         return { batchItemFailures: [{ itemIdentifier: '1' }] };
@@ -929,7 +929,7 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       expect(failed).toEqual(['1']);
     });
 
-    test('a lost lease fails the record that is worked on and those to come, not the one that had succeeded', async () => {
+    test('a lost lease fails the present record and the records to come, not a record that had succeeded', async () => {
       const log: string[] = [];
       const records = [message('1', 'a'), message('2', 'a'), message('3', 'a'), message('4', 'b')];
       const { failed } = await run(
@@ -942,7 +942,7 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       expect(told).toEqual(['2: LockLostError', '3: LockLostError']);
     });
 
-    test("its last record succeeded, but its release finds it lost: that record fails, and with onLost: 'ignore' none", async () => {
+    test("a release that finds the lease lost fails the last record of the key, and with onLost: 'ignore' none", async () => {
       const silently = async () => {
         const { lockId } = (await others.inspect('a'))!;
         await others.forceRelease('a', { lockId: lockId as string, immediately: true });
@@ -979,7 +979,7 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       expect(await isHeld('a')).toBe(false);
     });
 
-    test('a second work on a record that has succeeded, whose lease is released, is refused; the record does not fail', async () => {
+    test('a second work on a record whose lease has been released is refused, and the record has succeeded all the same', async () => {
       const ran: string[] = [];
       const { failed } = await run([message('1', 'a')], { once: () => '1' }, async (event, { locks }) => {
         const [record] = event.Records as [QueueRecord];
@@ -998,7 +998,7 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
     test.each([
       { how: 'has returned', error: undefined },
       { how: 'has failed', error: new Error('Disk full.') },
-    ])('begun when the handler $how and other leases are being released: it is refused', async ({ error }) => {
+    ])('a call when the handler $how and other leases are being released is refused', async ({ error }) => {
       const ran: string[] = [];
       let late: Promise<unknown> | undefined;
       let begin = () => {};
@@ -1020,7 +1020,7 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       expect(ran).toEqual([]);
     });
 
-    test('begun while other work is waited for after the handler: its lease is kept until it has ended', async () => {
+    test('the lease of work that begins after the handler, while other work is waited for, is kept until the work has ended', async () => {
       const accounts = ['a', 'b', 'c', 'd', 'e'];
       const gates = accounts.map(() => gate());
       const running = run(
@@ -1052,7 +1052,7 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
           const using = (index: number, work: () => unknown) => locks.using(event.Records[index]!, work);
           const nest = () => using(inner, () => seen.push('inner')).catch((error) => seen.push(error));
           await using(0, () => (through === undefined ? nest() : using(through, nest)));
-          // Behind it.
+          // This record stands behind the other one.
           await using(inner + 1, () => seen.push('later')).catch(() => {});
         };
       const refused = expect.objectContaining({
@@ -1060,7 +1060,7 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
         message: expect.stringContaining('would wait for itself: the message goes back. Call locks.using() for one'),
       });
 
-      test('of the same key: it is refused at once, and its record goes back', async () => {
+      test('a call for a record of the same key is refused at once, and its record goes back', async () => {
         const seen: unknown[] = [];
         const records = [message('1', 'a'), message('2', 'a'), message('3', 'a')];
         expect(await run(records, {}, nested(seen, 1))).toMatchObject({ failed: ['2'] });
@@ -1068,21 +1068,21 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
         expect(told).toEqual(['2: LockError']);
       });
 
-      test('of the same group of a FIFO queue: so it is, and no later one of the group is begun', async () => {
+      test('a call for a record of the same group of a FIFO queue is refused, and no later record of the group is begun', async () => {
         const seen: unknown[] = [];
         const records = [fifo('1', 'g', 'a'), fifo('2', 'g', 'b'), fifo('3', 'g', 'c')];
         expect(await run(records, {}, nested(seen, 1))).toMatchObject({ failed: ['2', '3'] });
         expect(seen).toEqual([refused]);
       });
 
-      test('of the same key, through a third record: so it is', async () => {
+      test('a call for a record of the same key, through a third record, is refused', async () => {
         const seen: unknown[] = [];
         const records = [message('1', 'a'), message('2', 'a'), message('3', 'a'), message('4', 'b')];
         expect(await run(records, {}, nested(seen, 1, 3))).toMatchObject({ failed: ['2'] });
         expect(seen).toEqual([refused, 'later']);
       });
 
-      test('of another key, or after that work has ended: it runs', async () => {
+      test('a call for a record of another key runs, and so does a call after the outer work has ended', async () => {
         const seen: unknown[] = [];
         await run([message('1', 'a'), message('2', 'b'), message('3', 'a')], {}, async (event, { locks }) => {
           const [first, second, third] = event.Records as [QueueRecord, QueueRecord, QueueRecord];
@@ -1099,7 +1099,7 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       });
     });
 
-    test('work that has not ended when the time is nearly up: its lease is abandoned, its records go back, the others not', async () => {
+    test('work has not ended when the time is nearly up: its lease is abandoned, its records go back, and the others do not', async () => {
       const begun: string[] = [];
       let lease: Lease | undefined;
       const handle = lockedBy({ key, locks, onFailed, once: ({ messageId }) => messageId }, (event, { locks }) => {
@@ -1117,14 +1117,14 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       const late = invocation({ getRemainingTimeInMillis: () => 60 });
       const timers = jest.spyOn(globalThis, 'setTimeout');
       expect(failed(await handle(batch(...records), late))).toEqual(['1', '2']);
-      // One limits the acquires, and one the wait.
+      // One timer limits the acquires, and one the wait.
       expect(timers).toHaveBeenCalledTimes(2);
       expect(begun).toEqual(['1', '3']);
       expect(lease?.signal.reason).toMatchObject({ reason: 'abandoned' });
       expect([await isHeld('a'), await isHeld('b'), await doneToken('b')]).toEqual([true, false, '3']);
     });
 
-    test('work that fails, and that nobody waits for: its record goes back, and no rejection is unhandled', async () => {
+    test('work fails that nobody waits for: its record goes back, and no rejection is unhandled', async () => {
       const { failed } = await run([message('1', 'a')], {}, (event, { locks }) => {
         void locks.using(event.Records[0]!, () => Promise.reject(new Error('Disk full.')));
         void locks.using(message('9', 'a'), () => {});
@@ -1145,7 +1145,7 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       expect(await doneToken('a')).toBeUndefined();
     });
 
-    test('when the handler throws, what had succeeded before is done, and dropped when the batch comes back', async () => {
+    test('the handler throws: records that had succeeded before are done, and are dropped when the batch comes back', async () => {
       const records = [fifo('1', 'a'), fifo('2', 'a'), fifo('3', 'a')];
       const handler: Handler = async (event, { locks }) => {
         await locks.using(event.Records[0]!, () => {});
@@ -1153,7 +1153,7 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
         throw new Error('Disk full.');
       };
       await expect(run(records, { once }, handler)).rejects.toThrow('Disk full.');
-      // Of the second nothing is known, and with the third done it would never be worked on.
+      // The end of the second record is not known. If the third token were done, nobody would ever work on the second.
       expect(await doneToken('a')).toBe('1');
       expect(await run(records, { once })).toMatchObject({ seen: ['2', '3'], failed: [] });
     });
@@ -1167,7 +1167,7 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
     { what: 'records of a stream', event: { Records: [{ eventID: 'shard:1' }] }, shown: 'shard:1' },
     { what: 'a record without an id among them', event: { Records: [message('1', 'a'), null] }, shown: 'null' },
   ])(
-    '$what is no batch of SQS: a TypeError shows it, nothing is sent, and the handler does not run',
+    '$what is no batch of SQS: a TypeError shows the event, nothing is sent, and the handler does not run',
     async ({ event, shown }) => {
       const handle = lockedBy({ key, locks }, () => 'never');
       const handling = handle(event, invocation());
@@ -1196,7 +1196,7 @@ describe.each(versions)('in the life of a Lambda with Middy $version', ({ middy 
   beforeEach(() => others.acquire('busy'));
 
   describe('and sqs-partial-batch-failure', () => {
-    test('behind it: its failures and ours are reported, and done is what is in neither', async () => {
+    test('behind lockRecords(): the failures of both are reported, and only the other records are done', async () => {
       const handle = middy(lockPlugin())
         .use(locking({ once: () => '1' }))
         .use(sqsPartialBatchFailure(quiet))
@@ -1205,7 +1205,7 @@ describe.each(versions)('in the life of a Lambda with Middy $version', ({ middy 
       expect([await doneToken('a'), await doneToken('broken'), await doneToken('b')]).toEqual(['1', undefined, '1']);
     });
 
-    test('behind it, and the handler throws: it makes a response of that, which has our records too', async () => {
+    test('behind lockRecords(), and the handler throws: its response of the error has our records too', async () => {
       const handle = middy(lockPlugin())
         .use(locking({ once: () => '1' }))
         .use(sqsPartialBatchFailure(quiet))
@@ -1217,12 +1217,12 @@ describe.each(versions)('in the life of a Lambda with Middy $version', ({ middy 
       expect(await isHeld('a')).toBe(false);
     });
 
-    test('before it, which is wrong: no record is lost, for all come back', async () => {
+    test('before lockRecords(), which is wrong: all records come back, and none is lost', async () => {
       const handle = middy(lockPlugin()).use(sqsPartialBatchFailure(quiet)).use(locking()).handler(settling);
       expect(failed(await handle(batch(...records), invocation()))).toEqual(['1', '2', '3', '4']);
     });
 
-    test('before it, and the handler throws: so they do', async () => {
+    test('before lockRecords(), which is wrong, and the handler throws: all records come back', async () => {
       const handle = middy(lockPlugin())
         .use(sqsPartialBatchFailure(quiet))
         .use(locking())
@@ -1240,7 +1240,7 @@ describe.each(versions)('in the life of a Lambda with Middy $version', ({ middy 
         for (const record of event.Records) Object.assign(record, { body: JSON.parse(record.body) });
       },
     };
-    /** Keeps the records that it sees before the handler, and reports those whose result is not fulfilled, as event-batch-response does. */
+    /** Keeps the records that it sees before the handler, and reports the records whose result is not fulfilled, as event-batch-response does. */
     const responder = () => {
       let seen: QueueRecord[] = [];
       return {
@@ -1261,7 +1261,7 @@ describe.each(versions)('in the life of a Lambda with Middy $version', ({ middy 
       (event, context) =>
         settle(event, (record) => handleRecord(record, context));
 
-    test('the key is had from the parsed body, each record by its own handler, and the response has all failures', async () => {
+    test('the key comes from the parsed body, each record has a handler of its own, and the response has all failures', async () => {
       const order: string[] = [];
       const handle = middy(lockPlugin())
         .use(parser)
@@ -1307,7 +1307,7 @@ describe.each(versions)('in the life of a Lambda with Middy $version', ({ middy 
     expect(seen).toEqual([all, ['2', '3', '4'], all, all, ['2', '3', '4'], all]);
   });
 
-  test('another middleware makes a response of an error: ours are in it all the same', async () => {
+  test('another middleware makes a response of an error: the response has our records too', async () => {
     const handle = middy(lockPlugin())
       .use(locking())
       .onError((request) => {
@@ -1321,7 +1321,7 @@ describe.each(versions)('in the life of a Lambda with Middy $version', ({ middy 
     expect(warn).not.toHaveBeenCalled();
   });
 
-  test('an outer after throws: each lease is released once, and the error is the outer one', async () => {
+  test('an outer after throws: each lease is released once, and the error is that of the after', async () => {
     const handle = middy(lockPlugin())
       .after(() => {
         throw new Error('No such template.');
@@ -1344,7 +1344,7 @@ describe.each(versions)('in the life of a Lambda with Middy $version', ({ middy 
     const hooks = ['before', 'after', 'onError'] as const;
 
     test.each(hooks)(
-      'in %s, with a batch response: what was held back is added, and the leases are released',
+      'in %s, with a batch response: the records that were held back are added, and the leases are released',
       async (hook) => {
         const handle = ending(lockPlugin(), hook, () => ({ batchItemFailures: [] }));
         expect(failed(await handle(two(), invocation()))).toEqual(['2']);
@@ -1368,7 +1368,7 @@ describe.each(versions)('in the life of a Lambda with Middy $version', ({ middy 
       },
     );
 
-    test('and all its records have succeeded by then: so it ends', async () => {
+    test('after all records have succeeded: the response is that of the middleware', async () => {
       const handle = middy(lockPlugin())
         .use(locking({ once: () => '1' }))
         .after(() => 'early')
@@ -1377,7 +1377,7 @@ describe.each(versions)('in the life of a Lambda with Middy $version', ({ middy 
       expect(await doneToken('a')).toBe('1');
     });
 
-    test("by throwing: the error is its own, and the plugin's other hook runs", async () => {
+    test("by throwing: the error is that of the middleware, and the plugin's other hook runs", async () => {
       let ended = false;
       const plugin = lockPlugin({
         requestEnd: () => {
@@ -1406,18 +1406,21 @@ describe.each(versions)('in the life of a Lambda with Middy $version', ({ middy 
     ] as const;
     const both = [message('1', 'a'), message('2', 'busy'), message('3', 'b')];
 
-    test.each(ends)('after it ($end): every message that was not worked on comes back', async ({ options }) => {
-      const handle = middy(lockPlugin())
-        .use(locking({ once: () => '1' }))
-        .use(lockRecords({ key: ({ messageId }) => `id/${messageId}`, locks, contextKey: 'ids' }))
-        .use(lock({ ...options, locks }))
-        .handler(() => 'never');
-      expect(failed(await handle(batch(...both), invocation())).sort()).toEqual(['1', '2', '3']);
-      expect([await isHeld('a'), await isHeld('b'), await isHeld('id/1')]).toEqual([false, false, false]);
-      expect(await doneToken('a')).toBeUndefined();
-    });
+    test.each(ends)(
+      'after lockRecords() ($end): every message that was not worked on comes back',
+      async ({ options }) => {
+        const handle = middy(lockPlugin())
+          .use(locking({ once: () => '1' }))
+          .use(lockRecords({ key: ({ messageId }) => `id/${messageId}`, locks, contextKey: 'ids' }))
+          .use(lock({ ...options, locks }))
+          .handler(() => 'never');
+        expect(failed(await handle(batch(...both), invocation())).sort()).toEqual(['1', '2', '3']);
+        expect([await isHeld('a'), await isHeld('b'), await isHeld('id/1')]).toEqual([false, false, false]);
+        expect(await doneToken('a')).toBeUndefined();
+      },
+    );
 
-    test('after it: a record that is done stays done', async () => {
+    test('after lockRecords(): a done record stays done', async () => {
       await (await others.acquire('a', { once: '1' })).release({ done: true });
       await clock.advance(1);
       const handle = middy(lockPlugin())
@@ -1427,15 +1430,18 @@ describe.each(versions)('in the life of a Lambda with Middy $version', ({ middy 
       expect(failed(await handle(batch(...both), invocation())).sort()).toEqual(['2', '3']);
     });
 
-    test.each(ends)('inside withRecordLocks() ($end): so they do', async ({ options }) => {
-      const handle = withRecordLocks(
-        { key, locks, onFailed },
-        withLock({ ...options, locks } as never, () => 'never') as never,
-      );
-      expect(failed(await handle(batch(...both), invocation())).sort()).toEqual(['1', '2', '3']);
-    });
+    test.each(ends)(
+      'inside withRecordLocks() ($end): every message that was not worked on comes back',
+      async ({ options }) => {
+        const handle = withRecordLocks(
+          { key, locks, onFailed },
+          withLock({ ...options, locks } as never, () => 'never') as never,
+        );
+        expect(failed(await handle(batch(...both), invocation())).sort()).toEqual(['1', '2', '3']);
+      },
+    );
 
-    test("before it, or without it (busy, onBusy: 'skip'): all messages come back", async () => {
+    test("before lockRecords(), or alone (busy, onBusy: 'skip'): all messages come back", async () => {
       const options = { key: 'nightly', onBusy: 'skip', locks } as const;
       const all = { batchItemFailures: ['1', '2', '3'].map((itemIdentifier) => ({ itemIdentifier })) };
       for (const plugin of [lockPlugin(), {}]) {
@@ -1458,7 +1464,7 @@ describe.each(versions)('in the life of a Lambda with Middy $version', ({ middy 
       { response: 'a batch response of null', respond: () => ({ batchItemFailures: null }), done: '7' },
       { response: 'fulfilled results', respond: () => [{ status: 'fulfilled' }], done: '7' },
     ];
-    test.each(partial)('without it, and the response is $response: its token is $done', async ({ respond, done }) => {
+    test.each(partial)('alone, and the response is $response: the token is $done', async ({ respond, done }) => {
       const options = { key: 'batch', once: '7', locks } as const;
       const forms = [
         middy(lockPlugin())
@@ -1470,14 +1476,14 @@ describe.each(versions)('in the life of a Lambda with Middy $version', ({ middy 
       expect([await doneToken('batch'), await doneToken('other')]).toEqual([done, done]);
     });
 
-    test('a rejected result to what is no batch of messages is a response like any other', async () => {
+    test('a rejected result to an event that is no batch of messages is a response like any other', async () => {
       const handle = withLock({ key: 'batch', once: '7', locks }, () => [{ status: 'rejected' }]);
       await handle({}, invocation());
       expect(await doneToken('batch')).toBe('7');
     });
 
     test.each(['before', 'after'])(
-      '%s it, and a record fails in locks.using(): its token is not done',
+      '%s lockRecords(), and a record fails in locks.using(): the token is not done',
       async (place) => {
         const batchLock = lock({ key: 'batch', once: '7', locks });
         const used = place === 'before' ? [batchLock, locking()] : [locking(), batchLock];
@@ -1491,7 +1497,7 @@ describe.each(versions)('in the life of a Lambda with Middy $version', ({ middy 
       },
     );
 
-    test('before it, and done for its token: the messages are done too', async () => {
+    test('before lockRecords(), and done for its token: the messages are done too', async () => {
       const handle = middy(lockPlugin())
         .use(lock({ key: 'job', once: '1', locks }))
         .use(locking())
@@ -1500,7 +1506,7 @@ describe.each(versions)('in the life of a Lambda with Middy $version', ({ middy 
     });
   });
 
-  test('there is none for the handler: another lock of the request is released, also without the plugin', async () => {
+  test('no record is left for the handler: another lock of the request is released, also without the plugin', async () => {
     const handle = middy()
       .use(lock({ key: 'nightly', locks }))
       .use(locking())
@@ -1520,7 +1526,7 @@ describe.each(versions)('in the life of a Lambda with Middy $version', ({ middy 
     expect(await isHeld('a')).toBe(false);
   });
 
-  describe('two of them, for two locks each', () => {
+  describe('two lockRecords(), for two locks of each record', () => {
     const region = ({ attributes }: QueueRecord) => attributes.MessageGroupId as string;
     const two = (plugin?: object) =>
       middy(plugin)
@@ -1532,7 +1538,7 @@ describe.each(versions)('in the life of a Lambda with Middy $version', ({ middy 
       message('3', 'b', { group: 's' }),
     ];
 
-    test('what either holds back comes back', async () => {
+    test('a record that either holds back comes back', async () => {
       await others.acquire('r');
       const seen: string[] = [];
       const handle = two(lockPlugin()).handler((event) => void seen.push(...ids(event)));
@@ -1556,7 +1562,7 @@ describe.each(versions)('in the life of a Lambda with Middy $version', ({ middy 
       expect(await doneToken('r')).toBeUndefined();
     });
 
-    test('the second has none for the handler: so does what the first held back, also without the plugin', async () => {
+    test('the second has no record for the handler: the records that the first held back come back, also without the plugin', async () => {
       await others.acquire('r');
       await others.acquire('s');
       const handle = two().handler(() => 'never');
@@ -1609,7 +1615,7 @@ describe.each(versions)('in the life of a Lambda with Middy $version', ({ middy 
       await expectAbandoned(leases);
     });
 
-    test('throwing, behind it sqs-partial-batch-failure: all fail, and nothing is released', async () => {
+    test('throwing, with sqs-partial-batch-failure behind lockRecords(): all records fail, and nothing is released', async () => {
       const leases: Lease[] = [];
       const handle = middy(lockPlugin({ timeoutEarlyInMillis }))
         .use(locking())
@@ -1620,7 +1626,7 @@ describe.each(versions)('in the life of a Lambda with Middy $version', ({ middy 
     });
 
     test.each(['throw', 'ignore'] as const)(
-      "returning a value, with onLost: '%s': what had not succeeded by then fails, whatever the value is, and nothing is released",
+      "returning a value, with onLost: '%s': records that had not succeeded by then fail, whatever the value is, and nothing is released",
       async (onLost) => {
         const leases: Lease[] = [];
         const plugin = lockPlugin({ timeoutEarlyInMillis, timeoutEarlyResponse: () => ({ batchItemFailures: [] }) });
@@ -1631,7 +1637,7 @@ describe.each(versions)('in the life of a Lambda with Middy $version', ({ middy 
       },
     );
 
-    test('of leases that have expired: their records, which may be ours all the same, are not released', async () => {
+    test('leases that have expired are not released: their locks may be ours all the same', async () => {
       const expiring: Handler = async (event, { locks }) => {
         clock.step(2_500);
         expect(locks.of(event.Records[0]!).isHeld()).toBe(false);
@@ -1649,7 +1655,7 @@ describe.each(versions)('in the life of a Lambda with Middy $version', ({ middy 
   });
 });
 
-test('a bundle with lock() alone has nothing of it', async () => {
+test('a bundle with lock() alone has nothing of lockRecords()', async () => {
   const bundled = async (contents: string) => {
     const { metafile } = await build({
       stdin: { contents, resolveDir: import.meta.dirname },
@@ -1672,7 +1678,7 @@ test('a bundle with lock() alone has nothing of it', async () => {
   expect(alone.filter((name) => ofRecords.includes(name))).toEqual([]);
 });
 
-test('a remaining time that is a promise which rejects fails the invocation, and ends no process', async () => {
+test('a remaining time that is a promise and rejects fails the invocation, and ends no process', async () => {
   const { locks } = setUp();
   const unhandled: unknown[] = [];
   const listen = (error: unknown) => unhandled.push(error);

@@ -13,7 +13,7 @@ import { gate, invocation, setUp, sink } from './setup.ts';
 
 type Handler = (event: unknown, context: unknown, ...rest: unknown[]) => unknown;
 type Hook = (request: { event: unknown; context: unknown; response: unknown; error: unknown }) => unknown;
-/** As much of Middy as the tests use, the same in both versions. */
+/** The part of Middy that the tests use, the same in both versions. */
 interface Middy extends Handler {
   use(middleware: object): Middy;
   before(hook: Hook): Middy;
@@ -28,7 +28,7 @@ const versions: { version: number; middy: MakeMiddy; streaming: object }[] = [
   { version: 6, middy: middy6 as unknown as MakeMiddy, streaming: { streamifyResponse: true } },
 ];
 
-/** What Lambda puts into the global scope for streaming handlers. */
+/** Lambda's own global object for streaming handlers. */
 Object.assign(globalThis, {
   awslambda: {
     streamifyResponse: (handler: unknown) => handler,
@@ -51,7 +51,7 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
     delete process.env.AWS_LAMBDA_MAX_CONCURRENCY;
   });
 
-  /** Who would hold the lock beside everybody else, if it were free now. */
+  /** Acquires the lock for another process, if the lock is free now. */
   const tryOther = (key = 'nightly') => others.tryAcquire(key);
 
   test("an error of Middy's that is no time-out releases the lock", async () => {
@@ -91,7 +91,7 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
       expect(await isHeld()).toBe(false);
     });
 
-    test("without it, the lease ends with the invocation's time at the latest, however often it was renewed", async () => {
+    test("without the plugin, the lease ends with the invocation's time at the latest, however often it was renewed", async () => {
       expect(await early()({}, invocation({ getRemainingTimeInMillis: () => 60_000 }))).toBe('early');
       await clock.advance(59_999);
       expect(requests).toContain('renew');
@@ -102,7 +102,7 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
       expect(clock.timers).toBe(2);
     });
 
-    test('when that is another lock that was skipped, the first one is released without the plugin', async () => {
+    test('where the later middleware is another lock that was skipped, the first lock is released without the plugin', async () => {
       await others.acquire('second');
       const handler = middy()
         .use(lock({ key: 'first', locks, once: '2026-01-01' }))
@@ -115,8 +115,8 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
     });
   });
 
-  describe('our own or an earlier before throws', () => {
-    test('an earlier one: nothing is acquired and nothing released', async () => {
+  describe('a before throws', () => {
+    test('before the lock: nothing is acquired and nothing released', async () => {
       const handler = middy()
         .before(() => {
           throw new Error('No token.');
@@ -127,7 +127,7 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
       expect(requests).toEqual([]);
     });
 
-    test('our own: what another request of the same handler holds is not touched', async () => {
+    test('in the lock itself: the lease of another request of the same handler is not touched', async () => {
       const working = gate<string>();
       const handler = middy(lockPlugin())
         .use(lock({ key: 'nightly', locks }))
@@ -141,7 +141,7 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
       expect(await isHeld()).toBe(false);
     });
 
-    test('a later one: its error is thrown, and the lock is released, undone', async () => {
+    test('after the lock: its error is thrown, and the lock is released and not done', async () => {
       const handler = middy()
         .use(lock({ key: 'nightly', locks, once: '2026-01-01' }))
         .before(() => {
@@ -163,13 +163,13 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
       readonly how: string;
       readonly hooks: { before?: Hook; after?: Hook; onError?: Hook };
       readonly handler?: Handler;
-      /** Without the plugin, Middy tells a lock nothing of it that stands before the other middleware. */
+      /** True if Middy without the plugin tells nothing of this end to a lock that stands before the other middleware. */
       readonly untold?: boolean;
-      /** Middy 6 tells a plugin nothing of it either. */
+      /** True if Middy 6 tells nothing of this end to a plugin either. */
       readonly untoldBy6?: boolean;
     }
     const endings: Ending[] = [
-      { how: 'it does not', hooks: { after: () => {} } },
+      { how: 'no hook ends it', hooks: { after: () => {} } },
       { how: 'the handler throws', hooks: { after: () => {} }, handler: failing },
       { how: 'its before throws', hooks: { before: fail('before') } },
       { how: 'its before responds', hooks: { before: () => 'early' }, untold: true },
@@ -206,7 +206,7 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
       ),
     );
 
-    /** The same hooks; each call appends what had been sent by then. */
+    /** The same hooks; each call appends the requests that had been sent by then. */
     const noting = (hooks: Ending['hooks'], seen: string[][]) =>
       Object.fromEntries(
         Object.entries(hooks).map(([name, hook]) => [
@@ -217,14 +217,14 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
           },
         ]),
       );
-    /** Whether Middy tells a lock, or the plugin, that the request has ended. */
+    /** Tells whether Middy tells a lock, or the plugin, that the request has ended. */
     const isTold = ({ untold, untoldBy6, place, plugin }: (typeof places)[number]) => {
       if (place === 'last' || !untold) return true;
       return plugin === 'with' && !(untoldBy6 && middy === (middy6 as unknown as MakeMiddy));
     };
 
     test.each(places)(
-      '($how; $mode mode, the lock $place, $plugin the plugin), nothing is released before, nor held after where Middy tells',
+      '($how; $mode mode, the lock $place, $plugin the plugin), nothing is released before the end, and nothing is held after an end that Middy tells',
       async (row) => {
         const { hooks, handler, mode, place, plugin } = row;
         const options = mode === 'streaming' ? streaming : {};
@@ -240,11 +240,11 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
         });
         const responseStreams = mode === 'streaming' ? [sink().responseStream] : [];
         await (invoke({}, ...([...responseStreams, invocation()] as [unknown])) as Promise<unknown>).catch(() => {});
-        // A lock that stands first is held in every hook of the others.
+        // A lock that stands first is held in every hook of the other middleware.
         expect(place === 'last' || seen.flat().every((request) => request === 'acquire')).toBe(true);
         expect(await isHeld()).toBe(!isTold(row));
         if (isTold(row)) return;
-        // Where nobody tells, the lease ends with the invocation's time.
+        // If nobody tells, the lease ends with the invocation's time.
         await clock.advance(63_000);
         expect(await isHeld()).toBe(false);
       },
@@ -262,7 +262,7 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
       expect(heldAtCommit).toBe(false);
     });
 
-    test('by an after that throws behind the lock, while a body is produced: the body is stopped first', async () => {
+    test('an after behind the lock throws while a body is produced: the body is stopped before the release', async () => {
       const step = gate();
       let isWorking = false;
       async function* parts() {
@@ -288,7 +288,7 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
     });
   });
 
-  test('an outer after throws: the lock is released once, and the error is the outer one', async () => {
+  test('an outer after throws: the lock is released once, and the error is that of the after', async () => {
     const handler = middy(lockPlugin())
       .after(() => {
         throw new Error('No such template.');
@@ -340,7 +340,7 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
       expect(seen.reason).toMatchObject({ name: 'LockLostError', reason: 'timedOut' });
       expect(requests).toEqual(['acquire']);
       expect(await tryOther()).toBeNull();
-      // It opens at its expiry, which is the invocation's end and safetyMs more.
+      // The lock opens at the lease's expiry, which is the invocation's end and safetyMs more.
       await clock.advance(3_030);
       expect(await tryOther()).not.toBeNull();
       expect(requests).toEqual(['acquire']);
@@ -350,7 +350,7 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
       { how: 'throwing', plugin: { timeoutEarlyInMillis } },
       { how: 'returning a value', plugin: { timeoutEarlyInMillis, timeoutEarlyResponse: () => 'late' } },
     ])(
-      '$how, of a request whose lease has expired: the record, which may be ours all the same, is not released',
+      '$how, after the lease has expired: the lock is not released, for it may be ours all the same',
       async ({ plugin }) => {
         const handler = middy(lockPlugin<object>(plugin))
           .use(lock({ key: 'nightly', locks }))
@@ -367,7 +367,7 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
       },
     );
 
-    test('throwing, and turned into a response by another middleware: not released either', async () => {
+    test('throwing, and turned into a response by another middleware: the lock is not released', async () => {
       const seen: { lease?: Lease; reason?: unknown } = {};
       const handler = middy(lockPlugin({ timeoutEarlyInMillis }))
         .use(lock({ key: 'nightly', locks }))
@@ -399,13 +399,13 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
       expect((await others.inspect('nightly'))?.doneToken).toBeUndefined();
     });
 
-    test('of one request: another one in the same process keeps its lease', async () => {
+    test('of one request: another request in the same process keeps its lease', async () => {
       const patient = gate();
       const plugin = lockPlugin({ timeoutEarlyInMillis, timeoutEarlyResponse: () => 'late' });
       const handler = middy(plugin)
         .use(lock({ key: String, locks }))
         .handler(() => patient.opened.then(() => 'done'));
-      // The one that has time comes last, so that the last request is not taken for the late one.
+      // The request that has time comes last, so that the last request is not taken for the late one.
       const late = handler('late', lateInvocation());
       const inTime = handler('inTime', invocation());
       expect(await late).toBe('late');
@@ -452,7 +452,7 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
       },
     );
 
-    test('with one plugin for a handler and the one that it calls, a body that is produced is not forgotten', async () => {
+    test('with one plugin for a handler and the handler that it calls, a body that is produced is not forgotten', async () => {
       const plugin = lockPlugin();
       const step = gate();
       async function* parts() {
@@ -499,10 +499,10 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
           request.error = undefined;
         },
       },
-      { how: 'answers by what it returns', onError: () => 'Internal error.' },
+      { how: 'answers by its result', onError: () => 'Internal error.' },
     ];
     test.each(mappers.flatMap(({ how, onError }) => ['first', 'last'].map((place) => ({ how, onError, place }))))(
-      'and another middleware $how, with the lock $place: not released either',
+      'and another middleware $how, with the lock $place: the lock is not released',
       async ({ onError, place }) => {
         const seen: { lease?: Lease; reason?: unknown } = {};
         const handler = middy(lockPlugin({ timeoutEarlyInMillis }));
@@ -528,7 +528,7 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
       expect(await errorOf(lockPlugin({ timeoutEarlyInMillis, timeoutEarlyResponse: undefined }))).toEqual(own);
     });
 
-    test('is switched off by timeoutEarlyInMillis: 0, also with the plugin', async () => {
+    test('timeoutEarlyInMillis: 0 switches the time-out off, also with the plugin', async () => {
       const handler = middy(lockPlugin({ timeoutEarlyInMillis: 0 }))
         .use(lock({ key: 'nightly', locks }))
         .handler(() => new Promise((resolve) => setTimeout(resolve, 20, 'done')));
@@ -536,7 +536,7 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
       expect(requests).toEqual(['acquire', 'release']);
     });
 
-    test("the handler's own TimeoutError is none: the lock is released", async () => {
+    test("the handler's own TimeoutError is no early time-out: the lock is released", async () => {
       const handler = middy(lockPlugin())
         .use(lock({ key: 'nightly', locks }))
         .handler(async () => {
@@ -564,7 +564,7 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
     ];
 
     test.each(bodies)(
-      '$kind: the lock is held until it has ended, and released before the response has',
+      '$kind: the lock is held until the body has ended, and released before the response has ended',
       async ({ wrap }) => {
         const more = gate();
         const { received, arrived, responseStream } = sink();
@@ -589,7 +589,7 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
     );
 
     test.each(bodies)(
-      "$kind that breaks: its error is the response's, and the lock is released where its work is known to be over, undone",
+      "$kind that breaks: its error is the response's, and the lock is released, not done, only if the work is known to be over",
       async ({ kind, wrap }) => {
         const { responseStream } = sink();
         const handler = middy(streaming)
@@ -678,7 +678,7 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
         way: 'an outer after throws',
         plugin: (): object => lockPlugin(streaming),
         after: (request: { response: unknown }) => {
-          // It has been read until now.
+          // The reader has read until now.
           const { response } = request as { response: Readable & { body?: Readable } };
           (response.body ?? response).resume();
           return soon()
@@ -691,7 +691,7 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
 
     describe.each(ways)('and $way while its body is produced', ({ plugin, after, end }) => {
       test.each([bodies[0], bodies[2]].map((body) => body!))(
-        '$kind: the lock is held until the present step has ended, and then released, undone',
+        '$kind: the lock is held until the present step has ended, and is then released and not done',
         async ({ wrap }) => {
           const { step, seen, parts } = worker();
           const { responseStream } = sink();
@@ -741,7 +741,7 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
           wrap: (parts: AsyncIterable<string>) => Readable.fromWeb(ReadableStream.from(parts), { objectMode: true }),
         },
       ])(
-        '$kind, of which nobody can tell when its work ends: the signal aborts, and the lease ends by itself',
+        '$kind, whose end of work nobody can tell: the signal aborts, and the lease ends by itself',
         async ({ wrap }) => {
           const { seen, parts } = worker();
           const { responseStream } = sink();
@@ -769,7 +769,7 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
     test.each([
       { kind: 'a Node stream', through: (parts: Readable) => parts, released: true },
       { kind: 'a Transform', through: (parts: Readable) => parts.pipe(new PassThrough()), released: false },
-    ])('$kind, sent under two locks: both are released, or neither is', async ({ through, released }) => {
+    ])('$kind, sent under two locks: both locks are released, or neither is', async ({ through, released }) => {
       const { step, seen, parts } = worker();
       const { responseStream } = sink();
       const handler = middy(lockPlugin(streaming))
@@ -787,9 +787,9 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
     });
 
     test.each([
-      { what: 'that never closes', make: () => new Readable({ read() {}, destroy() {} }) },
+      { what: 'a body that never closes', make: () => new Readable({ read() {}, destroy() {} }) },
       {
-        what: 'that cannot be destroyed',
+        what: 'a body that cannot be destroyed',
         make: () => Object.assign(new Readable({ read() {} }), { destroy: undefined }),
       },
     ])('$what, and its reader goes away: the lease is abandoned, before the invocation ends', async ({ make }) => {
@@ -810,9 +810,9 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
     });
 
     test.each([
-      { how: 'takes all of it', leave: false },
+      { how: 'takes the whole body', leave: false },
       { how: 'goes away before the last part', leave: true },
-    ])('and its reader is slow and $how: nothing is done before', async ({ leave }) => {
+    ])('a reader is slow and $how: nothing is done before the end', async ({ leave }) => {
       const takes: (() => void)[] = [];
       const responseStream = new Writable({
         highWaterMark: 1,
@@ -841,17 +841,17 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
 
     test.each([
       {
-        what: 'destroyed before it is returned',
+        what: 'a body is destroyed before it is returned',
         make: () => Readable.from(['one']).destroy(),
       },
       {
-        what: 'destroyed with an error before anybody reads',
+        what: 'a body is destroyed with an error before anybody reads it',
         make: () =>
           Readable.from(['one'])
             .on('error', () => {})
             .destroy(new Error('Disk full.')),
       },
-    ])('$what: the response fails, and the lock is released, undone', async ({ make }) => {
+    ])('$what: the response fails, and the lock is released and not done', async ({ make }) => {
       const { responseStream } = sink();
       const handler = middy(streaming)
         .use(lock({ key: 'nightly', locks, once: '2026-01-01' }))
@@ -861,7 +861,7 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
       expect((await others.inspect('nightly'))?.doneToken).toBeUndefined();
     });
 
-    test('that fails and that nobody reads: the lock is released, and no error is uncaught', async () => {
+    test('a body fails that nobody reads: the lock is released, and no error is uncaught', async () => {
       const body = Readable.from(['one']);
       const handler = middy()
         .use(lock({ key: 'nightly', locks }))
@@ -875,7 +875,7 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
     test.each([
       { how: 'another middleware has replaced the response', replace: true, released: true },
       { how: 'the response is still to be read by the caller', replace: false, released: false },
-    ])('that nobody has read when the request ends, for $how', async ({ replace, released }) => {
+    ])('nobody has read the body when the request ends, for $how', async ({ replace, released }) => {
       const handler = middy(lockPlugin())
         .after((request) => {
           if (replace) request.response = 'Something else.';
@@ -904,7 +904,7 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
         }),
         released: false,
       },
-    ])('$kind that a middleware drops: it is stopped before the release, and nothing is done', async (row) => {
+    ])('$kind that a middleware drops: the body is stopped before the release, and nothing is done', async (row) => {
       const { step, seen, parts } = worker();
       const handler = middy(lockPlugin())
         .use(lock({ key: 'nightly', locks, once: '2026-01-01' }))
@@ -924,7 +924,7 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
       expect((await others.inspect('nightly'))?.doneToken).toBeUndefined();
     });
 
-    test('that a middleware compresses: what it sends is whole, and the lock is held until then', async () => {
+    test('a middleware compresses the body: the compressed body is whole, and the lock is held until its end', async () => {
       const handler = middy(lockPlugin())
         .after((request) => {
           request.response = pipeline(request.response as Readable, new PassThrough({ objectMode: true }), () => {});
@@ -937,7 +937,7 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
       expect((await others.inspect('nightly'))?.doneToken).toBe('2026-01-01');
     });
 
-    test('that a middleware reads to its end: the token is done', async () => {
+    test('a middleware reads the body to its end: the token is done', async () => {
       const handler = middy(lockPlugin())
         .use(lock({ key: 'nightly', locks, once: '2026-01-01' }))
         .after(async (request) => {
@@ -948,7 +948,7 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
       expect((await others.inspect('nightly'))?.doneToken).toBe('2026-01-01');
     });
 
-    test('and the lease is lost before its end: the response fails, and nothing is done', async () => {
+    test('the lease is lost before the end of the body: the response fails, and nothing is done', async () => {
       const more = gate();
       const { arrived, responseStream } = sink();
       const handler = middy(lockPlugin(streaming))
@@ -962,7 +962,7 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
       expect((await others.inspect('nightly'))?.doneToken).toBeUndefined();
     });
 
-    test('that nobody reads, for an outer after throws: the lock is released', async () => {
+    test('nobody reads the body, for an outer after throws: the lock is released', async () => {
       const { responseStream } = sink();
       const handler = middy(lockPlugin(streaming))
         .after(() => {
@@ -974,7 +974,7 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
       expect(requests).toEqual(['acquire', 'release']);
     });
 
-    test('of objects: each passes as it is', async () => {
+    test('a body of objects: each object passes as it is', async () => {
       const rows = [{ id: 1 }, { id: 2 }];
       const received: unknown[] = [];
       const responseStream = new Writable({
@@ -991,7 +991,7 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
       expect(received).toEqual(rows);
     });
 
-    test('it passes on every byte', async () => {
+    test('a body passes on every byte', async () => {
       const bytes = Buffer.from(Array.from({ length: 300_000 }, (_, index) => index % 251));
       const chunks: Buffer[] = [];
       const responseStream = new Writable({
@@ -1009,7 +1009,7 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
     });
   });
 
-  test('the handler returns a thenable that is no Promise: the lock is held until it has come', async () => {
+  test('the handler returns a thenable that is no Promise: the lock is held until the thenable has settled', async () => {
     const working = gate<string>();
     const handler = middy()
       .use(lock({ key: 'nightly', locks }))
@@ -1022,7 +1022,7 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
     expect(await isHeld()).toBe(false);
   });
 
-  test('the thenable rejects: its error is thrown, and the lock is released, undone', async () => {
+  test('the handler returns a thenable that rejects: its error is thrown, and the lock is released and not done', async () => {
     const handler = middy()
       .use(lock({ key: 'nightly', locks, once: '2026-01-01' }))
       .handler(() => ({
@@ -1078,7 +1078,7 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
     });
   });
 
-  test('durable execution: it is refused, with what to do, and nothing is locked', async () => {
+  test('a durable execution is refused, the error says what to do, and nothing is locked', async () => {
     const locked = middy()
       .use(lock({ key: 'nightly', locks }))
       .handler(() => 'never');
@@ -1108,7 +1108,7 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
         .use(lock({ key: 'nightly', locks, once: '2026-01-01' }))
         .handler(async (_event, context) => {
           const { lock } = context as { lock: Lease };
-          // The wall clock has gone on, the monotonic one has stood still with the process.
+          // The wall clock has gone on, and the monotonic clock has stood still with the process.
           clock.step(3_600_000);
           return lock.isHeld();
         });
@@ -1116,7 +1116,7 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
       expect((await others.inspect('nightly'))?.doneToken).toBeUndefined();
     });
 
-    test('between invocations: the heartbeat of one that returned early renews nothing', async () => {
+    test('between invocations: the heartbeat of a request that returned early renews nothing', async () => {
       const handler = middy()
         .use(lock({ key: String, locks }))
         .before(({ event }) => (event === 'early' ? 'early' : undefined))
@@ -1134,7 +1134,7 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
     const event = { time: '2026-01-01T02:00:00Z' };
     const options = { key: 'nightly', once: ({ time }: typeof event) => time, onBusy: 'skip' } as const;
 
-    test('at the same time, with the same request id: one runs', async () => {
+    test('at the same time, with the same request id: one handler runs', async () => {
       const working = gate();
       let runs = 0;
       const handler = middy()
@@ -1151,7 +1151,7 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
       expect(runs).toBe(1);
     });
 
-    test('later: what was done is not done again, and what failed is', async () => {
+    test('later: work that was done is not done again, and work that failed is', async () => {
       const outcomes = [() => Promise.reject(new Error('Disk full.')), () => 'done', () => 'never'];
       let runs = 0;
       const handler = middy()
@@ -1182,7 +1182,7 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
       return { ran, invoked: handler({ id: 1 }, invocation()) as Promise<unknown> };
     };
 
-    test("by default it throws, for Middy's own error handlers to answer with 423", async () => {
+    test("by default the lock throws, for Middy's own error handlers to answer with 423", async () => {
       const { ran, invoked } = answer();
       await expect(invoked).rejects.toMatchObject({
         name: 'LockBusyError',
@@ -1200,7 +1200,7 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
     });
 
     test.each([[{ statusCode: 409 }], [undefined], [Promise.resolve('later')]])(
-      'a function: the handler does not run, and the response is what it gives (%p)',
+      'a function: the handler does not run, and the response is its result (%p)',
       async (response) => {
         const { ran, invoked } = answer((busy, event, context) => {
           expect(busy).toBeInstanceOf(LockBusyError);
@@ -1222,7 +1222,7 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
     expect(await handler({}, invocation())).toBe('handled: No answer.');
   });
 
-  test('done for this token: onDone answers', async () => {
+  test('the work is done for this token: onDone answers', async () => {
     const handler = middy()
       .use(lock({ key: 'nightly', locks, once: '2026-01-01', onDone: (done) => [done.once, done.doneToken] }))
       .handler(() => 'done');
@@ -1252,7 +1252,7 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
       expect((await others.inspect('nightly'))?.doneToken).toBeUndefined();
     });
 
-    test("and the handler failed: the handler's error is thrown", async () => {
+    test('and the handler failed: the error of the handler is thrown', async () => {
       const failing = losing('throw', () => {
         throw new Error('Disk full.');
       });
@@ -1289,9 +1289,9 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
     };
 
     test.each([
-      { how: 'without a word of its token', done: undefined, doneToken: undefined },
-      { how: 'with its token', done: true, doneToken: '2026-01-01' },
-    ])('by a release, $how: is warned, and has succeeded', async ({ done, doneToken }) => {
+      { how: 'without done', done: undefined, doneToken: undefined },
+      { how: 'with done', done: true, doneToken: '2026-01-01' },
+    ])('by a release $how is warned, and has succeeded', async ({ done, doneToken }) => {
       expect(await ending((lease) => lease.release(done ? { done } : {}))).toEqual({
         warnings: [[expect.stringContaining("The handler released the lease of 'nightly' itself.")]],
         doneToken,
@@ -1299,11 +1299,11 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
       expect(requests).toEqual(['acquire', 'release']);
     });
 
-    test('by handing the lease off, is not', async () => {
+    test('by handing the lease off is not warned', async () => {
       expect(await ending((lease) => lease.handOff({ leaseMs: 1_000 }))).toMatchObject({ warnings: [] });
     });
 
-    test('not at all, is not', async () => {
+    test('not at all is not warned', async () => {
       expect(await ending(() => {})).toEqual({ warnings: [], doneToken: '2026-01-01' });
     });
   });
@@ -1328,7 +1328,7 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
     test.each([
       { what: 'rejects', requestStart: rejecting },
       { what: 'gives a thenable that rejects', requestStart: thenable },
-    ])("the plugin's requestStart $what: the request goes on", async ({ requestStart }) => {
+    ])('the requestStart of the plugin $what: the request goes on', async ({ requestStart }) => {
       const handler = middy(lockPlugin({ requestStart: requestStart as () => void }))
         .use(lock({ key: 'nightly', locks }))
         .handler(() => 'done');
@@ -1339,7 +1339,7 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
       { what: 'requestStart', kept: [] },
       { what: 'afterHandler', kept: ['acquire', 'release'] },
       { what: 'requestEnd', kept: ['acquire', 'release'] },
-    ])("the plugin's $what throws: the request fails, and nothing stays held", async ({ what, kept }) => {
+    ])('the $what of the plugin throws: the request fails, and nothing stays held', async ({ what, kept }) => {
       const plugin = {
         [what]: () => {
           throw new Error('Never mind.');
@@ -1355,17 +1355,20 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
     test.each([
       { what: 'onBusy', options: { key: 'busy' } },
       { what: 'onDone', options: { key: 'job', once: '1' } },
-    ])('$what gives a thenable that rejects: the request fails with it, and another lock is released', async (row) => {
-      await others.acquire('busy');
-      await (await others.acquire('job', { once: '1' })).release({ done: true });
-      await clock.advance(1);
-      const handler = middy()
-        .use(lock({ key: 'nightly', locks }))
-        .use(lock({ ...row.options, [row.what]: thenable, locks, contextKey: 'second' } as never))
-        .handler(() => 'never');
-      await expect(handler({}, invocation())).rejects.toThrow('Never mind.');
-      expect(await isHeld()).toBe(false);
-    });
+    ])(
+      '$what gives a thenable that rejects: the request fails with its error, and another lock is released',
+      async (row) => {
+        await others.acquire('busy');
+        await (await others.acquire('job', { once: '1' })).release({ done: true });
+        await clock.advance(1);
+        const handler = middy()
+          .use(lock({ key: 'nightly', locks }))
+          .use(lock({ ...row.options, [row.what]: thenable, locks, contextKey: 'second' } as never))
+          .handler(() => 'never');
+        await expect(handler({}, invocation())).rejects.toThrow('Never mind.');
+        expect(await isHeld()).toBe(false);
+      },
+    );
 
     test.each([
       {
@@ -1428,7 +1431,7 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
     { remaining: 5_000.7, waitMs: 60_000, reserveMs: 3_000, waited: 2_000 },
     { remaining: 5_000, waitMs: 1_500, reserveMs: undefined, waited: 1_500 },
     { remaining: 500, waitMs: 60_000, reserveMs: undefined, waited: 0 },
-  ])('waitMs $waitMs with $remaining ms left and reserveMs $reserveMs: it waits $waited ms', async (row) => {
+  ])('waitMs $waitMs with $remaining ms left and reserveMs $reserveMs: the lock waits $waited ms', async (row) => {
     const { remaining, waitMs, reserveMs, waited } = row;
     await others.acquire('nightly');
     const handler = middy()
@@ -1447,7 +1450,7 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
       what: 'has a property of the same name that cannot be set',
       make: () => Object.defineProperty(invocation(), 'lock', { get: () => 'theirs' }),
     },
-  ])('the context $what: it fails with the reason, and what was acquired is released', async ({ make }) => {
+  ])('the context $what: the request fails with the reason, and the lock is released', async ({ make }) => {
     const handler = middy(lockPlugin())
       .use(lock({ key: 'nightly', locks }))
       .handler(() => 'never');
@@ -1455,21 +1458,21 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
     expect(requests).toEqual(['acquire', 'release']);
   });
 
-  test('two locks in one place in the context: it fails, says what to set, and releases both', async () => {
+  test('two locks in one place in the context: the request fails, the error says what to set, and both are released', async () => {
     const handler = middy(lockPlugin())
       .use(lock({ key: 'first', locks }))
       .use(lock({ key: 'second', locks }))
       .handler(() => 'never');
     await expect(handler({}, invocation())).rejects.toThrow(
       new LockError(
-        "Two locks would stand in context.lock, and the lease of 'second' would hide the other one, whose loss the handler " +
-          'would not see. Set contextKey for one of them.',
+        'Two locks would stand in context.lock, and the handler would not see the loss of the first. Set contextKey for the ' +
+          "lock 'second', or for the first.",
       ),
     );
     expect([await isHeld('first'), await isHeld('second')]).toEqual([false, false]);
   });
 
-  test('a context that still has the lease of an invocation that has ended: it is replaced', async () => {
+  test('a lease of an ended invocation that is still in the context is replaced', async () => {
     const context = invocation();
     const handler = middy(lockPlugin())
       .use(lock({ key: 'nightly', locks }))
@@ -1477,7 +1480,7 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
     expect([await handler({}, context), await handler({}, context)]).toEqual(['done', 'done']);
   });
 
-  test('a key function that throws: its error is thrown, and nothing is locked', async () => {
+  test('the key function throws: its error is thrown, and nothing is locked', async () => {
     const handler = middy()
       .use(lock({ key: (event: { job?: { name: string } }) => (event.job as { name: string }).name, locks }))
       .handler(() => 'never');
@@ -1486,7 +1489,7 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
   });
 });
 
-test("Middy 7's mode for durable executions: it is refused, and nothing is locked", async () => {
+test("a durable execution in Middy 7's mode is refused, and nothing is locked", async () => {
   const { locks, requests } = setUp();
   process.env.AWS_REGION ??= 'eu-central-1';
   const handler = (middy7 as unknown as MakeMiddy)({ executionMode: executionModeDurableContext })
@@ -1504,7 +1507,7 @@ test("Middy 7's mode for durable executions: it is refused, and nothing is locke
   expect(requests).toEqual([]);
 });
 
-test('the plugin runs the hooks of the user too, and leaves the rest of it as it is', async () => {
+test("the plugin runs the user's hooks too, and leaves the user's other options as they are", async () => {
   const ran: unknown[] = [];
   const plugin = lockPlugin({
     internal: { tenant: 1 },

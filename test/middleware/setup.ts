@@ -3,7 +3,7 @@ import { LockClient, type LockEvent, type LockStore } from '../../lib/index.ts';
 import { FakeClock, MemoryLockStore } from '../../lib/testing/index.ts';
 import type { BatchResponse, LambdaContext, QueueRecord } from '../../middleware/index.ts';
 
-/** What a test needs of a lock: a client over memory under a fake clock, with what was sent and what happened. */
+/** A client over memory under a fake clock, with the requests that were sent and the events that happened. */
 export function setUp() {
   const clock = new FakeClock();
   const requests: string[] = [];
@@ -11,7 +11,7 @@ export function setUp() {
   const store = recording(memory, requests);
   const events: LockEvent[] = [];
   const locks = new LockClient({ store, clock, onEvent: (event) => events.push(event) });
-  /** Somebody else, in another process. */
+  /** Another host's client. */
   const others = new LockClient({ store: memory, clock, owner: 'somebody else' });
   const isHeld = async (key = 'nightly') => (await others.inspect(key))?.held ?? false;
   return { clock, store, requests, events, locks, others, isHeld };
@@ -49,7 +49,7 @@ export function invocation(context: Partial<LambdaContext> = {}): LambdaContext 
   };
 }
 
-/** Something to wait for and to bring about. */
+/** A promise, and the function that resolves it. */
 export function gate<Value = void>() {
   let open: (value: Value) => void = () => {};
   const opened = new Promise<Value>((resolve) => {
@@ -58,7 +58,7 @@ export function gate<Value = void>() {
   return { open, opened };
 }
 
-/** A response stream, what it has received, and when that begins. */
+/** A response stream, the text that it has received, and a promise of the first text. */
 export function sink() {
   const received: string[] = [];
   const { open, opened: arrived } = gate();
@@ -106,7 +106,7 @@ interface Place {
   sequence: string;
 }
 
-/** The same in a FIFO queue; by default its group is its account, and its id its place in the queue. */
+/** A message of a FIFO queue. By default its account is its group. Its id is its place in the queue. */
 export const fifo = (messageId: string, group: string, account = group) =>
   message(messageId, account, { queue: `${STANDARD}.fifo`, group, sequence: messageId });
 

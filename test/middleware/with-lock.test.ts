@@ -28,7 +28,7 @@ describe('withLock', () => {
     expect(clock.timers).toBe(0);
   });
 
-  test("passes on Lambda's other parameters, and a result that is no promise", async () => {
+  test("Lambda's other parameters are passed on, and so is a result that is no promise", async () => {
     const handler = withLock({ key: 'nightly', locks }, (...parameters: unknown[]) => parameters.length);
     const callback = () => {};
     const invoke = handler as (...parameters: unknown[]) => Promise<unknown>;
@@ -41,21 +41,21 @@ describe('withLock', () => {
     expect(await isHeld()).toBe(false);
   });
 
-  test('a stream in what is no HTTP response is none to wait for', async () => {
+  test('a stream in a result that is no HTTP response is not waited for', async () => {
     const result = { body: Readable.from(['hello']) };
     expect(await withLock({ key: 'nightly', locks }, () => result)({}, invocation())).toBe(result);
     expect(await isHeld()).toBe(false);
   });
 
   test.each([[{ step: 7 }], [{ lambdaContext: {} }]])(
-    'a context that merely has %j is of no durable execution',
+    'a context with %j alone is no context of a durable execution',
     async (more) => {
       const handler = withLock({ key: 'nightly', locks }, () => 'done');
       expect(await handler({}, Object.assign(invocation(), more))).toBe('done');
     },
   );
 
-  test('outside of Lambda, where nothing tells the remaining time, it waits as long as it is told, under its own name', async () => {
+  test('outside of Lambda, where nothing tells the remaining time, the lock waits for waitMs, under its own name', async () => {
     const holder = await others.acquire('nightly');
     const handler = withLock({ key: 'nightly', locks, waitMs: 5_000 }, (_event: object, { lock }) => lock.owner);
     const context = { functionName: 'job', functionVersion: '1', logStreamName: 'here', awsRequestId: 'one' };
@@ -66,18 +66,18 @@ describe('withLock', () => {
     expect(await invoked).toBe('job:1 here one');
   });
 
-  test('a token that is none is refused, with its name', async () => {
+  test('a token of undefined is refused, and the error names once', async () => {
     const handler = withLock({ key: 'nightly', locks, once: () => undefined as never }, () => 'never');
     await expect(handler({}, invocation())).rejects.toThrow(
       new TypeError('once must be a string, but it is undefined.'),
     );
   });
 
-  test('no time at all may be reserved', () => {
+  test('reserveMs may be 0', () => {
     expect(() => withLock({ key: 'nightly', locks, reserveMs: 0 }, () => 'done')).not.toThrow();
   });
 
-  test('a thenable that is no Promise: the lock is held until it has come', async () => {
+  test('the handler returns a thenable that is no Promise: the lock is held until the thenable has settled', async () => {
     const working = gate<string>();
     const handler = withLock({ key: 'nightly', locks }, () => ({
       then: (resolve: (value: string) => void) => void working.opened.then(resolve),
@@ -98,14 +98,14 @@ describe('withLock', () => {
       },
     },
     { how: 'later', fail: () => Promise.reject(new Error('Disk full.')) },
-  ])('the handler fails $how: its error is thrown, and the lock is released, undone', async ({ fail }) => {
+  ])('the handler fails $how: its error is thrown, and the lock is released and not done', async ({ fail }) => {
     const handler = withLock({ key: 'nightly', locks, once: '2026-01-01' }, () => fail());
     await expect(handler({}, invocation())).rejects.toThrow('Disk full.');
     expect(requests).toEqual(['acquire', 'release']);
     expect(await doneToken()).toBeUndefined();
   });
 
-  test('the lease was lost: it fails, but for an error of the handler, and nothing is done', async () => {
+  test('the lease was lost: the invocation fails with that or with the error of the handler, and nothing is done', async () => {
     const handler = withLock({ key: 'nightly', locks, once: '2026-01-01' }, async (event: string) => {
       clock.step(60_000);
       if (event === 'fail') throw new Error('Disk full.');
@@ -118,7 +118,7 @@ describe('withLock', () => {
   test.each([
     { onBusy: 'skip' as const, response: undefined },
     { onBusy: (busy: LockBusyError) => busy.statusCode, response: 423 },
-  ])('busy: the handler does not run, and the response is $response', async ({ onBusy, response }) => {
+  ])('the lock is busy: the handler does not run, and the response is $response', async ({ onBusy, response }) => {
     await others.acquire('nightly');
     let ran = false;
     const handler = withLock({ key: 'nightly', locks, onBusy }, () => {
@@ -139,7 +139,7 @@ describe('withLock', () => {
 test.each([
   { what: 'the handler succeeds', end: () => 'done', ends: 'done' },
   { what: 'the handler fails', end: () => Promise.reject(new Error('Disk full.')), ends: 'Disk full.' },
-  { what: 'its stream has been read', end: () => Readable.from(['one']), ends: ['one'] },
+  { what: 'the stream of the response has been read', end: () => Readable.from(['one']), ends: ['one'] },
 ])(
   '$what, and the store does not answer the release: the response comes before the time is up',
   async ({ end, ends }) => {
@@ -173,7 +173,7 @@ describe("Middy's handler inside, whose early time-out fails it while it still r
   // Middy's timers are real: 20 ms pass.
   const late = () => invocation({ getRemainingTimeInMillis: () => 30 });
 
-  test('in withLock(): the signal aborts, and nothing is released', async () => {
+  test('in withLock(), unanswered: the signal aborts, and nothing is released', async () => {
     let lease: Lease | undefined;
     const inside = middy({ timeoutEarlyInMillis: 10 }).handler((_event, context) => {
       lease = (context as unknown as { lock: Lease }).lock;
@@ -186,7 +186,7 @@ describe("Middy's handler inside, whose early time-out fails it while it still r
   });
 
   const answering = lockPlugin({ timeoutEarlyInMillis: 10, timeoutEarlyResponse: () => ({ batchItemFailures: [] }) });
-  test('in withLock(), and answers it: so it is, and nothing is done', async () => {
+  test('in withLock(), and answers it: the answer is the response, and nothing is released or done', async () => {
     const inside = middy(answering).handler(never);
     const handler = withLock({ key: 'nightly', locks, once: '2026-01-01' }, inside as never) as (
       ...of: unknown[]
@@ -195,7 +195,7 @@ describe("Middy's handler inside, whose early time-out fails it while it still r
     expect(requests).toEqual(['acquire']);
   });
 
-  test('in withRecordLocks(), and answers it: its records come back', async () => {
+  test('in withRecordLocks(), and answers it: the records come back, and nothing is released', async () => {
     const inside = middy(answering).handler(never);
     const handler = withRecordLocks({ key: ({ messageId }) => messageId, locks, onFailed: () => {} }, inside as never);
     expect(await handler(batch(message('1', 'a')), late() as never)).toEqual({
@@ -204,7 +204,7 @@ describe("Middy's handler inside, whose early time-out fails it while it still r
     expect(requests).toEqual(['acquire']);
   });
 
-  test('in withRecordLocks(): so it is', async () => {
+  test('in withRecordLocks(), unanswered: the invocation fails, and nothing is released', async () => {
     const inside = middy({ timeoutEarlyInMillis: 10 }).handler(never);
     const handler = withRecordLocks({ key: ({ messageId }) => messageId, locks, onFailed: () => {} }, inside as never);
     await expect(handler(batch(message('1', 'a')), late() as never)).rejects.toThrow('aborted');
@@ -213,7 +213,7 @@ describe("Middy's handler inside, whose early time-out fails it while it still r
 });
 
 describe('withLock around a streaming handler', () => {
-  test('holds the lock until the response stream has finished, even after the handler has returned', async () => {
+  test('the lock is held until the response stream has finished, even after the handler has returned', async () => {
     const more = gate();
     const { received, arrived, responseStream } = sink();
     const handler = withLock(
@@ -239,7 +239,7 @@ describe('withLock around a streaming handler', () => {
     expect(await doneToken()).toBe('2026-01-01');
   });
 
-  test('the handler fails: its error is thrown, and the lock is released, undone', async () => {
+  test('the handler fails: its error is thrown, and the lock is released and not done', async () => {
     const { responseStream } = sink();
     const handler = withLock(
       { key: 'nightly', locks, once: '2026-01-01' },
@@ -301,7 +301,7 @@ describe('withLock around a streaming handler', () => {
   test.each([
     { onBusy: 'skip' as const, body: [] },
     { onBusy: () => 'Somebody else is at it.', body: ['Somebody else is at it.'] },
-  ])('busy: the handler does not run, and the body is $body', async ({ onBusy, body }) => {
+  ])('the lock is busy: the handler does not run, and the body is $body', async ({ onBusy, body }) => {
     await others.acquire('nightly');
     const { received, responseStream } = sink();
     const handler = withLock({ key: 'nightly', locks, onBusy }, async (_event: unknown, _responseStream: Writable) => {
@@ -312,7 +312,7 @@ describe('withLock around a streaming handler', () => {
     expect(received).toEqual(body);
   });
 
-  test("works on the stream that Lambda's runtime gives: an HTTP request with few of a stream's methods", async () => {
+  test("the stream of Lambda's runtime, an HTTP request with few of a stream's methods, is written to", async () => {
     await using server = createServer((request, response) => request.pipe(response)).listen(0, '127.0.0.1');
     await once(server, 'listening');
     const { port } = server.address() as AddressInfo;

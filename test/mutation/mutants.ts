@@ -517,7 +517,7 @@ const middleware = [
   ]),
   ...of('middleware/configure.ts', [
     ['a rejected key ends the process', '  heed(value);\n', ''],
-    ['a table named that nobody uses', '  if (second) {', '  if (false) {'],
+    ['a table named that nobody uses', 'if (tableName !== undefined || client !== undefined) {', 'if (false) {'],
     ['a listener that nobody calls', '  if (onEvent === undefined) return locks;', '  if (locks) return locks;'],
     ['a client that sends nothing', "client !== undefined && typeof client?.send !== 'function'", 'false'],
   ]),

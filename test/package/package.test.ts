@@ -1,8 +1,10 @@
-import { readFile, writeFile } from 'node:fs/promises';
+import { cp, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import { build } from 'esbuild';
 import { type DynamoDB, startDynamoDB } from '../../demo/local/launcher.ts';
+import { blocksOf, examplesOf } from '../docs/blocks.ts';
+import { pages } from '../docs/pages.ts';
 import { makeConsumer, type PackedPackage, packAndInstall, repository, run, runNode } from './consumer.ts';
 
 jest.setTimeout(120_000);
@@ -25,6 +27,29 @@ const withMiddy = {
   // Middy's types import those of the durable execution SDK, which it does not install.
   skipLibCheck: true,
 };
+
+/** Exports whose types the compiler infers, and must name in the user's declaration file. */
+const exported = [
+  {
+    place: 'the middlewares and the plugin, exported',
+    code: `
+      import { lock, lockPlugin, lockRecords } from 'leasehold/middy';
+      export const one = lock({ key: 'one' });
+      export const records = lockRecords({ key: ({ body }) => body });
+      export const plugin = lockPlugin();
+      export const late = lockPlugin({ timeoutEarlyInMillis: 50 });
+    `,
+  },
+  {
+    place: 'the wrapped handlers, exported',
+    code: `
+      import { withLock, withRecordLocks } from 'leasehold/middy';
+      export const lease = withLock({ key: 'one', onBusy: 'skip' }, async (_event: object, { lock }) => lock);
+      export const busy = withLock({ key: 'one', onBusy: (error) => error }, async (_event: object) => 'done');
+      export const records = withRecordLocks({ key: ({ body }) => body }, async (_event, { locks }) => locks);
+    `,
+  },
+];
 
 const runtimeEntries = ['leasehold', 'leasehold/dynamodb', 'leasehold/middy', 'leasehold/tasks', 'leasehold/testing'];
 
@@ -105,6 +130,41 @@ describe("the README's first handler", () => {
     });
     await writeFile(join(folder, 'readme.ts'), code);
     await runNode(`${nodenext.compiler}/bin/tsc`, [], folder);
+  });
+});
+
+// Each block alone: beside another one, the compiler may name a type by an import of that one.
+describe.each([
+  { consumer: 'an ES module', type: 'module' },
+  { consumer: 'a CommonJS project', type: 'commonjs' },
+])('$consumer with the tsconfig.json of `cdk init` can write declarations for', ({ type }) => {
+  const template = join(repository, 'node_modules/aws-cdk/lib/init-templates/app/typescript/tsconfig.json');
+  let folder: string;
+  let tsconfig: object;
+  beforeAll(async () => {
+    tsconfig = JSON.parse(await readFile(template, 'utf8'));
+    const peers = ['@aws-sdk/client-dynamodb', '@aws-sdk/lib-dynamodb', 'aws-cdk-lib', 'constructs'];
+    folder = await makeConsumer(leasehold, { packageJson: { type }, tsconfig, peers });
+    // A type that is found through a link stands outside of the project, and could not be named.
+    for (const name of ['@types/aws-lambda', '@middy/core']) {
+      await cp(join(repository, 'node_modules', name), join(folder, 'node_modules', name), { recursive: true });
+    }
+    // The template's project has jest; the blocks do not use it.
+    await mkdir(join(folder, 'node_modules/@types/jest'));
+    await writeFile(join(folder, 'node_modules/@types/jest/index.d.ts'), '');
+  });
+
+  const blocks = [...pages.flatMap(blocksOf), ...examplesOf('middleware/*.ts'), ...exported];
+  // Middy is an ES module alone, and tells a CommonJS module no types.
+  const able = blocks.filter(({ code }) => type === 'module' || !code.includes("'@middy/core'"));
+  test.each(able)('$place', async ({ place, code }) => {
+    const file = `${place.replaceAll(/\W/g, '_')}.ts`;
+    await writeFile(join(folder, file), `${code}\nexport {};\n`);
+    await writeFile(join(folder, 'tsconfig.json'), JSON.stringify({ ...tsconfig, files: [file] }));
+    const errors = await runNode('typescript/bin/tsc', [], folder).catch(({ message }) => String(message));
+    // Only an ES module may use await at its top level.
+    const topLevelAwait = /error TS1309/;
+    expect(errors.split('\n').filter((line) => /error TS/.test(line) && !topLevelAwait.test(line))).toEqual([]);
   });
 });
 

@@ -1,7 +1,6 @@
-// Compiled, and never run: what a user may write with the middleware, and what the compiler must refuse.
+// Compiled, and never run. Users may write this with the middleware; the compiler must refuse the lines that say so.
 
 import type { Writable } from 'node:stream';
-// Compiled, and never run: what a user may write with the middleware, and what the compiler must refuse.
 import middy, { executionModeStreamifyResponse } from '@middy/core';
 import type { Context, EventBridgeEvent, SQSBatchResponse, SQSEvent, SQSRecord } from 'aws-lambda';
 import middy6 from 'middy6';
@@ -9,7 +8,9 @@ import type { Lease } from '../../lib/index.ts';
 import { LockClient } from '../../lib/index.ts';
 import { MemoryLockStore } from '../../lib/testing/index.ts';
 import {
+  type BatchResponse,
   type LambdaContext,
+  type LockOptions,
   lock,
   lockPlugin,
   lockRecords,
@@ -38,9 +39,9 @@ middy<Schedule>()
     same<Lease>()(context.lock);
     same<string>()(event.detail.job);
     same<string>()(context.awsRequestId);
-    // @ts-expect-error the event is no any
+    // @ts-expect-error the event is not of type any
     event.nothing;
-    // @ts-expect-error nor is the context
+    // @ts-expect-error the context is not of type any
     context.nothing;
   });
 middy6<Schedule>()
@@ -48,11 +49,11 @@ middy6<Schedule>()
   .handler(async (event, context) => {
     same<Lease>()(context.lock);
     same<string>()(event.detail.job);
-    // @ts-expect-error the context is no any
+    // @ts-expect-error the context is not of type any
     context.nothing;
   });
 
-// A key that says nothing of the event leaves it as it is; one that does is asked of the handler's.
+// A key without a parameter leaves the event's type as it is. The type of a key's parameter is asked of the event.
 middy<SQSEvent>()
   .use(lock({ key: 'queue' }))
   .handler(async (event) => same<SQSEvent>()(event as SQSEvent & typeof event));
@@ -71,7 +72,7 @@ middy<Job>()
   .handler(async (_event, context) => {
     same<Lease>()(context.lock);
     same<Lease>()(context.region);
-    // @ts-expect-error nobody put it there
+    // @ts-expect-error no lock stands there
     context.zone;
   });
 
@@ -138,10 +139,51 @@ same<Promise<number>>()(plain({ name: 'nightly' }, context));
 // @ts-expect-error the event is a Job
 plain({}, context);
 
+// A handler that may not run: the result says what comes in its place.
+const length = async (event: Job) => event.name.length;
+const job = { name: 'nightly' };
+same<Promise<number>>()(withLock({ key: 'nightly', onBusy: 'throw' }, length)(job, context));
+same<Promise<number | undefined>>()(withLock({ key: 'nightly', onBusy: 'skip' }, length)(job, context));
+same<Promise<number | string>>()(withLock({ key: 'nightly', onBusy: (busy) => busy.key }, length)(job, context));
+same<Promise<number | string>>()(
+  withLock({ key: 'nightly', onBusy: async (_, { name }) => name }, length)(job, context),
+);
+same<Promise<number | undefined>>()(withLock({ key: 'nightly', once: '2026' }, length)(job, context));
+same<Promise<number | undefined>>()(withLock({ key: 'nightly', once: (event) => event.name }, length)(job, context));
+same<Promise<number | string>>()(
+  withLock({ key: 'nightly', once: '2026', onDone: ({ doneToken }) => doneToken }, length)(job, context),
+);
+same<Promise<number | boolean | undefined>>()(
+  withLock({ key: 'nightly', once: '2026', onBusy: () => true, onDone: 'skip' }, length)(job, context),
+);
+same<Promise<string | BatchResponse>>()(
+  withLock({ key: 'queue', onBusy: 'skip' }, async (_event: SQSEvent) => 'done')({ Records: [] }, context),
+);
+// Options of the wide type may respond with anything.
+declare const elsewhere: LockOptions<Job>;
+same<Promise<unknown>>()(withLock(elsewhere, length)(job, context));
+// @ts-expect-error there is no such option
+withLock({ key: 'nightly', onBussy: 'skip' }, length);
+// @ts-expect-error 'skip' is written small
+withLock({ key: 'nightly', onBusy: 'Skip' }, length);
+// @ts-expect-error a token is a string
+withLock({ key: 'nightly', once: 5 }, length);
+// @ts-expect-error onBusy gets a LockBusyError
+withLock({ key: 'nightly', onBusy: (busy: number) => busy }, length);
+
+// Middy's `use` does not tell a middleware the type of the event, so the middleware must.
+middy<Schedule>().use(
+  lock({
+    key: 'nightly',
+    // @ts-expect-error the event is unknown here
+    once: (event) => event.time,
+  }),
+);
+
 const inferred = withLock({ key: 'nightly', contextKey: 'lease' }, (event: Job, context) => {
   same<Lease>()(context.lease);
   same<string>()(context.functionName);
-  // @ts-expect-error its name is another one
+  // @ts-expect-error the lease has another name
   context.lock;
   return event.name;
 });
@@ -170,7 +212,7 @@ middy<SQSEvent>(lockPlugin())
       same<Lease>()(locks.of(record));
       same<number>()(await locks.using(record, async (lease) => lease.fencingToken));
       same<string>()(await locks.using(record, ({ key }) => key));
-      // @ts-expect-error a record is no any
+      // @ts-expect-error a record is not of type any
       record.nothing;
     }
     // @ts-expect-error the records are those of the event
@@ -181,10 +223,10 @@ middy6<SQSEvent>(lockPlugin())
   .use(lockRecords({ key: (record: SQSRecord) => record.messageId }))
   .handler(async (event, { locks }) => {
     same<Lease>()(locks.of(event.Records[0] as SQSRecord));
-    // @ts-expect-error the context is no any
+    // @ts-expect-error the context is not of type any
     locks.nothing;
   });
-// Without an event's type, it is a batch.
+// Without a type of its own, the event is a batch.
 middy()
   .use(lockRecords({ key: (record) => record.body }))
   .handler(async (event) => same<string>()(event.Records[0]?.body ?? ''));

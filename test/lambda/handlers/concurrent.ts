@@ -16,7 +16,7 @@ const options = {
   onEvent: log,
 };
 
-/** That all invocations came to one process shows in the number. */
+/** Counts the invocations of this process: the number shows that all came to one process. */
 let invocations = 0;
 
 async function work({ key, gate, fail }: Job, { lock: lease }: LambdaContext & { lock: Lease }) {

@@ -4,7 +4,7 @@ import { withLock } from '../../../middleware/index.ts';
 
 const locks = new LockClient({ store: new DynamoDBLockStore(), leaseMs: 2_000 });
 
-/** What a module does under a lock before its handler can run. */
+/** A module may take a lock before its handler can run. */
 if (process.env.CRASH === 'holding') {
   await locks.acquire('migration');
   throw new RangeError('The migration failed.');

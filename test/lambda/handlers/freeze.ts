@@ -5,12 +5,12 @@ import { log } from './support.ts';
 
 const locks = new LockClient({ store: new DynamoDBLockStore(), leaseMs: Number(process.env.LEASE_MS), onEvent: log });
 
-/** What an invocation left behind, because somebody forgot to release it. */
+/** The lease that an invocation forgot to release. */
 let left: Lease | null | undefined;
 
 export async function leave({ key }: { key?: string }) {
   if (key) left = await locks.tryAcquire(key);
-  // The question comes before any timer has had its turn.
+  // The handler asks before any timer has had its turn.
   return { isHeld: left?.isHeld(), reason: left?.signal.reason?.reason };
 }
 

@@ -6,7 +6,7 @@ interface Night {
   readonly gate?: string;
 }
 
-/** A night's work, with a fault that its second try does not meet. */
+/** The work of a night, with a fault that the second try does not meet. */
 export const handler = withLock(
   {
     key: 'report',

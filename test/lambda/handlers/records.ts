@@ -5,7 +5,7 @@ import { log, pass } from './support.ts';
 interface Batch {
   readonly Records: QueueRecord[];
   readonly gate?: string;
-  /** The message whose work waits at the gate. Default: every one. */
+  /** The message whose work waits at the gate. Default: every message. */
   readonly waiting?: string;
 }
 

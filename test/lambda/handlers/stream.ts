@@ -8,14 +8,14 @@ import { log, pass } from './support.ts';
 interface Job {
   readonly key: string;
   readonly time: string;
-  /** Between the first part and the last. */
+  /** The gate between the first part and the last. */
   readonly middle: string;
-  /** Between the last part and the end. */
+  /** The gate between the last part and the end. */
   readonly end?: string;
   readonly fail?: boolean;
 }
 
-/** What Lambda puts into the global scope. */
+/** Lambda's own global object. */
 declare const awslambda: {
   streamifyResponse<Handler>(handler: Handler): Handler;
 };
@@ -38,14 +38,14 @@ export const plain = awslambda.streamifyResponse(
   withLock(options, (job: Job, responseStream: NodeJS.WritableStream) => pipeline(parts(job), responseStream)),
 );
 
-/** Returns while it still writes. */
+/** Returns while its stream is still written to. */
 export const returning = awslambda.streamifyResponse(
   withLock(options, async (job: Job, responseStream: NodeJS.WritableStream) => {
     Readable.from(parts(job)).pipe(responseStream);
   }),
 );
 
-/** Writes by itself, so that nobody destroys the stream when a part fails. */
+/** Writes each part itself, so that nobody destroys the stream when a part fails. */
 export const writing = awslambda.streamifyResponse(
   withLock(options, async (job: Job, responseStream: NodeJS.WritableStream) => {
     for await (const part of parts(job)) responseStream.write(part);

@@ -11,7 +11,7 @@ interface Job {
 
 const options = { key: (job: Job) => job.key, onEvent: log };
 
-/** Is still at work when the time is up, and says what it knows of its lease. */
+/** Still works when the time is up, and logs the state of its lease. */
 async function work({ gate }: Job, { lock: lease }: LambdaContext & { lock: Lease }) {
   lease.signal.addEventListener('abort', () => log({ type: 'aborted', reason: lease.signal.reason.reason }));
   await pass(gate);
@@ -21,7 +21,7 @@ async function work({ gate }: Job, { lock: lease }: LambdaContext & { lock: Leas
 
 export const waiting = withLock({ ...options, leaseMs: 1_200, heartbeatMs: 200 }, work);
 
-/** Not even a timer runs here any more. */
+/** Blocks the thread, so that not even a timer runs. */
 export const blocked = withLock(options, (_job: Job) => {
   Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0);
 });

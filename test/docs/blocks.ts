@@ -1,0 +1,30 @@
+import { globSync } from 'node:fs';
+import { repository } from './entries.ts';
+import { read } from './pages.ts';
+
+/** A TypeScript block that a reader may copy. */
+export interface Block {
+  /** The file and the line that the block starts at. */
+  readonly place: string;
+  readonly code: string;
+}
+
+/** The TypeScript blocks of a page, indented ones too. */
+export const blocksOf = (page: string): Block[] => blocksIn(page, /^( *)```(?:ts|typescript)\n(.*?)^\1```/gms);
+
+/** The TypeScript blocks in the comments of the sources that match a pattern. */
+export const examplesOf = (sources: string): Block[] =>
+  globSync(sources, { cwd: repository }).flatMap((source) =>
+    blocksIn(source, /^( *\*) ```ts\n(.*?)^ *\* ```/gms).map(({ place, code }) => ({
+      place,
+      code: code.replaceAll(/^ *\* ?/gm, ''),
+    })),
+  );
+
+function blocksIn(file: string, pattern: RegExp): Block[] {
+  const text = read(file);
+  return [...text.matchAll(pattern)].map((match) => ({
+    place: `${file}:${text.slice(0, match.index).split('\n').length}`,
+    code: match[2] as string,
+  }));
+}
