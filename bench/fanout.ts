@@ -1,6 +1,6 @@
-// What it costs to share tasks out over W workers that come in the same instant, beside workers that try every task:
-// requests counted on the embedded DynamoDB as they leave the SDK, and priced by the table below. It ends with 1 when a
-// limit is missed.
+// Measures the cost of sharing tasks out over W workers that come in the same instant, beside workers that try every task.
+// Requests to the embedded DynamoDB are counted as they leave the SDK, and priced by the table below. The exit status is 1
+// when a limit is missed.
 //
 //   npm run bench:fanout              2, 10, 50 and 200 workers, and the chart bench/fanout.svg
 //   npm run bench:fanout -- --smoke   10 workers and 200 tasks
@@ -18,15 +18,15 @@ const PRICE = { write: 0.625, read: 0.125 };
 /** A read of one item of up to 4 kB, eventually consistent. */
 const UNITS_OF_A_READ = 0.5;
 
-/** How long a task takes: short, so that what costs is the sharing out. */
+/** The time of a task: short, so that the sharing out is the cost. */
 const TASK_MS = { least: 2, most: 12 };
-// The workers are Lambdas, whose clocks no read need judge.
+// The workers are Lambdas, whose clocks are disciplined: no read judges them.
 process.env.AWS_LAMBDA_FUNCTION_NAME = 'worker';
 const ONCE = '2026-01-01T00:00:00Z';
 /** Long enough for a busy machine: a request that is sent again would be counted again. */
 const requestTimeoutMs = 8_000;
 
-/** How a worker goes through the tasks. */
+/** A worker's way through the tasks. */
 interface Way {
   readonly name: string;
   work(worker: { number: number; of: number }, locks: LockClient, tasks: string[], task: Task): Promise<unknown>;
@@ -63,7 +63,7 @@ interface Measured {
   readonly way: string;
   readonly workers: number;
   readonly tasks: number;
-  /** Of the tasks, how many were run exactly once. */
+  /** The number of tasks that ran exactly once. */
   readonly ranOnce: number;
   readonly writesPerTask: number;
   readonly refusedPercent: number;
@@ -73,7 +73,7 @@ interface Measured {
   readonly seconds: number;
 }
 
-/** A client that adds what it sends to the tally, as it is sent: requests that the SDK sends again too. */
+/** Makes a client that adds each request to the tally when it is sent, also when the SDK sends it again. */
 function countingClient(server: DynamoDB, tally: Tally): DynamoDBClient {
   const client = server.client();
   client.middlewareStack.add(
@@ -152,7 +152,7 @@ function check(what: string, value: number, limit: number): void {
   console.log(`${isMet ? 'ok    ' : 'MISSED'} ${what}: ${value.toFixed(2)}, at most ${limit}`);
 }
 
-/** The limits of sharing tasks out, beside the cost of trying every one. */
+/** Checks the limits of sharing tasks out, and compares with the cost of trying every task. */
 function checkLimits(ours: Measured, naive: Measured): void {
   const { workers, tasks, ranOnce } = ours;
   const who = `${workers} workers`;
@@ -168,7 +168,7 @@ function checkLimits(ours: Measured, naive: Measured): void {
   );
 }
 
-/** Cost against workers, both on a logarithmic scale. */
+/** Draws cost against workers, both on a logarithmic scale. */
 function chart(
   curves: { readonly name: string; readonly colour: string; readonly side: number; readonly points: Measured[] }[],
 ): string {
@@ -225,7 +225,7 @@ function chart(
 }
 
 const { values: flags } = parseArgs({ options: { smoke: { type: 'boolean', default: false } } });
-/** Workers, tasks, and of these how many for the workers that try each: they all pay the same for each. */
+/** The numbers of workers, of tasks, and of tasks for the workers that try every task, where each task costs the same. */
 const sizes: [number, number, number][] = flags.smoke
   ? [[10, 200, 50]]
   : [

@@ -9,7 +9,7 @@ const LANE = 32;
 const ROW = 25;
 const BAR = 17;
 
-/** Apart in hue and in lightness, so that they differ for every eye; white letters can be read on each. */
+/** The colours differ in hue and in lightness, so that every eye tells them apart. White letters can be read on each colour. */
 const COLOURS = ['#3b6fb6', '#c8621b', '#3c8a4b', '#8a4fa3', '#1f8a99', '#b23a64'];
 const colourOf = (lambda: number): string => COLOURS[(lambda - 1) % COLOURS.length] ?? '#555';
 
@@ -21,15 +21,15 @@ interface Freeze {
   readonly to: number;
 }
 
-/** When something was done to a Lambda. */
+/** The moments at which the demo killed or froze a Lambda. */
 interface Strikes {
   killed(lambda: number): number | undefined;
   frozen(lambda: number): Freeze | undefined;
 }
 
 /**
- * A picture of a record: what each Lambda did, and, on the same axis of time, what happened to each task. That no two
- * runs of a task overlap can be seen in its row.
+ * Draws a record: a lane for each Lambda and, on the same axis of time, a row for each task. A row shows that no two runs of
+ * its task overlap.
  */
 export function drawTimeline(runs: readonly Run[], entries: readonly Entry[]): string {
   const startedAt = startOf(entries);
@@ -92,7 +92,7 @@ const round = (value: number): number => Math.round(value * 10) / 10;
 
 const xml = (text: string): string => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;');
 
-/** About as wide as it will be drawn: fonts differ. */
+/** Estimates the width of a text: fonts differ. */
 const widthOf = (text: string): number => text.length * 6.6;
 
 function text(content: string, x: number, y: number, attributes: string): string {
@@ -117,7 +117,7 @@ function heading(runs: readonly Run[], entries: readonly Entry[], lambdas: numbe
   ];
 }
 
-/** Every other row is shaded, so that the eye finds its way back to the name. */
+/** Shades every other row, so that the eye finds its way back to the name. */
 function band(top: number, step: number, count: number): string[] {
   return Array.from({ length: count }, (_, index) =>
     index % 2 === 0
@@ -146,7 +146,7 @@ const ICE =
   '<pattern id="ice" width="7" height="7" patternTransform="rotate(-45)" patternUnits="userSpaceOnUse">' +
   '<rect width="7" height="7" fill="#dff1fb"/><rect width="1.4" height="7" fill="#7fbfe0"/></pattern>';
 
-/** A run: solid when its task was done, hatched when what it did was lost. */
+/** Draws a run: solid when its task was done, hatched when its work was lost. */
 function bar(run: Run, caption: string, x: Scale, y: number, strikes: Strikes): string {
   const done = run.end === 'done';
   const from = x(run.grantedAt);
@@ -156,12 +156,12 @@ function bar(run: Run, caption: string, x: Scale, y: number, strikes: Strikes): 
   return (
     `<g><title>${xml(story(run))}</title>` +
     `<rect x="${from}" y="${y}" width="${width}" height="${BAR}" rx="3" ${fill}/>` +
-    // The mark of what happened to the Lambda stands at the end of a run that was lost.
+    // At the end of a lost run stands a mark: its Lambda was killed or frozen.
     `${barText(caption, from, y, done ? width : width - 10, done ? undefined : colour)}</g>`
   );
 }
 
-/** As much of a caption as there is room for; over a hatched bar its letters stand on a plate of their own. */
+/** Writes as much of a caption as there is room for. Over a hatched bar the letters stand on a plate of their own. */
 function barText(caption: string, from: number, y: number, room: number, plated: string | undefined): string {
   const words = [caption, caption.split(' · ')[0] ?? ''].find((words) => widthOf(words) <= room - (plated ? 12 : 6));
   if (words === undefined) return '';
@@ -172,7 +172,7 @@ function barText(caption: string, from: number, y: number, room: number, plated:
   return (plated ? plate : '') + text(words, middle, y + 12.5, letters);
 }
 
-/** What a pointer that rests on a run is told. */
+/** The text that a pointer over a run shows. */
 function story({ task, lambda, fencingToken, takenOverFrom, grantedAt, believedUntil, end }: Run): string {
   const from = takenOverFrom === undefined ? '' : `, taken over from Lambda ${takenOverFrom}`;
   return `${task} by Lambda ${lambda}${from}: ${end} after ${believedUntil - grantedAt} ms, fencing token ${fencingToken}`;
@@ -182,7 +182,7 @@ function caption({ lambda, takenOverFrom }: Run): string {
   return takenOverFrom === undefined ? `Lambda ${lambda}` : `Lambda ${lambda} · took over from ${takenOverFrom}`;
 }
 
-/** The lease of a Lambda that can no longer release it keeps the task closed to others until it expires. */
+/** Draws the rest of a lease that nobody can release any more: the task stays closed to others until the expiry. */
 function leaseLeft({ end, believedUntil, expiresAt }: Run, next: Run | undefined, x: Scale, y: number): string {
   if (end !== 'killed' && end !== 'lost') return '';
   const width = x(Math.min(expiresAt, next?.grantedAt ?? expiresAt)) - x(believedUntil);
@@ -199,7 +199,7 @@ function endMark(run: Run, x: Scale, y: number, strikes: Strikes): string {
   return iceBlock(x(freeze.from), x(run.believedUntil), y) + snowflake(x(freeze.from), y + BAR / 2);
 }
 
-/** When its Lambda was frozen over this run, where that cost it the lease. */
+/** Finds the freeze that cost a run its lease. */
 function freezeOf({ lambda, end, grantedAt, believedUntil }: Run, strikes: Strikes): Freeze | undefined {
   const freeze = end === 'lost' ? strikes.frozen(lambda) : undefined;
   return freeze && freeze.from >= grantedAt && freeze.from <= believedUntil ? freeze : undefined;
@@ -208,7 +208,7 @@ function freezeOf({ lambda, end, grantedAt, believedUntil }: Run, strikes: Strik
 const iceBlock = (from: number, to: number, y: number): string =>
   `<rect x="${from}" y="${y}" width="${round(Math.max(0, to - from))}" height="${BAR}" fill="url(#ice)" stroke="#4a9cc7"/>`;
 
-/** What was done to a Lambda, in its own lane. */
+/** Marks the kill or the freeze of a Lambda in its lane. */
 function strikeMarks(lambda: number, x: Scale, y: number, strikes: Strikes, endedAt: number): string {
   const killedAt = strikes.killed(lambda);
   if (killedAt !== undefined) {

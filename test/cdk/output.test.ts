@@ -172,9 +172,7 @@ describe('The fleet of the output', () => {
     const running = Promise.allSettled(workers.map((worker, number) => worker.invoke(inputs[number])));
     const stolen = await steal();
     const failed = (await running).filter(({ status }) => status === 'rejected');
-    expect(failed).toMatchObject([
-      { reason: { message: expect.stringContaining(`Error: Failed: ${stolen}.`) } },
-    ]);
+    expect(failed).toMatchObject([{ reason: { message: expect.stringContaining(`Error: Failed: ${stolen}.`) } }]);
     expect(workers.map(({ log }) => log).join('')).toContain('LockLostError');
     expect(new Set(ranFor(workers, time))).toEqual(new Set(everyTask));
   }, 20_000);

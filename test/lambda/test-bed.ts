@@ -11,6 +11,7 @@ import { bundle, lambdaEnvironment } from '../../demo/local/function-bundle.ts';
 import { type DynamoDB, startDynamoDB } from '../../demo/local/launcher.ts';
 import { DynamoDBLockStore } from '../../lib/dynamodb/index.ts';
 import { LockClient } from '../../lib/index.ts';
+import { LOCK_TABLE_NAME } from '../../lib/names.ts';
 import { type FaultProxy, startFaultProxy } from '../support/fault-proxy.ts';
 import { ExecutionEnvironment } from './execution-environment.ts';
 import { findRuntime } from './install.ts';
@@ -109,7 +110,7 @@ export class TestBed implements AsyncDisposable {
     const [functionName = '', exported = ''] = handler.split('.');
     const place = { functionName, folder: join(this.#folder, functionName), handler: `index.${exported}` };
     return lambdaEnvironment(place, {
-      LOCK_TABLE_NAME: this.#tableName,
+      [LOCK_TABLE_NAME]: this.#tableName,
       ...this.#dynamodb.environment,
       AWS_ENDPOINT_URL_DYNAMODB: endpoint,
       ...environment,
