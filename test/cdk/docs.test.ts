@@ -10,7 +10,7 @@ const page = read('docs/cdk.md');
 interface Prop {
   readonly owner: string;
   readonly name: string;
-  /** As the docstring has it; undefined for a prop that is required. */
+  /** The default in the docstring. Undefined for a prop that is required. */
   readonly byDefault: string | undefined;
 }
 
@@ -32,8 +32,8 @@ function defaultOnPage({ owner, name }: Prop): string | undefined {
   return new RegExp(`^\\| \`${name}\` \\| ([^|]*) \\|`, 'm').exec(section)?.[1]?.replaceAll('`', '');
 }
 
-describe('docs/cdk.md', () => {
-  test('knows every interface', () => {
+describe('the page of the constructs', () => {
+  test('docs/cdk.md knows every interface', () => {
     expect(new Set(props.map(({ owner }) => owner))).toEqual(
       new Set([
         'LockTableProps',
@@ -48,11 +48,11 @@ describe('docs/cdk.md', () => {
     );
   });
 
-  test.each(props)('gives, of $owner, $name the default of its docstring', (prop) => {
+  test.each(props)('docs/cdk.md gives, of $owner, $name the default of its docstring', (prop) => {
     expect(defaultOnPage(prop)).toBe(prop.byDefault?.replaceAll('`', '') ?? 'required');
   });
 
-  test('names every metric that is published, and the method that reads it', () => {
+  test('docs/cdk.md names every metric that is published, and the method that reads it', () => {
     const rows = [...page.matchAll(/^\| `(\w+)` \| (?:count|ms) \| `(metric\w+)\(\)`/gm)];
     expect(rows.map(([, metric]) => metric).sort()).toEqual(Object.values(METRIC).sort());
     const source = read('lib/cdk/lock-metrics.ts');
