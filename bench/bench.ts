@@ -1,5 +1,5 @@
-// What a lock costs: requests, CPU, bytes in a bundle and time to import, each beside raw SDK calls in the same run, and
-// beside a peer where it is installed (npm ci --prefix bench). Machines are noisy: the ratios are what counts.
+// Measures the cost of a lock: requests, CPU, bytes in a bundle and time to import. Each is measured beside raw SDK calls in
+// the same run, and beside a peer if one is installed (npm ci --prefix bench). Machines are noisy: compare the ratios.
 //
 //   npm run bench              the whole of it, about a minute
 //   npm run bench -- --smoke   a few seconds, to see that it runs
@@ -24,7 +24,7 @@ const WARM_UP = flags.smoke ? 4 : 20;
 const server = await startDynamoDB();
 const tableName = await server.createLockTable();
 
-/** Every input that a client sends, for counting and for sending the same again raw. */
+/** Every input that a client sends: to count them, and to send the same inputs again raw. */
 const sent: UpdateItemCommandInput[] = [];
 function recordingClient(): DynamoDBClient {
   const client = new DynamoDBClient(server.clientConfig);
@@ -119,7 +119,7 @@ async function cpu(locks: LockClient, client: DynamoDBClient, other: PeerLock | 
   }
 }
 
-/** An entry as users bundle it, next to the SDK's client. */
+/** Bundles an entry as users do, next to the SDK's client. */
 async function bundleOf(entry: string): Promise<Uint8Array> {
   const { outputFiles } = await build({
     entryPoints: [join(import.meta.dirname, '..', entry)],
@@ -143,9 +143,9 @@ async function bytes(): Promise<void> {
   }
 }
 
-/** Milliseconds to import the middleware, bundled, beyond the SDK's client, each in a process of its own. */
+/** Measures the milliseconds to import the bundled middleware beyond the SDK's client, each import in a process of its own. */
 async function imports(): Promise<void> {
-  // Beside this file, where the SDK is found.
+  // The bundles stand beside this file, where Node finds the SDK.
   const bundle = join(import.meta.dirname, `.middleware-${process.pid}.mjs`);
   writeFileSync(bundle, await bundleOf('middleware/index.ts'));
   const program = `
@@ -171,7 +171,7 @@ async function imports(): Promise<void> {
 }
 
 const client = recordingClient();
-// As on Lambda: anywhere else a process reads once, to judge its clock.
+// A disciplined clock, as on Lambda: any other process reads once, to judge its clock.
 process.env.AWS_LAMBDA_FUNCTION_NAME = 'bench';
 const locks = new LockClient({ store: new DynamoDBLockStore({ client, tableName }) });
 const other = await peer();

@@ -1,6 +1,6 @@
-// What it costs to share tasks out over W workers that come in the same instant, beside workers that try every task:
-// requests counted on the embedded DynamoDB as they leave the SDK, and priced by the table below. It ends with 1 when a
-// limit is missed.
+// Measures the cost of sharing tasks out over W workers that come in the same instant, beside workers that try every task.
+// Requests to the embedded DynamoDB are counted as they leave the SDK, and priced by the table below. The exit status is 1
+// when a limit is missed.
 //
 //   npm run bench:fanout              2, 10, 50 and 200 workers, and the chart bench/fanout.svg
 //   npm run bench:fanout -- --smoke   10 workers and 200 tasks
@@ -12,21 +12,22 @@ import { type DynamoDB, startDynamoDB } from '../demo/local/launcher.ts';
 import { DynamoDBLockStore } from '../lib/dynamodb/index.ts';
 import { LockClient } from '../lib/index.ts';
 import { runTasks } from '../lib/tasks/index.ts';
+import { costChart } from './fanout-chart.ts';
 
 /** US dollars for a million request units on demand in us-east-1: https://aws.amazon.com/dynamodb/pricing/on-demand/ */
 const PRICE = { write: 0.625, read: 0.125 };
 /** A read of one item of up to 4 kB, eventually consistent. */
 const UNITS_OF_A_READ = 0.5;
 
-/** How long a task takes: short, so that what costs is the sharing out. */
+/** The time of a task: short, so that the sharing out is the cost. */
 const TASK_MS = { least: 2, most: 12 };
-// The workers are Lambdas, whose clocks no read need judge.
+// The workers are Lambdas, whose clocks are disciplined: no read judges them.
 process.env.AWS_LAMBDA_FUNCTION_NAME = 'worker';
 const ONCE = '2026-01-01T00:00:00Z';
 /** Long enough for a busy machine: a request that is sent again would be counted again. */
 const requestTimeoutMs = 8_000;
 
-/** How a worker goes through the tasks. */
+/** A worker's way through the tasks. */
 interface Way {
   readonly name: string;
   work(worker: { number: number; of: number }, locks: LockClient, tasks: string[], task: Task): Promise<unknown>;
@@ -63,7 +64,7 @@ interface Measured {
   readonly way: string;
   readonly workers: number;
   readonly tasks: number;
-  /** Of the tasks, how many were run exactly once. */
+  /** The number of tasks that ran exactly once. */
   readonly ranOnce: number;
   readonly writesPerTask: number;
   readonly refusedPercent: number;
@@ -73,7 +74,7 @@ interface Measured {
   readonly seconds: number;
 }
 
-/** A client that adds what it sends to the tally, as it is sent: requests that the SDK sends again too. */
+/** Makes a client that adds each request to the tally when it is sent, also when the SDK sends it again. */
 function countingClient(server: DynamoDB, tally: Tally): DynamoDBClient {
   const client = server.client();
   client.middlewareStack.add(
@@ -152,7 +153,7 @@ function check(what: string, value: number, limit: number): void {
   console.log(`${isMet ? 'ok    ' : 'MISSED'} ${what}: ${value.toFixed(2)}, at most ${limit}`);
 }
 
-/** The limits of sharing tasks out, beside the cost of trying every one. */
+/** Checks the limits of sharing tasks out, and compares with the cost of trying every task. */
 function checkLimits(ours: Measured, naive: Measured): void {
   const { workers, tasks, ranOnce } = ours;
   const who = `${workers} workers`;
@@ -168,64 +169,8 @@ function checkLimits(ours: Measured, naive: Measured): void {
   );
 }
 
-/** Cost against workers, both on a logarithmic scale. */
-function chart(
-  curves: { readonly name: string; readonly colour: string; readonly side: number; readonly points: Measured[] }[],
-): string {
-  const [width, height, left, right, top, bottom] = [800, 460, 70, 220, 70, 70];
-  const [xTicks, yTicks] = [
-    [2, 10, 50, 200],
-    [1, 2, 5, 10, 20, 50, 100],
-  ];
-  const scale = (value: number, [from, to]: [number, number]) => Math.log(value / from) / Math.log(to / from);
-  const x = (workers: number) => left + scale(workers, [1.4, 200]) * (width - left - right);
-  const y = (dollars: number) => height - bottom - scale(dollars, [1, 200]) * (height - top - bottom);
-  const text = (at: [number, number], content: string, more = '') =>
-    `<text x="${at[0].toFixed(1)}" y="${at[1].toFixed(1)}" ${more}>${content}</text>`;
-  const line = (from: [number, number], to: [number, number], more: string) =>
-    `<line x1="${from[0]}" y1="${from[1].toFixed(1)}" x2="${to[0]}" y2="${to[1].toFixed(1)}" ${more}/>`;
-  const end = width - right;
-  const floor = 2 * PRICE.write;
-  return [
-    `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" font-family="sans-serif" font-size="13" fill="#222">`,
-    '<title>Cost of a million tasks against the number of workers</title>',
-    `<rect width="${width}" height="${height}" fill="#fff"/>`,
-    text([left, 28], 'What DynamoDB asks for a million tasks', 'font-size="17" font-weight="bold"'),
-    text([left, 48], 'each run once, by workers that come in the same instant; on demand, us-east-1', 'fill="#666"'),
-    ...yTicks.map((dollars) => line([left, y(dollars)], [end, y(dollars)], 'stroke="#e4e4e4"')),
-    ...yTicks.map((dollars) => text([left - 10, y(dollars) + 4], `$${dollars}`, 'text-anchor="end"')),
-    ...xTicks.map((workers) => text([x(workers), height - bottom + 22], `${workers}`, 'text-anchor="middle"')),
-    text([(left + end) / 2, height - 18], 'workers', 'text-anchor="middle" fill="#666"'),
-    line([left, y(floor)], [end, y(floor)], 'stroke="#888" stroke-dasharray="3 4"'),
-    text([end + 12, y(floor) + 4], `two writes a task: $${floor}`, 'fill="#666"'),
-    ...curves.flatMap(({ name, colour, side, points }) => {
-      const path = points.map(({ workers, dollars }) => `${x(workers).toFixed(1)},${y(dollars).toFixed(1)}`);
-      const last = points.at(-1)?.dollars ?? 1;
-      return [
-        `<polyline points="${path.join(' ')}" fill="none" stroke="${colour}" stroke-width="2.5"/>`,
-        ...points.map(
-          ({ workers, dollars }) =>
-            `<circle cx="${x(workers).toFixed(1)}" cy="${y(dollars).toFixed(1)}" r="4" fill="${colour}"/>`,
-        ),
-        ...points
-          .slice(0, -1)
-          .map(({ workers, dollars }) =>
-            text(
-              [x(workers) + side * 8, y(dollars) - 10],
-              `$${dollars.toFixed(2)}`,
-              `font-size="12" fill="${colour}" ${side < 0 ? 'text-anchor="end"' : ''}`,
-            ),
-          ),
-        text([end + 12, y(last) + 4], `${name}: $${last.toFixed(2)}`, `font-weight="bold" fill="${colour}"`),
-      ];
-    }),
-    '</svg>',
-    '',
-  ].join('\n');
-}
-
 const { values: flags } = parseArgs({ options: { smoke: { type: 'boolean', default: false } } });
-/** Workers, tasks, and of these how many for the workers that try each: they all pay the same for each. */
+/** The numbers of workers, of tasks, and of tasks for the workers that try every task, where each task costs the same. */
 const sizes: [number, number, number][] = flags.smoke
   ? [[10, 200, 50]]
   : [
@@ -252,10 +197,13 @@ if (long) check('50 workers, 5000 tasks: read units a task', long.readUnitsPerTa
 if (unnumbered) {
   check('50 workers without numbers: tasks not run exactly once', unnumbered.tasks - unnumbered.ranOnce, 0);
   check('50 workers without numbers: percent of the writes refused', unnumbered.refusedPercent, 3);
-  const svg = chart([
-    { name: tryEvery.name, colour: '#c0392b', side: -1, points: all.map(({ naive }) => naive) },
-    { name: shared.name, colour: '#1f6fb2', side: 1, points: all.map(({ ours }) => ours) },
-  ]);
+  const svg = costChart(
+    [
+      { name: tryEvery.name, colour: '#c0392b', side: -1, points: all.map(({ naive }) => naive) },
+      { name: shared.name, colour: '#1f6fb2', side: 1, points: all.map(({ ours }) => ours) },
+    ],
+    2 * PRICE.write,
+  );
   writeFileSync(new URL('fanout.svg', import.meta.url), svg);
 }
 process.exitCode = missed === 0 ? 0 : 1;

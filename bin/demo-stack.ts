@@ -16,9 +16,12 @@ import type { Construct } from 'constructs';
 import { LockDashboard, LockTable, SingletonFleet } from '../lib/cdk/index.ts';
 
 /**
- * leasehold at work: a nightly job behind two schedules that fire at the same time, of which one runs it and the other
- * one meets it busy; a fleet of workers that share out tasks; a queue whose consumer locks what its messages name; a
- * state machine that passes one lease from step to step; alarms and a dashboard.
+ * leasehold at work:
+ * - a nightly job behind two schedules that fire at the same time: one call runs the job, the other meets the lock busy;
+ * - a fleet of workers that share out tasks;
+ * - a queue whose consumer locks the accounts that its messages name;
+ * - a state machine that passes one lease from step to step;
+ * - alarms and a dashboard.
  */
 export class DemoStack extends Stack {
   readonly lockTable: LockTable;
@@ -26,7 +29,7 @@ export class DemoStack extends Stack {
 
   constructor(scope: Construct, id: string, props?: StackProps) {
     super(scope, id, props);
-    // What a demo leaves behind is of no use to anybody; a real table stays (the default) and is protected.
+    // Nobody needs the table of a demo afterwards. A real table stays (the default), and is protected.
     this.lockTable = new LockTable(this, 'Locks', { removalPolicy: RemovalPolicy.DESTROY });
 
     this.nightly = this.#function('Nightly', 'nightly.ts', Duration.minutes(1));
@@ -57,7 +60,7 @@ export class DemoStack extends Stack {
     });
   }
 
-  /** A handler of `lambda/`, with a role that may write to its own log group and nothing else. */
+  /** Makes a function of a handler in `lambda/`. Its role may write to its own log group and nothing else. */
   #function(id: string, file: string, timeout: Duration): lambda.Function {
     const logGroup = this.#logGroup(`${id}Logs`);
     const role = new iam.Role(this, `${id}Role`, { assumedBy: new iam.ServicePrincipal('lambda.amazonaws.com') });
@@ -81,7 +84,7 @@ export class DemoStack extends Stack {
         sourcesContent: false,
         bundleAwsSDK: true,
         logLevel: LogLevel.WARNING,
-        // Packages that are still CommonJS inside ask for Node's own modules by require.
+        // Packages that are still CommonJS inside load Node's own modules by `require`.
         banner: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);",
       },
     });
@@ -94,10 +97,10 @@ export class DemoStack extends Stack {
     });
   }
 
-  /** Two schedules for one job, as a careful operator might have them: with a lock, two are no more than one. */
+  /** Makes two schedules for one job, as a careful operator might: with a lock, two schedules start one run. */
   #schedules(fn: lambda.Function): void {
     const undelivered = this.#deadLetterQueue('NightlyUndelivered');
-    // A retry is a second run, hours later; the next night is soon enough, and the queue keeps what failed.
+    // A retry would be a second run, hours later. The next night is soon enough, and the queue keeps the failed event.
     fn.configureAsyncInvoke({ retryAttempts: 0, onFailure: new SqsDestination(undelivered) });
     const role = new iam.Role(this, 'SchedulerRole', {
       assumedBy: new iam.ServicePrincipal('scheduler.amazonaws.com', {
@@ -127,7 +130,7 @@ export class DemoStack extends Stack {
     const deadLetters = this.#deadLetterQueue('QueueDeadLetters');
     const queue = new sqs.Queue(this, 'Queue', {
       enforceSSL: true,
-      // AWS advises six times the function's time-out, so that no message comes back while it is being worked on.
+      // AWS advises six times the function's time-out, so that no message comes back while its consumer works on the message.
       visibilityTimeout: Duration.minutes(3),
       deadLetterQueue: { queue: deadLetters, maxReceiveCount: 5 },
     });
@@ -139,8 +142,9 @@ export class DemoStack extends Stack {
   }
 
   /**
-   * A state machine that closes a month's accounts, one a step, under one lease for the whole execution: each step hands
-   * it to the next. Nothing here opens the lock when a step fails: the step does, or the lease ends by itself.
+   * Makes a state machine that closes a month's accounts, one account a step, under one lease for the whole execution. Each
+   * step hands the lease to the next step. No state opens the lock when a step fails: the step releases its lease, or the
+   * lease expires.
    */
   #closing(): void {
     const role = new iam.Role(this, 'ClosingRole', {
@@ -158,9 +162,9 @@ export class DemoStack extends Stack {
         retryOnServiceExceptions,
       });
     };
-    // A second try of the first step meets the lock that the first try took, and would step over its own work.
+    // A second try of the first step would meet the lock that the first try took, and step over its own work.
     const begin = step('Begin', 'begin.ts', false);
-    // Those of the others are safe: of two that come with one handle, one is refused.
+    // A second try of another step is safe: of two tries that come with one handle, one is refused.
     const continues = step('Continue', 'continue.ts', true);
     const finish = step('Finish', 'finish.ts', true);
     const next = new sfn.Choice(this, 'Next')
@@ -177,7 +181,7 @@ export class DemoStack extends Stack {
       logs: {
         destination: this.#logGroup('ClosingLogs'),
         level: sfn.LogLevel.ALL,
-        // What the steps pass on holds the handle of the lease, which is a secret.
+        // The steps pass on the handle of the lease, which is a secret.
         includeExecutionData: false,
       },
     });

@@ -1,24 +1,26 @@
 #!/usr/bin/env node
-// The operators' command: who holds which lock, and how to end a lease.
+/** The operators' command: lists and inspects locks, and ends leases. */
 import { parseArgs } from 'node:util';
 import { DynamoDBLockStore } from '../lib/dynamodb/store.ts';
 import { LockClient, type LockState } from '../lib/index.ts';
+import { KEY_ATTRIBUTE, LOCK_TABLE_NAME } from '../lib/names.ts';
 
 const USAGE = `Usage: leasehold <command> [options]
 
-  leasehold list [PREFIX]         every lock whose key starts with PREFIX (reads the whole table)
-  leasehold inspect KEY           one lock, as its record stands
+  leasehold list [PREFIX]         lists every lock whose key starts with PREFIX (reads the whole table)
+  leasehold inspect KEY           shows the record of one lock
   leasehold force-release KEY --lock-id ID [--immediately]
-                                  ends the grant ID, as inspect shows it; the lock opens when its holder's belief has
-                                  ended, at its expiry. With --immediately at once: the one way to have two holders
+                                  ends the grant ID, as inspect shows it; the lock opens at its expiry, when the holder's
+                                  belief has surely ended; with --immediately it opens at once, and two holders may run
+                                  at the same time
 
 Options:
-  --table NAME       the lock table; default: the environment variable LOCK_TABLE_NAME
-  --key-attribute A  its partition key; default: lockKey
-  --json             one JSON object a line
+  --table NAME       the lock table; default: the environment variable ${LOCK_TABLE_NAME}
+  --key-attribute A  the table's partition key; default: ${KEY_ATTRIBUTE}
+  --json             prints one JSON object a line
   --help
 
-Credentials and Region come from where the AWS SDK finds them (AWS_PROFILE, AWS_REGION, ...).
+The AWS SDK finds the credentials and the Region as always (AWS_PROFILE, AWS_REGION, ...).
 Exit status: 0 done; 1 not found, or not ended; 2 used wrongly; 3 the table did not answer.`;
 
 class UsageError extends Error {}
@@ -102,11 +104,11 @@ async function main(): Promise<number> {
 function explain(error: unknown): number {
   const wrong = error instanceof UsageError || error instanceof TypeError;
   console.error(`leasehold: ${(error as Error).message}`);
-  if (wrong) console.error('leasehold --help says how it is used.');
+  if (wrong) console.error('leasehold --help shows the commands and options.');
   return wrong ? 2 : 3;
 }
 
-// Not by `await`, which the CommonJS build has not at the top level.
+// No `await`: the CommonJS build has none at the top level.
 void main()
   .catch(explain)
   .then((status) => {

@@ -8,6 +8,7 @@ import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { tasks } from '../lambda/tasks.ts';
+import { LOCK_TABLE_NAME } from '../lib/names.ts';
 import { bundle, lambdaEnvironment } from './local/function-bundle.ts';
 import { Lambda } from './local/lambda.ts';
 import { drawTimeline } from './picture.ts';
@@ -76,7 +77,7 @@ async function startLambdas(started: AsyncDisposableStack): Promise<Lambda[]> {
   const tableName = await dynamodb.createLockTable('locks');
   const lambdas = Array.from({ length: LAMBDAS }, (_, index) => {
     const place = { functionName: FUNCTION_NAME, folder: join(folder, FUNCTION_NAME), handler: 'index.handler' };
-    const environment = lambdaEnvironment(place, { ...dynamodb.environment, LOCK_TABLE_NAME: tableName });
+    const environment = lambdaEnvironment(place, { ...dynamodb.environment, [LOCK_TABLE_NAME]: tableName });
     const options = { environment, timeoutMs: FUNCTION_TIMEOUT_MS, logFile: logFile(folder, index + 1) };
     return started.use(new Lambda(options));
   });

@@ -1,35 +1,48 @@
 import { tasks } from '../lambda/tasks.ts';
 import { busyTriesOf, type Entry, type Run, startOf } from './record.ts';
+import {
+  BAR,
+  band,
+  busyTick,
+  closedBlock,
+  colourOf,
+  cross,
+  FAINT,
+  HALO,
+  hatch,
+  ICE,
+  INK,
+  iceBlock,
+  LEFT,
+  label,
+  RIGHT,
+  round,
+  snowflake,
+  text,
+  title,
+  WIDTH,
+  widthOf,
+  xml,
+} from './shapes.ts';
 
-const WIDTH = 1240;
-const LEFT = 112;
-const RIGHT = 28;
 const LANES_TOP = 124;
 const LANE = 32;
 const ROW = 25;
-const BAR = 17;
-
-/** Apart in hue and in lightness, so that they differ for every eye; white letters can be read on each. */
-const COLOURS = ['#3b6fb6', '#c8621b', '#3c8a4b', '#8a4fa3', '#1f8a99', '#b23a64'];
-const colourOf = (lambda: number): string => COLOURS[(lambda - 1) % COLOURS.length] ?? '#555';
-
-const INK = '#1f2933';
-const FAINT = '#66727f';
 
 interface Freeze {
   readonly from: number;
   readonly to: number;
 }
 
-/** When something was done to a Lambda. */
+/** The moments at which the demo killed or froze a Lambda. */
 interface Strikes {
   killed(lambda: number): number | undefined;
   frozen(lambda: number): Freeze | undefined;
 }
 
 /**
- * A picture of a record: what each Lambda did, and, on the same axis of time, what happened to each task. That no two
- * runs of a task overlap can be seen in its row.
+ * Draws a record: a lane for each Lambda and, on the same axis of time, a row for each task. A row shows that no two runs of
+ * its task overlap.
  */
 export function drawTimeline(runs: readonly Run[], entries: readonly Entry[]): string {
   const startedAt = startOf(entries);
@@ -88,23 +101,6 @@ export function drawTimeline(runs: readonly Run[], entries: readonly Entry[]): s
 
 type Scale = (at: number) => number;
 
-const round = (value: number): number => Math.round(value * 10) / 10;
-
-const xml = (text: string): string => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;');
-
-/** About as wide as it will be drawn: fonts differ. */
-const widthOf = (text: string): number => text.length * 6.6;
-
-function text(content: string, x: number, y: number, attributes: string): string {
-  return `<text x="${x}" y="${y}" ${attributes}>${xml(content)}</text>`;
-}
-
-const label = (name: string, y: number, colour: string, weight: number): string =>
-  text(name, LEFT - 12, y + 12.5, `text-anchor="end" font-size="12.5" font-weight="${weight}" fill="${colour}"`);
-
-const title = (words: string, y: number): string =>
-  text(words, LEFT, y, `font-size="14" font-weight="600" fill="${INK}"`);
-
 function heading(runs: readonly Run[], entries: readonly Entry[], lambdas: number): string[] {
   const busy = busyTriesOf(entries).length;
   const headline = `${tasks.length} tasks, ${lambdas} Lambdas, one table of locks: no two runs of a task overlap`;
@@ -115,15 +111,6 @@ function heading(runs: readonly Run[], entries: readonly Entry[], lambdas: numbe
     `<text id="title" x="${LEFT}" y="42" font-size="20" font-weight="700" fill="${INK}">${xml(headline)}</text>`,
     text(note, LEFT, 64, `font-size="13" fill="${FAINT}"`),
   ];
-}
-
-/** Every other row is shaded, so that the eye finds its way back to the name. */
-function band(top: number, step: number, count: number): string[] {
-  return Array.from({ length: count }, (_, index) =>
-    index % 2 === 0
-      ? `<rect x="${LEFT}" y="${top + index * step}" width="${WIDTH - LEFT - RIGHT}" height="${step}" fill="#f6f8fa"/>`
-      : '',
-  );
 }
 
 function grid(startedAt: number, endedAt: number, x: Scale, top: number, bottom: number): string[] {
@@ -137,16 +124,7 @@ function grid(startedAt: number, endedAt: number, x: Scale, top: number, bottom:
   });
 }
 
-const hatch = (lambda: number): string =>
-  `<pattern id="lost-${lambda}" width="6" height="6" patternTransform="rotate(45)" patternUnits="userSpaceOnUse">` +
-  `<rect width="6" height="6" fill="${colourOf(lambda)}" opacity="0.16"/>` +
-  `<rect width="2.4" height="6" fill="${colourOf(lambda)}"/></pattern>`;
-
-const ICE =
-  '<pattern id="ice" width="7" height="7" patternTransform="rotate(-45)" patternUnits="userSpaceOnUse">' +
-  '<rect width="7" height="7" fill="#dff1fb"/><rect width="1.4" height="7" fill="#7fbfe0"/></pattern>';
-
-/** A run: solid when its task was done, hatched when what it did was lost. */
+/** Draws a run: solid when its task was done, hatched when its work was lost. */
 function bar(run: Run, caption: string, x: Scale, y: number, strikes: Strikes): string {
   const done = run.end === 'done';
   const from = x(run.grantedAt);
@@ -156,12 +134,12 @@ function bar(run: Run, caption: string, x: Scale, y: number, strikes: Strikes): 
   return (
     `<g><title>${xml(story(run))}</title>` +
     `<rect x="${from}" y="${y}" width="${width}" height="${BAR}" rx="3" ${fill}/>` +
-    // The mark of what happened to the Lambda stands at the end of a run that was lost.
+    // At the end of a lost run stands a mark: its Lambda was killed or frozen.
     `${barText(caption, from, y, done ? width : width - 10, done ? undefined : colour)}</g>`
   );
 }
 
-/** As much of a caption as there is room for; over a hatched bar its letters stand on a plate of their own. */
+/** Writes as much of a caption as there is room for. Over a hatched bar the letters stand on a plate of their own. */
 function barText(caption: string, from: number, y: number, room: number, plated: string | undefined): string {
   const words = [caption, caption.split(' · ')[0] ?? ''].find((words) => widthOf(words) <= room - (plated ? 12 : 6));
   if (words === undefined) return '';
@@ -172,7 +150,7 @@ function barText(caption: string, from: number, y: number, room: number, plated:
   return (plated ? plate : '') + text(words, middle, y + 12.5, letters);
 }
 
-/** What a pointer that rests on a run is told. */
+/** The text that a pointer over a run shows. */
 function story({ task, lambda, fencingToken, takenOverFrom, grantedAt, believedUntil, end }: Run): string {
   const from = takenOverFrom === undefined ? '' : `, taken over from Lambda ${takenOverFrom}`;
   return `${task} by Lambda ${lambda}${from}: ${end} after ${believedUntil - grantedAt} ms, fencing token ${fencingToken}`;
@@ -182,15 +160,12 @@ function caption({ lambda, takenOverFrom }: Run): string {
   return takenOverFrom === undefined ? `Lambda ${lambda}` : `Lambda ${lambda} · took over from ${takenOverFrom}`;
 }
 
-/** The lease of a Lambda that can no longer release it keeps the task closed to others until it expires. */
+/** Draws the rest of a lease that nobody can release any more: the task stays closed to others until the expiry. */
 function leaseLeft({ end, believedUntil, expiresAt }: Run, next: Run | undefined, x: Scale, y: number): string {
   if (end !== 'killed' && end !== 'lost') return '';
   const width = x(Math.min(expiresAt, next?.grantedAt ?? expiresAt)) - x(believedUntil);
   return width > 0 ? closedBlock(x(believedUntil), round(width), y) : '';
 }
-
-const closedBlock = (x: number, width: number, y: number): string =>
-  `<rect x="${x}" y="${y + 0.5}" width="${width}" height="${BAR - 1}" fill="#eef1f4" stroke="#8b97a3" stroke-dasharray="3 2.5"/>`;
 
 function endMark(run: Run, x: Scale, y: number, strikes: Strikes): string {
   if (run.end === 'killed') return cross(x(run.believedUntil), y + BAR / 2);
@@ -199,16 +174,13 @@ function endMark(run: Run, x: Scale, y: number, strikes: Strikes): string {
   return iceBlock(x(freeze.from), x(run.believedUntil), y) + snowflake(x(freeze.from), y + BAR / 2);
 }
 
-/** When its Lambda was frozen over this run, where that cost it the lease. */
+/** Finds the freeze that cost a run its lease. */
 function freezeOf({ lambda, end, grantedAt, believedUntil }: Run, strikes: Strikes): Freeze | undefined {
   const freeze = end === 'lost' ? strikes.frozen(lambda) : undefined;
   return freeze && freeze.from >= grantedAt && freeze.from <= believedUntil ? freeze : undefined;
 }
 
-const iceBlock = (from: number, to: number, y: number): string =>
-  `<rect x="${from}" y="${y}" width="${round(Math.max(0, to - from))}" height="${BAR}" fill="url(#ice)" stroke="#4a9cc7"/>`;
-
-/** What was done to a Lambda, in its own lane. */
+/** Marks the kill or the freeze of a Lambda in its lane. */
 function strikeMarks(lambda: number, x: Scale, y: number, strikes: Strikes, endedAt: number): string {
   const killedAt = strikes.killed(lambda);
   if (killedAt !== undefined) {
@@ -228,19 +200,6 @@ function strikeMarks(lambda: number, x: Scale, y: number, strikes: Strikes, ende
     text(words, x(frozen.from) + 14, y + 12.5, `fill="#0b5a83" font-weight="600" ${HALO}`)
   );
 }
-
-const HALO = 'stroke="#fff" stroke-width="3.5" stroke-linejoin="round" paint-order="stroke"';
-
-const cross = (x: number, y: number): string =>
-  `<g transform="translate(${x} ${y})"><circle r="8" fill="#a4161a" stroke="#fff" stroke-width="1.5"/>` +
-  '<path d="M-3.2-3.2 3.2 3.2M-3.2 3.2 3.2-3.2" stroke="#fff" stroke-width="2" stroke-linecap="round"/></g>';
-
-const snowflake = (x: number, y: number): string =>
-  `<g transform="translate(${x} ${y})"><circle r="8" fill="#0b78ad" stroke="#fff" stroke-width="1.5"/>` +
-  '<path d="M0-5V5M-4.3-2.5 4.3 2.5M-4.3 2.5 4.3-2.5" stroke="#fff" stroke-width="1.5" stroke-linecap="round"/></g>';
-
-const busyTick = (x: number, y: number, colour: string): string =>
-  `<line x1="${x}" x2="${x}" y1="${y}" y2="${y + 5}" stroke="${colour}" stroke-width="1.8"/>`;
 
 function legend(y: number, lambdas: readonly number[]): string[] {
   const middle = y + BAR / 2;

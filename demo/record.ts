@@ -1,28 +1,28 @@
 /**
- * The record of a demo: a folder with an append-only file of JSON lines for each process, which that process alone
- * writes. A Lambda's is its log; the demo writes down what it did to them. All of it is on one machine, by one clock.
+ * The record of a demo: a folder with an append-only file of JSON lines for each process. The file of a Lambda is its log.
+ * The file of the demo lists its own doings. All files are written on one machine, by one clock.
  */
 import { appendFileSync, closeSync, fstatSync, openSync, readdirSync, readSync } from 'node:fs';
 import { join } from 'node:path';
 import { tasks } from '../lambda/tasks.ts';
 import type { LockEvent } from '../lib/index.ts';
 
-/** What the handler logs of its work. `held` says whether it still had the lease when it stopped. */
+/** A line that the handler logs. `held` is true if the handler still had the lease when it stopped. */
 type WorkLine =
   | { type: 'step'; at: number; key: string; fencingToken: number; step: number; steps: number }
   | { type: 'ended'; at: number; key: string; fencingToken: number; held: boolean };
 
-/** What the demo did. */
+/** A line for a deed of the demo. */
 type DemoLine = { type: 'invoked' | 'killed' | 'frozen' | 'thawed' | 'responded'; at: number; lambda: number };
 
 export type Entry = (LockEvent | WorkLine | DemoLine) & { lambda: number };
 
-/** The workers also mark the ranges of tasks that are finished, with a lock for each; these are no tasks. */
+/** The names of the tasks. The workers also lock marks for finished ranges of tasks, which are no tasks. */
 const names = new Set(tasks.map(({ name }) => name));
 
 export const logFile = (folder: string, lambda: number): string => join(folder, `lambda-${lambda}.jsonl`);
 
-/** Writes down what the demo did to a Lambda. */
+/** Writes down a deed of the demo to a Lambda. */
 export function writeDown(folder: string, type: DemoLine['type'], lambda: number): void {
   appendFileSync(join(folder, 'demo.jsonl'), `${JSON.stringify({ type, at: Date.now(), lambda })}\n`);
 }
@@ -30,14 +30,14 @@ export function writeDown(folder: string, type: DemoLine['type'], lambda: number
 /** Reads a record, also while it is being written. */
 export class RecordReader {
   readonly #folder: string;
-  /** How much of each file has been read. */
+  /** The number of bytes of each file that have been read. */
   readonly #offsets = new Map<string, number>();
 
   constructor(folder: string) {
     this.#folder = folder;
   }
 
-  /** What has been written since the last call, in the order of time. */
+  /** Reads the entries that were written since the last call, in the order of time. */
   poll(): Entry[] {
     const files = readdirSync(this.#folder).filter((file) => file.endsWith('.jsonl'));
     return files.flatMap((file) => this.#pollFile(file)).sort((a, b) => a.at - b.at);
@@ -46,7 +46,7 @@ export class RecordReader {
   #pollFile(file: string): Entry[] {
     const offset = this.#offsets.get(file) ?? 0;
     const added = readFrom(join(this.#folder, file), offset);
-    // A line without its end is still being written, or its writer was killed over it.
+    // A line without its end is still being written, or its writer was killed in the middle of the line.
     const length = added.lastIndexOf('\n') + 1;
     this.#offsets.set(file, offset + length);
     const lambda = Number(/^lambda-(\d+)/.exec(file)?.[1]);
@@ -68,27 +68,27 @@ function readFrom(path: string, offset: number): Buffer {
   }
 }
 
-/** One grant of a task's lock, and what came of it. Instants are milliseconds since the epoch. */
+/** One grant of a task's lock, and its end. Moments are milliseconds since the epoch. */
 export interface Run {
   readonly task: string;
   readonly lambda: number;
   readonly fencingToken: number;
-  /** The Lambda whose lease it took over. */
+  /** The Lambda whose lease was taken over. */
   readonly takenOverFrom: number | undefined;
   readonly grantedAt: number;
-  /** Until when its Lambda may have believed that it holds the lock: the end of its work, its death, or its deadline. */
+  /** The end of the Lambda's belief: the end of its work, its death, or its deadline. */
   readonly believedUntil: number;
-  /** Until when the lock was closed to others, if nobody released it. */
+  /** The expiry: the lock was closed to others until then, if nobody released the lease. */
   readonly expiresAt: number;
   readonly end: 'done' | 'killed' | 'lost' | 'unfinished';
-  /** When each step of the work was made. */
+  /** The moment of each step of the work. */
   readonly stepsAt: readonly number[];
   readonly steps: number;
 }
 
 export const taskOf = (key: string): string => key.replace(/^tasks\//, '');
 
-/** The runs that a record tells of, in the order of their grants. */
+/** Finds the runs in a record, in the order of their grants. */
 export function runsOf(entries: readonly Entry[]): Run[] {
   const lambdaOf = new Map<string | undefined, number>();
   for (const entry of entries) if (entry.type === 'acquired') lambdaOf.set(entry.owner, entry.lambda);
@@ -133,12 +133,12 @@ function endOf(mine: readonly Entry[], death: Entry | undefined): Run['end'] {
   return death && !mine.some((entry) => entry.type === 'ended') ? 'killed' : 'unfinished';
 }
 
-/** How often each task was met busy, and by whom. */
+/** Lists each time that a Lambda met a task busy. */
 export const busyTriesOf = (entries: readonly Entry[]): { task: string; lambda: number; at: number }[] =>
   entries.flatMap(({ lambda, ...entry }) =>
     entry.type === 'busy' ? [{ task: taskOf(entry.key), lambda, at: entry.at }] : [],
   );
 
-/** When the Lambdas were invoked. */
+/** The moment at which the first Lambda was invoked. */
 export const startOf = (entries: readonly Entry[]): number =>
   Math.min(...entries.filter((entry) => entry.type === 'invoked').map((entry) => entry.at));

@@ -4,7 +4,7 @@ import { busyTriesOf, type Entry, type Run, runsOf, startOf, taskOf } from './re
 
 type Style = Exclude<Parameters<typeof styleText>[0], readonly unknown[]>;
 
-/** Colours only where they can be seen. */
+/** Colours a text for a terminal, and leaves it plain elsewhere. */
 export const paint = (style: Style | Style[], text: string): string =>
   styleText(style, text, { stream: process.stdout });
 
@@ -14,7 +14,7 @@ const named = (lambda: number): string => paint(styleOf(lambda), `Lambda ${lambd
 
 const seconds = (ms: number): string => `${(Math.max(0, ms) / 1000).toFixed(2).padStart(5)} s`;
 
-/** What is worth a line while it happens. */
+/** Puts an entry into words, if it is worth a line. */
 function tell(entry: Entry, entries: readonly Entry[]): string | undefined {
   const who = named(entry.lambda);
   switch (entry.type) {
@@ -38,7 +38,7 @@ function tell(entry: Entry, entries: readonly Entry[]): string | undefined {
   }
 }
 
-/** The demo as it happens: a board that is drawn over and over on a terminal, else a line for each thing that happens. */
+/** Shows the demo while it runs: on a terminal a board that is drawn over and over, elsewhere a line for each entry. */
 export class Progress {
   readonly #startedAt = Date.now();
   readonly #told: string[] = [];
@@ -91,7 +91,7 @@ const meter = (value: number, of: number, width: number): string => {
   return '█'.repeat(filled) + '░'.repeat(width - filled);
 };
 
-/** Who ran each task, how often it was met busy, its fencing token, and from whom it was taken over. */
+/** Makes a table of the tasks: the Lambda that ran each task, the busy tries, the fencing token, and the Lambda before it. */
 export function table(runs: readonly Run[], entries: readonly Entry[]): string {
   const busy = busyTriesOf(entries);
   const row = (cells: readonly string[]) => cells.map((cell, index) => cell.padEnd(COLUMNS[index] ?? 0)).join('  ');
@@ -122,7 +122,7 @@ function fateOf(run: Run, entries: readonly Entry[]): string {
   return struck?.type ?? run.end;
 }
 
-/** A line for each task, a column for each slice of time: who ran it then. */
+/** Draws a line for each task and a column for each slice of time, with the Lambda that ran the task then. */
 export function chart(runs: readonly Run[], entries: readonly Entry[], width = chartWidth()): string {
   const startedAt = startOf(entries);
   const endedAt = Math.max(...runs.map((run) => run.believedUntil));

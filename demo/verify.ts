@@ -1,14 +1,14 @@
 /**
  * Judges a record: was every task done, once, and did no two runs of a task overlap?
  *
- * `node demo/verify.ts <folder>` judges one that was kept, and exits with 1 when it finds fault.
+ * `node demo/verify.ts <folder>` judges a record that was kept, and exits with 1 if it finds a fault.
  */
 import { tasks } from '../lambda/tasks.ts';
 import { type Entry, RecordReader, type Run, runsOf } from './record.ts';
 
 export interface Verdict {
   readonly runs: readonly Run[];
-  /** What is wrong, a sentence each; empty when all is well. */
+  /** The faults, a sentence each. Empty for a record without fault. */
   readonly findings: readonly string[];
   /** The shortest time, in milliseconds, from the end of one run to the next grant of the same task. */
   readonly shortestGapMs: number;
@@ -29,7 +29,7 @@ export function verify(entries: readonly Entry[], taskNames: readonly string[]):
   return { runs, findings, shortestGapMs: Math.min(...gaps) };
 }
 
-/** Each run of a task with each later one: of three, the first can outlast the second and overlap the third. */
+/** Pairs each run of a task with each later run: of three runs, the first can outlast the second and overlap the third. */
 const pairsOf = (runs: readonly Run[]): [Run, Run][] =>
   runs.flatMap((later, index) => runs.slice(0, index).map((earlier): [Run, Run] => [earlier, later]));
 
@@ -55,7 +55,7 @@ function workWithoutBelief(run: Run): string[] {
   return beyond.length === 0 ? [] : [`${named(run)} has ${beyond.length} steps outside of the time of its lease.`];
 }
 
-/** A Lambda that was killed, or frozen and thawed, in mid-task: its run must have ended there, and another taken over. */
+/** Finds a kill or a freeze without its consequence: the run must have ended there, and another Lambda must have taken over. */
 function withoutConsequence({ type, lambda, at }: Entry, runs: readonly Run[]): string[] {
   if (type !== 'killed' && type !== 'frozen') return [];
   const end = type === 'killed' ? 'killed' : 'lost';

@@ -6,9 +6,9 @@ import { runTasks } from '../lib/tasks/index.ts';
 import type { LambdaContext } from '../middleware/index.ts';
 import { tasks } from './tasks.ts';
 
-/** What the schedules of a `SingletonFleet` send. */
+/** The event that the schedules of a `SingletonFleet` send. */
 interface Shift {
-  /** Which of how many workers this is, counted from 0. */
+  /** The number of this worker, counted from 0, and the number of all workers. */
   readonly worker: { readonly number: number; readonly of: number };
   /** The time that the schedule was for, in ISO 8601: the same for every worker of one run. */
   readonly time: string;
@@ -20,9 +20,8 @@ const STEP_MS = 5;
 const locks = new LockClient({ store: new DynamoDBLockStore(), onEvent: emf() });
 
 /**
- * One of the workers of a fleet: does each task that no other worker does or has done for this time of the schedule. A
- * task that fails is tried again by nobody but the next run; so the worker fails, too, and its event goes where somebody
- * looks.
+ * One of the workers of a fleet: does each task that no other worker does, or has done, for this time of the schedule. If a
+ * task fails, the worker fails too: then its event is in the dead-letter queue, and an alarm tells the operator.
  */
 export async function handler({ worker, time }: Shift, context: LambdaContext) {
   const { failed, ...counts } = await runTasks(

@@ -3,7 +3,7 @@ import middy from '@middy/core';
 import { emf } from '../lib/emf.ts';
 import { lock, lockPlugin } from '../middleware/index.ts';
 
-/** What the schedules send. */
+/** The event that the schedules send. */
 interface Night {
   /** The scheduled time, in ISO 8601: the same for every schedule that fires then. */
   readonly time: string;
@@ -14,8 +14,10 @@ const PAGES = 10;
 const PAGE_MS = 150;
 
 /**
- * A job that must run once a night, whoever calls it and how often: one call runs it, another one that comes meanwhile
- * finds it busy, and one that comes later finds it done for this night.
+ * A job that must run once a night, however often it is called:
+ * - the first call runs the job;
+ * - a call that comes meanwhile meets the lock busy;
+ * - a call that comes later finds the job done for this night.
  */
 export const handler = middy<Night>(lockPlugin())
   .use(

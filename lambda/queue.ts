@@ -7,7 +7,7 @@ import { lockPlugin, lockRecords } from '../middleware/index.ts';
 /** Stands for the work on one message. */
 const WORK_MS = 1_000;
 
-/** The account that a message is about: `{"account":"a-1"}`. */
+/** Reads the account of a message: `{"account":"a-1"}`. */
 function accountOf(record: SQSRecord): string {
   const { account } = JSON.parse(record.body);
   if (typeof account !== 'string' || account === '') {
@@ -17,9 +17,9 @@ function accountOf(record: SQSRecord): string {
 }
 
 /**
- * Works on one message of an account at a time, however many consumers there are, and on those of several accounts at
- * once. A message of an account that is busy goes back to the queue, and so does one that fails; after five times the
- * queue puts it aside.
+ * Works on one message of an account at a time, however many consumers there are, and on messages of several accounts at
+ * once. A message goes back to the queue if its account is busy, or if the work on it fails. After five times the queue
+ * moves the message to the dead-letter queue.
  */
 export const handler = middy<SQSEvent>(lockPlugin())
   .use(lockRecords({ key: (record: SQSRecord) => `queue/${accountOf(record)}`, onEvent: emf() }))

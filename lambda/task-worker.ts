@@ -12,7 +12,7 @@ const STEP_MS = 50;
 
 const log = (line: object): void => console.log(JSON.stringify({ at: Date.now(), ...line }));
 
-/** Writes down which tasks it met that another worker held. */
+/** Logs each task that another worker was seen to hold. */
 class WatchfulClient extends LockClient {
   override async inspectMany(...[keys, options]: Parameters<LockClient['inspectMany']>) {
     const states = await super.inspectMany(keys, options);
@@ -24,7 +24,7 @@ class WatchfulClient extends LockClient {
 const publishMetrics = emf();
 const locks = new WatchfulClient({
   store: new DynamoDBLockStore(),
-  // A worker that dies keeps its task from the others for no longer than this.
+  // A dead worker's task opens after this time at the latest.
   leaseMs: 2_000,
   onEvent: (event) => {
     log(event);
@@ -33,8 +33,8 @@ const locks = new WatchfulClient({
 });
 
 /**
- * One of several workers that a schedule starts at the same time over the same tasks. It steps over each task that
- * another worker holds or has done, and comes back to the held ones at the end, since their worker may have died.
+ * One of several workers that a schedule starts at the same time over the same tasks. The worker steps over each task that
+ * another worker holds or has done. At the end it comes back to the held tasks, since their worker may have died.
  */
 export function handler({ time }: ScheduledEvent, context: LambdaContext): Promise<TaskReport<Task>> {
   return runTasks(tasks, work, {
@@ -49,7 +49,7 @@ async function work({ steps }: Task, lease: Lease): Promise<void> {
   const { key, fencingToken } = lease;
   try {
     for (let step = 1; step <= steps; step++) {
-      // The pause ends early with the lease; what the handler must not do without it comes after the question.
+      // The pause ends early when the lease is lost. Ask before each step that needs the lease.
       await sleep(STEP_MS, undefined, { signal: lease.signal }).catch(() => {});
       lease.assertHeld();
       log({ type: 'step', key, fencingToken, step, steps });

@@ -1,7 +1,7 @@
-/** One of the things that must be done once for each time of the schedule, by whichever worker. */
+/** A task that one of the workers must do once for each time of the schedule. */
 export interface Task {
   readonly name: string;
-  /** How much work it is: tasks are of uneven length. */
+  /** The amount of work: tasks are of uneven length. */
   readonly steps: number;
 }
 

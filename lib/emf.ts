@@ -1,23 +1,43 @@
 import type { LockEvent, LockEventListener } from './lease/events.ts';
 import { LOCK_TABLE_NAME, METRIC, METRIC_DIMENSION, METRIC_NAMESPACE } from './names.ts';
+import { checkNames, show } from './record/check.ts';
 
+/**
+ * The options of `emf()`.
+ * @example
+ * ```ts
+ * import { type EmfOptions, emf } from 'leasehold';
+ *
+ * const options: EmfOptions = { tableName: 'locks', functionName: 'nightly' };
+ * export const onEvent = emf(options);
+ * ```
+ */
 export interface EmfOptions {
-  /** The `table` dimension. Default: the environment variable `LOCK_TABLE_NAME`. */
+  /**
+   * The `table` dimension.
+   * @default the environment variable `LOCK_TABLE_NAME`
+   */
   tableName?: string | undefined;
-  /** The `function` dimension. Default: the environment variable `AWS_LAMBDA_FUNCTION_NAME`; without it, there is none. */
+  /**
+   * The `function` dimension.
+   * @default the environment variable `AWS_LAMBDA_FUNCTION_NAME`; without this variable there is no such dimension
+   */
   functionName?: string | undefined;
   /**
-   * Where a line goes. Default: standard output, past Lambda's `console.log`, which in the JSON log format wraps
-   * a line in another object, where CloudWatch does not find the metrics.
+   * Prints a line. Not `console.log`: in the JSON log format, Lambda's `console.log` wraps a line in another object, where
+   * CloudWatch does not find the metrics.
+   * @default standard output
    */
   print?: ((line: string) => unknown) | undefined;
 }
+
+const OPTIONS = { tableName: 0, functionName: 0, print: 0 } satisfies Record<keyof EmfOptions, 0>;
 
 type Metrics = Readonly<Record<string, number>>;
 
 const millisecondMetrics: readonly string[] = [METRIC.waitTime, METRIC.heldTime];
 
-/** What an event adds to the metrics; nothing for one that only tells how things go on. */
+/** Gives the metrics that an event counts in. An event of a lease or a wait that goes on counts in none. */
 function metricsOf(event: LockEvent): Metrics | undefined {
   switch (event.type) {
     case 'acquired':
@@ -49,7 +69,7 @@ function metricsOf(event: LockEvent): Metrics | undefined {
   }
 }
 
-/** What a person who reads the line wants to know besides; CloudWatch makes no metric of it. */
+/** Gives the properties of a line that are for people to read. CloudWatch makes no metric of them. */
 function propertiesOf(event: LockEvent): Record<string, unknown> {
   return {
     event: event.type,
@@ -64,21 +84,28 @@ function propertiesOf(event: LockEvent): Record<string, unknown> {
 }
 
 /**
- * An `onEvent` listener that publishes CloudWatch metrics without a request: it prints a line in the Embedded Metric
- * Format for each event that counts, in the namespace `Leasehold`, by table and by table and function. The key is a
- * property of the line and no dimension: every dimension's value is a metric that is paid for.
- *
- * Throws a `TypeError` when no table is named.
+ * Makes an `onEvent` listener that publishes CloudWatch metrics without a request. The listener prints a line in the
+ * Embedded Metric Format for each event that counts, in the namespace `Leasehold`, by table and by table and function. The
+ * key is a property of the line and no dimension: every value of a dimension is a metric that is paid for.
  *
  * The format: https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
+ * @example
+ * ```ts
+ * import { emf, LockClient } from 'leasehold';
+ * import { DynamoDBLockStore } from 'leasehold/dynamodb';
+ *
+ * export const locks = new LockClient({ store: new DynamoDBLockStore(), onEvent: emf() });
+ * ```
+ * @throws TypeError when no table is named.
  */
 export function emf(options: EmfOptions = {}): LockEventListener {
+  checkNames('emf', options, OPTIONS);
   const tableName = options.tableName ?? process.env[LOCK_TABLE_NAME];
   const functionName = options.functionName ?? process.env.AWS_LAMBDA_FUNCTION_NAME;
   const print = options.print ?? ((line: string) => process.stdout.write(`${line}\n`));
   if (typeof tableName !== 'string' || tableName === '') {
     throw new TypeError(
-      `emf() must know the lock table's name, but it is ${tableName === '' ? "''" : String(tableName)}; pass tableName or set ${LOCK_TABLE_NAME}.`,
+      `emf() must know the lock table's name, but it is ${show(tableName)}; pass tableName or set ${LOCK_TABLE_NAME}.`,
     );
   }
   const dimensions: Record<string, string> = { [METRIC_DIMENSION.table]: tableName };

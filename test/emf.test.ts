@@ -133,6 +133,11 @@ describe('emf()', () => {
     expect(log).not.toHaveBeenCalled();
   });
 
+  test('refuses an option whose name is misspelled', () => {
+    const options = { table: 'locks' } as EmfOptions;
+    expect(() => emf(options)).toThrow("emf has no option 'table'; did you mean 'tableName'?");
+  });
+
   test.each([
     [undefined, /but it is undefined; pass tableName or set LOCK_TABLE_NAME/],
     ['', /but it is ''/],

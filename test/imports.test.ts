@@ -13,7 +13,7 @@ const parts: Record<string, { parts: string[]; packages: RegExp }> = {
   'lib/dynamodb/guarded-write.ts': { parts: ['lib/record/', 'lib/lease/', 'lib/dynamodb/'], packages: /^@aws-sdk\// },
   'lib/dynamodb/index.ts': { parts: ['lib/dynamodb/', 'lib/dynamodb/guarded-write.ts'], packages: /^$/ },
   'lib/testing/': { parts: ['lib/record/', 'lib/lease/'], packages: /^$/ },
-  'lib/emf.ts': { parts: ['lib/lease/', 'lib/names.ts'], packages: /^node:/ },
+  'lib/emf.ts': { parts: ['lib/record/', 'lib/lease/', 'lib/names.ts'], packages: /^node:/ },
   'lib/index.ts': { parts: ['lib/record/', 'lib/lease/', 'lib/emf.ts'], packages: /^$/ },
   'lib/tasks/': { parts: ['lib/record/', 'lib/lease/'], packages: /^node:/ },
   'middleware/': { parts: ['lib/record/', 'lib/lease/', 'lib/dynamodb/'], packages: /^(node:|@aws-sdk\/)/ },

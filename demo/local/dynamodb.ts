@@ -9,6 +9,7 @@ import {
   UpdateTimeToLiveCommand,
   waitUntilTableExists,
 } from '@aws-sdk/client-dynamodb';
+import { KEY_ATTRIBUTE, TTL_ATTRIBUTE } from '../../lib/names.ts';
 import type { ServerProcess } from './server-process.ts';
 import type { ServerName } from './servers.ts';
 
@@ -73,13 +74,13 @@ export class DynamoDB implements AsyncDisposable {
   }
 
   /**
-   * Makes a lock table with TTL on `ttl`, ready to use. Without a name the table gets a name that nobody else has, so that
+   * Makes a lock table with TTL, ready to use. Without a name the table gets a name that nobody else has, so that
    * the tests of a file share a server and nothing else.
    * @returns the table's name
    */
   async createLockTable(
     tableName = `locks-${randomUUID()}`,
-    { keyAttribute = 'lockKey', sortKeyAttribute }: LockTableOptions = {},
+    { keyAttribute = KEY_ATTRIBUTE, sortKeyAttribute }: LockTableOptions = {},
   ): Promise<string> {
     const keys = [
       { AttributeName: keyAttribute, KeyType: 'HASH' as const },
@@ -92,7 +93,7 @@ export class DynamoDB implements AsyncDisposable {
         KeySchema: keys,
         AttributeDefinitions: keys.map(({ AttributeName }) => ({ AttributeName, AttributeType: 'S' })),
       },
-      { Enabled: true, AttributeName: 'ttl' },
+      { Enabled: true, AttributeName: TTL_ATTRIBUTE },
     );
     return tableName;
   }

@@ -2,14 +2,14 @@ import { LockBusyError, LockDoneError } from '../../lib/index.ts';
 import type { LambdaContext } from '../../middleware/index.ts';
 import { type Closing, KEY, locks, NEXT_STEP } from './closing.ts';
 
-/** What the execution is started with. */
+/** The input of an execution. */
 interface Order {
-  /** Such as 2026-01. */
+  /** For example 2026-01. */
   readonly month: string;
   readonly accounts: readonly string[];
 }
 
-/** Nothing to do: another execution closes a month, or this one or a later one is closed. */
+/** The end of an execution with nothing to do: another execution closes a month, or this month or a later one is closed. */
 interface SteppedOver {
   readonly outcome: 'busy' | 'already done';
 }

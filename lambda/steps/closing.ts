@@ -4,23 +4,23 @@ import { type LeaseHandle, LockClient } from '../../lib/index.ts';
 
 /** A month that is being closed, on its way from step to step. */
 export interface Closing {
-  /** Such as 2026-01. */
+  /** For example 2026-01. */
   readonly month: string;
   /** The accounts that are not closed yet. */
   readonly left: readonly string[];
-  /** The lease, for the next step alone. A secret: whatever logs what the steps pass on must leave it out. */
+  /** The lease, for the next step alone. The handle is a secret: a log of the steps' inputs must leave it out. */
   readonly handle: LeaseHandle;
 }
 
-/** One month is closed at a time. */
+/** One lock for all months: one month is closed at a time. */
 export const KEY = 'closing';
 
-/** For so long the lock waits for the next step to come. */
+/** The time for which the lock waits for the next step. */
 export const NEXT_STEP = { leaseMs: 60_000 };
 
 export const locks = new LockClient({
   store: new DynamoDBLockStore(),
-  // A step that dies keeps the next try waiting no longer than this.
+  // A dead step's lock opens for the next try after this time at the latest.
   leaseMs: 4_000,
   onEvent: emf(),
 });

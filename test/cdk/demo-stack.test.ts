@@ -13,7 +13,7 @@ afterAll(() => rmSync(outdir, { recursive: true }));
 
 const { context } = JSON.parse(readFileSync(join(import.meta.dirname, '../../cdk.json'), 'utf8'));
 
-/** The demo stack in an app of its own, as cdk.json configures it, but that nothing is bundled. */
+/** Makes the demo stack in an app of its own, as cdk.json configures the app, without bundling. */
 function demo({ validated = false } = {}) {
   const app = new App({
     outdir: mkdtempSync(join(outdir, 'app-')),
@@ -29,13 +29,13 @@ const propertiesOf = (type: string): Record<string, unknown>[] =>
   Object.values(template.findResources(type)).map(({ Properties }) => Properties);
 const hasWorker = (target: unknown): boolean => (target as { Input: string }).Input.includes('"worker"');
 
-describe('The demo stack', () => {
-  test('is what it was', () => {
+describe('DemoStack', () => {
+  test('the template of the demo stack has not changed', () => {
     const json = JSON.stringify(template.toJSON(), null, 2);
     expect(JSON.parse(json.replaceAll(/[0-9a-f]{64}/g, '<asset>'))).toMatchSnapshot();
   });
 
-  test('runs the nightly job from two schedules in the same second, and retries at no level', () => {
+  test('the demo stack runs the nightly job from two schedules in the same second, and retries at no level', () => {
     const schedules = propertiesOf('AWS::Scheduler::Schedule').filter(({ Target }) => !hasWorker(Target));
     expect(schedules).toHaveLength(2);
     expect(schedules[0]).toEqual(schedules[1]);
@@ -53,19 +53,19 @@ describe('The demo stack', () => {
     }
   });
 
-  test('has a fleet of three workers, whose table is the one that all share', () => {
+  test('the demo stack has a fleet of three workers on the table that all functions share', () => {
     const schedules = propertiesOf('AWS::Scheduler::Schedule').filter(({ Target }) => hasWorker(Target));
     expect(schedules).toHaveLength(3);
     template.resourceCountIs('AWS::DynamoDB::GlobalTable', 1);
   });
 
-  test('keeps the handles that steps pass on out of the logs of its state machine', () => {
+  test('the demo stack keeps the handles that steps pass on out of the logs of its state machine', () => {
     expect(propertiesOf('AWS::StepFunctions::StateMachine')).toMatchObject([
       { LoggingConfiguration: { Level: 'ALL', IncludeExecutionData: false } },
     ]);
   });
 
-  test('runs Node 24 on ARM64 with source maps, and keeps its logs for a month', () => {
+  test('the demo stack runs Node 24 on ARM64 with source maps, and keeps its logs for a month', () => {
     const functions = propertiesOf('AWS::Lambda::Function');
     expect(functions).toHaveLength(6);
     for (const fn of functions) {
@@ -81,7 +81,7 @@ describe('The demo stack', () => {
     );
   });
 
-  test('lets each function lock its own keys and no others', () => {
+  test('the demo stack lets each function lock its own keys and no others', () => {
     const conditions = propertiesOf('AWS::IAM::Policy').flatMap(({ PolicyDocument }) =>
       JSON.stringify(PolicyDocument).match(/"dynamodb:LeadingKeys":\[[^\]]*\]/g),
     );
@@ -95,7 +95,7 @@ describe('The demo stack', () => {
     ]);
   });
 
-  test('takes failing messages out of the queue, has TLS enforced on every queue, and reports batch items', () => {
+  test('the demo stack takes failing messages out of the queue, has TLS enforced on every queue, and reports batch items', () => {
     const queues = propertiesOf('AWS::SQS::Queue');
     const policies = JSON.stringify(propertiesOf('AWS::SQS::QueuePolicy'));
     expect(policies.match(/"aws:SecureTransport":"false"/g)).toHaveLength(queues.length);
@@ -105,31 +105,31 @@ describe('The demo stack', () => {
     ]);
   });
 
-  test('leaves nothing behind when it is destroyed', () => {
+  test('the demo stack leaves nothing behind when it is destroyed', () => {
     const kept = Object.entries(template.toJSON().Resources as Record<string, { DeletionPolicy?: string }>);
     expect(kept.filter(([, { DeletionPolicy }]) => DeletionPolicy?.startsWith('Retain'))).toEqual([]);
   });
 });
 
-describe('The checks of the demo stack', () => {
-  // With this variable set to false the CDK checks nothing, whatever an app says.
+describe('the checks of DemoStack', () => {
+  // With this variable set to false the CDK checks nothing.
   beforeAll(() => {
     delete process.env.CDK_VALIDATION;
   });
 
-  test('find nothing by the template validator that npm run synth runs, nor by cdk-nag', () => {
+  test('neither cdk-nag nor the template validator of npm run synth finds anything in the demo stack', () => {
     const { app } = demo({ validated: true });
     Validations.of(app).addPlugins(new AwsSolutionsChecks(app));
     expect(() => app.synth()).not.toThrow();
   });
 
-  test('fail on a finding of the template validator', () => {
+  test('the checks fail on a finding of the template validator', () => {
     const { app, stack } = demo({ validated: true });
     (stack.nightly.node.defaultChild as CfnResource).addPropertyOverride('Runtime', 'nodejs4.3');
     expect(() => app.synth()).toThrow(/Runtime 'nodejs4.3' was deprecated/);
   });
 
-  test('fail on a finding of cdk-nag', () => {
+  test('the checks fail on a finding of cdk-nag', () => {
     const { app, stack } = demo();
     Validations.of(app).addPlugins(new AwsSolutionsChecks(app));
     stack.nightly.addToRolePolicy(new PolicyStatement({ actions: ['s3:GetObject'], resources: ['*'] }));

@@ -15,13 +15,13 @@ const ACCOUNT = '111111111111';
 const tableArn = (name: string) => `arn:aws:dynamodb:us-east-1:${ACCOUNT}:table/${name}`;
 const TABLE = 'locks';
 
-/** What IAM is asked about one request, or about one item of a transaction. */
+/** A question to IAM: about one request, or about one item of a transaction. */
 interface Asked {
-  /** Where the question comes from, for people to read. */
+  /** The origin of the question, for people to read. */
   readonly what: string;
   readonly action: string;
   readonly table: string;
-  /** The partition keys that the request names; none for one that names none. */
+  /** The partition keys that the request names. */
   readonly keys: readonly string[];
 }
 
@@ -34,7 +34,7 @@ interface Statement {
 
 type Key = { lockKey: { S: string } };
 
-/** Turns a request, as it goes over the wire, into what IAM is asked about it. */
+/** Turns a request, as it goes over the wire, into the questions that IAM is asked. */
 function askedOf(what: string, operation: string, body: Record<string, unknown>): Asked[] {
   if (operation === 'TransactWriteItems') {
     const items = body.TransactItems as Record<string, { TableName: string; Key?: Key }>[];
@@ -89,7 +89,7 @@ async function isAllowed(statements: readonly Statement[], asked: Asked): Promis
   return answer.overallResult === 'Allowed';
 }
 
-/** The statements that a grant puts into a role's policy, as the template has them. */
+/** The statements of a role's policy after a grant, as in the template. */
 function synthesised(grant: (table: LockTable, role: IRole) => void): Statement[] {
   const app = new App({ builtinCloudFormationValidation: false, analyticsReporting: false });
   const stack = new Stack(app, 'Stack');
@@ -98,11 +98,11 @@ function synthesised(grant: (table: LockTable, role: IRole) => void): Statement[
   grant(table, role);
   const [policy] = Object.values(Template.fromStack(stack).findResources('AWS::IAM::Policy'));
   const statements = JSON.stringify(policy?.Properties.PolicyDocument.Statement);
-  // What CloudFormation puts in the place of the table's ARN.
+  // CloudFormation would put the table's ARN here.
   return JSON.parse(statements.replaceAll(JSON.stringify(stack.resolve(table.tableArn)), `"${tableArn(TABLE)}"`));
 }
 
-/** What no grant on the locks 'jobs/…' and 'nightly' may allow. */
+/** Requests that no grant on the locks 'jobs/…' and 'nightly' may allow. */
 const FORBIDDEN: Asked[] = [
   ...['UpdateItem', 'GetItem', 'BatchGetItem', 'ConditionCheckItem'].flatMap((action): Asked[] => [
     { what: 'another prefix', action, table: TABLE, keys: ['reports/1'] },
@@ -136,7 +136,7 @@ const locks = { keyPrefixes: ['jobs/'], keys: ['nightly'] };
 
 interface Case {
   readonly grant: (table: LockTable, role: IRole) => void;
-  /** The recorded operations that it is for. */
+  /** The recorded operations that the grant is for. */
   readonly for: readonly string[];
   readonly forbidden: readonly Asked[];
 }
@@ -186,9 +186,9 @@ const CASES: Record<string, Case> = {
 };
 
 let dynamodb: DynamoDB;
-/** What each public operation asked IAM for. */
+/** The questions to IAM, by public operation. */
 let recorded: Record<string, Asked[]>;
-/** The methods of the store that were called on the way. */
+/** The methods of the store that the operations called. */
 const called = new Set<string>();
 
 beforeAll(async () => {
@@ -197,7 +197,7 @@ beforeAll(async () => {
 }, 30_000);
 afterAll(() => dynamodb?.stop());
 
-/** Runs each public operation on a real table and writes down what went over the wire for it. */
+/** Runs each public operation on a real table, and records the requests that went over the wire. */
 async function recordEveryOperation(client: DynamoDBClient, tableName: string): Promise<Record<string, Asked[]>> {
   const operations: Record<string, Asked[]> = {};
   let what = 'set-up';
@@ -205,7 +205,7 @@ async function recordEveryOperation(client: DynamoDBClient, tableName: string): 
     (next) => (args) => {
       const { headers, body } = args.request as { headers: Record<string, string>; body: Uint8Array };
       const operation = headers['x-amz-target']?.split('.')[1] ?? '';
-      // The table has a name that nobody else has; the policy knows it as TABLE.
+      // The table has a unique name. The policy knows the table as TABLE.
       const asked = askedOf(what, operation, JSON.parse(new TextDecoder().decode(body).replaceAll(tableName, TABLE)));
       operations[what] = [...(operations[what] ?? []), ...asked];
       return next(args);
@@ -272,7 +272,7 @@ async function recordEveryOperation(client: DynamoDBClient, tableName: string): 
 
 const TASKS = Array.from({ length: 200 }, (_, number) => `jobs/task-${number}`);
 
-/** Over so many tasks that a worker reads more than one batch, and meets what the others hold and have done. */
+/** Runs so many tasks that a worker reads more than one batch, and meets tasks that the others hold and have done. */
 async function workTogether(workers: readonly LockClient[], once: string): Promise<void> {
   const runs = workers.map((locks, number) =>
     runTasks(TASKS, () => {}, { locks, key: (task) => task, once, worker: { number, of: workers.length } }),
@@ -292,7 +292,7 @@ function expectBusy(error: unknown): void {
   if (!(error instanceof LockBusyError)) throw error;
 }
 
-/** What is wrong with a policy: operations that it denies and should not, requests that it allows and should not. */
+/** The faults of a policy: operations that it wrongly denies, and requests that it wrongly allows. */
 async function faultsOf(statements: readonly Statement[], { for: operations, forbidden }: Case): Promise<string[]> {
   const needed = operations.flatMap((operation) => recorded[operation] ?? []);
   const tell = (asked: Asked) => `${asked.what}: ${asked.action} on ${asked.table} [${asked.keys.join(', ')}]`;
@@ -308,7 +308,7 @@ const distinct = (asked: readonly Asked[]): Asked[] => [
   ...new Map(asked.map((one) => [JSON.stringify([one.action, one.table, one.keys]), one])).values(),
 ];
 
-/** Every policy that is this one but for one thing: an action, a condition, a key of a condition, the table. */
+/** Every policy that differs from this policy in one part: an action, a condition, a key of a condition, or the table. */
 function weakened(statements: readonly Statement[]): [string, Statement[]][] {
   return statements.flatMap((statement, index) => {
     const as = (what: string, changed: Statement | undefined): [string, Statement[]] => [
@@ -354,16 +354,16 @@ function weakened(statements: readonly Statement[]): [string, Statement[]][] {
   });
 }
 
-test('The recorded operations call every method of the store', () => {
+test('the recorded operations call every method of the store', () => {
   expect([...called].sort()).toEqual([...storeMethods].sort());
 });
 
-test('Every recorded operation sent something, and is put to some grant', () => {
+test('every recorded operation sent a request, and is put to some grant', () => {
   const asked = new Set(Object.values(CASES).flatMap(({ for: operations }) => operations));
   expect(Object.keys(recorded).sort()).toEqual([...asked].sort());
 });
 
-test('The recorded runs of tasks read in batches, and leave marks whose keys begin as those of the tasks do', () => {
+test('the recorded runs of tasks read in batches, and leave marks whose keys begin as the keys of the tasks do', () => {
   const asked = recorded['run tasks'] ?? [];
   expect(asked.filter(({ action, keys }) => action === 'BatchGetItem' && keys.length > 1).length).toBeGreaterThan(0);
   const marks = asked.flatMap(({ action, keys }) =>
@@ -374,11 +374,11 @@ test('The recorded runs of tasks read in batches, and leave marks whose keys beg
 });
 
 describe.each(Object.entries(CASES))('%s', (_, grantCase) => {
-  test('allows every request that its operations send, and none of the forbidden ones', async () => {
+  test('the grant allows every request that its operations send, and no forbidden request', async () => {
     expect(await faultsOf(synthesised(grantCase.grant), grantCase)).toEqual([]);
   });
 
-  test('allows no less and no more than that in any single part', async () => {
+  test('the grant allows no less and no more in any single part', async () => {
     const variants = weakened(synthesised(grantCase.grant));
     expect(variants.length).toBeGreaterThan(1);
     const unproven: string[] = [];
@@ -389,7 +389,7 @@ describe.each(Object.entries(CASES))('%s', (_, grantCase) => {
   });
 });
 
-test('A condition that asked for any key in the place of all would let mixed prefixes pass, and is caught', async () => {
+test('a condition on any key in the place of all keys would let mixed prefixes pass, and is caught', async () => {
   const fleet = CASES['grants.lock with fleet'] as Case;
   const anyKey = JSON.stringify(synthesised(fleet.grant)).replace('ForAllValues', 'ForAnyValue');
   expect(await faultsOf(JSON.parse(anyKey), fleet)).toContain(

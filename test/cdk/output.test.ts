@@ -16,18 +16,18 @@ beforeAll(async () => {
 }, 60_000);
 afterAll(() => deployment?.remove());
 
-/** What no test has used before: `once` tokens must grow, and the tests share a table. */
+/** Makes tokens that no test has used before: `once` tokens must grow, and the tests share a table. */
 let nights = 0;
 const night = () => new Date(Date.UTC(2026, 0, ++nights, 3)).toISOString().replace('.000', '');
 const month = () => new Date(Date.UTC(2026, ++nights)).toISOString().slice(0, 7);
 
-test('The table of the output has its TTL on', async () => {
+test('the deployed table has its TTL on', async () => {
   const { dynamodb, tableName } = deployment;
   const answer = await dynamodb.client().send(new DescribeTimeToLiveCommand({ TableName: tableName }));
   expect(answer.TimeToLiveDescription).toEqual({ AttributeName: 'ttl', TimeToLiveStatus: 'ENABLED' });
 });
 
-test('The bundles are an ES module and its source map, and nothing else', () => {
+test('a deployed bundle is an ES module and its source map, and nothing else', () => {
   const functions = deployment.all('AWS::Lambda::Function');
   expect(functions).toHaveLength(6);
   for (const [id] of functions) {
@@ -35,8 +35,8 @@ test('The bundles are an ES module and its source map, and nothing else', () => 
   }
 });
 
-describe('The nightly job of the output', () => {
-  test('runs once when both schedules fire in the same second, and again the next night', async () => {
+describe('the nightly job, deployed', () => {
+  test('the nightly job runs once when both schedules fire in the same second, and again the next night', async () => {
     const [first, second] = await deployment.start('Nightly', 2);
     const tonight = { time: night() };
     const answers = await Promise.all([first.invoke(tonight), second.invoke(tonight)]);
@@ -63,10 +63,10 @@ describe('The nightly job of the output', () => {
   }, 20_000);
 });
 
-describe('The queue consumer of the output', () => {
+describe('the queue consumer, deployed', () => {
   const message = (messageId: string, body: object) => ({ Records: [{ messageId, body: JSON.stringify(body) }] });
 
-  test('works on one message of an account at a time, and on different accounts at once', async () => {
+  test('the queue consumer works on one message of an account at a time, and on different accounts at once', async () => {
     const [first, second] = await deployment.start('QueueConsumer', 2);
     const sameAccount = await Promise.all([
       first.invoke(message('m-1', { account: 'a' })),
@@ -81,15 +81,15 @@ describe('The queue consumer of the output', () => {
     expect(otherAccounts).toEqual([{ batchItemFailures: [] }, { batchItemFailures: [] }]);
   }, 20_000);
 
-  test('gives a message back that it cannot read, and shows where in the source that was', async () => {
+  test('the queue consumer gives an unreadable message back, and logs the line in the source', async () => {
     const [consumer] = await deployment.start('QueueConsumer', 1);
     expect(await consumer.invoke(message('m-5', {}))).toEqual({ batchItemFailures: [{ itemIdentifier: 'm-5' }] });
     expect(consumer.log).toMatch(/A message must name its account, but it is \{\}.*lambda\/queue\.ts:\d+/s);
   }, 20_000);
 });
 
-describe('The fleet of the output', () => {
-  /** What the schedules send when they fire for that time, by the worker's number. */
+describe('the fleet, deployed', () => {
+  /** The inputs that the schedules send when they fire for that time, by the worker's number. */
   const inputsFor = (time: string): unknown[] =>
     deployment
       .all('AWS::Scheduler::Schedule', 'Fleet')
@@ -99,14 +99,14 @@ describe('The fleet of the output', () => {
     const inputs = inputsFor(time);
     return Promise.all(workers.map((worker, number) => worker.invoke(inputs[number])));
   };
-  /** The names of the tasks that were run for that time, as often as they were. */
+  /** The names of the tasks that ran for that time, one for each run. */
   const ranFor = (workers: readonly Lambda[], time: string) =>
     workers
       .flatMap((worker) => worker.printed('task'))
       .flatMap((line) => (line.time === time ? [String(line.task)] : []));
   const sum = (reports: readonly Record<string, unknown>[], count: string) =>
     reports.reduce((total, report) => total + Number(report[count]), 0);
-  /** Gives the lease of some task to somebody else, who lets it expire at once, and says of which. */
+  /** Gives the lease of some task to another holder, who lets the lease expire at once. Returns the task's name. */
   async function steal(): Promise<string> {
     const { dynamodb, tableName: TableName } = deployment;
     const client = dynamodb.client();
@@ -135,7 +135,7 @@ describe('The fleet of the output', () => {
   }
   const everyTask = tasks.map(({ name }) => name).sort();
 
-  test('does each task once when all its workers start at the same time, and they share them', async () => {
+  test('the workers of the fleet start at the same time, share the tasks, and do each once', async () => {
     const workers = await deployment.start('FleetWorker', 3);
     const time = night();
     const reports = await fire(workers, time);
@@ -151,7 +151,7 @@ describe('The fleet of the output', () => {
     );
   }, 20_000);
 
-  test('does each task once when a second schedule fires in the middle of a run', async () => {
+  test('the fleet does each task once when a second schedule fires in the middle of a run', async () => {
     const [one, two, three, ...second] = await deployment.start('FleetWorker', 6);
     const first = [one, two, three];
     const time = night();
@@ -165,7 +165,7 @@ describe('The fleet of the output', () => {
     expect(sum(reports, 'busy') + sum(reports, 'notReached')).toBe(0);
   }, 20_000);
 
-  test('fails a worker whose task failed, so that its event goes to the dead-letter queue, and does the rest', async () => {
+  test('a worker of the fleet whose task failed fails, so that its event goes to the dead-letter queue, and does the other tasks', async () => {
     const workers = await deployment.start('FleetWorker', 3);
     const time = night();
     const inputs = inputsFor(time);
@@ -178,8 +178,8 @@ describe('The fleet of the output', () => {
   }, 20_000);
 });
 
-describe('The state machine of the output', () => {
-  /** Processes of its functions, and how to run it on them. */
+describe('the state machine, deployed', () => {
+  /** Starts processes of the functions, and gives a way to run the state machine on them. */
   async function machine() {
     const definition = deployment.definition('Closing');
     const steps = new Map<string, Lambda>();
@@ -197,7 +197,7 @@ describe('The state machine of the output', () => {
     return { run, begin: named('ClosingBegin'), continues: named('ClosingContinue'), finish: named('ClosingFinish') };
   }
 
-  test('holds one lock over all its steps: others step over, and the month is closed once', async () => {
+  test('the state machine holds one lock over all steps: other executions step over, and the month is closed once', async () => {
     const { run, begin, continues, finish } = await machine();
     const order = { month: month(), accounts: ['north', 'south', 'west'] };
     const met: unknown[] = [];
@@ -222,14 +222,14 @@ describe('The state machine of the output', () => {
     expect(handles.filter((lockId) => logs.includes(lockId))).toEqual([]);
   }, 20_000);
 
-  test('opens its lock at once when a step fails', async () => {
+  test('the state machine opens its lock at once when a step fails', async () => {
     const { run } = await machine();
     const order = { month: month(), accounts: ['north', '', 'west'] };
     await expect(run(order)).rejects.toThrow('TypeError: An account must have a name, but it is "".');
     expect(await run({ ...order, accounts: ['south'] })).toMatchObject({ outcome: 'done' });
   }, 20_000);
 
-  test('opens its lock when the lease expires if a step dies', async () => {
+  test('the state machine opens its lock when the lease expires if a step dies', async () => {
     const { run, begin, continues } = await machine();
     const order = { month: month(), accounts: ['north'] };
     const running = run(order);
@@ -248,7 +248,7 @@ describe('The state machine of the output', () => {
     expect(begin.printed('Takeover').filter(({ Takeover }) => Takeover === 1)).toHaveLength(1);
   }, 20_000);
 
-  test('refuses the second of two deliveries of one step', async () => {
+  test('the state machine refuses the second of two deliveries of one step', async () => {
     const [begin] = await deployment.start('ClosingBegin', 1);
     const [one, two] = await deployment.start('ClosingContinue', 2);
     const [finish] = await deployment.start('ClosingFinish', 1);
@@ -266,7 +266,7 @@ describe('The state machine of the output', () => {
     ['a month that is none', { month: 'January', accounts: [] }, 'month must look like 2026-01, but it is "January".'],
     ['no accounts', { month: '2026-01' }, 'accounts must be an array, but it is undefined.'],
   ])(
-    'refuses %s, and shows it',
+    'the first step refuses %s, and shows the value',
     async (_, order, message) => {
       const [begin] = await deployment.start('ClosingBegin', 1);
       await expect(begin.invoke(order)).rejects.toThrow(message);

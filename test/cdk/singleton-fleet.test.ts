@@ -19,7 +19,7 @@ const functionIn = (stack: Stack, id = 'Worker', props: Partial<lambda.FunctionP
   });
 const nightly = ScheduleExpression.cron({ hour: '2', minute: '0' });
 
-/** The template of a stack with a fleet of three, but for what `change` makes of its props. */
+/** The template of a stack with a fleet of three, whose props `change` may replace. */
 function templateOf(change: (stack: Stack) => Partial<SingletonFleetProps> = () => ({})) {
   const stack = newStack();
   const fleet = new SingletonFleet(stack, 'Fleet', {
@@ -34,12 +34,12 @@ function templateOf(change: (stack: Stack) => Partial<SingletonFleetProps> = () 
 const propertiesOf = (template: Template, type: string) =>
   Object.values(template.findResources(type)).map(({ Properties }) => Properties as Record<string, unknown>);
 
-describe('A singleton fleet', () => {
-  test('is what it was', () => {
+describe('SingletonFleet', () => {
+  test('the template of a fleet has not changed', () => {
     expect(templateOf().template.toJSON()).toMatchSnapshot();
   });
 
-  test('has a schedule for each worker, that says which of how many it is, and the time that it was for', () => {
+  test("a fleet has a schedule for each worker, whose input has the worker's number, the number of workers and the scheduled time", () => {
     const { fleet, template } = templateOf();
     const schedules = propertiesOf(template, 'AWS::Scheduler::Schedule');
     expect(schedules.map(({ Target }) => JSON.parse((Target as { Input: string }).Input))).toEqual(
@@ -55,7 +55,7 @@ describe('A singleton fleet', () => {
     expect(fleet.schedules).toHaveLength(3);
   });
 
-  test('retries at neither level, and sends what is not done to one queue that enforces TLS', () => {
+  test('a fleet retries at neither level, and sends failed inputs to one queue that enforces TLS', () => {
     const { stack, fleet, template } = templateOf();
     const queue = stack.resolve(fleet.deadLetterQueue.queueArn);
     for (const { Target } of propertiesOf(template, 'AWS::Scheduler::Schedule')) {
@@ -81,7 +81,7 @@ describe('A singleton fleet', () => {
     ]);
   });
 
-  test('lets the schedules start the function, and no version of it, and send to the queue, and nothing else', () => {
+  test("a fleet's schedules may start the function, no version of it, and send to the queue, and nothing else", () => {
     const { stack, fleet, template } = templateOf();
     const policies = template.findResources('AWS::IAM::Policy');
     const statements = Object.keys(policies).flatMap((id) =>
@@ -119,7 +119,7 @@ describe('A singleton fleet', () => {
       { guardedWrites: true },
       ['dynamodb:UpdateItem', 'dynamodb:GetItem', 'dynamodb:BatchGetItem', 'dynamodb:ConditionCheckItem'],
     ],
-  ])('makes its function a user of its table, as a fleet, %s', (_, props, Action) => {
+  ])('a fleet makes its function a user of the lock table, %s', (_, props, Action) => {
     const { stack, fleet, template } = templateOf(() => props);
     template.hasResourceProperties('AWS::Lambda::Function', {
       Environment: { Variables: { LOCK_TABLE_NAME: stack.resolve(fleet.lockTable.tableName) } },
@@ -138,7 +138,7 @@ describe('A singleton fleet', () => {
     });
   });
 
-  test('makes a table with its alarms, and takes one that is there without adding any', () => {
+  test('a fleet makes a table with alarms, and adds no alarm to a table that is given', () => {
     const own = templateOf();
     own.template.resourceCountIs('AWS::DynamoDB::GlobalTable', 1);
     own.template.resourceCountIs('AWS::CloudWatch::Alarm', 5);
@@ -151,7 +151,7 @@ describe('A singleton fleet', () => {
     given.template.resourceCountIs('AWS::CloudWatch::Alarm', 1);
   });
 
-  test('shares a table with another fleet', () => {
+  test('a fleet shares a table with another fleet', () => {
     const stack = newStack();
     const lockTable = new LockTable(stack, 'Locks');
     for (const id of ['One', 'Two']) {
@@ -161,7 +161,7 @@ describe('A singleton fleet', () => {
     Template.fromStack(stack).resourceCountIs('AWS::Scheduler::Schedule', 4);
   });
 
-  test('goes off when anything lies in its dead-letter queue, and never for silence', () => {
+  test("a fleet's alarm goes off when anything lies in the dead-letter queue, and never for silence", () => {
     const { stack, fleet, template } = templateOf();
     const [alarm] = propertiesOf(template, 'AWS::CloudWatch::Alarm').filter(({ Namespace }) => Namespace === 'AWS/SQS');
     expect(alarm).toMatchObject({
@@ -175,7 +175,7 @@ describe('A singleton fleet', () => {
     });
   });
 
-  test('does with every alarm what it is told', () => {
+  test('every alarm of a fleet has the actions that the props name', () => {
     const action: IAlarmAction = { bind: () => ({ alarmActionArn: 'arn:aws:sns:us-east-1:111111111111:pager' }) };
     const { template } = templateOf(() => ({ alarmActions: [action] }));
     template.allResourcesProperties('AWS::CloudWatch::Alarm', {
@@ -183,14 +183,14 @@ describe('A singleton fleet', () => {
     });
   });
 
-  test('sends to a queue that is there', () => {
+  test('a fleet sends to a queue that is given', () => {
     const { stack, template } = templateOf((stack) => ({ deadLetterQueue: new Queue(stack, 'Shared') }));
     template.resourceCountIs('AWS::SQS::Queue', 1);
     const shared = stack.resolve((stack.node.findChild('Shared') as Queue).queueArn);
     expect(JSON.stringify(propertiesOf(template, 'AWS::Scheduler::Schedule'))).toContain(JSON.stringify(shared));
   });
 
-  test('takes from 1 to 450 workers', () => {
+  test('a fleet takes from 1 to 450 workers', () => {
     for (const workers of [1, 450]) {
       templateOf(() => ({ workers })).template.resourceCountIs('AWS::Scheduler::Schedule', workers);
     }
@@ -248,14 +248,14 @@ describe('A singleton fleet', () => {
       () => ({ worker: 3 }) as Partial<SingletonFleetProps>,
       /SingletonFleet has no option 'worker'; did you mean 'workers'\?/,
     ],
-  ])('refuses %s, naming its path and the value', (_, change, message) => {
+  ])('a fleet refuses %s, naming its path and the value', (_, change, message) => {
     const make = () => templateOf(change);
     expect(make).toThrow(TypeError);
     expect(make).toThrow(message);
     expect(make).toThrow('[Stack/Fleet]');
   });
 
-  test('refuses the function of another fleet', () => {
+  test('a fleet refuses the function of another fleet', () => {
     const { stack, fleet } = templateOf();
     const { lockTable } = fleet;
     const worker = stack.node.findChild('Worker') as lambda.Function;
@@ -265,7 +265,7 @@ describe('A singleton fleet', () => {
     );
   });
 
-  test('takes any expression of the CDK’s, a rule’s as well', () => {
+  test('a fleet takes any expression of the CDK’s, a rule’s as well', () => {
     const { template } = templateOf(() => ({ schedule: EventsSchedule.rate(Duration.hours(1)) as ScheduleExpression }));
     template.hasResourceProperties('AWS::Scheduler::Schedule', { ScheduleExpression: 'rate(1 hour)' });
   });

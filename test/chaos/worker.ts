@@ -55,7 +55,7 @@ const HAND_OFF_MS = 1_500;
 /** A handle is tried for so long: also when it is too late. */
 const HANDLE_MS = 3_000;
 
-/** The process's clocks, wrong as the nemesis wants them. */
+/** The process's clocks, in real time and as wrong as the nemesis wants: a `FakeClock` would stop at the first real request. */
 class ChaosClock implements Clock {
   offsetMs: number;
   readonly #standsStill: boolean;

@@ -22,7 +22,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from '@j
 import type { DynamoDB } from '../../demo/local/launcher.ts';
 
 const net = await import('node:net');
-/** Ports that the launcher is made to find free although they are not. */
+/** Ports that the launcher finds free although they are taken. */
 const portsTakenMeanwhile: number[] = [];
 jest.unstable_mockModule('node:net', () => ({
   ...net,
@@ -93,7 +93,7 @@ for (const { server, missing } of servers) {
         },
         { step: 'deserialize', name: 'date', priority: 'low', override: true },
       );
-      // <> on an attribute that is not there is true, as in DynamoDB.
+      // <> on a missing attribute is true, as in DynamoDB.
       await client.send(
         new UpdateItemCommand({
           TableName,
@@ -209,7 +209,7 @@ for (const { server, missing } of servers) {
           () => 'answered',
           (error: Error) => error.name,
         );
-      // On a busy machine a thread that runs while the signal comes may still answer what it has in hand.
+      // On a busy machine a thread that runs while the signal comes may still answer its request.
       const outcomes = [await hasty(), await hasty()];
       dynamodb.resume();
 
@@ -252,7 +252,7 @@ test('dynoxide is the default where it runs, and is up within a second', async (
   expect(second.endpoint).not.toBe(dynamodb.endpoint);
 });
 
-test('is gone when its parent is killed by SIGKILL', async () => {
+test('a server is gone when its parent is killed by SIGKILL', async () => {
   const parent = run(`${start()} console.log(dynamodb.pid); setInterval(() => {}, 1_000);`);
   const [line] = await once(parent.stdout, 'data');
   expect(isAlive(Number(line))).toBe(true);
@@ -261,7 +261,7 @@ test('is gone when its parent is killed by SIGKILL', async () => {
   await gone(Number(line));
 });
 
-test('does not keep a process alive that forgets to stop it, and goes with it', async () => {
+test('a server keeps no process alive that forgets to stop it, and ends with the process', async () => {
   const parent = run(`${start()} await dynamodb.createLockTable(); console.log(dynamodb.pid);`);
   const [[line], [code]] = await Promise.all([once(parent.stdout, 'data'), once(parent, 'exit')]);
 
@@ -269,15 +269,15 @@ test('does not keep a process alive that forgets to stop it, and goes with it', 
   await gone(Number(line));
 });
 
-test('is gone when its watchdog is killed by SIGKILL', async () => {
+test('a server is gone when its watchdog is killed by SIGKILL', async () => {
   await using dynamodb = await startDynamoDB();
   process.kill(parentOf(dynamodb.pid), 'SIGKILL');
 
-  // Not by its pid: an orphan stays in the process table until somebody reaps it.
+  // The pid would not tell: an orphan stays in the process table until somebody reaps it.
   while (await isListening(dynamodb.endpoint)) await sleep(10);
 });
 
-test('leaves nothing in the event loop after stop()', async () => {
+test('a server leaves nothing in the event loop after stop()', async () => {
   const parent = run(
     `${start()} await dynamodb.createLockTable(); await dynamodb.stop();
      await new Promise(setImmediate); await new Promise(setImmediate);

@@ -10,7 +10,7 @@ jest.setTimeout(60_000);
 const folder = mkdtempSync(join(tmpdir(), 'bundle-'));
 afterAll(() => rmSync(folder, { recursive: true }));
 
-test('The handlers of these tests are bundled byte for byte as the demo stack bundles its own', async () => {
+test('a handler is bundled byte for byte as the demo stack bundles its handlers', async () => {
   const outdir = join(folder, 'cdk.out');
   const app = new App({ outdir, builtinCloudFormationValidation: false, analyticsReporting: false });
   const { stackName } = new DemoStack(app, 'Bundled');

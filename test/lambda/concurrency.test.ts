@@ -4,7 +4,7 @@ import { describeOnLambda, TestBed } from './test-bed.ts';
 const CONCURRENCY = 32;
 const numbers = Array.from({ length: CONCURRENCY }, (_, index) => index);
 
-describeOnLambda('Invocations that share a process', () => {
+describeOnLambda('invocations that share a process', () => {
   let testBed: TestBed;
   beforeAll(async () => {
     testBed = await TestBed.of('handlers/concurrent.ts');
@@ -12,7 +12,7 @@ describeOnLambda('Invocations that share a process', () => {
   afterEach(() => testBed.reset());
   afterAll(() => testBed?.[Symbol.asyncDispose]());
 
-  /** One thread for all of them: by default the runtime starts eight for each processor. */
+  /** One thread for all invocations: by default the runtime starts eight for each processor. */
   const start = ({ name = 'handler', leaseMs = 30_000 } = {}) =>
     testBed.start(`concurrent.${name}`, {
       environment: {
@@ -23,7 +23,7 @@ describeOnLambda('Invocations that share a process', () => {
       },
     });
 
-  test('32 at once, each with a key of its own: each has a lease of its own, and releases it alone', async () => {
+  test('each of 32 concurrent invocations with a key of its own has a lease of its own, and releases this lease alone', async () => {
     const { others, proxy } = testBed;
     const lambda = await start();
     const jobs = numbers.map((number) => {
@@ -60,13 +60,13 @@ describeOnLambda('Invocations that share a process', () => {
     expect(grants).toHaveLength(CONCURRENCY);
   });
 
-  test('32 at once for four keys: four run, and the others are busy and release nothing', async () => {
+  test('of 32 concurrent invocations for four keys four run, and the others are busy and release nothing', async () => {
     const { others, proxy } = testBed;
     const lambda = await start();
     const gate = testBed.gate();
     const keys = numbers.map((number) => `shared ${number % 4}`);
     const invocations = keys.map((key) => lambda.begin({ key, gate: gate.url }));
-    // While four wait at the gate, all the others end.
+    // Four invocations wait at the gate, and all others end meanwhile.
     await new Promise<void>((resolve) => {
       let left = CONCURRENCY - 4;
       for (const { outcome } of invocations) void outcome.then(() => --left === 0 && resolve());
@@ -81,7 +81,7 @@ describeOnLambda('Invocations that share a process', () => {
     expect(proxy.requests.filter(({ body }) => body.UpdateExpression.includes('releasedBy'))).toHaveLength(4);
   });
 
-  test('the time of one is up: its code goes on, and so does its lease', async () => {
+  test('an invocation whose time is up goes on in a shared process, and so does its lease', async () => {
     const { others } = testBed;
     const lambda = await start({ leaseMs: 1_500 });
     const gate = testBed.gate();
@@ -94,7 +94,7 @@ describeOnLambda('Invocations that share a process', () => {
     expect(await others.tryAcquire('long')).not.toBeNull();
   });
 
-  test("Middy's early time-out of one is not the other's", async () => {
+  test("Middy's early time-out of one invocation leaves the other invocations alone", async () => {
     const { others, proxy } = testBed;
     const lambda = await start({ name: 'early' });
     const gate = testBed.gate();

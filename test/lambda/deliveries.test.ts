@@ -4,7 +4,7 @@ import type { ExecutionEnvironment } from './execution-environment.ts';
 import type { Outcome } from './runtime-api.ts';
 import { describeOnLambda, TestBed, until } from './test-bed.ts';
 
-describeOnLambda('An event that comes more than once', () => {
+describeOnLambda('events that come more than once', () => {
   let testBed: TestBed;
   beforeAll(async () => {
     testBed = await TestBed.of(
@@ -19,7 +19,7 @@ describeOnLambda('An event that comes more than once', () => {
 
   const two = (handler: string) => Promise.all([testBed.start(handler), testBed.start(handler)]);
 
-  test('fails, and Lambda tries again with the same event and request: it runs then, and never after', async () => {
+  test('an event whose first try failed runs at the retry, with the same request, and never after', async () => {
     const [event, options] = [{ time: '2026-01-01T02:00:00Z' }, { requestId: randomUUID() }];
     const faulty = await testBed.start('once.handler', { environment: { FAULT: 'true' } });
     const { error } = await faulty.invoke(event, options);
@@ -27,13 +27,13 @@ describeOnLambda('An event that comes more than once', () => {
 
     const sound = await testBed.start('once.handler');
     expect(await sound.invoke(event, options)).toEqual({ response: { outcome: 'done' } });
-    // No error, for which Lambda would try again.
+    // The function reports no error: for an error Lambda would try again.
     expect(await sound.invoke(event, options)).toEqual({ response: null });
     expect(await sound.invoke({ time: '2025-12-31T02:00:00Z' })).toEqual({ response: null });
     expect(await sound.invoke({ time: '2026-01-02T02:00:00Z' })).toEqual({ response: { outcome: 'done' } });
   });
 
-  test('is killed at its deadline, and Lambda tries again: it runs when the lease has ended', async () => {
+  test('an event whose first try was killed at its deadline runs at the retry, when the lease has ended', async () => {
     const [event, options] = [{ time: '2026-02-01T02:00:00Z' }, { requestId: randomUUID() }];
     const [first, second] = await two('once.handler');
     const slow = { ...event, gate: testBed.gate().url };
@@ -48,7 +48,7 @@ describeOnLambda('An event that comes more than once', () => {
     expect(await second.invoke(event, options)).toEqual({ response: { outcome: 'done' } });
   });
 
-  test('comes twice at the same time, with the same request: one runs, and the other is busy', async () => {
+  test('of two deliveries of one event at the same time, with the same request, one runs and the other is busy', async () => {
     const lambdas = await two('once.handler');
     const gate = testBed.gate();
     const [event, options] = [{ time: '2026-03-01T02:00:00Z', gate: gate.url }, { requestId: randomUUID() }];
@@ -60,7 +60,7 @@ describeOnLambda('An event that comes more than once', () => {
     expect(outcomes.filter(({ response }) => response !== undefined)).toEqual([{ response: { outcome: 'done' } }]);
   });
 
-  test('from the two schedules of the demo stack: its nightly job runs once', async () => {
+  test('the nightly job of the demo stack runs once for its two schedules', async () => {
     const lambdas = await two('nightly.handler');
     const night = { time: '2026-01-01T02:00:00Z' };
     const outcomes = await Promise.all(lambdas.map((lambda) => lambda.invoke(night)));
@@ -69,7 +69,7 @@ describeOnLambda('An event that comes more than once', () => {
     expect(await lambdas[0].invoke(night)).toEqual({ response: { outcome: 'already done', doneToken: night.time } });
   });
 
-  describe('or a batch of messages', () => {
+  describe('a batch of messages', () => {
     const message = (messageId: string, body: object) => ({
       messageId,
       body: JSON.stringify(body),
@@ -80,7 +80,7 @@ describeOnLambda('An event that comes more than once', () => {
         (item) => item.itemIdentifier,
       );
 
-    test('of which another consumer has one account: its message goes back to the queue, and the others are worked on', async () => {
+    test('of a batch, a message whose account another consumer holds goes back to the queue, and the others are worked on', async () => {
       const [first, second] = await two('queue.handler');
       const batch = first.begin({ Records: [message('a-1', { account: 'a' })] });
       await until(async () => (await testBed.others.inspect('queue/a'))?.held ?? false);
@@ -91,8 +91,8 @@ describeOnLambda('An event that comes more than once', () => {
       expect(failures(await batch.outcome)).toEqual([]);
     });
 
-    describe('whose keys are locked record by record', () => {
-      /** A message of a standard queue, or of a FIFO queue when it has a group. */
+    describe('that is locked record by record', () => {
+      /** Makes a message: with a group of a FIFO queue, without a group of a standard queue. */
       const record = (messageId: string, body: string, SequenceNumber: string, MessageGroupId?: string) => ({
         messageId,
         body,
@@ -104,7 +104,7 @@ describeOnLambda('An event that comes more than once', () => {
         logged.filter(({ type }) => type === 'worked').map(({ messageId }) => messageId);
       const isHeld = async (key: string) => (await testBed.others.inspect(key))?.held ?? false;
 
-      test('is worked on, all but the messages whose lock is busy, which alone go back; then every lock is free', async () => {
+      test('of a batch, the messages whose lock is busy go back alone, and every lock is free at the end', async () => {
         const lambda = await testBed.start('records.handler');
         const busy = await testBed.others.acquire('mixed-b');
         const Records = [
@@ -122,7 +122,7 @@ describeOnLambda('An event that comes more than once', () => {
         expect(await Promise.all(['mixed-a', 'mixed-b', 'mixed-c'].map(isHeld))).toEqual([false, true, false]);
 
         await busy.release();
-        // SQS gives the two out again.
+        // SQS delivers the two messages again.
         expect(failures(await lambda.invoke({ Records: Records.filter(({ body }) => body === 'mixed-b') }))).toEqual(
           [],
         );
@@ -130,7 +130,7 @@ describeOnLambda('An event that comes more than once', () => {
         expect(await isHeld('mixed-b')).toBe(false);
       });
 
-      test('and come again, while they are worked on and after: no message is worked on twice', async () => {
+      test('a batch that comes again, during the work and afterwards, has no message worked on twice', async () => {
         const [first, second] = await two('records.handler');
         const gate = testBed.gate();
         const event = { Records: [record('1', 'again-a', '001'), record('2', 'again-b', '002')] };
@@ -139,14 +139,14 @@ describeOnLambda('An event that comes more than once', () => {
         expect(failures(await second.invoke(event))).toEqual(['1', '2']);
         gate.open();
         expect(failures(await batch.outcome)).toEqual([]);
-        // Nothing goes back, or SQS would give it out for ever.
+        // No message goes back: SQS would deliver it for ever.
         expect(failures(await second.invoke(event))).toEqual([]);
         const older = { Records: [record('3', 'again-a', '000'), record('4', 'again-a', '003')] };
         expect(failures(await second.invoke(older))).toEqual([]);
         expect([worked(first).toSorted(), worked(second)]).toEqual([['1', '2'], ['4']]);
       });
 
-      test('of a FIFO queue: what comes behind a busy message in its group goes back with it', async () => {
+      test('of a FIFO batch, the messages behind a busy message of their group go back too', async () => {
         const lambda = await testBed.start('records.handler');
         const busy = await testBed.others.acquire('fifo-b');
         const Records = [
@@ -166,7 +166,7 @@ describeOnLambda('An event that comes more than once', () => {
         expect(worked(lambda).slice(2)).toEqual(['2', '3', '5']);
       });
 
-      test('and one of their leases is lost: its message goes back, and the others do not', async () => {
+      test('of a batch, the message whose lease is lost goes back alone', async () => {
         const lambda = await testBed.start('records.handler');
         const gate = testBed.gate();
         const Records = [record('1', 'lost-a', '001'), record('2', 'lost-b', '002')];
@@ -178,19 +178,19 @@ describeOnLambda('An event that comes more than once', () => {
         expect(lost).toMatchObject({ key: 'lost-a', reason: 'revoked' });
         gate.open();
         expect(failures(await batch.outcome)).toEqual(['1']);
-        // It does not count as done.
+        // The message does not count as done.
         expect(failures(await lambda.invoke({ Records }))).toEqual([]);
         expect(worked(lambda).toSorted()).toEqual(['1', '1', '2']);
       });
 
-      test('and is killed at its deadline: what had finished is not worked on again, and the rest is', async () => {
+      test('of a batch that was killed at its deadline, only the unfinished messages are worked on again', async () => {
         const [first, second] = await two('records.handler');
         const Records = [record('1', 'killed-a', '001'), record('2', 'killed-b', '002')];
         const batch = first.begin({ Records, gate: testBed.gate().url, waiting: '2' }, { timeoutMs: 1_500 });
         await first.logs('worked');
         await until(async () => !(await isHeld('killed-a')));
         expect(await batch.outcome).toEqual({ timedOut: true });
-        // Lambda names no failures, so SQS gives out the whole batch again.
+        // Lambda names no failures, so SQS delivers the whole batch again.
         expect(failures(await second.invoke({ Records }))).toEqual(['2']);
         await until(async () => !(await isHeld('killed-b')));
         expect(failures(await second.invoke({ Records }))).toEqual([]);

@@ -4,10 +4,10 @@ import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import { TestBed } from './test-bed.ts';
 
-// Processes start.
+// Room for processes that start.
 jest.setTimeout(30_000);
 
-describe('A durable execution', () => {
+describe('a durable execution', () => {
   let testBed: TestBed;
   beforeAll(async () => {
     testBed = await TestBed.of('handlers/durable.ts');
@@ -23,7 +23,7 @@ describe('A durable execution', () => {
   }
 
   test.each(['outside', 'outsideWithMiddy'])(
-    'that takes the lock outside of a step is refused, and nothing is sent (%s)',
+    'a durable execution that takes the lock outside of a step is refused, and sends nothing (%s)',
     async (name) => {
       expect(await run(name)).toMatchObject({
         status: 'FAILED',
@@ -34,7 +34,7 @@ describe('A durable execution', () => {
     },
   );
 
-  test('takes it in each of two steps, and does not hold it while it is suspended between them', async () => {
+  test('a durable execution takes the lock in each of two steps, and does not hold the lock while it is suspended between them', async () => {
     const { status, result, invocations } = await run('inside');
     expect({ status, invocations, between: result.between }).toEqual({
       status: 'SUCCEEDED',

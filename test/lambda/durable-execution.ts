@@ -1,6 +1,6 @@
 /**
- * Runs a durable function, as bundled, to its end by the local runner that comes from its SDK's makers. To be run in a
- * process of its own with the environment of a Lambda. Writes `{ status, result, error, invocations }` as JSON.
+ * Runs a bundled durable function to its end, by the local runner of the SDK. Start this program with the environment of a
+ * Lambda. It writes `{ status, result, error, invocations }` as JSON.
  */
 import { join } from 'node:path';
 import { LocalDurableTestRunner } from '@aws/durable-execution-sdk-js-testing';

@@ -6,20 +6,27 @@ import { findRuntime } from './install.ts';
 import { type Invocation, type Outcome, RuntimeApi } from './runtime-api.ts';
 
 export interface InvokeOptions {
-  /** After how long Lambda ends it. Default: 20 s. */
+  /**
+   * The function's time-out.
+   * @default 20_000
+   */
   timeoutMs?: number;
-  /** Default: a new one. Lambda's own retry of an asynchronous invocation has the first one's. */
+  /**
+   * The request's id. Lambda's own retry of an asynchronous invocation has the id of the first try.
+   * @default a new id
+   */
   requestId?: string;
 }
 
 /**
- * An execution environment: a process of its own with Lambda's own runtime client, which loads a bundled handler and runs
- * it for what its Runtime API hands out. It is killed at an invocation's deadline, and can be frozen between two.
+ * An execution environment with Lambda's own runtime client, in a process of its own. The client loads a bundled handler, and
+ * runs the handler for the invocations of its Runtime API. The process is killed at an invocation's deadline, and can be
+ * frozen between two invocations. (The demo's `Lambda` needs no build: it calls the handler without the runtime client.)
  */
 export class ExecutionEnvironment implements AsyncDisposable {
-  /** Everything that it wrote. */
+  /** The output of the process. */
   log = '';
-  /** How it ended, once it has. */
+  /** Resolves at the end of the process, with its signal or exit code. */
   readonly exited: Promise<string>;
   readonly #process: ChildProcess;
   readonly #api: RuntimeApi;
@@ -32,7 +39,7 @@ export class ExecutionEnvironment implements AsyncDisposable {
     this.#freezer = new Freezer(process);
     this.#api = api;
     this.#isMultiConcurrent = isMultiConcurrent;
-    // 'close' comes when all that it wrote has been read.
+    // 'close' comes when all output has been read.
     this.exited = once(process, 'close').then(([code, signal]) => signal ?? `exit code ${code}`);
     for (const stream of [process.stdout, process.stderr]) {
       stream?.setEncoding('utf8').on('data', (chunk) => {
@@ -43,7 +50,7 @@ export class ExecutionEnvironment implements AsyncDisposable {
     }
   }
 
-  /** Starts it, and resolves when it has loaded the handler, or has failed to. */
+  /** Starts an environment, and resolves when the handler is loaded, or has failed to load. */
   static async start(environment: Record<string, string>): Promise<ExecutionEnvironment> {
     const runtime = findRuntime();
     if ('missing' in runtime) throw new Error(runtime.missing);
@@ -59,7 +66,7 @@ export class ExecutionEnvironment implements AsyncDisposable {
     return lambda;
   }
 
-  /** What it failed with before its first invocation. */
+  /** The error that ended the init. */
   get initError(): RuntimeApi['initError'] {
     return this.#api.initError;
   }
@@ -67,13 +74,13 @@ export class ExecutionEnvironment implements AsyncDisposable {
   /** The objects with a type that the handler logged, in order. */
   // biome-ignore lint/suspicious/noExplicitAny: a handler logs what its test asks for.
   get logged(): any[] {
-    // The runtime puts the time and the request before a line, or the whole line into an object.
+    // The runtime writes the time and the request before a line, or puts the line into an object.
     const objects = this.log.match(/\{.*\}$/gm)?.map((json) => JSON.parse(json)) ?? [];
     const lines = objects.map(({ message, ...rest }) => (message?.startsWith('{') ? JSON.parse(message) : rest));
     return lines.filter(({ type }) => type !== undefined);
   }
 
-  /** The first object of one of these types that is logged from now on. */
+  /** Resolves with the first object of one of these types that is logged from now on. */
   async logs(...types: string[]): Promise<ExecutionEnvironment['logged'][number]> {
     for (const seen = this.logged.length; ; await this.#written.promise) {
       const found = this.logged.slice(seen).find(({ type }) => types.includes(type));
@@ -81,7 +88,7 @@ export class ExecutionEnvironment implements AsyncDisposable {
     }
   }
 
-  /** Gives it an invocation. */
+  /** Gives the environment an invocation. */
   begin(event: unknown, { timeoutMs = 20_000, requestId = randomUUID() }: InvokeOptions = {}): Invocation {
     const invocation = this.#api.begin({ requestId, event, deadline: Date.now() + timeoutMs });
     let isOver = false;
@@ -99,7 +106,7 @@ export class ExecutionEnvironment implements AsyncDisposable {
     return this.begin(event, options).outcome;
   }
 
-  /** Resolves when nothing is left to do for it. */
+  /** Resolves when the environment has nothing left to do. */
   async idle(): Promise<void> {
     const ended = this.exited.then((how) => {
       throw new Error(`Expected a Lambda that waits, but it ended (${how}):\n${this.log}`);
@@ -107,7 +114,7 @@ export class ExecutionEnvironment implements AsyncDisposable {
     await Promise.race([this.#api.idle(), ended]);
   }
 
-  /** What Lambda does when nothing is left to do: nothing in it goes on, no timer and no socket. */
+  /** Freezes the environment when it has nothing left to do, as Lambda does: no timer and no socket goes on. */
   async freeze(): Promise<void> {
     await this.idle();
     this.#freezer.freeze();

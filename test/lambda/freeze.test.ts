@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, test } from '@jest/globals';
 import { describeOnLambda, TestBed } from './test-bed.ts';
 
-describeOnLambda('Between two invocations Lambda freezes the environment', () => {
+describeOnLambda('an environment that Lambda freezes between two invocations', () => {
   let testBed: TestBed;
   beforeAll(async () => {
     testBed = await TestBed.of('handlers/freeze.ts');
@@ -13,7 +13,7 @@ describeOnLambda('Between two invocations Lambda freezes the environment', () =>
   const start = (handler: string, leaseMs: number, endpoint?: string) =>
     testBed.start(handler, { environment: { LEASE_MS: String(leaseMs) }, endpoint });
 
-  test('for longer than the lease whose heartbeat is pending: thawed into another invocation, it is lost, and nothing is sent', async () => {
+  test('a lease that expires during the freeze is lost at the thaw, and nothing is sent', async () => {
     const { others, proxy } = testBed;
     const lambda = await start('freeze.leave', 1_500);
     expect(await lambda.invoke({ key: 'left' })).toEqual({ response: { isHeld: true } });
@@ -22,11 +22,11 @@ describeOnLambda('Between two invocations Lambda freezes the environment', () =>
     expect(next.takenOverFrom?.owner).toMatch(/^freeze:/);
     const before = proxy.count();
 
-    // The invocation is there in the moment of the thaw, and so are the timers that were due.
+    // At the moment of the thaw the next invocation is there, and so are the timers that were due.
     const invocation = lambda.begin({});
     lambda.thaw();
     expect(await invocation.outcome).toEqual({ response: { isHeld: false, reason: 'expired' } });
-    // Awake for longer than from one heartbeat to the next.
+    // The environment is awake for longer than from one heartbeat to the next.
     await sleep(600);
     expect(proxy.count()).toBe(before);
     expect(lambda.logged.filter(({ type }) => type === 'lost')).toEqual([
@@ -36,7 +36,7 @@ describeOnLambda('Between two invocations Lambda freezes the environment', () =>
     await next.release();
   });
 
-  test('for less than the lease: the heartbeat that is overdue renews it, and nothing is lost', async () => {
+  test('a lease that outlives the freeze is renewed at the thaw, and nothing is lost', async () => {
     const { others } = testBed;
     const lambda = await start('freeze.leave', 6_000);
     await lambda.invoke({ key: 'kept' });
@@ -52,8 +52,8 @@ describeOnLambda('Between two invocations Lambda freezes the environment', () =>
     expect(await lambda.invoke({})).toEqual({ response: { isHeld: true } });
   });
 
-  describe.each(['reset', 'silence'] as const)('and its sockets die (%s)', (die) => {
-    test('the next invocation gets its lock all the same', async () => {
+  describe.each(['reset', 'silence'] as const)('whose sockets die (%s)', (die) => {
+    test('the invocation after a freeze in which the sockets died gets its lock', async () => {
       const { others, proxy } = testBed;
       const relay = await testBed.relay();
       const lambda = await start('freeze.handler', 6_000, relay.endpoint);
@@ -66,13 +66,13 @@ describeOnLambda('Between two invocations Lambda freezes the environment', () =>
       expect(await invocation.outcome).toEqual({ response: true });
       expect(relay.connections).toBeGreaterThan(connections);
       expect(await others.tryAcquire(die)).not.toBeNull();
-      // Of all that was sent, two requests for each invocation arrived.
+      // Two requests for each invocation arrived.
       expect(proxy.count()).toBe(4);
     });
 
-    // The shortest of these leases has 833 ms from its heartbeat to its deadline, less than a request's time-out.
+    // The shorter lease has 833 ms from its heartbeat to its deadline: less than a request's time-out.
     test.each([6_000, 2_000])(
-      'a lease of %d ms whose heartbeat is pending is renewed over new ones',
+      'a lease of %d ms is renewed over new sockets after a freeze in which the old ones died',
       async (leaseMs) => {
         const { others } = testBed;
         const relay = await testBed.relay();

@@ -1,6 +1,6 @@
 /**
- * Builds what the tests in this folder need beside the project's own packages, Lambda's own runtime client: once, in
- * about 40 s, and again only when package-lock.json changes. `npm run test:lambda` begins with it.
+ * Builds Lambda's own runtime client for the tests in this folder: once, in about 40 s, and again only when
+ * package-lock.json changes. `npm run test:lambda` runs this program first.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
@@ -13,12 +13,12 @@ const lockFile = join(folder, 'package-lock.json');
 /** A copy of the lock file that was installed. */
 const stamp = join(folder, 'node_modules/installed.json');
 
-/** What the build calls, and the Debian packages that have it. */
+/** The tools of the build, and the Debian packages that have them. */
 const tools = { cmake: 'cmake', 'g++': 'g++', make: 'make', python3: 'python3', xz: 'xz-utils' };
 
 const isInstalled = () => existsSync(stamp) && readFileSync(stamp, 'utf8') === readFileSync(lockFile, 'utf8');
 
-/** Why it cannot be built here, and what to do; undefined when it can. */
+/** The reason why the client cannot be built here, and the remedy. Undefined when it can be built. */
 function obstacle(): string | undefined {
   if (process.platform !== 'linux') return `aws-lambda-ric builds on Linux only, and this is ${process.platform}`;
   const isThere = (tool: string) => spawnSync('sh', ['-c', 'command -v "$0"', tool]).status === 0;
@@ -28,7 +28,7 @@ function obstacle(): string | undefined {
   return `aws-lambda-ric needs ${names?.join(', ')} to build: apt-get install ${packages?.join(' ')}`;
 }
 
-/** The runtime client's program, or what has to be done to have it. */
+/** Finds the runtime client's program, or says what to do to have it. */
 export function findRuntime(): { program: string } | { missing: string } {
   if (isInstalled()) return { program: require.resolve('aws-lambda-ric') };
   return { missing: obstacle() ?? 'aws-lambda-ric is not built yet: npm run test:lambda' };

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, expect, test } from '@jest/globals';
 import { describeOnLambda, TestBed } from './test-bed.ts';
 
-describeOnLambda("On Lambda's own runtime", () => {
+describeOnLambda("a handler on Lambda's own runtime", () => {
   let testBed: TestBed;
   beforeAll(async () => {
     testBed = await TestBed.of('handlers/job.ts', 'handlers/crash.ts');
@@ -11,7 +11,7 @@ describeOnLambda("On Lambda's own runtime", () => {
   afterAll(() => testBed?.[Symbol.asyncDispose]());
 
   test.each(['job.handler', 'job.plain'])(
-    '%s holds the lock while it runs, and two requests are all that it costs',
+    '%s holds the lock while it runs, and sends two requests for the lock',
     async (name) => {
       const { others, proxy } = testBed;
       const lambda = await testBed.start(name);
@@ -34,7 +34,7 @@ describeOnLambda("On Lambda's own runtime", () => {
     },
   );
 
-  test('a busy lock is an error with its own name, which does not tell callers who holds it', async () => {
+  test('a busy lock fails the invocation with LockBusyError, which hides the holder from callers', async () => {
     const lambda = await testBed.start('job.handler');
     await testBed.others.acquire('busy');
     const { error } = await lambda.invoke({ key: 'busy' });
@@ -55,7 +55,7 @@ describeOnLambda("On Lambda's own runtime", () => {
     },
   );
 
-  test('a process that ends in the middle leaves a lease that ends with the time of its invocation', async () => {
+  test('a process that dies in mid-invocation leaves a lease that ends with the time of the invocation', async () => {
     const { others } = testBed;
     const lambda = await testBed.start('job.handler');
     const invocation = lambda.begin({ key: 'exit', end: 'exit' }, { timeoutMs: 1_000 });
@@ -67,7 +67,7 @@ describeOnLambda("On Lambda's own runtime", () => {
     expect(record?.expiresAt).toBeLessThanOrEqual(invocation.deadline + 3_000);
   });
 
-  test('wrong options end the init, before any invocation, with an error that shows the value', async () => {
+  test('a wrong option fails the init, before any invocation, with an error that shows the value', async () => {
     const lambda = await testBed.start('crash.handler', { environment: { CRASH: 'misconfigured' } });
     expect(await lambda.exited).not.toBe('exit code 0');
     expect(lambda.initError).toMatchObject({
@@ -77,7 +77,7 @@ describeOnLambda("On Lambda's own runtime", () => {
     expect(testBed.proxy.count()).toBe(0);
   });
 
-  test('a lease that was taken in an init which crashed is taken over by the next cold start, at its expiry', async () => {
+  test('the next cold start takes over a lease of an init that crashed, at the expiry', async () => {
     const crashed = await testBed.start('crash.handler', { environment: { CRASH: 'holding' } });
     expect(crashed.initError).toMatchObject({ errorType: 'RangeError', errorMessage: 'The migration failed.' });
     const record = await testBed.others.inspect('migration');
@@ -90,20 +90,20 @@ describeOnLambda("On Lambda's own runtime", () => {
     expect(await next.invoke({})).toEqual({ response: 'done' });
   });
 
-  test('a later middleware returns early, and the plugin is there: the lock is free before the response', async () => {
+  test('with lockPlugin(), a later middleware that returns early responds after the lock is free', async () => {
     const lambda = await testBed.start('job.earlyWithPlugin');
     expect(await lambda.invoke({ key: 'early' })).toEqual({ response: 'early' });
     expect(await testBed.others.tryAcquire('early')).not.toBeNull();
     expect(lambda.logged.map(({ type }) => type)).toEqual(['acquired', 'released']);
   });
 
-  test('a later middleware returns early, and there is no plugin: the lock is free with the end of the time that was left', async () => {
+  test('without lockPlugin(), a lock is free at the end of the invocation if a later middleware returned early', async () => {
     const { others, proxy } = testBed;
     const lambda = await testBed.start('job.earlyWithoutPlugin');
     const invocation = lambda.begin({ key: 'leaks' }, { timeoutMs: 2_500 });
     expect(await invocation.outcome).toEqual({ response: 'early' });
     expect(await others.tryAcquire('leaks')).toBeNull();
-    // Lambda would freeze it here; awake, it renews the lease again and again, and still not beyond its time.
+    // Lambda would freeze the environment here. Awake, it renews the lease again and again, but not beyond the invocation's time.
     const next = await others.acquire('leaks', { waitMs: 10_000 });
     expect(proxy.count()).toBeGreaterThan(3);
     expect(next.takenOverFrom?.expiredAt).toBeGreaterThan(invocation.deadline);

@@ -1,10 +1,10 @@
 import { once } from 'node:events';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 
-/** Carries connections to a server, and lets those die that are there, as happens to those of a frozen environment. */
+/** Carries connections to a server, and lets them die on demand, as the connections of a frozen environment do. */
 export class Relay implements AsyncDisposable {
   endpoint = '';
-  /** How many connections it has taken. */
+  /** The number of connections so far. */
   connections = 0;
   readonly #sockets = new Set<Socket>();
   readonly #server = createServer((client) => {
@@ -37,12 +37,12 @@ export class Relay implements AsyncDisposable {
     return relay;
   }
 
-  /** Both ends of every connection are told that it is over. */
+  /** Closes every connection at both ends. */
   reset(): void {
     for (const socket of this.#sockets) socket.resetAndDestroy();
   }
 
-  /** Nobody is told anything, and nothing that is sent on the connections of now arrives any more. */
+  /** Silences every connection that there is: nothing arrives any more, and neither end is told. */
   silence(): void {
     for (const socket of this.#sockets) socket.unpipe().pause();
   }

@@ -1,5 +1,5 @@
 /**
- * The service that Lambda offers to the runtime in an environment: it hands out invocations and takes what comes of them.
+ * The service that Lambda offers to the runtime in an environment: hands out invocations, and takes their responses.
  * https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
  */
 import { once } from 'node:events';
@@ -11,26 +11,26 @@ export interface RuntimeError {
   errorMessage: string;
 }
 
-/** How an invocation ended. */
+/** The end of an invocation. */
 export interface Outcome {
-  /** What the handler responded with. */
+  /** The handler's response. */
   response?: unknown;
-  /** What it sent, when its response was a stream. */
+  /** The bytes of a response that is a stream. */
   body?: string;
-  /** What it failed with; a stream may have sent something before. */
+  /** The error. A stream may have sent bytes before. */
   error?: RuntimeError;
   /** The stream's connection was closed before its end. */
   broken?: true;
-  /** Lambda killed it at its deadline. */
+  /** Lambda killed the environment at the deadline. */
   timedOut?: true;
-  /** The runtime ended by itself, and how. */
+  /** The signal or exit code of a runtime that ended by itself. */
   exited?: string;
 }
 
 export interface Delivery {
   readonly requestId: string;
   readonly event: unknown;
-  /** When Lambda would end it: milliseconds since the epoch. */
+  /** The moment at which Lambda would end the invocation: milliseconds since the epoch. */
   readonly deadline: number;
 }
 
@@ -39,7 +39,7 @@ export class Invocation {
   readonly requestId: string;
   readonly deadline: number;
   readonly outcome: Promise<Outcome>;
-  /** What of a stream has come so far. */
+  /** The bytes of a stream so far. */
   body = '';
   readonly #event: unknown;
   #stream: IncomingMessage | undefined;
@@ -65,7 +65,7 @@ export class Invocation {
     this.#end(outcome);
   }
 
-  /** Resolves when the stream has brought so much. */
+  /** Resolves when the stream has sent this text. */
   async received(text: string): Promise<void> {
     while (!this.body.includes(text)) await this.#arrival.promise;
   }
@@ -106,9 +106,9 @@ export class Invocation {
 }
 
 export class RuntimeApi {
-  /** Host and port, as the environment variable AWS_LAMBDA_RUNTIME_API has them. */
+  /** Host and port, for the environment variable AWS_LAMBDA_RUNTIME_API. */
   address = '';
-  /** What the runtime failed with before its first invocation. */
+  /** The error that ended the runtime's init. */
   initError: RuntimeError | undefined;
   readonly #server = createServer((request, answer) => void this.#serve(request, answer));
   readonly #invocations = new Map<string, Invocation>();
@@ -132,7 +132,7 @@ export class RuntimeApi {
     return invocation;
   }
 
-  /** Resolves when the runtime asks for the next invocation and there is none: this is when Lambda freezes it. */
+  /** Resolves when the runtime asks for the next invocation and there is none: now Lambda would freeze the environment. */
   async idle(): Promise<void> {
     const isBusy = () => this.#queue.length > 0 || [...this.#invocations.values()].some(({ hasEnded }) => !hasEnded);
     while (this.#waiting.size === 0 || isBusy()) await this.#changed.promise;
@@ -177,7 +177,7 @@ export class RuntimeApi {
     this.#change();
   }
 
-  /** The runtime goes on after a stream that broke, unless it was its own end that broke it. */
+  /** Ends a stream that broke. The runtime goes on, unless the stream broke by the runtime's own end. */
   async #broken(requestId: string): Promise<void> {
     while (this.#waiting.size === 0) await this.#changed.promise;
     const invocation = this.#invocations.get(requestId);

@@ -3,7 +3,7 @@ import { describeOnLambda, TestBed } from './test-bed.ts';
 
 const time = '2026-01-01T02:00:00Z';
 
-describeOnLambda('A response that is a stream', () => {
+describeOnLambda('a response that is a stream', () => {
   let testBed: TestBed;
   beforeAll(async () => {
     testBed = await TestBed.of('handlers/stream.ts');
@@ -11,7 +11,7 @@ describeOnLambda('A response that is a stream', () => {
   afterEach(() => testBed.reset());
   afterAll(() => testBed?.[Symbol.asyncDispose]());
 
-  /** An invocation that has sent its first part. */
+  /** Begins an invocation, and resolves when it has sent its first part. */
   async function begun(name: string, { fail = false, timeoutMs = 20_000 } = {}) {
     const lambda = await testBed.start(`stream.${name}`);
     const [middle, end] = [testBed.gate(), testBed.gate()];
@@ -22,7 +22,7 @@ describeOnLambda('A response that is a stream', () => {
   }
 
   test.each(['withMiddy', 'plain', 'writing', 'returning'])(
-    'is sent under the lock to its last byte (%s)',
+    'a streamed response is sent under the lock to its last byte (%s)',
     async (name) => {
       const { others, proxy } = testBed;
       const { lambda, invocation, key, middle, end } = await begun(name);
@@ -41,7 +41,7 @@ describeOnLambda('A response that is a stream', () => {
     },
   );
 
-  test('is failed by its handler: the invocation fails, and the lock is free, with nothing done', async () => {
+  test('a handler that fails its stream fails the invocation, and the lock is free, with nothing done', async () => {
     const { others } = testBed;
     const { lambda, invocation, key, middle } = await begun('writing', { fail: true });
     middle.open();
@@ -51,8 +51,8 @@ describeOnLambda('A response that is a stream', () => {
     expect(await others.tryAcquire(key, { once: time })).not.toBeNull();
   });
 
-  // A response stream that is destroyed ends the runtime, by a rejection that it does not handle.
-  test('is failed by its body under Middy: the lock is free, with nothing done, before that ends the runtime', async () => {
+  // A response stream that is destroyed ends the runtime, which does not handle the rejection.
+  test('a body that fails under Middy frees the lock, with nothing done, before the failure ends the runtime', async () => {
     const { others } = testBed;
     const { lambda, invocation, key, middle } = await begun('withMiddy', { fail: true });
     middle.open();
@@ -69,7 +69,7 @@ describeOnLambda('A response that is a stream', () => {
     { name: 'withMiddy', what: 'its connection is cut', fail: false },
     { name: 'plain', what: 'its connection is cut', fail: false },
   ])(
-    'ends the runtime ($what, $name): nothing is done, and the lease ends with the time at the latest',
+    'a stream that ends the runtime ($what, $name) is not done, and the lease ends with the time at the latest',
     async ({ name, fail }) => {
       const { others } = testBed;
       const { invocation, key, middle } = await begun(name, { fail, timeoutMs: 1_500 });

@@ -11,14 +11,15 @@ import { bundle, lambdaEnvironment } from '../../demo/local/function-bundle.ts';
 import { type DynamoDB, startDynamoDB } from '../../demo/local/launcher.ts';
 import { DynamoDBLockStore } from '../../lib/dynamodb/index.ts';
 import { LockClient } from '../../lib/index.ts';
+import { LOCK_TABLE_NAME } from '../../lib/names.ts';
 import { type FaultProxy, startFaultProxy } from '../support/fault-proxy.ts';
 import { ExecutionEnvironment } from './execution-environment.ts';
 import { findRuntime } from './install.ts';
 import { Relay } from './relay.ts';
 
-/** `describe` for tests that start a `Lambda`; where its runtime cannot be built they are skipped, and say why. */
+/** `describe` for tests that start an `ExecutionEnvironment`. Where the runtime cannot be built they are skipped, with the reason. */
 export function describeOnLambda(name: string, tests: () => void): void {
-  // Processes start, and leases run out.
+  // Room for processes that start and leases that expire.
   jest.setTimeout(30_000);
   const runtime = findRuntime();
   if ('program' in runtime) describe(name, tests);
@@ -26,7 +27,7 @@ export function describeOnLambda(name: string, tests: () => void): void {
   else describe.skip(`${name} (${runtime.missing})`, tests);
 }
 
-/** Asks again and again, and fails when the answer is not yes within 10 s. */
+/** Asks again and again until the answer is yes, and fails after 10 s. */
 export async function until(isSo: () => Promise<boolean>): Promise<void> {
   const giveUpAt = Date.now() + 10_000;
   while (!(await isSo())) {
@@ -37,25 +38,28 @@ export async function until(isSo: () => Promise<boolean>): Promise<void> {
 
 /** A place where a handler waits for the test. */
 export interface Gate {
-  /** What the handler fetches. */
+  /** The URL that the handler fetches. */
   readonly url: string;
   /** Resolves when a handler has come to it. */
   readonly reached: Promise<void>;
-  /** Lets everybody pass, who waits and who comes later. */
+  /** Lets every handler pass, now and later. */
   open(): void;
 }
 
 export interface StartOptions {
   environment?: Record<string, string>;
-  /** The DynamoDB that it talks to. Default: `proxy`. */
+  /**
+   * The DynamoDB of the environment.
+   * @default `proxy`
+   */
   endpoint?: string;
 }
 
-/** Functions that are deployed: their bundles, a lock table, and what stands between them and DynamoDB. */
+/** Bundled functions on Lambda's own runtime, a lock table, and a proxy between the two that can be faulty. */
 export class TestBed implements AsyncDisposable {
-  /** Every request of the functions goes through it; those of `others` do not. */
+  /** Every request of the functions goes through the proxy, and no request of `others`. */
   readonly proxy: FaultProxy;
-  /** Somebody else, who uses the same locks. */
+  /** Another client of the same locks. */
   readonly others: LockClient;
   readonly #dynamodb: DynamoDB;
   readonly #tableName: string;
@@ -109,21 +113,21 @@ export class TestBed implements AsyncDisposable {
     const [functionName = '', exported = ''] = handler.split('.');
     const place = { functionName, folder: join(this.#folder, functionName), handler: `index.${exported}` };
     return lambdaEnvironment(place, {
-      LOCK_TABLE_NAME: this.#tableName,
+      [LOCK_TABLE_NAME]: this.#tableName,
       ...this.#dynamodb.environment,
       AWS_ENDPOINT_URL_DYNAMODB: endpoint,
       ...environment,
     });
   }
 
-  /** Stands between a Lambda and the proxy. */
+  /** Makes a relay between an environment and the proxy. */
   async relay(): Promise<Relay> {
     const relay = await Relay.to(this.proxy.endpoint);
     this.#started.push(relay);
     return relay;
   }
 
-  /** Ends what the test has started, so that the next one is alone. */
+  /** Ends the environments and relays of a test, so that the next test is alone. */
   async reset(): Promise<void> {
     await Promise.all(this.#started.splice(0).map((started) => started[Symbol.asyncDispose]()));
     this.proxy.reset();

@@ -1,6 +1,6 @@
 /**
- * `npm run test:leaks`: takes and releases a lock 100,000 times, cancels 10,000 waits and loses 1,000 leases, and asserts
- * that no timer, listener, handle or lease is left of them, and no heap beyond noise. Needs `node --expose-gc`.
+ * `npm run test:leaks`: takes and releases a lock 100,000 times, cancels 10,000 waits and loses 1,000 leases. Then no timer,
+ * listener, handle or lease may be left, and no heap beyond noise. Needs `node --expose-gc`.
  */
 import { appendFileSync } from 'node:fs';
 import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises';
@@ -9,8 +9,9 @@ import { type Clock, systemClock } from '../../lib/lease/clock.ts';
 import type { Lease } from '../../lib/lease/lease.ts';
 import { MemoryLockStore } from '../../lib/testing/memory.ts';
 
-/** Timers that are set and have neither fired nor been cleared, whether or not they keep the process alive. */
+/** Timers that are set and have neither fired nor been cleared, also timers that keep no process alive. */
 const timers = new Set<unknown>();
+// The system's clock, in real time: collections and handles are the point.
 const clock: Clock = {
   ...systemClock,
   setTimeout: (callback, ms) => {
@@ -27,7 +28,7 @@ const clock: Clock = {
   },
 };
 
-/** Listeners on any signal, those that were added less those that were removed. */
+/** The number of listeners on all signals. */
 let listeners = 0;
 const { addEventListener, removeEventListener } = EventTarget.prototype;
 Object.assign(AbortSignal.prototype, {
@@ -41,7 +42,7 @@ Object.assign(AbortSignal.prototype, {
   },
 });
 
-/** Every lease of the work that is measured, for as long as something else holds it too. */
+/** The leases of the measured work that have not been collected. */
 let leases: WeakRef<Lease>[] = [];
 const client = new LockClient({ store: new MemoryLockStore(), clock, owner: 'leaks' });
 
@@ -78,9 +79,9 @@ async function loss(index: number): Promise<void> {
   await lease.release();
 }
 
-/** What is there now, when nobody is at work. */
+/** Counts what is there while nobody is at work. */
 async function rest() {
-  // Collected signals are tidied up by later turns of the loop, which frees more.
+  // Later turns of the loop tidy collected signals up, which frees more.
   for (let round = 0; round < 10; round++) {
     await sleep(10);
     globalThis.gc?.();
@@ -94,7 +95,7 @@ async function rest() {
   };
 }
 
-/** Does a piece of work many times, 100 at once, and returns what grew. */
+/** Does a piece of work many times, 100 at once, and returns the growth. */
 async function growth(times: number, work: (index: number) => Promise<void>) {
   const some = async (count: number) => {
     for (let done = 0; done < count; done += 100) {
@@ -102,7 +103,7 @@ async function growth(times: number, work: (index: number) => Promise<void>) {
       await turn();
     }
   };
-  // What is made once, and code that is compiled, is no growth.
+  // Objects that are made once, and compiled code, are no growth.
   await some(Math.max(1_000, times / 5));
   leases = [];
   const before = await rest();
@@ -117,13 +118,13 @@ async function growth(times: number, work: (index: number) => Promise<void>) {
   };
 }
 
-/** What may be there more than before: of each kind none, and of the heap what collections leave from one to the next. */
+/** The growth that is allowed: of each kind none, and of the heap the difference between two collections. */
 const ALLOWED = { timers: 0, listeners: 0, handles: 0, leases: 0, heapKb: 400 };
 
 async function main(): Promise<number> {
   if (globalThis.gc === undefined) throw new Error('Run it with node --expose-gc: npm run test:leaks does.');
   const held = await client.acquire('busy');
-  // The first collections after so much work free what loading this program has left.
+  // The first collections after so much work free the remains of loading this program.
   await growth(100_000, cycle);
   const table: Record<string, Awaited<ReturnType<typeof growth>>> = {};
   table['100,000 cycles'] = await growth(100_000, cycle);

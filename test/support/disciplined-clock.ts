@@ -1,4 +1,4 @@
 import { type Clock, systemClock } from '../../lib/lease/clock.ts';
 
-/** The process's own clocks, as on Lambda: no answer need judge them before a moment is written by them. */
+/** The process's own clocks, disciplined as on Lambda: no read judges them. For tests against a real server, in real time. */
 export const disciplinedClock: Clock = { ...systemClock, isDisciplined: true };

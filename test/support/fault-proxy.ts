@@ -1,6 +1,6 @@
 /**
- * A proxy between a DynamoDB client and a server, which does to chosen requests what a network or a service can do:
- * lose, delay and repeat them, and answer with errors. It logs every request, so that a test can count them.
+ * A proxy between a DynamoDB client and a server. As a network or a service can, it loses, delays and repeats chosen
+ * requests, and answers with errors. It logs every request, so that a test can count them.
  */
 import { once } from 'node:events';
 import { createServer, type IncomingHttpHeaders, type IncomingMessage, request, type ServerResponse } from 'node:http';
@@ -8,19 +8,19 @@ import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 export type Fault =
-  /** The server does it, and the connection breaks instead of the answer. */
+  /** The server does the request, and the connection breaks instead of the answer. */
   | { do: 'loseAnswer' }
-  /** The connection breaks before the server has heard of it. */
+  /** The connection breaks before the request reaches the server. */
   | { do: 'loseRequest' }
-  /** The server does it at once, and answers `ms` later. */
+  /** The server does the request at once, and answers `ms` later. */
   | { do: 'delayAnswer'; ms: number }
-  /** The server hears of it `ms` later, also when the client has given up by then. */
+  /** The request reaches the server `ms` later, also when the client has given up by then. */
   | { do: 'delayRequest'; ms: number }
-  /** The server gets it twice at the same time; the client gets the answer that comes first. */
+  /** The server gets the request twice at the same time, and the client gets the first answer. */
   | { do: 'duplicate' }
-  /** The server does it, answers, and gets it again `ms` after that. */
+  /** The server does the request, answers, and gets the request again `ms` later. */
   | { do: 'duplicateLater'; ms: number }
-  /** The server does not hear of it, and the connection stays open without an answer. */
+  /** The request does not reach the server, and the connection stays open without an answer. */
   | { do: 'hang' }
   /** An error in DynamoDB's form instead of the server. Defaults: InternalServerError, for 503 ServiceUnavailable. */
   | { do: 'status'; status: number; type?: string; message?: string }
@@ -30,14 +30,26 @@ export type Fault =
   | { do: 'transactionConflict' };
 
 export type Rule = Fault & {
-  /** Only this operation, such as `UpdateItem`. Default: any. */
+  /**
+   * The operation of the requests, such as `UpdateItem`.
+   * @default any
+   */
   operation?: string;
-  /** Only requests with such a body. Default: any. */
+  /**
+   * Tells by their bodies the requests that the rule applies to.
+   * @default any
+   */
   // biome-ignore lint/suspicious/noExplicitAny: the body is whatever the client sent, and a test knows which.
   when?: (body: any) => boolean;
-  /** Lets so many matching requests pass first. Default: 0. */
+  /**
+   * The number of matching requests that pass first.
+   * @default 0
+   */
   after?: number;
-  /** For so many matching requests, Infinity for all. Default: 1. */
+  /**
+   * The number of matching requests that the rule applies to. Infinity for all.
+   * @default 1
+   */
   times?: number;
 };
 
@@ -47,13 +59,13 @@ export interface LoggedRequest {
   operation: string;
   // biome-ignore lint/suspicious/noExplicitAny: as above.
   body: any;
-  /** When it came, epoch ms. */
+  /** The moment of its arrival: milliseconds since the epoch. */
   at: number;
-  /** What was done to it. */
+  /** The fault of the request. */
   fault: Fault['do'] | undefined;
-  /** The status that the client was answered with; undefined until then, and for ever when it got none. */
+  /** The status of the answer to the client. Undefined before the answer, and for a client that gets none. */
   status: number | undefined;
-  /** What the server answered, once for each time that it was delivered. */
+  /** The server's answers, one for each delivery of the request. */
   deliveries: { status: number; body: unknown; at: number }[];
 }
 
@@ -72,14 +84,14 @@ export async function startFaultProxy({ upstream }: { upstream: string }): Promi
 
 export class FaultProxy implements AsyncDisposable {
   endpoint = '';
-  /** Everything that came since the start, or since `reset()`, in order of arrival. */
+  /** Every request since the start, or since `reset()`, in order of arrival. */
   requests: LoggedRequest[] = [];
   readonly #upstream: URL;
   readonly #server = createServer((incoming, outgoing) => void this.#track(this.#serve(incoming, outgoing)));
   #rules: { rule: Rule; skip: number; left: number }[] = [];
   #dateOffsetMs: number | undefined;
   #underWay = new Set<Promise<unknown>>();
-  /** Aborted by `reset()` and `stop()`: ends all that waits. */
+  /** Aborted by `reset()` and `stop()`: ends every request that waits. */
   #ending = new AbortController();
 
   /** @internal Use `startFaultProxy`. */
@@ -96,27 +108,27 @@ export class FaultProxy implements AsyncDisposable {
     this.endpoint = `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
   }
 
-  /** Adds rules. The first one that matches a request and is not used up applies to it, and no other. */
+  /** Adds rules. To a request applies the first rule that matches the request and is not used up. */
   plan(...rules: Rule[]): void {
     for (const rule of rules) this.#rules.push({ rule, skip: rule.after ?? 0, left: rule.times ?? 1 });
   }
 
-  /** From now on the server's clock seems to be off by so many ms, in the `Date` of every answer; undefined: it is right. */
+  /** Shifts the `Date` of every answer from now on, as if the server's clock were off. With undefined the clock is right again. */
   setDate(offsetMs: number | undefined): void {
     this.#dateOffsetMs = offsetMs;
   }
 
-  /** How many requests came, all or those of one operation. */
+  /** Counts the requests, of all operations or of one. */
   count(operation?: string): number {
     return this.requests.filter((logged) => !operation || logged.operation === operation).length;
   }
 
-  /** Resolves when no answer and no late delivery is due any more; hanging requests do not count. */
+  /** Resolves when no answer and no late delivery is due any more. Hanging requests do not count. */
   async idle(): Promise<void> {
     while (this.#underWay.size > 0) await Promise.allSettled(this.#underWay);
   }
 
-  /** Forgets the rules, the log, the clock's offset, and every request that still waits: those connections break. */
+  /** Forgets the rules, the log and the clock's offset, and breaks the connection of every request that still waits. */
   reset(): void {
     this.#rules = [];
     this.requests = [];
@@ -230,12 +242,12 @@ export class FaultProxy implements AsyncDisposable {
     }
   }
 
-  /** One connection per delivery, so that no delivery waits for, or breaks with, another. */
+  /** One connection per delivery, so that no delivery waits for another delivery or breaks with it. */
   async #deliver(incoming: IncomingMessage, raw: Buffer, logged: LoggedRequest, signal: AbortSignal): Promise<Answer> {
     const { connection, host, ...headers } = incoming.headers;
     const { method, url: path } = incoming;
     const forwarded = request(this.#upstream, { method, path, headers, agent: false, signal });
-    // Also after the answer's head has come, when an error is the business of the answer alone.
+    // An error may come after the answer's head, too. Then the answer alone is concerned.
     forwarded.on('error', () => {});
     const [answer] = (await once(forwarded.end(raw), 'response')) as [IncomingMessage];
     const body = Buffer.concat(await answer.toArray());

@@ -1,6 +1,6 @@
 /**
- * A store between a client and another store, which does to chosen requests what a network can do: lose, delay and
- * repeat them. It logs every request, so that a test can count them, and it keeps no process alive.
+ * A store between a client and another store. As a network can, it loses, delays and repeats chosen requests. It logs every
+ * request, so that a test can count them, and its timers keep no process alive.
  */
 import type { Clock } from '../../lib/lease/clock.ts';
 import { LockStoreError } from '../../lib/record/errors.ts';
@@ -10,37 +10,46 @@ import type { LockStore, ReadAnswer, ReadManyAnswer, StoreAnswer } from '../../l
 export type Operation = Exclude<keyof LockStore, 'list'>;
 
 export type Fault =
-  /** The connection breaks before the store has heard of it. */
+  /** The connection breaks before the request reaches the store. */
   | { do: 'loseRequest' }
-  /** The store does it, and the connection breaks instead of the answer. */
+  /** The store does the request, and the connection breaks instead of the answer. */
   | { do: 'loseAnswer' }
-  /** The store hears of it `ms` later, also when the client has given up by then. */
+  /** The request reaches the store `ms` later, also when the client has given up by then. */
   | { do: 'delayRequest'; ms: number }
-  /** The store does it at once, and answers `ms` later. */
+  /** The store does the request at once, and answers `ms` later. */
   | { do: 'delayAnswer'; ms: number }
-  /** It takes `there` ms to the store, and the answer `back` ms to the client. */
+  /** The request takes `there` ms to the store, and the answer `back` ms to the client. */
   | { do: 'travel'; there: number; back: number }
-  /** The store does it, answers, and gets it again `ms` after that. */
+  /** The store does the request, answers, and gets the request again `ms` later. */
   | { do: 'duplicate'; ms: number }
-  /** A proxy sends it again after `ms`, and passes on the second answer alone: the client counts one request. */
+  /** A proxy sends the request again after `ms`, and passes on the second answer alone: the client counts one request. */
   | { do: 'twice'; ms: number }
-  /** The store does not hear of it, and nothing is answered. */
+  /** The request does not reach the store, and nothing is answered. */
   | { do: 'hang' }
-  /** The store does it, and nothing is answered. */
+  /** The store does the request, and nothing is answered. */
   | { do: 'hangAnswer' }
   /** An error instead of the store. */
   | { do: 'fail'; error: unknown }
-  /** Something happens before the store hears of it, at the same moment. */
+  /** `act` happens before the request reaches the store, at the same moment. */
   | { do: 'first'; act: () => unknown }
-  /** Something happens between the store's answer and its arrival. */
+  /** `act` happens between the store's answer and its arrival. */
   | { do: 'then'; act: () => unknown };
 
 export type Rule = Fault & {
-  /** Only this operation. Default: any. */
+  /**
+   * The operation of the requests.
+   * @default any
+   */
   operation?: Operation;
-  /** Lets so many matching requests pass first. Default: 0. */
+  /**
+   * The number of matching requests that pass first.
+   * @default 0
+   */
   after?: number;
-  /** For so many matching requests, Infinity for all. Default: 1. */
+  /**
+   * The number of matching requests that the rule applies to. Infinity for all.
+   * @default 1
+   */
   times?: number;
 };
 
@@ -48,20 +57,23 @@ interface LoggedRequest {
   readonly operation: Operation;
   // biome-ignore lint/suspicious/noExplicitAny: each operation has a request of its own, and a test knows which.
   readonly request: any;
-  /** When it was sent, and the clock that said so is the script's. */
+  /** The moment of sending, by the script's clock. */
   readonly at: number;
 }
 
 export class ScriptedStore implements LockStore {
-  /** What is asked in the end. Replace it to let every record vanish. */
+  /** The other store. Replace it to let every record vanish. */
   inner: LockStore;
-  /** By how much eventually consistent reads lag behind. */
+  /** The lag of eventually consistent reads. */
   lagMs = 0;
-  /** What to do to a request to which no rule applies. Default: nothing. */
+  /**
+   * Chooses the fault of a request to which no rule applies.
+   * @default none
+   */
   script: ((operation: Operation, request: LoggedRequest['request']) => Fault | undefined) | undefined;
-  /** Every request that was sent, in that order. */
+  /** Every request, in the order of sending. */
   requests: LoggedRequest[] = [];
-  /** Told of every request at the moment when the store has judged it. */
+  /** Called for every request when the store has judged it. */
   onJudged: ((operation: Operation, request: LoggedRequest['request'], answer: StoreAnswer) => void) | undefined;
   readonly #clock: Clock;
   readonly #rules: { rule: Rule; skip: number; left: number }[] = [];
@@ -72,7 +84,7 @@ export class ScriptedStore implements LockStore {
     this.#clock = clock;
   }
 
-  /** Adds rules. The first one that matches a request and is not used up applies to it, and no other. */
+  /** Adds rules. To a request applies the first rule that matches the request and is not used up. */
   plan(...rules: Rule[]): void {
     for (const rule of rules) this.#rules.push({ rule, skip: rule.after ?? 0, left: rule.times ?? 1 });
   }
@@ -82,12 +94,12 @@ export class ScriptedStore implements LockStore {
     this.#rules.length = 0;
   }
 
-  /** The operations that were sent, in that order. */
+  /** The operation of every request, in the order of sending. */
   get operations(): Operation[] {
     return this.requests.map(({ operation }) => operation);
   }
 
-  /** How many requests of these operations were sent; of all without any. */
+  /** Counts the requests of these operations. Without an operation: all requests. */
   count(...operations: Operation[]): number {
     return this.operations.filter((operation) => operations.length === 0 || operations.includes(operation)).length;
   }

@@ -1,4 +1,4 @@
-/** Whatever a function of the user's does, it ends neither the process nor what it has nothing to do with. */
+/** A function of the user's that fails ends neither the process nor an operation that has nothing to do with the function. */
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
 import { expect, test } from '@jest/globals';
@@ -7,7 +7,7 @@ const NEVER = 'never settles';
 const ofCallback = 'Error: of the callback';
 const noNumber = /TypeError: remainingMs must give a number of milliseconds|Error: of the callback/;
 
-/** By the callback: what the call comes to, in whichever way that one fails. */
+/** The outcome of each call, by the callback that fails. The way of failing makes no difference. */
 const expected: Record<string, (way: string) => string | RegExp> = {
   onEvent: () => 'ends',
   'print of emf()': () => 'ends',
@@ -20,7 +20,7 @@ const expected: Record<string, (way: string) => string | RegExp> = {
   'remainingMs of runTasks, asked by a timer': () => noNumber,
 };
 
-test('a function of the user that fails, at once or later, by a promise or another thenable, is heeded and ends no process', () => {
+test('a function of the user that fails in any way, at once or later, ends no process', () => {
   const program = join(import.meta.dirname, 'callbacks-program.ts');
   const said = execFileSync(process.execPath, ['--disable-warning=ExperimentalWarning', program], { encoding: 'utf8' });
   const { outcomes, uncaught } = JSON.parse(said) as { outcomes: [string, string, string][]; uncaught: string[] };

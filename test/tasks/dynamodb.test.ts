@@ -1,4 +1,4 @@
-// On a real server, with a process that is really killed.
+// On a real server, with a process that is killed by SIGKILL.
 import { fork } from 'node:child_process';
 import { once as event } from 'node:events';
 import { join } from 'node:path';
@@ -10,7 +10,7 @@ import { LockClient } from '../../lib/index.ts';
 import { type RunTasksOptions, runTasks } from '../../lib/tasks/index.ts';
 import { names, ONCE } from './world.ts';
 
-// A busy machine takes its time.
+// Room for a busy machine.
 jest.setTimeout(60_000);
 
 let dynamodb: DynamoDB;
@@ -78,11 +78,11 @@ describe('on DynamoDB', () => {
     expect(takenOver).toEqual([[killed, 'the killed worker']]);
     const order = [...startedAt.keys()];
     expect(order.at(-1)).toBe(killed);
-    // A little for a busy machine.
+    // Room for a busy machine.
     expect(startedAt.get(killed)).toBeLessThan(leaseMs + 1_000);
   });
 
-  test('a table that is missing ends the run, and the error names it', async () => {
+  test('a missing table ends the run, and the error names the table', async () => {
     const missing = options({
       locks: new LockClient({
         store: new DynamoDBLockStore({ tableName: 'no-such-table', client: dynamodb.client() }),

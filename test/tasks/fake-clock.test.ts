@@ -34,8 +34,8 @@ async function holdFor(key: string, ms: number): Promise<void> {
 
 const waitFor = (ms: number) => new Promise<void>((resolve) => clock.setTimeout(resolve, ms));
 
-describe('under a FakeClock, a run', () => {
-  test('comes back to a busy task when the task opens, without real waiting', async () => {
+describe('runTasks under a FakeClock', () => {
+  test('a run under a FakeClock comes back to a busy task when the task opens, without real waiting', async () => {
     // The rounds, which come every 2 s by then, do not fall upon the opening by chance.
     jest.spyOn(Math, 'random').mockReturnValue(0.5);
     await holdFor('busy', 30_000);
@@ -52,7 +52,7 @@ describe('under a FakeClock, a run', () => {
     expect(clock.timers).toBe(0);
   });
 
-  test('takes no task for which the time is too short, by how long the last one took', async () => {
+  test('a run under a FakeClock begins no task that would last too long, by the time of the last task', async () => {
     const end = clock.now() + 10_000;
     const remainingMs = () => end - clock.now();
     const run = start(['a', 'b', 'c', 'd'], () => waitFor(3_000), { remainingMs, marginMs: 0 });
@@ -61,7 +61,7 @@ describe('under a FakeClock, a run', () => {
     expect(run.endedAt).toBe(9_000);
   });
 
-  test('ends the wait for a busy task when its time is over', async () => {
+  test('a run under a FakeClock ends the wait for a busy task when its time is over', async () => {
     await holdFor('busy', 60_000);
     const end = clock.now() + 10_000;
     const run = start(['busy'], () => {}, { remainingMs: () => end - clock.now() });
@@ -70,7 +70,7 @@ describe('under a FakeClock, a run', () => {
     expect(run.endedAt).toBe(9_001);
   });
 
-  test('goes on after a throttled read, once the clock does', async () => {
+  test('a run under a FakeClock goes on after a throttled read when the clock goes on', async () => {
     const { readMany } = store;
     let reads = 0;
     store.readMany = (keys) => {

@@ -1,11 +1,11 @@
-// Several workers over the same tasks, in one process under a fake time. The bounds are those of the benchmark, which
-// counts on a real server.
+// Several workers over the same tasks, in one process under a fake time. The benchmark has the same bounds, and counts on a
+// real server.
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import type { Lease } from '../../lib/index.ts';
 import { runTasks, type TaskReport } from '../../lib/tasks/index.ts';
 import { names, ONCE, sleep, World } from './world.ts';
 
-// A busy machine takes its time.
+// Room for a busy machine.
 jest.setTimeout(60_000);
 
 afterEach(() => {
@@ -107,17 +107,20 @@ const fleets: [string, Fleet, { writes: number; refused: number; reads: number }
 ];
 
 describe('workers that come in the same instant', () => {
-  test.each(fleets)('%s: each task is done once, and counted by everyone', async (_name, fleet, limit) => {
-    const result = await runFleet(fleet);
-    expect(result.ran).toEqual(result.list);
-    expect(sum(result.reports, 'done')).toBe(fleet.tasks);
-    expect(sum(result.reports, 'alreadyDone')).toBe((fleet.workers - 1) * fleet.tasks);
-    expect(result.writesPerTask).toBeLessThanOrEqual(limit.writes);
-    expect(result.refusedPercent).toBeLessThanOrEqual(limit.refused);
-    expect(result.readUnitsPerTask).toBeLessThanOrEqual(limit.reads);
-  });
+  test.each(fleets)(
+    '%s that come in the same instant do each task once, and each worker counts it',
+    async (_name, fleet, limit) => {
+      const result = await runFleet(fleet);
+      expect(result.ran).toEqual(result.list);
+      expect(sum(result.reports, 'done')).toBe(fleet.tasks);
+      expect(sum(result.reports, 'alreadyDone')).toBe((fleet.workers - 1) * fleet.tasks);
+      expect(result.writesPerTask).toBeLessThanOrEqual(limit.writes);
+      expect(result.refusedPercent).toBeLessThanOrEqual(limit.refused);
+      expect(result.readUnitsPerTask).toBeLessThanOrEqual(limit.reads);
+    },
+  );
 
-  test('share the work: ten need less than a fifth of the time of one', async () => {
+  test('ten workers need less than a fifth of the time of one worker', async () => {
     const fleet = { tasks: 500, numbered: true, taskMs: () => 100 };
     const alone = await runFleet({ ...fleet, workers: 1 });
     jest.useRealTimers();
@@ -125,7 +128,7 @@ describe('workers that come in the same instant', () => {
     expect(together.tookMs).toBeLessThan(alone.tookMs / 5);
   });
 
-  test('help a slow one: its share is done by the others', async () => {
+  test("the others do a slow worker's share", async () => {
     const world = new World();
     const done = { slow: 0, fast: 0 };
     const work = (who: 'slow' | 'fast', ms: number) => async () => {
@@ -145,36 +148,39 @@ describe('workers that come in the same instant', () => {
 });
 
 describe('a worker that dies in mid-task', () => {
-  test.each([true, false])('delays that task alone, by its lease at the most (numbers: %s)', async (numbered) => {
-    const world = new World();
-    const leaseMs = 20_000;
-    const deadTasks = ['task/000010', 'task/000011', 'task/000150'];
-    const endedAt = new Map<string, number>();
-    const started = Date.now();
-    for (const task of deadTasks) await world.holdFor(task, leaseMs);
-    const work = async (task: string) => {
-      await sleep(10);
-      endedAt.set(task, Date.now() - started);
-    };
-    const reports = await world.until(
-      Promise.all(
-        [0, 1, 2].map((number) =>
-          runTasks(names(200), work, {
-            locks: world.client(),
-            key: (task) => task,
-            once: ONCE,
-            ...(numbered && { worker: { number, of: 3 } }),
-          }),
+  test.each([true, false])(
+    'a dead worker delays its own task alone, by the lease at the most (worker numbers: %s)',
+    async (numbered) => {
+      const world = new World();
+      const leaseMs = 20_000;
+      const deadTasks = ['task/000010', 'task/000011', 'task/000150'];
+      const endedAt = new Map<string, number>();
+      const started = Date.now();
+      for (const task of deadTasks) await world.holdFor(task, leaseMs);
+      const work = async (task: string) => {
+        await sleep(10);
+        endedAt.set(task, Date.now() - started);
+      };
+      const reports = await world.until(
+        Promise.all(
+          [0, 1, 2].map((number) =>
+            runTasks(names(200), work, {
+              locks: world.client(),
+              key: (task) => task,
+              once: ONCE,
+              ...(numbered && { worker: { number, of: 3 } }),
+            }),
+          ),
         ),
-      ),
-    );
-    expect(sum(reports, 'done')).toBe(200);
-    const late = [...endedAt].filter(([, at]) => at > 5_000);
-    expect(late.map(([task]) => task).toSorted()).toEqual(deadTasks);
-    for (const [, at] of late) expect(at).toBeLessThan(leaseMs + 300);
-  });
+      );
+      expect(sum(reports, 'done')).toBe(200);
+      const late = [...endedAt].filter(([, at]) => at > 5_000);
+      expect(late.map(([task]) => task).toSorted()).toEqual(deadTasks);
+      for (const [, at] of late) expect(at).toBeLessThan(leaseMs + 300);
+    },
+  );
 
-  test('does not keep the last one from the tasks beside it', async () => {
+  test("dead workers' tasks do not keep a worker from the task beside them", async () => {
     const world = new World();
     for (const task of names(3).slice(1)) await world.holdFor(task, 60_000);
     const started = Date.now();

@@ -1,163 +1,112 @@
-/**
- * A mark says for ever that all tasks of its block are done. Whatever befalls the workers, it must say so of none that
- * nobody has done; and neither must a report.
- */
-import { afterEach, expect, jest, test } from '@jest/globals';
-import fc from 'fast-check';
-import type { Lease } from '../../lib/index.ts';
-import { systemClock } from '../../lib/lease/clock.ts';
-import { isDone } from '../../lib/record/record.ts';
-import { blocksOf } from '../../lib/tasks/block.ts';
-import { runTasks } from '../../lib/tasks/index.ts';
-import { seededRandom } from '../lease/setup.ts';
-import { type Fault, ScriptedStore } from '../support/scripted-store.ts';
-import { names, sleep, World } from './world.ts';
+import { describe, expect, test } from '@jest/globals';
+import { LockStoreError } from '../../lib/index.ts';
+import { counts, marks, only, ran, run, type Work, world } from './one-worker.ts';
+import { names, sleep } from './world.ts';
 
-jest.setTimeout(120_000);
-
-afterEach(() => {
-  jest.useRealTimers();
-  jest.restoreAllMocks();
-});
-
-const TASKS = names(48);
-
-type Deed =
-  | 'work'
-  | 'throw'
-  | 'release'
-  | 'releaseAsDone'
-  | 'handOff'
-  | 'handOffAndDone'
-  | 'abandon'
-  | 'revoke'
-  | 'die';
-
-/** The tasks' works: most end well. */
-const deed = fc.oneof(
-  { weight: 20, arbitrary: fc.constant<Deed>('work') },
-  {
-    weight: 1,
-    arbitrary: fc.constantFrom<Deed>(
-      ...(['throw', 'release', 'releaseAsDone', 'handOff', 'handOffAndDone', 'abandon', 'revoke', 'die'] as const),
-    ),
-  },
-);
-/** The messages of one release: most arrive soon; some are lost, late, or come twice. */
-const fault: fc.Arbitrary<Fault | undefined> = fc.oneof(
-  { weight: 20, arbitrary: fc.constant(undefined) },
-  {
-    weight: 1,
-    arbitrary: fc.constantFrom<Fault>(
-      { do: 'loseAnswer' },
-      { do: 'loseRequest' },
-      { do: 'duplicate', ms: 3 },
-      { do: 'duplicate', ms: 5_000 },
-      { do: 'delayRequest', ms: 5_000 },
-      { do: 'hang' },
-      { do: 'hangAnswer' },
-    ),
-  },
-);
-const worker = fc.record({
-  from: fc.nat({ max: 8 }),
-  count: fc.integer({ min: 8, max: 40 }),
-  once: fc.constantFrom('1', '2'),
-  revisitBusy: fc.boolean(),
-  concurrency: fc.integer({ min: 1, max: 3 }),
-  startsAfterMs: fc.oneof(fc.constant(0), fc.nat({ max: 40_000 })),
-  deeds: fc.array(deed, { minLength: 1, maxLength: 48, size: 'max' }),
-  faults: fc.array(fault, { maxLength: 48, size: 'max' }),
-});
-type Worker = typeof worker extends fc.Arbitrary<infer Value> ? Value : never;
-
-/** Runs the workers, and returns what was said to be done for a token while its record did not say so. */
-async function play(workers: readonly Worker[]): Promise<string[]> {
-  const world = new World();
-  const checks: Promise<string | undefined>[] = [];
-  /** Looks at the record as it is now. */
-  const check = (who: string, key: string, token: string) => {
-    const reading = world.memory.read(key);
-    checks.push(
-      reading.then(({ record }) => (isDone(token, record?.doneToken) ? undefined : `${who}: ${key} for ${token}`)),
-    );
-  };
-  const tasksOf = new Map<string, string[]>();
-  const runs = workers.map(async ({ from, count, startsAfterMs, deeds, faults, ...options }) => {
-    const tasks = TASKS.slice(from, from + count);
-    for (const { markKey, open } of blocksOf(tasks.map((task) => ({ task, key: task })))) {
-      tasksOf.set(
-        markKey ?? '',
-        [...open].map(({ key }) => key),
-      );
-    }
-    const store = new ScriptedStore(world.memory, systemClock);
-    let isDead = false;
-    let releases = 0;
-    store.script = (operation) => {
-      if (isDead) return { do: 'hang' };
-      const planned = operation === 'release' ? faults[releases++] : undefined;
-      return planned ?? { do: 'travel', there: 1, back: 1 };
-    };
-    store.onJudged = (operation, { key, doneToken }, { applied }) => {
-      if (operation !== 'release' || !applied || doneToken === undefined) return;
-      for (const task of tasksOf.get(key) ?? []) check('a mark', task, doneToken);
-    };
-    let die: () => void = () => {};
-    const death = new Promise<void>((resolve) => {
-      die = () => {
-        isDead = true;
-        resolve();
-      };
-    });
-    const locks = world.client({ store, leaseMs: 8_000 });
-    const others = world.client();
-    const works: Record<Deed, (lease: Lease) => unknown> = {
-      work: () => sleep(5),
-      throw: () => Promise.reject(new Error('broken')),
-      release: (lease) => lease.release(),
-      releaseAsDone: (lease) => lease.release({ done: true }),
-      handOff: (lease) => lease.handOff({ leaseMs: 4_000 }),
-      async handOffAndDone(lease) {
-        const handle = await lease.handOff({ leaseMs: 4_000 });
-        void sleep(500)
-          .then(() => others.resume(handle))
-          .then(
-            (resumed) => resumed.release({ done: true }),
-            () => {},
-          );
-      },
-      abandon: (lease) => lease.abandon('timedOut'),
-      revoke: ({ key, lockId }) => world.memory.forceRelease({ key, lockId, immediately: true }),
-      die() {
-        die();
-        return new Promise(() => {});
-      },
-    };
-    await sleep(startsAfterMs);
-    const end = Date.now() + 60_000;
-    const run = runTasks(tasks, (task, lease) => works[deeds[TASKS.indexOf(task) % deeds.length] ?? 'work'](lease), {
-      ...options,
-      locks,
-      key: (task) => task,
-      remainingMs: () => end - Date.now(),
-      onProgress({ key = '', outcome }) {
-        if (outcome === 'done' || outcome === 'alreadyDone') check(`a report of ${outcome}`, key, options.once);
-      },
-    });
-    await Promise.race([run, death]);
+describe('the marks of blocks', () => {
+  test('marks spare the next worker the records of their tasks', async () => {
+    await run(names(1_000));
+    expect((await marks()).length).toBe(32);
+    world.store.requests = [];
+    expect(counts(await run(names(1_000)))).toEqual(only({ alreadyDone: 1_000 }));
+    expect(world.reads).toBe(32);
+    // The marks are read in batches: four, eight, sixteen, and the rest.
+    expect(world.store.operations).toEqual(Array(4).fill('readMany'));
   });
-  await world.until(Promise.all(runs));
-  jest.useRealTimers();
-  return (await Promise.all(checks)).filter((wrong) => wrong !== undefined);
-}
 
-test('whatever befalls the workers, marks and reports call done what is done, and nothing else', async () => {
-  await fc.assert(
-    fc.asyncProperty(fc.array(worker, { minLength: 1, maxLength: 4 }), fc.nat(), async (workers, seed) => {
-      seededRandom(seed);
-      expect(await play(workers)).toEqual([]);
-    }),
-    { numRuns: 150, seed: 1 },
+  test.each([1, 32])('marks cost two writes for each 32 tasks, with %i tasks at a time', async (concurrency) => {
+    await run(names(320), { concurrency }, () => sleep(10));
+    expect(world.store.count('acquire', 'release')).toBe(2 * 320 + 2 * 10);
+  });
+
+  test('the key of a mark is valid, and starts with the key of a task', async () => {
+    await run(names(64));
+    expect((await marks()).toSorted()).toEqual([
+      expect.stringMatching(/^task\/000000#[\w-]{43}$/),
+      expect.stringMatching(/^task\/000032#[\w-]{43}$/),
+    ]);
+  });
+
+  test('a worker whose list differs does not believe the mark', async () => {
+    await run(names(32));
+    const changed = [...names(31), 'task/new'];
+    expect(counts(await run(changed))).toEqual(only({ done: 1, alreadyDone: 31 }));
+    expect(ran.at(-1)).toBe('task/new');
+  });
+
+  test('a worker leaves no mark for a block with a failed task', async () => {
+    await run(names(32), {}, (task) => {
+      if (task === 'task/000009') throw new Error('broken');
+    });
+    expect(await marks()).toEqual([]);
+    expect(counts(await run(names(32)))).toEqual(only({ done: 1, alreadyDone: 31 }));
+    expect(await marks()).toHaveLength(1);
+  });
+
+  test('a worker leaves no mark for a block with a lost lease', async () => {
+    const work: Work = (task, lease) => {
+      if (task === 'task/000009') lease.abandon('timedOut');
+    };
+    expect(counts(await run(names(32), {}, work))).toEqual(only({ done: 31, failed: 1 }));
+    expect(await marks()).toEqual([]);
+  });
+
+  test('a worker leaves no mark for a block with a busy task that it does not come back to', async () => {
+    await world.holdFor('task/000007', 2_000);
+    expect(counts(await run(names(32), { revisitBusy: false }))).toEqual(only({ done: 31, busy: 1 }));
+    expect(await marks()).toEqual([]);
+    await world.pass(2_000);
+    expect(counts(await run(names(32)))).toEqual(only({ done: 1, alreadyDone: 31 }));
+  });
+
+  test('a mark that is read while a task of its block runs here does not settle the running task', async () => {
+    await run(names(32), { once: '2026-01-01' });
+    const [mark = ''] = await marks();
+    const markAsDone = async () => {
+      await world.holdFor(mark, 1);
+      await world.memory.release({
+        key: mark,
+        lockId: `dead ${mark}`,
+        now: 0,
+        holdAtLeastMs: 0,
+        doneToken: '2026-01-02',
+      });
+    };
+    const report = await run(names(32), { once: '2026-01-02', concurrency: 2 }, async (task) => {
+      const isFirst = ran.push(task) === 33;
+      if (isFirst) await markAsDone();
+      await sleep(isFirst ? 5_000 : 100);
+    });
+    expect(report.done).toBe(2);
+    expect(counts(report)).toEqual(only({ done: report.done, alreadyDone: 32 - report.done }));
+  });
+
+  test('a few tasks have no mark, since looking at them costs less', async () => {
+    await run(names(7));
+    expect(await marks()).toEqual([]);
+  });
+
+  test('a block has no mark if the key of the mark would be too long', async () => {
+    const longKey = (task: string) => task.padEnd(1_000, '.');
+    expect(counts(await run(names(100), { key: longKey }))).toEqual(only({ done: 100 }));
+    expect(counts(await run(names(100), { key: longKey }))).toEqual(only({ alreadyDone: 100 }));
+    expect(await marks()).toEqual([]);
+  });
+
+  const forbidden = new LockStoreError('dynamodb:UpdateItem on the table is not allowed', { transient: false });
+
+  test.each(['readMany', 'acquire'] as const)(
+    'a worker that may use %s for the tasks alone does without marks',
+    async (name) => {
+      const isMark = ({ key = '', keys = [key] }: { key?: string; keys?: string[] }) =>
+        keys.some((one) => one.includes('#'));
+      world.store.script = (operation, request) =>
+        operation === name && isMark(request) ? { do: 'fail', error: forbidden } : undefined;
+      expect(counts(await run(names(100)))).toEqual(only({ done: 100 }));
+      expect(await marks()).toEqual([]);
+      const failures = world.store.requests.filter(({ operation, request }) => operation === name && isMark(request));
+      expect(failures).toHaveLength(1);
+      expect(counts(await run(names(100)))).toEqual(only({ alreadyDone: 100 }));
+    },
   );
 });

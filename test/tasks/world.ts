@@ -1,4 +1,7 @@
-/** Workers in one process over one store, under a fake time that goes on while something is waited for. */
+/**
+ * Workers in one process over one store, under a fake time that goes on while a test waits. The time is that of jest's fake
+ * timers: works and callbacks wait by `setTimeout`, and an hour passes in a few steps from timer to timer.
+ */
 import { jest } from '@jest/globals';
 import { LockClient, type LockClientOptions, type LockEvent } from '../../lib/index.ts';
 import { systemClock } from '../../lib/lease/clock.ts';
@@ -13,7 +16,7 @@ export class World {
   readonly events: LockEvent[] = [];
   readonly #latencyMs: () => number;
 
-  /** @param latencyMs how long a request takes to the store, and its answer back. */
+  /** @param latencyMs gives the time that a request takes to the store, and its answer back. */
   constructor(latencyMs: () => number = () => 1) {
     jest.useFakeTimers({ doNotFake: ['setImmediate', 'nextTick', 'queueMicrotask'], now: Date.parse(ONCE) });
     this.#latencyMs = latencyMs;
@@ -24,14 +27,14 @@ export class World {
     return new LockClient({ store: this.store, onEvent: (event) => this.events.push(event), ...options });
   }
 
-  /** Takes a lock for somebody who is dead or does not care: it is neither renewed nor released. */
+  /** Takes a lock for a holder that is dead: the lease is neither renewed nor released. */
   async holdFor(key: string, ms: number): Promise<void> {
     const now = Date.now();
     const lockId = `dead ${key}`;
     await this.memory.acquire({ key, lockId, owner: 'a dead worker', now, until: now + ms, leaseMs: ms });
   }
 
-  /** Lets time go on until the promise is settled, and settles as it does. */
+  /** Lets time go on until the promise is settled, and settles in the same way. */
   async until<Result>(promise: Promise<Result>): Promise<Result> {
     let isSettled = false;
     const settle = () => {
@@ -41,23 +44,23 @@ export class World {
     let idleTurns = 0;
     for (await turn(); !isSettled; await turn()) {
       idleTurns = jest.getTimerCount() > 0 ? 0 : idleTurns + 1;
-      if (idleTurns > 100) throw new Error('It waits, and no timer is set that could end it.');
+      if (idleTurns > 100) throw new Error('The promise waits, and no timer is set that could end the wait.');
       if (idleTurns === 0) jest.advanceTimersToNextTimer();
     }
     return promise;
   }
 
-  /** Lets so much time go by. */
+  /** Lets time go by. */
   async pass(ms: number): Promise<void> {
     await this.until(sleep(ms));
   }
 
-  /** Writes refused, of those that were sent. */
+  /** The number of refused writes. */
   get refused(): number {
     return this.events.filter(({ type }) => type === 'busy' || type === 'done').length;
   }
 
-  /** Records that were read. */
+  /** The number of records that were read. */
   get reads(): number {
     return this.store.requests.reduce((sum, { request }) => sum + (request.keys?.length ?? 0), 0);
   }

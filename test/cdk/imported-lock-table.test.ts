@@ -1,0 +1,53 @@
+import { describe, expect, test } from '@jest/globals';
+import { Duration } from 'aws-cdk-lib';
+import { Key } from 'aws-cdk-lib/aws-kms';
+import { LockTable, type LockTableAttributes } from '../../lib/cdk/index.ts';
+import { ENV, newStack, roleIn, statementsOf } from './stacks.ts';
+
+describe('an imported LockTable', () => {
+  const arn = 'arn:aws:dynamodb:eu-west-1:222222222222:table/locks';
+
+  test("a table imported by name lies in the stack's Region, and a table imported by ARN in the ARN's Region", () => {
+    const stack = newStack('Stack', ENV);
+    const byName = LockTable.fromLockTableName(stack, 'ByName', 'locks');
+    const byArn = LockTable.fromLockTableArn(stack, 'ByArn', arn);
+    const byAttributes = LockTable.fromLockTableAttributes(stack, 'ByAttributes', { tableArn: arn });
+    expect(stack.resolve(byName.tableArn)).toEqual({
+      'Fn::Join': ['', ['arn:', { Ref: 'AWS::Partition' }, ':dynamodb:us-east-1:111111111111:table/locks']],
+    });
+    expect(byName.tableName).toBe('locks');
+    expect([byArn.tableName, byArn.tableArn]).toEqual(['locks', arn]);
+    expect(byArn.env).toEqual({ region: 'eu-west-1', account: '222222222222' });
+    expect(byAttributes.tableArn).toBe(arn);
+  });
+
+  test('an imported lock table grants, and allows the use of its encryption key', () => {
+    const stack = newStack('Stack', ENV);
+    const encryptionKey = Key.fromKeyArn(stack, 'Key', 'arn:aws:kms:eu-west-1:222222222222:key/1');
+    LockTable.fromLockTableAttributes(stack, 'Locks', { tableArn: arn, encryptionKey }).grants.lock(roleIn(stack), {
+      keyPrefixes: ['jobs/'],
+    });
+    expect(statementsOf(stack)).toMatchObject([
+      { Action: ['dynamodb:UpdateItem', 'dynamodb:GetItem'], Resource: arn },
+      {
+        Resource: 'arn:aws:kms:eu-west-1:222222222222:key/1',
+        Condition: { StringEquals: { 'kms:ViaService': 'dynamodb.eu-west-1.amazonaws.com' } },
+      },
+    ]);
+  });
+
+  test.each([
+    ['neither a name nor an ARN', {}, /tableName is undefined and tableArn is undefined/],
+    ['both', { tableName: 'locks', tableArn: arn }, /tableName is locks and tableArn is arn:/],
+    ['a misspelled attribute', { arn }, /LockTable has no option 'arn'; it has tableArn, /],
+    ['a bad name', { tableName: 'a/b' }, /tableName .* but it is 'a\/b'/],
+    ['an ARN that is none', { tableArn: 'locks' }, /tableArn must look like .* but it is 'locks'/],
+    ['an ARN of an index', { tableArn: `${arn}/index/by-owner` }, /tableArn must look like .*\/index\/by-owner'/],
+    ['a retention under a day', { tableName: 'locks', retention: Duration.minutes(1) }, /retention .* at least 1/],
+  ])('an imported lock table refuses %s, naming its path and the value', (_, attributes, message) => {
+    const make = () => LockTable.fromLockTableAttributes(newStack(), 'Imported', attributes as LockTableAttributes);
+    expect(make).toThrow(TypeError);
+    expect(make).toThrow(message);
+    expect(make).toThrow('[Stack/Imported]');
+  });
+});

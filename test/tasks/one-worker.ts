@@ -1,0 +1,52 @@
+/** One worker over a world of its own, made anew for each test of a file that imports this. */
+import { afterEach, beforeEach, jest } from '@jest/globals';
+import type { Lease } from '../../lib/index.ts';
+import { type RunTasksOptions, runTasks, type TaskReport } from '../../lib/tasks/index.ts';
+import { ONCE, World } from './world.ts';
+
+// Room for a busy machine.
+jest.setTimeout(60_000);
+
+export let world: World;
+/** The tasks that ran, in order. */
+export const ran: string[] = [];
+beforeEach(() => {
+  world = new World();
+  ran.length = 0;
+});
+afterEach(() => {
+  jest.useRealTimers();
+});
+
+export type Options = Partial<RunTasksOptions<string>>;
+
+export const options = (more: Options = {}): RunTasksOptions<string> => ({
+  locks: world.client(),
+  key: (task) => task,
+  once: ONCE,
+  ...more,
+});
+const record = (task: string): void => {
+  ran.push(task);
+};
+/** Runs one worker to its end. */
+export const run = (tasks: Iterable<string> | AsyncIterable<string>, more: Options = {}, work: Work = record) =>
+  world.until(runTasks(tasks, work, options(more)));
+export type Work = (task: string, lease: Lease) => unknown;
+
+export const counts = ({ failed, ...rest }: TaskReport<unknown>) => ({ ...rest, failed: failed.length });
+export const only = (some: Partial<ReturnType<typeof counts>>) => ({
+  done: 0,
+  alreadyDone: 0,
+  busy: 0,
+  failed: 0,
+  notReached: 0,
+  ...some,
+});
+export const errorOf = ({ failed }: TaskReport<unknown>) => String((failed[0]?.error as Error | undefined)?.message);
+export const writesOf = (key: string) => world.store.requests.filter(({ request }) => request.key === key).length;
+export const marks = async (): Promise<string[]> => {
+  const keys: string[] = [];
+  for await (const { key } of world.memory.list('')) if (key.includes('#')) keys.push(key);
+  return keys;
+};

@@ -1,0 +1,47 @@
+import { describe, expect, test } from '@jest/globals';
+import { type Options, ran, run } from './one-worker.ts';
+import { names, ONCE } from './world.ts';
+
+describe('an option that is not what it should be is refused, with the value', () => {
+  const bad: [string, Record<string, unknown>, string][] = [
+    ['locks', { locks: undefined }, 'locks must be a LockClient, but it is undefined.'],
+    ['locks', { locks: 'locks' }, "locks must be a LockClient, but it is 'locks'."],
+    ['a misspelled option', { onlyOnce: ONCE }, "runTasks has no option 'onlyOnce'; did you mean 'once'?"],
+    [
+      'a misspelled option of the lease',
+      { leaseMS: 9_000 },
+      "runTasks has no option 'leaseMS'; did you mean 'leaseMs'?",
+    ],
+    ['key', { key: 'id' }, "key must be a function, but it is 'id'."],
+    ['once', { once: 20260101 }, 'once must be a string, but it is number 20260101.'],
+    ['once', { once: new Date(0) }, 'once must be a string'],
+    ['once', { once: null }, 'once must be a string, but it is null.'],
+    ['once', { once: '' }, "once must not be empty, but it is ''."],
+    ['concurrency', { concurrency: 0 }, 'concurrency must be a whole number, 1 or more, but it is 0.'],
+    ['concurrency', { concurrency: 1.5 }, 'concurrency must be a whole number, 1 or more, but it is 1.5.'],
+    ['concurrency', { concurrency: Number.NaN }, 'concurrency must be a whole number, 1 or more, but it is NaN.'],
+    ['marginMs', { marginMs: -1 }, 'marginMs must be a whole number, 0 or more, but it is -1.'],
+    ['worker', { worker: { number: 2, of: 2 } }, 'worker must be { number, of } with 0 <= number < of, but it is'],
+    ['worker', { worker: { number: -1, of: 2 } }, '{"number":-1,"of":2}'],
+    ['remainingMs', { remainingMs: 5_000 }, 'remainingMs must be a function, but it is number 5000.'],
+    ['onProgress', { onProgress: true }, 'onProgress must be a function, but it is boolean true.'],
+    ['leaseMs', { leaseMs: 0 }, 'leaseMs must be a whole number of milliseconds from 2'],
+  ];
+
+  test.each(bad)('a wrong option is refused: %s, %j', async (_name, wrong, message) => {
+    const attempt = run(names(3), wrong as Options);
+    await expect(attempt).rejects.toThrow(TypeError);
+    await expect(attempt).rejects.toThrow(message);
+    expect(ran).toEqual([]);
+  });
+
+  test('a work that is no function is refused', async () => {
+    await expect(run(names(3), {}, 'work' as never)).rejects.toThrow("work must be a function, but it is 'work'.");
+  });
+
+  test('tasks that are not iterable are refused', async () => {
+    await expect(run(3 as never)).rejects.toThrow(
+      'tasks must be an array, an iterable or an async iterable, but it is number 3.',
+    );
+  });
+});

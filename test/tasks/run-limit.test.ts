@@ -1,0 +1,187 @@
+import { describe, expect, jest, test } from '@jest/globals';
+import { LockStoreError } from '../../lib/index.ts';
+import { counts, only, ran, run, type Work, world } from './one-worker.ts';
+import { names, sleep } from './world.ts';
+
+describe('the time that remains', () => {
+  const during = (ms: number) => {
+    const end = Date.now() + ms;
+    return () => end - Date.now();
+  };
+
+  test('the run ends when the time that remains is too short for the longest task so far and the margin', async () => {
+    // Tasks of 100 ms and a margin of 1,000: the last one begins with 1,100 ms left at the least.
+    let least = Number.POSITIVE_INFINITY;
+    const remainingMs = during(2_000);
+    const report = await run(names(50), { remainingMs }, async (task) => {
+      if (ran.push(task) > 1) least = Math.min(least, remainingMs());
+      await sleep(100);
+    });
+    expect(least).toBeGreaterThanOrEqual(1_090);
+    expect(least).toBeLessThan(1_230);
+    expect(report.done).toBe(ran.length);
+    expect(counts(report)).toEqual(only({ done: report.done, notReached: 50 - report.done }));
+    expect(remainingMs()).toBeGreaterThanOrEqual(990);
+  });
+
+  test('a remainingMs that throws ends the run, which rejects with the error', async () => {
+    const end = Date.now() + 500;
+    const remainingMs = () => {
+      if (Date.now() >= end) throw new Error('The context is gone.');
+      return end - Date.now();
+    };
+    const ended: string[] = [];
+    const work = async (task: string) => {
+      await sleep(1_000);
+      ended.push(task);
+    };
+    await expect(run(names(5), { remainingMs, marginMs: 0 }, work)).rejects.toThrow('The context is gone.');
+    expect(ended).toHaveLength(1);
+  });
+
+  test('the margin may be 0', async () => {
+    const remainingMs = during(2_000);
+    await run(names(50), { remainingMs, marginMs: 0 }, async (task) => {
+      ran.push(task);
+      await sleep(100);
+    });
+    expect(ran.length).toBeGreaterThan(15);
+    expect(remainingMs()).toBeGreaterThanOrEqual(0);
+  });
+
+  test('a time that is too short from the start lets no task begin', async () => {
+    const report = await run(names(5), { remainingMs: () => 999 });
+    expect(counts(report)).toEqual(only({}));
+    expect(world.store.requests).toEqual([]);
+  });
+
+  test('the end of the time ends the wait for busy tasks', async () => {
+    await world.holdFor('task/000001', 3_600_000);
+    const remainingMs = during(10_000);
+    const report = await run(names(3), { remainingMs });
+    expect(counts(report)).toEqual(only({ done: 2, busy: 1 }));
+    expect(remainingMs()).toBeGreaterThanOrEqual(990);
+    expect(remainingMs()).toBeLessThan(1_010);
+  });
+
+  test('the end of the time ends the wait for a store that answers nothing', async () => {
+    const remainingMs = during(10_000);
+    world.store.script = () => ({ do: 'hang' });
+    const report = await run(names(3), { remainingMs });
+    expect(counts(report)).toEqual(only({ notReached: 3 }));
+    expect(remainingMs()).toBeGreaterThanOrEqual(990);
+  });
+
+  test('the end of the time ends the wait for a store that grants nothing', async () => {
+    const remainingMs = during(10_000);
+    world.store.script = (operation) => (operation === 'acquire' ? { do: 'hang' } : undefined);
+    const report = await run(names(3), { remainingMs });
+    expect(counts(report)).toEqual(only({ notReached: 3 }));
+    expect(remainingMs()).toBeGreaterThanOrEqual(900);
+  });
+
+  test('the end of the time ends the wait for a store that leaves all keys unprocessed', async () => {
+    const remainingMs = during(10_000);
+    world.store.readMany = async (keys) => ({ records: [], unprocessed: keys });
+    const report = await run(names(3), { remainingMs });
+    expect(counts(report)).toEqual(only({ notReached: 3 }));
+    expect(remainingMs()).toBeGreaterThanOrEqual(990);
+  });
+
+  test('the time that remains bounds the leases too', async () => {
+    const end = Date.now() + 5_000;
+    let deadline = Number.POSITIVE_INFINITY;
+    await run(['a'], { remainingMs: during(5_000) }, (_task, lease) => {
+      deadline = lease.deadline;
+    });
+    expect(deadline).toBeLessThanOrEqual(end);
+  });
+});
+
+describe('a store', () => {
+  const throttled = new LockStoreError('ThrottlingException', { transient: true });
+
+  test('a store that throttles slows the run down, and the run finishes', async () => {
+    world.store.plan({ do: 'fail', error: throttled, operation: 'readMany', times: 5 });
+    world.store.plan({ do: 'fail', error: throttled, operation: 'acquire', times: 5 });
+    const started = Date.now();
+    expect(counts(await run(names(20)))).toEqual(only({ done: 20 }));
+    expect(Date.now() - started).toBeGreaterThan(2_000);
+  });
+
+  test('keys that a store leaves unprocessed are read again', async () => {
+    let asked = 0;
+    world.store.readMany = async (keys) => {
+      const some = keys.slice(0, 10);
+      const { records } = await world.memory.readMany(some);
+      asked += some.length;
+      return { records, unprocessed: keys.slice(10) };
+    };
+    expect(counts(await run(names(100)))).toEqual(only({ done: 100 }));
+    expect(asked).toBeGreaterThan(100);
+  });
+
+  const refusals = [
+    ['acquire', new LockStoreError('dynamodb:UpdateItem on the table is not allowed')],
+    ['readMany', new LockStoreError('dynamodb:BatchGetItem on the table is not allowed')],
+  ] as const;
+
+  test.each(refusals)('a store that does not allow %s ends the run with its error', async (operation, error) => {
+    world.store.plan({ do: 'fail', error, operation, times: Number.POSITIVE_INFINITY });
+    await expect(run(names(100))).rejects.toBe(error);
+    expect(ran).toEqual([]);
+  });
+
+  test('a store that refuses in mid-run lets running tasks end, and no other task begins', async () => {
+    const error = new LockStoreError('dynamodb:UpdateItem on the table is not allowed');
+    world.store.plan({ do: 'fail', error, operation: 'acquire', after: 4 });
+    const ended: string[] = [];
+    const work: Work = async (task) => {
+      await sleep(ran.push(task) === 1 ? 100 : 5_000);
+      ended.push(task);
+    };
+    await expect(run(names(100), { concurrency: 4 }, work)).rejects.toBe(error);
+    expect(ran).toHaveLength(4);
+    expect(ended.toSorted()).toEqual(ran.toSorted());
+  });
+});
+
+describe('the signal', () => {
+  test('the signal ends the run: running tasks go on to their ends, and no other task begins', async () => {
+    const abort = new AbortController();
+    const ended: string[] = [];
+    const work: Work = async (task, lease) => {
+      ran.push(task);
+      await sleep(1_000);
+      expect(lease.signal.aborted).toBe(false);
+      ended.push(task);
+    };
+    setTimeout(() => abort.abort(), 500);
+    const report = await run(names(10), { signal: abort.signal, concurrency: 2 }, work);
+    expect(counts(report)).toEqual(only({ done: 2, notReached: 8 }));
+    expect(ended).toEqual(ran);
+  });
+
+  test('a signal that aborted before the run lets no task begin', async () => {
+    expect(counts(await run(names(3), { signal: AbortSignal.abort() }))).toEqual(only({}));
+    expect(world.store.requests).toEqual([]);
+  });
+
+  test('the signal ends the wait for busy tasks', async () => {
+    await world.holdFor('task/000001', 3_600_000);
+    const abort = new AbortController();
+    setTimeout(() => abort.abort(), 500);
+    const started = Date.now();
+    expect(counts(await run(names(3), { signal: abort.signal }))).toEqual(only({ done: 2, busy: 1 }));
+    expect(Date.now() - started).toBe(500);
+  });
+});
+
+test('a run leaves no timer and no listener behind', async () => {
+  const abort = new AbortController();
+  const added = jest.spyOn(abort.signal, 'addEventListener');
+  const removed = jest.spyOn(abort.signal, 'removeEventListener');
+  await run(names(50), { signal: abort.signal, remainingMs: () => 100_000 });
+  expect(jest.getTimerCount()).toBe(0);
+  expect(added.mock.calls.length).toBe(removed.mock.calls.length);
+});
