@@ -13,537 +13,977 @@ const of = (file: string, mutants: readonly (readonly [name: string, code: strin
 
 // A server refuses a request with a value that no expression uses: a clause whose value nothing else uses is not left
 // out but made true of every record.
-const dynamodb = of('lib/dynamodb/store.ts', [
-  ['acquire without "no record"', '`attribute_not_exists(#key) OR (', '`('],
-  ['acquire without "expired"', 'AND expiresAt <= :now AND ', 'AND '],
-  ['acquire before the expiry has come', 'AND expiresAt <= :now', 'AND expiresAt < :now'],
-  [
-    'acquire of an item without a token',
-    'attribute_type(fencingToken, :number) AND attribute_type(expiresAt, :number)',
-    'attribute_type(expiresAt, :number)',
-  ],
-  ['one bad item hides the rest', '    } catch {\n      return [];', '    } catch (error) {\n      throw error;'],
-  ['acquire without "not mine already"', ' AND lockId <> :me AND', ' AND'],
-  ['acquire without "not released by me"', ' AND releasedBy <> :me)', ')'],
-  ['once without "none done"', "'(attribute_not_exists(doneToken) OR doneToken < :once)'", "'doneToken < :once'"],
-  ['once without "a later one"', 'OR doneToken < :once)', 'OR doneToken < :once OR doneToken >= :once)'],
-  ['once, the same again', 'doneToken < :once', 'doneToken <= :once'],
-  ['a token that stays', 'if_not_exists(fencingToken, :now) + :one', 'if_not_exists(fencingToken, :now)'],
-  ['a token that starts anew', 'if_not_exists(fencingToken, :now) + :one', ':now + :one'],
-  ['a token that starts at nothing', 'if_not_exists(fencingToken, :now)', 'if_not_exists(fencingToken, :zero)'],
-  ['a grant that forgets what it took over', 'if_not_exists(expiresAt, :zero)', ':zero'],
-  [
-    'renew without the owner',
-    '`${MINE} AND expiresAt <= :until`',
-    '`(${MINE} OR lockId <> :me) AND expiresAt <= :until`',
-  ],
-  ['renew that shortens', '`${MINE} AND expiresAt <= :until`', 'MINE'],
-  ['release without the owner', 'ConditionExpression: MINE,', 'ConditionExpression: `${MINE} OR lockId <> :me`,'],
-  ['release that opens at 0', 'expiresAt = acquiredAt + :hold', 'expiresAt = :hold'],
-  ['release at once, whatever the least', 'N(Math.max(1, holdAtLeastMs))', 'N(1)'],
-  ['release that does not say whose', 'SET releasedBy = :me, expiresAt = acquiredAt', 'SET expiresAt = acquiredAt'],
-  [
-    'give back without the owner',
-    '`${MINE} AND fencingToken = :token`',
-    '`(${MINE} OR lockId <> :me) AND fencingToken = :token`',
-  ],
-  [
-    'give back without the token',
-    '${MINE} AND fencingToken = :token',
-    '${MINE} AND (fencingToken = :token OR fencingToken <> :token)',
-  ],
-  [
-    'give back of the expiry alone',
-    '(restored ? `, lockId = :restored${FORGET_PREVIOUS}` :',
-    "(restored === '' ? '' :",
-  ],
-  ['resume without the handle', '`lockId = :handed AND', '`(lockId = :handed OR lockId <> :handed) AND'],
-  [
-    "resume of an item of the user's own",
-    'lockId = :handed AND ${IS_LOCK} AND',
-    '(${IS_LOCK} OR lockId = :handed) AND lockId = :handed AND',
-  ],
-  [
-    "force release of an item of the user's own",
-    '`lockId = :seen AND ${IS_LOCK}`',
-    '`lockId = :seen AND (${IS_LOCK} OR lockId = :seen)`',
-  ],
-  ['resume into the past', ' AND acquiredAt < :until', ''],
-  [
-    'resume with the same token',
-    'fencingToken = fencingToken + :one',
-    'fencingToken = fencingToken, leaseCount = :one',
-  ],
-  ['force release without the grant', '`lockId = :seen AND', '`(lockId = :seen OR lockId <> :seen) AND'],
-  ['a guard that lets all through', "'lockId = :lockId'", "'lockId = :lockId OR lockId <> :lockId'"],
-  [
-    'refusals that bring no record',
-    "ReturnValuesOnConditionCheckFailure: 'ALL_OLD'",
-    "ReturnValuesOnConditionCheckFailure: 'NONE'",
-  ],
-]);
+const dynamodb = [
+  ...of('lib/dynamodb/writes.ts', [
+    ['acquire without the condition "no record"', '`attribute_not_exists(#key) OR (', '`('],
+    ['acquire without the condition "expired"', 'AND expiresAt <= :now AND ', 'AND '],
+    ['acquire refused at the very moment of the expiry', 'AND expiresAt <= :now', 'AND expiresAt < :now'],
+    [
+      'acquire of an item that has no fencing token',
+      'attribute_type(fencingToken, :number) AND attribute_type(expiresAt, :number)',
+      'attribute_type(expiresAt, :number)',
+    ],
+    ['acquire without the condition "the grant is not of this request"', ' AND lockId <> :me AND', ' AND'],
+    ['acquire without the condition "the release is not of this request"', ' AND releasedBy <> :me)', ')'],
+    [
+      'acquire with "once", refused because no token is done yet',
+      "'(attribute_not_exists(doneToken) OR doneToken < :once)'",
+      "'doneToken < :once'",
+    ],
+    [
+      'acquire with "once", granted though a later token is done',
+      'OR doneToken < :once)',
+      'OR doneToken < :once OR doneToken >= :once)',
+    ],
+    ['acquire with "once", granted though the same token is done', 'doneToken < :once', 'doneToken <= :once'],
+    [
+      'a grant leaves the fencing token as it was',
+      'if_not_exists(fencingToken, :now) + :one',
+      'if_not_exists(fencingToken, :now)',
+    ],
+    ['each grant starts the fencing token from the clock', 'if_not_exists(fencingToken, :now) + :one', ':now + :one'],
+    [
+      'the first fencing token starts from zero',
+      'if_not_exists(fencingToken, :now)',
+      'if_not_exists(fencingToken, :zero)',
+    ],
+    ['a grant forgets the expiry of the lease that it takes over', 'if_not_exists(expiresAt, :zero)', ':zero'],
+    [
+      'renew of a grant of another holder',
+      '`${MINE} AND expiresAt <= :until`',
+      '`(${MINE} OR lockId <> :me) AND expiresAt <= :until`',
+    ],
+    ['renew shortens a lease', '`${MINE} AND expiresAt <= :until`', 'MINE'],
+    [
+      'release of a grant of another holder',
+      'ConditionExpression: MINE,',
+      'ConditionExpression: `${MINE} OR lockId <> :me`,',
+    ],
+    [
+      'release writes an expiry that does not start from the acquisition',
+      'expiresAt = acquiredAt + :hold',
+      'expiresAt = :hold',
+    ],
+    ['release does not keep the lock closed for holdAtLeastMs', 'N(Math.max(1, holdAtLeastMs))', 'N(1)'],
+    ['release does not write releasedBy', 'SET releasedBy = :me, expiresAt = acquiredAt', 'SET expiresAt = acquiredAt'],
+    [
+      'give back of a grant of another holder',
+      '`${MINE} AND fencingToken = :token`',
+      '`(${MINE} OR lockId <> :me) AND fencingToken = :token`',
+    ],
+    [
+      'give back of a later grant of the same acquire',
+      '${MINE} AND fencingToken = :token',
+      '${MINE} AND (fencingToken = :token OR fencingToken <> :token)',
+    ],
+    [
+      'give back restores the expiry and not the lockId',
+      '(restored ? `, lockId = :restored${FORGET_TOOK_OVER}` :',
+      "(restored === '' ? '' :",
+    ],
+    [
+      'resume of a grant other than that of the handle',
+      '`lockId = :handed AND',
+      '`(lockId = :handed OR lockId <> :handed) AND',
+    ],
+    [
+      "resume of an item of the user's own",
+      'lockId = :handed AND ${IS_LOCK} AND',
+      '(${IS_LOCK} OR lockId = :handed) AND lockId = :handed AND',
+    ],
+    [
+      "force release of an item of the user's own",
+      '`lockId = :seen AND ${IS_LOCK}`',
+      '`lockId = :seen AND (${IS_LOCK} OR lockId = :seen)`',
+    ],
+    ['resume writes an expiry before the acquisition', ' AND acquiredAt < :until', ''],
+    [
+      'resume leaves the fencing token as it was',
+      'fencingToken = fencingToken + :one',
+      'fencingToken = fencingToken, leaseCount = :one',
+    ],
+    [
+      'force release of a grant other than the one that the operator saw',
+      '`lockId = :seen AND',
+      '`(lockId = :seen OR lockId <> :seen) AND',
+    ],
+  ]),
+  ...of('lib/dynamodb/item.ts', [
+    [
+      'a grant where there was no record, read as a takeover',
+      "  if (expiresAt === 0) return { type: 'nothing' };\n",
+      '',
+    ],
+  ]),
+  ...of('lib/dynamodb/table.ts', [
+    [
+      'a scan refused for the time in its signature, not corrected by the SDK',
+      "if (action !== 'dynamodb:Scan') markOurs(command);",
+      'markOurs(command);',
+    ],
+    [
+      'a misspelled option of a DynamoDBLockStore, ignored',
+      "    checkNames('DynamoDBLockStore', options, OPTIONS);\n",
+      '',
+    ],
+    ['a client without send(), accepted', "client !== undefined && typeof client?.send !== 'function'", 'false'],
+  ]),
+  ...of('lib/dynamodb/store.ts', [
+    [
+      "one item of the user's own hides all locks beside it",
+      '    } catch {\n      return [];',
+      '    } catch (error) {\n      throw error;',
+    ],
+    ['the guard of a write is true for every grant', "'lockId = :lockId'", "'lockId = :lockId OR lockId <> :lockId'"],
+    [
+      'refused writes bring no record back',
+      "ReturnValuesOnConditionCheckFailure: 'ALL_OLD'",
+      "ReturnValuesOnConditionCheckFailure: 'NONE'",
+    ],
+  ]),
+];
 
-const memory = of('lib/testing/memory.ts', [
-  ['acquire without "expired"', 'old.expiresAt <= now && ', ''],
-  ['acquire without "not mine already"', ' && old.lockId !== lockId', ''],
-  ['acquire without "not released by me"', ' && old.releasedBy !== lockId', ''],
-  ['once, not asked', 'if (!free || isDone(once, old?.doneToken))', 'if (!free)'],
-  ['everything without the owner', 'old !== undefined && old.lockId === lockId ?', 'old !== undefined ?'],
-  [
-    'renew that shortens',
-    '(old.expiresAt <= until ? { ...old, expiresAt: until } : undefined)',
-    '({ ...old, expiresAt: until })',
-  ],
-  ['give back without the token', 'if (old.fencingToken !== fencingToken) return undefined;', ''],
-]);
+const record = [
+  ...of('lib/record/record.ts', [
+    ['every grant counts as the one that is asked for', 'record?.lockId === lockId;', 'record !== undefined;'],
+  ]),
+  ...of('lib/record/transitions.ts', [
+    ['acquire in memory without the condition "expired"', 'record.expiresAt <= now && ', ''],
+    ['acquire in memory without the condition "the grant is not of this request"', ' && record.lockId !== lockId', ''],
+    [
+      'acquire in memory without the condition "the release is not of this request"',
+      ' && record.releasedBy !== lockId',
+      '',
+    ],
+    [
+      'acquire in memory with "once", granted though the token is done',
+      'if (!isFree || isDone(once, record?.doneToken))',
+      'if (!isFree)',
+    ],
+    [
+      'a grant in memory leaves the fencing token as it was',
+      '(record?.fencingToken ?? now) + 1',
+      'record?.fencingToken ?? now + 1',
+    ],
+    [
+      'renew in memory of a grant of another holder',
+      '!isGrantOf(lockId, record) || record.expiresAt > until',
+      'record === undefined || record.expiresAt > until',
+    ],
+    ['renew in memory shortens a lease', ' || record.expiresAt > until', ''],
+    [
+      'release in memory of a grant of another holder',
+      'if (!isGrantOf(lockId, record)) return undefined;\n  return {\n',
+      'if (record === undefined) return undefined;\n  return {\n',
+    ],
+    ['release in memory opens the lock at the acquisition', 'Math.max(1, holdAtLeastMs)', 'holdAtLeastMs'],
+    ['release in memory does not write releasedBy', '  releasedBy: record.lockId,\n', ''],
+    [
+      'give back in memory of a grant of another holder',
+      '!isGrantOf(lockId, record) || record.fencingToken !== fencingToken',
+      'record?.fencingToken !== fencingToken',
+    ],
+    ['give back in memory of a later grant of the same acquire', ' || record.fencingToken !== fencingToken', ''],
+    [
+      'resume in memory of a grant other than that of the handle',
+      '!isGrantOf(handed, record) || record.acquiredAt',
+      'record === undefined || record.acquiredAt',
+    ],
+    ['resume in memory writes an expiry before the acquisition', ' || record.acquiredAt >= until', ''],
+    [
+      'force release in memory of a grant other than the one that the operator saw',
+      'if (!isGrantOf(lockId, record)) return undefined;\n  return { ...ended(record), expiresAt: immediately',
+      'if (record === undefined) return undefined;\n  return { ...ended(record), expiresAt: immediately',
+    ],
+    [
+      "force release in memory writes the expiry of a holder's own release",
+      'immediately ? record.acquiredAt + 2',
+      'immediately ? record.acquiredAt + 1',
+    ],
+  ]),
+  ...of('lib/record/check.ts', [
+    ['an option with an unknown name, ignored', '  if (unknown === undefined) return;\n', '  return;\n'],
+  ]),
+];
 
 const clocks = [
   ...of('lib/lease/clock.ts', [
-    ['the wall clock alone', 'Math.max(to.wall - from.wall, to.monotonic - from.monotonic)', 'to.wall - from.wall'],
     [
-      'the monotonic clock alone',
+      'elapsed time by the wall clock alone',
+      'Math.max(to.wall - from.wall, to.monotonic - from.monotonic)',
+      'to.wall - from.wall',
+    ],
+    [
+      'elapsed time by the monotonic clock alone',
       'Math.max(to.wall - from.wall, to.monotonic - from.monotonic)',
       'to.monotonic - from.monotonic',
     ],
-    ['a timer that keeps the process', '?.unref?.()', ''],
+    ["a lease's timer keeps the process alive", '?.unref?.()', ''],
   ]),
   ...of('lib/lease/server-clock.ts', [
-    ["the server's Date unheard", 'if (date === undefined || !Number.isFinite(date)) return;', 'return;'],
+    ["the server's Date, ignored", 'if (date === undefined || !Number.isFinite(date)) return;', 'return;'],
     [
-      'a wrong clock never disproved',
+      'an expiry written by a wrong clock, never disproved',
       'return tooSoonMs > safetyMs || -tooSoonMs > Math.max(safetyMs, DATE_STEP_MS);',
       'return tooSoonMs > Number.MAX_VALUE;',
     ],
-    ['an expiry too soon, not disproved', 'return tooSoonMs > safetyMs || ', 'return '],
-    ['an expiry too late, not disproved', ' || -tooSoonMs > Math.max(safetyMs, DATE_STEP_MS)', ''],
-    ['taken too early, unseen', 'return date + DATE_STEP_MS <= previousExpiresAt;', 'return false;'],
+    ['an expiry that is too soon, not disproved', 'return tooSoonMs > safetyMs || ', 'return '],
+    ['an expiry that is too late, not disproved', ' || -tooSoonMs > Math.max(safetyMs, DATE_STEP_MS)', ''],
+    ['a lease taken over before its expiry, not noticed', 'return date + DATE_STEP_MS <= expiresAt;', 'return false;'],
     [
-      'taken too early by a wrong clock, unseen',
-      'return Math.max(date, this.#clock.now() + this.#lowest) < previousExpiresAt;',
+      'a lease taken over before its expiry by a clock known to be wrong, not noticed',
+      'return Math.max(date, this.#clock.now() + this.#lowest) < expiresAt;',
       'return false;',
     ],
-    ['a clock that was set, believed', 'if (hasStepped(sent, received)) return;', ''],
-    ['what a slow answer does not tell, believed', ': Math.max(0, told);', ': 0;'],
+    ['an answer judges a clock that was set while the request was out', 'if (hasStepped(sent, received)) return;', ''],
+    ['a slow answer vouches for a clock that may be behind', ': Math.max(0, told);', ': 0;'],
     [
-      'fast answers that vouch for a clock that stood still',
+      'earlier fast answers vouch for a clock that has stood still since',
       'const told = this.#lastHighest',
       'const told = this.#highest',
     ],
-    ['a clock that was judged before it was set', ' && !hasStepped(this.#judgedAt, moment));', ');'],
-    ['what was known before the clock was set, forgotten', 'isKnown ? this.behindMs : behindMs', 'this.behindMs'],
-    ['an answer without a date, believed', 'this.#isDateless = !this.#wasDated;', 'this.#isDateless = true;'],
-    ["compared by a relay's date", 'Math.min(0, this.#lowest)', 'this.#lowest'],
-    ["written by a relay's date", 'Math.max(0, this.#highest) : this', 'this.#highest : this'],
-    ["a relay's date that is off by hours, doubted", '<= RELAY_MOST_MS', '<= Number.MAX_VALUE'],
+    ['a clock counts as judged though it was set since', ' && !hasStepped(this.#judgedAt, moment));', ');'],
+    [
+      'the doubt at the sending is forgotten when the clock is set',
+      'isKnown ? this.behindMs : behindMs',
+      'this.behindMs',
+    ],
+    [
+      'an answer without a Date vouches for the clock, though other answers had one',
+      'this.#isDateless = !this.#wasDated;',
+      'this.#isDateless = true;',
+    ],
+    ["a relay's Date alone decides when a lease has expired", 'Math.min(0, this.#lowest)', 'this.#lowest'],
+    ["a relay's Date alone decides the expiry to write", 'Math.max(0, this.#highest) : this', 'this.#highest : this'],
+    ["a relay's Date counts as a doubt though it is hours off", '<= RELAY_MOST_MS', '<= Number.MAX_VALUE'],
+  ]),
+  ...of('lib/lease/judge.ts', [
+    [
+      'a moment by a clock that no answer has judged',
+      'if (clock.isDisciplined || serverClock.isJudged(now)) return now;',
+      'return now;',
+    ],
+    ['each call sends a read of its own to judge the clock', '  serverClock.judging = judging;\n', ''],
+    ["a call waits for the others' reads, one after the other", '        mayJoin = false;\n', ''],
+    ['close() waits for the read that judges the clock', 'either(closing, options.signal)', 'either(options.signal)'],
   ]),
   ...of('lib/lease/send.ts', [
-    ['a clock that nobody judged', 'if (clock.isDisciplined || serverClock.isJudged(now)) return now;', 'return now;'],
-    ['each judges for itself', '  serverClock.judging = judging;\n', ''],
-    ['one waits for the judging of all, one after the other', '      mayJoin = false;\n', ''],
-    ['a close that waits for the judging', 'either(closing, options.signal)', 'either(options.signal)'],
     [
-      'a refusal that tells no time',
+      "a refusal's Date, ignored",
       '    if (error instanceof LockStoreError && error.serverDate !== undefined) serverClock.observe(sent, error);\n',
       '',
     ],
     [
-      'a release refused for its time, not sent again',
+      'a release refused for the time in its signature, not sent again',
       'else if (isMisdated(error) && resendsMisdated) resendsMisdated = false;',
       '',
     ],
   ]),
-  ...of('lib/dynamodb/store.ts', [
-    ['a relay, unseen', ' || !AWS_HOST.test(hostname)', ''],
-    ['a request without TLS, whose date anybody may write', "protocol !== 'https:' || ", ''],
-    ['the date of a cache', ' || age !== undefined', ''],
+  ...of('lib/dynamodb/server-date.ts', [
+    ["a relay's Date, taken for DynamoDB's", ' || !AWS_HOST.test(hostname)', ''],
+    ["the Date of an answer without TLS, taken for DynamoDB's", "protocol !== 'https:' || ", ''],
+    ["the Date of a cache's answer, taken for the present", ' || age !== undefined', ''],
     [
-      'a misdated request, sent again as it stands',
-      '$metadata?.misdated)) throw error;',
-      '$metadata?.misdated && false)) throw error;',
+      'a request refused for the time in its signature, sent again with the same moments',
+      '?.$metadata?.misdated)) throw error;',
+      '?.$metadata?.misdated && false)) throw error;',
     ],
-    ['any refusal of a signature, taken for one of its time', '> MISDATED_MS', '>= 0'],
-    ["the user's own requests, not sent again", 'if (!(isOurs && ', 'if (!('],
+    ['every refusal of a signature, taken for one of its time', '> MISDATED_MS', '>= 0'],
+    ["a request of the user's own, not corrected by the SDK", 'if (!(isOurs && ', 'if (!('],
   ]),
 ];
 
-const acquisition = of('lib/lease/acquisition.ts', [
-  [
-    'the deadline from the answer',
-    '{ ...attempt, fencingToken,',
-    '{ ...attempt, sent: instant(this.#context.clock), fencingToken,',
-  ],
-  ['one id for all attempts', 'const lockId = newLockId();', 'const lockId = [...this.#tried][0] ?? newLockId();'],
-  ['a grant that came too late, believed', 'if (!isLate && ', 'if ('],
-  ['a grant that nobody waits for, kept', ' && !closing.aborted && !signal?.aborted) return;', ') return;'],
-  [
-    'what may have been granted, left',
-    '        await this.#discard(lockId, until);\n      }\n      throw error;',
-    '      }\n      throw error;',
-  ],
-  ['an earlier attempt, left', '    await this.#discard(lockId as string, expiresAt);\n    throw', '    throw'],
-  [
-    'a wrong clock, believed',
-    'if (this.#wasMisjudged(attempt, record, serverDate))',
-    'if (this.#wasMisjudged(attempt, record, serverDate) && false)',
-  ],
-  ['a give back of nobody knows what', '    if (record.previousExpiresAt === undefined) return record;\n', ''],
-  [
-    'a second give back of nobody knows what',
-    'else if (standing.fencingToken === record.fencingToken + 1) await',
-    'else await',
-  ],
-  ['an acquire refused for its time, not written anew', '      if (isMisdated(error)) return undefined;\n', ''],
-  ['given back to the moment of a wrong clock', 'Math.min(serverClock.now(key), serverDate)', 'serverClock.now(key)'],
-  ['closed for less than was asked, on a wrong clock', 'Math.ceil(holdAtLeastMs + lateMs)', 'holdAtLeastMs'],
-  ['busy with itself', '      await this.#discardOurs(second.record);\n', ''],
-  [
-    'a clock that was set meanwhile, believed',
-    'if (!attempt.isJudged && hasStepped(attempt.sent, instant(this.#context.clock))) {',
-    'if (false) {',
-  ],
-  [
-    'a grant beyond the invocation',
-    'Math.min(holdAtMostMs, this.#remainingMs - elapsedMs(this.#started, sent))',
-    'holdAtMostMs',
-  ],
-  ['an acquire sent past its deadline', 'if (believeMs > 0) return;', 'return;'],
-  ['a waiter that writes all the while', 'seen = await this.#look(seen);', 'return undefined;'],
-]);
+const attempts = [
+  ...of('lib/lease/term.ts', [
+    [
+      'the belief lasts until the expiry, without the safety',
+      'Math.min(this.believeMs, untilMs - this.#safetyMs)',
+      'Math.min(this.believeMs, untilMs)',
+    ],
+    [
+      'the belief lasts beyond the cap',
+      'this.believeMs = Math.min(leaseMs - safetyMs, capMs);',
+      'this.believeMs = leaseMs - safetyMs;',
+    ],
+  ]),
+  ...of('lib/lease/attempt.ts', [
+    [
+      'one lockId for all attempts of a call',
+      'const lockId = newLockId();',
+      'const lockId = ((plan as { id?: string }).id ??= newLockId());',
+    ],
+    [
+      'a grant beyond the end of the invocation',
+      'Math.min(holdAtMostMs, remainingMs - elapsedMs(since, sent))',
+      'holdAtMostMs',
+    ],
+    [
+      'a resumed grant beyond the end of the invocation',
+      'Math.min(holdAtMostMs, remainingMs - elapsedMs(since, sent))',
+      "what === 'Resuming' ? holdAtMostMs : Math.min(holdAtMostMs, remainingMs - elapsedMs(since, sent))",
+    ],
+    ['a request sent past its deadline', '  if (leftMs > 0) return;\n', '  return;\n'],
+    [
+      'an acquire refused for the time in its signature, not asked again',
+      'if (isMisdated(error)) return',
+      "if (isMisdated(error) && what !== 'Acquiring') return",
+    ],
+    [
+      'a resume refused for the time in its signature, not asked again',
+      'if (isMisdated(error)) return',
+      "if (isMisdated(error) && what !== 'Resuming') return",
+    ],
+    [
+      'a lease that may have been granted, not released',
+      '      await discard(context, { key, lockId, until: term.until }, requestTimeoutMs);\n    }\n',
+      '    }\n',
+    ],
+    [
+      'a resumed lease that may have been granted, not released',
+      '      await discard(context, { key, lockId, until: term.until }, requestTimeoutMs);\n    }\n',
+      "      if (what !== 'Resuming') await discard(context, { key, lockId, until: term.until }, requestTimeoutMs);\n    }\n",
+    ],
+    [
+      'a grant written by a clock that its answer disproves, kept',
+      'if (term.isDisproved || isTooEarly)',
+      'if (isTooEarly)',
+    ],
+    [
+      'a resumed grant written by a clock that its answer disproves, kept',
+      'if (term.isDisproved || isTooEarly)',
+      "if ((term.isDisproved && what !== 'Resuming') || isTooEarly)",
+    ],
+    [
+      'a grant that came before the expiry of another, kept',
+      'if (term.isDisproved || isTooEarly)',
+      'if (term.isDisproved)',
+    ],
+    ['a grant whose answer came past its deadline, kept', 'if (!term.isOver && ', 'if ('],
+    [
+      'a resumed grant whose answer came past its deadline, kept',
+      'if (!term.isOver && ',
+      "if ((!term.isOver || what === 'Resuming') && ",
+    ],
+    ['a grant answered after its client was closed, kept', ' && !closing.aborted && ', ' && '],
+    [
+      'a resumed grant answered after its client was closed, kept',
+      ' && !closing.aborted && ',
+      " && (!closing.aborted || what === 'Resuming') && ",
+    ],
+    ['a grant answered after its signal aborted, kept', ' && !signal?.aborted) return;', ') return;'],
+    [
+      'a grant kept though its clock was set while the request was out',
+      "term.wasInterrupted ? 'misjudged' : 'granted'",
+      "'granted'",
+    ],
+    [
+      'a resumed grant kept though its clock was set while the request was out',
+      'term.wasInterrupted ?',
+      "term.wasInterrupted && what !== 'Resuming' ?",
+    ],
+  ]),
+  ...of('lib/lease/give-back.ts', [
+    [
+      'a lock given back though nobody knows what the grant took over',
+      'const { tookOver } = record;',
+      "const tookOver = record.tookOver ?? ({ type: 'nothing' } as const);",
+    ],
+    [
+      'a lock given back a second time though nobody knows what the grant took over',
+      'else if (standing.fencingToken === record.fencingToken + 1) await',
+      'else await',
+    ],
+    ['a lock given back opens by a wrong clock', 'Math.min(serverClock.now(key), serverDate)', 'serverClock.now(key)'],
+  ]),
+  ...of('lib/lease/acquisition.ts', [
+    [
+      'a late grant of an earlier attempt, not released',
+      '    await discard(this.#context, { key, lockId, until: expiresAt }, this.#plan.requestTimeoutMs);\n    throw',
+      '    throw',
+    ],
+    [
+      'a lock reported as busy that an earlier attempt of the same call holds',
+      '      await this.#discardOurs(second.record);\n',
+      '',
+    ],
+    ['a waiter writes instead of reading', 'seen = await this.#look(seen);', 'return undefined;'],
+  ]),
+  ...of('lib/lease/resume.ts', [
+    [
+      'a resume refused because the lease is gone, told as a fault of the clock',
+      '    if (isGrantOf(handed, record)) return;\n',
+      '    return;\n',
+    ],
+    [
+      'the second request of a resume asks by the handle, though the first one was granted',
+      '    if (misjudged) handed = misjudged.lockId;\n',
+      '',
+    ],
+    [
+      "a resume's second grant kept though it is over",
+      '      await discardUnwanted(context, asking, second.grant);\n',
+      '',
+    ],
+    [
+      "a resume's first grant left when its second request fails",
+      '    if (misjudged)\n      await discard(context, { key, lockId: misjudged.lockId, until: misjudged.term.until }, plan.requestTimeoutMs);\n',
+      '',
+    ],
+  ]),
+];
 
 const client = [
   ...of('lib/lease/client.ts', [
-    ['a lease that is born while its client is closing', 'while (leases.size + this.#pending.size > 0) {', '{'],
     [
-      'a name that a snapshot keeps',
+      'a lease granted while its client is closing, not released',
+      'while (leases.size + this.#pending.size > 0) {',
+      '{',
+    ],
+    [
+      'close() does not wait for an acquire between its grant and its lease',
+      '    return this.#track(async () => {\n      const outcome = await acquisition.run();\n      return this.#tell(key, plan, outcome, Math.round(acquisition.elapsedMs));\n    });\n',
+      '    const outcome = await this.#track(() => acquisition.run());\n    return this.#tell(key, plan, outcome, Math.round(acquisition.elapsedMs));\n',
+    ],
+    [
+      'close() does not wait for a resume between its grant and its lease',
+      '    return this.#track(async () => {\n      const grant = await resume(this.#context, handle, plan);\n',
+      '    const grant = await this.#track(() => resume(this.#context, handle, plan));\n    return ((run: () => Promise<Lease>) => run())(async () => {\n',
+    ],
+    [
+      'a default owner named once, and shared by every process of a snapshot',
       '    plan.owner ??= defaultOwner();\n',
       "    plan.owner ??= 'a name that was there before';\n",
     ],
+    [
+      'a lock closed for less than holdAtLeastMs by a wrong clock',
+      'Math.ceil(plan.holdAtLeastMs + lateMs)',
+      'plan.holdAtLeastMs',
+    ],
+    [
+      "the acquired event's expiry counted from the deadline of a wrong clock",
+      'const times = { expiresAt: term.until, deadline, waitedMs };',
+      'const times = { expiresAt: deadline + plan.safetyMs, deadline, waitedMs };',
+    ],
+    [
+      "the resumed event's expiry counted from the deadline of a wrong clock",
+      'expiresAt: grant.term.until, deadline }',
+      'expiresAt: deadline + plan.safetyMs, deadline }',
+    ],
+    ['a misspelled option of a LockClient, ignored', "    checkNames('LockClient', options, CLIENT_OPTIONS);\n", ''],
+    ['a misspelled option of acquire, ignored', '    checkNames(what, options, ACQUIRE_OPTIONS);\n', ''],
+    ['a misspelled option of resume, ignored', "    checkNames('resume', options, RESUME_OPTIONS);\n", ''],
+    [
+      'a misspelled option of forceRelease, ignored',
+      "    checkNames('forceRelease', options, { lockId: 0, immediately: 0 });\n",
+      '',
+    ],
+  ]),
+  ...of('lib/lease/inspect.ts', [
+    ['a misspelled option of inspectMany, ignored', "  checkNames('inspectMany', options, { signal: 0 });\n", ''],
+    ['a misspelled option of list, ignored', "  checkNames('list', options, { prefix: 0 });\n", ''],
   ]),
   ...of('lib/lease/lock-id.ts', [
-    ['an id that a snapshot shares', 'randomUUID({ disableEntropyCache: true })', 'randomUUID()'],
+    [
+      'a lockId drawn from a cache that processes of one snapshot share',
+      'randomUUID({ disableEntropyCache: true })',
+      'randomUUID()',
+    ],
   ]),
 ];
 
-const lease = of('lib/lease/lease.ts', [
-  ['a close that waits for no release', "if (state !== 'released') leases.delete(this);", 'leases.delete(this);'],
-  ['the deadline of a renewal from the answer', 'this.#believe(since, forMs', 'this.#believe(instant(clock), forMs'],
-  ['no timer for the deadline', '    this.#watchDeadline();\n    const capped', '    const capped'],
-  [
-    'isHeld() asks no clock',
-    "if (this.#state === 'held' && this.#leftMs() <= 0) this.#lose('expired');\n    return",
-    'return',
-  ],
-  [
-    'the safety left out of the belief',
-    'serverClock.untilMs(sent, until, behindMs) - this.#plan.safetyMs);',
-    'serverClock.untilMs(sent, until, behindMs));',
-  ],
-  [
-    'a renewal that is out, not stopped by the release',
-    "    this.#renewing?.cancel.abort(this.#lostError('released'));\n",
-    '',
-  ],
-  [
-    'the heartbeat not stopped by the release',
-    '    clock.clearTimeout(this.#deadlineTimer);\n    clock.clearTimeout(this.#heartbeatTimer);\n    this.#renewing',
-    '    clock.clearTimeout(this.#deadlineTimer);\n    this.#renewing',
-  ],
-  [
-    'a renewal that does not ask what is left',
-    'withinMs: this.#leftMs(), since, signal',
-    'withinMs: Number.POSITIVE_INFINITY, since, signal',
-  ],
-  ['a slow answer that takes away what was believed', 'if (forMs - agoMs > this.#leftMs()) {', 'if (true) {'],
-  ['a renewal that failed, not tried again', '    this.#scheduleHeartbeat(backOffMs * (0.5 + Math.random()));\n', ''],
-  [
-    'a refused renewal, taken for granted',
-    'if (!applied && record?.lockId !== this.#lockId) return this.#lose(reasonOf(record));',
-    '',
-  ],
-  [
-    'lost without an abort',
-    "    this.#report({ type: 'lost', reason, error, heldMs: this.#heldMs() });\n    this.#lost.abort(error);",
-    "    this.#report({ type: 'lost', reason, error, heldMs: this.#heldMs() });",
-  ],
-  [
-    'renewed beyond its cap',
-    '    if (capped) {\n      clock.clearTimeout(this.#heartbeatTimer);\n      return;\n    }\n',
-    '    if (capped) clock.clearTimeout(this.#heartbeatTimer);\n',
-  ],
-  [
-    'released, and believed until the answer',
-    "      this.#end('released');\n      return this.#releaseEnded(options);",
-    '      return this.#releaseEnded(options);',
-  ],
-  [
-    'done, though lost',
-    'await this.#sendRelease(undefined, options)',
-    'await this.#sendRelease(this.#plan.once, options)',
-  ],
-  ['closed without an abort', "      this.#lost.abort(this.#lostError('closed'));\n", ''],
-  [
-    'a renewal refused for its time, not written anew',
-    '      if (isMisdated(error) && !isSecond) return this.#renew(handOffMs, signal, true);\n',
-    '',
-  ],
-  [
-    'deleted by TTL by a clock that was set back',
-    'Math.max(serverClock.now(key), this.#until)',
-    'serverClock.now(key)',
-  ],
-  [
-    'a release that outlasts the invocation',
-    '{ requestTimeoutMs, withinMs });\n  }\n\n  /** Invariant 7: the one',
-    '{ requestTimeoutMs });\n  }\n\n  /** Invariant 7: the one',
-  ],
-  [
-    'a release that leaves no time to try in',
-    'leavingOf(remainingMs, RESPONSE_MS) ||',
-    '(remainingMs === undefined ? 0 : Number(remainingMs()) - RESPONSE_MS) ||',
-  ],
-  ['a release that rejects', 'error = cause as LockStoreError;', 'throw cause;'],
-  [
-    'a release that came twice, told as a loss',
-    ' || isDue || opened === this.acquiredAt + Math.max(1, this.#plan.holdAtLeastMs)',
-    '',
-  ],
-  [
-    "an operator's release, taken for ours",
-    'opened === this.acquiredAt + Math.max(1, this.#plan.holdAtLeastMs)',
-    'true',
-  ],
-  [
-    'a done release that came twice around a release of another, told as a loss',
-    'return (attempts > 1 || isDue) && this',
-    'return attempts > 1 && this',
-  ],
-  ['its own token by name, not done', ' || (options.done !== undefined && options.done === this.#plan.once)', ''],
-  [
-    'a release that came twice around a takeover, told as a loss',
-    '? record.expiresAt : record.previousExpiresAt;',
-    '? record.expiresAt : undefined;',
-  ],
-  [
-    "an operator's release, taken for our done one",
-    'if (isDue && !isDone(doneToken, record?.doneToken)) return false;',
-    '',
-  ],
-  [
-    'a token that the work released as not done, taken for done',
-    'if (once !== undefined && !this.#releasedAsDone) {',
-    'if (false) {',
-  ],
-]);
+const lease = [
+  ...of('lib/lease/heartbeat.ts', [
+    [
+      "a grant's belief counted from the answer",
+      'this.#since = grant.term.sent;',
+      'this.#since = instant(context.clock);',
+    ],
+    [
+      "a renewal's belief counted from the answer",
+      'this.#since = term.sent;',
+      'this.#since = instant(this.#context.clock);',
+    ],
+    [
+      'no timer for the deadline',
+      '    this.#watchDeadline();\n    this.#waitForRenewal(this.#grant.term);',
+      '    this.#waitForRenewal(this.#grant.term);',
+    ],
+    [
+      'isHeld() asks no clock',
+      "if (this.#state !== 'ended' && this.leftMs <= 0) this.lose('expired');\n    return",
+      'return',
+    ],
+    ['a release does not stop a renewal that is out', '    this.#renewing?.cancel.abort();\n', ''],
+    [
+      'a release does not stop the heartbeat',
+      '    clock.clearTimeout(this.#renewalTimer);\n    this.#renewing?.cancel',
+      '    this.#renewing?.cancel',
+    ],
+    [
+      'an answer that comes after the end of a lease revives its heartbeat',
+      '    if (!this.isAlive()) return;\n    // 3.',
+      '    // 3.',
+    ],
+    [
+      'a renewal that fails after the end of a lease revives its heartbeat',
+      '      if (!this.isAlive()) throw error;\n',
+      '',
+    ],
+    [
+      'a listener of renewFailed that releases the lease revives its heartbeat',
+      "    this.#waitMs(this.#backOff.nextMs());\n    // Reported last: the listener may end the lease.\n    this.#kept.report({ type: 'renewFailed', error, deadline: this.deadline, remainingMs: Math.round(this.leftMs) });\n",
+      "    this.#kept.report({ type: 'renewFailed', error, deadline: this.deadline, remainingMs: Math.round(this.leftMs) });\n    this.#waitMs(this.#backOff.nextMs());\n",
+    ],
+    [
+      'a renewal sent though it may arrive past the deadline',
+      'withinMs: this.leftMs, since: sent, signal',
+      'withinMs: Number.POSITIVE_INFINITY, since: sent, signal',
+    ],
+    [
+      'a slow answer shortens the belief',
+      'if (forMs - elapsedMs(term.sent, instant(this.#context.clock)) > this.leftMs) {',
+      'if (true) {',
+    ],
+    ['a renewal that failed, not tried again', '    this.#waitMs(this.#backOff.nextMs());\n', ''],
+    [
+      'a renewal refused for another grant, believed',
+      'if (!applied && !isGrantOf(this.#grant.lockId, record)) return this.lose(lossOf(record));',
+      '',
+    ],
+    [
+      'a renewal refused for the time in its signature, not written once more',
+      '      if (isMisdated(error) && !isSecond) return this.#renew(handOffMs, signal, true);\n',
+      '',
+    ],
+    [
+      'a renewal written by a clock that its answer disproves, not written once more',
+      '    if (term.isDisproved && !isSecond) return this.#renew(handOffMs, signal, true);\n',
+      '',
+    ],
+    [
+      'a renewal that gained nothing because the clock was set back, sent again at once',
+      '    if (!applied && hasStepped(this.#since, term.sent)) return this.#waitMs(this.leftMs / 4);\n',
+      '',
+    ],
+    [
+      'a hand-off shortened by the cap of the holder',
+      'handOffMs === undefined ? granted.capLeftMs(sent) : Number.POSITIVE_INFINITY',
+      'granted.capLeftMs(sent)',
+    ],
+    [
+      'the handedOff event has the expiry of before the hand-off',
+      '      this.#until = term.until;\n      return;',
+      '      return;',
+    ],
+    [
+      'a capped lease sends renewals',
+      "      this.#state = 'capped';\n      return;\n",
+      "      this.#state = 'capped';\n",
+    ],
+    [
+      'a lease that reaches its cap with its first term sends renewals',
+      'if (term.capMs <= leaseMs - safetyMs) {',
+      'if (term.capMs < leaseMs - safetyMs) {',
+    ],
+  ]),
+  ...of('lib/lease/release.ts', [
+    [
+      "a clock that was set back has the record's TTL come too soon",
+      'Math.max(serverClock.now(key), until)',
+      'serverClock.now(key)',
+    ],
+    [
+      'a release gets no time at all when the invocation is about to end',
+      'leavingOf(remainingMs, RESPONSE_MS) ||',
+      '(remainingMs === undefined ? 0 : Number(remainingMs()) - RESPONSE_MS) ||',
+    ],
+    ['a release that fails rejects', "return { type: 'unknown', error: error as LockStoreError };", 'throw error;'],
+    [
+      'a release that was delivered twice, told as a loss',
+      ' || isDue || opened === acquiredAt + Math.max(1, holdAtLeastMs)',
+      '',
+    ],
+    [
+      "an operator's force release, taken for the holder's own",
+      'opened === acquiredAt + Math.max(1, holdAtLeastMs)',
+      'true',
+    ],
+    [
+      'a release with a done token, delivered twice around a release of another holder, told as a loss',
+      'return (attempts > 1 || isDue) && isBelieved',
+      'return attempts > 1 && isBelieved',
+    ],
+    [
+      'a release that was delivered twice around a takeover, told as a loss',
+      '? record.expiresAt : replacedAt;',
+      '? record.expiresAt : undefined;',
+    ],
+    [
+      "an operator's force release, taken for the holder's own with a done token",
+      '  if (isDue && !isDone(doneToken, record?.doneToken)) return false;\n',
+      '',
+    ],
+  ]),
+  ...of('lib/lease/lease.ts', [
+    [
+      'close() does not wait for a release that is under way',
+      "if (state !== 'released') this.#context.leases.delete(this);",
+      'this.#context.leases.delete(this);',
+    ],
+    [
+      'a lease that is lost does not abort its signal',
+      "    this.#report({ type: 'lost', reason, error, heldMs: this.#heldMs() });\n    this.#lost.abort(error);",
+      "    this.#report({ type: 'lost', reason, error, heldMs: this.#heldMs() });",
+    ],
+    [
+      'a lease believed until its release is answered',
+      "      this.#end('released');\n      return this.#releaseEnded(options);",
+      '      return this.#releaseEnded(options);',
+    ],
+    [
+      'a lease that was lost, released as done',
+      'await this.#send(undefined, options)',
+      'await this.#send(this.#plan.once, options)',
+    ],
+    ['a lease that is closed does not abort its signal', "      this.#lost.abort(this.#lostError('closed'));\n", ''],
+    [
+      'a release outlasts the invocation',
+      '{ requestTimeoutMs, withinMs }',
+      '{ requestTimeoutMs, withinMs: Number.POSITIVE_INFINITY }',
+    ],
+    [
+      "a release that names the lease's own token, not counted as done",
+      ' || (done !== undefined && done === this.#plan.once)',
+      '',
+    ],
+    [
+      'a token taken for done though the work released its lease as not done',
+      'if (once !== undefined && !this.#releasedAsDone) {',
+      'if (false) {',
+    ],
+  ]),
+];
 
 const callbacks = [
   ...of('lib/lease/callback.ts', [
-    ['what a callback rejects with, unheeded', '  Promise.resolve(value).then(undefined, failed);\n', ''],
+    ['a callback that rejects ends the process', '  Promise.resolve(value).then(undefined, failed);\n', ''],
     [
-      'thenables that are no promises, unheeded',
+      'a thenable that is no promise, not listened to',
       'Promise.resolve(value).then',
       'if (value instanceof Promise) value.then',
     ],
   ]),
   ...of('lib/lease/options.ts', [
-    ["an async function's promise for a number, unheeded", '  heed(ms);\n  throw', '  throw'],
-    ["an async function's promise for a number, unheeded at a release", '    heed(ms);\n', ''],
+    [
+      'remainingMs that gives a promise which rejects ends the process at an acquire',
+      '  heed(ms);\n  throw',
+      '  throw',
+    ],
+    ['remainingMs that gives a promise which rejects ends the process at a release', '    heed(ms);\n', ''],
   ]),
   ...of('lib/tasks/run-limit.ts', [
     [
-      'a callback that fails, and the run goes on',
+      'a run of tasks goes on after its callback failed',
       '    this.failure ??= { error };\n    this.end();',
       '    this.end();',
     ],
-    ['a remainingMs that throws in a timer', '      this.fail(error);\n      return -1;', '      throw error;'],
+    [
+      'remainingMs that throws in a timer ends the process',
+      '      this.fail(error);\n      return -1;',
+      '      throw error;',
+    ],
   ]),
   ...of('lib/tasks/run-tasks.ts', [
-    ['as many runners as are asked for', 'Array.isArray(tasks) ? tasks.length : MOST_IN_HAND', 'Infinity'],
+    [
+      'a run of tasks starts more runners than there are tasks',
+      'Array.isArray(tasks) ? tasks.length : MOST_IN_HAND',
+      'Infinity',
+    ],
   ]),
 ];
 
 const tasks = [
   ...of('lib/tasks/unsettled.ts', [
     [
-      'a busy task that opens by another clock than the client has',
+      "the moment at which a busy task opens, by another clock than the client's",
       'open.opensAt = this.#plan.clock.monotonic()',
       'open.opensAt = performance.now()',
     ],
     [
-      'a mark over a task that is not known to be done',
+      'a block marked as done though one of its tasks is not known to be done',
       "if (outcome !== 'done' && outcome !== 'alreadyDone') block",
       "if (outcome === 'failed') block",
     ],
   ]),
   ...of('lib/tasks/options.ts', [
-    ['a misspelled option of runTasks, taken for none', "  checkNames('runTasks', options, OPTIONS);\n", ''],
+    ['a misspelled option of runTasks, ignored', "  checkNames('runTasks', options, OPTIONS);\n", ''],
   ]),
   ...of('lib/tasks/run-tasks.ts', [
-    ['a task as long as the last one, begun too late', '    this.#limit.took(clock.monotonic() - started);\n', ''],
-    ["one item of somebody else's ends the run", 'error instanceof LockStoreError && error.foreign', 'false'],
-    ['a release that failed, taken for done', "if (end === 'unknown' && once !== undefined) {", 'if (false) {'],
-    ['a lease that was handed off, taken for done', "return end === 'handedOff' ? 'busy' : 'done';", "return 'done';"],
+    [
+      'a task begun though the last one took longer than the time that is left',
+      '    this.#limit.took(clock.monotonic() - started);\n',
+      '',
+    ],
+    [
+      "one item of the user's own ends the run of all tasks",
+      'error instanceof LockStoreError && error.foreign',
+      'false',
+    ],
+    [
+      'a task counted as done though its release failed',
+      "if (end === 'unknown' && once !== undefined) {",
+      'if (false) {',
+    ],
+    [
+      'a task counted as done though its lease was handed off',
+      "return end === 'handedOff' ? 'busy' : 'done';",
+      "return 'done';",
+    ],
   ]),
 ];
 
 const middleware = [
   ...of('middleware/lock-plugin.ts', [
-    ['a plugin option misspelled, and ignored', "  checkNames('lockPlugin()', plugin, names);\n", ''],
-    ['no abort before the early time-out returns', '      if (request) timeOut(request);\n', ''],
-    ["another request's response taken for the handler's", 'holdingsOf(request).hasEnded) request', 'false) request'],
-    ["another error than Middy's own at its time-out", "package: '@middy/core'", "package: 'leasehold'"],
-    ['not released when a later middleware returns early', '        await requestEnded(request);\n', ''],
+    ['a misspelled option of lockPlugin, ignored', "  checkNames('lockPlugin()', plugin, names);\n", ''],
     [
-      'a failed request that Middy tells nobody of',
+      "Middy's early time-out returns before the lease's signal has aborted",
+      '      if (request) timeOut(request);\n',
+      '',
+    ],
+    [
+      'the response of another request, taken for that of the handler',
+      'holdingsOf(request).hasEnded) request',
+      'false) request',
+    ],
+    ["an early time-out that throws another error than Middy's own", "package: '@middy/core'", "package: 'leasehold'"],
+    ['a lease kept when a later middleware returns early', '        await requestEnded(request);\n', ''],
+    [
+      'a lease kept after a failed request of which Middy tells no middleware',
       '      await releaseAll(request);\n      holdingsOf(request)',
       '      holdingsOf(request)',
     ],
-    ['a body forgotten that is still produced', 'holdingsOf(request).handled = request.response', 'void request'],
+    [
+      'a response body that is still produced, forgotten',
+      'holdingsOf(request).handled = request.response',
+      'void request',
+    ],
   ]),
   ...of('middleware/hooks.ts', [
-    ['not released when the handler throws', '  await release(held, request);\n', ''],
-    ['an unawaited response', 'const response = await request.response;', 'const response = request.response;'],
+    ['a lease kept when the handler throws', '  await release(held, request);\n', ''],
     [
-      'a token done over a record that failed in locks.using',
+      'a response that is a promise, not awaited',
+      'const response = await request.response;',
+      'const response = request.response;',
+    ],
+    [
+      'a once token done though a record failed in locks.using',
       'held.succeed(response, await failedIn(request), holdingsOf',
       'held.succeed(response, new Set(), holdingsOf',
     ],
     [
-      'messages deleted behind a lock that is busy',
+      'messages deleted though a lock inside of their record locks ended the request',
       'for (const batch of batchesOf(request)) answer = await batch.succeed(answer, new Set());',
       '{}',
     ],
-    ["released after Middy's own time-out", "  if (isEarlyTimeout(request.error)) held.abandon('timedOut');\n", ''],
     [
-      'records missing that the handler was not given',
+      "a lease released after Middy's early time-out, while the handler runs on",
+      "  if (isEarlyTimeout(request.error)) held.abandon('timedOut');\n",
+      '',
+    ],
+    [
+      'records that the handler did not get, hidden from earlier middlewares after a failure',
       "  showRecords(guard, request, 'records');\n}\n\n/** Ends what the guard took, after a failure. */",
       '}\n\n/** Ends what the guard took, after a failure. */',
     ],
   ]),
   ...of('middleware/wrap.ts', [
-    ['released while a stream writes on', "held.abandon('abandoned')", 'await held.release()'],
-    ['ended before the handler has failed', '      await onError(guard, request);\n', ''],
-    ['an error that an early time-out does not show', '      request.error = error;\n', ''],
+    [
+      'a lease released while the response stream is still written to',
+      "held.abandon('abandoned')",
+      'await held.release()',
+    ],
+    ['a lease kept when a wrapped handler throws', '      await onError(guard, request);\n', ''],
+    ["a lease released though the wrapped handler threw Middy's early time-out", '      request.error = error;\n', ''],
   ]),
   ...of('middleware/remaining.ts', [
-    ['a release that outlasts an invocation beside others', 'return releaseMsOf(this.#ask);', 'return 1e9;'],
-    ['a wait that a long time ends at once', 'ms > LONGEST_MS ? undefined : ', ''],
+    [
+      'a release outlasts its invocation where several share a process',
+      'return releaseMsOf(this.#ask);',
+      'return 1e9;',
+    ],
+    ['a wait longer than a timer can last ends at once', 'ms > LONGEST_MS ? undefined : ', ''],
   ]),
   ...of('middleware/batch-records.ts', [
-    ['a record overtaken in its second group', 'for (const group of groups) entry.groups.add(group);', ''],
+    [
+      'a record that is in two groups, overtaken in the second',
+      'for (const group of groups) entry.groups.add(group);',
+      '',
+    ],
   ]),
   ...of('middleware/key-lock.ts', [
-    ['a part whose token is not done', '(done === this.#last || (done.token ?? false))', '(done === this.#last)'],
-    ['a record worked on again that was done', 'if (isDone(entry.token, this.lease.doneToken))', 'if (false)'],
+    [
+      'a part of a batch that succeeded, its once token not done',
+      '(done === this.#last || (done.token ?? false))',
+      '(done === this.#last)',
+    ],
+    ['a record that is done, worked on again', 'if (isDone(entry.token, this.lease.doneToken))', 'if (false)'],
   ]),
   ...of('middleware/turns.ts', [
     [
-      'work that begins while others are waited for',
+      'work on a record begins before the earlier work on its key has ended',
       '.every((turn) => turns.has(turn))',
       '.every(() => turns.size > 0)',
     ],
-    ['work that waits for itself', 'lanes.some((lane) => outer.includes(lane))', 'false'],
-    ['a wait for work without an end', '(!(await goesOn(Promise.allSettled(turns))))', '(false)'],
+    [
+      'work inside of other work on the same key waits for itself',
+      'lanes.some((lane) => outer.includes(lane))',
+      'false',
+    ],
+    [
+      'the wait for work on records goes on after the time is up',
+      '(!(await goesOn(Promise.allSettled(turns))))',
+      '(false)',
+    ],
   ]),
   ...of('middleware/record-batch.ts', [
     [
-      'a second work that fails what succeeded',
+      'a second work that fails, counted against a record that succeeded',
       'if (isOpen(entry)) this.#batch.stopGroups(entry, error);',
       'this.#batch.stopGroups(entry, error);',
     ],
-    ['work begun while leases are being released', 'for (const lock of this.#locks.values()) lock.ended = true;', ''],
-    ['a record that overtakes one that failed in using', '    this.#batch.holdBack(isOpen);\n', ''],
-    ['done, though it failed under another lock', ' || failed.has(messageId)', ''],
-    ['an acquire that outlasts the invocation', '        signal,\n        data', '        data'],
     [
-      'a lease released by the handler, without a word',
+      'work on a record begins while the leases are being released',
+      'for (const lock of this.#locks.values()) lock.ended = true;',
+      '',
+    ],
+    ['a record deleted though an earlier one of its group failed in using', '    this.#batch.holdBack(isOpen);\n', ''],
+    ['a record counted as done though it failed under another lock', ' || failed.has(messageId)', ''],
+    ['the acquire of a record goes on after the time is up', '        signal,\n        data', '        data'],
+    [
+      "no warning when the handler releases a record's lease",
       'warnIfReleased(lease);\n    const hasFailed',
       'void lease;\n    const hasFailed',
     ],
-    ['work that nobody waits for ends the process', '    heed(using);\n', ''],
+    ['work on a record that nobody awaits ends the process when it fails', '    heed(using);\n', ''],
     [
-      'work that nobody stops when the time is up',
+      'work on a record that nobody awaits, not stopped when the time is up',
       "if (!isInTime) for (const lock of this.#pending) if (!lock.ended) this.#abandonLock(lock, 'abandoned');",
       '',
     ],
-    ['messages deleted that a later middleware kept from the handler', 'if (unworked.length === 0) return;', 'return;'],
+    [
+      'messages deleted though a later middleware kept them from the handler',
+      'if (unworked.length === 0) return;',
+      'return;',
+    ],
   ]),
   ...of('middleware/request.ts', [
     [
-      "released while another handler's handler that timed out runs",
+      'the lease of an outer handler, released while an inner handler runs on after its time-out',
       '...(underWay.get(request.context as object) ?? [])',
       '',
     ],
   ]),
   ...of('middleware/body.ts', [
-    ['released while a Transform is written to', " || 'write' in body ||", ' ||'],
-    ['released while somebody pushes on', ' || body._destroy === Readable.prototype._destroy', ''],
+    ['a lease released while a Transform is still written to', " || 'write' in body ||", ' ||'],
+    ['a lease released while code still pushes to a Readable', ' || body._destroy === Readable.prototype._destroy', ''],
     [
-      'released while a web stream inside of a Node stream works on',
+      'a lease released while a web stream works on inside of a Node stream',
       'return String(body._destroy) !== String(Readable.fromWeb(new ReadableStream() as never)._destroy);',
       'return true;',
     ],
   ]),
   ...of('middleware/held-lease.ts', [
-    ['released while a handler that timed out runs', '    this.#abandoned = true;\n', ''],
-    ["released after Middy's handler answered its time-out", '    if (this.#abandoned) return response;\n', ''],
-    ['released though it was abandoned, and had expired', '    if (this.#abandoned) return;\n', ''],
+    ['a lease released while a handler runs on after its time-out', '    this.#abandoned = true;\n', ''],
     [
-      'released before the last byte',
+      'a lease released when Middy answers for a handler that timed out',
+      '    if (this.#abandoned) return response;\n',
+      '',
+    ],
+    ['a lease that was abandoned, released once it has expired', '    if (this.#abandoned) return;\n', ''],
+    [
+      'a lease released before the last byte of the response',
       'const body = bodyIn(response);\n',
       'const body = undefined as Body | undefined;\n',
     ],
-    ['done, though the reader has not taken the last part', 'highWaterMark: 0,', 'highWaterMark: 16,'],
+    ['a once token done before the reader has taken the last part', 'highWaterMark: 0,', 'highWaterMark: 16,'],
     [
-      'a token done over a batch of which a record failed',
+      'a once token done though a record of the batch failed',
       'failed.size === 0 && !this.#hasFailures(response)',
       'failed.size === 0',
     ],
     [
-      'released while a body is produced that a middleware dropped',
+      'a lease released while a body that a middleware dropped is still produced',
       'if (dropped && !(dropped as Readable).readableEnded) await',
       'if (false) await',
     ],
-    ['not done, though another middleware has read the whole body', ' && !(dropped as Readable).readableEnded', ''],
-    ['a lost lease, no error', "if (this.#onLost === 'throw') this.lease.signal.throwIfAborted();", ''],
-    ['released while the body works on', '(isEnded || isTold) && (await this.#remaining.settles(closed))', 'isTold'],
-    ['released while a body works on that failed by itself', '(source.closed && isTold)', 'source.closed'],
-    ['a body that fails as it closes ends the process', "      source.on('error', () => {});\n", ''],
-    ['done, though the stream broke', 'return await this.#end();', 'return await this.#end(true);'],
-    ['released under another lock, while a Transform is written to', 'isOver && !(untold in source)', 'isOver'],
-    ['a release of its own, without a word', '    warnIfReleased(this.lease);\n', ''],
-    ['a body destroyed that a middleware compresses', ' || this.#sent.readableFlowing !== null', ''],
-    ['a body that nobody listens to', "    sent.on('error', () => {});\n", ''],
-    ['a body that goes on after the request', '      this.#sent.destroy();\n', ''],
+    [
+      'a once token not done though another middleware has read the whole body',
+      ' && !(dropped as Readable).readableEnded',
+      '',
+    ],
+    ['a lease that was lost causes no error', "if (this.#onLost === 'throw') this.lease.signal.throwIfAborted();", ''],
+    [
+      'a lease released while the body of the response works on',
+      '(isEnded || isTold) && (await this.#remaining.settles(closed))',
+      'isTold',
+    ],
+    ['a lease released while a body that failed by itself works on', '(source.closed && isTold)', 'source.closed'],
+    ['a body that fails while it closes ends the process', "      source.on('error', () => {});\n", ''],
+    [
+      'a once token done though the response stream broke',
+      'return await this.#end();',
+      'return await this.#end(true);',
+    ],
+    [
+      'a lease released while a Transform inside of another lock is still written to',
+      'isOver && !(untold in source)',
+      'isOver',
+    ],
+    ['no warning when the handler releases the lease of its lock', '    warnIfReleased(this.lease);\n', ''],
+    ['a body that a middleware compresses, destroyed', ' || this.#sent.readableFlowing !== null', ''],
+    ['a body whose error nobody listens to ends the process', "    sent.on('error', () => {});\n", ''],
+    ['a body that is still produced after its request has failed', '      this.#sent.destroy();\n', ''],
   ]),
   ...of('middleware/configure.ts', [
-    ['a rejected key ends the process', '  heed(value);\n', ''],
-    ['a table named that nobody uses', 'if (tableName !== undefined || client !== undefined) {', 'if (false) {'],
-    ['a listener that nobody calls', '  if (onEvent === undefined) return locks;', '  if (locks) return locks;'],
-    ['a client that sends nothing', "client !== undefined && typeof client?.send !== 'function'", 'false'],
+    ['a key that is a promise which rejects ends the process', '  heed(value);\n', ''],
+    [
+      'locks and a table name together, accepted',
+      'if (tableName !== undefined || client !== undefined) {',
+      'if (false) {',
+    ],
+    [
+      'a listener beside a LockClient, accepted and never called',
+      '  if (onEvent === undefined) return locks;',
+      '  if (locks) return locks;',
+    ],
   ]),
   ...of('middleware/lock-records.ts', [
-    ['an option of records misspelled, and ignored', '  checkNames(what, options, names);\n', ''],
+    ['a misspelled option of lockRecords, ignored', '  checkNames(what, options, names);\n', ''],
   ]),
   ...of('middleware/lock-guard.ts', [
-    ['an option misspelled, and ignored', '  checkNames(what, options, names);\n', ''],
-    ['messages deleted that a lock skips', "(isBusy && respond === 'skip') || ", ''],
-    ['messages deleted that a lock inside of their own skips', ' || hasRecordLocks(context)', ''],
-    ['a context that cannot be written keeps the lease', '      await held.release();\n', ''],
+    ['a misspelled option of lock, ignored', '  checkNames(what, options, names);\n', ''],
+    ['messages deleted though their lock skipped them', "(isBusy && respond === 'skip') || ", ''],
+    ['messages deleted though a lock inside of their record locks skipped them', ' || hasRecordLocks(context)', ''],
+    ['a lease kept when the context cannot be written to', '      await held.release();\n', ''],
     [
-      'a lease that hides another one',
+      'a second lock under the contextKey of the first one, accepted',
       'if (isHeldLease((context as Record<string, unknown>)[contextKey])) {',
       'if (false) {',
     ],
   ]),
   ...of('middleware/invocation.ts', [
     [
-      'a remaining time that rejects ends the process',
+      'a remaining time that is a promise which rejects ends the process',
       'Math.floor(remainingOf({ remainingMs }))',
       'Math.floor(remainingMs())',
     ],
-    ['taken around a durable execution', "if ('lambdaContext' in context && 'step' in context)", 'if (false)'],
     [
-      'beyond the invocation',
+      'a lock around a durable execution, accepted',
+      "if ('lambdaContext' in context && 'step' in context)",
+      'if (false)',
+    ],
+    [
+      'a lease that outlasts its invocation',
       'remainingMs: process.env.AWS_LAMBDA_MAX_CONCURRENCY ? undefined : remainingMs,',
       'remainingMs: undefined,',
     ],
@@ -551,16 +991,16 @@ const middleware = [
 ];
 
 const guard = of('lib/dynamodb/guarded-write.ts', [
-  ['a write without the guard', '[check, ...transactItems]', '[...transactItems]'],
-  ['a refused guard that ends no belief', "        lease.abandon('takenOver');\n", ''],
-  ['a write that is not held', '    lease.assertHeld();\n', ''],
+  ['a guarded write sent without its guard', '[check, ...transactItems]', '[...transactItems]'],
+  ['a lease believed though its guard was refused', "        lease.abandon('takenOver');\n", ''],
+  ['a guarded write sent though the lease is not held', '    lease.assertHeld();\n', ''],
 ]);
 
 export const mutants = [
   ...dynamodb,
-  ...memory,
+  ...record,
   ...clocks,
-  ...acquisition,
+  ...attempts,
   ...client,
   ...lease,
   ...callbacks,

@@ -2,18 +2,22 @@ const { basename, dirname } = require('node:path');
 const { default: Sequencer } = require('@jest/test-sequencer');
 
 /**
- * The tests of the file that is broken first, then those of its folder, then the simulation, and of the rest the quick ones:
- * most mutants die early.
+ * The order of the tests, in which most mutants die early, and by a test of behaviour: the contract that the broken store
+ * keeps; the tests with the name of the broken file; those in a folder of the same name; the simulation; the rest, the quick
+ * ones first.
  */
 module.exports = class NearestFirst extends Sequencer {
   sort(tests) {
     const mutated = process.env.MUTATED_FILE ?? '';
     const [name, folder] = [basename(mutated, '.ts'), basename(dirname(mutated))];
-    const distance = ({ path }) => {
-      if (basename(path) === `${name}.test.ts`) return 0;
-      if (basename(dirname(path)) === folder) return 1;
-      return basename(dirname(path)) === 'mutation' ? 2 : 3;
-    };
+    const nearest = [
+      (path) => path.endsWith(`/contract/${folder}.test.ts`),
+      (path) => basename(path) === `${name}.test.ts`,
+      (path) => basename(dirname(path)) === folder,
+      (path) => basename(dirname(path)) === 'mutation',
+      () => true,
+    ];
+    const distance = ({ path }) => nearest.findIndex((isNear) => isNear(path));
     // Array.prototype.sort keeps the order of what is as far away.
     return super
       .sort(tests)
