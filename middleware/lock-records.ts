@@ -111,7 +111,7 @@ function recordsOf<Item extends Lockable>(event: unknown): Item[] {
   if (records) return records;
   throw new TypeError(
     'An event of SQS was expected, { Records: [{ messageId, body, ... }] } with one record or more, but it is ' +
-      `${inspect(event, { depth: 2, breakLength: Number.POSITIVE_INFINITY }).slice(0, 300)}. ` +
+      `${inspect(event, { depth: 2, breakLength: Infinity }).slice(0, 300)}. ` +
       'Lock what comes from elsewhere with lock().',
   );
 }

@@ -34,7 +34,7 @@ function sendBack(
   context: LeaseContext,
   { key, lockId, fencingToken }: LockRecord,
   previous: Takeover,
-  serverDate = Number.POSITIVE_INFINITY,
+  serverDate = Infinity,
   withinMs: number,
 ): Promise<StoreAnswer> {
   const { store, serverClock } = context;

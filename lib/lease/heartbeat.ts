@@ -161,7 +161,7 @@ export class Heartbeat {
     const term = new Term(this.#context, sent, {
       safetyMs,
       leaseMs: handOffMs ?? leaseMs,
-      capMs: handOffMs === undefined ? granted.capLeftMs(sent) : Number.POSITIVE_INFINITY,
+      capMs: handOffMs === undefined ? granted.capLeftMs(sent) : Infinity,
     });
     const request = (signal: AbortSignal) => store.renew({ key, lockId, until: term.until }, signal);
     // Invariant 7: a renewal that may arrive after the deadline must not be sent.

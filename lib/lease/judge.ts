@@ -27,7 +27,7 @@ export async function judgedInstant(
   const { clock, serverClock } = context;
   const now = instant(clock);
   if (clock.isDisciplined || serverClock.isJudged(now)) return now;
-  const { requestTimeoutMs = 1_000, withinMs = Number.POSITIVE_INFINITY } = options;
+  const { requestTimeoutMs = 1_000, withinMs = Infinity } = options;
   const what = `Reading '${key}', to judge the clock of this host`;
   const { signal, end } = either(closing, options.signal);
   let mayJoin = true;

@@ -181,9 +181,7 @@ export function planAcquire(options: AcquireOptions): AcquirePlan {
     requestTimeoutMs: checkDuration('requestTimeoutMs', options.requestTimeoutMs ?? 1_000, 1),
     holdAtLeastMs: checkDuration('holdAtLeastMs', options.holdAtLeastMs ?? 0, 0),
     holdAtMostMs:
-      options.holdAtMostMs === undefined
-        ? Number.POSITIVE_INFINITY
-        : checkDuration('holdAtMostMs', options.holdAtMostMs, 1),
+      options.holdAtMostMs === undefined ? Infinity : checkDuration('holdAtMostMs', options.holdAtMostMs, 1),
     remainingMs,
     signal,
     once: once === undefined ? undefined : checkText('once', once),
@@ -194,7 +192,7 @@ export function planAcquire(options: AcquireOptions): AcquirePlan {
 
 /** Milliseconds that the invocation still lasts, as it says itself. */
 export function remainingOf({ remainingMs }: Pick<AcquirePlan, 'remainingMs'>): number {
-  const ms: unknown = remainingMs?.() ?? Number.POSITIVE_INFINITY;
+  const ms: unknown = remainingMs?.() ?? Infinity;
   if (typeof ms === 'number' && !Number.isNaN(ms)) return ms;
   heed(ms);
   throw new TypeError(`remainingMs must give a number of milliseconds, but it gave ${show(ms)}.`);
@@ -213,7 +211,7 @@ export function leavingOf(remainingMs: (() => unknown) | undefined, reserveMs: n
   }
   if (typeof ms !== 'number' || Number.isNaN(ms)) {
     heed(ms);
-    return Number.POSITIVE_INFINITY;
+    return Infinity;
   }
   return Math.max(0, ms - Math.min(reserveMs, ms / 2));
 }

@@ -37,7 +37,7 @@ const RESPONSE_MS = 200;
  * all the same, as where invocations share a process: then nothing is left that a release could spoil.
  */
 export const releaseMsOf = (remainingMs: (() => unknown) | undefined): number =>
-  leavingOf(remainingMs, RESPONSE_MS) || Number.POSITIVE_INFINITY;
+  leavingOf(remainingMs, RESPONSE_MS) || Infinity;
 
 /**
  * Releases a grant. Never rejects.

@@ -49,7 +49,7 @@ export async function send<Answer extends DatedAnswer & { attempts?: number | un
   options: SendOptions = {},
 ): Promise<Answer> {
   const { clock } = context;
-  const { requestTimeoutMs = 1_000, withinMs = Number.POSITIVE_INFINITY, since = instant(clock), signal } = options;
+  const { requestTimeoutMs = 1_000, withinMs = Infinity, since = instant(clock), signal } = options;
   const backOff = new BackOff(CONFLICT_MS.first, CONFLICT_MS.most);
   let hung = 0;
   let resendsMisdated = !options.throwMisdated;

@@ -35,10 +35,10 @@ export const hasStepped = (from: Instant, to: Instant): boolean =>
  */
 export class ServerClock {
   readonly #clock: Clock;
-  #lowest = Number.NEGATIVE_INFINITY;
-  #highest = Number.POSITIVE_INFINITY;
+  #lowest = -Infinity;
+  #highest = Infinity;
   /** The upper end of the interval by the last answer alone. */
-  #lastHighest = Number.POSITIVE_INFINITY;
+  #lastHighest = Infinity;
   #relayed = false;
   /** Settles when the answer has come that somebody awaits to judge this host's clock. */
   judging: Promise<void> | undefined;
@@ -80,9 +80,9 @@ export class ServerClock {
 
   #forget(): void {
     this.#judgedAt = undefined;
-    this.#lowest = Number.NEGATIVE_INFINITY;
-    this.#highest = Number.POSITIVE_INFINITY;
-    this.#lastHighest = Number.POSITIVE_INFINITY;
+    this.#lowest = -Infinity;
+    this.#highest = Infinity;
+    this.#lastHighest = Infinity;
   }
 
   /** Tells whether an answer has judged this host's clock since that was last set, or stood still, before `moment`. */
@@ -129,7 +129,7 @@ export class ServerClock {
    * that was paused, and no difference between the clocks tells of that.
    */
   get behindMs(): number {
-    if (this.#lastHighest === Number.POSITIVE_INFINITY) return 0;
+    if (this.#lastHighest === Infinity) return 0;
     const told = this.#lastHighest - DATE_STEP_MS;
     return this.isWrong ? Math.max(this.expiryOffsetMs, told) : Math.max(0, told);
   }

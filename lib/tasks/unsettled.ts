@@ -72,7 +72,7 @@ export class Unsettled<Task> {
 
   /** The soonest moment at which a task opens that another worker was seen to hold. */
   get opensAt(): number {
-    let opensAt = Number.POSITIVE_INFINITY;
+    let opensAt = Infinity;
     for (const block of this.blocks) opensAt = Math.min(opensAt, block.opensAt);
     return opensAt;
   }

@@ -4,7 +4,6 @@ import { LockClient } from '../../lib/lease/client.ts';
 import type { LockEvent } from '../../lib/lease/events.ts';
 import type { Lease, LeaseHandle } from '../../lib/lease/lease.ts';
 import { LockBusyError, LockDoneError, LockError, LockLostError, LockStoreError } from '../../lib/record/errors.ts';
-import type { LockRecord } from '../../lib/record/record.ts';
 import { MemoryLockStore } from '../../lib/testing/memory.ts';
 import { outcomeOf, settle, taken, type World, world } from './setup.ts';
 

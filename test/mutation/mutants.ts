@@ -441,8 +441,8 @@ const client = [
     ],
     [
       'close() does not wait for an acquire between its grant and its lease',
-      '    return this.#track(async () => {\n      const outcome = await acquisition.run();\n      return this.#tell(key, plan, outcome, Math.round(acquisition.elapsedMs));\n    });\n',
-      '    const outcome = await this.#track(() => acquisition.run());\n    return this.#tell(key, plan, outcome, Math.round(acquisition.elapsedMs));\n',
+      '    return this.#track(async () => {\n      const outcome = await acquisition.run();\n',
+      '    const outcome = await this.#track(() => acquisition.run());\n    return ((run: () => Promise<Lease | Busy>) => run())(async () => {\n',
     ],
     [
       'close() does not wait for a resume between its grant and its lease',
@@ -567,7 +567,7 @@ const lease = [
     ],
     [
       'a hand-off shortened by the cap of the holder',
-      'handOffMs === undefined ? granted.capLeftMs(sent) : Number.POSITIVE_INFINITY',
+      'handOffMs === undefined ? granted.capLeftMs(sent) : Infinity',
       'granted.capLeftMs(sent)',
     ],
     [
