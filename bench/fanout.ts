@@ -37,12 +37,12 @@ type Task = (name: string) => Promise<void>;
 const shared: Way = {
   name: 'runTasks',
   work: (worker, locks, tasks, task) =>
-    runTasks(tasks, task, { locks, key: (name) => name, once: ONCE, requestTimeoutMs, worker }),
+    runTasks(tasks, { locks, key: (name) => name, once: ONCE, requestTimeoutMs, worker }, task),
 };
 const sharedWithoutNumbers: Way = {
   name: 'runTasks, no worker numbers',
   work: (_worker, locks, tasks, task) =>
-    runTasks(tasks, task, { locks, key: (name) => name, once: ONCE, requestTimeoutMs }),
+    runTasks(tasks, { locks, key: (name) => name, once: ONCE, requestTimeoutMs }, task),
 };
 const tryEvery: Way = {
   name: 'try every task',

@@ -26,16 +26,16 @@ const locks = new LockClient({ store: new DynamoDBLockStore(), onEvent: emf() })
 export async function handler({ worker, time }: Shift, context: LambdaContext) {
   const { failed, ...counts } = await runTasks(
     tasks,
-    async ({ name, steps }, lease) => {
-      await sleep(steps * STEP_MS, undefined, { signal: lease.signal });
-      console.log(JSON.stringify({ task: name, time, worker: worker.number, fencingToken: lease.fencingToken }));
-    },
     {
       locks,
       key: ({ name }) => `fleet/${name}`,
       once: time,
       worker,
       remainingMs: () => context.getRemainingTimeInMillis(),
+    },
+    async ({ name, steps }, lease) => {
+      await sleep(steps * STEP_MS, undefined, { signal: lease.signal });
+      console.log(JSON.stringify({ task: name, time, worker: worker.number, fencingToken: lease.fencingToken }));
     },
   );
   for (const { error } of failed) console.error(error);

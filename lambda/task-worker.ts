@@ -37,12 +37,16 @@ const locks = new WatchfulClient({
  * another worker holds or has done. At the end it comes back to the held tasks, since their worker may have died.
  */
 export function handler({ time }: ScheduledEvent, context: LambdaContext): Promise<TaskReport<Task>> {
-  return runTasks(tasks, work, {
-    locks,
-    key: ({ name }) => `tasks/${name}`,
-    once: time,
-    remainingMs: () => context.getRemainingTimeInMillis(),
-  });
+  return runTasks(
+    tasks,
+    {
+      locks,
+      key: ({ name }) => `tasks/${name}`,
+      once: time,
+      remainingMs: () => context.getRemainingTimeInMillis(),
+    },
+    work,
+  );
 }
 
 async function work({ steps }: Task, lease: Lease): Promise<void> {

@@ -31,13 +31,13 @@ import { type Settle, Unsettled } from './unsettled.ts';
  * export const handler = ({ time }: { time: string }, context: { getRemainingTimeInMillis(): number }) =>
  *   runTasks(
  *     ['acme', 'globex'],
- *     (customer, lease) => fetch(`https://example.com/invoices/${customer}`, { signal: lease.signal }),
  *     {
  *       locks,
  *       key: (customer) => `invoices/${customer}`,
  *       once: time,
  *       remainingMs: () => context.getRemainingTimeInMillis(),
  *     },
+ *     (customer, lease) => fetch(`https://example.com/invoices/${customer}`, { signal: lease.signal }),
  *   );
  * ```
  * @throws TypeError when an option is not what it should be, with the value.
@@ -47,9 +47,11 @@ import { type Settle, Unsettled } from './unsettled.ts';
  */
 export async function runTasks<Task>(
   tasks: Iterable<Task> | AsyncIterable<Task>,
-  work: (task: Task, lease: Lease) => Promise<unknown> | unknown,
   options: RunTasksOptions<Task>,
+  work: (task: Task, lease: Lease) => Promise<unknown> | unknown,
 ): Promise<TaskReport<Task>> {
+  // A function and an object cannot be confused: callers without types may give them in the other order.
+  if (typeof options === 'function') return runTasks(tasks, work as never, options);
   checkTasks(tasks);
   checkFunction('work', work);
   return new TaskRun(work, planRun(options)).run(tasks);

@@ -275,7 +275,7 @@ const TASKS = Array.from({ length: 200 }, (_, number) => `jobs/task-${number}`);
 /** Runs so many tasks that a worker reads more than one batch, and meets tasks that the others hold and have done. */
 async function workTogether(workers: readonly LockClient[], once: string): Promise<void> {
   const runs = workers.map((locks, number) =>
-    runTasks(TASKS, () => {}, { locks, key: (task) => task, once, worker: { number, of: workers.length } }),
+    runTasks(TASKS, { locks, key: (task) => task, once, worker: { number, of: workers.length } }, () => {}),
   );
   for (const { failed } of await Promise.all(runs)) if (failed.length > 0) throw failed[0]?.error;
 }

@@ -47,12 +47,16 @@ const client = (options: Partial<LockClientOptions> = {}) =>
 
 const once = (locks: LockClient) => locks.using('job', { requestTimeoutMs: 10 }, () => 'ends');
 const run = async (options: Partial<RunTasksOptions<string>>, work: () => unknown = () => sleep(2 * LATER_MS)) => {
-  const { done, failed } = await runTasks(['a', 'b', 'c'], work, {
-    locks: client(),
-    key: (task) => task,
-    marginMs: 0,
-    ...options,
-  });
+  const { done, failed } = await runTasks(
+    ['a', 'b', 'c'],
+    {
+      locks: client(),
+      key: (task) => task,
+      marginMs: 0,
+      ...options,
+    },
+    work,
+  );
   return `done ${done}, failed ${failed.length}`;
 };
 const breaking = (operation: keyof LockStore, way: Way) =>

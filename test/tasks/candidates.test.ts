@@ -39,10 +39,14 @@ describe('the tasks of runTasks', () => {
     const tenants = [{ id: 7 }, { id: 8 }];
     const seen: unknown[] = [];
     const report = await world.until(
-      runTasks(tenants, (tenant, lease) => void seen.push([tenant, lease.key]), {
-        locks: world.client(),
-        key: ({ id }) => `tenant/${id}`,
-      }),
+      runTasks(
+        tenants,
+        {
+          locks: world.client(),
+          key: ({ id }) => `tenant/${id}`,
+        },
+        (tenant, lease) => void seen.push([tenant, lease.key]),
+      ),
     );
     expect(report.done).toBe(2);
     expect(seen.toSorted()).toEqual([
@@ -216,7 +220,7 @@ describe('where others hold much', () => {
     const locks = world.client();
     const work = () => sleep(10);
     const reports = await world.until(
-      Promise.all([1, 2, 3].map(() => runTasks(tasks, work, options({ locks, revisitBusy: false })))),
+      Promise.all([1, 2, 3].map(() => runTasks(tasks, options({ locks, revisitBusy: false }), work))),
     );
     expect(reports.map(({ notReached }) => notReached)).toEqual([0, 0, 0]);
     expect(reports.reduce((sum, { done }) => sum + done, 0)).toBe(320);

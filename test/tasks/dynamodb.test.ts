@@ -37,7 +37,7 @@ describe('on DynamoDB', () => {
     const fleet = () =>
       Promise.all(
         Array.from({ length: 10 }, (_, number) =>
-          runTasks(tasks, (task) => ran.push(task), options({ worker: { number, of: 10 }, concurrency: 2 })),
+          runTasks(tasks, options({ worker: { number, of: 10 }, concurrency: 2 }), (task) => ran.push(task)),
         ),
       );
     const first = await fleet();
@@ -63,15 +63,11 @@ describe('on DynamoDB', () => {
     const takenOver: unknown[] = [];
     await Promise.all(
       [0, 1].map((number) =>
-        runTasks(
-          tasks,
-          async (task, lease) => {
-            startedAt.set(task, performance.now() - killedAt);
-            if (lease.takenOverFrom) takenOver.push([task, lease.takenOverFrom.owner]);
-            await sleep(2);
-          },
-          options({ worker: { number, of: 2 }, leaseMs }),
-        ),
+        runTasks(tasks, options({ worker: { number, of: 2 }, leaseMs }), async (task, lease) => {
+          startedAt.set(task, performance.now() - killedAt);
+          if (lease.takenOverFrom) takenOver.push([task, lease.takenOverFrom.owner]);
+          await sleep(2);
+        }),
       ),
     );
     expect(startedAt.size).toBe(40);
@@ -88,6 +84,6 @@ describe('on DynamoDB', () => {
         store: new DynamoDBLockStore({ tableName: 'no-such-table', client: dynamodb.client() }),
       }),
     });
-    await expect(runTasks(names(3), () => {}, missing)).rejects.toThrow("There is no table 'no-such-table'");
+    await expect(runTasks(names(3), missing, () => {})).rejects.toThrow("There is no table 'no-such-table'");
   });
 });

@@ -19,7 +19,7 @@ afterEach(() => {
 function start(tasks: readonly string[], work: () => unknown, options: Partial<RunTasksOptions<string>> = {}) {
   const run = { report: undefined as TaskReport<string> | undefined, endedAt: Number.NaN };
   const locks = new LockClient({ store, clock });
-  void runTasks(tasks, work, { locks, key: (task) => task, ...options }).then((report) => {
+  void runTasks(tasks, { locks, key: (task) => task, ...options }, work).then((report) => {
     run.report = report;
     run.endedAt = clock.monotonic();
   });

@@ -37,13 +37,17 @@ async function runFleet({ workers, tasks, numbered, taskMs, concurrency = 1, ite
   const reports = await world.until(
     Promise.all(
       Array.from({ length: workers }, (_, number) =>
-        runTasks(iterable ? list.values() : list, work, {
-          locks: world.client(),
-          key: (task) => task,
-          once: ONCE,
-          concurrency,
-          ...(numbered && { worker: { number, of: workers } }),
-        }),
+        runTasks(
+          iterable ? list.values() : list,
+          {
+            locks: world.client(),
+            key: (task) => task,
+            once: ONCE,
+            concurrency,
+            ...(numbered && { worker: { number, of: workers } }),
+          },
+          work,
+        ),
       ),
     ),
   );
@@ -138,8 +142,8 @@ describe('workers that come in the same instant', () => {
     const options = { locks: world.client(), key: (task: string) => task, once: ONCE };
     await world.until(
       Promise.all([
-        runTasks(names(200), work('slow', 1_000), { ...options, worker: { number: 0, of: 2 } }),
-        runTasks(names(200), work('fast', 10), { ...options, worker: { number: 1, of: 2 } }),
+        runTasks(names(200), { ...options, worker: { number: 0, of: 2 } }, work('slow', 1_000)),
+        runTasks(names(200), { ...options, worker: { number: 1, of: 2 } }, work('fast', 10)),
       ]),
     );
     expect(done.slow + done.fast).toBe(200);
@@ -164,12 +168,16 @@ describe('a worker that dies in mid-task', () => {
       const reports = await world.until(
         Promise.all(
           [0, 1, 2].map((number) =>
-            runTasks(names(200), work, {
-              locks: world.client(),
-              key: (task) => task,
-              once: ONCE,
-              ...(numbered && { worker: { number, of: 3 } }),
-            }),
+            runTasks(
+              names(200),
+              {
+                locks: world.client(),
+                key: (task) => task,
+                once: ONCE,
+                ...(numbered && { worker: { number, of: 3 } }),
+              },
+              work,
+            ),
           ),
         ),
       );
@@ -188,7 +196,7 @@ describe('a worker that dies in mid-task', () => {
     const work = () => {
       ranAfterMs = Math.min(ranAfterMs, Date.now() - started);
     };
-    await world.until(runTasks(names(3), work, { locks: world.client(), key: (task) => task, once: ONCE }));
+    await world.until(runTasks(names(3), { locks: world.client(), key: (task) => task, once: ONCE }, work));
     expect(ranAfterMs).toBeLessThan(1_000);
   });
 });

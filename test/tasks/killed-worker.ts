@@ -14,4 +14,4 @@ const work = async () => {
   process.send?.('begun');
   await new Promise((resolve) => setTimeout(resolve, 60_000));
 };
-await runTasks([task], work, { locks, key: (name) => name, once });
+await runTasks([task], { locks, key: (name) => name, once }, work);

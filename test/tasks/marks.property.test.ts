@@ -136,15 +136,19 @@ async function play(workers: readonly Worker[]): Promise<string[]> {
     };
     await sleep(startsAfterMs);
     const end = Date.now() + 60_000;
-    const run = runTasks(tasks, (task, lease) => works[deeds[TASKS.indexOf(task) % deeds.length] ?? 'work'](lease), {
-      ...options,
-      locks,
-      key: (task) => task,
-      remainingMs: () => end - Date.now(),
-      onProgress({ key = '', outcome }) {
-        if (outcome === 'done' || outcome === 'alreadyDone') check(`a report of ${outcome}`, key, options.once);
+    const run = runTasks(
+      tasks,
+      {
+        ...options,
+        locks,
+        key: (task) => task,
+        remainingMs: () => end - Date.now(),
+        onProgress({ key = '', outcome }) {
+          if (outcome === 'done' || outcome === 'alreadyDone') check(`a report of ${outcome}`, key, options.once);
+        },
       },
-    });
+      (task, lease) => works[deeds[TASKS.indexOf(task) % deeds.length] ?? 'work'](lease),
+    );
     await Promise.race([run, death]);
   });
   await world.until(Promise.all(runs));

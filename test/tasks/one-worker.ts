@@ -31,7 +31,7 @@ const record = (task: string): void => {
 };
 /** Runs one worker to its end. */
 export const run = (tasks: Iterable<string> | AsyncIterable<string>, more: Options = {}, work: Work = record) =>
-  world.until(runTasks(tasks, work, options(more)));
+  world.until(runTasks(tasks, options(more), work));
 export type Work = (task: string, lease: Lease) => unknown;
 
 export const counts = ({ failed, ...rest }: TaskReport<unknown>) => ({ ...rest, failed: failed.length });

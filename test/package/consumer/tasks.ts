@@ -7,7 +7,7 @@ import { MemoryLockStore } from 'leasehold/testing';
 export async function run(): Promise<void> {
   const locks = new LockClient({ store: new MemoryLockStore() });
   const done: string[] = [];
-  await runTasks(['a', 'b'], async (task) => void done.push(task), { locks, key: (task) => task });
+  await runTasks(['a', 'b'], { locks, key: (task) => task }, async (task) => void done.push(task));
   assert.deepEqual(done.sort(), ['a', 'b']);
   await locks.close();
 }
