@@ -1,5 +1,6 @@
 // The conditions of the protocol, normative for every store: from a record and a request to the record that the write
-// leaves, or to undefined, a refusal. Together they keep one holder at a time (invariant 1). MemoryLockStore applies them. A store that judges by itself, as DynamoDB does, is
+// leaves, or to undefined, a refusal. Together they keep one holder at a time (invariant 1). MemoryLockStore applies them.
+// A store that judges by itself, as DynamoDB does, is
 // compared with these functions by random histories (test/contract).
 
 import { isDone, isGrantOf, type LockRecord, replacedBy } from './record.ts';
