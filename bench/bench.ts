@@ -12,7 +12,7 @@ import { DynamoDBClient, UpdateItemCommand, type UpdateItemCommandInput } from '
 import { DynamoDBDocument } from '@aws-sdk/lib-dynamodb';
 import { build } from 'esbuild';
 import { startDynamoDB } from '../demo/local/launcher.ts';
-import { DynamoDBLockStore } from '../lib/dynamodb/index.ts';
+import { DynamoDBLockStore } from '../lib/dynamodb.ts';
 import { LockClient } from '../lib/index.ts';
 
 const { values: flags } = parseArgs({ options: { smoke: { type: 'boolean', default: false } } });
@@ -136,7 +136,7 @@ async function bundleOf(entry: string): Promise<Uint8Array> {
 
 async function bytes(): Promise<void> {
   console.log('\nbytes added to a bundle that has the SDK     minified   and gzipped');
-  for (const entry of ['lib/index.ts', 'lib/dynamodb/index.ts', 'middleware/index.ts', 'lib/tasks/index.ts']) {
+  for (const entry of ['lib/index.ts', 'lib/dynamodb.ts', 'middleware/index.ts', 'lib/tasks/index.ts']) {
     const code = await bundleOf(entry);
     const zipped = gzipSync(code).length;
     console.log(`${entry.padEnd(40)} ${String(code.length).padStart(12)} ${String(zipped).padStart(13)}`);

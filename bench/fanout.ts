@@ -9,7 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { type DynamoDB, startDynamoDB } from '../demo/local/launcher.ts';
-import { DynamoDBLockStore } from '../lib/dynamodb/index.ts';
+import { DynamoDBLockStore } from '../lib/dynamodb.ts';
 import { LockClient } from '../lib/index.ts';
 import { runTasks } from '../lib/tasks/index.ts';
 import { costChart } from './fanout-chart.ts';

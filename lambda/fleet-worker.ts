@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { DynamoDBLockStore } from '../lib/dynamodb/index.ts';
+import { DynamoDBLockStore } from '../lib/dynamodb.ts';
 import { emf } from '../lib/emf.ts';
 import { LockClient } from '../lib/index.ts';
 import { runTasks } from '../lib/tasks/index.ts';

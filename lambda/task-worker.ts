@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ScheduledEvent } from 'aws-lambda';
-import { DynamoDBLockStore } from '../lib/dynamodb/index.ts';
+import { DynamoDBLockStore } from '../lib/dynamodb.ts';
 import { emf } from '../lib/emf.ts';
 import { type Lease, LockClient } from '../lib/index.ts';
 import { runTasks, type TaskReport } from '../lib/tasks/index.ts';

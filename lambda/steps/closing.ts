@@ -1,4 +1,4 @@
-import { DynamoDBLockStore } from '../../lib/dynamodb/index.ts';
+import { DynamoDBLockStore } from '../../lib/dynamodb.ts';
 import { emf } from '../../lib/emf.ts';
 import { type LeaseHandle, LockClient } from '../../lib/index.ts';
 

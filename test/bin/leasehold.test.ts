@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { type DynamoDB, startDynamoDB } from '../../demo/local/launcher.ts';
-import { DynamoDBLockStore } from '../../lib/dynamodb/index.ts';
+import { DynamoDBLockStore } from '../../lib/dynamodb.ts';
 import { LockClient } from '../../lib/index.ts';
 
 const command = join(import.meta.dirname, '../../bin/leasehold.ts');

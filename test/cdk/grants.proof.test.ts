@@ -7,7 +7,7 @@ import { Template } from 'aws-cdk-lib/assertions';
 import { type IRole, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
 import { type DynamoDB, startDynamoDB } from '../../demo/local/launcher.ts';
 import { LockTable } from '../../lib/cdk/index.ts';
-import { conditionCheck, DynamoDBLockStore, writeWhileHeld } from '../../lib/dynamodb/index.ts';
+import { conditionCheck, DynamoDBLockStore, writeWhileHeld } from '../../lib/dynamodb.ts';
 import { LockBusyError, LockClient } from '../../lib/index.ts';
 import { runTasks } from '../../lib/tasks/index.ts';
 

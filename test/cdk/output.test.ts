@@ -7,7 +7,7 @@ import type { Lambda } from '../../demo/local/lambda.ts';
 import { execute } from '../../demo/local/state-machine.ts';
 import type { Closing } from '../../lambda/steps/closing.ts';
 import { tasks } from '../../lambda/tasks.ts';
-import { DynamoDBLockStore } from '../../lib/dynamodb/index.ts';
+import { DynamoDBLockStore } from '../../lib/dynamodb.ts';
 import { LockClient } from '../../lib/index.ts';
 
 let deployment: Deployment;

@@ -7,7 +7,7 @@ import { readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { DynamoDBClient, GetItemCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
 import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb';
-import { DynamoDBLockStore, writeWhileHeld } from '../../lib/dynamodb/index.ts';
+import { DynamoDBLockStore, writeWhileHeld } from '../../lib/dynamodb.ts';
 import {
   type AcquireOptions,
   type Clock,

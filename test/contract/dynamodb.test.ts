@@ -9,7 +9,7 @@ import {
 import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import fc from 'fast-check';
 import { availableServers, type DynamoDB, startDynamoDB } from '../../demo/local/launcher.ts';
-import { DynamoDBLockStore, type DynamoDBLockStoreOptions } from '../../lib/dynamodb/index.ts';
+import { DynamoDBLockStore, type DynamoDBLockStoreOptions } from '../../lib/dynamodb.ts';
 import type { LockStore, StoreAnswer } from '../../lib/record/store.ts';
 import { MemoryLockStore } from '../../lib/testing/memory.ts';
 import { lockStoreContract } from './lock-store-contract.ts';

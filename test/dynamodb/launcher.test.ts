@@ -19,7 +19,7 @@ import {
   UpdateItemCommand,
 } from '@aws-sdk/client-dynamodb';
 import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from '@jest/globals';
-import type { DynamoDB } from '../../demo/local/launcher.ts';
+import type { DynamoDB } from './launcher.ts';
 
 const net = await import('node:net');
 /** Ports that the launcher finds free although they are taken. */
@@ -36,7 +36,7 @@ jest.unstable_mockModule('node:net', () => ({
     return probe;
   },
 }));
-const { availableServers, startDynamoDB } = await import('../../demo/local/launcher.ts');
+const { availableServers, startDynamoDB } = await import('./launcher.ts');
 
 const environment = { ...process.env };
 const children: ChildProcess[] = [];

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { GetItemCommand, TransactWriteItemsCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { type DynamoDB, startDynamoDB } from '../../demo/local/launcher.ts';
-import { DynamoDBLockStore } from '../../lib/dynamodb/index.ts';
+import { DynamoDBLockStore } from '../../lib/dynamodb.ts';
 import { LockClient } from '../../lib/index.ts';
 import { systemClock } from '../../lib/lease/clock.ts';
 import { type Entry, HistoryWriter, readHistory } from '../chaos/history.ts';

@@ -9,7 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, jest } from '@jest/globals';
 import { bundle, lambdaEnvironment } from '../../demo/local/function-bundle.ts';
 import { type DynamoDB, startDynamoDB } from '../../demo/local/launcher.ts';
-import { DynamoDBLockStore } from '../../lib/dynamodb/index.ts';
+import { DynamoDBLockStore } from '../../lib/dynamodb.ts';
 import { LockClient } from '../../lib/index.ts';
 import { LOCK_TABLE_NAME } from '../../lib/names.ts';
 import { type FaultProxy, startFaultProxy } from '../support/fault-proxy.ts';

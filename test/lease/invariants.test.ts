@@ -990,7 +990,7 @@ describe('invariant 12: quiet', () => {
         '--input-type=module',
         '-e',
         `const { LockClient } = await import('${library}index.ts');
-         const { MemoryLockStore } = await import('${library}testing/index.ts');
+         const { MemoryLockStore } = await import('${library}testing.ts');
          const lease = await new LockClient({ store: new MemoryLockStore() }).acquire('job');
          console.log(lease.isHeld());`,
       ],

@@ -12,7 +12,7 @@ const lib = join(import.meta.dirname, '../../lib');
 const program = `
 import { startupSnapshot } from 'node:v8';
 import { LockClient } from '${lib}/index.ts';
-import { MemoryLockStore } from '${lib}/testing/index.ts';
+import { MemoryLockStore } from '${lib}/testing.ts';
 
 const locks = new LockClient({ store: new MemoryLockStore() });
 locks.acquire('warm-up').then((lease) => lease.release());

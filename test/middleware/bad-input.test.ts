@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import middy from '@middy/core';
 import { LockClient } from '../../lib/index.ts';
-import { MemoryLockStore } from '../../lib/testing/index.ts';
+import { MemoryLockStore } from '../../lib/testing.ts';
 import {
   type LockOptions,
   type LockRecordsOptions,

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import middy from '@middy/core';
 import { type DynamoDB, startDynamoDB } from '../../demo/local/launcher.ts';
-import { DynamoDBLockStore } from '../../lib/dynamodb/index.ts';
+import { DynamoDBLockStore } from '../../lib/dynamodb.ts';
 import { type Lease, LockClient } from '../../lib/index.ts';
 import { type LockRecordsOptions, lockPlugin, lockRecords, type QueueRecord } from '../../middleware/index.ts';
 import { type FaultProxy, startFaultProxy } from '../support/fault-proxy.ts';

@@ -1,6 +1,6 @@
 import { Writable } from 'node:stream';
 import { LockClient, type LockEvent, type LockStore } from '../../lib/index.ts';
-import { FakeClock, MemoryLockStore } from '../../lib/testing/index.ts';
+import { FakeClock, MemoryLockStore } from '../../lib/testing.ts';
 import type { BatchResponse, LambdaContext, QueueRecord } from '../../middleware/index.ts';
 
 /** A client over memory under a fake clock, with the requests that were sent and the events that happened. */

@@ -2,7 +2,7 @@ import { inspect } from 'node:util';
 import { PutItemCommand } from '@aws-sdk/client-dynamodb';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { type DynamoDB, startDynamoDB } from '../../demo/local/launcher.ts';
-import { DynamoDBLockStore } from '../../lib/dynamodb/index.ts';
+import { DynamoDBLockStore } from '../../lib/dynamodb.ts';
 import { LockClient, type LockEvent, LockStoreError } from '../../lib/index.ts';
 
 let server: DynamoDB;

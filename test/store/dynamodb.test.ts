@@ -20,7 +20,7 @@ import {
 } from '@aws-sdk/client-dynamodb';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { mockClient } from 'aws-sdk-client-mock';
-import { DynamoDBLockStore, type DynamoDBLockStoreOptions } from '../../lib/dynamodb/index.ts';
+import { DynamoDBLockStore, type DynamoDBLockStoreOptions } from '../../lib/dynamodb.ts';
 import { LockClient } from '../../lib/lease/client.ts';
 import { LockStoreError } from '../../lib/record/errors.ts';
 import type { LockStore } from '../../lib/record/store.ts';

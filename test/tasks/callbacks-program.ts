@@ -5,7 +5,7 @@
 import { emf, LockClient, type LockClientOptions } from '../../lib/index.ts';
 import type { LockStore } from '../../lib/record/store.ts';
 import { type RunTasksOptions, runTasks } from '../../lib/tasks/index.ts';
-import { MemoryLockStore } from '../../lib/testing/index.ts';
+import { MemoryLockStore } from '../../lib/testing.ts';
 
 const uncaught: string[] = [];
 for (const outOfBand of ['unhandledRejection', 'uncaughtException'] as const) {

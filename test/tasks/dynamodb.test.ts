@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { type DynamoDB, startDynamoDB } from '../../demo/local/launcher.ts';
-import { DynamoDBLockStore } from '../../lib/dynamodb/index.ts';
+import { DynamoDBLockStore } from '../../lib/dynamodb.ts';
 import { LockClient } from '../../lib/index.ts';
 import { type RunTasksOptions, runTasks } from '../../lib/tasks/index.ts';
 import { names, ONCE } from './world.ts';

@@ -2,7 +2,7 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { LockClient, LockStoreError } from '../../lib/index.ts';
 import { type RunTasksOptions, runTasks, type TaskReport } from '../../lib/tasks/index.ts';
-import { FakeClock, MemoryLockStore } from '../../lib/testing/index.ts';
+import { FakeClock, MemoryLockStore } from '../../lib/testing.ts';
 
 let clock: FakeClock;
 let store: MemoryLockStore;

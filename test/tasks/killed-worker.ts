@@ -1,6 +1,6 @@
 /** A worker in a process of its own, for a test to kill: it says when it has begun the task that it never ends. */
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
-import { DynamoDBLockStore } from '../../lib/dynamodb/index.ts';
+import { DynamoDBLockStore } from '../../lib/dynamodb.ts';
 import { LockClient } from '../../lib/index.ts';
 import { runTasks } from '../../lib/tasks/index.ts';
 

@@ -5,7 +5,7 @@
 import { jest } from '@jest/globals';
 import { LockClient, type LockClientOptions, type LockEvent } from '../../lib/index.ts';
 import { systemClock } from '../../lib/lease/clock.ts';
-import { MemoryLockStore } from '../../lib/testing/index.ts';
+import { MemoryLockStore } from '../../lib/testing.ts';
 import { ScriptedStore } from '../support/scripted-store.ts';
 
 export const ONCE = '2026-01-01T00:00:00Z';

@@ -6,7 +6,7 @@ import type { Context, EventBridgeEvent, SQSBatchResponse, SQSEvent, SQSRecord }
 import middy6 from 'middy6';
 import type { Lease } from '../../lib/index.ts';
 import { LockClient } from '../../lib/index.ts';
-import { MemoryLockStore } from '../../lib/testing/index.ts';
+import { MemoryLockStore } from '../../lib/testing.ts';
 import {
   type BatchResponse,
   type LambdaContext,

@@ -1,7 +1,7 @@
 import { type DurableContext, withDurableExecution } from '@aws/durable-execution-sdk-js';
 import middy from '@middy/core';
 import { executionModeDurableContext } from '@middy/core/DurableContext';
-import { DynamoDBLockStore } from '../../../lib/dynamodb/index.ts';
+import { DynamoDBLockStore } from '../../../lib/dynamodb.ts';
 import { type Lease, LockClient } from '../../../lib/index.ts';
 import { lock, lockPlugin, withLock } from '../../../middleware/index.ts';
 

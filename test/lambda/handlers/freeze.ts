@@ -1,4 +1,4 @@
-import { DynamoDBLockStore } from '../../../lib/dynamodb/index.ts';
+import { DynamoDBLockStore } from '../../../lib/dynamodb.ts';
 import { type Lease, LockClient } from '../../../lib/index.ts';
 import { withLock } from '../../../middleware/index.ts';
 import { log } from './support.ts';

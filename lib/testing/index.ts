@@ -1,2 +1,0 @@
-export { FakeClock } from './fake-clock.ts';
-export { MemoryLockStore } from './memory.ts';
