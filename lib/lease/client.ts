@@ -1,3 +1,5 @@
+// Over 250 lines: half of them document the public API.
+
 import { hostname } from 'node:os';
 import { checkKey, checkNames, checkText, show } from '../record/check.ts';
 import { LockBusyError, LockClosedError, LockDoneError } from '../record/errors.ts';

@@ -15,14 +15,17 @@ import { Term } from './term.ts';
 /** Pauses between two tries of a renewal that failed, in milliseconds. */
 const RETRY_MS = { first: 50, most: 2_000 };
 
-/**
- * - `new`: nothing was started.
- * - `waiting`: a timer will send the next renewal.
- * - `renewing`: a renewal is out.
- * - `capped`: the lease has reached the longest time that it may last; nothing is sent any more, and the deadline ends it.
- * - `ended`: the lease is lost, released or handed off. No timer is set, and an answer that still comes changes nothing.
- */
-type HeartbeatState = 'new' | 'waiting' | 'renewing' | 'capped' | 'ended';
+type HeartbeatState =
+  /** Nothing was started. */
+  | { readonly type: 'new' }
+  /** A timer will send the next renewal. */
+  | { readonly type: 'waiting'; readonly timer: unknown }
+  /** A renewal is out. */
+  | { readonly type: 'renewing'; readonly done: Promise<void>; readonly cancel: AbortController }
+  /** The lease has reached the longest time that it may last: nothing is sent any more, and the deadline ends the lease. */
+  | { readonly type: 'capped' }
+  /** The lease is lost, released or handed off. No timer is set, and an answer that still comes changes nothing. */
+  | { readonly type: 'ended' };
 
 /** The lease that a heartbeat keeps: it is told of everything that happens. */
 export interface Kept {
@@ -38,14 +41,12 @@ export class Heartbeat {
   readonly #grant: Grant;
   readonly #kept: Kept;
   readonly #backOff: BackOff;
-  #state: HeartbeatState = 'new';
+  #state: HeartbeatState = { type: 'new' };
   /** Belief lasts for `forMs` from `since`, by the larger of two clocks. */
   #since: Instant;
   #forMs: number;
   #until: number;
   #deadlineTimer: unknown;
-  #renewalTimer: unknown;
-  #renewing: { readonly done: Promise<void>; readonly cancel: AbortController } | undefined;
 
   constructor(context: LeaseContext, plan: AcquirePlan, grant: Grant, kept: Kept) {
     this.#context = context;
@@ -75,8 +76,8 @@ export class Heartbeat {
 
   /** Tells whether the lease is held at this very moment. Invariant 5: asks both clocks, and no timer. */
   isAlive(): boolean {
-    if (this.#state !== 'ended' && this.leftMs <= 0) this.lose('expired');
-    return this.#state !== 'ended';
+    if (this.#state.type !== 'ended' && this.leftMs <= 0) this.lose('expired');
+    return this.#state.type !== 'ended';
   }
 
   /** Sets the timers. */
@@ -87,16 +88,15 @@ export class Heartbeat {
 
   /** Stops the timers, and gives up a renewal that is out. */
   end(): void {
-    const { clock } = this.#context;
-    this.#state = 'ended';
-    clock.clearTimeout(this.#deadlineTimer);
-    clock.clearTimeout(this.#renewalTimer);
-    this.#renewing?.cancel.abort();
+    const state = this.#state;
+    this.#enter({ type: 'ended' });
+    this.#context.clock.clearTimeout(this.#deadlineTimer);
+    if (state.type === 'renewing') state.cancel.abort();
   }
 
   /** Invariant 7: the one place where a lease is lost, once and for all. */
   lose(reason: LostReason): void {
-    if (this.#state === 'ended') return;
+    if (this.#state.type === 'ended') return;
     this.end();
     this.#kept.lost(reason);
   }
@@ -106,19 +106,15 @@ export class Heartbeat {
    * @param handOffMs renews for so long instead, beyond any cap, and changes nothing of the belief: a hand-off.
    */
   async renew(handOffMs?: number): Promise<void> {
-    while (this.#renewing) {
-      const { done } = this.#renewing;
+    while (this.#state.type === 'renewing') {
+      const { done } = this.#state;
       if (handOffMs === undefined) return done;
       await done.catch(() => {});
       if (!this.isAlive()) return;
     }
     const cancel = new AbortController();
-    this.#context.clock.clearTimeout(this.#renewalTimer);
-    this.#state = 'renewing';
-    const done = this.#renew(handOffMs, cancel.signal).finally(() => {
-      this.#renewing = undefined;
-    });
-    this.#renewing = { done, cancel };
+    const done = this.#renew(handOffMs, cancel.signal);
+    this.#enter({ type: 'renewing', done, cancel });
     return done;
   }
 
@@ -203,8 +199,7 @@ export class Heartbeat {
     const { leaseMs, safetyMs, heartbeatMs } = this.#plan;
     // Invariant 8: at its cap a lease is renewed no more, whatever hooks did not run.
     if (term.capMs <= leaseMs - safetyMs) {
-      this.#context.clock.clearTimeout(this.#renewalTimer);
-      this.#state = 'capped';
+      this.#enter({ type: 'capped' });
       return;
     }
     const dueMs = heartbeatMs - elapsedMs(term.sent, instant(this.#context.clock));
@@ -214,12 +209,16 @@ export class Heartbeat {
   }
 
   #waitMs(ms: number): void {
-    const { clock } = this.#context;
-    clock.clearTimeout(this.#renewalTimer);
-    this.#state = 'waiting';
-    this.#renewalTimer = backgroundTimer(clock, ms, () => {
+    const timer = backgroundTimer(this.#context.clock, ms, () => {
       // A failure was reported, and the next try is scheduled: nothing is left to do with the error (invariant 12).
       if (this.isAlive()) this.renew().catch(() => {});
     });
+    this.#enter({ type: 'waiting', timer });
+  }
+
+  /** The one place where the state changes. */
+  #enter(state: HeartbeatState): void {
+    if (this.#state.type === 'waiting') this.#context.clock.clearTimeout(this.#state.timer);
+    this.#state = state;
   }
 }

@@ -1,3 +1,5 @@
+// Over 250 lines: half of them document the public API.
+
 import { show } from '../record/check.ts';
 import { LockError, LockLostError, type LostReason } from '../record/errors.ts';
 import { isDone } from '../record/record.ts';

@@ -9,7 +9,7 @@ export class LockError extends Error {
   static readonly kind: string = 'LockError';
   readonly [brand] = true;
   /** Stable across versions, other than the message. */
-  readonly code: string = 'ERR_LOCK_ERROR';
+  readonly code: string = 'ERR_LOCK';
 
   constructor(message: string, options?: ErrorOptions) {
     super(message, options);

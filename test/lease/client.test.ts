@@ -301,7 +301,7 @@ describe('once', () => {
   test('a token that finished, and any before it, is done; a later one is granted', async () => {
     const { client } = scene.host();
     await run(client, '2026-01-02T00:00:00Z', true);
-    expect(await client.tryAcquire('job', { once: '2026-01-02T00:00:00Z' })).toBeNull();
+    await expect(client.tryAcquire('job', { once: '2026-01-02T00:00:00Z' })).rejects.toThrow(LockDoneError);
     const error = await thrownBy(client.acquire('job', { once: '2026-01-01T00:00:00Z', waitMs: 5_000 }));
     expect(error).toBeInstanceOf(LockDoneError);
     expect(error).toMatchObject({ key: 'job', once: '2026-01-01T00:00:00Z', doneToken: '2026-01-02T00:00:00Z' });
@@ -721,7 +721,7 @@ describe('events', () => {
 
     const done = await client.acquire('once', { once: '1' });
     await done.release({ done: true });
-    await client.tryAcquire('once', { once: '1' });
+    await expect(client.tryAcquire('once', { once: '1' })).rejects.toThrow(LockDoneError);
 
     const renewed = await client.acquire('renewed');
     store.plan({ do: 'loseRequest', operation: 'renew' });

@@ -510,14 +510,14 @@ const lease = [
     ],
     [
       'isHeld() asks no clock',
-      "if (this.#state !== 'ended' && this.leftMs <= 0) this.lose('expired');\n    return",
+      "if (this.#state.type !== 'ended' && this.leftMs <= 0) this.lose('expired');\n    return",
       'return',
     ],
-    ['a release does not stop a renewal that is out', '    this.#renewing?.cancel.abort();\n', ''],
+    ['a release does not stop a renewal that is out', "    if (state.type === 'renewing') state.cancel.abort();\n", ''],
     [
       'a release does not stop the heartbeat',
-      '    clock.clearTimeout(this.#renewalTimer);\n    this.#renewing?.cancel',
-      '    this.#renewing?.cancel',
+      "    if (this.#state.type === 'waiting') this.#context.clock.clearTimeout(this.#state.timer);\n",
+      '',
     ],
     [
       'an answer that comes after the end of a lease revives its heartbeat',
@@ -577,7 +577,7 @@ const lease = [
     ],
     [
       'a capped lease sends renewals',
-      "      this.#state = 'capped';\n      return;\n",
+      "      this.#enter({ type: 'capped' });\n      return;\n",
       "      this.#state = 'capped';\n",
     ],
     [
