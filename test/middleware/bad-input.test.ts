@@ -120,7 +120,7 @@ describe.each([...ofEvents, ...ofRecords])('$name throws when it is configured',
   test('on an empty contextKey', () => refuses({ contextKey: '' }, /contextKey must not be empty/));
 
   test.each(['a table', 7, {}, null])('on locks that are %p', (value) =>
-    refuses({ locks: value }, /store must be a LockStore.*but it is/),
+    refuses({ locks: value }, /locks must be a LockClient or a LockStore, but it is/),
   );
 
   test.each(['eu-central-1', {}, null])('on a client that is %p', (client) =>
