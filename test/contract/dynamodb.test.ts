@@ -355,6 +355,22 @@ for (const { server, missing } of servers) {
       );
     });
 
+    test("an item of the user's own is not resumed by a lockId that stands in it", async () => {
+      const store = await newStore();
+      const { tableName: TableName } = store;
+      const Item = {
+        lockKey: { S: 'job' },
+        lockId: { S: 'a' },
+        fencingToken: { N: '1' },
+        acquiredAt: { N: '1' },
+        expiresAt: { S: 'tomorrow' },
+      };
+      await client.send(new PutItemCommand({ TableName, Item }));
+      const request = { key: 'job', handed: 'a', lockId: 'b', owner: 'owner', until: base, leaseMs: 1_000 };
+      await expect(store.resume(request)).rejects.toMatchObject({ foreign: true });
+      expect(await itemOf(TableName, 'job')).toEqual(Item);
+    });
+
     test('a counter that a record of an earlier program left goes on from there', async () => {
       const store = await newStore();
       await client.send(

@@ -272,6 +272,27 @@ describe('a grant that is to be given back, and stands under another token,', ()
   );
 });
 
+test.each(['acquire', 'resume'] as const)(
+  'a signal that aborts after the answer of an %s, and before the lease is given out, releases the grant',
+  async (operation) => {
+    const { store, memory, host } = scene;
+    const handle = operation === 'resume' && (await (await host().client.acquire('job')).handOff({ leaseMs: 60_000 }));
+    const { client, clock } = host();
+    const cancel = new AbortController();
+    // The client reads its clock when it judges the answer: at that moment nothing listens to the signal any more.
+    const act = () =>
+      jest.spyOn(clock, 'now').mockImplementation(() => {
+        cancel.abort(new Error('cancelled'));
+        return scene.time.now();
+      });
+    store.plan({ do: 'then', act, operation });
+    const { signal } = cancel;
+    const taking = handle ? client.resume(handle, { signal }) : client.acquire('job', { signal });
+    await expect(taking).rejects.toThrow('cancelled');
+    expect((await memory.read('job')).record?.lockId).toBeUndefined();
+  },
+);
+
 test('giving back takes no longer than one request may', async () => {
   const { time, store } = scene;
   const host = scene.host();

@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, test } from '@jest/globals';
 import type { LeaseHandle } from '../../lib/lease/lease.ts';
+import { LockStoreError } from '../../lib/record/errors.ts';
 import type { LockRecord } from '../../lib/record/record.ts';
 import { outcomeOf, settle, type World, world } from './setup.ts';
 
@@ -91,6 +92,39 @@ test('a clock that is set while the request is out is asked once more', async ()
   const lease = await host.client.resume(handle);
   expect(scene.store.count('resume')).toBe(2);
   expect(lease.isHeld()).toBe(true);
+});
+
+test('a second grant that is over when it is answered is released', async () => {
+  const { time, store, memory, host } = scene;
+  const { client, clock } = host({ leaseMs: 10_000 });
+  await time.advance(30_000);
+  const act = () => {
+    clock.offsetMs = -20_000;
+  };
+  // The clock is set while the first request is out: no answer judges it before the second one is written.
+  store.plan({ do: 'then', act, operation: 'resume' });
+  await expect(client.resume(handle)).rejects.toMatchObject({ code: 'ERR_LOCK_NO_TIME' });
+  expect(store.count('resume')).toBe(2);
+  expect((await memory.read('job')).record?.lockId).toBeUndefined();
+});
+
+test('a grant whose answer never comes is released', async () => {
+  const { time, store, memory, host } = scene;
+  store.plan({ do: 'hangAnswer', operation: 'resume', times: 3 });
+  await expect(settle(time, host().client.resume(handle))).rejects.toMatchObject({ name: 'LockStoreError' });
+  expect((await memory.read('job')).record?.lockId).toBeUndefined();
+});
+
+test('a first grant is released when the second request fails for good', async () => {
+  const { store, memory, host } = scene;
+  const { client, clock } = host();
+  const act = () => {
+    clock.offsetMs = -500;
+  };
+  store.plan({ do: 'then', act, operation: 'resume' });
+  store.plan({ do: 'fail', error: new LockStoreError('not allowed'), operation: 'resume' });
+  await expect(client.resume(handle)).rejects.toThrow('not allowed');
+  expect((await memory.read('job')).record?.lockId).toBeUndefined();
 });
 
 test('what the first request took of the invocation is not there for the second', async () => {

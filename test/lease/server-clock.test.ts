@@ -184,6 +184,22 @@ describe('a host whose clock is wrong', () => {
   });
 
   test.each([3_000, -3_000, HOUR, -HOUR])(
+    'by %i ms tells the expiry that stands in the record: renewed, handedOff and resumed',
+    async (ahead) => {
+      const { time, memory } = scene;
+      const { client, of } = scene.host({ ahead });
+      const written = async () => (await memory.read('job')).record?.expiresAt;
+      const lease = await client.acquire('job');
+      await time.advance(10_000);
+      expect(of('renewed')).toMatchObject([{ expiresAt: await written() }]);
+      const handle = await lease.handOff({ leaseMs: 60_000 });
+      expect(of('handedOff')).toMatchObject([{ expiresAt: await written() }]);
+      await client.resume(handle);
+      expect(of('resumed')).toMatchObject([{ expiresAt: await written() }]);
+    },
+  );
+
+  test.each([3_000, -3_000, HOUR, -HOUR])(
     'by %i ms takes a fresh key for no longer than its lease, and keeps it',
     async (ahead) => {
       const { time, memory } = scene;

@@ -14,7 +14,10 @@ import { type Mutant, mutants } from './mutants.ts';
 const { values: options } = parseArgs({ options: { only: { type: 'string', default: '' } } });
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
-/** What the tests said: which one failed first, or that none did. */
+/** Milliseconds after which tests count as endless, at the least. A mutant may loop for ever. */
+const ENDLESS_MS = 120_000;
+
+/** The verdict of the tests: the one that failed first, or that none did. */
 type Verdict = { readonly killedBy: string } | { readonly survived: string };
 
 interface JestReport {
@@ -37,15 +40,14 @@ function copySources(): string {
   return folder;
 }
 
-async function runTests(folder: string, mutant?: Mutant): Promise<Verdict> {
+async function runTests(folder: string, mostMs: number, mutant?: Mutant): Promise<Verdict> {
   const report = join(folder, 'report.json');
   const jest = ['node_modules/jest/bin/jest.js', '--config', 'test/mutation/jest.config.js', '--runInBand'];
   const args = ['--experimental-vm-modules', ...jest, '--json', `--outputFile=${report}`];
   // By its name the runner knows a mutant, and skips what comes after the first test that fails.
   const env = { ...process.env, __STRYKER_ACTIVE_MUTANT__: mutant?.name ?? '', MUTATED_FILE: mutant?.file ?? '' };
   await new Promise<void>((resolve) => {
-    // A mutant may loop for ever.
-    execFile(process.execPath, args, { cwd: folder, env, timeout: 120_000, killSignal: 'SIGKILL' }, () => resolve());
+    execFile(process.execPath, args, { cwd: folder, env, timeout: mostMs, killSignal: 'SIGKILL' }, () => resolve());
   });
   let results: JestReport;
   try {
@@ -70,11 +72,11 @@ function mutate({ file, code, becomes }: Mutant): string {
   throw new Error(`Expected its line once in ${file}, but it stands there ${parts.length - 1} times: ${code}`);
 }
 
-async function judge(folder: string, mutant: Mutant): Promise<Verdict> {
+async function judge(folder: string, mostMs: number, mutant: Mutant): Promise<Verdict> {
   const { file } = mutant;
   try {
     writeFileSync(join(folder, file), mutate(mutant));
-    return await runTests(folder, mutant);
+    return await runTests(folder, mostMs, mutant);
   } catch (error) {
     return { survived: String(error) };
   } finally {
@@ -83,13 +85,13 @@ async function judge(folder: string, mutant: Mutant): Promise<Verdict> {
 }
 
 /** One folder of sources for each core; every one takes the next mutant that is left. */
-async function judgeAll(mutants: readonly Mutant[]): Promise<number> {
+async function judgeAll(mutants: readonly Mutant[], mostMs: number): Promise<number> {
   const left = [...mutants];
   let survivors = 0;
   const work = async () => {
     const folder = copySources();
     for (let mutant = left.shift(); mutant !== undefined; mutant = left.shift()) {
-      const verdict = await judge(folder, mutant);
+      const verdict = await judge(folder, mostMs, mutant);
       const what = `${mutant.file}: ${mutant.name}`;
       if ('survived' in verdict) {
         survivors++;
@@ -103,14 +105,17 @@ async function judgeAll(mutants: readonly Mutant[]): Promise<number> {
 }
 
 const folder = copySources();
-const sound = await runTests(folder);
+const started = performance.now();
+const sound = await runTests(folder, 5 * ENDLESS_MS);
+// All tests of a mutant that survives take as long, and longer where one mutant per core is judged at a time.
+const mostMs = Math.max(ENDLESS_MS, 3 * (performance.now() - started));
 rmSync(folder, { recursive: true });
 if ('killedBy' in sound) {
   console.error(`The tests fail without a mutant: ${sound.killedBy}`);
   process.exit(1);
 }
 const chosen = mutants.filter(({ file, name }) => `${file}: ${name}`.includes(options.only));
-const survivors = await judgeAll(chosen);
+const survivors = await judgeAll(chosen, mostMs);
 const killed = chosen.length - survivors;
 console.log(`${killed} passed, ${survivors} failed`);
 if (process.env.TEST_COUNTS) appendFileSync(process.env.TEST_COUNTS, `${killed} ${survivors} 0\n`);

@@ -810,6 +810,9 @@ describe('its options', () => {
     ['retentionDays must be a number of days, 1 or more, but it is NaN', { retentionDays: Number.NaN }],
     ['retentionDays must be a number of days, 1 or more, but it is Infinity', { retentionDays: Infinity }],
     ["retentionDays must be a number of days, 1 or more, but it is '7'", { retentionDays: '7' }],
+    ["client must be a DynamoDBClient, but it is 'eu-central-1'", { client: 'eu-central-1' }],
+    ['client must be a DynamoDBClient, but it is object [object Object]', { client: {} }],
+    ["DynamoDBLockStore has no option 'tablename'; did you mean 'tableName'?", { tablename: 'locks' }],
   ])('%s', (message, options) => {
     expect(() => new DynamoDBLockStore({ tableName, ...options })).toThrow(TypeError);
     expect(() => new DynamoDBLockStore({ tableName, ...options })).toThrow(message);
