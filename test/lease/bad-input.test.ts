@@ -13,7 +13,7 @@ beforeEach(() => {
   ({ client } = scene.host());
 });
 
-/** What is thrown, and that it is a `TypeError` whose message holds these texts, and that nothing was asked of the store. */
+/** Expects a `TypeError` whose message has these texts, and no request to the store. */
 async function refused(call: () => unknown, ...texts: string[]) {
   const sent = scene.store.count();
   let thrown: unknown;
@@ -103,7 +103,7 @@ describe('a duration', () => {
       }
     });
 
-    test('of zero is refused, but where nothing is a sensible amount', async () => {
+    test('of zero is refused unless zero is a sensible amount', async () => {
       const options = { [name]: 0 } as AcquireOptions;
       if (!mayBeZero.includes(name)) return refused(() => client.acquire('job', options), name, ' 0.');
       await using lease = await client.acquire('job', options);
@@ -116,7 +116,7 @@ describe('a duration', () => {
     });
   });
 
-  test('leaseMs of a hand-off is refused as any other', async () => {
+  test('an invalid leaseMs of a hand-off is refused', async () => {
     const lease = await client.acquire('job');
     for (const leaseMs of [0, -1, Number.NaN, 1.5, Number.POSITIVE_INFINITY, '5']) {
       await refused(() => lease.handOff({ leaseMs: leaseMs as number }), 'leaseMs', String(leaseMs));
@@ -136,12 +136,12 @@ describe('a duration', () => {
     await refused(() => new LockClient({ store: scene.store, ...timing }), 'heartbeatMs', ...shown);
   });
 
-  test("an option of the call is judged with the client's", async () => {
+  test("an option of a call is checked together with the client's options", async () => {
     const slow = scene.host({ leaseMs: 60_000, heartbeatMs: 40_000 }).client;
     await refused(() => slow.acquire('job', { leaseMs: 30_000 }), '40000', '30000');
   });
 
-  test('the shortest lease there is can be held', async () => {
+  test('a lease with the shortest leaseMs can be held', async () => {
     await using lease = await client.acquire('job', { leaseMs: 2, safetyMs: 0, heartbeatMs: 1 });
     expect(lease.isHeld()).toBe(true);
   });
@@ -152,18 +152,18 @@ describe('remainingMs', () => {
     ['a number', 5_000, '5000'],
     ['a string', '5000', "'5000'"],
     ['null', null, 'null'],
-  ])('that is %s and no function is refused', async (_, value, shown) => {
+  ])('that is %s instead of a function is refused', async (_, value, shown) => {
     await refused(() => client.acquire('job', { remainingMs: value as never }), 'remainingMs', shown);
   });
 
   test.each([
     ['NaN', Number.NaN, 'NaN'],
     ['a string', 'soon', 'soon'],
-  ])('that gives %s is refused', async (_, value, shown) => {
+  ])('that returns %s is refused', async (_, value, shown) => {
     await refused(() => client.acquire('job', { remainingMs: () => value as number }), 'remainingMs', shown);
   });
 
-  test('that throws throws through', async () => {
+  test('that throws makes acquire throw the same error', async () => {
     const remainingMs = () => {
       throw new RangeError('no context');
     };
@@ -264,7 +264,7 @@ describe('resume', () => {
     await refused(() => client.resume(junk as never), shown);
   });
 
-  test('of a lease that there never was is refused', async () => {
+  test('of a lease that never existed is refused', async () => {
     await expect(client.resume(handle)).rejects.toMatchObject({ name: 'LockLostError', reason: 'gone', key: 'job' });
   });
 
@@ -283,13 +283,13 @@ describe('resume', () => {
     await expect(client.resume(handed)).rejects.toMatchObject({ name: 'LockLostError', reason: 'revoked' });
   });
 
-  test('of a lease that expired and that nobody took is granted', async () => {
+  test('of an expired lease that nobody took over is granted', async () => {
     const handed = await (await client.acquire('job')).handOff({ leaseMs: 40_000 });
     await scene.time.advance(50_000);
     expect((await client.resume(handed)).isHeld()).toBe(true);
   });
 
-  test('with no time left is refused, and sends nothing', async () => {
+  test('without time left is refused, and sends nothing', async () => {
     const handed = await (await client.acquire('job')).handOff({ leaseMs: 40_000 });
     const sent = scene.store.count();
     await expect(client.resume(handed, { remainingMs: () => 0 })).rejects.toThrow(LockNoTimeError);
@@ -298,7 +298,7 @@ describe('resume', () => {
 });
 
 describe('use of a lease', () => {
-  test('after its release says so', async () => {
+  test('after its release throws a LockLostError with the reason released', async () => {
     const lease = await client.acquire('job');
     await lease.release();
     const expected = { name: 'LockLostError', key: 'job', reason: 'released' };
@@ -308,7 +308,7 @@ describe('use of a lease', () => {
     await expect(lease.handOff({ leaseMs: 5_000 })).rejects.toMatchObject(expected);
   });
 
-  test('after its hand-off says so', async () => {
+  test('after its hand-off throws a LockLostError with the reason handedOff', async () => {
     const lease = await client.acquire('job');
     await lease.handOff({ leaseMs: 5_000 });
     const expected = { name: 'LockLostError', key: 'job', reason: 'handedOff' };
@@ -319,14 +319,14 @@ describe('use of a lease', () => {
     expect(await lease.release()).toBe(false);
   });
 
-  test('after its loss says why', async () => {
+  test('after its loss throws a LockLostError with the reason of the loss', async () => {
     const lease = await client.acquire('job');
     lease.abandon('timedOut');
     expect(() => lease.assertHeld()).toThrow("The lease of 'job' is not held: its invocation timed out");
     await expect(lease.renew()).rejects.toMatchObject({ reason: 'timedOut' });
   });
 
-  test("after its client's close says so", async () => {
+  test("after its client's close throws a LockLostError", async () => {
     const lease = await client.acquire('job');
     await client.close();
     expect(lease.isHeld()).toBe(false);
@@ -336,7 +336,7 @@ describe('use of a lease', () => {
 });
 
 describe('use of a client after its close', () => {
-  test('is refused with what to do, and sends nothing', async () => {
+  test('throws a LockError that says what to do, and sends nothing', async () => {
     await client.close();
     const handle: LeaseHandle = { key: 'job', lockId: 'an-id', fencingToken: 1 };
     for (const use of [
@@ -383,7 +383,7 @@ describe('options', () => {
     },
   );
 
-  test('a LockClient without options, and one whose store is none, is refused', () => {
+  test('a LockClient without options or with an invalid store is refused', () => {
     expect(() => new LockClient(undefined as never)).toThrow(
       'LockClient: the options must be an object, but they are undefined.',
     );
@@ -398,7 +398,7 @@ describe('options', () => {
     );
   });
 
-  test('using takes the work in the place of the options', async () => {
+  test('using accepts the work in the place of the options', async () => {
     const locks = client();
     expect(await locks.using('job', (lease) => lease.key)).toBe('job');
     expect(await locks.using('job', undefined, (lease) => lease.key)).toBe('job');

@@ -23,7 +23,7 @@ const thrownBy = async (promise: Promise<unknown>) => {
 };
 
 describe('tryAcquire and release', () => {
-  test('take two requests, and no other for work that is shorter than a heartbeat', async () => {
+  test('take two requests in all for work that is shorter than a heartbeat', async () => {
     const { time, store } = scene;
     const lease = await taken(scene.host().client.tryAcquire('job'));
     await time.advance(9_999);
@@ -32,14 +32,14 @@ describe('tryAcquire and release', () => {
     expect(store.operations).toEqual(['acquire', 'release']);
   });
 
-  test('a try that finds the lock busy is one request and null', async () => {
+  test('a try that finds the lock busy sends one request and gives null', async () => {
     const { store } = scene;
     await scene.host().client.tryAcquire('job');
     expect(await scene.host().client.tryAcquire('job')).toBeNull();
     expect(store.count()).toBe(2);
   });
 
-  test('a try does not wait: waitMs is refused', async () => {
+  test('a try refuses waitMs, since a try does not wait', async () => {
     const options = { waitMs: 1_000 } as object;
     await expect(scene.host().client.tryAcquire('job', options)).rejects.toThrow("tryAcquire has no option 'waitMs'");
   });
@@ -66,7 +66,7 @@ describe('tryAcquire and release', () => {
     });
   });
 
-  test('the lease tells what was granted', async () => {
+  test('a lease and the record show the grant and its options', async () => {
     const { time, store } = scene;
     const at = time.now();
     const data = { job: 'nightly', tries: [1, 2] };
@@ -86,14 +86,14 @@ describe('tryAcquire and release', () => {
     });
   });
 
-  test('a released lock is free at once: for its own host in the same millisecond, for others in the next', async () => {
+  test('a released lock is free in the same millisecond for its own host, and in the next millisecond for others', async () => {
     const { client } = scene.host();
     for (let round = 0; round < 3; round++) expect(await (await taken(client.tryAcquire('job'))).release()).toBe(true);
     await scene.time.advance(3);
     expect(await scene.host().client.tryAcquire('job')).not.toBeNull();
   });
 
-  test('takenOverFrom names the holder that let its lease expire, and when it did', async () => {
+  test('takenOverFrom names the holder whose lease expired, and the expiry', async () => {
     const { time } = scene;
     const at = time.now();
     await scene.host().client.tryAcquire('job', { holdAtMostMs: 1_000 });
@@ -105,7 +105,7 @@ describe('tryAcquire and release', () => {
     expect((await taken(scene.host().client.tryAcquire('job'))).takenOverFrom).toBeUndefined();
   });
 
-  test('a second release answers as the first, and sends nothing', async () => {
+  test('a second release answers as the first release did, and sends nothing', async () => {
     const { store } = scene;
     const lease = await taken(scene.host().client.tryAcquire('job'));
     expect(await Promise.all([lease.release(), lease.release()])).toEqual([true, true]);
@@ -113,7 +113,7 @@ describe('tryAcquire and release', () => {
     expect(store.count('release')).toBe(1);
   });
 
-  test('await using releases', async () => {
+  test('await using releases the lease at the end of the block', async () => {
     {
       await using lease = await scene.host().client.acquire('job');
       expect(lease.isHeld()).toBe(true);
@@ -121,7 +121,7 @@ describe('tryAcquire and release', () => {
     expect(await recordOf()).toMatchObject({ lockId: undefined });
   });
 
-  test('a lease that expired is released where the record is still its own, and that is no success', async () => {
+  test('a release after the deadline opens a lock that nobody took, but marks no token as done', async () => {
     const { time, store } = scene;
     const lease = await taken(scene.host().client.tryAcquire('job', { holdAtMostMs: 1_000, once: '1' }));
     await time.advance(1_500);
@@ -133,7 +133,7 @@ describe('tryAcquire and release', () => {
   });
 
   test.each(['takenOver', 'gone'] as const)(
-    'a release that finds the lease ended by others before its deadline says lost: %s',
+    'a release reports the loss if another host ended the lease before its deadline: %s',
     async (reason) => {
       const { store } = scene;
       const host = scene.host();
@@ -147,7 +147,7 @@ describe('tryAcquire and release', () => {
     },
   );
 
-  test('a lease that was force-released meanwhile is not said to be released, and done', async () => {
+  test('a release after a force release reports the loss, and marks no token as done', async () => {
     const host = scene.host();
     const lease = await taken(host.client.tryAcquire('job', { once: '2026-01-01' }));
     await scene.host().client.forceRelease('job', { lockId: lease.lockId });
@@ -159,7 +159,7 @@ describe('tryAcquire and release', () => {
 });
 
 describe('acquire', () => {
-  test('throws LockBusyError at once by default, with all that the caller can use', async () => {
+  test('throws a LockBusyError at once by default, with the owner, the expiry and the headers', async () => {
     const { time, store } = scene;
     const at = time.now();
     await scene.host().client.tryAcquire('job');
@@ -181,14 +181,14 @@ describe('acquire', () => {
     expect(store.count()).toBe(2);
   });
 
-  test('of a lock that is only closed names no owner', async () => {
+  test('names no owner of a lock that holdAtLeastMs keeps closed', async () => {
     const { client } = scene.host();
     await (await client.acquire('job', { holdAtLeastMs: 400 })).release();
     const error = await thrownBy(client.acquire('job'));
     expect(error).toMatchObject({ owner: undefined, retryAfterMs: 400, headers: { 'Retry-After': '1' } });
   });
 
-  test('waits up to waitMs, and gets the lock when it is released in that time', async () => {
+  test('gets a lock that its holder releases within waitMs', async () => {
     const { time } = scene;
     const lease = await scene.host().client.acquire('job');
     const waiting = outcomeOf(scene.host().client.acquire('job', { waitMs: 5_000 }));
@@ -199,7 +199,7 @@ describe('acquire', () => {
     expect(waiting.value?.isHeld()).toBe(true);
   });
 
-  test('throws LockBusyError when waitMs is over', async () => {
+  test('throws a LockBusyError when waitMs is over', async () => {
     const { time } = scene;
     await scene.host().client.acquire('job');
     const waiting = outcomeOf(scene.host().client.acquire('job', { waitMs: 5_000 }));
@@ -209,7 +209,7 @@ describe('acquire', () => {
     expect(waiting.error).toBeInstanceOf(LockBusyError);
   });
 
-  test('ends with the reason of its signal, while it waits', async () => {
+  test('rejects with the reason of its signal if the signal aborts during the wait', async () => {
     const { time, store } = scene;
     await scene.host().client.acquire('job');
     const controller = new AbortController();
@@ -226,13 +226,13 @@ describe('acquire', () => {
     expect(store.count('release')).toBe(0);
   });
 
-  test('with a signal that has aborted sends nothing', async () => {
+  test('sends nothing if its signal has aborted before the call', async () => {
     const signal = AbortSignal.abort(new Error('too late'));
     await expect(scene.host().client.acquire('job', { signal })).rejects.toThrow('too late');
     expect(scene.store.count('acquire')).toBe(0);
   });
 
-  test('with a signal that aborts later leaves the lease alone', async () => {
+  test('keeps the lease if its signal aborts after the grant', async () => {
     const controller = new AbortController();
     const lease = await scene.host().client.acquire('job', { signal: controller.signal });
     controller.abort();
@@ -240,7 +240,7 @@ describe('acquire', () => {
     expect(lease.signal.aborted).toBe(false);
   });
 
-  test('when no answer comes throws LockStoreError, and what may have been granted is released', async () => {
+  test('throws a LockStoreError if no answer comes, and releases the grant that the store may have made', async () => {
     const { time, store } = scene;
     store.plan({ do: 'hangAnswer', operation: 'acquire', times: 3 });
     const attempt = outcomeOf(scene.host().client.acquire('job'));
@@ -252,7 +252,7 @@ describe('acquire', () => {
     expect(await recordOf()).toMatchObject({ lockId: undefined });
   });
 
-  test('with an error that will not pass throws it as it is, and releases nothing', async () => {
+  test('throws an error that is not transient unchanged, and releases nothing', async () => {
     const { store } = scene;
     const denied = new LockStoreError('dynamodb:UpdateItem is not allowed');
     store.plan({ do: 'fail', error: denied, operation: 'acquire' });
@@ -260,7 +260,7 @@ describe('acquire', () => {
     expect(store.operations).toEqual(['acquire']);
   });
 
-  test('with a store that throws anything else makes it the cause of a LockStoreError', async () => {
+  test('makes any other error of the store the cause of a LockStoreError', async () => {
     const odd = new RangeError('odd');
     scene.store.plan({ do: 'fail', error: odd, operation: 'acquire' });
     const error = await thrownBy(scene.host().client.acquire('job'));
@@ -268,7 +268,7 @@ describe('acquire', () => {
     expect(error.cause).toBe(odd);
   });
 
-  test('sends again what met another transaction, and gives up when that does not end', async () => {
+  test('sends a request again that met another transaction, and gives up after fewer than 20 requests', async () => {
     const { time, store } = scene;
     const conflict = new LockStoreError('conflict', { conflict: true, transient: true });
     store.plan({ do: 'fail', error: conflict, operation: 'acquire', times: 4 });
@@ -283,7 +283,7 @@ describe('acquire', () => {
     expect(store.count('acquire')).toBeLessThan(20);
   });
 
-  test('of a store that refuses without the record says what is missing', async () => {
+  test('names the missing feature of a store that refuses without the record', async () => {
     scene.store.acquire = async () => ({ applied: false });
     const error = await thrownBy(scene.host().client.acquire('job'));
     expect(error).toBeInstanceOf(LockStoreError);
@@ -298,7 +298,7 @@ describe('once', () => {
     await scene.time.advance(1);
   };
 
-  test('a token that finished, and any before it, is done; a later one is granted', async () => {
+  test('a finished token and every earlier token are done, and a later token is granted', async () => {
     const { client } = scene.host();
     await run(client, '2026-01-02T00:00:00Z', true);
     expect(await client.tryAcquire('job', { once: '2026-01-02T00:00:00Z' })).toBeNull();
@@ -308,7 +308,7 @@ describe('once', () => {
     await run(client, '2026-01-02T00:00:01Z', true);
   });
 
-  test('a run that failed does not count', async () => {
+  test('a token whose work failed is not done', async () => {
     const { client } = scene.host();
     await run(client, '1', false);
     await run(client, '1', true);
@@ -316,7 +316,7 @@ describe('once', () => {
     expect((await recordOf())?.doneToken).toBe('1');
   });
 
-  test('who waits for a run of its own token learns that it is done, by a read', async () => {
+  test('a waiter learns by a read that another host finished its token', async () => {
     const { time, store } = scene;
     const first = await scene.host().client.acquire('job', { once: '1' });
     const second = outcomeOf(scene.host().client.acquire('job', { once: '1', waitMs: 10_000 }));
@@ -327,7 +327,7 @@ describe('once', () => {
     expect(store.count('acquire')).toBe(2);
   });
 
-  test('who does not care for tokens is not kept out', async () => {
+  test('an acquire without a token is granted after a finished token', async () => {
     const { client } = scene.host();
     await run(client, '1', true);
     expect(await client.tryAcquire('job')).not.toBeNull();
@@ -335,7 +335,7 @@ describe('once', () => {
 });
 
 describe('using', () => {
-  test('gives the result of the work, releases, and counts it as done', async () => {
+  test('gives the result of the work, releases the lease and marks the token as done', async () => {
     const { client } = scene.host();
     const result = await client.using('job', { once: '1' }, async (lease) => {
       expect(lease.isHeld()).toBe(true);
@@ -345,7 +345,7 @@ describe('using', () => {
     expect(await recordOf()).toMatchObject({ lockId: undefined, doneToken: '1' });
   });
 
-  test('of work that fails releases, and counts nothing', async () => {
+  test('releases the lease of work that fails, and marks no token as done', async () => {
     const { client } = scene.host();
     const failing = client.using('job', { once: '1' }, () => {
       throw new Error('broken');
@@ -356,7 +356,7 @@ describe('using', () => {
     expect(record?.doneToken).toBeUndefined();
   });
 
-  test('of work that succeeded on a lease that was lost throws LockLostError, and counts nothing', async () => {
+  test('throws a LockLostError if the work succeeded on a lost lease, and marks no token as done', async () => {
     const { client, clock } = scene.host();
     const lost = client.using('job', { once: '1' }, () => {
       clock.offsetMs += 60_000;
@@ -372,14 +372,14 @@ describe('using', () => {
     expect(work).not.toHaveBeenCalled();
   });
 
-  test('lets the work release, or hand off, by itself', async () => {
+  test('lets the work release or hand off the lease', async () => {
     const { client } = scene.host();
     expect(await client.using('job', {}, (lease) => lease.release())).toBe(true);
     const handle = await client.using('job', {}, (lease) => lease.handOff({ leaseMs: 60_000 }));
     expect((await client.resume(handle)).isHeld()).toBe(true);
   });
 
-  test('with once, rejects when the work released its own lease without done: nobody could know that it is not', async () => {
+  test('with once, rejects if the work released the lease without done', async () => {
     const { client } = scene.host();
     const using = client.using('job', { once: '1' }, (lease) => lease.release());
     await expect(using).rejects.toThrow(LockError);
@@ -389,7 +389,7 @@ describe('using', () => {
     expect((await recordOf())?.doneToken).toBeUndefined();
   });
 
-  test('with once, lets the work release its own lease as done, or hand it off', async () => {
+  test('with once, lets the work release the lease as done, or hand the lease off', async () => {
     const { client } = scene.host();
     expect(await client.using('job', { once: '1' }, (lease) => lease.release({ done: true }))).toBe(true);
     expect((await recordOf())?.doneToken).toBe('1');
@@ -398,7 +398,7 @@ describe('using', () => {
     expect((await recordOf())?.doneToken).toBe('2');
   });
 
-  test('of work that released its own lease and then fails throws its error', async () => {
+  test('throws the error of work that fails after its own release', async () => {
     const using = scene.host().client.using('job', { once: '1' }, async (lease) => {
       await lease.release();
       throw new Error('broken');
@@ -406,7 +406,7 @@ describe('using', () => {
     await expect(using).rejects.toThrow('broken');
   });
 
-  test('gives the result of the work when the release fails, which an event tells', async () => {
+  test('gives the result of the work and reports releaseFailed if the release fails', async () => {
     const { client, of } = scene.host();
     scene.store.plan({ do: 'fail', error: new LockStoreError('no'), operation: 'release' });
     expect(await client.using('job', { once: '1' }, () => 'result')).toBe('result');
@@ -415,7 +415,7 @@ describe('using', () => {
 });
 
 describe('inspect, list and forceRelease', () => {
-  test('inspect tells what the store knows, by one consistent read', async () => {
+  test('inspect shows the record by one consistent read', async () => {
     const { time, store } = scene;
     const { client } = scene.host();
     expect(await client.inspect('job')).toBeUndefined();
@@ -438,14 +438,14 @@ describe('inspect, list and forceRelease', () => {
     expect(await client.inspect('job')).toMatchObject({ held: false, data: undefined });
   });
 
-  test('list gives the locks under a prefix', async () => {
+  test('list gives the locks whose keys start with the prefix, or all locks', async () => {
     const { client } = scene.host();
     for (const key of ['a/1', 'a/2', 'b/1']) await client.acquire(key);
     expect((await Array.fromAsync(client.list({ prefix: 'a/' }))).map(({ key }) => key).sort()).toEqual(['a/1', 'a/2']);
     expect(await Array.fromAsync(client.list())).toHaveLength(3);
   });
 
-  test('forceRelease opens the lock at its expiry, or at once with immediately', async () => {
+  test('forceRelease opens the lock at the expiry, or at once with immediately', async () => {
     const { time } = scene;
     const { client } = scene.host();
     const operator = scene.host().client;
@@ -460,7 +460,7 @@ describe('inspect, list and forceRelease', () => {
     expect(await client.tryAcquire('job')).not.toBeNull();
   });
 
-  test('forceRelease whose answer was lost says that it was done', async () => {
+  test('forceRelease gives true if the answer was lost and the request was sent again', async () => {
     const { time, store } = scene;
     const { client } = scene.host();
     const { lockId } = await client.acquire('job');
@@ -471,7 +471,7 @@ describe('inspect, list and forceRelease', () => {
 });
 
 describe('handOff and resume', () => {
-  test('another process goes on with the lease, under a new id and a greater token', async () => {
+  test('a resume continues the lease in another process, under a new lockId and a greater token', async () => {
     const { time } = scene;
     const at = time.now();
     const lease = await scene.host().client.acquire('job', { data: { step: 1 }, once: '7', holdAtLeastMs: 90_000 });
@@ -500,7 +500,7 @@ describe('handOff and resume', () => {
     expect((await recordOf())?.doneToken).toBe('7');
   });
 
-  test('is not bound by the cap of the one who hands off', async () => {
+  test('a hand-off keeps the lock closed for its leaseMs, even beyond the end of its own invocation', async () => {
     const { time } = scene;
     const at = time.now();
     const lease = await scene.host().client.acquire('job', { remainingMs: () => 5_000 });
@@ -508,7 +508,7 @@ describe('handOff and resume', () => {
     expect((await recordOf())?.expiresAt).toBe(at + 600_000);
   });
 
-  test('for a time shorter than the safety is a hand-off all the same', async () => {
+  test('a hand-off for less than safetyMs keeps the lock closed, and the handle works', async () => {
     const lease = await scene.host().client.acquire('job');
     const handle = await lease.handOff({ leaseMs: 1_000 });
     await scene.time.advance(500);
@@ -516,7 +516,7 @@ describe('handOff and resume', () => {
     expect((await scene.host().client.resume(handle)).isHeld()).toBe(true);
   });
 
-  test('of two resumes of one handle one is refused', async () => {
+  test('one of two resumes of the same handle is refused', async () => {
     const handle = await (await scene.host().client.acquire('job')).handOff({ leaseMs: 60_000 });
     const both = await Promise.allSettled([scene.host().client.resume(handle), scene.host().client.resume(handle)]);
     expect(both.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected']);
@@ -525,7 +525,7 @@ describe('handOff and resume', () => {
     expect(refused?.reason).toMatchObject({ key: 'job', reason: 'takenOver' });
   });
 
-  test('a resume whose answer was lost, sent again, is the same grant', async () => {
+  test('a resume that is sent again after a lost answer gets the same grant', async () => {
     const { time, store } = scene;
     const handle = await (await scene.host().client.acquire('job')).handOff({ leaseMs: 60_000 });
     store.plan({ do: 'hangAnswer', operation: 'resume' });
@@ -534,7 +534,7 @@ describe('handOff and resume', () => {
     expect(lease.fencingToken).toBe(handle.fencingToken + 1);
   });
 
-  test('a hand-off that fails leaves the lease as it was', async () => {
+  test('a lease whose hand-off fails stays held and is renewed', async () => {
     const { time, store } = scene;
     const lease = await scene.host().client.acquire('job');
     store.plan({ do: 'loseRequest', operation: 'renew' });
@@ -545,7 +545,7 @@ describe('handOff and resume', () => {
     expect(await lease.release()).toBe(true);
   });
 
-  test('a hand-off waits for a renewal that is out, and its expiry stands', async () => {
+  test('a hand-off waits for a renewal that is out, and the expiry of the hand-off stands', async () => {
     const { time, store } = scene;
     const lease = await scene.host().client.acquire('job');
     store.plan({ do: 'delayAnswer', ms: 300, operation: 'renew' });
@@ -559,7 +559,7 @@ describe('handOff and resume', () => {
 });
 
 describe('renew', () => {
-  test('renews now, and the next heartbeat counts from there', async () => {
+  test('renews at once, and the next heartbeat comes heartbeatMs later', async () => {
     const { time, store } = scene;
     const at = time.now();
     const lease = await scene.host().client.acquire('job');
@@ -572,7 +572,7 @@ describe('renew', () => {
     expect(store.count('renew')).toBe(2);
   });
 
-  test('a call while a renewal is out waits for that one', async () => {
+  test('waits for a renewal that is out, and sends no other', async () => {
     const { time, store } = scene;
     const lease = await scene.host().client.acquire('job');
     store.plan({ do: 'delayAnswer', ms: 500, operation: 'renew' });
@@ -585,14 +585,14 @@ describe('renew', () => {
     expect(store.count('renew')).toBe(1);
   });
 
-  test('throws what went wrong, and the lease is held until its deadline all the same', async () => {
+  test('throws the error of the store, and the lease stays held', async () => {
     const lease = await scene.host().client.acquire('job');
     scene.store.plan({ do: 'loseRequest', operation: 'renew' });
     await expect(lease.renew()).rejects.toThrow(LockStoreError);
     expect(lease.isHeld()).toBe(true);
   });
 
-  test('throws LockLostError when the lease turns out not to be held', async () => {
+  test('throws a LockLostError if the lease was revoked', async () => {
     const lease = await scene.host().client.acquire('job');
     await scene.host().client.forceRelease('job', { lockId: lease.lockId });
     await expect(lease.renew()).rejects.toMatchObject({ name: 'LockLostError', reason: 'revoked' });
@@ -600,7 +600,7 @@ describe('renew', () => {
 });
 
 describe('close', () => {
-  test('refuses new leases, ends waits, and releases what it holds after aborting its signals', async () => {
+  test("refuses new leases, ends waits, aborts the leases' signals and releases the leases", async () => {
     const { time } = scene;
     const host = scene.host();
     const leases = [await host.client.acquire('a'), await host.client.acquire('b')];
@@ -620,7 +620,7 @@ describe('close', () => {
     await host.client.close();
   });
 
-  test('leaves nothing behind of an acquire that is under way', async () => {
+  test('releases the grant of an acquire that is under way', async () => {
     const { time, store } = scene;
     const { client } = scene.host();
     store.plan({ do: 'delayAnswer', ms: 500, operation: 'acquire' });
@@ -633,7 +633,7 @@ describe('close', () => {
     expect(time.timers).toBe(0);
   });
 
-  test('leaves nothing behind of a resume that is under way', async () => {
+  test('releases the grant of a resume that is under way', async () => {
     const { time, store } = scene;
     const handle = await (await scene.host().client.acquire('job')).handOff({ leaseMs: 60_000 });
     const { client } = scene.host();
@@ -648,7 +648,7 @@ describe('close', () => {
   });
 
   test.each(['acquire', 'resume'] as const)(
-    'leaves no lease of an %s, in whichever microtask after its answer it comes',
+    'leaves no lease of an %s, in whichever microtask after the answer the close comes',
     async (operation) => {
       for (let microtasks = 0; microtasks < 40; microtasks++) {
         const { time, store, host } = world();
@@ -689,7 +689,7 @@ describe('close', () => {
     expect(releasing.value).toBe(true);
   });
 
-  test('does not fail when a release does, and waits no longer than its requests', async () => {
+  test('resolves even if a release fails, and waits no longer than the requests of the release', async () => {
     const { time, store } = scene;
     const { client } = scene.host();
     await client.acquire('job');
@@ -706,7 +706,7 @@ describe('close', () => {
 });
 
 describe('events', () => {
-  /** Every type of event, with the values that are its own. */
+  /** Two hosts report every type of event. */
   async function everything() {
     const { time, store } = scene;
     const other = scene.host();
@@ -737,7 +737,7 @@ describe('events', () => {
   }
   const start = Date.UTC(2026, 0, 1);
 
-  test('there is one of every type, with key, owner, token and times', async () => {
+  test('an event of each type has its key, owner, token and times', async () => {
     const { host } = await everything();
     const token = expect.any(Number);
     const first = (type: LockEvent['type'], key: string) => host.of(type).find((event) => event.key === key);
@@ -831,7 +831,7 @@ describe('events', () => {
     });
   });
 
-  test('none tells a lockId, nor does an error, a lease as JSON, or a lease in the log', async () => {
+  test('no event, no error, no lease as JSON and no lease in a log shows a lockId', async () => {
     const { events, leases, secrets } = await everything();
     expect(new Set(events.map(({ type }) => type)).size).toBe(9);
     expect(secrets.length).toBeGreaterThan(10);
@@ -852,7 +852,7 @@ describe('events', () => {
     for (const secret of new Set(secrets)) expect(said).not.toContain(secret);
   });
 
-  test('a lease as JSON tells people what they may read', async () => {
+  test('a lease as JSON shows its public properties', async () => {
     const lease = await scene.host().client.acquire('job', { data: 7 });
     expect(JSON.parse(JSON.stringify(lease))).toEqual({
       key: 'job',
@@ -865,7 +865,7 @@ describe('events', () => {
     });
   });
 
-  test('a loss is told before the signal aborts, and then once', async () => {
+  test('a loss is reported once, before the signal aborts', async () => {
     const host = scene.host();
     const lease = await host.client.acquire('job');
     const told: number[] = [];
@@ -878,7 +878,7 @@ describe('events', () => {
   });
 });
 
-describe('a lease that is not held says why', () => {
+describe('the LockLostError of a lease that is not held has the reason', () => {
   test.each([
     ['expired', 'its deadline has passed', async (lease: Lease) => lease.abandon('expired')],
     ['timedOut', 'its invocation timed out', async (lease: Lease) => lease.abandon('timedOut')],
@@ -931,7 +931,7 @@ describe('errors', () => {
     new LockStoreError('no answer', { transient: true }),
   ];
 
-  test('each is an Error and a LockError under its own name', () => {
+  test('each error is an Error and a LockError under its own name', () => {
     const kinds = [LockBusyError, LockDoneError, LockLostError, LockStoreError];
     for (const [n, error] of every().entries()) {
       expect(error).toBeInstanceOf(Error);
@@ -942,7 +942,7 @@ describe('errors', () => {
     }
   });
 
-  test('another copy of the module knows them, and they know its', async () => {
+  test('two copies of the module recognise the errors of each other', async () => {
     // @ts-expect-error: the query makes another copy, and TypeScript knows no such file.
     const copy = (await import('../../lib/record/errors.ts?copy')) as typeof import('../../lib/record/errors.ts');
     expect(copy.LockError).not.toBe(LockError);
@@ -957,14 +957,14 @@ describe('errors', () => {
   });
 
   test.each([[undefined], [null], ['LockBusyError'], [{ name: 'LockBusyError' }], [new Error('x')]])(
-    'what is none of them is not taken for one: %p',
+    'no other value is taken for a LockError: %p',
     (value) => {
       expect((value as unknown) instanceof LockError).toBe(false);
       expect((value as unknown) instanceof LockBusyError).toBe(false);
     },
   );
 
-  test('a class that extends one of them recognises its own alone', () => {
+  test('a class that extends LockBusyError recognises its own instances alone', () => {
     class MyBusyError extends LockBusyError {}
     const [busy] = every();
     const mine = new MyBusyError({ key: 'job', expiresAt: 5, retryAfterMs: 0 });
@@ -979,7 +979,7 @@ describe('errors', () => {
     [1_000, '1'],
     [1_001, '2'],
     [30_000, '30'],
-  ])('%i ms make Retry-After %s, in whole seconds and never 0', (retryAfterMs, seconds) => {
+  ])('%i ms make a Retry-After of %s, in whole seconds and never 0', (retryAfterMs, seconds) => {
     const { headers } = new LockBusyError({ key: 'job', expiresAt: 0, retryAfterMs });
     expect(headers).toEqual({ 'Retry-After': seconds });
   });
@@ -991,14 +991,14 @@ describe('owner', () => {
     process.env = env;
   });
 
-  test('is by default the host and the process', async () => {
+  test('is the host and the process by default', async () => {
     process.env = { ...env, AWS_LAMBDA_FUNCTION_NAME: undefined };
     delete process.env.AWS_LAMBDA_FUNCTION_NAME;
     const { owner } = await new LockClient({ store: scene.store, clock: scene.time }).acquire('job');
     expect(owner).toMatch(new RegExp(`.+:${process.pid}$`));
   });
 
-  test('is by default, on Lambda, the function, its version and the log stream', async () => {
+  test('is the function, its version and its log stream by default on Lambda', async () => {
     process.env = {
       ...env,
       AWS_LAMBDA_FUNCTION_NAME: 'nightly',

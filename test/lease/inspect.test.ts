@@ -13,7 +13,7 @@ afterEach(() => {
 const keys = (count: number) => Array.from({ length: count }, (_, n) => `job-${n}`);
 
 describe('inspectMany', () => {
-  /** A store that leaves out the last `left` keys of a request, so often. */
+  /** Makes the store leave out the last `left` keys of the first `times` requests. Returns all requests. */
   function throttled(left: number, times: number) {
     const { store, memory, time } = scene;
     const requests: { keys: readonly string[]; at: number }[] = [];
@@ -27,7 +27,7 @@ describe('inspectMany', () => {
     return requests;
   }
 
-  test('tells of each lock that is known, as inspect does', async () => {
+  test('gives each lock that has a record the same state as inspect', async () => {
     const { client } = scene.host();
     await client.acquire('job-0', { data: { step: 1 } });
     await (await client.acquire('job-1', { holdAtLeastMs: 5_000 })).release();
@@ -46,7 +46,7 @@ describe('inspectMany', () => {
     [100, [100]],
     [101, [100, 1]],
     [250, [100, 100, 50]],
-  ])('asks for a hundred at a time: %i in %j', async (count, sizes) => {
+  ])('reads at most 100 keys a request: %i keys in %j', async (count, sizes) => {
     const { client } = scene.host();
     for (const key of keys(count))
       await scene.memory.acquire({ key, lockId: key, owner: '', now: 1, until: 2, leaseMs: 1 });
@@ -56,7 +56,7 @@ describe('inspectMany', () => {
     expect(requests.flatMap(({ keys }) => keys)).toEqual(keys(count));
   });
 
-  test('asks again for what a throttled server leaves out, after pauses that grow up to two seconds', async () => {
+  test('reads the keys again that a throttled server left out, after pauses that grow up to two seconds', async () => {
     jest.spyOn(Math, 'random').mockReturnValue(0.5);
     const { client } = scene.host();
     const requests = throttled(2, 8);
@@ -70,14 +70,14 @@ describe('inspectMany', () => {
   test.each([
     [0, 38],
     [0.999, 63],
-  ])('pauses for three to five quarters of that: by %d for %i ms', async (random, ms) => {
+  ])('pauses three to five quarters of 50 ms first: with the random number %d, %i ms', async (random, ms) => {
     jest.spyOn(Math, 'random').mockReturnValue(random);
     const requests = throttled(1, 1);
     await settle(scene.time, scene.host().client.inspectMany(keys(1)));
     expect(requests[1]?.at).toBe(ms);
   });
 
-  test('gives up when its signal aborts, in a pause or while it asks, and when the client is closed', async () => {
+  test('gives up when its signal aborts in a pause or in a request, and when the client is closed', async () => {
     const { time, store, host } = scene;
     throttled(1, Number.POSITIVE_INFINITY);
     const cancel = new AbortController();
@@ -100,13 +100,13 @@ describe('inspectMany', () => {
     expect(time.timers).toBe(0);
   });
 
-  test('says how many it could not read', async () => {
+  test('says in its error how many locks it could not read', async () => {
     jest.spyOn(scene.store, 'readMany').mockReturnValue(new Promise(() => {}));
     const reading = settle(scene.time, scene.host().client.inspectMany(keys(3)));
     await expect(reading).rejects.toThrow('Reading 3 locks: no answer in time, 3 times');
   });
 
-  test('refuses what is no key, before it asks', async () => {
+  test('refuses an invalid key before it sends a request', async () => {
     const requests = throttled(0, 0);
     await expect(scene.host().client.inspectMany(['job', ''])).rejects.toThrow(TypeError);
     expect(requests).toEqual([]);
@@ -116,20 +116,20 @@ describe('inspectMany', () => {
 test.each([
   ['inspect', "Reading 'job'"],
   ['forceRelease', "Force-releasing 'job'"],
-] as const)('%s says what it could not do', async (operation, what) => {
+] as const)('%s says in its error what the client could not do', async (operation, what) => {
   scene.store.plan({ do: 'hang', times: 3 });
   const { client } = scene.host();
   const asking = operation === 'inspect' ? client.inspect('job') : client.forceRelease('job', { lockId: 'it' });
   await expect(settle(scene.time, asking as Promise<unknown>)).rejects.toThrow(`${what}: no answer in time, 3 times`);
 });
 
-test('list gives the states of all locks, as inspect does', async () => {
+test('list gives every lock the same state as inspect', async () => {
   const { client } = scene.host();
   await client.acquire('job', { data: 'x' });
   expect(await Array.fromAsync(client.list())).toEqual([await client.inspect('job')]);
 });
 
-test('data that somebody has changed to what is no JSON is shown as the text that it is, and keeps nobody from the lock', async () => {
+test('data that an operator changed to text that is no JSON is shown as text, and the lock stays usable', async () => {
   const { memory, store, time } = scene;
   const { client } = scene.host();
   const handle = await (await client.acquire('job-0', { data: { step: 1 } })).handOff({ leaseMs: 30_000 });

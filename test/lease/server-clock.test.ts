@@ -17,8 +17,8 @@ const closedUntil = (expiresAt: number) => ({ type: 'closed', acquiredAt: 1, exp
 const twoSeconds = { leaseMs: 2_000 };
 
 /**
- * Hosts that contend for one key for a minute: each tries, holds for a while, and releases, stops, or lets go. Checks
- * that nobody was granted the lock, by the server's time, while another believed to hold it.
+ * Hosts contend for one key for a minute. Each host tries, holds the lock for a while, and then releases or abandons the
+ * lease. No host may be granted the lock, by the server's time, while another host believes that it holds the lock.
  */
 async function contend(
   scene: World,
@@ -28,7 +28,7 @@ async function contend(
 ) {
   const { time, store } = scene;
   const leases: Lease[] = [];
-  /** Who believed when each grant was made. */
+  /** The owners that believed when the store made each grant. */
   const believers = new Map<string, string[]>();
   store.onJudged = (operation, { lockId }, { applied }) => {
     if (operation !== 'acquire' || !applied) return;
@@ -77,7 +77,7 @@ describe('never two believers at once', () => {
     [3_000, -3_000],
     [200, -200],
   ];
-  test.each(skews)('with 2 s leases, and clocks that are %i and %i ms ahead', async (...aheads) => {
+  test.each(skews)('with leases of 2 s and clocks that are %i and %i ms ahead', async (...aheads) => {
     for (const [seed, start] of [START, START + 1, START + 500, START + 999].entries()) {
       const random = seededRandom(seed + 1);
       const scene = world({ dated: true, start });
@@ -94,7 +94,7 @@ describe('never two believers at once', () => {
   });
 
   test.each([...skews, [900, -900], [1_500, -1_400], [2_900, 0], [0, -20_000]] as [number, number][])(
-    'with 8 s leases, of which 2 s are the safety, whatever the clocks: %i and %i ms ahead',
+    'with leases of 8 s, a safetyMs of 2,000, and clocks that are %i and %i ms ahead',
     async (...aheads) => {
       for (let seed = 1; seed <= 3; seed++) {
         const random = seededRandom(seed);
@@ -105,7 +105,7 @@ describe('never two believers at once', () => {
     },
   );
 
-  test.each([3_000, HOUR])('with clocks that are stepped by up to %i ms, also while a request is out', async (most) => {
+  test.each([3_000, HOUR])('with clocks that are stepped by up to %i ms, even during a request', async (most) => {
     for (let seed = 1; seed <= 8; seed++) {
       const random = seededRandom(seed);
       const scene = world({ dated: true, start: START + seed * 100 });
@@ -125,7 +125,7 @@ describe('never two believers at once', () => {
     }
   });
 
-  test('with servers that differ by milliseconds', async () => {
+  test('with servers whose clocks differ by milliseconds', async () => {
     for (const aheads of [
       [0, 0],
       [3_000, 0],
@@ -142,16 +142,16 @@ describe('never two believers at once', () => {
   });
 
   test.each([0, 500, 999])(
-    'with a contender 3 s ahead whose first sendings hung, at %i ms past the second',
+    'with a contender 3 s ahead whose first two requests hang, %i ms after the start of a second',
     async (past) => {
       const scene = world({ dated: true, start: START + past });
       const { time, store } = scene;
       const early = scene.host({ ahead: 3_000 });
-      // Its first two; the holder's comes in between.
+      // The first two requests of the contender hang. The request of the holder comes between them.
       store.plan({ do: 'hang', operation: 'acquire' }, { do: 'hang', operation: 'acquire', after: 1 });
       const attempt = outcomeOf(early.client.tryAcquire('job'));
       await time.advance(900);
-      // Its expiry comes 900 ms after the third sending, at 2,000 ms; it believes for 400 ms more.
+      // The expiry comes 900 ms after the third sending, at 2,000 ms. The holder believes for 400 ms more.
       const holder = await taken(scene.host(twoSeconds).client.tryAcquire('job'));
       store.plan({ do: 'hang', operation: 'renew', times: Number.POSITIVE_INFINITY });
       await time.advance(1_150);
@@ -167,7 +167,7 @@ describe('a host whose clock is wrong', () => {
     scene = world({ dated: true });
   });
 
-  test.each([3_000, -3_000, HOUR, -HOUR])('by %i ms is told by how much, in events and errors', async (ahead) => {
+  test.each([3_000, -3_000, HOUR, -HOUR])('by %i ms puts its skewMs into events and errors', async (ahead) => {
     const { time } = scene;
     await scene.host().client.acquire('job');
     const wrong = scene.host({ ahead });
@@ -184,7 +184,7 @@ describe('a host whose clock is wrong', () => {
   });
 
   test.each([3_000, -3_000, HOUR, -HOUR])(
-    'by %i ms takes a fresh key for no longer than its lease, and keeps it',
+    'by %i ms takes a new key for no longer than leaseMs, and keeps the lock by renewals',
     async (ahead) => {
       const { time, memory } = scene;
       const at = time.now();
@@ -199,7 +199,7 @@ describe('a host whose clock is wrong', () => {
   );
 
   test.each([3_000, -3_000, HOUR, -HOUR])(
-    'by %i ms leaves the key free for others within two seconds of its release',
+    'by %i ms leaves the key free for other hosts within two seconds of its release',
     async (ahead) => {
       const { time } = scene;
       const wrong = scene.host({ ...twoSeconds, ahead });
@@ -216,7 +216,7 @@ describe('a host whose clock is wrong', () => {
   );
 
   test.each([3_000, HOUR])(
-    'by %i ms, and gave back what it took, does not keep the key closed after the release of its holder',
+    'by %i ms does not keep the key closed if it gave back the lock and the holder releases',
     async (ahead) => {
       const { time } = scene;
       const holder = await taken(scene.host(twoSeconds).client.tryAcquire('job'));
@@ -227,20 +227,23 @@ describe('a host whose clock is wrong', () => {
     },
   );
 
-  test.each([3_000, -3_000, HOUR, -HOUR])('by %i ms waits for a holder, and gets the lock after it', async (ahead) => {
-    const { time } = scene;
-    const holder = await taken(scene.host(twoSeconds).client.tryAcquire('job'));
-    const waiting = outcomeOf(scene.host({ ...twoSeconds, ahead }).client.acquire('job', { waitMs: 30_000 }));
-    await time.advance(10_000);
-    expect(waiting.settled).toBe(false);
-    expect(holder.isHeld()).toBe(true);
-    await holder.release();
-    await time.advance(2_000);
-    expect(waiting.value?.isHeld()).toBe(true);
-  });
+  test.each([3_000, -3_000, HOUR, -HOUR])(
+    'by %i ms waits for a holder, and gets the lock after the release',
+    async (ahead) => {
+      const { time } = scene;
+      const holder = await taken(scene.host(twoSeconds).client.tryAcquire('job'));
+      const waiting = outcomeOf(scene.host({ ...twoSeconds, ahead }).client.acquire('job', { waitMs: 30_000 }));
+      await time.advance(10_000);
+      expect(waiting.settled).toBe(false);
+      expect(holder.isHeld()).toBe(true);
+      await holder.release();
+      await time.advance(2_000);
+      expect(waiting.value?.isHeld()).toBe(true);
+    },
+  );
 
   test.each([3_000, -3_000, HOUR, -HOUR])(
-    'by %i ms that is set right believes no longer than a lease',
+    'by %i ms believes for no longer than leaseMs after its clock is set right',
     async (ahead) => {
       const { time, memory } = scene;
       const { client, clock } = scene.host({ ...twoSeconds, ahead });
@@ -252,7 +255,7 @@ describe('a host whose clock is wrong', () => {
     },
   );
 
-  test.each([3_000, -3_000, HOUR, -HOUR])('by %i ms resumes a lease for no longer than that', async (ahead) => {
+  test.each([3_000, -3_000, HOUR, -HOUR])('by %i ms resumes a lease for no longer than leaseMs', async (ahead) => {
     const { time, memory } = scene;
     const handle = await (await scene.host().client.acquire('job')).handOff({ leaseMs: MINUTE });
     const { client, clock } = scene.host({ ...twoSeconds, ahead });
@@ -264,7 +267,7 @@ describe('a host whose clock is wrong', () => {
     expect((await memory.read('job')).record?.expiresAt).toBeLessThanOrEqual(time.now() + 4_000);
   });
 
-  test('learns it once: after that it takes two requests, as any other', async () => {
+  test('learns of its clock once, and then needs two requests for a lease', async () => {
     const { time, store } = scene;
     const { client } = scene.host({ ahead: HOUR });
     await (await client.acquire('job')).release();
@@ -274,7 +277,7 @@ describe('a host whose clock is wrong', () => {
     expect(store.count() - before).toBe(2);
   });
 
-  test('an hour behind takes a lock that is open, at its first try', async () => {
+  test('takes an open lock at its first try if the clock is an hour behind', async () => {
     const { time } = scene;
     await (await scene.host().client.acquire('job')).release();
     await time.advance(5_000);
@@ -283,7 +286,7 @@ describe('a host whose clock is wrong', () => {
     expect(behind.of('busy')).toEqual([]);
   });
 
-  test('does so whatever its last answer said of another key', async () => {
+  test('learns of its clock from an answer about another key', async () => {
     const { store } = scene;
     const { client } = scene.host({ ahead: HOUR });
     expect(await client.inspect('elsewhere')).toBeUndefined();
@@ -292,14 +295,14 @@ describe('a host whose clock is wrong', () => {
   });
 });
 
-test('what a grant took over is not given back once the record does not tell it any more: the lock stays closed', async () => {
+test('a host leaves a grant if the record no longer shows the lease that the grant took over, and the lock stays closed', async () => {
   const { time, store, host } = world({ dated: true, start: START });
   const holder = await taken(host().client.tryAcquire('job'));
   const first = host({ ahead: HOUR });
-  // Its grant goes over the live lease, and the answer is lost on the way.
+  // The first host's grant takes over the live lease, and the answer is lost.
   store.plan({ do: 'hangAnswer', operation: 'acquire' });
   const attempt = outcomeOf(first.client.tryAcquire('job'));
-  // Another one takes that over in turn, learns that its clock is wrong, and gives it back.
+  // A second host takes that grant over, learns that its own clock is wrong, and gives the grant back.
   await time.advance(10);
   expect(await host({ ahead: HOUR + 60_000 }).client.tryAcquire('job')).toBeNull();
   await time.advance(5_000);
@@ -310,7 +313,7 @@ test('what a grant took over is not given back once the record does not tell it 
   expect(holder.isHeld()).toBe(true);
 });
 
-test('a lease cannot be resumed by a clock that is too far behind, where no answer tells the time; the handle stays good', async () => {
+test('a resume by a clock that is an hour behind is refused if no answer tells the time, and the handle stays good', async () => {
   const { host } = world({ start: START });
   const handle = await (await host().client.acquire('job')).handOff({ leaseMs: 60_000 });
   const { client } = host({ ahead: -HOUR });
@@ -323,7 +326,7 @@ test('a lease cannot be resumed by a clock that is too far behind, where no answ
   expect((await host().client.resume(handle)).isHeld()).toBe(true);
 });
 
-describe('with right clocks nothing costs a request or is refused', () => {
+describe('a host sends two requests for each lease', () => {
   async function cycles(ahead: number, serverJitterMs: number, latencyMs: number) {
     const random = seededRandom(ahead + serverJitterMs + latencyMs + 1);
     const scene = world({ dated: true });
@@ -344,11 +347,14 @@ describe('with right clocks nothing costs a request or is refused', () => {
   test.each([
     [0, 0, 0],
     [0, 0, 30],
-  ])('%i ms ahead, servers %i ms apart, answers within twice %i ms', async (ahead, jitter, latency) => {
-    const { requests, events } = await cycles(ahead, jitter, latency);
-    expect(requests).toBe(2_000);
-    for (const event of events) expect(event).not.toHaveProperty('skewMs');
-  });
+  ])(
+    'with a right clock, and reports no skewMs: %i ms ahead, servers %i ms apart, answers within twice %i ms',
+    async (ahead, jitter, latency) => {
+      const { requests, events } = await cycles(ahead, jitter, latency);
+      expect(requests).toBe(2_000);
+      for (const event of events) expect(event).not.toHaveProperty('skewMs');
+    },
+  );
 
   test.each([
     [5, 0, 0],
@@ -359,7 +365,7 @@ describe('with right clocks nothing costs a request or is refused', () => {
     [3, 10, 5],
     [-3, 10, 5],
   ])(
-    'nor with those off by little: %i ms ahead, servers %i ms apart, answers within twice %i ms',
+    'with a clock that is off by little: %i ms ahead, servers %i ms apart, answers within twice %i ms',
     async (ahead, jitter, latency) => {
       const { requests } = await cycles(ahead, jitter, latency);
       expect(requests).toBe(2_000);
@@ -367,7 +373,7 @@ describe('with right clocks nothing costs a request or is refused', () => {
   );
 });
 
-test('a store whose answers carry no date is believed by the host that asks', async () => {
+test('a host believes its own clock if no answer of the store carries a date', async () => {
   const { time, store, host } = world();
   const wrong = host({ ahead: HOUR });
   const lease = await wrong.client.acquire('job');
@@ -378,9 +384,9 @@ test('a store whose answers carry no date is believed by the host that asks', as
 });
 
 test.each([8_900, 12_345, 19_900, 30_000])(
-  'nobody overlaps a holder that is behind and was granted by one slow answer, with a lease of %i ms',
+  'no host overlaps a holder that is behind and was granted by one slow answer, with a lease of %i ms',
   async (leaseMs) => {
-    // The worst that no answer tells: each answer has 999 ms of a second behind it when it is written.
+    // The worst case that no answer tells: the server writes each answer in the last millisecond of a second.
     const { time, store, host } = world({ dated: true, start: START + 986 - 9 });
     const behind = host({ ahead: -1_946, leaseMs });
     store.plan({ do: 'travel', there: 9, back: 973, operation: 'acquire' });
@@ -399,7 +405,7 @@ test.each([8_900, 12_345, 19_900, 30_000])(
   },
 );
 
-test('a renewal whose answer is slow takes nothing away from what was believed before it', async () => {
+test('a renewal with a slow answer does not shorten the belief', async () => {
   const { time, store, host } = world({ dated: true, start: START + 600 });
   const { client, of } = host();
   const lease = await client.acquire('job');
@@ -413,27 +419,27 @@ test('a renewal whose answer is slow takes nothing away from what was believed b
   expect(lease.isHeld()).toBe(true);
 });
 
-test('fast answers do not vouch for clocks that both stood still since: a slow one tells what is not known', async () => {
+test('a slow answer shortens the belief if both clocks stood still after earlier, fast answers', async () => {
   const { time, store, host } = world({ dated: true, start: START });
   const { client, clock } = host({ leaseMs: 20_000 });
   for (let n = 0; n < 6; n++) {
     await client.inspect('job');
     await time.advance(350);
   }
-  // As in a virtual machine that was paused.
+  // The virtual machine was paused.
   clock.lag(1_970);
   await time.advance(10_976 - (time.now() - START));
   store.plan({ do: 'travel', there: 9, back: 967, operation: 'acquire' });
   const lease = await settle(time, client.acquire('job'));
   const { record } = await store.inner.read('job', { consistent: true });
   store.plan({ do: 'hang', operation: 'renew', times: Number.POSITIVE_INFINITY });
-  // Others may be a second ahead.
+  // Another host's clock may be a second ahead.
   await time.advance((record?.expiresAt ?? 0) - 1_000 - time.now());
   expect(lease.isHeld()).toBe(false);
 });
 
-describe('what a slow answer hid is remembered when the clock is set, or stands still, during the next request:', () => {
-  // Behind by what the answer of its judging read, which took 980 ms, could hide.
+describe('a holder that is behind takes the time that a slow answer hid off its belief', () => {
+  // The answer of the judge read takes 980 ms. So it can hide that the clock is behind by this much.
   const behindMs = 1_900;
   const steps: Record<string, (clock: HostClock) => void> = {
     'not at all': () => {},
@@ -446,7 +452,7 @@ describe('what a slow answer hid is remembered when the clock is set, or stands 
   };
 
   test.each(Object.keys(steps).flatMap((step) => [['acquire', step] as const, ['renew', step] as const]))(
-    '%s, set %s',
+    'if the clock is set during the next %s: %s',
     async (operation, step) => {
       const { time, store, host } = world({ dated: true, start: START + 990 });
       const { client, clock } = host({ ahead: -behindMs, isDisciplined: false, leaseMs: 8_000 });
@@ -456,7 +462,7 @@ describe('what a slow answer hid is remembered when the clock is set, or stands 
       const lease = await settle(time, client.acquire('job'));
       if (operation === 'renew') await lease.renew();
       const { record } = await store.inner.read('job', { consistent: true });
-      // Others may be a second ahead.
+      // Another host's clock may be a second ahead.
       const openMs = (record?.expiresAt ?? 0) - 1_000 - time.now();
       store.plan({ do: 'hang', operation: 'renew', times: Number.POSITIVE_INFINITY });
       expect(lease.isHeld()).toBe(true);
@@ -470,9 +476,9 @@ test.each([
   ['30 s behind', -30_000],
   ['60 s ahead', 60_000],
   ['10 minutes behind', -600_000],
-])('of two hosts with right clocks, one behind a relay whose clock is %s, one holds', async (_, offMs) => {
+])('two hosts with right clocks never overlap if one host is behind a relay whose clock is %s', async (_, offMs) => {
   const { time, store, memory } = world({ dated: true, start: START });
-  // All that the one sends goes over the relay.
+  // Every request of the first host goes over the relay.
   const dated = { now: () => time.now() + offMs };
   const relay = new Proxy(store, {
     get:
@@ -498,8 +504,8 @@ test.each([
   expect((await memory.read('job')).record?.lockId).toBeUndefined();
 });
 
-describe("what is known of the server's clock", () => {
-  /** What a host knows whose clock shows `now` when an answer comes at once with a date, one after the other. */
+describe('ServerClock', () => {
+  /** A `ServerClock` that observed these answers, one after the other. Each answer comes at once, when the host shows `now`. */
   async function knowing(...answers: [now: number, date: number | undefined][]) {
     const time = new FakeClock(0);
     const serverClock = new ServerClock(time);
@@ -512,31 +518,31 @@ describe("what is known of the server's clock", () => {
     return { time, serverClock };
   }
 
-  test('is the intersection of what the answers tell', async () => {
-    // It is 5 to 6 s ahead; no, 4.001 to 5.001 s.
+  test('keeps the intersection of the intervals of all answers', async () => {
+    // The server is 5 to 6 s ahead by the first answer, and 4.001 to 5.001 s by the second answer.
     const { serverClock } = await knowing([1_000, 6_000], [1_999, 6_000]);
     expect(serverClock.expiryOffsetMs).toBe(5_001);
     expect(serverClock.skewMs).toBe(-5_001);
   });
 
-  test('may be exact', async () => {
+  test('knows the exact offset if the intervals meet in a point', async () => {
     const { serverClock } = await knowing([1_000, 6_000], [2_000, 6_000]);
     expect(serverClock.expiryOffsetMs).toBe(5_000);
     expect(serverClock.now('job')).toBe(7_000);
   });
 
-  test('is what the last answer tells, where servers differ', async () => {
+  test('keeps the interval of the last answer if the intervals of two servers do not meet', async () => {
     const { serverClock } = await knowing([1_000, 6_000], [1_001, 9_000]);
     expect(serverClock.expiryOffsetMs).toBe(8_999);
   });
 
-  test('is not spoilt by an answer without a date', async () => {
+  test('learns nothing from an answer without a date', async () => {
     const { serverClock } = await knowing([1_000, undefined], [1_000, Number.NaN], [1_000, 6_000]);
     expect(serverClock.expiryOffsetMs).toBe(6_000);
   });
 
-  test('judges a takeover by the later of what the answer tells and of what is known', async () => {
-    // 5 to 5.001 s ahead: at 2.5 s of this host's clock it is 7.5 s there.
+  test('judges a takeover by the later time: of the answer, or of the earlier answers', async () => {
+    // The server is 5 to 5.001 s ahead: when this host's clock shows 2.5 s, the server's clock shows 7.5 s.
     const { time, serverClock } = await knowing([1_000, 6_000], [1_999, 6_000], [2_500, undefined]);
     expect(time.now()).toBe(2_500);
     expect(serverClock.tooEarly(closedUntil(7_500), 7_000)).toBe(false);
@@ -544,7 +550,7 @@ describe("what is known of the server's clock", () => {
     expect(serverClock.tooEarly(closedUntil(7_900), 8_000)).toBe(false);
   });
 
-  test('judges a takeover by the answer alone, where the clock is not known to be wrong: surely too early, or not', async () => {
+  test('judges a takeover by the answer alone if the clock may be right, and only a certain takeover is too early', async () => {
     const { serverClock } = await knowing([1_000, 1_000]);
     expect(serverClock.skewMs).toBeUndefined();
     expect(serverClock.tooEarly(closedUntil(2_000), 1_000)).toBe(true);
@@ -558,9 +564,9 @@ describe("what is known of the server's clock", () => {
     ['after 900 ms on the way back', 0, 900],
     ['after 300 ms on the way there and 600 ms back', 300, 600],
   ])(
-    'does not tell a clock that is behind by more than a second from a right one, answered %s',
+    'takes a clock that is more than a second behind for right, and shortens the belief: answered %s',
     (_, thereMs, backMs) => {
-      // The server judges in the last millisecond of a second, which its date does not show.
+      // The server judges in the last millisecond of a second. The date does not show the millisecond.
       const serverDate = 10_000;
       const time = new FakeClock(serverDate);
       const serverClock = new ServerClock(time);
@@ -568,14 +574,14 @@ describe("what is known of the server's clock", () => {
       const behindMs = serverDate + 999 - (sent.wall + thereMs);
       serverClock.observe(sent, { serverDate });
       expect(serverClock.isWrong).toBe(false);
-      // Written as `until`, its expiry comes `behindMs` sooner; others may be a second ahead, and 2,000 ms are safety.
+      // The written expiry comes `behindMs` sooner. Another host may be a second ahead. `safetyMs` is 2,000.
       const believedMs = serverClock.untilMs(sent, sent.wall + 30_000, 0) - 2_000;
       expect(believedMs).toBeLessThanOrEqual(30_000 - behindMs - 1_000);
       expect(believedMs).toBeGreaterThanOrEqual(30_000 - behindMs - 2_000);
     },
   );
 
-  test('costs a right clock as much of its belief as the request took to arrive, and no more', () => {
+  test('shortens the belief of a right clock by the time that the request took to arrive', () => {
     const time = new FakeClock(10_000);
     const serverClock = new ServerClock(time);
     serverClock.observe({ wall: 9_960, monotonic: -40 }, { serverDate: 10_000 });
@@ -584,7 +590,7 @@ describe("what is known of the server's clock", () => {
     expect(serverClock.untilMs({ wall: 9_960, monotonic: -40 }, 39_960, 0)).toBe(30_000);
   });
 
-  describe('where a relay may have written the date,', () => {
+  describe('with a date that a relay wrote', () => {
     const relayed = (aheadMs: number) => {
       const time = new FakeClock(10_000_000);
       const serverClock = new ServerClock(time);
@@ -594,25 +600,25 @@ describe("what is known of the server's clock", () => {
     };
 
     test.each([3_000, 60_000, 600_000])(
-      'and it is %i ms ahead: compares by its own clock, writes by the date',
+      "compares by the host's clock and writes by the date if the date is %i ms ahead",
       (ms) => {
         expect(relayed(ms)).toEqual({ compared: 0, written: ms + 1_000 });
       },
     );
 
     test.each([3_000, 60_000, 600_000])(
-      'and it is %i ms behind: compares by the date, writes by its own clock',
+      "compares by the date and writes by the host's clock if the date is %i ms behind",
       (ms) => {
         expect(relayed(-ms)).toEqual({ compared: -ms, written: 0 });
       },
     );
 
-    test.each([HOUR, -HOUR])('and it is %i ms off, by more than signatures may be: believes the date', (ms) => {
+    test.each([HOUR, -HOUR])('believes a date that is %i ms off, since signatures may be less off', (ms) => {
       expect(relayed(ms)).toEqual({ compared: ms, written: ms + 1_000 });
     });
   });
 
-  test('is shared by all clients of a store and a clock, and by no others', () => {
+  test('is shared by the clients that share both the store and the clock', () => {
     const [store, other, time] = [{}, {}, new FakeClock(0)];
     expect(serverClockOf(store, time)).toBe(serverClockOf(store, time));
     expect(serverClockOf(store, time)).not.toBe(serverClockOf(other, time));
@@ -620,8 +626,8 @@ describe("what is known of the server's clock", () => {
   });
 });
 
-describe('what a process has released', () => {
-  test('is open to it a moment later, by its own clock', () => {
+describe('a lock that a process has released', () => {
+  test('is open to its process at once, by a clock that shows at least the expiry', () => {
     const time = new FakeClock(5_000);
     const serverClock = new ServerClock(time);
     serverClock.wrote('job', 5_001);
@@ -629,7 +635,7 @@ describe('what a process has released', () => {
     expect(serverClock.now('other')).toBe(5_000);
   });
 
-  test('is forgotten once there are a thousand others', () => {
+  test('is forgotten after a thousand other releases', () => {
     const serverClock = new ServerClock(new FakeClock(5_000));
     for (let n = 0; n < 1_000; n++) serverClock.wrote(`job-${n}`, 5_001);
     expect(serverClock.now('job-0')).toBe(5_001);
@@ -638,7 +644,7 @@ describe('what a process has released', () => {
     expect(serverClock.now('one more')).toBe(5_001);
   });
 
-  test('is forgotten when the clock is set, also if it is used again since', () => {
+  test('is forgotten when the clock is set back, even after another release', () => {
     const time = new FakeClock(HOUR);
     const serverClock = new ServerClock(time);
     serverClock.wrote('job', HOUR + 1);
