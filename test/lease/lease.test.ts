@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import type { Lease } from '../../lib/lease/lease.ts';
+import { MemoryLockStore } from '../../lib/testing/memory.ts';
 import { outcomeOf, settle, taken, type World, world } from './setup.ts';
 
 let scene: World;
@@ -122,106 +123,6 @@ test("a release can mark an earlier token than the lease's own as done", async (
   expect(host.of('released')).toMatchObject([{ done: false }]);
 });
 
-test('handOff without leaseMs is refused, and the lease stays held', async () => {
-  const lease = await taken(scene.host().client.tryAcquire('job'));
-  await expect(lease.handOff(undefined as never)).rejects.toThrow('leaseMs must be a whole number of milliseconds');
-  expect(lease.isHeld()).toBe(true);
-});
-
-describe('a renewal', () => {
-  test('fails if its answer comes after the deadline, even before the timer of the deadline', async () => {
-    const { time, store } = scene;
-    const host = scene.host();
-    const lease = await taken(host.client.tryAcquire('job'));
-    const act = () => {
-      host.clock.offsetMs += HOUR;
-    };
-    store.plan({ do: 'then', act, operation: 'renew' });
-    await time.advance(10_000);
-    expect(host.of('renewed')).toEqual([]);
-    expect(host.of('lost')).toMatchObject([{ reason: 'expired' }]);
-    expect(lease.isHeld()).toBe(false);
-    expect(time.timers).toBe(0);
-  });
-
-  test('does not extend the belief if the clock was set back by more than the age of the lease', async () => {
-    const { time, store } = scene;
-    const host = scene.host();
-    const { signal } = await taken(host.client.tryAcquire('job'));
-    await time.advance(5_000);
-    host.clock.offsetMs -= 20_000;
-    await time.advance(5_000);
-    expect(store.count('renew')).toBe(1);
-    expect(host.of('renewed')).toEqual([]);
-    store.plan({ do: 'loseRequest', operation: 'renew', times: Number.POSITIVE_INFINITY });
-    await time.advance(16_999);
-    expect(signal.aborted).toBe(false);
-    await time.advance(1);
-    expect(signal.aborted).toBe(true);
-  });
-
-  test('extends the belief up to the written expiry if the clock was set back by less than the age of the lease', async () => {
-    const { time } = scene;
-    const host = scene.host();
-    const lease = await taken(host.client.tryAcquire('job'));
-    await time.advance(5_000);
-    host.clock.offsetMs -= 5_000;
-    await time.advance(5_000);
-    expect(host.of('renewed')).toHaveLength(1);
-    expect(lease.deadline).toBe(host.clock.now() + 27_000);
-  });
-
-  test('is sent once more if the clock was set back and the answer tells the time', async () => {
-    const { time, store, host } = world({ dated: true, start: 1_800_000_000_000 });
-    const holder = host();
-    const lease = await taken(holder.client.tryAcquire('job'));
-    await time.advance(5_000);
-    holder.clock.offsetMs -= HOUR;
-    await time.advance(5_000);
-    expect(store.count('renew')).toBe(2);
-    expect(holder.of('renewed')).toHaveLength(1);
-    await time.advance(20_000);
-    expect(lease.isHeld()).toBe(true);
-  });
-
-  test('that hangs is sent again before the deadline of a short lease', async () => {
-    const { time, store } = scene;
-    const lease = await taken(scene.host().client.tryAcquire('job', { leaseMs: 1_500 }));
-    store.plan({ do: 'hang', operation: 'renew' });
-    // The renewal begins at 500 ms. Without another request the lease ends at 1,125 ms.
-    await time.advance(1_130);
-    expect(store.count('renew')).toBeGreaterThan(1);
-    expect(lease.isHeld()).toBe(true);
-  });
-
-  test('comes heartbeatMs after the sending of the last request, however late its answer came', async () => {
-    const { time, store } = scene;
-    store.plan({ do: 'delayAnswer', ms: 900 });
-    const lease = await settle(time, scene.host().client.acquire('job'));
-    await time.advance(9_099);
-    expect(store.count('renew')).toBe(0);
-    await time.advance(1);
-    expect(store.count('renew')).toBe(1);
-    expect(lease.isHeld()).toBe(true);
-  });
-
-  test('comes before the deadline if the answer shows that less than heartbeatMs is left', async () => {
-    const { time, store, host } = world({ dated: true, start: 1_800_000_000_000 });
-    // The holder means to believe for 4 s. Its clock is 1.5 s behind, so 2.5 s are left at the most.
-    const holder = host({ ahead: -1_500, leaseMs: 10_000, safetyMs: 6_000, heartbeatMs: 3_500 });
-    const lease = await taken(holder.client.tryAcquire('job'));
-    await time.advance(3_000);
-    expect(store.count('renew')).toBeGreaterThan(0);
-    expect(lease.isHeld()).toBe(true);
-  });
-});
-
-test('the handle of a lease without options has its key, lockId and token alone', async () => {
-  const lease = await taken(scene.host().client.tryAcquire('job'));
-  const { lockId, fencingToken } = lease;
-  expect(await lease.handOff({ leaseMs: 1_000 })).toStrictEqual({ key: 'job', lockId, fencingToken });
-});
-
 test('a host can take a lock with a holdAtLeastMs of 1 again right after its own release', async () => {
   const { client } = scene.host();
   await (await taken(client.tryAcquire('job', { holdAtLeastMs: 1 }))).release();
@@ -320,5 +221,50 @@ describe('a release that is sent twice around a force release', () => {
     await time.advance(2_000);
     expect(released).toMatchObject({ settled: true, value: counts });
     expect(holder.of('lost')).toMatchObject(counts ? [] : [{ reason: 'revoked' }]);
+  });
+});
+
+describe('the LockLostError of a lease that is not held has the reason', () => {
+  test.each([
+    ['expired', 'its deadline has passed', async (lease: Lease) => lease.abandon('expired')],
+    ['timedOut', 'its invocation timed out', async (lease: Lease) => lease.abandon('timedOut')],
+    ['abandoned', 'it was given up, for its work may go on', async (lease: Lease) => lease.abandon('abandoned')],
+    ['released', 'it was released', (lease: Lease) => lease.release()],
+    ['handedOff', 'it was handed off', (lease: Lease) => lease.handOff({ leaseMs: 1_000 })],
+    ['closed', 'its client was closed', (lease: Lease) => lease.close()],
+    [
+      'gone',
+      'its record was deleted',
+      (lease: Lease) => {
+        scene.store.inner = new MemoryLockStore();
+        return lease.renew().catch(() => {});
+      },
+    ],
+    [
+      'revoked',
+      'it was force-released',
+      async (lease: Lease) => {
+        await scene.host().client.forceRelease('job', { lockId: lease.lockId });
+        await lease.renew().catch(() => {});
+      },
+    ],
+    [
+      'takenOver',
+      'another grant stands in its place',
+      async (lease: Lease) => {
+        const { client } = scene.host();
+        await client.forceRelease('job', { lockId: lease.lockId, immediately: true });
+        await scene.time.advance(2);
+        await client.acquire('job');
+        await lease.renew().catch(() => {});
+      },
+    ],
+  ] as const)('%s: %s', async (reason, detail, end) => {
+    const lease = await scene.host().client.acquire('job');
+    const { signal } = lease;
+    await end(lease);
+    const error = signal.aborted ? signal.reason : await lease.renew().catch((thrown: unknown) => thrown);
+    expect(error).toMatchObject({ name: 'LockLostError', key: 'job', reason });
+    expect(error.message).toBe(`The lease of 'job' is not held: ${detail}.`);
   });
 });
