@@ -1,7 +1,7 @@
 import { afterAll, describe, expect, test } from '@jest/globals';
 import { type Bounds, check, missingPrograms, plantableFaults, type Verdict } from './check.ts';
 
-// Each is small enough to visit every state in seconds; together they have each feature beside each that it could meet.
+// spin visits every state of a configuration in seconds. All configurations together combine the features that can meet.
 const configurations = {
   'two owners, two attempts each': { TICKS: 5 },
   'three owners, renewals, guarded writes': { OWNERS: 3, ATTEMPTS: 1, TICKS: 4, RENEWALS: 1, GUARD: 1 },
@@ -106,18 +106,18 @@ const variants: [fault: string, configuration: Configuration][] = [
   ['REFUSAL_IS_LOSS', 'two renewals of one lease'],
 ];
 
-// Nothing goes wrong without these, as long as what they guard against does not happen; both are kept.
+// These clauses guard against something that cannot happen in the given configurations. The protocol keeps the clauses.
 const redundant: [fault: string, configuration: Configuration, why: string][] = [
   [
     'ACQUIRE_NOT_ME',
     'two owners, two attempts each',
-    'a request is sent again as it was, and its grant expires after its :now',
+    'a repeated request has the same :now, and its grant expires after that :now',
   ],
-  ['ACQUIRE_NOT_RELEASED', 'two owners, two attempts each', 'a release leaves an expiry after the :now of its acquire'],
+  ['ACQUIRE_NOT_RELEASED', 'two owners, two attempts each', 'a release writes an expiry after the :now of its acquire'],
   [
     'FORCE_UNSIGNED',
     'three owners, force release, guarded writes',
-    'it tells an operator whose answer was lost, and no owner',
+    'releasedBy tells an operator whose answer was lost, and no owner',
   ],
 ];
 
@@ -145,7 +145,7 @@ afterAll(() => {
 
 if (missing.length > 0) {
   process.stdout.write(`${toDo}\n`);
-  // biome-ignore lint/suspicious/noSkippedTests: without spin a developer is told what to install; CI stopped above.
+  // biome-ignore lint/suspicious/noSkippedTests: without spin, the title tells a developer what to install; CI threw above.
   test.skip(toDo, () => {});
 } else {
   describe('every interleaving of', () => {
@@ -179,7 +179,7 @@ if (missing.length > 0) {
     TIMEOUT_MS,
   );
 
-  describe('what a clause guards against must happen, or it is redundant:', () => {
+  describe('no fault is found if a clause is dropped in a configuration that does not need the clause:', () => {
     test.concurrent.each(redundant)(
       '%s, with %s: %s',
       async (fault, configuration) =>
@@ -188,7 +188,7 @@ if (missing.length > 0) {
     );
   });
 
-  test('every fault that the model can plant is tried', async () => {
+  test('every fault that the model can plant has a test', async () => {
     const tried = [clauses, values, readings, variants].flat().map(([fault]) => fault);
     expect([...new Set([...tried, ...redundant.map(([fault]) => fault)])].sort()).toEqual(
       (await plantableFaults()).sort(),
