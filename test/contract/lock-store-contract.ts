@@ -108,7 +108,7 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
       await expectRefused(() => takeOver('bert', { now: until - 1 }));
     });
 
-    test('takes the lock over at the moment of the expiry, records the lease that it takes over, and raises the token', async () => {
+    test('takes the lock over at the moment of the expiry, records the taken-over lease, and raises the token', async () => {
       await acquire('anna');
       expect(await takeOver('bert')).toMatchObject({ applied: true, record: bertAfterAnna() });
       expect(await recordOf()).toEqual(bertAfterAnna());
@@ -124,7 +124,7 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
       });
     });
 
-    test('is refused if it is sent again, and the refusal shows its own grant and token', async () => {
+    test('is refused the second time, and the refusal shows its own grant and token', async () => {
       await acquire('anna');
       await expectRefused(() => acquire('anna'));
       expect(await recordOf()).toEqual(anna());
@@ -135,7 +135,7 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
       await expectRefused(() => takeOver('anna'));
     });
 
-    test('revives nothing if it is delivered after its own release', async () => {
+    test('revives nothing when delivered after its own release', async () => {
       await acquire('anna');
       await release('anna');
       await expectRefused(() => acquire('anna'));
@@ -158,7 +158,7 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
       });
     });
 
-    test('is refused if it was sent before a grant that was released since then', async () => {
+    test('is refused when sent before a grant that was released since then', async () => {
       await acquire('anna');
       await release('anna');
       await expectRefused(() => acquire('bert', { now }));
@@ -236,7 +236,7 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
       expect((await recordOf())?.data).toBe(data);
     });
 
-    test('of a grant is gone with the next grant', async () => {
+    test('is gone with the next grant', async () => {
       await acquire('anna', { data: '"of anna"' });
       expect((await takeOver('bert')).record).toEqual(bertAfterAnna());
       expect((await takeOver('carl', { now: until + leaseMs, data: '1' })).record?.data).toBe('1');
@@ -316,7 +316,7 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
       expect(await recordOf()).toMatchObject({ releasedBy: 'bert', doneToken: '2' });
     });
 
-    test('is refused if it is sent again, and the refusal shows its lockId in releasedBy', async () => {
+    test('is refused the second time, and the refusal shows its lockId in releasedBy', async () => {
       await acquire('anna');
       await release('anna');
       await expectRefused(() => release('anna', { holdAtLeastMs: 60_000, doneToken: '2' }));
@@ -431,7 +431,7 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
       expect((await renew('anna', until + 5_000)).applied).toBe(true);
     });
 
-    test('of a grant does not give back a later grant of the same acquire, which was delivered twice', async () => {
+    test('does not give back a later grant of the same acquire, which was delivered twice', async () => {
       await acquire('anna');
       const bert = (await takeOver('bert')).record as LockRecord;
       await giveBack('bert', lease('anna', 'owner of anna'), now + 5, bert.fencingToken);
@@ -451,7 +451,7 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
       expect(await recordOf()).toMatchObject({ acquiredAt: now, expiresAt: now + 1 });
     });
 
-    test('refuses the acquire that it undid if the acquire is delivered again', async () => {
+    test('turns a late delivery of the undone acquire away', async () => {
       await acquire('anna');
       await takeOver('bert');
       await giveBack('bert', lease('anna'));
@@ -489,7 +489,7 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
       await expectRefused(() => resume('anna', 'carl'));
     });
 
-    test('is refused if it is sent again, and the refusal shows its own lockId', async () => {
+    test('is refused the second time, and the refusal shows its own lockId', async () => {
       await acquire('anna');
       await resume('anna', 'bert');
       await expectRefused(() => resume('anna', 'bert'));

@@ -25,7 +25,7 @@ function anchorsOf(page: string): Set<string> {
 }
 
 describe('links', () => {
-  test.each(['CHANGELOG.md', ...pages])('of %s point to files and headings that exist', (page) => {
+  test.each(['CHANGELOG.md', ...pages])('in %s point to existing files and headings', (page) => {
     const links = [
       ...withoutBlocks(page)
         .replaceAll(/`[^`\n]*`/g, 'code')
@@ -48,7 +48,7 @@ describe('links', () => {
 });
 
 describe('paths', () => {
-  test.each(pages)('of files that %s names exist', (page) => {
+  test.each(pages)('in %s name existing files', (page) => {
     const paths = [...read(page).matchAll(/`((?:lib|middleware|test|docs|bin|lambda|demo|bench)\/[\w./-]*)`/g)];
     const gone = paths.map(([, path = '']) => path).filter((path) => !existsSync(join(repository, path)));
     expect(gone).toEqual([]);

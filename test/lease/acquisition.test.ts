@@ -48,36 +48,36 @@ describe('a read after a refusal', () => {
   const ofAnna = { owner: 'anna', inMs: 20_000 };
   const inMs = (ms: number) => ({ expiresAt: scene.time.now() + ms });
 
-  test('that shows no record changes nothing', async () => {
+  test('changes nothing if the read shows no record', async () => {
     expect(await known({}, undefined)).toEqual(ofAnna);
   });
 
-  test('that shows a smaller token changes nothing', async () => {
+  test('changes nothing if the read shows a smaller token', async () => {
     expect(await known({}, { fencingToken: 9, ...inMs(90_000) })).toEqual(ofAnna);
   });
 
-  test('that shows a greater token counts', async () => {
+  test('counts if the read shows a greater token', async () => {
     expect(await known({}, { fencingToken: 11, ...inMs(5_000) })).toEqual({ owner: 'bert', inMs: 5_000 });
   });
 
-  test('that shows the same grant with a later expiry counts, since the holder renewed', async () => {
+  test('counts if the read shows the same grant with a later expiry, since the holder renewed', async () => {
     expect(await known({}, { lockId: 'a', owner: 'anna', ...inMs(25_000) })).toEqual({ owner: 'anna', inMs: 25_000 });
   });
 
-  test('that shows the same grant with an earlier expiry changes nothing', async () => {
+  test('changes nothing if the read shows the same grant with an earlier expiry', async () => {
     expect(await known({}, { lockId: 'a', owner: 'anna', ...inMs(15_000) })).toEqual(ofAnna);
   });
 
-  test('that shows another grant with the same token counts, even with an earlier expiry, since a grant was given back', async () => {
+  test('counts if the read shows another grant with the same token, since a grant was given back', async () => {
     expect(await known({}, inMs(15_000))).toEqual({ owner: 'bert', inMs: 15_000 });
   });
 
-  test('that shows no grant counts, even with an earlier expiry, since the holder released', async () => {
+  test('counts if the read shows no grant, since the holder released', async () => {
     expect(await known({}, { lockId: undefined, ...inMs(5_000) })).toEqual({ owner: undefined, inMs: 5_000 });
   });
 
   test.each([5_000, 90_000])(
-    'that shows a grant changes nothing after a refusal without a grant: expiry in %i ms',
+    'changes nothing if the refusal showed no grant and the read shows a grant: expiry in %i ms',
     async (ms) => {
       expect(await known({ lockId: undefined }, { lockId: 'a', ...inMs(ms) })).toEqual({ ...ofAnna, owner: undefined });
     },

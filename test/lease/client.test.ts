@@ -248,7 +248,7 @@ describe('acquire', () => {
     expect(await recordOf()).toMatchObject({ lockId: undefined });
   });
 
-  test('throws an error that is not transient unchanged, and releases nothing', async () => {
+  test('throws an error unchanged if the error is not transient, and releases nothing', async () => {
     const { store } = scene;
     const denied = new LockStoreError('dynamodb:UpdateItem is not allowed');
     store.plan({ do: 'fail', error: denied, operation: 'acquire' });

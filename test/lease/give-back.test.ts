@@ -17,7 +17,7 @@ describe('a grant that cannot be given back at first, since its record shows ano
 
   test.each([
     ['is given back to the lease that the record shows as taken over', 2, known, theirs],
-    ['is given back to the lease that it took over if the token is one higher', 1, unknown, { type: 'nothing' }],
+    ['is given back to its own taken-over lease if the token is one higher', 1, unknown, { type: 'nothing' }],
     ['is left if the token is two higher and the record shows no lease', 2, unknown, undefined],
   ])('%s', async (_, ahead, previous, givenBackTo) => {
     const { store } = scene;

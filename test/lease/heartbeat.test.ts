@@ -106,7 +106,7 @@ describe('a renewal', () => {
     expect(lease.isHeld()).toBe(true);
   });
 
-  test('that hangs is sent again before the deadline of a short lease', async () => {
+  test('is sent again before the deadline of a short lease if the first request hangs', async () => {
     const { time, store } = scene;
     const lease = await taken(scene.host().client.tryAcquire('job', { leaseMs: 1_500 }));
     store.plan({ do: 'hang', operation: 'renew' });

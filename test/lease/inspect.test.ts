@@ -100,13 +100,13 @@ describe('inspectMany', () => {
     expect(time.timers).toBe(0);
   });
 
-  test('says in its error how many locks it could not read', async () => {
+  test('says in its error how many locks the client could not read', async () => {
     jest.spyOn(scene.store, 'readMany').mockReturnValue(new Promise(() => {}));
     const reading = settle(scene.time, scene.host().client.inspectMany(keys(3)));
     await expect(reading).rejects.toThrow('Reading 3 locks: no answer in time, 3 times');
   });
 
-  test('refuses an invalid key before it sends a request', async () => {
+  test('refuses an invalid key before any request', async () => {
     const requests = throttled(0, 0);
     await expect(scene.host().client.inspectMany(['job', ''])).rejects.toThrow(TypeError);
     expect(requests).toEqual([]);

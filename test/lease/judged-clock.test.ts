@@ -154,7 +154,7 @@ describe('an undisciplined clock', () => {
     expect(store.operations).toEqual(['read', 'acquire', 'release', 'acquire']);
   });
 
-  test('that is an hour ahead resumes a lease for no longer than leaseMs', async () => {
+  test('makes a resume last no longer than leaseMs, even an hour ahead', async () => {
     const { time, store, memory, host } = world({ dated: true });
     const handle = await (await host().client.acquire('job')).handOff({ leaseMs: 60_000 });
     await host({ ...undisciplined, ahead: HOUR }).client.resume(handle, { leaseMs: 2_000 });
@@ -163,7 +163,7 @@ describe('an undisciplined clock', () => {
   });
 
   test.each([30 * DAY, -30 * DAY])(
-    'that is %i ms ahead lowers no token if its host is the first to come after TTL deleted the record',
+    'lowers no token, even %i ms ahead, if its host is the first to come after TTL deleted the record',
     async (ahead) => {
       const { time, store, host } = world({ dated: true });
       const tokens: number[] = [];

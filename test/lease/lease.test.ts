@@ -77,7 +77,7 @@ test("using counts work as done if the work releases its lease with done set to 
   expect((await scene.memory.read('job')).record?.doneToken).toBe('5');
 });
 
-test('a release with a token gives true if a proxy delivers it twice and another host held the lock between the deliveries', async () => {
+test('a release with a token gives true if a proxy delivers the release twice and another host held the lock in between', async () => {
   const { time, store, memory } = scene;
   const host = scene.host();
   const lease = await host.client.acquire('job', { once: '5' });

@@ -23,7 +23,7 @@ describe('a value that is no handle is refused', () => {
   });
 });
 
-describe('a lease that cannot be resumed says why', () => {
+describe('the error of a failed resume has the reason', () => {
   test('the invocation has no time left to hold the lease in', async () => {
     const { store, host } = scene;
     const before = store.count();

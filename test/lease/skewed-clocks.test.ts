@@ -213,7 +213,7 @@ describe('a host whose clock is wrong', () => {
   );
 
   test.each([3_000, HOUR])(
-    'by %i ms does not keep the key closed if it gave back the lock and the holder releases',
+    'by %i ms does not keep the key closed after giving the lock back, if the holder releases',
     async (ahead) => {
       const { time } = scene;
       const holder = await taken(scene.host(twoSeconds).client.tryAcquire('job'));

@@ -131,7 +131,7 @@ describe('a lock whose holder is alive', () => {
 });
 
 describe('stale reads', () => {
-  test('that do not show the record yet cause no write of the waiter', async () => {
+  test('without a record cause no write of the waiter', async () => {
     const { time, store, host } = world();
     await host().client.acquire('job');
     store.lagMs = 1_000;
@@ -140,7 +140,7 @@ describe('stale reads', () => {
     expect(store.count('acquire')).toBe(2);
   });
 
-  test('that show an expiry from before a renewal cause no write of the waiter', async () => {
+  test('with an expiry from before a renewal cause no write of the waiter', async () => {
     const { time, store, host } = world();
     await host({ leaseMs: 6_000 }).client.acquire('job');
     store.lagMs = 1_000;
@@ -150,7 +150,7 @@ describe('stale reads', () => {
     expect(store.count('acquire')).toBe(2);
   });
 
-  test('that show an earlier holder cause at most one write of the waiter', async () => {
+  test('with an earlier holder cause at most one write of the waiter', async () => {
     const { time, store, host } = world();
     const first = await host().client.acquire('job');
     await time.advance(5_000);
@@ -165,7 +165,7 @@ describe('stale reads', () => {
     expect(store.count('acquire')).toBeLessThanOrEqual(4);
   });
 
-  test('that still show the holder after its release delay the waiter by less than 400 ms', async () => {
+  test('with a holder that has released delay the waiter by less than 400 ms', async () => {
     const { time, store, host } = world();
     const first = await host().client.acquire('job');
     store.lagMs = 200;
@@ -291,8 +291,8 @@ describe('an attempt that was given up and is granted late', () => {
   });
 });
 
-describe('an error of the store', () => {
-  test('that is transient ends no wait: the waiter tries writes and reads again', async () => {
+describe('errors of the store', () => {
+  test('a transient error ends no wait: the waiter tries writes and reads again', async () => {
     const { time, store, host } = world();
     store.plan({ do: 'fail', error: transient(), operation: 'acquire', times: 3 });
     const lease = await settle(time, host().client.acquire('job', { waitMs: 5_000 }));
@@ -306,7 +306,7 @@ describe('an error of the store', () => {
     expect(waiting.value?.isHeld()).toBe(true);
   });
 
-  test('that is transient is thrown if the error lasts until the end of the wait', async () => {
+  test('a transient error that lasts until the end of the wait is thrown', async () => {
     const { time, store, host } = world();
     const error = transient();
     store.plan({ do: 'fail', error, operation: 'acquire', times: Number.POSITIVE_INFINITY });
@@ -316,7 +316,7 @@ describe('an error of the store', () => {
     expect(store.count('acquire')).toBeLessThan(30);
   });
 
-  test('that is not transient ends a wait at once', async () => {
+  test('an error that is not transient ends a wait at once', async () => {
     const { time, store, host } = world();
     await host().client.acquire('job');
     const denied = new LockStoreError('dynamodb:GetItem is not allowed');

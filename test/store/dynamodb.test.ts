@@ -386,7 +386,7 @@ describe('an answer', () => {
     ['https://proxy.example.com', true],
     ['https://amazonaws.com.example.com', true],
     ['http://127.0.0.1:8000', true],
-  ])('is relayed unless it came by TLS from a host of AWS: %s, %j', async (endpoint, relayed) => {
+  ])('is relayed unless the answer came by TLS from a host of AWS: %s, %j', async (endpoint, relayed) => {
     const date = 'Thu, 01 Jan 2026 00:00:07 GMT';
     const client = answering(() => ({ statusCode: 200, headers: { date }, body: {} }), { endpoint });
     const store = new DynamoDBLockStore({ tableName, client });
@@ -395,7 +395,7 @@ describe('an answer', () => {
     expect(await store.readMany(['job'])).toMatchObject({ serverDate: now + 7_000, relayed });
   });
 
-  test('has no serverDate if it has an Age, since it came from a cache', async () => {
+  test('has no serverDate beside an Age header, since the answer came from a cache', async () => {
     const headers = { date: 'Thu, 01 Jan 2026 00:00:07 GMT', age: '12' };
     const store = new DynamoDBLockStore({
       tableName,
@@ -404,7 +404,7 @@ describe('an answer', () => {
     expect((await store.read('job', { consistent: true })).serverDate).toBeUndefined();
   });
 
-  test('that is an error has the Date of the server, too', async () => {
+  test('has the Date of the server even if the answer is an error', async () => {
     const date = 'Thu, 01 Jan 2026 00:00:07 GMT';
     const body = { __type: 'x#AccessDeniedException', message: 'no' };
     const store = new DynamoDBLockStore({
@@ -448,7 +448,7 @@ describe('an answer', () => {
       expect(sent()).toBe(1);
     });
 
-    test('shows the time of the server by its message if it has no Date', async () => {
+    test('shows the time of the server by its message without a Date', async () => {
       const { store, sent } = refusing(-HOUR, { dated: false });
       const error = await store.acquire(request).catch((thrown) => thrown);
       expect(error).toMatchObject({ misdated: true });
@@ -456,7 +456,7 @@ describe('an answer', () => {
       expect(sent()).toBe(1);
     });
 
-    test("of the user's own request, or of a scan, is left to the SDK, which signs by the right time and sends again", async () => {
+    test("is left to the SDK for the user's own requests and scans: the SDK signs by the right time and sends again", async () => {
       const off = -HOUR;
       let sent = 0;
       const refusal = { __type: 'x#InvalidSignatureException', message: 'Signature not yet current' };

@@ -215,7 +215,7 @@ describe('acquire throws a LockStoreError and leaves no grant when', () => {
   });
 });
 
-test.concurrent('a grant whose acquire arrives after the client gave it up ends at its expiry', async () => {
+test.concurrent('the grant of a given-up acquire that arrives late ends at its expiry', async () => {
   await using the = await setUp({ leaseMs: 2_000, requestTimeoutMs: 100 });
   the.proxy.plan({ do: 'delayRequest', ms: 1_000, when: isAcquire, times: Number.POSITIVE_INFINITY });
   await expect(the.acquire()).rejects.toBeInstanceOf(LockStoreError);

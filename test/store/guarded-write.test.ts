@@ -152,7 +152,7 @@ describe('a guarded write', () => {
     expect(await lease.release()).toBe(true);
   });
 
-  test('takes up to 99 operations, and refuses 100 operations before it sends a request', async () => {
+  test('takes up to 99 operations, and refuses 100 operations before any request', async () => {
     const lease = await ours.acquire(id);
     const items = Array.from({ length: 100 }, (_, i) => ({ Put: { TableName: users, Item: { id: `${id}/${i}` } } }));
     await expect(writeWhileHeld(lease, documents, items)).rejects.toThrow(
