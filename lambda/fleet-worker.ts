@@ -20,8 +20,8 @@ const STEP_MS = 5;
 const locks = new LockClient({ store: new DynamoDBLockStore(), onEvent: emf() });
 
 /**
- * One of the workers of a fleet: does each task that no other worker does, or has done, for this time of the schedule. If a
- * task fails, the worker fails too: then its event is in the dead-letter queue, and an alarm tells the operator.
+ * One worker of a fleet. The worker does each task that no other worker holds or has done for this time of the schedule.
+ * If a task fails, the worker fails, too: its event goes to the dead-letter queue, and an alarm tells the operator.
  */
 export async function handler({ worker, time }: Shift, context: LambdaContext) {
   const { failed, ...counts } = await runTasks(

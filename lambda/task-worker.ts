@@ -34,7 +34,7 @@ const locks = new WatchfulClient({
 
 /**
  * One of several workers that a schedule starts at the same time over the same tasks. The worker steps over each task that
- * another worker holds or has done. At the end it comes back to the held tasks, since their worker may have died.
+ * another worker holds or has done. At the end the worker comes back to the held tasks, since their worker may have died.
  */
 export function handler({ time }: ScheduledEvent, context: LambdaContext): Promise<TaskReport<Task>> {
   return runTasks(

@@ -9,7 +9,11 @@ interface Order {
   readonly accounts: readonly string[];
 }
 
-/** The end of an execution with nothing to do: another execution closes a month, or this month or a later one is closed. */
+/**
+ * The end of an execution that has nothing to do:
+ * - `busy`: another execution is closing a month;
+ * - `already done`: this month or a later month is closed.
+ */
 interface SteppedOver {
   readonly outcome: 'busy' | 'already done';
 }

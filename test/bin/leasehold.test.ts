@@ -46,7 +46,7 @@ describe('the command leasehold', () => {
     ]);
   });
 
-  test('inspects a lock, and ends its grant by the id that it showed', async () => {
+  test('inspects a lock, and ends the grant whose lockId inspect showed', async () => {
     const lease = await locks.acquire('stuck');
     const { lockId } = JSON.parse((await leasehold('inspect', 'stuck', '--json')).out.split('\n')[0] as string);
     expect(lockId).toBe(lease.lockId);
@@ -72,13 +72,13 @@ describe('the command leasehold', () => {
     { args: ['force-release', 'a'], says: 'force-release needs --lock-id: leasehold inspect a shows it.' },
     { args: ['list', '--tabel', 'x'], says: "'--tabel'" },
     { args: ['inspect', 'a', 'b'], says: 'inspect takes one argument, but got 2.' },
-  ])('answers $args with what is wrong and exit status 2', async ({ args, says }) => {
+  ])('answers $args with a message and exit status 2', async ({ args, says }) => {
     const { status, err } = await leasehold(...args);
     expect(status).toBe(2);
     expect(err).toContain(says);
   });
 
-  test('names the table and the Region when there is no such table', async () => {
+  test('names the table and the Region if the table does not exist', async () => {
     const { status, err } = await leasehold('list', '--table', 'nowhere');
     expect(status).toBe(3);
     expect(err).toContain(`There is no table 'nowhere' in the Region '${server.region}'`);

@@ -1,9 +1,9 @@
 /**
- * `npm run test:chaos -- --seconds 60 --seed 1`: processes that share locks, a nemesis that disturbs them, and a checker
- * that judges the history of it all. Exits with 1 when the checker finds fault, and shows where.
+ * `npm run test:chaos -- --seconds 60 --seed 1`: processes share locks, a nemesis disturbs the processes, and a checker
+ * judges the history. If the checker finds a fault, the program shows the fault, and exits with 1.
  *
- * The seed makes the plan of the nemesis and the choices of the processes; how these meet is up to real processes on a
- * real machine, so that the same seed does not repeat a run. `--far-off` also sets clocks by an hour. `--judge <folder>` judges a history that was kept.
+ * The seed makes the plan of the nemesis and the choices of the processes. The processes run on a real machine, so the same
+ * seed does not repeat a run. `--far-off` also sets clocks by an hour. `--judge <folder>` judges a history that was kept.
  */
 import { type ChildProcess, execFileSync, fork, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -26,19 +26,19 @@ import type { WorkerMessage, WorkerOptions } from './worker.ts';
 
 const PROCESSES = 8;
 const KEYS = ['k1', 'k2', 'k3', 'k4', 'k5'];
-/** The monotonic clocks of these stand still while they are frozen; their wall clocks are never set. */
+/** The processes whose monotonic clocks stand still while they are frozen. Their wall clocks are never set. */
 const STANDING_STILL = [4, 5];
-/** The wall clocks of these are set while they run; that of the second by libfaketime, where it is installed. */
+/** The processes whose wall clocks are set while they run. libfaketime sets the second clock, if it is installed. */
 const SHIFTED = [6, 7];
 const BY_FAKETIME = 7;
-/** The wall clock of this one is an hour behind all the time. */
+/** The process whose wall clock is always an hour behind. */
 const AN_HOUR_BEHIND = 8;
-/** How long the processes may take, undisturbed, to do a task for each key and to end. */
+/** The time that the undisturbed processes have to do a task for each key and to end. */
 const CLOSING_LIMIT_MS = 60_000;
 
 const program = fileURLToPath(new URL('./worker.ts', import.meta.url));
 
-/** The processes under test, and what can be done to them. */
+/** The folder, the tables and the server that all processes share. */
 interface Stage {
   readonly folder: string;
   readonly handles: string;
@@ -50,7 +50,7 @@ interface Stage {
   readonly upstream: string;
 }
 
-/** One of the processes, through all its lives. */
+/** One process under test, through all its lives. */
 class Victim {
   readonly number: number;
   readonly #stage: Stage;
@@ -101,7 +101,7 @@ class Victim {
       FAKETIME_TIMESTAMP_FILE: this.#faketime.file,
       FAKETIME_NO_CACHE: '1',
       FAKETIME_DISABLE_SHM: '1',
-      // The wall clock alone: the monotonic one is the reference.
+      // libfaketime sets the wall clock alone, since the monotonic clock is the reference clock.
       FAKETIME_DONT_FAKE_MONOTONIC: '1',
     };
     const child = fork(program, [JSON.stringify(options)], { execArgv: [], env: { ...environment, ...faked } });
@@ -143,7 +143,7 @@ class Victim {
     }
   }
 
-  /** @returns whether it was alive. */
+  /** @returns whether the process was alive. */
   kill(): boolean {
     const child = this.#child;
     if (!child) return false;
@@ -155,7 +155,8 @@ class Victim {
   }
 
   #freeze(child: ChildProcess): void {
-    // Frozen, it would outlive us if we were killed: it cannot see that its channel is closed. The guard sees that.
+    // A frozen process cannot see that its channel is closed, and would outlive this program if this program were killed. The
+    // guard sees the closed channel, and thaws the process.
     const guard = ['-c', 'read thawed; kill -CONT "$0"', String(child.pid)];
     this.#guard = spawn('sh', guard, { detached: true, stdio: ['pipe', 'ignore', 'ignore'] });
     child.kill('SIGSTOP');
@@ -198,7 +199,7 @@ class Victim {
       writeFileSync(this.#faketime.file, `${this.#offsetMs < 0 ? '' : '+'}${this.#offsetMs / 1_000}\n`);
   }
 
-  /** Writes down which requests met a fault since the last time. */
+  /** Writes down the requests that met a fault since the last call. */
   writeFaults(): void {
     const toReference = referenceNow() - Date.now();
     for (const { fault, operation, at } of this.#proxy.requests) {
@@ -208,11 +209,11 @@ class Victim {
   }
 
   #tell(message: WorkerMessage): void {
-    // A process that is being killed hears nothing any more.
+    // A process that is being killed gets no message.
     this.#child?.send(message, () => {});
   }
 
-  /** Lets it live undisturbed, do a task for each key, and end. */
+  /** Lets the process do a task for each key undisturbed, and end. */
   async close(): Promise<void> {
     this.thaw();
     this.mend();
@@ -264,10 +265,10 @@ async function carryOut(
   clearInterval(writing);
 }
 
-/** Debian's package `faketime` brings it. */
+/** The program of Debian's package `faketime`. */
 const FAKETIME = 'faketime';
 
-/** The library that `faketime` preloads, as the program itself tells; undefined where it is not installed. */
+/** The library that `faketime` preloads. Undefined if `faketime` is not installed. */
 function faketimeLibrary(): string | undefined {
   try {
     return execFileSync(FAKETIME, ['-m', '-f', '+0', 'printenv', 'LD_PRELOAD'], { encoding: 'utf8' }).trim();

@@ -1,15 +1,15 @@
 /**
  * Judges a history: was there one holder at a time, was every holder told in time, and was nothing lost?
  *
- * The checker trusts no deadline that a process computed. What a process sent, and when, by the reference clock, says for
- * how long it may believe: `leaseMs - safetyMs` from the sending (invariant 4).
+ * The checker trusts no deadline that a process computed. A process may believe for `leaseMs - safetyMs` from the sending
+ * of its request, by the reference clock (invariant 4).
  */
 import type { Entry, EntryOf, Kept } from './history.ts';
 
 export interface Finding {
-  /** What is wrong, in a sentence. */
+  /** The fault in a sentence. */
   readonly text: string;
-  /** The slice of the history that shows it: a key, or all of them, and a stretch of reference time. */
+  /** The slice of the history that shows the fault: a key, or all keys, and a stretch of reference time. */
   readonly key?: string | undefined;
   readonly from: number;
   readonly to: number;
@@ -17,23 +17,23 @@ export interface Finding {
 
 export interface Check {
   readonly name: string;
-  /** How many cases there were to judge. With none, nothing was shown. */
+  /** The number of cases that the check judged. With 0, the check proves nothing. */
   readonly examined: number;
   readonly findings: readonly Finding[];
 }
 
-/** Instants are rounded to milliseconds here and there, up and down. */
+/** The tolerance for moments that are rounded to milliseconds. */
 const ROUNDING_MS = 2;
-/** A process that was not stalled for so long has surely looked at its timers: it ticks every 20 ms and admits 40. */
+/** A process that is free of stalls for this time has run its timers: it ticks every 20 ms, and reports a stall from 40 ms. */
 const SURELY_RAN_MS = 60;
-/** By how much two readings of one clock may differ if it was not set in between. */
+/** The tolerance between two readings of a clock that was not set between them. */
 const UNSET_MS = 5;
-/** A wrong clock is corrected by up to a second too much, so that its lease stays closed for as long. */
+/** A wrong clock is corrected by up to a second too much. So its lock may stay closed for a second more. */
 const CORRECTION_MS = 1_000;
-/** How long a lock may stay closed beyond what was meant, while somebody asks for it. */
+/** The time for which a lock may stay closed after it should have opened, while a process asks for the lock. */
 const ORPHAN_MS = 3_000;
 
-/** Judges a history, given in the order of the reference clock. */
+/** Judges a history. The entries are in the order of the reference clock. */
 export function check(history: readonly Entry[]): Check[] {
   const beliefs = beliefsOf(history);
   const served = byKey(history.filter((entry) => entry.type === 'served'));
@@ -57,7 +57,7 @@ export function check(history: readonly Entry[]): Check[] {
   ];
 }
 
-/** A grant, as far as it was renewed. */
+/** A grant and its terms so far. */
 interface Granted {
   readonly grant: EntryOf<'granted'>;
   readonly terms: readonly Term[];
@@ -68,22 +68,22 @@ interface Term {
   readonly claim: EntryOf<'granted'> | EntryOf<'renewed'>;
 }
 
-/** From a grant until its holder stopped believing in it. */
+/** The belief of a holder in its grant. */
 interface Belief {
   readonly grant: EntryOf<'granted'>;
-  /** The grant and its renewals, each with the sending that it goes back to. */
+  /** The grant and its renewals, each with its sending. */
   readonly terms: Term[];
   readonly work: EntryOf<'work'>[];
-  /** Each sending of a renewal, with the terms that were granted by then. */
+  /** Each sending of a renewal, with the terms before the sending. */
   readonly tries: { readonly sent: EntryOf<'sent'>; readonly terms: readonly Term[] }[];
-  /** How the holder ended it, or learned of its end. */
+  /** The entry by which the holder ended the lease, or learned of its end. */
   end: EntryOf<'lost'> | EntryOf<'releasing'> | EntryOf<'handedOff'> | undefined;
   released: EntryOf<'released'> | undefined;
-  /** When its process was killed. */
+  /** The moment at which its process was killed. */
   killedAt: number;
 }
 
-/** What processes believed, in the order of the grants. */
+/** The beliefs of all processes, in the order of the grants. */
 function beliefsOf(history: readonly Entry[]): Belief[] {
   const beliefs = new Map<string, Belief>();
   const granted = new Map<string, Belief>();
@@ -119,17 +119,17 @@ function follow(belief: Belief | undefined, entry: Entry, sendings: Sendings): v
   belief.terms.push({ sent: sendingOf(belief.grant.lockId, entry, sendings), claim: entry });
 }
 
-/** The first sending of what each grant last asked for. */
+/** The first sending of the last request of each `lockId`. */
 type Sendings = Map<string, EntryOf<'sent'>>;
 
-/** Sent again, the clock goes on from the first time. */
+/** Notes a sending. The clock of a request that is sent again counts from the first sending. */
 function noteSending(sent: EntryOf<'sent'>, sendings: Sendings, belief: Belief | undefined): void {
   if (sent.what === 'renew') belief?.tries.push({ sent, terms: [...belief.terms] });
   const before = sendings.get(sent.lockId);
   if (before?.what !== sent.what || before.until !== sent.until) sendings.set(sent.lockId, sent);
 }
 
-/** The sending that a grant or a renewal goes back to. Answered, it is done with: the next one begins anew. */
+/** Takes the sending of a grant or a renewal. An answer ends the request, so the next sending starts a new request. */
 function sendingOf(lockId: string, claim: Entry, sendings: Sendings): EntryOf<'sent'> {
   const sent = sendings.get(lockId);
   if (!sent) throw new Error(`Expected a sending before ${JSON.stringify(claim)}`);
@@ -140,8 +140,9 @@ function sendingOf(lockId: string, claim: Entry, sendings: Sendings): EntryOf<'s
 const grantName = ({ by, key, fencingToken }: { by: string; key: string; fencingToken: number }): string =>
   `${by} ${key} ${fencingToken}`;
 /**
- * When belief ends if nobody ends it. The moment of a sending is known within a turn of the event loop, which is short
- * unless the process was stalled in it: the deadline lies between those that follow from its beginning and its end.
+ * The deadline of a grant. The history knows the turn of the event loop in which a request was sent, but not the moment.
+ * The turn is short unless the process was stalled in it. With `since`, the deadline counts from the beginning of the
+ * turn; with `at`, it counts from the end. The true deadline lies between the two.
  */
 function deadlineOf({ grant, terms }: Granted, moment: 'since' | 'at'): number {
   const [first = Number.NaN, ...renewals] = terms.map(({ sent }) => sent[moment]);
@@ -149,11 +150,11 @@ function deadlineOf({ grant, terms }: Granted, moment: 'since' | 'at'): number {
   return Math.min(Math.max(first, ...renewals) + leaseMs - safetyMs, first + atMostMs);
 }
 
-/** Until when the holder surely believed. */
+/** The moment until which the holder certainly believed. */
 const believedUntil = (belief: Belief): number =>
   Math.min(belief.end?.at ?? Number.POSITIVE_INFINITY, belief.killedAt, deadlineOf(belief, 'since'));
 
-/** Invariant 1. A grant begins when the server has made it, which is before its holder knows. */
+/** Invariant 1. A grant begins when the server makes the grant, before its holder knows. */
 function oneHolder(history: readonly Entry[], beliefs: readonly Belief[]): Check {
   const madeAt = new Map<string, number>();
   for (const entry of history) {
@@ -184,7 +185,7 @@ function oneHolder(history: readonly Entry[], beliefs: readonly Belief[]): Check
   return { name: 'one holder: no grant before the deadline of the one before (1)', examined, findings };
 }
 
-/** Invariant 2. */
+/** Invariant 2: the tokens of a key only grow. */
 function tokensOnlyGrow(served: Served): Check {
   return judgeRecords('tokens only grow (2)', served, ({ lockId, key, at, by }, record, before) => {
     const isGrant = record.lockId === lockId && before?.lockId !== lockId;
@@ -196,8 +197,8 @@ function tokensOnlyGrow(served: Served): Check {
 }
 
 /**
- * Invariant 3: a request that comes again, or late, revives no grant. One that was given back, for its clock is wrong, is
- * nobody's: a late request of that clock can be granted over a holder, who loses the lock by it, but is told in time.
+ * Invariant 3: a request that is delivered again or late revives no grant. A grant that was given back is an exception. A
+ * late request of its wrong clock may be granted over a holder. That holder loses the lock, but is told in time.
  */
 function grantedOnce(served: Served): Check {
   const granted = new Set<string>();
@@ -221,18 +222,18 @@ const givenBackIn = (served: Served): Set<string> =>
       .flatMap(({ what, applied, lockId }) => (what === 'giveBack' && applied ? [lockId] : [])),
   );
 
-/** Invariant 4, as far as a holder says until when it believes. */
+/** Invariant 4, for the deadlines that holders report. */
 function clockStartsBeforeTheRequest(beliefs: readonly Belief[]): Check {
   const findings: Finding[] = [];
   let examined = 0;
   for (const { grant, terms } of beliefs) {
     const { key } = grant;
     for (const [index, { sent, claim }] of terms.entries()) {
-      // A clock that was set in between says nothing of the past.
+      // A clock that was set between the two readings tells nothing of the past.
       if (Math.abs(claim.wall - claim.at - (sent.wall - sent.at)) > UNSET_MS) continue;
       examined++;
       const deadline = deadlineOf({ grant, terms: terms.slice(0, index + 1) }, 'at');
-      // Counted by the wall clock as it stood at the sending: one that was set back since shows a later deadline.
+      // The deadline counts by the wall clock at the sending. A wall clock that was set back since shows a later deadline.
       const beyond = sent.at + (claim.deadline - sent.wall) - deadline;
       if (beyond <= ROUNDING_MS) continue;
       const text = `${claim.by} believes in ${key} for ${ms(beyond)} longer than its sending allows`;
@@ -242,7 +243,7 @@ function clockStartsBeforeTheRequest(beliefs: readonly Belief[]): Check {
   return { name: 'the clock starts before the request (4)', examined, findings };
 }
 
-/** Invariant 5, and the last resort of all others: `isHeld()` tells the truth, and what is lost is not renewed. */
+/** Invariant 5: `isHeld()` is false after the deadline, and no renewal is sent after the deadline. */
 function noBeliefBeyondTheDeadline(beliefs: readonly Belief[]): Check {
   const acts = beliefs.flatMap(({ grant, terms, work, tries }) => [
     ...work
@@ -264,7 +265,7 @@ function noBeliefBeyondTheDeadline(beliefs: readonly Belief[]): Check {
   return { name: 'nothing is held or renewed after its deadline (5)', examined: acts.length, findings };
 }
 
-/** Invariant 6. A process that does not run between its deadline and its expiry can tell nobody until it runs again. */
+/** Invariant 6. A process that does not run between the deadline and the expiry is told when it runs again. */
 function toldInTime(history: readonly Entry[], beliefs: readonly Belief[]): Check {
   const stalls = byWriter(history.filter((entry) => entry.type === 'stalled'));
   const lastSeen = new Map<string, number>();
@@ -291,7 +292,7 @@ function toldInTime(history: readonly Entry[], beliefs: readonly Belief[]): Chec
   return { name: 'the holder is told before the expiry (6)', examined, findings };
 }
 
-/** Whether a process surely ran between two moments: a long enough stretch of them is free of stalls. */
+/** Whether a process certainly ran between two moments: a long enough stretch between them is free of stalls. */
 function ran(stalls: readonly EntryOf<'stalled'>[], from: number, to: number): boolean {
   let free = from;
   for (const stall of stalls) {
@@ -302,7 +303,7 @@ function ran(stalls: readonly EntryOf<'stalled'>[], from: number, to: number): b
   return to - free >= SURELY_RAN_MS;
 }
 
-/** Invariant 7. */
+/** Invariant 7: a lease that was lost or handed off is not held, renewed or released any more. */
 function lostIsFinal(beliefs: readonly Belief[]): Check {
   const lost = beliefs.filter(({ end }) => end?.type === 'lost' || end?.type === 'handedOff');
   const findings = lost.flatMap(({ grant, end, terms, work, released }): Finding[] => {
@@ -319,7 +320,7 @@ function lostIsFinal(beliefs: readonly Belief[]): Check {
   return { name: 'lost and handed off are final (7)', examined: lost.length, findings };
 }
 
-/** Invariant 9: what is renewed, released or given back is the asker's own. */
+/** Invariant 9: a process renews, releases and gives back only its own grants. */
 function nobodyTouchesWhatIsNotTheirs(served: Served): Check {
   const name = 'nobody renews, releases or gives back what is not theirs (9)';
   return judgeRecords(name, served, ({ what, lockId, key, at }, _record, before) => {
@@ -329,7 +330,7 @@ function nobodyTouchesWhatIsNotTheirs(served: Served): Check {
   });
 }
 
-/** Of the resumes of one handle one is granted, as long as its grant stands; so that a lease goes on in one place. */
+/** The server grants one resume of a handle, while the handed-off grant stands. So the lease goes on in one process. */
 function oneResumeOfAHandle(history: readonly Entry[], served: Served): Check {
   const name = 'of the resumes of one handle one is granted, on a grant that stands';
   const resumes = [...served.values()].flat().filter(({ what }) => what === 'resume');
@@ -353,7 +354,7 @@ function oneResumeOfAHandle(history: readonly Entry[], served: Served): Check {
   return { name, examined: resumes.length, findings: [...findings, ...twice] };
 }
 
-/** Who was told that the work of its token is done did it alone; and nobody is granted a token that is done. */
+/** One process at most is told that it finished the work of a token, and no process is granted a finished token. */
 function noTokenTwice(history: readonly Entry[], served: Served): Check {
   const name = "no token's work is done twice to the end";
   const { findings } = judgeRecords(name, served, ({ what, once, key, at, owner }, record, before) => {
@@ -377,7 +378,7 @@ function noTokenTwice(history: readonly Entry[], served: Served): Check {
   return { name, examined: finished.length, findings: [...findings, ...twice] };
 }
 
-/** What a process is told of a token, by its own release or by a refusal, stands in the record by then, and stays. */
+/** A token that a release or a refusal calls done stands in the record by then, and stays there. */
 function doneIsFinished(history: readonly Entry[], served: Served): Check {
   const name = 'what is called done has finished, and stays done';
   const { findings } = judgeRecords(name, served, ({ key, at, by }, { doneToken = '' }, before) => {
@@ -405,13 +406,13 @@ function doneIsFinished(history: readonly Entry[], served: Served): Check {
   return { name, examined: told.length, findings: [...findings, ...untrue] };
 }
 
-/** The releases that said that a token's work is done. */
+/** The releases that reported a token as done. */
 const finishedIn = (history: readonly Entry[]): (EntryOf<'released'> & { readonly done: string })[] =>
   history.flatMap((entry) =>
     entry.type === 'released' && entry.known && entry.done !== undefined ? [{ ...entry, done: entry.done }] : [],
   );
 
-/** A resource that remembers the highest token accepts no lower one. */
+/** A resource that remembers the highest token accepts no lower token. */
 function fencedResourceKeepsOrder(history: readonly Entry[]): Check {
   const highest = new Map<string, number>();
   const findings: Finding[] = [];
@@ -431,8 +432,9 @@ function fencedResourceKeepsOrder(history: readonly Entry[]): Check {
 }
 
 /**
- * Every write of a guarded counter adds one to the number before it, so that the count is that of the successes; what
- * was said to be written was, and what was said not to be was not. Of an unknown outcome either may be true.
+ * Every write of a guarded counter adds one to the last value, so the counter equals the number of writes. A write that
+ * was reported as done was applied, and a write that was reported as refused was not. A write with an unknown outcome may
+ * have been applied or not.
  */
 function guardedCounterLosesNothing(history: readonly Entry[]): Check {
   const writes = history.filter((entry) => entry.type === 'counting' && entry.counter === 'guarded' && entry.applied);
@@ -468,8 +470,8 @@ function lostUpdates(writes: readonly EntryOf<'counting'>[]): Finding[] {
 }
 
 /**
- * A lock whose holder is gone opens: it refuses nobody longer than its lease. Two attempts of one process, for the first
- * one may have taught it that its clock is wrong.
+ * A lock whose holder is gone opens at the end of its lease. A finding needs two refused attempts of the same process,
+ * since the first attempt may have taught the process that its clock is wrong.
  */
 function noLeaseWithoutOwner(history: readonly Entry[], served: Served): Check {
   const attempts = new Map<string, EntryOf<'sent'>>();
@@ -477,7 +479,7 @@ function noLeaseWithoutOwner(history: readonly Entry[], served: Served): Check {
     if (entry.type === 'sent' && entry.what === 'acquire' && !attempts.has(entry.lockId))
       attempts.set(entry.lockId, entry);
   }
-  /** Whether it was asked knowing of the other refusal, and with the same clock. */
+  /** Whether the later attempt was sent after the earlier refusal, and with the same clock. */
   const knew = (later: ServedEntry, earlier: ServedEntry): boolean => {
     const [asked, before] = [attempts.get(later.lockId), attempts.get(earlier.lockId)];
     if (!asked || !before || asked.at <= earlier.at) return false;
@@ -504,15 +506,15 @@ function noLeaseWithoutOwner(history: readonly Entry[], served: Served): Check {
 
 interface Refusal {
   readonly entry: ServedEntry;
-  /** The last write that was applied before. */
+  /** The last write that was applied before the refusal. */
   readonly state: ServedEntry;
-  /** When the lock was to open. */
+  /** The moment at which the lock should have opened. */
   readonly opensAt: number;
 }
 
-/** The acquires of a key that were refused, but for those that met themselves. */
+/** The refused acquires of a key, without refusals that show the acquire's own `lockId`. */
 function refusalsOf(entries: readonly ServedEntry[]): Refusal[] {
-  // An acquire tells how long its lease is to be; what follows from the same grant does not.
+  // Only an acquire or a resume has `leaseMs`. Later requests of the same grant do not.
   const leaseMs = new Map(entries.flatMap((entry) => (entry.leaseMs ? [[entry.lockId, entry.leaseMs]] : [])));
   let state: ServedEntry | undefined;
   return entries.flatMap((entry): Refusal[] => {
@@ -535,7 +537,7 @@ function everyTaskDone(history: readonly Entry[]): Check {
   return { name: 'every task is done', examined: tasks.length, findings };
 }
 
-/** Invariant 12: a process ends when it has closed its client, and does not fall over anything before. */
+/** Invariant 12: a process ends after it closed its client, and does not crash before. */
 function processesEndWhenTold(history: readonly Entry[]): Check {
   const ends = history.filter(({ type }) => type === 'killed' || type === 'ended');
   const ended = new Set(ends.map((entry) => 'process' in entry && entry.process));
@@ -558,7 +560,7 @@ function processesEndWhenTold(history: readonly Entry[]): Check {
 type ServedEntry = EntryOf<'served'>;
 type Served = ReadonlyMap<string, readonly ServedEntry[]>;
 
-/** Judges each write that the server applied, by the record after it and the one before. */
+/** Judges each write that the server applied, by the records before and after the write. */
 function judgeRecords(
   name: string,
   served: Served,

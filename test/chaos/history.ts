@@ -1,24 +1,24 @@
 /**
- * The history of a run: a folder with an append-only file of JSON lines for each process, which that process alone
- * writes. What it wrote survives its SIGKILL.
+ * The history of a run is a folder. Each process appends JSON lines to a file of its own. The lines survive a SIGKILL of
+ * the process.
  *
- * All of it is judged by one reference clock: CLOCK_MONOTONIC of the machine that all the processes run on, which is
- * the same in every one of them, never set, and goes on while a process is frozen. Their own clocks, which may be wrong,
- * stand beside it.
+ * The checker judges by one reference clock: CLOCK_MONOTONIC of the machine. All processes share this clock, nobody sets
+ * it, and it goes on while a process is frozen. Each line also has the times of the process's own clocks, which may be
+ * wrong.
  */
 import { openSync, readdirSync, readFileSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Clock } from '../../lib/index.ts';
 
-/** The reference clock: milliseconds, with microseconds behind the point. */
+/** The reference clock, in milliseconds with three decimals. */
 export const referenceNow = (): number => Number(process.hrtime.bigint() / 1_000n) / 1_000;
 
 interface Stamp {
-  /** Who wrote it: a process in one of its lives, such as `3.1`; or `server`, or `nemesis`. */
+  /** The writer: a process in one of its lives, such as `3.1`, or `server`, or `nemesis`. */
   readonly by: string;
-  /** When, by the reference clock. */
+  /** The moment by the reference clock. */
   readonly at: number;
-  /** When, by the writer's own clocks. */
+  /** The moment by the writer's own wall clock, and below by its own monotonic clock. */
   readonly wall: number;
   readonly monotonic: number;
 }
@@ -28,13 +28,13 @@ interface OfGrant {
   readonly fencingToken: number;
 }
 
-/** What a process writes down. */
+/** The lines of a process. */
 type ProcessLine =
   | { readonly type: 'started'; readonly pid: number; readonly clock: string }
   | { readonly type: 'attempt'; readonly key: string; readonly leaseMs: number; readonly waitMs: number }
-  /** Whoever got a handle from another process, or from itself, tries to go on with the lease. */
+  /** The process tries to resume a lease, which it or another process handed off. */
   | { readonly type: 'resuming'; readonly key: string; readonly handed: string }
-  /** `doneToken`: it was told that this one has finished, and with it its own, `once`. */
+  /** `once` is the token of the refused acquisition, and `doneToken` is the finished token that the process was told. */
   | {
       readonly type: 'refused';
       readonly key: string;
@@ -42,7 +42,7 @@ type ProcessLine =
       readonly once?: string | undefined;
       readonly doneToken?: string | undefined;
     }
-  /** A request of the lock's goes out. `since`: the beginning of the turn of the event loop in which it was made. */
+  /** A request of the lock goes out. `since` is the beginning of the turn of the event loop that made the request. */
   | {
       readonly type: 'sent';
       readonly what: Operation;
@@ -51,42 +51,42 @@ type ProcessLine =
       readonly until?: number | undefined;
       readonly since: number;
     }
-  /** `deadline` is by the writer's wall clock. */
+  /** The process got a lease. `deadline` is by the writer's wall clock. */
   | (OfGrant & {
       readonly type: 'granted';
       readonly lockId: string;
       readonly leaseMs: number;
       readonly safetyMs: number;
-      /** `holdAtMostMs`, where that was asked for. */
+      /** The `holdAtMostMs` of the acquisition, if any. */
       readonly atMostMs?: number | undefined;
       readonly deadline: number;
       readonly takenOver: boolean;
       readonly once?: string | undefined;
-      /** The grant that was handed off, which this one goes on with. */
+      /** The handed-off grant that the lease continues. */
       readonly handed?: string | undefined;
     })
   | (OfGrant & { readonly type: 'renewed'; readonly until: number; readonly deadline: number })
-  /** It worked. `asked`: a moment after the line's, `isHeld()` said yes; otherwise it only listens to the signal. */
+  /** The process worked. With `asked`, `isHeld()` was true just after this moment; without, the process listens to the signal. */
   | (OfGrant & { readonly type: 'work'; readonly asked: boolean })
-  /** The signal aborted. */
+  /** The lease's signal aborted. */
   | (OfGrant & { readonly type: 'lost'; readonly reason: string })
   | (OfGrant & { readonly type: 'releasing' })
-  /** `done`: the `once` token whose work it has told to be done. */
+  /** The process released the lease. `done` is the `once` token that the release marks as done. */
   | (OfGrant & { readonly type: 'released'; readonly known: boolean; readonly done?: string | undefined })
   | (OfGrant & { readonly type: 'handedOff'; readonly lockId: string })
   | (OfGrant & { readonly type: 'counted'; readonly counter: Counter; readonly id: string; readonly outcome: Outcome })
-  /** It did not run between `from` and this line: frozen, or kept waiting for a processor. */
+  /** The process did not run between `from` and this line. It was frozen, or waited for a processor. */
   | { readonly type: 'stalled'; readonly from: number }
-  /** Its wall clock was set. */
+  /** The wall clock of the process was set. */
   | { readonly type: 'clockSet'; readonly offsetMs: number }
   | { readonly type: 'done'; readonly task: string; readonly key: string };
 
 export type Operation = 'acquire' | 'renew' | 'release' | 'giveBack' | 'resume';
 export type Counter = 'guarded' | 'unguarded';
-/** `refused`: the lock said that nothing was written. */
+/** `refused` means that the lock reported that nothing was written. */
 export type Outcome = 'done' | 'refused' | 'unknown';
 
-/** Which operation a request is, told by the values that it brings, not by its condition, which may be the faulty part. */
+/** The operation of a request, by its values. Its condition may be the faulty part, and is not read. */
 export function operationOf(values: Readonly<Record<string, unknown>>): Operation | undefined {
   if (values[':handed']) return 'resume';
   if (values[':owner'] && values[':leaseMs']) return 'acquire';
@@ -95,7 +95,7 @@ export function operationOf(values: Readonly<Record<string, unknown>>): Operatio
   return values[':expiresAt'] ? 'giveBack' : undefined;
 }
 
-/** A lock's record as the server keeps it. */
+/** A lock's record on the server. */
 export interface Kept {
   readonly lockId?: string | undefined;
   readonly fencingToken: number;
@@ -105,23 +105,23 @@ export interface Kept {
   readonly doneToken?: string | undefined;
 }
 
-/** What the recording proxy writes down, in the order in which the server did it. `since`: when the server was asked. */
+/** The lines of the recording proxy, in the order of the server. `since` is the moment at which the proxy asked the server. */
 export type ServerLine =
   | {
       readonly type: 'served';
       readonly what: Operation;
       readonly key: string;
-      /** The `lockId` of the one who asks. */
+      /** The `lockId` of the request. */
       readonly lockId: string;
-      /** Who asks, where the request says so. */
+      /** The owner in the request, if any. */
       readonly owner?: string | undefined;
       readonly leaseMs?: number | undefined;
-      /** Of an acquire: the token that it is for. */
+      /** The `once` token of an acquire. */
       readonly once?: string | undefined;
-      /** Of a resume: the grant that was handed off. */
+      /** The handed-off grant of a resume. */
       readonly handed?: string | undefined;
       readonly applied: boolean;
-      /** As it is afterwards; undefined when the server answered with an error, or there is none. */
+      /** The record after the request. Undefined if the server answered with an error, or if there is no record. */
       readonly record?: Kept | undefined;
       readonly since: number;
     }
@@ -131,13 +131,13 @@ export type ServerLine =
       readonly counter: Counter;
       readonly key: string;
       readonly id: string;
-      /** What the counter is set to. */
+      /** The new value of the counter. */
       readonly value: number;
       readonly applied: boolean;
       readonly since: number;
     };
 
-/** What the nemesis writes down. */
+/** The lines of the nemesis. */
 type NemesisLine =
   | { readonly type: 'killed' | 'frozen' | 'thawed' | 'cut' | 'outage' | 'mended' | 'ended'; readonly process: string }
   | { readonly type: 'crashed'; readonly process: string; readonly how: string }
@@ -146,14 +146,14 @@ type NemesisLine =
   | { readonly type: 'fault'; readonly process: string; readonly fault: string; readonly operation: string }
   | { readonly type: 'serverFrozen' | 'serverThawed' }
   | { readonly type: 'task'; readonly task: string; readonly key: string }
-  /** From here on nobody disturbs. */
+  /** The nemesis does nothing after this line. */
   | { readonly type: 'calm' };
 
 export type Line = ProcessLine | ServerLine | NemesisLine;
 export type Entry = Line & Stamp;
 export type EntryOf<Type extends Line['type']> = Extract<Line, { type: Type }> & Stamp;
 
-/** Writes down what one process does. */
+/** Writes the lines of one process. */
 export class HistoryWriter {
   readonly #file: number;
   readonly #by: string;
@@ -165,19 +165,19 @@ export class HistoryWriter {
     this.#clock = clock;
   }
 
-  /** @param at the moment it tells of, where that is not now. */
+  /** @param at the moment of the line, by default now. */
   write(line: Line, at = referenceNow()): void {
     const stamp = { by: this.#by, at, wall: this.#clock.now(), monotonic: this.#clock.monotonic() };
     writeSync(this.#file, `${JSON.stringify({ ...stamp, ...line })}\n`);
   }
 }
 
-/** All that was written down in a folder, in the order of the reference clock. */
+/** Reads all lines of a folder, in the order of the reference clock. */
 export function readHistory(folder: string): Entry[] {
   const files = readdirSync(folder).filter((file) => file.endsWith('.jsonl'));
   return files
     .flatMap((file) => {
-      // What follows the last line's end is a line that its writer was killed over.
+      // The text after the last line's end is a half line of a writer that was killed.
       const lines = readFileSync(join(folder, file), 'utf8').split('\n').slice(0, -1);
       return lines.map((line): Entry => JSON.parse(line));
     })

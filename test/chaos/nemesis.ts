@@ -1,25 +1,25 @@
-/** What is done to the processes, when, and to whom: a plan, the same for the same seed. */
+/** Plans the blows on the processes. The same seed gives the same plan. */
 import type { Fault, Rule } from '../support/fault-proxy.ts';
 import { type Operation, operationOf } from './history.ts';
 import { between, oneOf, randomOf } from './random.ts';
 
-/** One blow. `at` is in milliseconds from the start, `process` counts from 1. */
+/** A blow on one process. `at` is in milliseconds from the start, and `process` counts from 1. */
 export type Blow = { readonly at: number; readonly process: number } & (
   | { readonly do: 'kill' | 'freeze' | 'cut' | 'outage' | 'freezeServer'; readonly forMs: number }
   | { readonly do: 'shift'; readonly offsetMs: number }
   | { readonly do: 'fault'; readonly fault: Fault; readonly on: Target; readonly times: number }
 );
 
-/** Which requests a fault meets. `work`: the writes that are done under the locks. */
+/** The requests that a fault meets. `work` stands for the writes under the locks. */
 type Target = Operation | 'work' | 'any';
 
 /**
- * Two clocks are right within this: under the safety of the shortest lease, 125 ms, together. Without it nothing is
- * promised of them until they are off by a second.
+ * The error of a right clock. Two such errors are less than the `safetyMs` of the shortest lease, 125. The protocol
+ * promises nothing for two clocks that differ by more, until one clock is off by a second.
  */
 export const SMALL_OFFSET_MS = 55;
 export const HOUR_MS = 3_600_000;
-/** How many blows of each kind fall in a minute, on all processes together. */
+/** The number of blows of each kind in a minute, on all processes together. */
 const PER_MINUTE: Readonly<Record<Blow['do'], number>> = {
   fault: 300,
   freeze: 50,
@@ -31,18 +31,18 @@ const PER_MINUTE: Readonly<Record<Blow['do'], number>> = {
 };
 
 export interface ClockPlan {
-  /** The processes whose wall clocks are set while they run; also while they are frozen or cut off, to be worst. */
+  /** The processes whose wall clocks are set while they run, and also while they are frozen or cut off. */
   readonly shifted: readonly number[];
-  /** The processes whose monotonic clocks stand still while they are frozen: these are frozen more often. */
+  /** The processes whose monotonic clocks stand still while they are frozen. They are frozen more often. */
   readonly standingStill: readonly number[];
   /**
-   * Whether some are set by an hour. No two holders come of it; but what is granted to a clock that is an hour ahead, and
-   * is not given back since its process was killed or cut off, keeps its lock closed for that hour.
+   * Whether some clocks are set by an hour. This never makes two holders. But a grant to a clock that is an hour ahead
+   * keeps its lock closed for the hour if the process is killed or cut off before it gives the grant back.
    */
   readonly farOff: boolean;
 }
 
-/** @param processes how many there are. */
+/** @param processes the number of processes. */
 export function planOf(seed: number, seconds: number, processes: number, clocks: ClockPlan): Blow[] {
   const random = randomOf(seed, processes);
   const all = Array.from({ length: processes }, (_, index) => index + 1);
@@ -59,7 +59,7 @@ export function planOf(seed: number, seconds: number, processes: number, clocks:
       const blow: Blow = { ...aim, ...blowOf(kind, random, clocks) };
       const isWorst = (kind === 'freeze' || kind === 'cut') && shifted.includes(aim.process);
       if (!isWorst) return [blow];
-      // Set back, the wall clock says that no time has passed.
+      // A wall clock that is set back shows that no time has passed.
       const offsetMs = little(random) + oneOf(random, [0, -3_000, -3_000]);
       return [blow, { ...aim, at: aim.at + between(random, 0, 200), do: 'shift', offsetMs }];
     }).flat();
@@ -74,7 +74,7 @@ function blowOf(kind: Blow['do'], random: () => number, { farOff }: ClockPlan): 
     case 'kill':
       return { do: kind, forMs: between(random, 50, 500) };
     case 'freeze':
-      // Within a lease, and beyond the longest.
+      // A short freeze ends within a lease. A long freeze outlasts the longest lease.
       return { do: kind, forMs: oneOf(random, [between(random, 50, 400), between(random, 600, 4_000)]) };
     case 'cut':
     case 'outage':
@@ -88,7 +88,7 @@ function blowOf(kind: Blow['do'], random: () => number, { farOff }: ClockPlan): 
   }
 }
 
-/** Off by little, by 3 s, or by an hour. */
+/** The offset of a clock: small, 3 s, or an hour. */
 function offsetOf(random: () => number, farOff: boolean): number {
   return little(random) + oneOf(random, [0, 3_000, -3_000, ...(farOff ? [HOUR_MS, -HOUR_MS] : [])]);
 }
@@ -110,28 +110,28 @@ function faultOf(random: () => number): WithoutAim<Blow> {
     { do: 'transactionConflict' },
   ];
   const on = oneOf<Target>(random, ['acquire', 'renew', 'release', 'giveBack', 'resume', 'work', 'work', 'any']);
-  // What is written late, when the lease has ended, is what a guard is for.
+  // A guard must refuse a write that arrives after the end of the lease.
   const isLate = on === 'work' && random() < 0.5;
   const fault: Fault = isLate ? { do: 'delayRequest', ms: between(random, 500, 3_000) } : oneOf(random, faults);
   return { do: 'fault', fault, on, times: between(random, 1, 4) };
 }
 
-/** The rule by which a proxy carries a fault out. */
+/** The rule by which a proxy applies a fault. */
 export function ruleOf(fault: Fault, on: Target, times: number): Rule {
   const rule: Rule = { ...fault, times };
-  // A transaction meets a conflict as a reason of its cancellation, and not as an error of its own.
+  // A transaction gets a conflict as a cancellation reason, and not as a TransactionConflictException.
   if (fault.do === 'transactionConflict') rule.operation = 'UpdateItem';
   if (on === 'work') rule.when = (body) => body?.TransactItems || (body?.UpdateExpression && !whatFor(body));
   else if (on !== 'any') rule.when = (body) => whatFor(body) === on;
   return rule;
 }
 
-/** What a request asks of a lock; undefined when it is about something else. */
+/** The operation of a lock that a request asks for. Undefined for other requests. */
 const whatFor = (body: { ExpressionAttributeValues?: Record<string, unknown> } | undefined): Operation | undefined =>
   operationOf(body?.ExpressionAttributeValues ?? {});
 
-/** An outage: for a time, every request fails at once. */
+/** The rule of an outage: every request fails at once. */
 export const outage = (): Rule => ({ do: 'status', status: 500, times: Number.POSITIVE_INFINITY });
 
-/** A cut network: for a time, no request arrives, and connections stay open without an answer. */
+/** The rule of a cut network: no request arrives, and connections stay open without an answer. */
 export const cut = (): Rule => ({ do: 'hang', times: Number.POSITIVE_INFINITY });

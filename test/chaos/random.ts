@@ -1,10 +1,10 @@
 import { mulberry32 } from '../support/mulberry32.ts';
 
-/** A generator of numbers from 0 to 1 that gives the same numbers for the same seed, of several parts. */
+/** A generator of numbers from 0 to 1. The seed has several parts; the same seed gives the same numbers. */
 export const randomOf = (...seed: readonly number[]): (() => number) =>
   mulberry32(seed.reduce((mixed, part) => Math.imul(mixed ^ (part + 0x9e37), 0x85ebca6b) ^ (mixed >>> 13), 0x2545f491));
 
-/** One of several values, each as likely. */
+/** One of several values, all equally likely. */
 export const oneOf = <T>(random: () => number, values: readonly T[]): T =>
   values[Math.floor(random() * values.length)] as T;
 

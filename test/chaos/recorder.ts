@@ -1,14 +1,14 @@
 /**
- * A proxy in front of the server that writes down what the server did, in the order in which it did it: requests for
- * one key are passed on one after another. It stands behind the faults, so that a request which comes twice is written
- * down twice, when it came.
+ * A proxy in front of the server that writes down each write of the server, in the server's order. The proxy passes the
+ * requests for one key on one after another. The fault proxies stand before it. So the recorder writes a request that is
+ * delivered twice down twice.
  */
 import { once } from 'node:events';
 import { Agent, createServer, type IncomingMessage, request, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { type HistoryWriter, type Kept, operationOf, referenceNow, type ServerLine } from './history.ts';
 
-/** A DynamoDB item as it travels. */
+/** A DynamoDB item in its JSON form. */
 type Item = Record<string, { S?: string; N?: string } | undefined>;
 
 interface Body {
@@ -27,7 +27,7 @@ interface Answer {
   date: string | undefined;
 }
 
-/** The table of what is done under the locks has this partition key, and its items are named `<what>/<the lock's key>`. */
+/** The partition key of the table for the work under the locks. Its items have the names `<what>/<the lock's key>`. */
 export const WORK_KEY = 'name';
 
 export class Recorder {
@@ -66,7 +66,7 @@ export class Recorder {
       const headers = { 'content-type': 'application/x-amz-json-1.0', ...(answer.date && { date: answer.date }) };
       outgoing.writeHead(answer.status, headers).end(JSON.stringify(answer.body));
     } catch {
-      // The server is gone, or the one who asked is.
+      // The server is gone, or the client is gone.
       incoming.socket.destroy();
     }
   }
@@ -77,7 +77,7 @@ export class Recorder {
       return this.#inTurn(update, async () => {
         const since = referenceNow();
         const answer = await this.#ask(incoming, body);
-        // A transaction that comes again is answered as the first time, and not applied: the item tells.
+        // The server answers a repeated transaction like the first one, but does not apply it. The item shows the difference.
         const { TableName, Key } = update;
         const item = await this.#ask(incoming, { TableName, Key, ConsistentRead: true }, 'GetItem');
         const isThere = item.body.Item?.id?.S === update.ExpressionAttributeValues?.[':id']?.S;
@@ -88,7 +88,7 @@ export class Recorder {
     if (operation !== 'UpdateItem') return this.#ask(incoming, body);
     return this.#inTurn(body, async () => {
       const since = referenceNow();
-      // What the record is afterwards is known without knowing what an expression means.
+      // With ALL_NEW the server returns the new record, so the recorder need not understand expressions.
       const answer = await this.#ask(incoming, { ...body, ReturnValues: 'ALL_NEW' });
       this.#history.write(lineOf(body, answer, since));
       if (body.ReturnValues === undefined) delete answer.body.Attributes;
@@ -107,7 +107,7 @@ export class Recorder {
     return turn;
   }
 
-  /** Passes a request on, or asks for another `operation` in its name. */
+  /** Passes a request on. With `operation`, sends another operation with the request's headers. */
   async #ask(incoming: IncomingMessage, body: Body, operation?: string): Promise<Answer> {
     const { method, url: path } = incoming;
     const { connection, host, 'content-length': length, ...headers } = incoming.headers;
@@ -124,7 +124,7 @@ const itemName = (key: Item | undefined): string => (key?.[WORK_KEY] ?? key?.loc
 /** The lock that an item belongs to. */
 const lockOf = (key: Item | undefined): string => itemName(key).replace(/^\w+\//, '');
 
-/** What a write came to. */
+/** The line of a write and its answer. */
 function lineOf({ Key, ExpressionAttributeValues: values = {} }: Body, answer: Answer, since: number): ServerLine {
   const applied = answer.status === 200;
   const key = lockOf(Key);

@@ -1,9 +1,9 @@
-/** What a run came to, for people: counts, checks, and the slices of the history that show what is wrong. */
+/** Reports a run to people: the counts, the checks, and the slices of the history that show a fault. */
 import type { Check } from './checker.ts';
 import type { Counter, Entry } from './history.ts';
 import { drawFinding, LEGEND } from './timeline.ts';
 
-/** Findings that are drawn for one check, at the most; the others are counted. */
+/** The most findings that the report draws for one check. The report counts the other findings. */
 const MOST_DRAWN = 3;
 
 export function report(history: readonly Entry[], checks: readonly Check[]): string {
@@ -78,7 +78,7 @@ function countsOf(history: readonly Entry[]): Record<string, Counts> {
   };
 }
 
-/** What was added to a counter under all keys, and how much of it is missing in the end. */
+/** Counts the writes of a counter under all keys, and the updates that are missing in the end. */
 function counterOf(history: readonly Entry[], counter: Counter): Counts {
   const outcomes = history.filter((entry) => entry.type === 'counted' && entry.counter === counter);
   const told = (outcome: string) => outcomes.filter((entry) => 'outcome' in entry && entry.outcome === outcome).length;

@@ -1,13 +1,13 @@
-/** Draws a slice of a history as text: a row for each process, a column for a moment, and every line below. */
+/** Draws a slice of a history as text: a row for each process, a column for each moment, and every line below. */
 import type { Finding } from './checker.ts';
 import type { Entry } from './history.ts';
 
 const COLUMNS = 100;
 const MARGIN_MS = 100;
-/** Lines of text below the picture, at the most. */
+/** The most lines below the picture. */
 const MOST_LINES = 80;
 
-/** What each entry looks like; of two in one column the later in this list is seen. */
+/** The mark of each type of entry. If two entries share a column, the later mark of this list is drawn. */
 const MARKS: Partial<Record<Entry['type'], string>> = {
   stalled: '~',
   attempt: '?',
@@ -32,7 +32,7 @@ export const LEGEND =
   'G granted, = holds, w works, r renewed, > releases, H hands off, L lost, ? tries, - refused, Z frozen, z thawed, ~ stalled, ' +
   'K killed, c clock set; the server: G granted, r renewed, > released, b given back, f fenced, + counted';
 
-/** The slice that shows a finding, drawn, with the entries that belong to it below. */
+/** Draws the slice of a finding, with its entries below. */
 export function drawFinding(history: readonly Entry[], { key, from, to }: Finding): string {
   const start = history[0]?.at ?? 0;
   const slice = history.filter((entry) => isIn(entry, key, from - MARGIN_MS, to + MARGIN_MS));
@@ -81,7 +81,7 @@ function drawRows(slice: readonly Entry[], from: number, to: number, start: numb
   ];
 }
 
-/** From each grant to what ended it. */
+/** The spans from each grant to its end: the process, the beginning and the end. */
 function spansOf(slice: readonly Entry[], to: number): [string, number, number][] {
   return slice.flatMap((entry): [string, number, number][] => {
     if (entry.type !== 'granted') return [];
@@ -105,7 +105,7 @@ function markOf(entry: Entry): string | undefined {
   return { acquire: 'G', resume: 'G', renew: 'r', release: '>', giveBack: 'b' }[entry.what];
 }
 
-/** An entry in words: when, by whom, what; ids cut short. */
+/** An entry as a line: the moment, the process, the type and the details, with shortened ids. */
 function lineOf(entry: Entry, start: number): string {
   const { by, at, wall, monotonic, type, ...rest } = entry;
   const details = JSON.stringify(rest, (name, value) => {

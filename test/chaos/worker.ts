@@ -1,6 +1,6 @@
 /**
- * One process under chaos: takes locks, works under them, counts, and gives them back, for ever; and writes down what it
- * does. It knows nothing of the faults.
+ * One process under chaos. The process takes locks, works under leases, counts and releases, until it is told to end. It
+ * writes its history, and knows nothing of the faults.
  */
 import { randomUUID } from 'node:crypto';
 import { readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
@@ -23,39 +23,39 @@ import { type Counter, HistoryWriter, type Operation, type Outcome, referenceNow
 import { between, oneOf, randomOf } from './random.ts';
 import { WORK_KEY } from './recorder.ts';
 
-/** What a process is told at its start. */
+/** The options of a process, which the chaos gives at its start. */
 export interface WorkerOptions {
   readonly by: string;
   readonly seed: readonly number[];
   readonly folder: string;
-  /** Where processes leave handles for each other. */
+  /** The folder in which processes leave handles for each other. */
   readonly handles: string;
   readonly lockTable: string;
   readonly workTable: string;
   readonly keys: readonly string[];
-  /** How far its wall clock is off. */
+  /** The milliseconds by which the wall clock is ahead. */
   readonly offsetMs: number;
-  /** Whether its monotonic clock stands still while it is frozen, as that of a frozen Lambda environment does. */
+  /** Whether the monotonic clock stands still while the process is frozen, as in a frozen Lambda environment. */
   readonly standsStill: boolean;
 }
 
-/** What it is told later. `close`: do a task for each key, and end. */
+/** The messages to a running process. After `close` the process does a task for each key, and ends. */
 export type WorkerMessage =
   | { readonly do: 'setClock'; readonly offsetMs: number }
   | { readonly do: 'close'; readonly tasks: readonly { readonly task: string; readonly key: string }[] };
 
 const TICK_MS = 20;
-/** It ran not at all for so long: written down, and taken for a freeze. */
+/** The process writes down a stall of at least this time. */
 const STALL_MS = 40;
 const FREEZE_MS = 200;
-/** There is work for another `once` token under each key so often. */
+/** The period after which a key has a new `once` token. */
 const PERIOD_MS = 2_000;
-/** How long a lock stays closed for the one who comes to resume its lease. */
+/** The time for which a hand-off keeps the lock closed. */
 const HAND_OFF_MS = 1_500;
-/** A handle is tried for so long: also when it is too late. */
+/** The time for which processes try a handle. It is longer than the handle can be resumed. */
 const HANDLE_MS = 3_000;
 
-/** The process's clocks, in real time and as wrong as the nemesis wants: a `FakeClock` would stop at the first real request. */
+/** The clocks of the process, in real time, and as wrong as the nemesis wants. A `FakeClock` cannot wait for real requests. */
 class ChaosClock implements Clock {
   offsetMs: number;
   readonly #standsStill: boolean;
@@ -88,7 +88,7 @@ class ChaosClock implements Clock {
     clearTimeout(timer as NodeJS.Timeout);
   }
 
-  /** The reference time of the first look at this clock in the present turn of the event loop, or now. */
+  /** The reference time of the first read of this clock in the present turn of the event loop. */
   turn(): number {
     if (this.#turn === undefined) {
       this.#turn = referenceNow();
@@ -106,7 +106,7 @@ const random = randomOf(...options.seed);
 const clock = new ChaosClock(options);
 const history = new HistoryWriter(options.folder, options.by, clock);
 
-/** The store, and a line for each request that goes out. */
+/** A store that writes a line for each request that goes out. */
 class RecordedStore extends DynamoDBLockStore {
   override acquire(...[request, signal]: Parameters<LockStore['acquire']>) {
     return super.acquire(sent('acquire', request), signal);
@@ -146,7 +146,7 @@ function onEvent(event: LockEvent): void {
   history.write({ type: 'renewed', key, fencingToken, until: expiresAt, deadline });
 }
 
-/** Takes a lock as a user would, and writes down what came of it. */
+/** Acquires a lock, and writes down the result. */
 function attempt(
   key: string,
   leaseMs: number,
@@ -161,7 +161,7 @@ function attempt(
   return take(key, { leaseMs, atMostMs, once }, ask);
 }
 
-/** Goes on with a lease that was handed off, perhaps by this process. */
+/** Resumes a handed-off lease. This process may have handed the lease off itself. */
 function resume(handle: LeaseHandle, leaseMs: number): Promise<Lease | undefined> {
   const { key, lockId: handed, once } = handle;
   history.write({ type: 'resuming', key, handed });
@@ -197,7 +197,7 @@ async function take(key: string, terms: Terms, ask: () => Promise<Lease>): Promi
 
 const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** Works for a while. It asks before each step whether the lease is held, or only listens to its signal. */
+/** Works for some steps. Before each step the process asks `isHeld()`, or it only listens to the signal. */
 async function work(lease: Lease, steps: number): Promise<void> {
   const { key, fencingToken, signal } = lease;
   const asks = random() < 0.4;
@@ -212,7 +212,7 @@ async function work(lease: Lease, steps: number): Promise<void> {
   for (const counter of ['guarded', 'unguarded'] as const) if (lease.isHeld()) await count(lease, counter);
 }
 
-/** Writes to a resource that remembers the highest token, and refuses a lower one. */
+/** Writes to a resource that remembers the highest token, and refuses a lower token. */
 async function fenced({ key, fencingToken }: Lease): Promise<void> {
   const write = new UpdateItemCommand({
     TableName: workTable,
@@ -221,11 +221,11 @@ async function fenced({ key, fencingToken }: Lease): Promise<void> {
     ConditionExpression: 'attribute_not_exists(fence) OR fence <= :token',
     ExpressionAttributeValues: { ':token': { N: String(fencingToken) } },
   });
-  // Refused or unanswered, the work goes on: what was accepted is the resource's business.
+  // The work goes on after a refusal or without an answer. The recorder writes down the tokens that the resource accepts.
   await dynamodb.send(write).catch(() => {});
 }
 
-/** Reads a counter and writes the next number: lost, if somebody else does the same meanwhile. */
+/** Reads a counter and writes the next number. The update is lost if another process does the same meanwhile. */
 async function count(lease: Lease, counter: Counter): Promise<void> {
   const { key, fencingToken } = lease;
   const id = randomUUID();
@@ -259,7 +259,7 @@ async function count(lease: Lease, counter: Counter): Promise<void> {
   history.write({ type: 'counted', key, fencingToken, counter, id, outcome });
 }
 
-/** @param done the token whose work it has done. */
+/** @param done the `once` token whose work succeeded. */
 async function release(lease: Lease, done?: string): Promise<void> {
   const { key, fencingToken } = lease;
   history.write({ type: 'releasing', key, fencingToken });
@@ -267,22 +267,22 @@ async function release(lease: Lease, done?: string): Promise<void> {
   history.write({ type: 'released', key, fencingToken, known, done });
 }
 
-/** Leaves a lease to whoever comes first, and no longer holds it. */
+/** Hands a lease off to the process that comes first. */
 async function handOff(lease: Lease): Promise<void> {
   const { key, fencingToken, lockId } = lease;
-  // Lost or unanswered, it is as it was.
+  // After an error the lease is as before.
   const handle = await lease.handOff({ leaseMs: HAND_OFF_MS }).catch(() => undefined);
   if (!handle) return;
   history.write({ type: 'handedOff', key, fencingToken, lockId });
   const at = referenceNow();
   if (lease.isHeld()) history.write({ type: 'work', key, fencingToken, asked: true }, at);
-  // Nobody is to read a part of it.
+  // The file gets its name when it is whole, so no process reads a part.
   const file = join(options.handles, `${Math.floor(at)} ${key} ${fencingToken}`);
   writeFileSync(`${file}.part`, JSON.stringify(handle));
   renameSync(`${file}.part`, file);
 }
 
-/** A lease, and what it is for. */
+/** A lease and its `once` token. */
 interface Task {
   readonly lease: Lease;
   readonly once: string | undefined;
@@ -291,7 +291,7 @@ interface Task {
 /** The names of the handles that this process has tried. */
 const tried = new Set<string>();
 
-/** A lease that some process has handed off; who comes with the same handle, late or at the same time, gets none. */
+/** Resumes a lease that a process has handed off. One resume of a handle succeeds. Late and simultaneous resumes fail. */
 async function takeHandedOff(): Promise<Task | undefined> {
   const now = referenceNow();
   const isFresh = (file: string) => now - Number(file.split(' ', 1)) < HANDLE_MS;
@@ -306,7 +306,7 @@ async function takeHandedOff(): Promise<Task | undefined> {
   return lease && { lease, once: handle.once };
 }
 
-/** The work that is due under a key now, or, for who is late, was. */
+/** The `once` token of the present period, or sometimes of the last period. */
 const tokenOfNow = (): string =>
   String(Math.floor(referenceNow() / PERIOD_MS) - oneOf(random, [0, 0, 0, 1])).padStart(10, '0');
 
@@ -318,7 +318,7 @@ async function takeAny(): Promise<Task | undefined> {
   return lease && { lease, once };
 }
 
-/** Ticks, and writes down when it did not: then it was not running, and can have told nobody anything. */
+/** Ticks, and writes down each stall: a time in which the process did not run. */
 function watchOneself(): void {
   let ticked = referenceNow();
   setInterval(() => {
@@ -336,14 +336,14 @@ async function run(closed: { now: boolean }): Promise<void> {
       const { lease, once } = task;
       await work(lease, between(random, 0, 25));
       if (random() < 0.3 && lease.isHeld()) await handOff(lease);
-      // Now and then the work fails, and its token is not done.
+      // Sometimes the work fails, and its token is not done.
       await release(lease, lease.isHeld() && random() < 0.8 ? once : undefined);
     }
     await sleep(between(random, 0, 50));
   }
 }
 
-/** Does a task for each key, starting anywhere, so that not all want the same one. */
+/** Does a task for each key. Each process starts at a random key, so that not all processes want the same lock. */
 async function doTasks(tasks: readonly { task: string; key: string }[]): Promise<void> {
   const start = Math.floor(random() * tasks.length);
   const left = [...tasks.slice(start), ...tasks.slice(0, start)];
@@ -352,14 +352,14 @@ async function doTasks(tasks: readonly { task: string; key: string }[]): Promise
     const lease = await attempt(key, 2_000, 8_000);
     if (lease) await work(lease, 1);
     if (lease?.isHeld()) history.write({ type: 'done', task, key });
-    // A busy machine can make a lease expire: a task is tried again.
+    // A lease can expire on a busy machine. So the process tries the task again.
     else left.push({ task, key });
     if (lease) await release(lease);
   }
 }
 
 const closed = { now: false };
-// Whoever ends the chaos, however that ended, ends this.
+// The process ends with its parent, however the parent ended.
 process.on('disconnect', () => process.exit());
 process.on('SIGINT', () => {});
 process.on('message', async (message: WorkerMessage) => {
@@ -373,7 +373,7 @@ process.on('message', async (message: WorkerMessage) => {
   await doTasks(message.tasks);
   await locks.close();
   dynamodb.destroy();
-  // From here on nothing may keep the process alive, and nobody ends it.
+  // From here on nothing may keep the process alive, and no other process ends it.
   process.removeAllListeners('disconnect');
   process.disconnect();
 });

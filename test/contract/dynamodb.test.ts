@@ -14,11 +14,11 @@ import type { LockStore, StoreAnswer } from '../../lib/record/store.ts';
 import { MemoryLockStore } from '../../lib/testing/memory.ts';
 import { lockStoreContract } from './lock-store-contract.ts';
 
-// For a machine that is busy with other things.
+// A busy machine needs more time than Jest's default.
 jest.setTimeout(30_000);
 
 const daySeconds = 86_400;
-/** Requests of a few holders, at a few moments, with a few tokens: small enough that they meet one another. */
+/** Requests of a few holders, at a few moments, with a few tokens. So few that the requests conflict. */
 const base = Date.now();
 const moment = fc.integer({ min: 0, max: 4 }).map((step) => base + step * 1_000);
 const lockId = fc.constantFrom('anna', 'bert', 'carl');
@@ -46,7 +46,7 @@ const requests = fc.oneof(
 );
 type Request = typeof requests extends fc.Arbitrary<infer T> ? T : never;
 
-/** Values of all types, among them numbers that may be seconds, milliseconds, or neither. */
+/** Values of all types. Some numbers are seconds, some are milliseconds, and some are no times. */
 const value: fc.Arbitrary<AttributeValue> = fc.oneof(
   fc
     .constantFrom('0', '1', '-1', '0.5', `${base}`, `${Math.floor(base / 1000) + 3600}`, '9007199254740993', '1e100')
@@ -75,7 +75,7 @@ const attributes = (
     'ttl',
   ] as const
 ).map((name) => fc.tuple(fc.constant(name), value));
-/** The attributes of an item that leasehold did not write: it has no fencing token, or no expiry, that is a number. */
+/** The attributes of an item that leasehold did not write: the fencing token or the expiry is not a number. */
 const foreignItem = fc
   .subarray(attributes)
   .chain((some) => fc.tuple(...some))
@@ -109,7 +109,7 @@ for (const { server, missing } of servers) {
 
     lockStoreContract(() => newStore());
 
-    test('answers and keeps records as lib/record/transitions.ts does, for random requests in any order', async () => {
+    test('answers random requests and changes the record like lib/record/transitions.ts', async () => {
       const store = await newStore();
       await fc.assert(
         fc.asyncProperty(fc.array(requests, { minLength: 3, maxLength: 12 }), async (sequence) => {
@@ -120,7 +120,7 @@ for (const { server, missing } of servers) {
             const answer = await send(store, key, request);
             expect(answer?.applied).toBe(expected?.applied);
             expect(await recordOf(store, key)).toEqual(await recordOf(memory, key));
-            // Where it comes back, and always after a refusal, it is the whole record.
+            // A refusal has the whole record. An answer to an applied request has the whole record or no record.
             if (answer && (answer.record || !answer.applied)) expect(answer.record).toEqual(expected?.record);
           }
         }),
@@ -128,7 +128,7 @@ for (const { server, missing } of servers) {
       );
     });
 
-    test('ttl is never less than the expiry and the retention, and every write pushes it on', async () => {
+    test('every write sets a ttl of at least the expiry and the retention', async () => {
       const store = await newStore({ retentionDays: 3 });
       const key = 'job';
       const leaseMs = 7_200_001;
@@ -147,7 +147,7 @@ for (const { server, missing } of servers) {
       await expectKept(takenAt + 60_000);
       await store.resume({ key, handed: 'anna', lockId: 'bert', owner, until: until + 90_000, leaseMs });
       await expectKept(takenAt + 90_000);
-      // A run that was longer than the retention: what is done must be remembered from its end.
+      // The work took longer than the retention. So doneToken must stay for the retention from the end of the work.
       const end = takenAt + 5 * daySeconds * 1_000;
       await store.release({ key, lockId: 'bert', now: end, holdAtLeastMs: 0, doneToken: '1' });
       await expectKept(end);
@@ -161,7 +161,7 @@ for (const { server, missing } of servers) {
       await expectKept(later);
     });
 
-    test('ttl outlasts the expiry in every sequence of writes', async () => {
+    test('the ttl is later than the expiry after every sequence of writes', async () => {
       const store = await newStore();
       await fc.assert(
         fc.asyncProperty(fc.array(requests, { minLength: 2, maxLength: 10 }), async (sequence) => {
@@ -177,7 +177,7 @@ for (const { server, missing } of servers) {
       );
     });
 
-    test('the attributes of an item are those that operators and IAM conditions know', async () => {
+    test('an item has the attributes that operators and IAM conditions use', async () => {
       const store = await newStore();
       const request = { key: 'job', owner: 'owner', leaseMs: 30_000 };
       await store.acquire({ ...request, lockId: 'anna', now: base, until: base + 30_000 });
@@ -203,7 +203,7 @@ for (const { server, missing } of servers) {
       expect(Object.keys(item ?? {}).filter((name) => /previous|lockId/.test(name))).toEqual([]);
     });
 
-    test('list reads a table of many pages', async () => {
+    test('list reads every page of a table', async () => {
       const store = await newStore();
       const data = JSON.stringify('x'.repeat(8_000));
       // A page has at most 1 MB.
@@ -214,7 +214,7 @@ for (const { server, missing } of servers) {
       expect(listed.map(({ key }) => key).sort()).toEqual([...keys].sort());
     });
 
-    describe("in the user's own table, with other key names, a fixed sort key, and items of the user's", () => {
+    describe("in the user's own table, with other key names, a fixed sort key and the user's own items", () => {
       const sortKey = { name: 'sk', value: 'LOCK' };
       const foreign: Record<string, AttributeValue>[] = [
         { pk: { S: 'job' }, sk: { S: 'ORDER#1' }, fencingToken: { N: '1' }, total: { N: '12' } },
@@ -227,10 +227,10 @@ for (const { server, missing } of servers) {
         return { tableName, client, keyAttribute: 'pk' };
       };
 
-      // Once is enough: the names are the store's business, and no two servers differ in them.
+      // One server is enough: the store alone uses the names.
       if (server === first) lockStoreContract(async () => new DynamoDBLockStore({ ...(await newTable()), sortKey }));
 
-      test('sees and touches only the items under its own sort key', async () => {
+      test('reads and writes only the items under its own sort key', async () => {
         const table = await newTable();
         const store = new DynamoDBLockStore({ ...table, sortKey });
         const other = new DynamoDBLockStore({ ...table, sortKey: { name: 'sk', value: 'OTHER' } });
@@ -253,7 +253,7 @@ for (const { server, missing } of servers) {
     describe('refuses', () => {
       const request = { key: 'job', lockId: 'anna', owner: 'owner', now: base, until: base + 1_000, leaseMs: 1_000 };
 
-      test('a record that some other program wrote, and leaves it as it is', async () => {
+      test('a record that another program wrote, and leaves the record unchanged', async () => {
         const store = await newStore();
         const { tableName: TableName } = store;
         const strangers = {
@@ -294,7 +294,7 @@ for (const { server, missing } of servers) {
         }
       });
 
-      test('a table with another key than it was told, with what it was told', async () => {
+      test('a table with another key schema than its options say, with the options', async () => {
         const tableName = await dynamodb.createLockTable(undefined, { keyAttribute: 'pk' });
         const sorted = await dynamodb.createLockTable(undefined, { sortKeyAttribute: 'sk' });
         const sortKey = { name: 'sort', value: 'x' };
@@ -319,7 +319,7 @@ for (const { server, missing } of servers) {
       });
     });
 
-    test('an item that leasehold did not write stays as it is, and each request that meets it names it', async () => {
+    test('an item that leasehold did not write stays unchanged, and the error of each request names the item', async () => {
       const store = await newStore();
       const { tableName: TableName } = store;
       const taking = { key: 'healthy', lockId: 'bert', owner: 'owner', now: base, until: base + 1_000, leaseMs: 1_000 };
@@ -330,7 +330,7 @@ for (const { server, missing } of servers) {
           const key = 'session-1';
           await client.send(new PutItemCommand({ TableName, Item: { lockKey: { S: key }, ...attributes } }));
           const item = await itemOf(TableName, key);
-          // The ids of grants are random: no item of anybody else's has one. An operator, or a handle, may name any.
+          // A grant's lockId is random, so no foreign item has it. An operator or a handle may name any lockId.
           const isAnyones = request.do === 'forceRelease' || request.do === 'resume';
           const lockId = (isAnyones && attributes.lockId?.S) || randomUUID();
           const attempt =
@@ -371,7 +371,7 @@ for (const { server, missing } of servers) {
       expect(await itemOf(TableName, 'job')).toEqual(Item);
     });
 
-    test('a counter that a record of an earlier program left goes on from there', async () => {
+    test('a token counts on from the token of a record that an earlier program wrote', async () => {
       const store = await newStore();
       await client.send(
         new UpdateItemCommand({
@@ -396,7 +396,7 @@ for (const { server, missing } of servers) {
 
 const recordOf = async (store: LockStore, key: string) => (await store.read(key, { consistent: true })).record;
 
-/** A holder gives back what its own grant took over, and nobody else does; undefined when there is nothing to do. */
+/** Sends a request. A give back restores the lease that the standing grant took over, if there is a lease to restore. */
 async function send(store: LockStore, key: string, request: Request): Promise<StoreAnswer | undefined> {
   switch (request.do) {
     case 'acquire': {

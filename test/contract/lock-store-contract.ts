@@ -13,11 +13,11 @@ import type {
 const NOTHING: Takeover = { type: 'nothing' };
 
 /**
- * The contract of every store, whichever database it is: each condition and each clause of the writes, with the record
- * that stands there afterwards, field by field.
+ * The contract of every store, over any database. The contract has each condition and each clause of the writes, and
+ * compares every field of the record afterwards.
  */
 export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore>): void {
-  /** When Anna takes the lock for `leaseMs`; what the other requests do by default refers to it. */
+  /** The moment at which Anna takes the lock for `leaseMs`. The defaults of the other requests count from this moment. */
   const now = Date.now();
   const leaseMs = 30_000;
   const until = now + leaseMs;
@@ -33,18 +33,18 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
 
   const acquire = (lockId: string, request: Partial<AcquireRequest> = {}) =>
     store.acquire({ key, lockId, owner: `owner of ${lockId}`, now, until, leaseMs, ...request });
-  /** By default at the first moment at which it may: at the expiry of Anna's lease. */
+  /** Acquires, by default at the expiry of Anna's lease. */
   const takeOver = (lockId: string, request: Partial<AcquireRequest> = {}) =>
     acquire(lockId, { now: until, until: until + leaseMs, ...request });
   const renew = (lockId: string, to: number) => store.renew({ key, lockId, until: to });
   const release = (lockId: string, request: Partial<ReleaseRequest> = {}) =>
     store.release({ key, lockId, now: now + 10, holdAtLeastMs: 0, ...request });
-  /** By default of the grant that stands. */
+  /** Gives back, by default under the token of the record. */
   const giveBack = async (lockId: string, previous: GiveBackRequest['previous'], at = until, token?: number) => {
     const fencingToken = token ?? (await recordOf())?.fencingToken ?? 0;
     return store.giveBack({ key, lockId, fencingToken, now: at, previous });
   };
-  /** A lease to restore, as a grant took it over. */
+  /** A lease for `giveBack` to restore. */
   const lease = (lockId: string, owner?: string): Takeover => ({
     type: 'lease',
     lockId,
@@ -64,7 +64,7 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
     });
   const forceRelease = (lockId: string, immediately = false) => store.forceRelease({ key, lockId, immediately });
   const recordOf = async (of = key) => (await store.read(of, { consistent: true })).record;
-  /** A refusal changes nothing, and shows the record as it stands. */
+  /** Expects a refusal that changes nothing and shows the record. */
   const expectRefused = async (request: () => ReturnType<LockStore['acquire']>) => {
     const before = await recordOf();
     expect(await request()).toMatchObject({ applied: false, record: before });
@@ -98,23 +98,23 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
   });
 
   describe('acquire', () => {
-    test('takes a lock that has no record; its token starts from the clock', async () => {
+    test('takes a lock that has no record, with a token from the clock', async () => {
       expect(await acquire('anna')).toMatchObject({ applied: true, record: anna() });
       expect(await recordOf()).toEqual(anna());
     });
 
-    test('is refused while somebody else holds the lock, up to the millisecond before the expiry', async () => {
+    test('is refused while another owner holds the lock, up to the millisecond before the expiry', async () => {
       await acquire('anna');
       await expectRefused(() => takeOver('bert', { now: until - 1 }));
     });
 
-    test('takes the lock over at the moment of the expiry, keeps what it takes over, and raises the token', async () => {
+    test('takes the lock over at the moment of the expiry, records the taken-over lease, and raises the token', async () => {
       await acquire('anna');
       expect(await takeOver('bert')).toMatchObject({ applied: true, record: bertAfterAnna() });
       expect(await recordOf()).toEqual(bertAfterAnna());
     });
 
-    test('keeps of several takeovers the last one only', async () => {
+    test('records the last of several takeovers', async () => {
       await acquire('anna');
       await takeOver('bert');
       const { record } = await takeOver('carl', { now: until + leaseMs });
@@ -124,25 +124,25 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
       });
     });
 
-    test('sent twice, is refused the second time, and finds its own grant with its own token', async () => {
+    test('is refused the second time, and the refusal shows its own grant and token', async () => {
       await acquire('anna');
       await expectRefused(() => acquire('anna'));
       expect(await recordOf()).toEqual(anna());
     });
 
-    test('never takes over itself, though its lease has expired', async () => {
+    test('does not take over its own expired lease', async () => {
       await acquire('anna');
       await expectRefused(() => takeOver('anna'));
     });
 
-    test('delivered after its own release, it revives nothing', async () => {
+    test('revives nothing when delivered after its own release', async () => {
       await acquire('anna');
       await release('anna');
       await expectRefused(() => acquire('anna'));
       await expectRefused(() => takeOver('anna'));
     });
 
-    test('takes a released lock, leaves releasedBy, and takes over nobody', async () => {
+    test('takes a released lock, keeps releasedBy, and takes over no lease', async () => {
       await acquire('anna');
       await release('anna');
       const { applied, record } = await acquire('bert', { now: now + 1 });
@@ -158,14 +158,14 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
       });
     });
 
-    test('is turned away when it was sent before the grant that has been released since', async () => {
+    test('is refused when sent before a grant that was released since then', async () => {
       await acquire('anna');
       await release('anna');
       await expectRefused(() => acquire('bert', { now }));
       await expectRefused(() => acquire('bert', { now: now - 5_000 }));
     });
 
-    test('twenty at once: one is granted, and the others are told its id', async () => {
+    test('grants one of twenty requests, and shows the others its lockId', async () => {
       const ids = Array.from({ length: 20 }, () => randomUUID());
       const answers = await Promise.all(ids.map((id) => acquire(id)));
       const winners = answers.filter(({ applied }) => applied);
@@ -174,7 +174,7 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
       expect(ids.filter((_, i) => answers[i]?.applied)).toEqual([winners[0]?.record?.lockId]);
     });
 
-    test('tokens only grow: over release, expiry, giving back, resuming and force release', async () => {
+    test('raises the token after a release, an expiry, a give back, a resume and a force release', async () => {
       const tokens = [(await acquire('a')).record];
       await release('a');
       tokens.push((await acquire('b', { now: now + 1 })).record);
@@ -198,7 +198,7 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
       expect((await acquire('bert', { once: noon, now: now + 1 })).applied).toBe(true);
     });
 
-    test('is refused for the token that is done and for an earlier one, and granted for a later one', async () => {
+    test('is refused for a finished token and for an earlier token, and granted for a later token', async () => {
       await acquire('anna', { once: noon });
       await release('anna', { doneToken: noon });
       await expectRefused(() => takeOver('bert', { once: noon }));
@@ -206,19 +206,19 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
       expect(await takeOver('bert', { once: one })).toMatchObject({ applied: true, record: { doneToken: noon } });
     });
 
-    test('is refused while the lock is held, however late its token', async () => {
+    test('is refused for any token while the lock is held', async () => {
       await acquire('anna', { once: noon });
       await expectRefused(() => acquire('bert', { once: one }));
     });
 
-    test('without a token, a lock that is done is granted', async () => {
+    test('is granted without a token after a finished token', async () => {
       await acquire('anna', { once: noon });
       await release('anna', { doneToken: noon });
       expect((await takeOver('bert')).applied).toBe(true);
     });
 
-    test('tokens are ordered by the bytes of their UTF-8', async () => {
-      // In UTF-16, by which JavaScript compares, the first of these is the smaller one.
+    test('orders tokens by their UTF-8 bytes', async () => {
+      // JavaScript compares by UTF-16. By UTF-16, the first of these texts is smaller than the second.
       const [later, earlier] = ['\u{1f512}', '\uffee'];
       await acquire('anna', { once: later });
       await release('anna', { doneToken: later });
@@ -228,7 +228,7 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
   });
 
   describe('data', () => {
-    test('is kept as it was given, through renewal and release', async () => {
+    test('stays unchanged through renewal and release', async () => {
       const data = JSON.stringify({ text: `"quotes" \\ \u0000 \u{1f512} ${'é'.repeat(4_000)}` });
       expect((await acquire('anna', { data })).record).toEqual({ ...anna(), data });
       await renew('anna', until + 1);
@@ -236,7 +236,7 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
       expect((await recordOf())?.data).toBe(data);
     });
 
-    test('of the grant before never stays with the next', async () => {
+    test('is gone with the next grant', async () => {
       await acquire('anna', { data: '"of anna"' });
       expect((await takeOver('bert')).record).toEqual(bertAfterAnna());
       expect((await takeOver('carl', { now: until + leaseMs, data: '1' })).record?.data).toBe('1');
@@ -250,32 +250,32 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
       expect(await recordOf()).toEqual({ ...anna(), data: '1', expiresAt: until + 5_000 });
     });
 
-    test('to the moment that stands there already is no refusal', async () => {
+    test('is granted for the expiry that the record has', async () => {
       await acquire('anna');
       expect((await renew('anna', until)).applied).toBe(true);
       expect(await recordOf()).toEqual(anna());
     });
 
-    test('delivered after a later one, it shortens nothing, and finds its own id', async () => {
+    test('is refused after a later renewal, and the refusal shows its own lockId', async () => {
       await acquire('anna');
       await renew('anna', until + 5_000);
       await expectRefused(() => renew('anna', until + 4_999));
       expect(await recordOf()).toMatchObject({ lockId: 'anna', expiresAt: until + 5_000 });
     });
 
-    test('is granted after the expiry, as long as nobody has taken over', async () => {
+    test('is granted after the expiry if nobody has taken the lock over', async () => {
       await acquire('anna');
       expect((await renew('anna', until + leaseMs)).applied).toBe(true);
       await expectRefused(() => takeOver('bert'));
     });
 
-    test('is refused after a takeover, and told by whom', async () => {
+    test('is refused after a takeover, and the refusal shows the new holder', async () => {
       await acquire('anna');
       await takeOver('bert');
       await expectRefused(() => renew('anna', until + 90_000));
     });
 
-    test('is refused after a release, and where there is no record', async () => {
+    test('is refused after a release, and without a record', async () => {
       expect(await renew('anna', until)).toMatchObject({ applied: false });
       expect(await recordOf()).toBeUndefined();
       await acquire('anna');
@@ -285,7 +285,7 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
   });
 
   describe('release', () => {
-    test('ends the grant and what it had taken over; the lock opens one millisecond after the acquisition', async () => {
+    test('ends the grant, forgets the taken-over lease, and opens the lock one millisecond after the acquisition', async () => {
       await acquire('anna', { data: '1' });
       await takeOver('bert', { data: '2' });
       expect((await release('bert', { now: until + 50 })).applied).toBe(true);
@@ -293,7 +293,7 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
       expect((await recordOf())?.expiresAt).toBe(until + 1);
     });
 
-    test('with holdAtLeastMs, leaves the lock closed for that long from its acquisition', async () => {
+    test('with holdAtLeastMs, keeps the lock closed for holdAtLeastMs from its acquisition', async () => {
       await acquire('anna');
       await release('anna', { holdAtLeastMs: 90_000 });
       expect(await recordOf()).toEqual({ ...released(anna()), expiresAt: now + 90_000 });
@@ -301,13 +301,13 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
       expect((await takeOver('bert', { now: now + 90_000 })).applied).toBe(true);
     });
 
-    test('with holdAtLeastMs of 1 ms, opens the lock as without', async () => {
+    test('with a holdAtLeastMs of 1, opens the lock one millisecond after its acquisition', async () => {
       await acquire('anna');
       await release('anna', { holdAtLeastMs: 1 });
       expect((await recordOf())?.expiresAt).toBe(now + 1);
     });
 
-    test('notes what is done, and forgets nothing that was done before', async () => {
+    test('writes its doneToken, and a release without a doneToken keeps the earlier doneToken', async () => {
       await acquire('anna');
       await release('anna', { doneToken: '2' });
       expect((await recordOf())?.doneToken).toBe('2');
@@ -316,27 +316,27 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
       expect(await recordOf()).toMatchObject({ releasedBy: 'bert', doneToken: '2' });
     });
 
-    test('sent twice, is refused the second time and finds itself in releasedBy', async () => {
+    test('is refused the second time, and the refusal shows its lockId in releasedBy', async () => {
       await acquire('anna');
       await release('anna');
       await expectRefused(() => release('anna', { holdAtLeastMs: 60_000, doneToken: '2' }));
       expect(await recordOf()).toMatchObject({ releasedBy: 'anna', expiresAt: now + 1 });
     });
 
-    test("never ends somebody else's grant", async () => {
+    test("never ends another owner's grant", async () => {
       await acquire('anna');
       await takeOver('bert');
       await expectRefused(() => release('anna', { doneToken: '2' }));
     });
 
-    test('is refused where there is no record, and makes none', async () => {
+    test('is refused without a record, and makes no record', async () => {
       expect(await release('anna')).toMatchObject({ applied: false });
       expect(await recordOf()).toBeUndefined();
     });
   });
 
   describe('give back', () => {
-    test('restores the holder that was taken over too early: its id, owner and expiry', async () => {
+    test('restores the lockId, the owner and the expiry of a holder that was taken over too early', async () => {
       await acquire('anna');
       await takeOver('bert');
       expect((await giveBack('bert', lease('anna', 'owner of anna'))).applied).toBe(true);
@@ -352,7 +352,7 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
       expect((await recordOf())?.fencingToken).toBe(now + 2);
     });
 
-    test('restores a lock that was closed and not held', async () => {
+    test('restores a lock that was closed without a holder', async () => {
       await acquire('anna');
       await release('anna', { holdAtLeastMs: 90_000 });
       await acquire('bert', { now: now + 90_000, until: now + 120_000 });
@@ -370,7 +370,7 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
       expect(record?.lockId).toBeUndefined();
     });
 
-    test('changes the rest in nothing but what it took over, releasedBy, and the time from which a release counts', async () => {
+    test('changes only the taken-over lease, the restored attributes, releasedBy and acquiredAt', async () => {
       await acquire('anna', { data: '1' });
       const { record } = await takeOver('bert', { data: '2' });
       await giveBack('bert', lease('anna', 'owner of anna'), now + 5);
@@ -385,21 +385,21 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
       });
     });
 
-    test('where there was no record, leaves a lock that is free from now on', async () => {
+    test('leaves a free lock if there was no record', async () => {
       await acquire('anna', { now: now + 3_600_000, until: now + 3_630_000 });
       expect((await giveBack('anna', NOTHING, now)).applied).toBe(true);
       expect((await recordOf())?.lockId).toBeUndefined();
       expect((await acquire('bert')).applied).toBe(true);
     });
 
-    test('leaves nothing of what was taken over', async () => {
+    test('leaves no taken-over lease in the record', async () => {
       await acquire('anna');
       await takeOver('bert');
       await giveBack('bert', lease('anna'));
       expect((await recordOf())?.tookOver).toBeUndefined();
     });
 
-    test('undoes all that a clock an hour ahead wrote: the holder releases, and the lock is open', async () => {
+    test('undoes what a clock an hour ahead wrote, so the release of the holder opens the lock', async () => {
       const hour = 3_600_000;
       await acquire('anna');
       await takeOver('bert', { now: now + hour, until: now + hour + leaseMs });
@@ -408,7 +408,7 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
       expect((await acquire('carl', { now: now + 20 })).applied).toBe(true);
     });
 
-    test('undoes all that a clock an hour ahead wrote: an operator opens the lock at once', async () => {
+    test('undoes what a clock an hour ahead wrote, so an immediate force release opens the lock', async () => {
       const hour = 3_600_000;
       await acquire('anna');
       await takeOver('bert', { now: now + hour, until: now + hour + leaseMs });
@@ -417,32 +417,32 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
       expect((await acquire('carl', { now: now + 20 })).applied).toBe(true);
     });
 
-    test('of one grant over another, in the order of their making, leaves the holder that was there first', async () => {
+    test('restores the first holder after the give backs of two takeovers', async () => {
       await acquire('anna');
       const takenOver = ({ record }: StoreAnswer) => record?.tookOver as Takeover;
       const bert = await takeOver('bert', { now: until + 1_000, until: until + 2_000 });
       const byBert = takenOver(bert);
       const byCarl = takenOver(await takeOver('carl', { now: until + 2_000, until: until + 9_000 }));
       await giveBack('carl', byCarl, now + 5);
-      // Bert's own token is not that of the record any more: the refusal shows him the one that is.
+      // The record no longer has Bert's own token. The refusal shows the token of the record.
       await expectRefused(() => giveBack('bert', byBert, now + 6, bert.record?.fencingToken));
       await giveBack('bert', byBert, now + 6);
       expect(await recordOf()).toMatchObject({ lockId: 'anna', owner: 'owner of anna', expiresAt: until });
       expect((await renew('anna', until + 5_000)).applied).toBe(true);
     });
 
-    test('of a grant is not that of a later one of the same acquire, which was delivered twice', async () => {
+    test('does not give back a later grant of the same acquire, which was delivered twice', async () => {
       await acquire('anna');
       const bert = (await takeOver('bert')).record as LockRecord;
       await giveBack('bert', lease('anna', 'owner of anna'), now + 5, bert.fencingToken);
       await release('anna');
-      // By now nothing names Bert, whose clock was ahead.
+      // Bert's clock was ahead. By now nothing in the record names Bert.
       expect((await takeOver('bert')).applied).toBe(true);
       const undo = () => giveBack('bert', lease('anna'), now + 5, bert.fencingToken);
       await expectRefused(undo);
     });
 
-    test('restores the time of acquisition, from which a release opens the lock', async () => {
+    test('restores acquiredAt, from which a release counts the opening of the lock', async () => {
       await acquire('anna');
       const { tookOver } = (await takeOver('bert')).record as LockRecord;
       expect(tookOver).toMatchObject({ acquiredAt: now });
@@ -451,14 +451,14 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
       expect(await recordOf()).toMatchObject({ acquiredAt: now, expiresAt: now + 1 });
     });
 
-    test('turns away the acquire that it undid, delivered late', async () => {
+    test('turns a late delivery of the undone acquire away', async () => {
       await acquire('anna');
       await takeOver('bert');
       await giveBack('bert', lease('anna'));
       await expectRefused(() => takeOver('bert'));
     });
 
-    test('is refused for a grant that does not stand there', async () => {
+    test('is refused for a grant that the record does not have', async () => {
       await acquire('anna');
       await expectRefused(() => giveBack('bert', NOTHING));
       await release('anna');
@@ -467,7 +467,7 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
   });
 
   describe('resume', () => {
-    test('puts a new grant, with a new id and token, in the place of the handed one', async () => {
+    test('puts a new grant, with a new lockId and token, in the place of the handed-off grant', async () => {
       await acquire('anna', { data: '1' });
       const { applied, record } = await resume('anna', 'bert');
       expect(applied).toBe(true);
@@ -483,20 +483,20 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
       expect(await recordOf()).toEqual(record);
     });
 
-    test('of two resumes of one handle one is refused', async () => {
+    test('is refused if another resume used the same handle', async () => {
       await acquire('anna');
       await resume('anna', 'bert');
       await expectRefused(() => resume('anna', 'carl'));
     });
 
-    test('sent twice, is refused the second time and finds its own id', async () => {
+    test('is refused the second time, and the refusal shows its own lockId', async () => {
       await acquire('anna');
       await resume('anna', 'bert');
       await expectRefused(() => resume('anna', 'bert'));
       expect((await recordOf())?.lockId).toBe('bert');
     });
 
-    test('is refused until a moment that is not after the acquisition: an acquire that comes late would be granted', async () => {
+    test('is refused for an expiry that is not after the acquisition, since a late acquire could be granted', async () => {
       await acquire('anna');
       for (const until of [now - 1, now]) {
         await expectRefused(() =>
@@ -514,7 +514,7 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
       expect(applied).toBe(true);
     });
 
-    test('is refused after a release, a takeover, and where there is no record', async () => {
+    test('is refused after a release, after a takeover, and without a record', async () => {
       expect(await resume('anna', 'bert')).toMatchObject({ applied: false });
       expect(await recordOf()).toBeUndefined();
       await acquire('anna');
@@ -526,7 +526,7 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
   });
 
   describe('force release', () => {
-    test("ends somebody's grant, and the lock opens at its expiry", async () => {
+    test('ends the grant, and the lock opens at its expiry', async () => {
       await acquire('anna');
       expect((await forceRelease('anna')).applied).toBe(true);
       expect(await recordOf()).toEqual({ ...released(anna()), expiresAt: until });
@@ -534,14 +534,14 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
       expect((await takeOver('bert')).applied).toBe(true);
     });
 
-    test('immediately, opens the lock at once, with another expiry than a release writes', async () => {
+    test('with immediately, opens the lock at once, with an expiry that no release writes', async () => {
       await acquire('anna');
       expect((await forceRelease('anna', true)).applied).toBe(true);
       expect(await recordOf()).toEqual({ ...released(anna()), expiresAt: now + 2 });
       expect((await acquire('bert', { now: now + 2 })).applied).toBe(true);
     });
 
-    test('refuses whatever the holder sends afterwards', async () => {
+    test("makes the holder's later renewal, release and acquire refused", async () => {
       await acquire('anna');
       await forceRelease('anna');
       await expectRefused(() => renew('anna', until + 5_000));
@@ -549,7 +549,7 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
       await expectRefused(() => takeOver('anna'));
     });
 
-    test('ends no other grant than the one that was seen', async () => {
+    test('ends no grant with another lockId', async () => {
       await acquire('anna');
       await takeOver('bert');
       await expectRefused(() => forceRelease('anna'));
@@ -558,20 +558,20 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
   });
 
   describe('reading', () => {
-    test('a key without a record gives none', async () => {
+    test('a read of a key without a record gives no record', async () => {
       expect((await store.read(key, { consistent: true })).record).toBeUndefined();
       expect((await store.read(key, { consistent: false })).record).toBeUndefined();
       expect(await store.readMany([key])).toMatchObject({ records: [], unprocessed: [] });
     });
 
-    test('consistent or not, gives the whole record', async () => {
+    test('a consistent and an eventually consistent read give the whole record', async () => {
       await acquire('anna', { data: '1' });
       for (const consistent of [true, false]) {
         expect((await store.read(key, { consistent })).record).toEqual({ ...anna(), data: '1' });
       }
     });
 
-    test('readMany gives up to 100 records at once, leaving out the keys that have none', async () => {
+    test('readMany gives the records of up to 100 keys, and leaves out the keys without a record', async () => {
       const keys = Array.from({ length: 100 }, (_, i) => `${key}/${i}`);
       const taken = keys.filter((_, i) => i % 2 === 0);
       await Promise.all(taken.map((of) => acquire('anna', { key: of })));
@@ -581,7 +581,7 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
       expect([...records].sort(byKey)).toEqual(taken.map((of) => ({ ...anna(), key: of })).sort(byKey));
     });
 
-    test('list gives the records whose key starts with the prefix, whole, and no others', async () => {
+    test('list gives the whole records whose key starts with the prefix, and no others', async () => {
       const prefix = `${key}-%_#:(`;
       const keys = [prefix, `${prefix}a`, `${prefix}\u{1f512}`];
       await Promise.all([...keys, key, `x${prefix}`].map((of) => acquire('anna', { key: of })));
@@ -605,7 +605,7 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
     ['emoji', '\u{1f468}\u200d\u{1f469}\u200d\u{1f467}'],
     ['the name of an object property', '__proto__'],
   ])('a key may hold %s', async (_, held) => {
-    // Every test has keys of its own; one store is shared by all of them.
+    // All tests share one store. A new `lockId` tells this grant from the others.
     const lockId = randomUUID();
     await acquire(lockId, { key: held, owner: held });
     expect(await recordOf(held)).toEqual({ ...anna(), key: held, lockId, owner: held });
@@ -615,7 +615,7 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
     expect((await store.readMany([held])).records).toHaveLength(1);
   });
 
-  test("every answer tells the server's clock, in whole seconds", async () => {
+  test("every answer has the time of the server's clock, in whole seconds", async () => {
     const answers = [
       await acquire('anna'),
       await acquire('bert'),

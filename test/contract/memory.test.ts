@@ -5,7 +5,7 @@ import { lockStoreContract } from './lock-store-contract.ts';
 describe('MemoryLockStore', () => {
   lockStoreContract(() => new MemoryLockStore({ clock: Date }));
 
-  test('without a clock of its own, tells no date', async () => {
+  test('gives no serverDate without a clock', async () => {
     const { serverDate } = await new MemoryLockStore().read('job');
     expect(serverDate).toBeUndefined();
   });

@@ -17,7 +17,7 @@ interface Line {
   [more: string]: unknown;
 }
 
-/** What each Lambda, and the demo (0), wrote down. */
+/** The lines of each Lambda, and of the demo (0). */
 type Record = Map<number, Line[]>;
 
 const write = (record: Record, lambda: number, ...lines: Line[]): Map<number, Line[]> =>
@@ -26,11 +26,11 @@ const write = (record: Record, lambda: number, ...lines: Line[]): Map<number, Li
 interface RunOptions {
   token?: number;
   takenOverFrom?: number;
-  /** Where its lines end: the handler was cut there. */
+  /** The moment of the last line, at which the handler was cut. */
   until?: number;
 }
 
-/** The lines of a run of 1,000 ms: five steps, a lease of 2,000 ms with a deadline after 1,500. */
+/** Adds the lines of a run of 1,000 ms: five steps, and a lease of 2,000 ms with a deadline after 1,500 ms. */
 function run(record: Record, lambda: number, task: string, at: number, options: RunOptions = {}): void {
   const { token = 1, takenOverFrom, until = Number.POSITIVE_INFINITY } = options;
   const grant = { key: `tasks/${task}`, owner: `worker ${lambda}`, fencingToken: token };
@@ -51,8 +51,10 @@ function run(record: Record, lambda: number, task: string, at: number, options: 
 }
 
 /**
- * A record without fault: Lambda 1 is killed over the first task, which Lambda 3 takes over; Lambda 2 is frozen over
- * the second one, which Lambda 4 takes over; Lambda 5 does the rest.
+ * A record without a fault:
+ * - Lambda 1 is killed in the first task, and Lambda 3 takes the task over;
+ * - Lambda 2 is frozen in the second task, and Lambda 4 takes the task over;
+ * - Lambda 5 does the other tasks.
  */
 function goodRecord(): Record {
   const record: Record = new Map();
@@ -88,7 +90,7 @@ function findingsIn(record: Record): readonly string[] {
   return verify(new RecordReader(folder).poll(), taskNames).findings;
 }
 
-/** The command that judges a record: its exit code and what it says. */
+/** Runs the command that judges a record. Returns its exit code and its output. */
 function judge(record: Record): Promise<{ code: number; said: string }> {
   save(record);
   const program = join(import.meta.dirname, '../../demo/verify.ts');
@@ -102,12 +104,12 @@ function judge(record: Record): Promise<{ code: number; said: string }> {
 const linesOf = (record: Record, lambda: number): Line[] => record.get(lambda) ?? [];
 
 describe('the judge of the demo', () => {
-  test('finds no fault where a killed and a frozen Lambda were taken over', async () => {
+  test('finds no fault if other Lambdas took over the tasks of a killed and a frozen Lambda', async () => {
     expect(findingsIn(goodRecord())).toEqual([]);
     expect(await judge(goodRecord())).toEqual({ code: 0, said: '' });
   });
 
-  test('exits with 1 when two runs of a task overlap, and says which', async () => {
+  test('exits with 1 and names the runs if two runs of a task overlap', async () => {
     const record = goodRecord();
     run(record, 6, 'refunds', START + 3_000, { token: 3 });
     const { code, said } = await judge(record);
@@ -115,7 +117,7 @@ describe('the judge of the demo', () => {
     expect(said).toContain('The run of refunds by Lambda 6 began 10 ms before Lambda 4 had ended its own.');
   });
 
-  test('exits with 1 when a task was not done', async () => {
+  test('exits with 1 if a task was not done', async () => {
     const record = goodRecord();
     record.set(
       5,
@@ -124,7 +126,7 @@ describe('the judge of the demo', () => {
     expect(await judge(record)).toEqual({ code: 1, said: 'The task payroll was not done.\n' });
   });
 
-  test('does not count a run as done that nobody released', () => {
+  test('does not count a run without a release as done', () => {
     const record = goodRecord();
     record.set(
       5,
@@ -139,7 +141,7 @@ describe('the judge of the demo', () => {
     expect(findingsIn(record)).toEqual(['The task invoices was done 2 times.']);
   });
 
-  test('lets a holder believe until its deadline, and not until its next line', () => {
+  test('counts the belief of a holder until its deadline, and not until its last line', () => {
     const record = goodRecord();
     const tooEarly = START + 10 + 1_499;
     record.set(4, []);
@@ -149,7 +151,7 @@ describe('the judge of the demo', () => {
     ]);
   });
 
-  test('lets a renewed holder believe until its new deadline', () => {
+  test('counts the belief of a holder that renewed until its new deadline', () => {
     const record = goodRecord();
     write(record, 2, {
       ...{ type: 'renewed', at: START + 490, key: 'tasks/refunds', owner: 'worker 2', fencingToken: 1 },
@@ -178,7 +180,7 @@ describe('the judge of the demo', () => {
     ]);
   });
 
-  test('finds a killed Lambda that cut no run short, and a frozen one whose task nobody took over', () => {
+  test('finds a kill that ended no run, and a frozen Lambda whose task nobody took over', () => {
     const record = goodRecord();
     record.set(1, []);
     record.set(4, []);
@@ -189,7 +191,7 @@ describe('the judge of the demo', () => {
     ]);
   });
 
-  test('passes over a line that its writer was killed over', () => {
+  test('leaves out a half line of a writer that was killed', () => {
     const record = goodRecord();
     save(record);
     writeFileSync(logFile(folder, 1), '{"type":"step","at":17', { flag: 'a' });
@@ -198,7 +200,7 @@ describe('the judge of the demo', () => {
 });
 
 describe('the reader of a record', () => {
-  test('gives each line once, a half-written one when it is whole', () => {
+  test('gives each line once, and a half line when the line is whole', () => {
     const reader = new RecordReader(folder);
     writeFileSync(logFile(folder, 1), '{"type":"step","at":2}\n{"type":"st', { flag: 'a' });
     writeFileSync(join(folder, 'demo.jsonl'), '{"type":"killed","at":1,"lambda":2}\n{"_aws":{}}\n', { flag: 'a' });
@@ -213,7 +215,7 @@ describe('the reader of a record', () => {
 });
 
 describe('the timeline', () => {
-  test('names every task and Lambda, and marks the killed and the frozen one', () => {
+  test('names every task and Lambda, and marks the killed and the frozen Lambda', () => {
     save(goodRecord());
     const entries = new RecordReader(folder).poll();
     const picture = drawTimeline(runsOf(entries), entries);

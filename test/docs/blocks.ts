@@ -4,12 +4,12 @@ import { read } from './pages.ts';
 
 /** A TypeScript block that a reader may copy. */
 export interface Block {
-  /** The file and the line that the block starts at. */
+  /** The file, and the line at which the block starts. */
   readonly place: string;
   readonly code: string;
 }
 
-/** The TypeScript blocks of a page, indented ones too. */
+/** The TypeScript blocks of a page, including indented blocks. */
 export const blocksOf = (page: string): Block[] => blocksIn(page, /^( *)```(?:ts|typescript)\n(.*?)^\1```/gms);
 
 /** The TypeScript blocks in the comments of the sources that match a pattern. */

@@ -4,10 +4,10 @@ import { describe, expect, test } from '@jest/globals';
 import { repository } from './entries.ts';
 import { pages, read } from './pages.ts';
 
-/** A page without its blocks of code, in which a `#` is no heading. */
+/** A page without its code blocks, since a `#` in code is no heading. */
 const withoutBlocks = (page: string): string => read(page).replaceAll(/^( *)```.*?^\1```/gms, '');
 
-/** The anchors that GitHub gives to a page's headings: a heading that stands there twice has a number the second time. */
+/** The anchors that GitHub gives to a page's headings. The second of two equal headings gets a number. */
 function anchorsOf(page: string): Set<string> {
   const anchors = new Set<string>();
   for (const [, title = ''] of read(page)
@@ -25,7 +25,7 @@ function anchorsOf(page: string): Set<string> {
 }
 
 describe('links', () => {
-  test.each(['CHANGELOG.md', ...pages])('of %s point to files and headings that exist', (page) => {
+  test.each(['CHANGELOG.md', ...pages])('in %s point to existing files and headings', (page) => {
     const links = [
       ...withoutBlocks(page)
         .replaceAll(/`[^`\n]*`/g, 'code')
@@ -40,7 +40,7 @@ describe('links', () => {
     expect(dead.map(([link]) => link)).toEqual([]);
   });
 
-  test('lead from the map to every page', () => {
+  test('lead from docs/README.md to every page', () => {
     const map = read('docs/README.md');
     const missing = pages.filter((page) => page.startsWith('docs/') && page !== 'docs/README.md');
     expect(missing.filter((page) => !map.includes(`(${page.slice('docs/'.length)}`))).toEqual([]);
@@ -48,7 +48,7 @@ describe('links', () => {
 });
 
 describe('paths', () => {
-  test.each(pages)('of files that %s names exist', (page) => {
+  test.each(pages)('in %s name existing files', (page) => {
     const paths = [...read(page).matchAll(/`((?:lib|middleware|test|docs|bin|lambda|demo|bench)\/[\w./-]*)`/g)];
     const gone = paths.map(([, path = '']) => path).filter((path) => !existsSync(join(repository, path)));
     expect(gone).toEqual([]);

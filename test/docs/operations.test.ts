@@ -31,7 +31,7 @@ function remedy(tableName: string): UpdateItemCommand {
 }
 
 describe('the remedy of docs/operations.md', () => {
-  test('opens a lock that a clock an hour ahead has closed, and only once its grant is ended', async () => {
+  test('opens a lock that a clock an hour ahead has closed, but only after the end of its grant', async () => {
     const tableName = await dynamodb.createLockTable();
     const store = new DynamoDBLockStore({ tableName, client: dynamodb.client() });
     const locks = new LockClient({ store });
@@ -49,7 +49,7 @@ describe('the remedy of docs/operations.md', () => {
     await lease?.release();
   });
 
-  test('changes no lock whose times are right', async () => {
+  test('changes no lock that a right clock has closed', async () => {
     const tableName = await dynamodb.createLockTable();
     const locks = new LockClient({ store: new DynamoDBLockStore({ tableName, client: dynamodb.client() }) });
     await (await locks.acquire(KEY, { holdAtLeastMs: HOUR })).release();

@@ -2,7 +2,7 @@ import { globSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { repository } from './entries.ts';
 
-/** Every page that people write, by its path in the repository; docs/api.md is a tool's. */
+/** The pages that people write, by their paths in the repository. A tool writes docs/api.md. */
 export const pages = ['README.md', 'CONTRIBUTING.md', ...globSync('docs/**/*.md', { cwd: repository })].filter(
   (page) => page !== 'docs/api.md',
 );

@@ -8,14 +8,14 @@ const read = (path: string) => readFileSync(join(repository, path), 'utf8');
 const page = read('docs/reference.md');
 const report = read('docs/api.md');
 
-/** The part of the page below a heading, to the next heading of the same depth. */
+/** The part of the page below a heading, up to the next heading of the same depth. */
 const chapter = (heading: string): string => page.split(`\n## ${heading}\n`)[1]?.split('\n## ')[0] ?? '';
 
 /** The names in the first column of a chapter's table. */
 const firstColumn = (text: string): (string | undefined)[] =>
   [...text.matchAll(/^\| `(\w+)` \|/gm)].map(([, name]) => name);
 
-/** The names that an entry exports, by the report. */
+/** The names that an entry exports, by docs/api.md. */
 function exportsOf(entry: string): string[] {
   const body = new RegExp(`declare namespace ${entry} \\{\\s+export \\{(.*?)\\}`, 's').exec(report)?.[1] ?? '';
   return body.split(',').map((name) => name.trim());
@@ -29,7 +29,7 @@ describe('docs/reference.md', () => {
 
   const event = /^type LockEvent =.*?^\}\);/ms.exec(report)?.[0] ?? '';
 
-  test('lists every type of event, and no other', () => {
+  test('lists exactly the types of events', () => {
     const types = [...event.matchAll(/type: '(\w+)'/g)].map(([, type]) => type);
     expect(types.length).toBeGreaterThan(0);
     expect(firstColumn(chapter('Events')).sort()).toEqual(types.sort());
@@ -40,14 +40,14 @@ describe('docs/reference.md', () => {
     expect([...properties].filter((name) => !chapter('Events').includes(`\`${name}\``))).toEqual([]);
   });
 
-  test('lists every reason for which a lease is lost, and no other', () => {
+  test('lists exactly the reasons for which a lease is lost', () => {
     const type = /^type LostReason = (.*?);/ms.exec(report)?.[1] ?? '';
     const told = [...(/### `LostReason`(.*?)(?=\n###|<!--)/s.exec(page)?.[1] ?? '').matchAll(/^- ([^:]*):/gm)];
     const names = told.flatMap(([, list = '']) => [...list.matchAll(/`(\w+)`/g)].map(([, name]) => name));
     expect(names.sort()).toEqual([...type.matchAll(/'(\w+)'/g)].map(([, name]) => name).sort());
   });
 
-  test('lists every environment variable that the sources name, and no other', () => {
+  test('lists exactly the environment variables that the sources name', () => {
     const sources = globSync('{lib,middleware,bin}/**/*.ts', {
       cwd: repository,
       exclude: ['bin/app.ts', 'bin/demo-stack.ts'],
@@ -56,7 +56,7 @@ describe('docs/reference.md', () => {
     expect(firstColumn(chapter('Environment variables')).sort()).toEqual([...new Set(names)].sort());
   });
 
-  test('lists every metric that is published, and the methods that read it', () => {
+  test('lists exactly the published metrics, each with existing methods that read the metric', () => {
     const rows = [...chapter('Metrics').matchAll(/^\| `(\w+)` \| (?:count|ms) \| ([^|]*) \|/gm)];
     expect(rows.map(([, metric]) => metric).sort()).toEqual(Object.values(METRIC).sort());
     for (const [, , methods = ''] of rows) {
@@ -64,7 +64,7 @@ describe('docs/reference.md', () => {
     }
   });
 
-  test('shows the help of the command as the command prints it', () => {
+  test('shows the help text that the command prints', () => {
     const usage = /const USAGE = `(.*?)`;/s.exec(read('bin/leasehold.ts'))?.[1];
     expect(chapter('The command')).toContain(`\`\`\`text\n${usage}\n\`\`\``);
   });

@@ -6,10 +6,10 @@ import { report } from '../chaos/report.ts';
 const LEASE_MS = 500;
 const SAFETY_MS = 125;
 const START = 10_000;
-/** What the wall clock is ahead of the reference clock. */
+/** The milliseconds by which the wall clock is ahead of the reference clock. */
 const WALL = Date.parse('2026-01-01T00:00:00Z');
 
-/** A history that can be doctored: lines are added at moments, and found again by their words. */
+/** A history that a test can doctor: a test adds lines at moments, and removes lines by their words. */
 class Doctored {
   readonly entries: Entry[] = [];
 
@@ -17,7 +17,7 @@ class Doctored {
     this.entries.push({ by, at: START + at, wall, monotonic: at, ...line } as Entry);
   }
 
-  /** Removes the lines with these words; throws when there are none. */
+  /** Removes the lines with these words. Throws if no line has them. */
   drop(words: object): void {
     const isMeant = (entry: Entry) => Object.entries(words).every(([name, value]) => (entry as never)[name] === value);
     const kept = this.entries.filter((entry) => !isMeant(entry));
@@ -29,7 +29,7 @@ class Doctored {
     return this.entries.toSorted((a, b) => a.at - b.at);
   }
 
-  /** The checks that find fault, with what they say. */
+  /** The checks that find a fault, with their findings. */
   get findings(): Record<string, string[]> {
     const faulty = check(this.sorted).filter(({ findings }) => findings.length > 0);
     return Object.fromEntries(faulty.map(({ name, findings }) => [name, findings.map(({ text }) => text)]));
@@ -52,23 +52,32 @@ const recordOf = (
 });
 
 interface LeaseOptions {
-  /** Default: k1. */
+  /** @default k1 */
   key?: string;
-  /** The token that it is for, and that is done when it is released. */
+  /** The once token of the lease. The release marks the token as done. */
   once?: string;
-  /** The token that was done before. */
+  /** The token that was done before the grant. */
   doneToken?: string;
-  /** The grant that it goes on with. */
+  /** The handed-off grant that the lease continues. */
   handed?: string;
-  /** Default: not. */
+  /**
+   * The time of a renewal after the request.
+   * @default no renewal
+   */
   renewAt?: number;
-  /** How long it is worked on. */
+  /**
+   * The time of the work.
+   * @default 200
+   */
   forMs?: number;
-  /** Without `released` it ends with the process. */
+  /**
+   * The end of the lease. With `none`, the process ends first.
+   * @default released
+   */
   end?: 'released' | 'handedOff' | 'lost' | 'none';
 }
 
-/** The lines of a lease whose request goes out at `at`: granted 4 ms later, worked on in steps of 50 ms. */
+/** Adds the lines of a lease. The request goes out at `at`, the grant comes 4 ms later, and each step of work takes 50 ms. */
 function lease(history: Doctored, by: string, token: number, at: number, options: LeaseOptions = {}): void {
   const { key = 'k1', once, doneToken, handed, renewAt, forMs = 200, end = 'released' } = options;
   const what = handed ? 'resume' : 'acquire';
@@ -108,7 +117,7 @@ function lease(history: Doctored, by: string, token: number, at: number, options
   history.add(by, at + forMs + 4, { type: 'released', ...grant, known: true, ...(once && { done: once }) });
 }
 
-/** An acquire that the server refuses, with what it answers. */
+/** Adds the lines of an acquire that the server refuses with a record. */
 function refused(history: Doctored, by: string, at: number, record: Kept): void {
   const lockId = `${by}@${at}`;
   const asked = { key: 'k1', lockId, what: 'acquire' } as const;
@@ -125,9 +134,17 @@ const counted = (id: string, outcome: 'done' | 'refused' | 'unknown'): Line => (
 });
 
 /**
- * A history without fault: process 1 holds the lock, renews and releases; 2 is frozen over it and loses it in the
- * freeze; 3 takes it over; 4 is killed over it, and 3 takes it again. Under another lock, 1 begins the work of a token and
- * hands it off to 2, who finishes it; 1, which resumes it too, and asks for the token again, is refused.
+ * A history without a fault. Under the lock k1:
+ * - process 1 acquires, renews and releases;
+ * - process 2 acquires, and loses the lease while it is frozen;
+ * - process 3 takes the lock over;
+ * - process 4 acquires, and is killed;
+ * - process 3 takes the lock over again.
+ *
+ * Under the lock k2:
+ * - process 1 begins the work of a once token, and hands the lease off;
+ * - process 2 resumes the lease, and finishes the work;
+ * - a second resume by process 1 is refused, and so is its acquire for the same token.
  */
 function goodHistory(): Doctored {
   const history = new Doctored();
@@ -164,7 +181,7 @@ function goodHistory(): Doctored {
 }
 
 describe('the checker', () => {
-  test('finds no fault in a good history, and has cases for every check', () => {
+  test('finds no fault in a good history, and every check examines a case', () => {
     const checks = check(goodHistory().sorted);
     expect(checks.flatMap(({ findings }) => findings)).toEqual([]);
     expect(checks.filter(({ examined }) => examined === 0)).toEqual([]);
@@ -200,7 +217,7 @@ describe('the checker', () => {
       },
     ],
     [
-      'a token that does not grow',
+      'a grant whose token does not grow',
       (history) => {
         const taken = { type: 'served', what: 'acquire', key: 'k1', applied: true, since: START } as const;
         history.add('server', 2_900 + 50, { ...taken, lockId: 'x', record: recordOf(5, 2_950, 'x') });
@@ -220,7 +237,7 @@ describe('the checker', () => {
       },
     ],
     [
-      'a deadline that is counted from the answer',
+      'a deadline that counts from the answer',
       (history) => {
         history.drop({ type: 'granted', fencingToken: 3 });
         const grant = { key: 'k1', fencingToken: 3, lockId: '3.1#3', leaseMs: LEASE_MS, safetyMs: SAFETY_MS };
@@ -232,7 +249,7 @@ describe('the checker', () => {
       },
     ],
     [
-      'isHeld() that says yes after the deadline',
+      'a work step whose isHeld() is true after the deadline',
       (history) => history.add('2.1', 2_000, { type: 'work', key: 'k1', fencingToken: 2, asked: true }),
       {
         'nothing is held or renewed after its deadline (5)': [
@@ -250,7 +267,7 @@ describe('the checker', () => {
       { 'nothing is held or renewed after its deadline (5)': ['2.1 renews k1, 1024.0 ms after its deadline'] },
     ],
     [
-      'a signal that fires after the expiry, in a process that was running',
+      'a signal that aborts after the expiry in a running process',
       (history) => {
         history.drop({ type: 'stalled', by: '2.1' });
         history.add('2.1', 1_000, { type: 'stalled', from: START + 810 });
@@ -262,7 +279,7 @@ describe('the checker', () => {
       },
     ],
     [
-      'a holder that is not told when it has held for as long as it may',
+      'a holder whose signal does not abort at holdAtMostMs',
       (history) => {
         history.drop({ type: 'granted', fencingToken: 1 });
         const grant = { key: 'k1', fencingToken: 1, lockId: '1.1#1', leaseMs: LEASE_MS, safetyMs: SAFETY_MS };
@@ -278,7 +295,7 @@ describe('the checker', () => {
       },
     ],
     [
-      'a signal that never fires',
+      'a signal that never aborts',
       (history) => {
         history.drop({ type: 'lost', by: '2.1' });
         history.drop({ type: 'stalled', by: '2.1' });
@@ -286,7 +303,7 @@ describe('the checker', () => {
       { 'the holder is told before the expiry (6)': ['2.1, which was running, was told never that k1 is lost'] },
     ],
     [
-      'a lost lease that is held again',
+      'a lost lease under which its process works again',
       (history) => {
         lease(history, '1.1', 6, 2_950, { forMs: 20, end: 'lost' });
         history.add('1.1', 2_980, { type: 'work', key: 'k1', fencingToken: 6, asked: true });
@@ -294,12 +311,12 @@ describe('the checker', () => {
       { 'lost and handed off are final (7)': ['1.1 had lost k1, and 10.0 ms later it is work'] },
     ],
     [
-      'a lease that was handed off and is held still',
+      'a handed-off lease under which its process still works',
       (history) => history.add('1.1', 2_310, { type: 'work', key: 'k2', fencingToken: 11, asked: true }),
       { 'lost and handed off are final (7)': ['1.1 had handed off k2, and 10.0 ms later it is work'] },
     ],
     [
-      'a lease that is resumed while the one who handed it off still holds it',
+      'a lease that is resumed while the previous process still holds it',
       (history) => {
         history.drop({ type: 'handedOff' });
         history.add('1.1', 2_330, { type: 'handedOff', key: 'k2', fencingToken: 11, lockId: '1.1#11' });
@@ -311,7 +328,7 @@ describe('the checker', () => {
       },
     ],
     [
-      'a handle with which two processes go on',
+      'a handle that two processes resume',
       (history) => {
         const grant = {
           key: 'k2',
@@ -341,7 +358,7 @@ describe('the checker', () => {
       },
     ],
     [
-      'a resume of a grant that does not stand any more',
+      'a resume of a grant that the record no longer has',
       (history) => {
         const late = {
           type: 'served',
@@ -361,7 +378,7 @@ describe('the checker', () => {
       },
     ],
     [
-      'a token that is granted when its work is done, and done once more',
+      'a grant for a finished token whose work is then done once more',
       (history) => lease(history, '3.1', 13, 2_550, { key: 'k2', once: '7', doneToken: '7', forMs: 100 }),
       {
         "no token's work is done twice to the end": [
@@ -371,14 +388,14 @@ describe('the checker', () => {
       },
     ],
     [
-      'a token that is called done before it has finished',
+      'a refusal that calls a token done before the token has finished',
       (history) => history.add('3.1', 2_400, { type: 'refused', key: 'k2', error: '', once: '7', doneToken: '7' }),
       {
         'what is called done has finished, and stays done': ["3.1 was told that '7' is done under k2, and it is not"],
       },
     ],
     [
-      'a release that says that the work is done, and does not write it',
+      'a release that reports its token as done, and does not write the token',
       (history) => {
         history.drop({ type: 'refused', key: 'k2' });
         history.drop({ by: 'server', what: 'release', key: 'k2' });
@@ -394,7 +411,7 @@ describe('the checker', () => {
       },
     ],
     [
-      'a token that an earlier one takes the place of',
+      'a finished token that an earlier token replaces',
       (history) => {
         const freed = { type: 'served', what: 'release', key: 'k2', lockId: 'x', applied: true } as const;
         const taken = { type: 'served', what: 'acquire', key: 'k2', lockId: 'x', applied: true, owner: '3.1' } as const;
@@ -407,7 +424,7 @@ describe('the checker', () => {
       },
     ],
     [
-      "a release of somebody else's lease",
+      "a release of another owner's lease",
       (history) => {
         const release = { type: 'served', what: 'release', key: 'k1', lockId: '1.1#1', applied: true } as const;
         history.add('server', 2_400, { ...release, record: recordOf(4, 2_100, undefined, '1.1#1'), since: START });
@@ -419,7 +436,7 @@ describe('the checker', () => {
       },
     ],
     [
-      'a fenced resource that accepts a late holder',
+      "a fenced resource that accepts a late holder's token",
       (history) => {
         const late = { type: 'fenced', key: 'k1', fencingToken: 2, applied: true } as const;
         history.add('server', 2_030, { ...late, since: START });
@@ -429,7 +446,7 @@ describe('the checker', () => {
       },
     ],
     [
-      'an update of the guarded counter that is overwritten',
+      'an overwritten update of the guarded counter',
       (history) => history.add('server', 2_850, counting('c', 2)),
       { 'a guarded counter loses no update': ['the guarded counter of k1 was set to 2 after 2, and 3 was expected'] },
     ],
@@ -439,7 +456,7 @@ describe('the checker', () => {
       { 'a guarded counter loses no update': ['the guarded counter of k1 was set to 1 after 2, and 2 was expected'] },
     ],
     [
-      'a guarded write that was said to be done and was not',
+      'a guarded write that was reported as done and was not applied',
       (history) => history.add('3.1', 2_850, counted('c', 'done')),
       {
         'a guarded counter loses no update': [
@@ -448,7 +465,7 @@ describe('the checker', () => {
       },
     ],
     [
-      'a guarded write that was said to be refused and was not',
+      'a guarded write that was reported as refused and was applied',
       (history) => history.add('3.1', 2_850, counted('b', 'refused')),
       {
         'a guarded counter loses no update': [
@@ -468,12 +485,12 @@ describe('the checker', () => {
       },
     ],
     [
-      'a task that nobody does',
+      'a task that no process does',
       (history) => history.drop({ type: 'done', task: 'the last' }),
       { 'every task is done': ["the task 'the last' was not done"] },
     ],
     [
-      'a process that falls over',
+      'a process that crashes',
       (history) => {
         history.drop({ type: 'ended', process: '2.1' });
         history.add('nemesis', 2_900, { type: 'crashed', process: '2.1', how: 'exit code 1' });
@@ -490,14 +507,14 @@ describe('the checker', () => {
     expect(history.findings).toEqual(findings);
   });
 
-  test('forgives a frozen process for the time that it was frozen', () => {
+  test('excuses a late loss in a frozen process', () => {
     const history = goodHistory();
     history.drop({ type: 'lost', by: '2.1' });
     history.add('2.1', 2_001, { type: 'lost', key: 'k1', fencingToken: 2, reason: 'expired' });
     expect(history.findings).toEqual({});
   });
 
-  test('says nothing of what a killed process might have done', () => {
+  test('does not count the belief of a killed process', () => {
     const history = goodHistory();
     lease(history, '1.1', 6, 2_950, { forMs: 20, end: 'none' });
     history.drop({ type: 'ended', process: '1.1' });
@@ -506,7 +523,7 @@ describe('the checker', () => {
     expect(history.findings).toEqual({});
   });
 
-  test('lets a late request of a wrong clock be granted after it was given back, for nobody believes in it', () => {
+  test('allows a late grant to an attempt that was given back, since no process believes in the grant', () => {
     const history = goodHistory();
     const ghost = { type: 'served', key: 'k1', lockId: 'ghost', applied: true, since: START } as const;
     const granted = { ...ghost, what: 'acquire', owner: '2.1', leaseMs: LEASE_MS } as const;
@@ -516,11 +533,11 @@ describe('the checker', () => {
     expect(history.findings).toEqual({});
   });
 
-  test('waits for a second attempt of a process, whose clock may have been wrong, before it calls a lock stuck', () => {
+  test('calls a lock stuck only after a second attempt of the same process, since the clock of the first attempt may be wrong', () => {
     const history = goodHistory();
     const record = recordOf(5, 2_700, '3.1#5');
     refused(history, '2.1', 7_500, record);
-    // The same request, delivered twice.
+    // The same request is delivered twice.
     const again = { type: 'served', what: 'acquire', key: 'k1', lockId: '2.1@7500', applied: false } as const;
     history.add('server', 7_600, { ...again, owner: '2.1', leaseMs: LEASE_MS, record, since: START + 7_599 });
     expect(history.findings).toEqual({});
@@ -533,7 +550,7 @@ describe('the report', () => {
     return report(history.sorted, checks);
   };
 
-  test('counts what happened', () => {
+  test('counts the grants, the faults and the writes', () => {
     const text = reportOn(goodHistory());
     expect(text).toContain('7 grants, 0 of them takeovers, 1 renewals, 1 losses, 4 releases');
     expect(text).toContain(
@@ -544,7 +561,7 @@ describe('the report', () => {
     expect(text).not.toContain('FAULT');
   });
 
-  test('says how many updates the unguarded counter lost', () => {
+  test('counts the lost updates of the unguarded counter', () => {
     const history = goodHistory();
     const unguarded = { ...counting('x', 1), counter: 'unguarded' } as Line;
     history.add('server', 2_851, unguarded);
@@ -554,7 +571,7 @@ describe('the report', () => {
     );
   });
 
-  test('draws the slice that shows a fault: who held the lock, who was granted it, and every line', () => {
+  test('draws the slice of a fault, with the holders, the grants and every line', () => {
     const history = goodHistory();
     history.drop({ by: '3.1', fencingToken: 3 });
     history.drop({ by: 'server', lockId: '3.1#3' });

@@ -18,7 +18,7 @@ beforeEach(() => {
 afterEach(() => rmSync(folder, { recursive: true }));
 
 describe('a history', () => {
-  test('is what several processes wrote, in the order of the reference clock, whatever their own clocks say', () => {
+  test('has the lines of all processes, in the order of the reference clock', () => {
     const wrong = { now: () => 0, monotonic: () => 0 };
     new HistoryWriter(folder, '1.1', systemClock).write({ type: 'task', task: 'second', key: 'k' }, 20);
     new HistoryWriter(folder, '2.1', wrong).write({ type: 'task', task: 'first', key: 'k' }, 10);
@@ -28,7 +28,7 @@ describe('a history', () => {
     ]);
   });
 
-  test('passes over a line that its writer was killed over', () => {
+  test('leaves out a half line of a writer that was killed', () => {
     new HistoryWriter(folder, '1.1', systemClock).write({ type: 'calm' });
     writeFileSync(join(folder, '1.1.jsonl'), '{"by":"1.1","at":', { flag: 'a' });
     expect(readHistory(folder)).toHaveLength(1);
@@ -38,12 +38,12 @@ describe('a history', () => {
 describe('the plan of the nemesis', () => {
   const clocks = { shifted: [6, 7], standingStill: [4, 5], farOff: false };
 
-  test('is the same for the same seed, and another for another', () => {
+  test('is the same for the same seed, and differs for another seed', () => {
     expect(planOf(7, 60, 8, clocks)).toEqual(planOf(7, 60, 8, clocks));
     expect(planOf(7, 60, 8, clocks)).not.toEqual(planOf(8, 60, 8, clocks));
   });
 
-  test('has every kind of blow, within the time, on processes that exist, and sets the clocks of those alone that may be set', () => {
+  test('has every kind of blow, within the time, on existing processes, and sets only the clocks that may be set', () => {
     const plan = planOf(7, 60, 8, clocks);
     const kinds = new Set(plan.map((blow) => blow.do));
     expect([...kinds].sort()).toEqual(['cut', 'fault', 'freeze', 'freezeServer', 'kill', 'outage', 'shift']);
@@ -71,7 +71,7 @@ describe('the recording proxy', () => {
   });
   afterEach(() => recorder.stop());
 
-  test('writes down what became of a lock, and changes nothing of it for the client', async () => {
+  test('writes down each write of a lock, and changes no answer for the client', async () => {
     const tableName = await dynamodb.createLockTable();
     const locks = new LockClient({ store: new DynamoDBLockStore({ tableName, client: client() }), owner: '1.1' });
     const lease = await locks.acquire('k1');
@@ -98,7 +98,7 @@ describe('the recording proxy', () => {
     expect(recorded().at(-1)).not.toHaveProperty('record.lockId');
   });
 
-  test('tells for which token a lock was taken, who went on with it, and what was done in the end', async () => {
+  test('writes down the once token of a grant, the resume, and the doneToken of the release', async () => {
     const tableName = await dynamodb.createLockTable();
     const locks = new LockClient({ store: new DynamoDBLockStore({ tableName, client: client() }), owner: '1.1' });
     const handle = await (await locks.acquire('k1', { once: '7' })).handOff({ leaseMs: 1_000 });
@@ -113,7 +113,7 @@ describe('the recording proxy', () => {
     ]);
   });
 
-  test('tells a guarded write that was applied from one that was only answered, being a repeated one', async () => {
+  test('tells a guarded write that was applied from a repeated guarded write that was only answered', async () => {
     const TableName = await dynamodb.createLockTable(undefined, { keyAttribute: 'name' });
     const Key = { name: { S: 'guarded/k1' } };
     const write = (value: number, id: string) => {
@@ -135,7 +135,7 @@ describe('the recording proxy', () => {
     expect(Item).toEqual({ ...Key, value: { N: '2' }, id: { S: 'b' } });
   });
 
-  test('tells which tokens a fenced resource accepted', async () => {
+  test('writes down the tokens that a fenced resource accepted and refused', async () => {
     const TableName = await dynamodb.createLockTable(undefined, { keyAttribute: 'name' });
     const write = (token: number) =>
       client().send(

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { LockBusyError, LockNoTimeError, LockStoreError } from '../../lib/record/errors.ts';
-import type { LockRecord, Takeover } from '../../lib/record/record.ts';
+import type { LockRecord } from '../../lib/record/record.ts';
 import type { ReadAnswer } from '../../lib/record/store.ts';
 import { outcomeOf, settle, taken, type World, world } from './setup.ts';
 
@@ -15,7 +15,7 @@ afterEach(() => {
   jest.restoreAllMocks();
 });
 
-/** Makes every read of the store answer so. */
+/** Makes every read of the store show this record. */
 function readsShow(record: LockRecord | undefined): void {
   const { store, memory } = scene;
   store.inner = new Proxy(memory, {
@@ -27,8 +27,8 @@ function readsShow(record: LockRecord | undefined): void {
   });
 }
 
-describe('a look at a lock may be older than what is known of it', () => {
-  /** What a waiter knows in the end that was refused by one record and then read another. */
+describe('a read after a refusal', () => {
+  /** The owner and the expiry that a waiter reports after a refusal with one record and a read of another record. */
   async function known(refusedBy: Partial<LockRecord>, read: Partial<LockRecord> | undefined) {
     const { time, host } = scene;
     const at = time.now();
@@ -48,41 +48,44 @@ describe('a look at a lock may be older than what is known of it', () => {
   const ofAnna = { owner: 'anna', inMs: 20_000 };
   const inMs = (ms: number) => ({ expiresAt: scene.time.now() + ms });
 
-  test('no record yet: what is known stands', async () => {
+  test('changes nothing if the read shows no record', async () => {
     expect(await known({}, undefined)).toEqual(ofAnna);
   });
 
-  test('a smaller token: what is known stands', async () => {
+  test('changes nothing if the read shows a smaller token', async () => {
     expect(await known({}, { fencingToken: 9, ...inMs(90_000) })).toEqual(ofAnna);
   });
 
-  test('a greater token is news', async () => {
+  test('counts if the read shows a greater token', async () => {
     expect(await known({}, { fencingToken: 11, ...inMs(5_000) })).toEqual({ owner: 'bert', inMs: 5_000 });
   });
 
-  test('the same grant until a later moment is news: it was renewed', async () => {
+  test('counts if the read shows the same grant with a later expiry, since the holder renewed', async () => {
     expect(await known({}, { lockId: 'a', owner: 'anna', ...inMs(25_000) })).toEqual({ owner: 'anna', inMs: 25_000 });
   });
 
-  test('the same grant until an earlier moment: what is known stands', async () => {
+  test('changes nothing if the read shows the same grant with an earlier expiry', async () => {
     expect(await known({}, { lockId: 'a', owner: 'anna', ...inMs(15_000) })).toEqual(ofAnna);
   });
 
-  test('another grant of the same token is news, also until an earlier moment: one was given back', async () => {
+  test('counts if the read shows another grant with the same token, since a grant was given back', async () => {
     expect(await known({}, inMs(15_000))).toEqual({ owner: 'bert', inMs: 15_000 });
   });
 
-  test('no grant any more is news, also until an earlier moment: it was released', async () => {
+  test('counts if the read shows no grant, since the holder released', async () => {
     expect(await known({}, { lockId: undefined, ...inMs(5_000) })).toEqual({ owner: undefined, inMs: 5_000 });
   });
 
-  test.each([5_000, 90_000])('a grant that is known to have been released is over: until %i ms', async (ms) => {
-    expect(await known({ lockId: undefined }, { lockId: 'a', ...inMs(ms) })).toEqual({ ...ofAnna, owner: undefined });
-  });
+  test.each([5_000, 90_000])(
+    'changes nothing if the refusal showed no grant and the read shows a grant: expiry in %i ms',
+    async (ms) => {
+      expect(await known({ lockId: undefined }, { lockId: 'a', ...inMs(ms) })).toEqual({ ...ofAnna, owner: undefined });
+    },
+  );
 });
 
-describe('between two looks', () => {
-  /** When, after the call, and how a waiter looks for the first time, where `Math.random` gives `random`. */
+describe('the pause before the first read of a waiter', () => {
+  /** The time and the consistency of a waiter's first read if `Math.random` gives `random`. */
   async function firstLook(random: number, holderLeftMs: number) {
     jest.spyOn(Math, 'random').mockReturnValue(random);
     const { time, store, host } = scene;
@@ -100,7 +103,7 @@ describe('between two looks', () => {
     [0, 23],
     [0.5, 30],
     [0.999, 38],
-  ])('the first pause is three to five quarters of 30 ms: by %d, %i ms', async (random, afterMs) => {
+  ])('is three to five quarters of 30 ms: with the random number %d, %i ms', async (random, afterMs) => {
     expect(await firstLook(random, 30_000)).toEqual({ afterMs, consistent: false });
   });
 
@@ -108,14 +111,14 @@ describe('between two looks', () => {
     [0, 10],
     [0.999, 35],
   ])(
-    'it ends up to 25 ms after the expiry that was seen, and the look is consistent: by %d, %i ms',
+    'ends up to 25 ms after the expiry, and the read is consistent: with the random number %d, %i ms',
     async (random, afterMs) => {
       expect(await firstLook(random, 10)).toEqual({ afterMs, consistent: true });
     },
   );
 });
 
-describe('a look that nothing answers', () => {
+describe('a read without an answer', () => {
   const waits = async (options: { signal?: AbortSignal }) => {
     const { time, store, host } = scene;
     const holder = await taken(host().client.tryAcquire('job'));
@@ -133,7 +136,7 @@ describe('a look that nothing answers', () => {
     expect(waiting.value?.isHeld()).toBe(true);
   });
 
-  test('is given up when the wait is', async () => {
+  test('is given up when the caller cancels the wait', async () => {
     const cancel = new AbortController();
     const { waiting } = await waits({ signal: cancel.signal });
     cancel.abort('enough');
@@ -142,10 +145,10 @@ describe('a look that nothing answers', () => {
   });
 });
 
-test('a waiter that finds itself in the record, by an attempt that came late, writes again at once', async () => {
+test('a waiter whose repeated attempt was granted late writes again at once', async () => {
   const { time, store, host } = scene;
   const holder = await taken(host().client.tryAcquire('job'));
-  // The first attempt is refused; the network repeats it when the lock is open.
+  // The first attempt is refused. The network delivers the attempt again when the lock is open.
   store.plan({ do: 'duplicate', ms: 500, operation: 'acquire' });
   const { client, of } = host();
   const waiting = outcomeOf(client.acquire('job', { waitMs: 25_000 }));
@@ -157,7 +160,7 @@ test('a waiter that finds itself in the record, by an attempt that came late, wr
   expect(of('busy')).toEqual([]);
 });
 
-describe('a clock that is set while the request is out', () => {
+describe('a clock that is set while an acquire is out', () => {
   /** Sets the host's clock by `stepsMs` while its attempts are out. */
   function set(host: ReturnType<World['host']>, ...stepsMs: number[]): void {
     for (const ms of stepsMs) {
@@ -168,7 +171,7 @@ describe('a clock that is set while the request is out', () => {
     }
   }
 
-  test.each([-500, 500])('by %i ms tells nothing: the grant is given back, and asked for again', async (ms) => {
+  test.each([-500, 500])('by %i ms makes the client give the grant back, and acquire again', async (ms) => {
     const host = scene.host();
     set(host, ms);
     const lease = await taken(host.client.tryAcquire('job'));
@@ -176,7 +179,7 @@ describe('a clock that is set while the request is out', () => {
     expect(scene.store.operations).toEqual(['acquire', 'giveBack', 'acquire']);
   });
 
-  test('twice, it is told that the lock is busy, and by whom it was held before', async () => {
+  test('again and again makes acquire throw a LockBusyError with the owner before the grant', async () => {
     const { time, store } = scene;
     const dead = await taken(scene.host().client.tryAcquire('job'));
     const expiresAt = time.now() + 30_000;
@@ -191,14 +194,14 @@ describe('a clock that is set while the request is out', () => {
   });
 });
 
-test('a clock that is set again and again makes no attempt busy with the one before it', async () => {
+test('a clock that is set again and again makes no attempt busy with an earlier attempt', async () => {
   const { store, memory } = scene;
   const host = scene.host();
   const set = (ms: number) => () => {
     host.clock.offsetMs += ms;
   };
   store.plan(
-    // The first attempt cannot be given back; by the time of the second its lease is over, by a clock that is set back.
+    // The first grant cannot be given back. The lease of the first grant is over, by the clock, when the second attempt comes.
     { do: 'then', act: set(500), operation: 'acquire' },
     { do: 'first', act: set(3_600_000), operation: 'giveBack' },
     { do: 'then', act: set(-3_600_000), operation: 'acquire' },
@@ -213,7 +216,7 @@ test('a clock that is set again and again makes no attempt busy with the one bef
   expect((await memory.read('job')).record?.lockId).toBeUndefined();
 });
 
-test('a lock that is merely closed is held by nobody, in events and errors', async () => {
+test('events and errors name no owner of a lock that holdAtLeastMs keeps closed', async () => {
   const { time, host } = scene;
   await (await taken(host().client.tryAcquire('job', { holdAtLeastMs: 60_000 }))).release();
   const { client, events } = host();
@@ -226,50 +229,6 @@ test('a lock that is merely closed is held by nobody, in events and errors', asy
     { type: 'waiting', owner: undefined },
     { type: 'busy', owner: undefined },
   ]);
-});
-
-describe('a grant that is to be given back, and stands under another token,', () => {
-  const EXPIRY = 1_767_225_600_000;
-  const theirs: Takeover = { type: 'lease', lockId: 'theirs', acquiredAt: EXPIRY - 1, expiresAt: EXPIRY };
-  const [known, unknown] = [{ tookOver: theirs }, { tookOver: undefined }];
-
-  test.each([
-    ['is given back to what the record tells, if it does', 2, known, theirs],
-    ['is given back to what it was granted over, if one other came between', 1, unknown, { type: 'nothing' }],
-    ['is left as it is, if more did: nobody knows what it is over', 2, unknown, undefined],
-  ])('%s', async (_, ahead, previous, givenBackTo) => {
-    const { store } = scene;
-    const host = scene.host();
-    const act = () => {
-      host.clock.offsetMs -= 500;
-    };
-    store.plan({ do: 'then', act, operation: 'acquire' });
-    const giveBack = jest.spyOn(store, 'giveBack').mockImplementationOnce(async ({ key, lockId, fencingToken }) => {
-      const { record } = await scene.memory.read(key);
-      const standing = { ...(record as LockRecord), lockId, fencingToken: fencingToken + ahead, ...previous };
-      return { applied: false, record: standing };
-    });
-    await host.client.tryAcquire('job').catch(() => {});
-    const again = giveBack.mock.calls[1]?.[0];
-    expect(again?.previous).toEqual(givenBackTo && expect.objectContaining(givenBackTo));
-    expect(again?.fencingToken).toBe(givenBackTo && (giveBack.mock.calls[0]?.[0].fencingToken ?? 0) + ahead);
-  });
-
-  test.each([[undefined], [{ lockId: 'theirs' }]])(
-    'but not as ours, is nobody’s to give back: %j',
-    async (standing) => {
-      const { store } = scene;
-      const host = scene.host();
-      const act = () => {
-        host.clock.offsetMs -= 500;
-      };
-      store.plan({ do: 'then', act, operation: 'acquire' });
-      const giveBack = jest.spyOn(store, 'giveBack');
-      giveBack.mockResolvedValueOnce({ applied: false, record: standing as LockRecord });
-      await host.client.tryAcquire('job').catch(() => {});
-      expect(giveBack).toHaveBeenCalledTimes(1);
-    },
-  );
 });
 
 test.each(['acquire', 'resume'] as const)(
@@ -293,23 +252,11 @@ test.each(['acquire', 'resume'] as const)(
   },
 );
 
-test('giving back takes no longer than one request may', async () => {
-  const { time, store } = scene;
-  const host = scene.host();
-  const act = () => {
-    host.clock.offsetMs -= 500;
-  };
-  store.plan({ do: 'then', act, operation: 'acquire', times: 2 }, { do: 'hang', operation: 'giveBack', times: 6 });
-  const answer = outcomeOf(host.client.tryAcquire('job', { requestTimeoutMs: 300 }));
-  await time.advance(700);
-  expect(answer.settled).toBe(true);
-});
-
 test.each(['acquire', 'resume'] as const)(
-  'on a host 3 s behind, a grant to %s whose answer is late is released, and the lock is open at once',
+  'a host that is 3 s behind releases a grant to %s whose answer is late, and the lock is open at once',
   async (operation) => {
     const { time, store, memory, host } = world({ dated: true, start: 1_800_000_000_000 });
-    // Of the 4 s that the holder means to believe, the answer of a clock that is 3 s behind leaves one at the most.
+    // The holder means to believe for 4 s. Its clock is 3 s behind, so the answer leaves 1 s at the most.
     const options = { leaseMs: 10_000, safetyMs: 6_000, heartbeatMs: 1_000 };
     const { client } = host({ ahead: -3_000, ...options });
     const other = await host().client.acquire('job');
@@ -332,7 +279,7 @@ test.each(['acquire', 'resume'] as const)(
 );
 
 test.each([0, HOUR, -HOUR])(
-  'on a host %i ms ahead, the acquired event tells the expiry in the record',
+  'the acquired event of a host that is %i ms ahead shows the expiry of the record',
   async (ahead) => {
     const { time, memory, host } = world({ dated: true, start: 1_800_000_000_000 });
     const { client, of } = host({ ahead, isDisciplined: false });

@@ -13,7 +13,7 @@ beforeEach(() => {
   ({ client } = scene.host());
 });
 
-/** What is thrown, and that it is a `TypeError` whose message holds these texts, and that nothing was asked of the store. */
+/** Expects a `TypeError` whose message has these texts, and no request to the store. */
 async function refused(call: () => unknown, ...texts: string[]) {
   const sent = scene.store.count();
   let thrown: unknown;
@@ -28,7 +28,7 @@ async function refused(call: () => unknown, ...texts: string[]) {
   expect(scene.store.count()).toBe(sent);
 }
 
-describe('a key', () => {
+describe('keys', () => {
   const long = 'k'.repeat(1_025);
   const accented = 'é'.repeat(513);
   const bad: [string, unknown, string][] = [
@@ -43,7 +43,7 @@ describe('a key', () => {
     ['an array', ['job'], 'job'],
     ['a symbol', Symbol('job'), 'Symbol(job)'],
   ];
-  test.each(bad)('that is %s is refused: nothing is locked, and no work runs', async (_, key, shown) => {
+  test.each(bad)('a key that is %s is refused, without a request and without work', async (_, key, shown) => {
     const given = key as string;
     await refused(() => client.tryAcquire(given), 'key', shown);
     await refused(() => client.acquire(given), 'key', shown);
@@ -61,7 +61,7 @@ describe('a key', () => {
     expect(ran).toBe(false);
   });
 
-  test('of 1,024 bytes, and of any characters, is accepted', async () => {
+  test('a key of 1,024 bytes and a key of any characters are accepted', async () => {
     for (const key of ['k'.repeat(1_024), 'é'.repeat(512), '#:{}$', '\u0000', '🔒', ' ', '__proto__', 'constructor']) {
       await using lease = await client.acquire(key);
       expect(lease.key).toBe(key);
@@ -70,7 +70,7 @@ describe('a key', () => {
   });
 });
 
-describe('a duration', () => {
+describe('durations', () => {
   type Name = Exclude<keyof AcquireOptions, 'signal' | 'once' | 'data' | 'owner' | 'remainingMs'>;
   const names: Name[] = [
     'leaseMs',
@@ -95,7 +95,7 @@ describe('a duration', () => {
   ];
 
   describe.each(names)('%s', (name) => {
-    test.each(bad)('that is %s is refused', async (_, value, shown) => {
+    test.each(bad)('a value that is %s is refused', async (_, value, shown) => {
       const options = { [name]: value } as AcquireOptions;
       await refused(() => client.acquire('job', options), name, shown);
       if (ofClient.includes(name)) {
@@ -103,20 +103,20 @@ describe('a duration', () => {
       }
     });
 
-    test('of zero is refused, but where nothing is a sensible amount', async () => {
+    test('zero is refused unless zero is a sensible amount', async () => {
       const options = { [name]: 0 } as AcquireOptions;
       if (!mayBeZero.includes(name)) return refused(() => client.acquire('job', options), name, ' 0.');
       await using lease = await client.acquire('job', options);
       return expect(lease.isHeld()).toBe(true);
     });
 
-    test('that is undefined is the default', async () => {
+    test('undefined stands for the default', async () => {
       await using lease = await client.acquire('job', { [name]: undefined });
       expect(lease.deadline).toBe(scene.time.now() + 27_000);
     });
   });
 
-  test('leaseMs of a hand-off is refused as any other', async () => {
+  test('an invalid leaseMs of a hand-off is refused', async () => {
     const lease = await client.acquire('job');
     for (const leaseMs of [0, -1, Number.NaN, 1.5, Number.POSITIVE_INFINITY, '5']) {
       await refused(() => lease.handOff({ leaseMs: leaseMs as number }), 'leaseMs', String(leaseMs));
@@ -136,12 +136,12 @@ describe('a duration', () => {
     await refused(() => new LockClient({ store: scene.store, ...timing }), 'heartbeatMs', ...shown);
   });
 
-  test("an option of the call is judged with the client's", async () => {
+  test("an option of a call is checked together with the client's options", async () => {
     const slow = scene.host({ leaseMs: 60_000, heartbeatMs: 40_000 }).client;
     await refused(() => slow.acquire('job', { leaseMs: 30_000 }), '40000', '30000');
   });
 
-  test('the shortest lease there is can be held', async () => {
+  test('a lease with the shortest leaseMs can be held', async () => {
     await using lease = await client.acquire('job', { leaseMs: 2, safetyMs: 0, heartbeatMs: 1 });
     expect(lease.isHeld()).toBe(true);
   });
@@ -152,18 +152,18 @@ describe('remainingMs', () => {
     ['a number', 5_000, '5000'],
     ['a string', '5000', "'5000'"],
     ['null', null, 'null'],
-  ])('that is %s and no function is refused', async (_, value, shown) => {
+  ])('a value that is %s instead of a function is refused', async (_, value, shown) => {
     await refused(() => client.acquire('job', { remainingMs: value as never }), 'remainingMs', shown);
   });
 
   test.each([
     ['NaN', Number.NaN, 'NaN'],
     ['a string', 'soon', 'soon'],
-  ])('that gives %s is refused', async (_, value, shown) => {
+  ])('a function that returns %s is refused', async (_, value, shown) => {
     await refused(() => client.acquire('job', { remainingMs: () => value as number }), 'remainingMs', shown);
   });
 
-  test('that throws throws through', async () => {
+  test('a function that throws makes acquire throw the same error', async () => {
     const remainingMs = () => {
       throw new RangeError('no context');
     };
@@ -173,29 +173,29 @@ describe('remainingMs', () => {
 });
 
 describe('data', () => {
-  test('that is over 8 kB is refused', async () => {
+  test('data over 8 kB is refused', async () => {
     await refused(() => client.acquire('job', { data: 'd'.repeat(8_192) }), 'data', '8192', '8194', 'ddd');
     await refused(() => client.acquire('job', { data: 'é'.repeat(4_096) }), 'data', '8194');
   });
 
-  test('that is cyclic is refused', async () => {
+  test('cyclic data is refused', async () => {
     const data: Record<string, unknown> = {};
     data.self = data;
     await refused(() => client.acquire('job', { data }), 'data', 'circular');
   });
 
-  test('that holds a BigInt is refused', async () => {
+  test('data with a BigInt is refused', async () => {
     await refused(() => client.acquire('job', { data: { n: 1n } }), 'data', 'BigInt');
   });
 
   test.each([
     ['a function', () => 42, '42'],
     ['a symbol', Symbol('job'), 'Symbol(job)'],
-  ])('that is %s is refused', async (_, data, shown) => {
+  ])('data that is %s is refused', async (_, data, shown) => {
     await refused(() => client.acquire('job', { data }), 'data', shown);
   });
 
-  test('whose toJSON throws is refused', async () => {
+  test('data whose toJSON throws is refused', async () => {
     const data = {
       toJSON() {
         throw new Error('not today');
@@ -204,11 +204,14 @@ describe('data', () => {
     await refused(() => client.acquire('job', { data }), 'data', 'not today');
   });
 
-  test.each([[null], [0], [''], [false], [[]], ['d'.repeat(8_190)]])('that is JSON is accepted: %p', async (data) => {
-    await using lease = await client.acquire('job', { data });
-    expect(lease.data).toEqual(data);
-    expect((await client.inspect('job'))?.data).toEqual(data);
-  });
+  test.each([[null], [0], [''], [false], [[]], ['d'.repeat(8_190)]])(
+    'data that is JSON is accepted: %p',
+    async (data) => {
+      await using lease = await client.acquire('job', { data });
+      expect(lease.data).toEqual(data);
+      expect((await client.inspect('job'))?.data).toEqual(data);
+    },
+  );
 });
 
 describe.each(['once', 'owner'] as const)('%s', (name) => {
@@ -218,7 +221,7 @@ describe.each(['once', 'owner'] as const)('%s', (name) => {
     ['a date', new Date(0), '1970'],
     ['null', null, 'null'],
     ['over-long', 'x'.repeat(1_025), '1025'],
-  ])('that is %s is refused', async (_, value, shown) => {
+  ])('a value that is %s is refused', async (_, value, shown) => {
     await refused(() => client.acquire('job', { [name]: value }), name, shown);
     if (name === 'owner' && value !== null) {
       await refused(() => new LockClient({ store: scene.store, owner: value as string }), name, shown);
@@ -226,13 +229,13 @@ describe.each(['once', 'owner'] as const)('%s', (name) => {
   });
 });
 
-describe('a store', () => {
+describe('the store of a LockClient', () => {
   test.each([
     ['missing', undefined, 'undefined'],
     ['null', null, 'null'],
     ["a table's name", 'locks', 'locks'],
     ['an object of another kind', {}, 'object'],
-  ])('that is %s is refused', async (_, store, shown) => {
+  ])('a value that is %s is refused', async (_, store, shown) => {
     await refused(() => new LockClient({ store: store as never }), 'store', shown);
   });
 });
@@ -242,7 +245,7 @@ describe('forceRelease', () => {
     ['no lockId', {}, 'undefined'],
     ['an empty lockId', { lockId: '' }, "''"],
     ['a number for a lockId', { lockId: 5 }, '5'],
-  ])('with %s is refused', async (_, options, shown) => {
+  ])('a force release with %s is refused', async (_, options, shown) => {
     await refused(() => client.forceRelease('job', options as never), 'lockId', shown);
   });
 });
@@ -260,15 +263,15 @@ describe('resume', () => {
     ['a handle with an empty lockId', { ...handle, lockId: '' }, "''"],
     ['a handle whose once is a number', { ...handle, once: 5 }, '5'],
     ['a handle whose holdAtLeastMs is negative', { ...handle, holdAtLeastMs: -1 }, '-1'],
-  ])('of %s is refused', async (_, junk, shown) => {
+  ])('a resume of %s is refused', async (_, junk, shown) => {
     await refused(() => client.resume(junk as never), shown);
   });
 
-  test('of a lease that there never was is refused', async () => {
+  test('a resume of a lease that never existed is refused', async () => {
     await expect(client.resume(handle)).rejects.toMatchObject({ name: 'LockLostError', reason: 'gone', key: 'job' });
   });
 
-  test('of a lease that was taken over is refused, and leaves the holder alone', async () => {
+  test('a resume of a lease that was taken over is refused, and leaves the holder alone', async () => {
     const handed = await (await client.acquire('job')).handOff({ leaseMs: 40_000 });
     await scene.time.advance(40_000);
     const holder = await scene.host().client.acquire('job');
@@ -277,19 +280,19 @@ describe('resume', () => {
     expect(holder.isHeld()).toBe(true);
   });
 
-  test('of a lease that was released is refused', async () => {
+  test('a resume of a released lease is refused', async () => {
     const handed = await (await client.acquire('job')).handOff({ leaseMs: 40_000 });
     await (await client.resume(handed)).release();
     await expect(client.resume(handed)).rejects.toMatchObject({ name: 'LockLostError', reason: 'revoked' });
   });
 
-  test('of a lease that expired and that nobody took is granted', async () => {
+  test('a resume of an expired lease that nobody took over is granted', async () => {
     const handed = await (await client.acquire('job')).handOff({ leaseMs: 40_000 });
     await scene.time.advance(50_000);
     expect((await client.resume(handed)).isHeld()).toBe(true);
   });
 
-  test('with no time left is refused, and sends nothing', async () => {
+  test('a resume without time left is refused, and sends nothing', async () => {
     const handed = await (await client.acquire('job')).handOff({ leaseMs: 40_000 });
     const sent = scene.store.count();
     await expect(client.resume(handed, { remainingMs: () => 0 })).rejects.toThrow(LockNoTimeError);
@@ -298,7 +301,7 @@ describe('resume', () => {
 });
 
 describe('use of a lease', () => {
-  test('after its release says so', async () => {
+  test('after its release throws a LockLostError with the reason released', async () => {
     const lease = await client.acquire('job');
     await lease.release();
     const expected = { name: 'LockLostError', key: 'job', reason: 'released' };
@@ -308,7 +311,7 @@ describe('use of a lease', () => {
     await expect(lease.handOff({ leaseMs: 5_000 })).rejects.toMatchObject(expected);
   });
 
-  test('after its hand-off says so', async () => {
+  test('after its hand-off throws a LockLostError with the reason handedOff', async () => {
     const lease = await client.acquire('job');
     await lease.handOff({ leaseMs: 5_000 });
     const expected = { name: 'LockLostError', key: 'job', reason: 'handedOff' };
@@ -319,14 +322,14 @@ describe('use of a lease', () => {
     expect(await lease.release()).toBe(false);
   });
 
-  test('after its loss says why', async () => {
+  test('after its loss throws a LockLostError with the reason of the loss', async () => {
     const lease = await client.acquire('job');
     lease.abandon('timedOut');
     expect(() => lease.assertHeld()).toThrow("The lease of 'job' is not held: its invocation timed out");
     await expect(lease.renew()).rejects.toMatchObject({ reason: 'timedOut' });
   });
 
-  test("after its client's close says so", async () => {
+  test("after its client's close throws a LockLostError", async () => {
     const lease = await client.acquire('job');
     await client.close();
     expect(lease.isHeld()).toBe(false);
@@ -336,7 +339,7 @@ describe('use of a lease', () => {
 });
 
 describe('use of a client after its close', () => {
-  test('is refused with what to do, and sends nothing', async () => {
+  test('throws a LockError that says what to do, and sends nothing', async () => {
     await client.close();
     const handle: LeaseHandle = { key: 'job', lockId: 'an-id', fencingToken: 1 };
     for (const use of [
@@ -368,7 +371,7 @@ describe('options', () => {
   };
   const names = Object.keys(takers);
 
-  test.each(names)('an unknown option of %s is refused, and the message names the nearest', async (name) => {
+  test.each(names)('an unknown option of %s is refused, and the message names the nearest option', async (name) => {
     const taken = async () => takers[name]?.({ lockid: 1 } as never);
     await expect(taken()).rejects.toThrow(new RegExp(`^${name} has no option 'lockid'; (did you mean|it has) `));
     await expect(taken()).rejects.toThrow(TypeError);
@@ -383,7 +386,7 @@ describe('options', () => {
     },
   );
 
-  test('a LockClient without options, and one whose store is none, is refused', () => {
+  test('a LockClient without options or with an invalid store is refused', () => {
     expect(() => new LockClient(undefined as never)).toThrow(
       'LockClient: the options must be an object, but they are undefined.',
     );
@@ -398,7 +401,7 @@ describe('options', () => {
     );
   });
 
-  test('using takes the work in the place of the options', async () => {
+  test('using accepts the work in the place of the options', async () => {
     const locks = client();
     expect(await locks.using('job', (lease) => lease.key)).toBe('job');
     expect(await locks.using('job', undefined, (lease) => lease.key)).toBe('job');

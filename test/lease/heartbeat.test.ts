@@ -1,14 +1,144 @@
 import { beforeEach, describe, expect, test } from '@jest/globals';
 import { LockClient } from '../../lib/lease/client.ts';
 import type { LockEvent } from '../../lib/lease/events.ts';
-import { type World, world } from './setup.ts';
-
-const HOUR = 3_600_000;
-const EVER = Number.POSITIVE_INFINITY;
+import { LockStoreError } from '../../lib/record/errors.ts';
+import { outcomeOf, settle, taken, type World, world } from './setup.ts';
 
 let scene: World;
 beforeEach(() => {
   scene = world();
+});
+
+const HOUR = 3_600_000;
+const EVER = Infinity;
+
+describe('renew()', () => {
+  test('renews at once, and the next heartbeat comes heartbeatMs later', async () => {
+    const { time, store } = scene;
+    const at = time.now();
+    const lease = await scene.host().client.acquire('job');
+    await time.advance(5_000);
+    await lease.renew();
+    expect(lease.deadline).toBe(at + 5_000 + 27_000);
+    await time.advance(9_999);
+    expect(store.count('renew')).toBe(1);
+    await time.advance(1);
+    expect(store.count('renew')).toBe(2);
+  });
+
+  test('waits for a renewal that is out, and sends no other', async () => {
+    const { time, store } = scene;
+    const lease = await scene.host().client.acquire('job');
+    store.plan({ do: 'delayAnswer', ms: 500, operation: 'renew' });
+    const calls = [outcomeOf(lease.renew()), outcomeOf(lease.renew())];
+    await time.advance(500);
+    expect(calls.map(({ settled, error }) => [settled, error])).toEqual([
+      [true, undefined],
+      [true, undefined],
+    ]);
+    expect(store.count('renew')).toBe(1);
+  });
+
+  test('throws the error of the store, and the lease stays held', async () => {
+    const lease = await scene.host().client.acquire('job');
+    scene.store.plan({ do: 'loseRequest', operation: 'renew' });
+    await expect(lease.renew()).rejects.toThrow(LockStoreError);
+    expect(lease.isHeld()).toBe(true);
+  });
+
+  test('throws a LockLostError if the lease was revoked', async () => {
+    const lease = await scene.host().client.acquire('job');
+    await scene.host().client.forceRelease('job', { lockId: lease.lockId });
+    await expect(lease.renew()).rejects.toMatchObject({ name: 'LockLostError', reason: 'revoked' });
+  });
+});
+
+describe('a renewal', () => {
+  test('fails if its answer comes after the deadline, even before the timer of the deadline', async () => {
+    const { time, store } = scene;
+    const host = scene.host();
+    const lease = await taken(host.client.tryAcquire('job'));
+    const act = () => {
+      host.clock.offsetMs += HOUR;
+    };
+    store.plan({ do: 'then', act, operation: 'renew' });
+    await time.advance(10_000);
+    expect(host.of('renewed')).toEqual([]);
+    expect(host.of('lost')).toMatchObject([{ reason: 'expired' }]);
+    expect(lease.isHeld()).toBe(false);
+    expect(time.timers).toBe(0);
+  });
+
+  test('does not extend the belief if the clock was set back by more than the age of the lease', async () => {
+    const { time, store } = scene;
+    const host = scene.host();
+    const { signal } = await taken(host.client.tryAcquire('job'));
+    await time.advance(5_000);
+    host.clock.offsetMs -= 20_000;
+    await time.advance(5_000);
+    expect(store.count('renew')).toBe(1);
+    expect(host.of('renewed')).toEqual([]);
+    store.plan({ do: 'loseRequest', operation: 'renew', times: Number.POSITIVE_INFINITY });
+    await time.advance(16_999);
+    expect(signal.aborted).toBe(false);
+    await time.advance(1);
+    expect(signal.aborted).toBe(true);
+  });
+
+  test('extends the belief up to the written expiry if the clock was set back by less than the age of the lease', async () => {
+    const { time } = scene;
+    const host = scene.host();
+    const lease = await taken(host.client.tryAcquire('job'));
+    await time.advance(5_000);
+    host.clock.offsetMs -= 5_000;
+    await time.advance(5_000);
+    expect(host.of('renewed')).toHaveLength(1);
+    expect(lease.deadline).toBe(host.clock.now() + 27_000);
+  });
+
+  test('is sent once more if the clock was set back and the answer tells the time', async () => {
+    const { time, store, host } = world({ dated: true, start: 1_800_000_000_000 });
+    const holder = host();
+    const lease = await taken(holder.client.tryAcquire('job'));
+    await time.advance(5_000);
+    holder.clock.offsetMs -= HOUR;
+    await time.advance(5_000);
+    expect(store.count('renew')).toBe(2);
+    expect(holder.of('renewed')).toHaveLength(1);
+    await time.advance(20_000);
+    expect(lease.isHeld()).toBe(true);
+  });
+
+  test('is sent again before the deadline of a short lease if the first request hangs', async () => {
+    const { time, store } = scene;
+    const lease = await taken(scene.host().client.tryAcquire('job', { leaseMs: 1_500 }));
+    store.plan({ do: 'hang', operation: 'renew' });
+    // The renewal begins at 500 ms. Without another request the lease ends at 1,125 ms.
+    await time.advance(1_130);
+    expect(store.count('renew')).toBeGreaterThan(1);
+    expect(lease.isHeld()).toBe(true);
+  });
+
+  test('comes heartbeatMs after the sending of the last request, however late its answer came', async () => {
+    const { time, store } = scene;
+    store.plan({ do: 'delayAnswer', ms: 900 });
+    const lease = await settle(time, scene.host().client.acquire('job'));
+    await time.advance(9_099);
+    expect(store.count('renew')).toBe(0);
+    await time.advance(1);
+    expect(store.count('renew')).toBe(1);
+    expect(lease.isHeld()).toBe(true);
+  });
+
+  test('comes before the deadline if the answer shows that less than heartbeatMs is left', async () => {
+    const { time, store, host } = world({ dated: true, start: 1_800_000_000_000 });
+    // The holder means to believe for 4 s. Its clock is 1.5 s behind, so 2.5 s are left at the most.
+    const holder = host({ ahead: -1_500, leaseMs: 10_000, safetyMs: 6_000, heartbeatMs: 3_500 });
+    const lease = await taken(holder.client.tryAcquire('job'));
+    await time.advance(3_000);
+    expect(store.count('renew')).toBeGreaterThan(0);
+    expect(lease.isHeld()).toBe(true);
+  });
 });
 
 describe('a lease that has ended stays ended (invariant 7)', () => {

@@ -13,7 +13,7 @@ afterEach(() => {
 const keys = (count: number) => Array.from({ length: count }, (_, n) => `job-${n}`);
 
 describe('inspectMany', () => {
-  /** A store that leaves out the last `left` keys of a request, so often. */
+  /** Makes the store leave out the last `left` keys of the first `times` requests. Returns all requests. */
   function throttled(left: number, times: number) {
     const { store, memory, time } = scene;
     const requests: { keys: readonly string[]; at: number }[] = [];
@@ -27,7 +27,7 @@ describe('inspectMany', () => {
     return requests;
   }
 
-  test('tells of each lock that is known, as inspect does', async () => {
+  test('gives each lock that has a record the same state as inspect', async () => {
     const { client } = scene.host();
     await client.acquire('job-0', { data: { step: 1 } });
     await (await client.acquire('job-1', { holdAtLeastMs: 5_000 })).release();
@@ -46,7 +46,7 @@ describe('inspectMany', () => {
     [100, [100]],
     [101, [100, 1]],
     [250, [100, 100, 50]],
-  ])('asks for a hundred at a time: %i in %j', async (count, sizes) => {
+  ])('reads at most 100 keys a request: %i keys in %j', async (count, sizes) => {
     const { client } = scene.host();
     for (const key of keys(count))
       await scene.memory.acquire({ key, lockId: key, owner: '', now: 1, until: 2, leaseMs: 1 });
@@ -56,7 +56,7 @@ describe('inspectMany', () => {
     expect(requests.flatMap(({ keys }) => keys)).toEqual(keys(count));
   });
 
-  test('asks again for what a throttled server leaves out, after pauses that grow up to two seconds', async () => {
+  test('reads the keys again that a throttled server left out, after pauses that grow up to two seconds', async () => {
     jest.spyOn(Math, 'random').mockReturnValue(0.5);
     const { client } = scene.host();
     const requests = throttled(2, 8);
@@ -70,14 +70,14 @@ describe('inspectMany', () => {
   test.each([
     [0, 38],
     [0.999, 63],
-  ])('pauses for three to five quarters of that: by %d for %i ms', async (random, ms) => {
+  ])('pauses three to five quarters of 50 ms first: with the random number %d, %i ms', async (random, ms) => {
     jest.spyOn(Math, 'random').mockReturnValue(random);
     const requests = throttled(1, 1);
     await settle(scene.time, scene.host().client.inspectMany(keys(1)));
     expect(requests[1]?.at).toBe(ms);
   });
 
-  test('gives up when its signal aborts, in a pause or while it asks, and when the client is closed', async () => {
+  test('gives up when its signal aborts in a pause or in a request, and when the client is closed', async () => {
     const { time, store, host } = scene;
     throttled(1, Number.POSITIVE_INFINITY);
     const cancel = new AbortController();
@@ -100,13 +100,13 @@ describe('inspectMany', () => {
     expect(time.timers).toBe(0);
   });
 
-  test('says how many it could not read', async () => {
+  test('says in its error how many locks the client could not read', async () => {
     jest.spyOn(scene.store, 'readMany').mockReturnValue(new Promise(() => {}));
     const reading = settle(scene.time, scene.host().client.inspectMany(keys(3)));
     await expect(reading).rejects.toThrow('Reading 3 locks: no answer in time, 3 times');
   });
 
-  test('refuses what is no key, before it asks', async () => {
+  test('refuses an invalid key before any request', async () => {
     const requests = throttled(0, 0);
     await expect(scene.host().client.inspectMany(['job', ''])).rejects.toThrow(TypeError);
     expect(requests).toEqual([]);
@@ -116,20 +116,20 @@ describe('inspectMany', () => {
 test.each([
   ['inspect', "Reading 'job'"],
   ['forceRelease', "Force-releasing 'job'"],
-] as const)('%s says what it could not do', async (operation, what) => {
+] as const)('%s says in its error what the client could not do', async (operation, what) => {
   scene.store.plan({ do: 'hang', times: 3 });
   const { client } = scene.host();
   const asking = operation === 'inspect' ? client.inspect('job') : client.forceRelease('job', { lockId: 'it' });
   await expect(settle(scene.time, asking as Promise<unknown>)).rejects.toThrow(`${what}: no answer in time, 3 times`);
 });
 
-test('list gives the states of all locks, as inspect does', async () => {
+test('list gives every lock the same state as inspect', async () => {
   const { client } = scene.host();
   await client.acquire('job', { data: 'x' });
   expect(await Array.fromAsync(client.list())).toEqual([await client.inspect('job')]);
 });
 
-test('data that somebody has changed to what is no JSON is shown as the text that it is, and keeps nobody from the lock', async () => {
+test('data that an operator changed to text that is no JSON is shown as text, and the lock stays usable', async () => {
   const { memory, store, time } = scene;
   const { client } = scene.host();
   const handle = await (await client.acquire('job-0', { data: { step: 1 } })).handOff({ leaseMs: 30_000 });
@@ -152,4 +152,60 @@ test('data that somebody has changed to what is no JSON is shown as the text tha
   const lease = await client.resume(handle);
   expect(lease).toMatchObject({ data: 'see ticket 4711' });
   expect(await lease.release()).toBe(true);
+});
+
+describe('inspect, list and forceRelease', () => {
+  test('inspect shows the record by one consistent read', async () => {
+    const { time, store } = scene;
+    const { client } = scene.host();
+    expect(await client.inspect('job')).toBeUndefined();
+    const lease = await client.acquire('job', { data: [1] });
+    expect(await client.inspect('job')).toMatchObject({
+      key: 'job',
+      held: true,
+      owner: 'host-1',
+      lockId: lease.lockId,
+      data: [1],
+    });
+    expect(store.requests.filter(({ operation }) => operation === 'read')).toMatchObject([
+      { request: { consistent: true } },
+      { request: { consistent: true } },
+    ]);
+    lease.abandon('timedOut');
+    await time.advance(30_000);
+    expect(await client.inspect('job')).toMatchObject({ held: false, lockId: lease.lockId });
+    await (await client.acquire('job', { holdAtLeastMs: 5_000 })).release();
+    expect(await client.inspect('job')).toMatchObject({ held: false, data: undefined });
+  });
+
+  test('list gives the locks whose keys start with the prefix, or all locks', async () => {
+    const { client } = scene.host();
+    for (const key of ['a/1', 'a/2', 'b/1']) await client.acquire(key);
+    expect((await Array.fromAsync(client.list({ prefix: 'a/' }))).map(({ key }) => key).sort()).toEqual(['a/1', 'a/2']);
+    expect(await Array.fromAsync(client.list())).toHaveLength(3);
+  });
+
+  test('forceRelease opens the lock at the expiry, or at once with immediately', async () => {
+    const { time } = scene;
+    const { client } = scene.host();
+    const operator = scene.host().client;
+    const first = await client.acquire('job');
+    expect(await operator.forceRelease('job', { lockId: first.lockId })).toBe(true);
+    await time.advance(1);
+    expect(await operator.tryAcquire('job')).toBeNull();
+    await time.advance(30_000);
+    const second = await operator.acquire('job');
+    expect(await operator.forceRelease('job', { lockId: second.lockId, immediately: true })).toBe(true);
+    await time.advance(2);
+    expect(await client.tryAcquire('job')).not.toBeNull();
+  });
+
+  test('forceRelease gives true if the answer was lost and the request was sent again', async () => {
+    const { time, store } = scene;
+    const { client } = scene.host();
+    const { lockId } = await client.acquire('job');
+    store.plan({ do: 'hangAnswer', operation: 'forceRelease' });
+    expect(await settle(time, client.forceRelease('job', { lockId }))).toBe(true);
+    expect(store.count('forceRelease')).toBe(2);
+  });
 });

@@ -15,17 +15,17 @@ afterEach(() => {
   jest.restoreAllMocks();
 });
 
-/** With the defaults: 30 s leases, of which the last 3 s are the safety, renewed every 10 s. */
+/** The default timing: a lease of 30 s, a deadline 3 s before the expiry, and a renewal every 10 s. */
 const LEASE_MS = 30_000;
 const DEADLINE_MS = 27_000;
 const HEARTBEAT_MS = 10_000;
 
 const recordOf = async (key = 'job') => (await scene.memory.read(key)).record;
-/** From now on no renewal is answered, nor done. */
+/** From now on no renewal reaches the store, and no answer comes. */
 const cutRenewals = () => scene.store.plan({ do: 'hang', operation: 'renew', times: Number.POSITIVE_INFINITY });
 
 describe('invariant 1: one holder', () => {
-  test('while a lease is live nobody else is granted its lock', async () => {
+  test('no other host is granted the lock of a live lease', async () => {
     const { time } = scene;
     const holder = await taken(scene.host().client.tryAcquire('job'));
     const contender = scene.host().client;
@@ -37,7 +37,7 @@ describe('invariant 1: one holder', () => {
   });
 
   test.each([0, 1_500, 2_999])(
-    'a holder that cannot renew has stopped believing before a contender, whose clock is %i ms ahead, is granted',
+    'a holder that cannot renew stops believing before a contender whose clock is %i ms ahead is granted',
     async (ahead) => {
       const { time } = scene;
       const holder = await taken(scene.host().client.tryAcquire('job'));
@@ -56,7 +56,7 @@ describe('invariant 1: one holder', () => {
     },
   );
 
-  test('a lock that is only closed, by holdAtLeastMs, is granted to nobody before', async () => {
+  test('a released lock is granted to nobody before its holdAtLeastMs is over', async () => {
     const { time } = scene;
     const { client } = scene.host();
     const lease = await taken(client.tryAcquire('job', { holdAtLeastMs: 5_000 }));
@@ -67,7 +67,7 @@ describe('invariant 1: one holder', () => {
     expect(await client.tryAcquire('job')).not.toBeNull();
   });
 
-  test('a force release opens the lock when the belief of its holder has ended', async () => {
+  test("a force release opens the lock after the end of its holder's belief", async () => {
     const { time } = scene;
     const holder = await taken(scene.host().client.tryAcquire('job', { holdAtMostMs: 60_000 }));
     const operator = scene.host().client;
@@ -81,7 +81,7 @@ describe('invariant 1: one holder', () => {
 });
 
 describe('invariant 2: tokens only grow', () => {
-  test('across release, expiry, takeover, resume, force release and deletion', async () => {
+  test('tokens grow across release, expiry, takeover, resume, force release and deletion', async () => {
     const { time, store } = scene;
     const { client } = scene.host();
     const tokens: number[] = [];
@@ -101,7 +101,7 @@ describe('invariant 2: tokens only grow', () => {
     await client.forceRelease('job', { lockId, immediately: true });
     await time.advance(2);
     for (let n = 0; n < 50; n++) await (await grant()).release();
-    // As when DynamoDB's TTL, or an operator, deletes the record.
+    // DynamoDB's TTL, or an operator, deletes the record.
     await time.advance(1_000);
     store.inner = new MemoryLockStore();
     await (await grant()).release();
@@ -111,7 +111,7 @@ describe('invariant 2: tokens only grow', () => {
     expect(tokens).toEqual([...new Set(tokens)].sort((a, b) => a - b));
   });
 
-  test('a grant that was given back does not lend its token to the next', async () => {
+  test('the next grant has a greater token than a grant that was given back', async () => {
     scene = world({ dated: true });
     const { time } = scene;
     const holder = await taken(scene.host().client.tryAcquire('job', { leaseMs: 2_000, heartbeatMs: 1_400 }));
@@ -126,7 +126,7 @@ describe('invariant 2: tokens only grow', () => {
 });
 
 describe('invariant 3: a repeated request changes nothing', () => {
-  test('an acquire whose answer was lost, sent again, is the same grant', async () => {
+  test('an acquire that is sent again after a lost answer gets the same grant', async () => {
     const { time, store } = scene;
     const first = await taken(scene.host().client.tryAcquire('job', { holdAtMostMs: 1_000 }));
     await time.advance(LEASE_MS);
@@ -138,7 +138,7 @@ describe('invariant 3: a repeated request changes nothing', () => {
     expect(store.operations).toEqual(['acquire', 'acquire', 'acquire']);
   });
 
-  test('an acquire that comes again after the release revives nothing', async () => {
+  test('an acquire that arrives again after the release revives nothing', async () => {
     const { time, store } = scene;
     const { client } = scene.host();
     store.plan({ do: 'duplicate', ms: 5_000, operation: 'acquire' });
@@ -148,7 +148,7 @@ describe('invariant 3: a repeated request changes nothing', () => {
     expect(await client.tryAcquire('job')).not.toBeNull();
   });
 
-  test('an acquire that comes again after it was given back revives nothing', async () => {
+  test('an acquire that arrives again after its grant was given back revives nothing', async () => {
     scene = world({ dated: true });
     const { time, store } = scene;
     const holder = await taken(scene.host().client.tryAcquire('job', { leaseMs: 2_000, heartbeatMs: 1_400 }));
@@ -159,7 +159,7 @@ describe('invariant 3: a repeated request changes nothing', () => {
     expect(await recordOf()).toMatchObject({ lockId: holder.lockId, owner: 'host-1' });
   });
 
-  test('a renewal that comes again after a later one does not shorten the lease', async () => {
+  test('a renewal that arrives again after a later renewal does not shorten the lease', async () => {
     const { time, store } = scene;
     store.plan({ do: 'duplicate', ms: HEARTBEAT_MS + 2_000, operation: 'renew' });
     await scene.host().client.tryAcquire('job');
@@ -169,7 +169,7 @@ describe('invariant 3: a repeated request changes nothing', () => {
     expect((await recordOf())?.expiresAt).toBe(before);
   });
 
-  test('a renewal that comes again after the release changes nothing', async () => {
+  test('a renewal that arrives again after the release changes nothing', async () => {
     const { time, store } = scene;
     const { client } = scene.host();
     store.plan({ do: 'duplicate', ms: 1_000, operation: 'renew' });
@@ -181,7 +181,7 @@ describe('invariant 3: a repeated request changes nothing', () => {
     expect(await recordOf()).toEqual(released);
   });
 
-  test('a renewal that is refused because a later expiry stands there already is no loss', async () => {
+  test('a renewal is no loss if the store refuses the renewal because of a later expiry', async () => {
     const { time, store } = scene;
     const lease = await taken(scene.host().client.tryAcquire('job'));
     const { lockId } = lease;
@@ -194,7 +194,7 @@ describe('invariant 3: a repeated request changes nothing', () => {
     expect((await recordOf())?.expiresAt).toBe(far);
   });
 
-  test('a release whose answer was lost, sent again, is a release', async () => {
+  test('a release that is sent again after a lost answer gives true', async () => {
     const { time, store } = scene;
     const host = scene.host();
     const lease = await taken(host.client.tryAcquire('job'));
@@ -204,7 +204,7 @@ describe('invariant 3: a repeated request changes nothing', () => {
     expect(host.of('released')).toHaveLength(1);
   });
 
-  test('so it is when its deadline has passed meanwhile', async () => {
+  test('a release that is sent again after the deadline gives true', async () => {
     const { time, store } = scene;
     const host = scene.host();
     const lease = await taken(host.client.tryAcquire('job', { holdAtMostMs: 1_000 }));
@@ -214,7 +214,7 @@ describe('invariant 3: a repeated request changes nothing', () => {
     expect(host.of('released')).toHaveLength(1);
   });
 
-  test.each([1, 2, 3])('so it is when %i others have been granted the lock in between', async (others) => {
+  test.each([1, 2, 3])('a release that is sent again after %i grants to other hosts gives true', async (others) => {
     const { time, store } = scene;
     const host = scene.host();
     const lease = await taken(host.client.tryAcquire('job'));
@@ -233,7 +233,7 @@ describe('invariant 3: a repeated request changes nothing', () => {
     expect(await recordOf()).toMatchObject({ lockId: next.lockId });
   });
 
-  test('but past its deadline, with another grant in its place, nobody knows, and that is said', async () => {
+  test('a release that is sent again after the deadline reports an unknown outcome if another grant stands in the record', async () => {
     const { time, store } = scene;
     const host = scene.host();
     const lease = await taken(host.client.tryAcquire('job', { holdAtMostMs: 1_000 }));
@@ -254,7 +254,7 @@ describe('invariant 3: a repeated request changes nothing', () => {
     );
   });
 
-  test('an id that was granted is never granted again, whatever the clock of a late request says', async () => {
+  test('a lockId that was granted is not granted again, even to a late request with a later clock', async () => {
     const { time, memory } = scene;
     const now = time.now();
     const request = { key: 'job', lockId: 'one', owner: 'me', now, until: now + 1_000, leaseMs: 1_000 };
@@ -263,7 +263,7 @@ describe('invariant 3: a repeated request changes nothing', () => {
     expect(again).toMatchObject({ applied: false, record: { lockId: 'one', expiresAt: now + 1_000 } });
   });
 
-  test('a release that comes again does not end the grant that followed', async () => {
+  test('a release that arrives again does not end the next grant', async () => {
     const { time, store } = scene;
     const { client } = scene.host();
     store.plan({ do: 'duplicate', ms: 1_000, operation: 'release' });
@@ -292,7 +292,7 @@ describe('invariant 4: the clock starts before the request', () => {
     expect(signal.aborted).toBe(true);
   });
 
-  test('so does that of a renewal', async () => {
+  test('the deadline of a renewal counts from the sending of the request', async () => {
     const { time, store } = scene;
     const sent = time.now();
     const lease = await taken(scene.host().client.tryAcquire('job'));
@@ -301,7 +301,7 @@ describe('invariant 4: the clock starts before the request', () => {
     expect(lease.deadline).toBe(sent + HEARTBEAT_MS + DEADLINE_MS);
   });
 
-  test('an acquire is not sent again when its grant would be born past its deadline', async () => {
+  test('an acquire is not sent again once its deadline has passed', async () => {
     const { time, store } = scene;
     const start = time.now();
     store.plan({ do: 'hang', operation: 'acquire', times: Number.POSITIVE_INFINITY });
@@ -311,11 +311,11 @@ describe('invariant 4: the clock starts before the request', () => {
     expect(store.operations.at(-1)).toBe('release');
     await time.advance(10_000);
     expect(store.count('acquire')).toBeGreaterThan(1);
-    // The deadline.
+    // The deadline comes 1,500 ms after the start.
     for (const { operation, at } of store.requests) if (operation === 'acquire') expect(at).toBeLessThan(start + 1_500);
   });
 
-  test('nothing is sent when no time is left to hold the lock in', async () => {
+  test('an acquire sends nothing if the invocation has no time left', async () => {
     const { store } = scene;
     const { client } = scene.host();
     await expect(client.tryAcquire('job', { remainingMs: () => 0 })).rejects.toThrow(LockNoTimeError);
@@ -323,10 +323,10 @@ describe('invariant 4: the clock starts before the request', () => {
     expect(store.requests).toEqual([]);
   });
 
-  test('a grant whose answer comes after its deadline is no grant: it is released, and said so', async () => {
+  test('an acquire whose answer comes after the deadline releases the grant, and throws', async () => {
     const { store } = scene;
     const { client, clock } = scene.host();
-    // Frozen between the sending and the answer: the wall clock alone has gone on.
+    // The host is frozen between the sending and the answer: the wall clock alone goes on.
     const freeze = () => {
       clock.offsetMs += DEADLINE_MS;
     };
@@ -336,7 +336,7 @@ describe('invariant 4: the clock starts before the request', () => {
     expect(await recordOf()).toMatchObject({ lockId: undefined });
   });
 
-  test('so it is with a lease that is resumed', async () => {
+  test('a resume whose answer comes after the deadline releases the grant, and throws', async () => {
     const { store } = scene;
     const { client, clock } = scene.host();
     const handle = await (await taken(client.tryAcquire('job'))).handOff({ leaseMs: LEASE_MS });
@@ -349,7 +349,7 @@ describe('invariant 4: the clock starts before the request', () => {
   });
 
   test.each([300, 900])(
-    'a renewal is believed for no longer than a lease, though written with the correction of a clock set right: %i ms',
+    'a holder believes in a renewal for no longer than leaseMs if a clock that was %i ms behind was set right before',
     async (behind) => {
       scene = world({ dated: true });
       const { time } = scene;
@@ -366,7 +366,7 @@ describe('invariant 4: the clock starts before the request', () => {
     },
   );
 
-  test('belief ends when a release is sent, not when it is answered', async () => {
+  test('belief ends when the holder sends the release, and not with the answer', async () => {
     const { time, store } = scene;
     const lease = await taken(scene.host().client.tryAcquire('job'));
     store.plan({ do: 'delayAnswer', ms: 500, operation: 'release' });
@@ -380,7 +380,7 @@ describe('invariant 4: the clock starts before the request', () => {
 });
 
 describe('invariant 5: two clocks', () => {
-  test('a frozen environment stops the monotonic clock, and the wall clock tells', async () => {
+  test('the wall clock ends belief if a frozen environment stopped the monotonic clock', async () => {
     const { client, clock } = scene.host();
     const lease = await taken(client.tryAcquire('job'));
     clock.offsetMs += DEADLINE_MS - 1;
@@ -390,7 +390,7 @@ describe('invariant 5: two clocks', () => {
     expect(() => lease.assertHeld()).toThrow(LockLostError);
   });
 
-  test('a wall clock that is set back changes nothing: the monotonic one tells', async () => {
+  test('the monotonic clock ends belief if the wall clock is set back', async () => {
     const { time } = scene;
     const { client, clock } = scene.host();
     const lease = await taken(client.tryAcquire('job'));
@@ -403,7 +403,7 @@ describe('invariant 5: two clocks', () => {
   });
 
   test.each(['isHeld', 'signal', 'assertHeld', 'toJSON'] as const)(
-    '%s asks both clocks at the moment it is asked, before any timer fires',
+    '%s asks both clocks at the moment of the call, before any timer fires',
     async (way) => {
       const { client, clock } = scene.host();
       const lease = await taken(client.tryAcquire('job'));
@@ -417,9 +417,9 @@ describe('invariant 5: two clocks', () => {
 });
 
 describe('invariant 6: the holder is told in time', () => {
-  test('the signal aborts at the deadline, by a timer of its own', async () => {
+  test('the signal aborts at the deadline, by its own timer', async () => {
     const { time } = scene;
-    // At its cap from the start, it is renewed never, and nothing else runs that would notice.
+    // The lease ends at holdAtMostMs from the start. So no renewal runs that could abort the signal instead.
     const lease = await taken(scene.host().client.tryAcquire('job', { holdAtMostMs: 5_000 }));
     const { signal } = lease;
     const aborted: number[] = [];
@@ -430,7 +430,7 @@ describe('invariant 6: the holder is told in time', () => {
     expect(signal.reason).toMatchObject({ key: 'job', reason: 'expired' });
   });
 
-  test('so it does while a renewal hangs, however long a request may take', async () => {
+  test('the signal aborts at the deadline while a renewal hangs, with any requestTimeoutMs', async () => {
     const { time } = scene;
     const lease = await taken(scene.host().client.tryAcquire('job', { requestTimeoutMs: 600_000 }));
     const { signal } = lease;
@@ -443,7 +443,7 @@ describe('invariant 6: the holder is told in time', () => {
     expect(time.timers).toBe(0);
   });
 
-  test('a timer that fires too early changes nothing', async () => {
+  test('the signal does not abort early if its timer fires early', async () => {
     const { time } = scene;
     const { client, clock } = scene.host();
     const set = clock.setTimeout.bind(clock);
@@ -456,7 +456,7 @@ describe('invariant 6: the holder is told in time', () => {
     expect(signal.aborted).toBe(true);
   });
 
-  test('renewals that fail are tried again until the deadline', async () => {
+  test('the heartbeat tries a failed renewal again until the deadline', async () => {
     const { time, store } = scene;
     const host = scene.host();
     const lease = await taken(host.client.tryAcquire('job'));
@@ -467,7 +467,7 @@ describe('invariant 6: the holder is told in time', () => {
     expect(lease.isHeld()).toBe(true);
   });
 
-  test('they are tried again after pauses that grow, up to two seconds; after one that succeeds, as the first time', async () => {
+  test('the pauses between failed renewals grow up to two seconds, and start anew after a renewal that succeeds', async () => {
     jest.spyOn(Math, 'random').mockReturnValue(0.5);
     const { time, store } = scene;
     const start = time.now();
@@ -488,17 +488,20 @@ describe('invariant 6: the holder is told in time', () => {
   test.each([
     [0, 38],
     [0.999, 63],
-  ])('their pauses are three to five quarters of that: by %d, the first is %i ms', async (random, ms) => {
-    jest.spyOn(Math, 'random').mockReturnValue(random);
-    const { time, store } = scene;
-    await taken(scene.host().client.tryAcquire('job'));
-    store.plan({ do: 'loseRequest', operation: 'renew' });
-    await time.advance(HEARTBEAT_MS + 100);
-    const [first, second] = store.requests.filter(({ operation }) => operation === 'renew');
-    expect((second?.at ?? 0) - (first?.at ?? 0)).toBe(ms);
-  });
+  ])(
+    'the first pause after a failed renewal is three to five quarters of 50 ms: with the random number %d, %i ms',
+    async (random, ms) => {
+      jest.spyOn(Math, 'random').mockReturnValue(random);
+      const { time, store } = scene;
+      await taken(scene.host().client.tryAcquire('job'));
+      store.plan({ do: 'loseRequest', operation: 'renew' });
+      await time.advance(HEARTBEAT_MS + 100);
+      const [first, second] = store.requests.filter(({ operation }) => operation === 'renew');
+      expect((second?.at ?? 0) - (first?.at ?? 0)).toBe(ms);
+    },
+  );
 
-  test('no pause is longer than a heartbeat', async () => {
+  test('no pause after a failed renewal is longer than heartbeatMs', async () => {
     jest.spyOn(Math, 'random').mockReturnValue(0.5);
     const { time, store } = scene;
     await taken(scene.host().client.tryAcquire('job', { leaseMs: 2_000, heartbeatMs: 100 }));
@@ -509,7 +512,7 @@ describe('invariant 6: the holder is told in time', () => {
     expect(pauses).toEqual([50, 100, 100, 100, 100, 100]);
   });
 
-  test('a renewal that hangs is sent again in time', async () => {
+  test('a renewal that hangs is sent again before the deadline', async () => {
     const { time, store } = scene;
     const host = scene.host();
     await host.client.tryAcquire('job');
@@ -520,7 +523,7 @@ describe('invariant 6: the holder is told in time', () => {
     expect(host.of('renewFailed')).toEqual([]);
   });
 
-  test('a request may take no longer than what is left', async () => {
+  test('an acquire gives up its request at the deadline, with any requestTimeoutMs', async () => {
     const { time, store } = scene;
     store.plan({ do: 'hang', operation: 'acquire', times: Number.POSITIVE_INFINITY });
     const attempt = outcomeOf(scene.host().client.tryAcquire('job', { requestTimeoutMs: 600_000 }));
@@ -532,7 +535,7 @@ describe('invariant 6: the holder is told in time', () => {
     ['takenOver', 'another grant'],
     ['revoked', 'a force release'],
     ['gone', 'a deletion'],
-  ] as const)('a renewal that is refused aborts the signal at once: %s, by %s', async (reason, _) => {
+  ] as const)('a refused renewal aborts the signal at once: %s, by %s', async (reason, _) => {
     const { time, store } = scene;
     const host = scene.host();
     const lease = await taken(host.client.tryAcquire('job'));
@@ -552,7 +555,7 @@ describe('invariant 6: the holder is told in time', () => {
 });
 
 describe('invariant 7: lost is final', () => {
-  test('a lost lease is never renewed, though the record may still be ours', async () => {
+  test('a lost lease is not renewed, even if no other host took the lock', async () => {
     const { time, store } = scene;
     const { client, clock } = scene.host();
     const lease = await taken(client.tryAcquire('job'));
@@ -563,7 +566,7 @@ describe('invariant 7: lost is final', () => {
     expect(store.count('renew')).toBe(0);
   });
 
-  test('it is not revived by a renewal that is answered late', async () => {
+  test('a lost lease is not revived by a renewal whose answer comes late', async () => {
     const { time, store } = scene;
     const deadline = time.now() + DEADLINE_MS;
     const host = scene.host();
@@ -578,7 +581,7 @@ describe('invariant 7: lost is final', () => {
     for (const { at } of store.requests) expect(at).toBeLessThan(deadline);
   });
 
-  test('nor by a clock that is set back', async () => {
+  test('a lost lease is not revived by a clock that is set back', async () => {
     const { client, clock } = scene.host();
     const lease = await taken(client.tryAcquire('job'));
     clock.offsetMs += LEASE_MS;
@@ -588,7 +591,7 @@ describe('invariant 7: lost is final', () => {
     expect(lease.signal.aborted).toBe(true);
   });
 
-  test('its reason stays the first one, and it is told once', async () => {
+  test('a lost lease keeps its first reason, and reports one lost event', async () => {
     const host = scene.host();
     const lease = await taken(host.client.tryAcquire('job'));
     lease.abandon('timedOut');
@@ -598,7 +601,7 @@ describe('invariant 7: lost is final', () => {
     expect(host.of('lost')).toMatchObject([{ reason: 'timedOut' }]);
   });
 
-  test('what was released, or handed off, cannot be lost any more', async () => {
+  test('a lease that was released or handed off is never lost', async () => {
     const host = scene.host();
     const released = await taken(host.client.tryAcquire('released'));
     await released.release();
@@ -611,7 +614,7 @@ describe('invariant 7: lost is final', () => {
     expect(host.of('lost')).toEqual([]);
   });
 
-  test('a released lease is not held, nor renewed by a call', async () => {
+  test('a released lease is not held, and renew() rejects', async () => {
     const { store } = scene;
     const lease = await taken(scene.host().client.tryAcquire('job'));
     await lease.release();
@@ -623,7 +626,7 @@ describe('invariant 7: lost is final', () => {
 });
 
 describe('invariant 8: renewal ends with the work', () => {
-  test('at the release', async () => {
+  test('renewal ends at the release', async () => {
     const { time, store } = scene;
     const lease = await taken(scene.host().client.tryAcquire('job'));
     await time.advance(HEARTBEAT_MS);
@@ -633,7 +636,7 @@ describe('invariant 8: renewal ends with the work', () => {
     expect(store.operations).toEqual(['acquire', 'renew', 'release']);
   });
 
-  test('at the release, also of a renewal that is in flight, and the lock is free', async () => {
+  test('a renewal that is in flight at the release does not close the lock', async () => {
     const { time, store } = scene;
     const { client } = scene.host();
     const lease = await taken(client.tryAcquire('job'));
@@ -644,7 +647,7 @@ describe('invariant 8: renewal ends with the work', () => {
     expect(await client.tryAcquire('job')).not.toBeNull();
   });
 
-  test('at the release, also of a renewal that failed and would be tried again', async () => {
+  test('a failed renewal is not tried again after the release', async () => {
     const { time, store } = scene;
     const lease = await taken(scene.host().client.tryAcquire('job'));
     store.plan({ do: 'loseRequest', operation: 'renew', times: Number.POSITIVE_INFINITY });
@@ -656,7 +659,7 @@ describe('invariant 8: renewal ends with the work', () => {
     expect(time.timers).toBe(0);
   });
 
-  test('at the loss', async () => {
+  test('renewal ends at the loss', async () => {
     const { time, store } = scene;
     const lease = await taken(scene.host().client.tryAcquire('job'));
     lease.abandon('timedOut');
@@ -665,7 +668,7 @@ describe('invariant 8: renewal ends with the work', () => {
     expect(store.operations).toEqual(['acquire']);
   });
 
-  test('at the hand-off', async () => {
+  test('renewal ends at the hand-off', async () => {
     const { time, store } = scene;
     const lease = await taken(scene.host().client.tryAcquire('job'));
     await lease.handOff({ leaseMs: 50_000 });
@@ -676,7 +679,7 @@ describe('invariant 8: renewal ends with the work', () => {
     expect(store.operations).toEqual(['acquire', 'renew']);
   });
 
-  test.each([1, 20_000, 45_000, 100_000])('at holdAtMostMs: %i', async (holdAtMostMs) => {
+  test.each([1, 20_000, 45_000, 100_000])('renewal ends at a holdAtMostMs of %i', async (holdAtMostMs) => {
     const { time, store } = scene;
     const start = time.now();
     const lease = await taken(scene.host().client.tryAcquire('job', { holdAtMostMs }));
@@ -691,7 +694,7 @@ describe('invariant 8: renewal ends with the work', () => {
     expect(store.requests.every(({ at }) => at < start + holdAtMostMs)).toBe(true);
   });
 
-  test("at the invocation's end, which is asked for once", async () => {
+  test("renewal ends at the invocation's end, and the client asks for the remaining time once", async () => {
     const { time } = scene;
     const start = time.now();
     const remainingMs = jest.fn(() => 12_345);
@@ -704,7 +707,7 @@ describe('invariant 8: renewal ends with the work', () => {
     expect(remainingMs).toHaveBeenCalledTimes(1);
   });
 
-  test("at the invocation's end, counted from the call, not from the grant at the end of a wait", async () => {
+  test("the invocation's end counts from the call of acquire, and not from the grant after a wait", async () => {
     const { time } = scene;
     const start = time.now();
     const holder = await taken(scene.host().client.tryAcquire('job'));
@@ -715,7 +718,7 @@ describe('invariant 8: renewal ends with the work', () => {
     expect(lease.deadline).toBe(start + 15_000);
   });
 
-  test('a call of renew() does not go beyond the cap either', async () => {
+  test('renew() does not extend the lease beyond holdAtMostMs', async () => {
     const { time, store } = scene;
     const start = time.now();
     const lease = await taken(scene.host().client.tryAcquire('job', { holdAtMostMs: 20_000 }));
@@ -730,8 +733,8 @@ describe('invariant 8: renewal ends with the work', () => {
   });
 });
 
-describe('invariant 9: nobody releases what is not theirs', () => {
-  test('a holder that lost its lock does not open it for the one who took it over', async () => {
+describe("invariant 9: nobody releases another holder's lease", () => {
+  test('the release of a lost lease leaves the lease of the next holder alone', async () => {
     const { time } = scene;
     const late = await taken(scene.host().client.tryAcquire('job', { holdAtMostMs: 1_000 }));
     await time.advance(LEASE_MS);
@@ -742,7 +745,7 @@ describe('invariant 9: nobody releases what is not theirs', () => {
     expect(holder.isHeld()).toBe(true);
   });
 
-  test('a release that was delayed does not either', async () => {
+  test('a release that arrives late leaves the lease of the next holder alone', async () => {
     const { time, store } = scene;
     const late = await taken(scene.host().client.tryAcquire('job', { holdAtMostMs: 2_000 }));
     store.plan({ do: 'delayRequest', ms: 10_000, operation: 'release', times: 3 });
@@ -761,7 +764,7 @@ describe('invariant 9: nobody releases what is not theirs', () => {
     expect(store.operations).toEqual(['acquire', 'acquire']);
   });
 
-  test('an operator who looked too long ago ends nothing', async () => {
+  test('a force release of an earlier grant ends nothing', async () => {
     const { client } = scene.host();
     const first = await taken(client.tryAcquire('job'));
     await first.release();
@@ -770,7 +773,7 @@ describe('invariant 9: nobody releases what is not theirs', () => {
     expect(await recordOf()).toMatchObject({ lockId: second.lockId });
   });
 
-  test('what may still be worked under is not released: given up, it opens at its expiry', async () => {
+  test('an abandoned lease is not released, and its lock opens at the expiry', async () => {
     const { time, store } = scene;
     const lease = await taken(scene.host().client.tryAcquire('job'));
     lease.abandon('timedOut');
@@ -783,7 +786,7 @@ describe('invariant 9: nobody releases what is not theirs', () => {
     expect(await client.tryAcquire('job')).not.toBeNull();
   });
 
-  test('a client that is closed tells the work before it opens the lock', async () => {
+  test("close() aborts the lease's signal before the client releases the lease", async () => {
     const { store } = scene;
     const { client } = scene.host();
     const { signal } = await taken(client.tryAcquire('job'));
@@ -799,7 +802,7 @@ describe("invariant 10: the user's error wins", () => {
   const denied = new LockStoreError('not allowed');
   const denyReleases = () => scene.store.plan({ do: 'fail', error: denied, operation: 'release', times: 9 });
 
-  test('the error of the work is thrown, and the release that failed is an event', async () => {
+  test('using throws the error of the work and reports releaseFailed if the release fails, too', async () => {
     const host = scene.host();
     denyReleases();
     const work = new Error('the work failed');
@@ -807,14 +810,14 @@ describe("invariant 10: the user's error wins", () => {
     expect(host.of('releaseFailed')).toMatchObject([{ key: 'job', error: denied }]);
   });
 
-  test('a release never rejects, so that in a finally it hides nothing', async () => {
+  test('a failed release does not reject, so a finally block hides no error', async () => {
     denyReleases();
     const lease = await taken(scene.host().client.tryAcquire('job'));
     expect(await lease.release()).toBe(false);
     await expect(lease[Symbol.asyncDispose]()).resolves.toBeUndefined();
   });
 
-  test('nor when what a store throws is no error of ours', async () => {
+  test('a release does not reject if the store throws an error of another class', async () => {
     const host = scene.host();
     const odd = new RangeError('odd');
     scene.store.plan({ do: 'fail', error: odd, operation: 'release' });
@@ -824,12 +827,12 @@ describe("invariant 10: the user's error wins", () => {
     expect(host.of('releaseFailed')[0]?.error.cause).toBe(odd);
   });
 
-  test('work that succeeded keeps its result when the release fails', async () => {
+  test('using gives the result of the work if the release fails', async () => {
     denyReleases();
     expect(await scene.host().client.using('job', {}, () => 42)).toBe(42);
   });
 
-  test('work that failed on a lost lease is thrown as it is', async () => {
+  test('using throws the error of work that failed on a lost lease', async () => {
     const work = new Error('the work failed');
     const failing = scene.host().client.using('job', {}, (lease) => {
       lease.abandon('timedOut');
@@ -840,7 +843,7 @@ describe("invariant 10: the user's error wins", () => {
 });
 
 describe('invariant 11: no shared state', () => {
-  test('every attempt has an id of its own, in whatever order and from whatever client', async () => {
+  test('every attempt of every client has a lockId of its own', async () => {
     const { store } = scene;
     const clients = [scene.host().client, scene.host().client];
     const keys = ['a', 'b', 'c', 'a', 'b', 'a'];
@@ -851,14 +854,14 @@ describe('invariant 11: no shared state', () => {
     for (const id of ids) expect(id).toMatch(/^[0-9a-f]{8}-[0-9a-f]{4}-4/);
   });
 
-  test('of two attempts of one client at one key one is busy', async () => {
+  test('one of two attempts of the same client at the same key is busy', async () => {
     const { client } = scene.host();
     const leases = await Promise.all([client.tryAcquire('job'), client.tryAcquire('job')]);
     expect(leases.filter((lease) => lease !== null)).toHaveLength(1);
     expect(await client.tryAcquire('job')).toBeNull();
   });
 
-  test('the loss, the release or the failures of one lease leave the others of its client alone', async () => {
+  test('the loss and the release of two leases leave a third lease of their client alone', async () => {
     const { time, store } = scene;
     const { client } = scene.host();
     const lost = await taken(client.tryAcquire('lost'));
@@ -877,7 +880,7 @@ describe('invariant 11: no shared state', () => {
 });
 
 describe('invariant 12: quiet', () => {
-  /** Rejections count as unhandled once the microtasks are done; a test in which one does fails. */
+  /** Node reports an unhandled rejection when the microtasks are done. Then the test that runs fails. */
   const noneUnhandled = async () => {
     for (let turn = 0; turn < 3; turn++) await new Promise(setImmediate);
   };
@@ -896,7 +899,7 @@ describe('invariant 12: quiet', () => {
         return { then: (_: unknown, reject: (error: Error) => void) => reject(new Error('broken log')) };
       },
     ],
-  ])('a listener that %s disturbs nothing', async (_, onEvent) => {
+  ])('a listener that %s disturbs no acquire, renewal or release', async (_, onEvent) => {
     const { time } = scene;
     const { client } = scene.host({ onEvent });
     const lease = await taken(client.tryAcquire('job'));
@@ -906,7 +909,7 @@ describe('invariant 12: quiet', () => {
     await noneUnhandled();
   });
 
-  test('renewals that fail in the background, and the loss that follows, reject nowhere', async () => {
+  test('failed renewals in the background and the following loss cause no unhandled rejection', async () => {
     const { time, store } = scene;
     const { client } = scene.host();
     await client.tryAcquire('job');
@@ -916,7 +919,7 @@ describe('invariant 12: quiet', () => {
     expect(time.timers).toBe(0);
   });
 
-  test('a renewal that is given up for a release rejects nowhere', async () => {
+  test('a renewal that a release gives up causes no unhandled rejection', async () => {
     const { time } = scene;
     const lease = await taken(scene.host().client.tryAcquire('job'));
     cutRenewals();
@@ -926,7 +929,7 @@ describe('invariant 12: quiet', () => {
     expect(time.timers).toBe(0);
   });
 
-  test('no timer and no listener is left of an attempt, whatever it came to', async () => {
+  test('a granted, a busy and a denied attempt leave no timer and no listener', async () => {
     const { time, store } = scene;
     const { client } = scene.host();
     const { controller, listeners } = watchedSignal();
@@ -945,7 +948,7 @@ describe('invariant 12: quiet', () => {
     expect(time.timers).toBe(0);
   });
 
-  test('nor of one that is cancelled between two looks', async () => {
+  test('an attempt that is cancelled between two reads leaves no timer and no listener', async () => {
     const { time } = scene;
     (await taken(scene.host().client.tryAcquire('job'))).abandon('timedOut');
     const { controller, listeners } = watchedSignal();
@@ -959,7 +962,7 @@ describe('invariant 12: quiet', () => {
     expect(time.timers).toBe(0);
   });
 
-  test('nor of one to which no answer came', async () => {
+  test('an attempt without an answer leaves no timer and no listener', async () => {
     const { time, store } = scene;
     const { controller, listeners } = watchedSignal();
     store.plan({ do: 'hang', operation: 'acquire', times: 3 });
@@ -970,7 +973,7 @@ describe('invariant 12: quiet', () => {
     expect(time.timers).toBe(0);
   });
 
-  test('nor of one whose store throws where it should reject', async () => {
+  test('an attempt whose store throws synchronously leaves no timer and no listener', async () => {
     const { time, store } = scene;
     const { client } = scene.host();
     const { controller, listeners } = watchedSignal();
@@ -1008,7 +1011,7 @@ describe("invariant 13: the server's clock judges", () => {
     scene = world({ dated: true });
   });
 
-  /** Tries, every 10 ms, until the contender is granted; the holder must have stopped believing by then. */
+  /** The contender tries every 10 ms. When the contender is granted, the holder must have stopped believing. */
   async function takeAfter(holder: Lease, contender: LockClient) {
     cutRenewals();
     let lease = null;
@@ -1019,22 +1022,19 @@ describe("invariant 13: the server's clock judges", () => {
     expect(holder.isHeld()).toBe(false);
   }
 
-  test.each([3_000, 3_600_000])(
-    'a contender that is %i ms ahead gives back what it took from a live holder',
-    async (ahead) => {
-      const { time, store } = scene;
-      const holder = await taken(scene.host(twoSeconds).client.tryAcquire('job'));
-      const early = scene.host({ ...twoSeconds, ahead });
-      expect(await early.client.tryAcquire('job')).toBeNull();
-      expect(store.operations).toEqual(['acquire', 'acquire', 'giveBack', 'acquire']);
-      expect(await recordOf()).toMatchObject({ lockId: holder.lockId, owner: 'host-1' });
-      await time.advance(30_000);
-      expect(holder.isHeld()).toBe(true);
-      expect(early.of('busy')[0]?.skewMs).toBeGreaterThan(ahead - 1_000);
-    },
-  );
+  test.each([3_000, 3_600_000])("a contender that is %i ms ahead gives back a live holder's lock", async (ahead) => {
+    const { time, store } = scene;
+    const holder = await taken(scene.host(twoSeconds).client.tryAcquire('job'));
+    const early = scene.host({ ...twoSeconds, ahead });
+    expect(await early.client.tryAcquire('job')).toBeNull();
+    expect(store.operations).toEqual(['acquire', 'acquire', 'giveBack', 'acquire']);
+    expect(await recordOf()).toMatchObject({ lockId: holder.lockId, owner: 'host-1' });
+    await time.advance(30_000);
+    expect(holder.isHeld()).toBe(true);
+    expect(early.of('busy')[0]?.skewMs).toBeGreaterThan(ahead - 1_000);
+  });
 
-  test.each([-3_000, -3_600_000])('a holder that is %i ms off is not overlapped', async (ahead) => {
+  test.each([-3_000, -3_600_000])('no contender overlaps a holder whose clock is %i ms off', async (ahead) => {
     const { time } = scene;
     const holder = await taken(scene.host({ ...twoSeconds, ahead }).client.tryAcquire('job'));
     const contender = scene.host(twoSeconds).client;
@@ -1046,7 +1046,7 @@ describe("invariant 13: the server's clock judges", () => {
     await takeAfter(holder, contender);
   });
 
-  test('a contender whose clock is set right while its request is out gives back what it took', async () => {
+  test("a contender whose clock is set right during its request gives back a live holder's lock", async () => {
     const { store } = scene;
     const holder = await taken(scene.host(twoSeconds).client.tryAcquire('job'));
     const early = scene.host({ ...twoSeconds, ahead: 3_600_000 });
@@ -1058,20 +1058,20 @@ describe("invariant 13: the server's clock judges", () => {
     expect(await recordOf()).toMatchObject({ lockId: holder.lockId });
   });
 
-  test('what is known of a clock is forgotten when it is stepped', async () => {
+  test('a client forgets the skew of its clock when the clock is stepped', async () => {
     const { time } = scene;
     const { client, clock } = scene.host({ ...twoSeconds, ahead: 3_000 });
     for (let round = 0; round < 100; round++) {
       await client.inspect('elsewhere');
       await time.advance(107);
     }
-    // Late in a second the new answer alone does not contradict what was known.
+    // Late in a second, the new answer alone does not contradict the earlier answers.
     await time.advance(1_950 - (time.now() % 1_000));
     clock.offsetMs -= 900;
     await takeAfter(await taken(client.tryAcquire('job')), scene.host(twoSeconds).client);
   });
 
-  test('nothing is learned from an answer during which the clock was stepped', async () => {
+  test('a client learns nothing from an answer during whose request the clock was stepped', async () => {
     const { time, store } = scene;
     const { client, clock } = scene.host({ ...twoSeconds, ahead: 3_600_000 });
     const lease = await taken(client.tryAcquire('job'));
@@ -1087,7 +1087,7 @@ describe("invariant 13: the server's clock judges", () => {
     expect(lease.isHeld()).toBe(true);
   });
 
-  test('a clock that runs slow is followed', async () => {
+  test('no contender overlaps a holder whose clock runs slow', async () => {
     const { time } = scene;
     const { client, clock } = scene.host(twoSeconds);
     const holder = await taken(client.tryAcquire('job'));
@@ -1099,7 +1099,7 @@ describe("invariant 13: the server's clock judges", () => {
     await takeAfter(holder, scene.host(twoSeconds).client);
   });
 
-  test('a clock that is stepped while a lease is held breaks no belief', async () => {
+  test('no contender overlaps a holder whose clock is stepped while the lease is held', async () => {
     const { time } = scene;
     const stepped = scene.host(twoSeconds);
     const holder = await taken(stepped.client.tryAcquire('job'));

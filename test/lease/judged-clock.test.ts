@@ -6,14 +6,14 @@ const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
 const undisciplined = { isDisciplined: false };
 
-/** The clock is set, or the monotonic one stands still, while a request is on its way. */
+/** The two clocks part while a request is on its way. */
 function jump(clock: HostClock): void {
   clock.offsetMs += 500;
 }
 
-describe('a clock that nobody keeps right', () => {
+describe('an undisciplined clock', () => {
   test.each([HOUR, -HOUR, 120_000])(
-    'is judged by one read before a moment is written by it, %i ms ahead',
+    'is judged by one read before the host writes a moment: %i ms ahead',
     async (ahead) => {
       const { time, store, memory, host } = world({ dated: true });
       const lease = await host({ ...undisciplined, ahead }).client.acquire('job');
@@ -24,7 +24,7 @@ describe('a clock that nobody keeps right', () => {
     },
   );
 
-  test('costs no further read, for any key or client of the process', async () => {
+  test('costs one read for all keys and clients of the process', async () => {
     const { store, host } = world({ dated: true });
     const { client, clock } = host(undisciplined);
     for (const key of ['a', 'b']) await (await client.acquire(key)).release();
@@ -32,7 +32,7 @@ describe('a clock that nobody keeps right', () => {
     expect(store.count('read')).toBe(1);
   });
 
-  test('is judged by one read for all that begin at once', async () => {
+  test('is judged by one read for all acquisitions that begin at once', async () => {
     const { time, store, host } = world({ dated: true });
     const { client } = host(undisciplined);
     store.plan({ do: 'travel', there: 5, back: 5, operation: 'read' });
@@ -41,7 +41,7 @@ describe('a clock that nobody keeps right', () => {
     expect(store.count('read')).toBe(1);
   });
 
-  test('who gives up while another waits for that read costs the other nothing', async () => {
+  test('is judged for the second acquisition if the first acquisition is cancelled during the judge read', async () => {
     const { time, store, host } = world({ dated: true });
     const { client } = host({ ...undisciplined, ahead: HOUR });
     store.plan({ do: 'delayAnswer', ms: 200, operation: 'read', times: Number.POSITIVE_INFINITY });
@@ -55,11 +55,11 @@ describe('a clock that nobody keeps right', () => {
     expect((await settle(time, second)).isHeld()).toBe(true);
   });
 
-  test('that was set while the lease is held is judged again before the next renewal', async () => {
+  test('is judged again before the next renewal if the clock was set while the lease is held', async () => {
     const { time, store, memory, host } = world({ dated: true });
     const { client, clock } = host(undisciplined);
     const lease = await client.acquire('job');
-    // Set back, so that the lease is not lost by it.
+    // The clock is set back, so the lease is not lost.
     clock.offsetMs = -HOUR;
     await time.advance(12_000);
     expect(store.operations).toEqual(['read', 'acquire', 'read', 'renew']);
@@ -68,7 +68,7 @@ describe('a clock that nobody keeps right', () => {
     expect(Math.abs((record?.expiresAt ?? 0) - (time.now() + 28_000))).toBeLessThanOrEqual(1_000);
   });
 
-  test('an hour ahead, judged by no answer since it stood still during each: nothing is written by it', async () => {
+  test('writes no moment if the clocks parted during each of three judge reads', async () => {
     const { time, store, host } = world({ dated: true });
     const { client, clock } = host({ ...undisciplined, ahead: HOUR });
     store.plan({
@@ -89,7 +89,7 @@ describe('a clock that nobody keeps right', () => {
     expect(store.operations).toEqual(['read', 'read', 'read']);
   });
 
-  test('is judged by the refusal, where it may not read', async () => {
+  test('is judged by the refusal if the process may not read', async () => {
     const { time, store, memory, host } = world({ dated: true });
     const denied = new LockStoreError('dynamodb:GetItem is not allowed', {
       serverDate: Math.floor(time.now() / 1_000) * 1_000,
@@ -99,7 +99,7 @@ describe('a clock that nobody keeps right', () => {
     expect((await memory.read('job')).record?.expiresAt).toBeLessThanOrEqual(time.now() + 31_000);
   });
 
-  test('cannot be judged where the read fails without a date: the reason is told', async () => {
+  test('makes acquire throw the error of a judge read that fails without a date', async () => {
     const { store, host } = world({ dated: true });
     const broken = new LockStoreError('The connection broke.', { transient: true });
     store.plan({ do: 'fail', error: broken, operation: 'read', times: Number.POSITIVE_INFINITY });
@@ -107,7 +107,7 @@ describe('a clock that nobody keeps right', () => {
     expect(store.operations).toEqual(['read']);
   });
 
-  test('is not believed for one answer without a date, from a store whose answers have one', async () => {
+  test('is judged by further reads after one answer without a date', async () => {
     const { time, store, memory, host } = world({ dated: true });
     const { client, clock } = host({ ...undisciplined, ahead: HOUR });
     await client.inspect('elsewhere');
@@ -124,7 +124,7 @@ describe('a clock that nobody keeps right', () => {
     expect((await memory.read('job')).record?.expiresAt).toBeLessThanOrEqual(time.now() + 31_000);
   });
 
-  test('keeps nobody waiting for longer than their own requests, however many wait', async () => {
+  test('keeps no acquisition waiting for longer than its own requests, however many acquisitions wait', async () => {
     const { time, store, host } = world({ dated: true });
     const { client } = host(undisciplined);
     store.plan({ do: 'hang', operation: 'read', times: Number.POSITIVE_INFINITY });
@@ -133,7 +133,7 @@ describe('a clock that nobody keeps right', () => {
     expect(all.every(({ settled }) => settled)).toBe(true);
   });
 
-  test('does not keep a client from being closed', async () => {
+  test('lets a client close during a judge read', async () => {
     const { time, store, host } = world({ dated: true });
     const { client } = host(undisciplined);
     store.plan({ do: 'hang', operation: 'read', times: Number.POSITIVE_INFINITY });
@@ -145,7 +145,7 @@ describe('a clock that nobody keeps right', () => {
     expect(acquired.error.message).toContain('closed');
   });
 
-  test('is believed where no answer has a date, and asked about once', async () => {
+  test('is believed after one judge read if no answer has a date', async () => {
     const { store, host } = world();
     const { client, clock } = host(undisciplined);
     await (await client.acquire('job')).release();
@@ -154,7 +154,7 @@ describe('a clock that nobody keeps right', () => {
     expect(store.operations).toEqual(['read', 'acquire', 'release', 'acquire']);
   });
 
-  test('an hour ahead, resumes a lease for no longer than that', async () => {
+  test('makes a resume last no longer than leaseMs, even an hour ahead', async () => {
     const { time, store, memory, host } = world({ dated: true });
     const handle = await (await host().client.acquire('job')).handOff({ leaseMs: 60_000 });
     await host({ ...undisciplined, ahead: HOUR }).client.resume(handle, { leaseMs: 2_000 });
@@ -163,7 +163,7 @@ describe('a clock that nobody keeps right', () => {
   });
 
   test.each([30 * DAY, -30 * DAY])(
-    '%i ms ahead, is the first to come after TTL deleted the record: tokens only grow',
+    'lowers no token, even %i ms ahead, if its host is the first to come after TTL deleted the record',
     async (ahead) => {
       const { time, store, host } = world({ dated: true });
       const tokens: number[] = [];
@@ -182,7 +182,7 @@ describe('a clock that nobody keeps right', () => {
   );
 });
 
-describe('a request that the server refuses for the time in its signature', () => {
+describe('a request that the server refuses for the time of its signature', () => {
   const HOUR_AHEAD = { ahead: HOUR };
   const scene = () => {
     const it = world({ dated: true });
@@ -192,7 +192,7 @@ describe('a request that the server refuses for the time in its signature', () =
     return { ...it, misdated };
   };
 
-  test('is written anew: acquire', async () => {
+  test('is written anew if it is an acquire', async () => {
     const { time, store, memory, host, misdated } = scene();
     store.plan({ do: 'fail', error: misdated(), operation: 'acquire' });
     const lease = await host(HOUR_AHEAD).client.acquire('job');
@@ -203,7 +203,7 @@ describe('a request that the server refuses for the time in its signature', () =
     expect((await memory.read('job')).record?.lockId).toBe(lease.lockId);
   });
 
-  test('is told after the second time, as what may pass', async () => {
+  test('is a transient error after the second refusal', async () => {
     const { store, host, misdated } = scene();
     store.plan({ do: 'fail', error: misdated(), operation: 'acquire', times: 2 });
     await expect(host(HOUR_AHEAD).client.acquire('job')).rejects.toMatchObject({
@@ -213,7 +213,7 @@ describe('a request that the server refuses for the time in its signature', () =
     });
   });
 
-  test('is written anew: renew', async () => {
+  test('is written anew if it is a renewal', async () => {
     const { time, store, memory, host, misdated } = scene();
     const { client, clock, of } = host();
     const lease = await taken(client.tryAcquire('job'));
@@ -225,7 +225,7 @@ describe('a request that the server refuses for the time in its signature', () =
     expect(of('renewFailed')).toEqual([]);
   });
 
-  test('is written anew: resume', async () => {
+  test('is written anew if it is a resume', async () => {
     const { time, store, memory, host, misdated } = scene();
     const handle = await (await host().client.acquire('job')).handOff({ leaseMs: 60_000 });
     store.plan({ do: 'fail', error: misdated(), operation: 'resume' });
@@ -233,18 +233,18 @@ describe('a request that the server refuses for the time in its signature', () =
     expect((await memory.read('job')).record?.expiresAt).toBeLessThanOrEqual(time.now() + 31_000);
   });
 
-  test('is written anew: resume; and what was granted first is not left, where the second one fails', async () => {
+  test('leaves no first grant of a resume behind if the second resume fails', async () => {
     const { time, store, memory, host } = scene();
     const handle = await (await host().client.acquire('job')).handOff({ leaseMs: 60_000 });
     const { client, clock } = host(HOUR_AHEAD);
-    // Granted, by a clock that no answer has judged: asked for once more, and that one gets no answer.
+    // The first resume is granted by a clock that no answer has judged. The second resume gets no answer.
     store.plan({ do: 'then', act: () => jump(clock), operation: 'resume' });
     store.plan({ do: 'hang', operation: 'resume', times: 3 });
     await expect(settle(time, client.resume(handle))).rejects.toMatchObject({ name: 'LockStoreError' });
     expect((await memory.read('job')).record?.lockId).toBeUndefined();
   });
 
-  test('is sent again: a release, whose moments are made whenever it is sent', async () => {
+  test('is sent again if it is a release', async () => {
     const { store, host, misdated } = scene();
     const lease = await taken(host().client.tryAcquire('job'));
     store.plan({ do: 'fail', error: misdated(), operation: 'release' });
@@ -253,7 +253,7 @@ describe('a request that the server refuses for the time in its signature', () =
   });
 });
 
-test('a release keeps the record as long as its lease was to last, though the clock was set back meanwhile', async () => {
+test("a release after the clock was set back writes a ttl from the lease's expiry", async () => {
   const { time, store, host } = world({ dated: true });
   const { client, clock } = host();
   const lease = await client.acquire('job');
@@ -262,10 +262,10 @@ test('a release keeps the record as long as its lease was to last, though the cl
   expect(store.requests.at(-1)?.request.now).toBe(time.now() + 30_000);
 });
 
-test('a grant is given back to no later moment than the server answered at', async () => {
+test('a grant that is given back opens at the Date of the answer at the latest', async () => {
   const { time, store, memory, host } = world({ dated: true });
   const { client, clock } = host({ ahead: HOUR });
-  // Frozen while its first answer was on its way: that one cannot judge the clock.
+  // The host is frozen while the first answer is on its way, so the answer cannot judge the clock.
   store.plan({ do: 'then', act: () => jump(clock), operation: 'acquire', times: 2 });
   await settle(time, client.tryAcquire('job'));
   expect(store.operations).toEqual(['acquire', 'giveBack', 'acquire', 'giveBack']);
@@ -275,8 +275,8 @@ test('a grant is given back to no later moment than the server answered at', asy
 test.each([
   ['an hour ahead', HOUR, false],
   ['a minute behind', -60_000, false],
-  ['a minute behind, or so a relay says', -60_000, true],
-])('a lock stays closed for holdAtLeastMs from its acquisition, where the host is %s', async (_, ahead, relayed) => {
+  ['a minute behind by the date of a relay', -60_000, true],
+])('a lock stays closed for holdAtLeastMs from its acquisition if the host is %s', async (_, ahead, relayed) => {
   const { time, store, memory, host } = world({ dated: true });
   const read = store.read.bind(store);
   store.read = async (key, options) => ({ ...(await read(key, options)), relayed });

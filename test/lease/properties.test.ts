@@ -11,14 +11,14 @@ afterEach(() => {
   jest.restoreAllMocks();
 });
 
-/** Safety 500 ms: clocks that differ by less, and the last instant at which a request is worth sending. */
+/** The clocks of this test differ by less than `safetyMs`. */
 const timing = { leaseMs: 2_000, heartbeatMs: 600, safetyMs: 500 };
 const options = { requestTimeoutMs: 300 };
 
 type Deed = 'take' | 'wait' | 'renew' | 'release' | 'pass' | 'abandon' | 'force';
 
 const ms = (max: number) => fc.nat({ max });
-/** What becomes of the messages of one request: most arrive soon; some are lost, late, or come twice. */
+/** The fate of the messages of one request. Most messages arrive soon; some are lost, late or delivered twice. */
 const fault: fc.Arbitrary<Fault> = fc.oneof(
   { weight: 6, arbitrary: fc.record({ do: fc.constant('travel' as const), there: ms(40), back: ms(40) }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('travel' as const), there: ms(4_000), back: ms(1_000) }) },
@@ -32,7 +32,7 @@ const step = fc.record({
   forMs: fc.oneof(ms(300), ms(3_000)),
 });
 const client = fc.record({
-  // Two clocks differ by less than the safety.
+  // Two clocks differ by less than `safetyMs`.
   ahead: fc.integer({ min: -249, max: 249 }),
   steps: fc.array(step, { minLength: 1, maxLength: 12 }),
 });
@@ -43,13 +43,13 @@ const scenario = fc.record({
 });
 type Scenario = typeof scenario extends fc.Arbitrary<infer Value> ? Value : never;
 
-/** Watches a store and all leases on it, and notes what they violate. */
+/** Watches a store and all leases on it, and notes each violation of an invariant. */
 class Watch {
   readonly found = new Set<string>();
   readonly #leases = new Map<string, { lease: Lease; ended: boolean }>();
-  /** Who believed when the store made each grant. */
+  /** The `lockId`s of the leases that were believed when the store made each grant. */
   readonly #believersAt = new Map<string, string[]>();
-  /** Grants that were released, handed on, or force-released. */
+  /** The grants that were released, handed off or force-released. */
   readonly #over = new Set<string>();
   readonly #revoked = new Set<string>();
   #token = 0;
@@ -69,7 +69,7 @@ class Watch {
     };
   }
 
-  /** A client has been given a lease. */
+  /** A client got a lease. */
   add(lease: Lease): Lease {
     this.#leases.set(lease.lockId, { lease, ended: false });
     if (this.#believersAt.get(lease.lockId)?.length !== 0) this.found.add('1: granted while another believed');
@@ -83,7 +83,7 @@ class Watch {
     if (operation === 'renew' && isLost) this.found.add('7: a lost lease was renewed');
   }
 
-  /** A client tells what happened. */
+  /** A client reports an event. */
   told(event: LockEvent): void {
     if (event.type !== 'lost' || event.reason !== 'revoked' || event.fencingToken !== this.#token) return;
     if (!this.#revoked.has(this.#lockId)) this.found.add('3: told of a force release, and nobody forced one');
@@ -111,7 +111,7 @@ class Watch {
   }
 }
 
-/** What a client can do with the lease that it has, or has not; what fails leaves it with none, or as it was. */
+/** The deeds of a client with the lease that it has, if any. Each deed returns the client's lease afterwards. */
 const deeds: Record<Deed, (client: LockClient, lease: Lease | undefined, forMs: number) => Promise<Lease | undefined>> =
   {
     take: async (client, lease) => (lease?.isHeld() ? lease : ((await client.tryAcquire('job', options)) ?? undefined)),
@@ -136,7 +136,7 @@ const deeds: Record<Deed, (client: LockClient, lease: Lease | undefined, forMs: 
     },
   };
 
-/** Runs a scenario, and returns what it violated. */
+/** Runs a scenario, and returns the violations. */
 async function violations({ clients, faults, seed }: Scenario): Promise<string[]> {
   seededRandom(seed);
   const { time, store, host } = world();
@@ -169,7 +169,7 @@ async function violations({ clients, faults, seed }: Scenario): Promise<string[]
   return [...watch.found];
 }
 
-test('whatever a network loses, delays and repeats, invariants 1, 2, 3 and 7 hold', async () => {
+test('invariants 1, 2, 3 and 7 hold over a network that loses, delays and repeats messages', async () => {
   await fc.assert(
     fc.asyncProperty(scenario, async (given) => {
       expect(await violations(given)).toEqual([]);

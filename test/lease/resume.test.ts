@@ -14,7 +14,7 @@ beforeEach(async () => {
   handle = await (await scene.host().client.acquire('job')).handOff({ leaseMs: 60_000 });
 });
 
-describe('a handle that is none is refused', () => {
+describe('a value that is no handle is refused', () => {
   test.each([
     [null, 'The handle of a lease must be what handOff() gave, but it is null.'],
     ['job', "The handle of a lease must be what handOff() gave, but it is 'job'."],
@@ -24,8 +24,8 @@ describe('a handle that is none is refused', () => {
   });
 });
 
-describe('a lease that cannot be resumed says why', () => {
-  test('no time is left to hold it in', async () => {
+describe('the error of a failed resume has the reason', () => {
+  test('the invocation has no time left to hold the lease in', async () => {
     const { store, host } = scene;
     const before = store.count();
     await expect(host().client.resume(handle, { remainingMs: () => 0 })).rejects.toMatchObject({
@@ -36,7 +36,7 @@ describe('a lease that cannot be resumed says why', () => {
     expect(store.count()).toBe(before);
   });
 
-  test('somebody else has resumed it', async () => {
+  test('another host has resumed the lease', async () => {
     await scene.host().client.resume(handle);
     await expect(scene.host().client.resume(handle)).rejects.toMatchObject({
       reason: 'takenOver',
@@ -45,7 +45,7 @@ describe('a lease that cannot be resumed says why', () => {
     });
   });
 
-  test('the answer came after its deadline: what was granted is released', async () => {
+  test("the answer came after the lease's deadline: the client releases the grant", async () => {
     const host = scene.host();
     const act = () => {
       host.clock.offsetMs += HOUR;
@@ -60,7 +60,7 @@ describe('a lease that cannot be resumed says why', () => {
   });
 });
 
-test('a hand-off and a resume are events of their own', async () => {
+test('a hand-off is a handedOff event, and a resume is a resumed event', async () => {
   const { store } = scene;
   const from = scene.host();
   const lease = await from.client.acquire('other');
@@ -77,13 +77,13 @@ test('a hand-off and a resume are events of their own', async () => {
 });
 
 test.each(['waitMs', 'once', 'data', 'holdAtLeastMs'])(
-  'resume refuses %s, which the handed-off lease decides',
+  'resume refuses the option %s, which the handed-off lease decides',
   async (name) => {
     await expect(scene.host().client.resume(handle, { [name]: 1 })).rejects.toThrow(`resume has no option '${name}'`);
   },
 );
 
-test('a clock that is set while the request is out is asked once more', async () => {
+test('a client whose clock is set while a resume is out resumes once more', async () => {
   const host = scene.host();
   const act = () => {
     host.clock.offsetMs -= 500;
@@ -127,7 +127,7 @@ test('a first grant is released when the second request fails for good', async (
   expect((await memory.read('job')).record?.lockId).toBeUndefined();
 });
 
-test('what the first request took of the invocation is not there for the second', async () => {
+test('the time that the first resume took is missing from the deadline of the second resume', async () => {
   const { time, store, host } = scene;
   store.plan({ do: 'delayAnswer', ms: 800, operation: 'resume' });
   const { client, clock } = host({ ahead: -HOUR });
@@ -136,7 +136,7 @@ test('what the first request took of the invocation is not there for the second'
   expect(lease.deadline - clock.now()).toBe(4_200);
 });
 
-test('close() waits for what is under way', async () => {
+test('close() waits for an acquire that is under way', async () => {
   const { time, store, host } = scene;
   const { client } = host();
   store.plan({ do: 'delayAnswer', ms: 500, operation: 'acquire' });

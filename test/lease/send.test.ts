@@ -12,7 +12,7 @@ afterEach(() => {
 type Answer = { attempts?: number };
 type Reply = 'hang' | 'conflict' | Answer;
 
-/** Sends to a server that replies so, one after the other, the last for ever; tells when each request came, and its signal. */
+/** Sends to a server that gives one reply after the other, and the last reply for ever. Logs each request's time and signal. */
 function sending(replies: readonly Reply[], options: SendOptions = {}) {
   const clock = new FakeClock();
   const start = clock.now();
@@ -39,7 +39,7 @@ function sending(replies: readonly Reply[], options: SendOptions = {}) {
 }
 
 describe('a request whose answer does not come', () => {
-  test('is sent three times, and the error says so, and that it may pass', async () => {
+  test('is sent three times, and the error says so and is transient', async () => {
     const { requests, ended } = sending(['hang'], { requestTimeoutMs: 100 });
     const error = await ended();
     expect(error).toBeInstanceOf(LockStoreError);
@@ -47,18 +47,18 @@ describe('a request whose answer does not come', () => {
     expect(requests.map(({ at }) => at)).toEqual([0, 100, 200]);
   });
 
-  test('is given up: the store hears of it, and of no request that was answered', async () => {
+  test("is given up: its signal aborts, and an answered request's signal does not", async () => {
     const { requests, ended } = sending(['hang', { attempts: 1 }]);
     await ended();
     expect(requests.map(({ signal }) => signal.aborted)).toEqual([true, false]);
   });
 
-  test('is counted among the attempts', async () => {
+  test("is counted among the answer's attempts", async () => {
     expect(await sending(['hang', { attempts: 2 }]).ended()).toEqual({ attempts: 3 });
     expect(await sending([{}]).ended()).toEqual({ attempts: 1 });
   });
 
-  test('shares what is left of its time with those to come', async () => {
+  test('shares the time that is left equally with the requests to come', async () => {
     const { requests, ended } = sending(['hang'], { withinMs: 300 });
     await ended();
     expect(requests.map(({ at }) => at)).toEqual([0, 100, 200]);
@@ -74,20 +74,20 @@ describe('a request that meets another transaction', () => {
     expect(pauses).toEqual([10, 20, 40, 80, 100, 100, 100, 100, 100]);
   });
 
-  test('is not sent less often for having hung before', async () => {
+  test('is sent ten times, however often a request hung before', async () => {
     const { requests, ended } = sending(['hang', 'hang', 'conflict']);
     await ended();
     expect(requests).toHaveLength(12);
   });
 
-  test('is not sent when no time is left, and the error says so, and that it may pass', async () => {
+  test('is not sent when no time is left, and the error says so and is transient', async () => {
     jest.spyOn(Math, 'random').mockReturnValue(0.5);
     const { requests, ended } = sending(['conflict'], { withinMs: 40 });
     expect(await ended()).toMatchObject({ message: 'Asking: no time is left to send it in', transient: true });
     expect(requests.map(({ at }) => at)).toEqual([0, 10, 30]);
   });
 
-  test('is given up in the pause when nobody wants the answer any more', async () => {
+  test('is given up in a pause when the caller aborts its signal', async () => {
     const cancel = new AbortController();
     const { clock, answer } = sending(['conflict'], { signal: cancel.signal });
     const outcome = outcomeOf(answer);

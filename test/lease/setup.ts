@@ -8,12 +8,12 @@ import { MemoryLockStore } from '../../lib/testing/memory.ts';
 import { mulberry32 } from '../support/mulberry32.ts';
 import { ScriptedStore } from '../support/scripted-store.ts';
 
-/** A host's clock, over the time that passes for everybody. */
+/** The clock of one host. It follows the true time, with an offset. */
 export class HostClock implements Clock {
   readonly #time: FakeClock;
-  /** By how much its wall clock is ahead of the true time. Set it to step the clock. */
+  /** The milliseconds by which the wall clock is ahead of the true time. A test sets them to step the clock. */
   offsetMs: number;
-  /** As on Lambda: no answer need judge it before a moment is written by it. */
+  /** Disciplined, as on Lambda: the host writes moments by this clock before an answer has judged the clock. */
   readonly isDisciplined: boolean;
   #lateMs = 0;
 
@@ -31,7 +31,7 @@ export class HostClock implements Clock {
     return this.#time.monotonic() - this.#lateMs;
   }
 
-  /** Both clocks fall behind, as those of a host that runs slow. */
+  /** Both clocks fall behind, as on a host that runs slow. */
   lag(ms: number): void {
     this.#lateMs += ms;
   }
@@ -45,7 +45,7 @@ export class HostClock implements Clock {
   }
 }
 
-/** A process with a client of its own: its clock, and what it was told. */
+/** A process with a client and a clock of its own, and the events that it was told. */
 interface Host {
   readonly client: LockClient;
   readonly clock: HostClock;
@@ -58,13 +58,13 @@ export interface World {
   /** The true time. */
   readonly time: FakeClock;
   readonly memory: MemoryLockStore;
-  /** Every client's way to `memory`. */
+  /** Every client reaches `memory` through this store. */
   readonly store: ScriptedStore;
-  /** A host of its own; `ahead`: by how much its clock is; `isDisciplined`: default true, as on Lambda. */
+  /** Makes a host. Its clock is `ahead` milliseconds ahead, by default 0, and disciplined by default, as on Lambda. */
   host(options?: Partial<LockClientOptions> & { ahead?: number; isDisciplined?: boolean }): Host;
 }
 
-/** A store, and hosts that share it. With `dated`, its answers carry its clock, which shows the true time. */
+/** A store, and hosts that share the store. With `dated`, each answer carries the store's clock, which shows the true time. */
 export function world({ dated = false, start }: { dated?: boolean; start?: number } = {}): World {
   const time = new FakeClock(start);
   const memory = new MemoryLockStore(dated ? { clock: time } : {});
@@ -85,7 +85,7 @@ export function world({ dated = false, start }: { dated?: boolean; start?: numbe
   };
 }
 
-/** What a promise has come to, so that a test can look at it when it likes and no rejection is left alone. */
+/** The state of a promise. A test reads the state when it likes, and no rejection stays unhandled. */
 export interface Outcome<T> {
   readonly settled: boolean;
   readonly value: T | undefined;
@@ -102,7 +102,7 @@ export function outcomeOf<T>(promise: Promise<T>): Outcome<T> {
   return outcome;
 }
 
-/** Lets time pass until a promise has settled, a millisecond at a time, for at most `mostMs`. */
+/** Advances the time by single milliseconds, `mostMs` at most, until a promise has settled. */
 export async function settle<T>(time: FakeClock, promise: Promise<T>, mostMs = 60_000): Promise<T> {
   const outcome = outcomeOf(promise);
   await time.advance(0);
@@ -111,20 +111,20 @@ export async function settle<T>(time: FakeClock, promise: Promise<T>, mostMs = 6
   return promise;
 }
 
-/** The lease, where there must be one. */
+/** The lease of an attempt that must succeed. */
 export async function taken(attempt: Promise<Lease | null>): Promise<Lease> {
   const lease = await attempt;
   if (lease === null) throw new Error('The lock was busy.');
   return lease;
 }
 
-/** Makes `Math.random` give what the seed says, until mocks are restored; and gives another such generator. */
+/** Makes `Math.random` follow the seed until the mocks are restored. Returns a second seeded generator. */
 export function seededRandom(seed: number): () => number {
   jest.spyOn(Math, 'random').mockImplementation(mulberry32(seed));
   return mulberry32(-seed);
 }
 
-/** The listeners that are on a signal now, counted by watching it from its birth. */
+/** A controller whose signal counts its abort listeners. */
 export function watchedSignal(): { controller: AbortController; listeners(): number } {
   const controller = new AbortController();
   const { signal } = controller;

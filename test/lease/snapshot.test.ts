@@ -1,4 +1,4 @@
-/** Processes that are started from one snapshot, as V8 and some hosts of functions make it, share all that was in memory. */
+/** V8 and some hosts of functions start processes from a snapshot. All processes of one snapshot share its memory. */
 import { execFileSync } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -8,7 +8,7 @@ import { buildSync } from 'esbuild';
 
 const lib = join(import.meta.dirname, '../../lib');
 
-/** It takes a lock before the snapshot is made, so that every cache is filled. */
+/** This program takes a lock before the snapshot is made, so that every cache is filled. */
 const program = `
 import { startupSnapshot } from 'node:v8';
 import { LockClient } from '${lib}/index.ts';
@@ -24,7 +24,7 @@ startupSnapshot.setDeserializeMainFunction(async () => {
 });
 `;
 
-test('processes that are started from one snapshot make lockIds and names of their own', () => {
+test('two processes that start from one snapshot make different lockIds and owner names', () => {
   const folder = mkdtempSync(join(tmpdir(), 'leasehold-snapshot-'));
   try {
     const [entry, bundle, blob] = ['entry.mjs', 'bundle.cjs', 'snapshot.blob'].map((name) => join(folder, name)) as [

@@ -14,7 +14,7 @@ describe('a lock that is released after 500 ms', () => {
     const random = seededRandom(seed);
     const { time, store, host } = world();
     const lease = await host().client.acquire('job');
-    // Who waits comes at any moment of the millisecond's neighbours, and reads are as old as they like within 20 ms.
+    // A read shows the record as it was up to 20 ms ago.
     store.lagMs = Math.floor(random() * 20);
     await time.advance(100);
     const sentBefore = store.count();
@@ -34,7 +34,7 @@ describe('a lock that is released after 500 ms', () => {
   }
 
   test.each([0, 5])(
-    'is had within 100 ms in the median, with at most 12 requests, two of them writes: %i ms away',
+    'goes to the waiter within 100 ms in the median, with at most 12 requests and two writes: answers take %i ms',
     async (ms) => {
       const runs = [];
       for (let seed = 1; seed <= 100; seed++) runs.push(await run(seed, ms));
@@ -47,7 +47,7 @@ describe('a lock that is released after 500 ms', () => {
 });
 
 describe('a lock whose holder died', () => {
-  test('is taken by a waiter within 100 ms of its expiry, by one write', async () => {
+  test('is taken by a waiter within 100 ms of its expiry, in one write', async () => {
     for (let seed = 1; seed <= 30; seed++) {
       seededRandom(seed);
       const { time, store, host } = world();
@@ -66,7 +66,7 @@ describe('a lock whose holder died', () => {
     }
   });
 
-  test('is taken by the first try that comes later, also from a process that knew nothing, by one request', async () => {
+  test('is taken after its expiry by the first try of a new process, in one request', async () => {
     const { time, store, host } = world();
     (await host().client.acquire('job')).abandon('timedOut');
     await time.advance(30_000);
@@ -74,7 +74,7 @@ describe('a lock whose holder died', () => {
     expect(store.operations).toEqual(['acquire', 'acquire']);
   });
 
-  test('is taken once by many waiters, who then wait for the one that took it', async () => {
+  test('is taken by one of many waiters, and the other waiters go on waiting', async () => {
     seededRandom(7);
     const { time, store, host } = world();
     (await host().client.acquire('job')).abandon('timedOut');
@@ -94,7 +94,7 @@ describe('a lock whose holder is alive', () => {
     { leaseMs: 1_000 },
     { leaseMs: 300 },
     { leaseMs: 3_000, heartbeatMs: 2_000, safetyMs: 500 },
-  ])('sees one write of a waiter, and after that reads alone: %p', async (timing) => {
+  ])('gets one write from a waiter, and reads after that: %p', async (timing) => {
     seededRandom(3);
     const { time, store, host } = world();
     const holder = await host(timing).client.acquire('job');
@@ -106,7 +106,7 @@ describe('a lock whose holder is alive', () => {
     expect(store.count('read')).toBeGreaterThan(50);
   });
 
-  test('is read about once a second in the long run', async () => {
+  test('is read by a waiter about once a second in the long run', async () => {
     const { time, store, host } = world();
     await host().client.acquire('job');
     void outcomeOf(host().client.acquire('job', { waitMs: 600_000 }));
@@ -117,7 +117,7 @@ describe('a lock whose holder is alive', () => {
     expect(store.count('read') - before).toBeLessThan(400);
   });
 
-  test('tells of a wait once, with who is waited for', async () => {
+  test('makes a waiter report one waiting event, with the owner, and one busy event', async () => {
     const { time, host } = world();
     await host().client.acquire('job');
     const waiter = host();
@@ -131,7 +131,7 @@ describe('a lock whose holder is alive', () => {
 });
 
 describe('stale reads', () => {
-  test('that do not show the record yet cause no write', async () => {
+  test('without a record cause no write of the waiter', async () => {
     const { time, store, host } = world();
     await host().client.acquire('job');
     store.lagMs = 1_000;
@@ -140,7 +140,7 @@ describe('stale reads', () => {
     expect(store.count('acquire')).toBe(2);
   });
 
-  test('that show an expiry from before a renewal cause no write', async () => {
+  test('with an expiry from before a renewal cause no write of the waiter', async () => {
     const { time, store, host } = world();
     await host({ leaseMs: 6_000 }).client.acquire('job');
     store.lagMs = 1_000;
@@ -150,7 +150,7 @@ describe('stale reads', () => {
     expect(store.count('acquire')).toBe(2);
   });
 
-  test('that show the holder before the last cause one write at the most', async () => {
+  test('with an earlier holder cause at most one write of the waiter', async () => {
     const { time, store, host } = world();
     const first = await host().client.acquire('job');
     await time.advance(5_000);
@@ -165,7 +165,7 @@ describe('stale reads', () => {
     expect(store.count('acquire')).toBeLessThanOrEqual(4);
   });
 
-  test('that still show the holder after its release are not believed for ever', async () => {
+  test('with a holder that has released delay the waiter by less than 400 ms', async () => {
     const { time, store, host } = world();
     const first = await host().client.acquire('job');
     store.lagMs = 200;
@@ -180,7 +180,7 @@ describe('stale reads', () => {
 
 describe('a wait that is cancelled', () => {
   test.each(Array.from({ length: 24 }, (_, n) => n * 17))(
-    'leaves no timer, no listener and no grant: after %i ms',
+    'leaves no timer, no listener and no grant: cancelled %i ms after the release',
     async (ms) => {
       seededRandom(ms + 1);
       const { time, store, memory, host } = world();
@@ -205,7 +205,7 @@ describe('a wait that is cancelled', () => {
     },
   );
 
-  test('while its write is out releases what that is granted, also when it lands late', async () => {
+  test('while its write is out releases the grant of that write', async () => {
     const { time, store, memory, host } = world();
     const controller = new AbortController();
     store.plan({ do: 'delayAnswer', ms: 400, operation: 'acquire' });
@@ -217,7 +217,7 @@ describe('a wait that is cancelled', () => {
     expect((await memory.read('job')).record?.lockId).toBeUndefined();
   });
 
-  test('while its write is out rejects within the time of one request, even if nothing answers', async () => {
+  test('while its write is out rejects within the time of one request, even if the store never answers', async () => {
     const { time, store, host } = world();
     const { controller, listeners } = watchedSignal();
     store.plan({ do: 'hang', times: Number.POSITIVE_INFINITY });
@@ -230,7 +230,7 @@ describe('a wait that is cancelled', () => {
     expect(time.timers).toBe(0);
   });
 
-  test('by the end of waitMs is reported as busy once', async () => {
+  test('by the end of waitMs is reported in one busy event', async () => {
     const { time, host } = world();
     await host().client.acquire('job');
     const waiter = host();
@@ -242,8 +242,8 @@ describe('a wait that is cancelled', () => {
   });
 });
 
-describe('an attempt that was given up, and lands late', () => {
-  /** The acquire is given up after 3 s, and its first sending lands a moment after the release that followed it. */
+describe('an attempt that was given up and is granted late', () => {
+  /** The acquire is given up after 3 s. Its first sending reaches the store just after the release that followed. */
   function givenUp() {
     const scene = world();
     const { store } = scene;
@@ -254,7 +254,7 @@ describe('an attempt that was given up, and lands late', () => {
     seededRandom(1);
   });
 
-  test('is released by the next, which is granted', async () => {
+  test('is released by the next attempt, and then an attempt is granted', async () => {
     const { time, store, host } = givenUp();
     const waiter = host();
     const lease = await settle(time, waiter.client.acquire('job', { waitMs: 20_000 }));
@@ -266,7 +266,7 @@ describe('an attempt that was given up, and lands late', () => {
   });
 
   test.each(['loseRequest', 'hang'] as const)(
-    'is not reported as busy with ourselves, when its release fails too: %s',
+    'is not reported as busy with its own host when its release fails, too: %s',
     async (fault) => {
       const { time, store, host } = givenUp();
       const waiter = host();
@@ -280,7 +280,7 @@ describe('an attempt that was given up, and lands late', () => {
     },
   );
 
-  test('and at the end of the wait is released, so that it is nobody else who waits for it', async () => {
+  test('is released at the end of the wait, and another host can take the lock', async () => {
     const { time, store, memory, host } = world();
     store.plan({ do: 'hangAnswer', operation: 'acquire', times: 3 });
     const attempt = outcomeOf(host().client.acquire('job', { waitMs: 100 }));
@@ -291,8 +291,8 @@ describe('an attempt that was given up, and lands late', () => {
   });
 });
 
-describe('trouble that passes', () => {
-  test('ends no wait: writes and reads are tried again', async () => {
+describe('errors of the store', () => {
+  test('a transient error ends no wait: the waiter tries writes and reads again', async () => {
     const { time, store, host } = world();
     store.plan({ do: 'fail', error: transient(), operation: 'acquire', times: 3 });
     const lease = await settle(time, host().client.acquire('job', { waitMs: 5_000 }));
@@ -306,7 +306,7 @@ describe('trouble that passes', () => {
     expect(waiting.value?.isHeld()).toBe(true);
   });
 
-  test('that lasts until the end of the wait is what is thrown', async () => {
+  test('a transient error that lasts until the end of the wait is thrown', async () => {
     const { time, store, host } = world();
     const error = transient();
     store.plan({ do: 'fail', error, operation: 'acquire', times: Number.POSITIVE_INFINITY });
@@ -316,7 +316,7 @@ describe('trouble that passes', () => {
     expect(store.count('acquire')).toBeLessThan(30);
   });
 
-  test('that does not pass ends a wait at once', async () => {
+  test('an error that is not transient ends a wait at once', async () => {
     const { time, store, host } = world();
     await host().client.acquire('job');
     const denied = new LockStoreError('dynamodb:GetItem is not allowed');

@@ -7,20 +7,20 @@ import { promisify } from 'node:util';
 const run = promisify(execFile);
 const MODEL = join(import.meta.dirname, 'lease.pml');
 
-/** The bounds of a configuration, as lease.pml explains them. */
+/** The bounds of a configuration. lease.pml explains them. */
 export type Bounds = Readonly<Record<string, number>>;
 
 export interface Verdict {
-  /** How many states were visited: all there are, unless something is violated. */
+  /** The number of visited states: every state, unless an invariant or a property is violated. */
   readonly states: number;
   readonly seconds: number;
-  /** What does not hold: an invariant by its number, or another property by its name. */
+  /** The violated invariant by its number, or the violated property by its name. */
   readonly violated?: string;
-  /** The steps that lead there. */
+  /** The steps to the violation. */
   readonly story: string;
 }
 
-/** Which programs the check needs and does not find here. */
+/** The programs that the check needs and that are not installed. */
 export async function missingPrograms(): Promise<string[]> {
   const needed = [
     ['spin', '-V'],
@@ -34,8 +34,8 @@ export async function missingPrograms(): Promise<string[]> {
 export const plantableFaults = async (): Promise<string[]> => (await numbered(/1[0-9]{2}/)).map(({ name }) => name);
 
 /**
- * Visits every state of the model within the bounds, with one fault planted or none, up to the first violation.
- * @throws Error when spin or the compiler refuses the model, or a state was left out.
+ * Visits every state of the model within the bounds, up to the first violation. With `fault`, the model has that fault.
+ * @throws Error when spin or the compiler refuses the model, or when spin left out a state.
  */
 export async function check(bounds: Bounds, fault?: string): Promise<Verdict> {
   const folder = await mkdtemp(join(tmpdir(), 'leasehold-model-'));
@@ -45,7 +45,7 @@ export async function check(bounds: Bounds, fault?: string): Promise<Verdict> {
   try {
     await copyFile(MODEL, join(folder, 'lease.pml'));
     await run('spin', ['-a', ...flags, 'lease.pml'], here);
-    // Whole states are compared, no hashes of them. NOREDUCE: every step touches what is shared. MEMLIM is in MB.
+    // spin compares whole states, and not their hashes. NOREDUCE, since every step uses shared variables. MEMLIM is in MB.
     await run('gcc', '-O1 -w -DSAFETY -DNOREDUCE -DMEMLIM=1800 -o pan pan.c'.split(' '), here);
     const { stdout } = await run('./pan', ['-m20000', '-w22', '-n'], here);
     const violated = /assertion violated .*\|\|\(([0-9]+)==0\)\)/.exec(stdout)?.[1];
@@ -63,7 +63,7 @@ export async function check(bounds: Bounds, fault?: string): Promise<Verdict> {
   }
 }
 
-/** What lease.pml gives a number of this form, in its order. */
+/** The names that lease.pml gives to numbers of this form, in the order of the file. */
 async function numbered(form: RegExp): Promise<{ name: string; number: string }[]> {
   const lines = (await readFile(MODEL, 'utf8')).matchAll(new RegExp(`^#define ([A-Z_]+) (${form.source})\\b`, 'gm'));
   return [...lines].map(([, name = '', number = '']) => ({ name, number }));

@@ -1,22 +1,30 @@
 /*
  * The lease protocol, for spin to check in every interleaving: npm run test:model.
  *
- * A few owners compete for one key. A request that was sent stays on its way for ever: it arrives never, once, or over
- * and over, at any time and in any order, and each of its answers may be lost or late. So a lost, a late and a
- * duplicated message need no step of their own, and a crash is a release that never arrives. Owners' clocks differ by
- * up to SKEW ticks, less than SAFETY; with AHEAD or BEHIND, WRONG of them are off by more, until an answer's Date
- * tells (invariant 13). With JUDGED, a read tells before anything is written by such a clock, and with SETS it is set
- * later, too; without JUDGED, clocks are those of Lambda, which are right as a rule and tell in the first answer. With
- * SLOW, an answer that took long does not tell of a clock that is behind. With RELAY, an owner cannot tell which of two
- * clocks is right, its own or the one that a relay writes as Date. What an owner knows of its grant is what the record told that answered it: another wrong clock
- * may have taken the grant over and given it back meanwhile, and then it no longer tells what the grant took over. Time is
- * the server's clock, for TICKS ticks from START. A tick is as long as one likes: the smallest step of a clock in the
- * protocol, the 1 ms that a release adds, is a whole tick here, which is the harder case.
+ * A few owners compete for one key.
  *
- * Each step has the name of what it stands for in the code:
+ * Messages. A request that was sent stays on its way for ever. It arrives never, once or again and again, at any time and
+ * in any order. Each of its answers may be lost or late. So a lost, a late and a duplicated message need no steps of their
+ * own. A crash is a release that never arrives.
+ *
+ * Time. The server's clock counts TICKS ticks from START. A tick may be of any length. A release adds 1 ms, the smallest
+ * step of a clock in the protocol. Here that is a whole tick, which is the harder case.
+ *
+ * Clocks. The clocks of two owners differ by up to SKEW ticks, less than SAFETY.
+ *   AHEAD, BEHIND    WRONG of the clocks are off by more, until the Date of an answer tells (invariant 13).
+ *   JUDGED           A judge read tells before an owner writes a moment by such a clock. Without JUDGED, the clocks are
+ *                    those of Lambda: right as a rule, and judged by the first answer.
+ *   SETS             A clock is set later, too.
+ *   SLOW             A slow answer does not tell of a clock that is behind.
+ *   RELAY            An owner cannot tell which clock is right: its own, or the clock of the relay that writes the Date.
+ *
+ * Grants. An owner knows its grant from the record in the answer. Meanwhile another wrong clock may have taken the grant
+ * over and given it back. Then the record no longer tells what the grant took over.
+ *
+ * Each step has the name of its counterpart in the code:
  *   storeAcquire to storeForceRelease      the function of that name in lib/record/transitions.ts
  *   storeGuardedWrite                      lib/dynamodb/guarded-write.ts
- *   Network                                lib/lease/send.ts, and all that lies between it and the store
+ *   Network                                lib/lease/send.ts, and everything between it and the store
  *   Client: tryAcquire, resume, discard    lib/lease/attempt.ts, acquisition.ts, resume.ts
  *   Client: giveBack                       lib/lease/give-back.ts
  *   Client: renew                          lib/lease/heartbeat.ts
@@ -25,16 +33,17 @@
  *   Belief and deadline                    lib/lease/term.ts
  *   invariant(n, ...)                      invariant n of docs/protocol.md
  *
- * PROGRESS is liveness in a form that needs no fairness: from every state, whoever asks first for a free lock and is
- * heard gets it, and a lock that nobody renews is free after a lease (or when a wrong clock says, if its grant was
- * neither believed nor given back: unheard, or not knowing what it took over). And from every state, whoever asks gets no
- * lock that another believes to hold.
+ * PROGRESS is liveness in a form that needs no fairness. It holds in every state:
+ *   - the first owner whose request for a free lock arrives is granted the lock;
+ *   - a lock that nobody renews is free after a lease, or later by a wrong clock whose grant was neither believed nor given
+ *     back: its answer was lost, or the record did not tell what the grant took over;
+ *   - no owner is granted a lock in which another owner believes.
  *
- * Not in it: waiting (its reads decide nothing), heartbeats as such (a renewal may be sent at any time), an
- * invocation's end (a shorter lease), and freezes (an owner that does nothing for long).
+ * Not in the model: waiting (its reads decide nothing), heartbeats as such (a renewal may be sent at any time), the end of
+ * an invocation (a shorter lease), and freezes (an owner that does nothing for long).
  *
- * mutant(X) plants the fault X: a clause of a condition dropped, something else written, an answer misread. In
- * model.test.ts are the bounds of each configuration, and which fault is found with which.
+ * mutant(X) plants the fault X: a clause of a condition is dropped, a write sets something else, or an owner misreads an
+ * answer. model.test.ts has the bounds of each configuration, and the configuration that finds each fault.
  */
 
 #ifndef OWNERS
@@ -58,44 +67,47 @@
 #ifndef RENEWALS        /* of each lease */
 #define RENEWALS 0
 #endif
-#ifndef HOLD            /* what a release may ask for as holdAtLeastMs */
+#ifndef HOLD            /* the holdAtLeastMs of a release */
 #define HOLD 0
 #endif
 #ifndef ONCE            /* once tokens 1 to ONCE */
 #define ONCE 0
 #endif
-#ifndef RETENTION       /* from a record's expiry to its deletion by TTL; no request is on its way for longer */
+#ifndef RETENTION       /* the time from a record's expiry to its deletion by TTL; no request is on its way for longer */
 #define RETENTION 0
 #endif
-#ifndef FORCE           /* 1: an operator may release by force; 2: also at once */
+#ifndef FORCE           /* 1: an operator may force a release; 2: also immediately */
 #define FORCE 0
 #endif
-#ifndef AHEAD           /* by how much a wrong clock may be ahead, and behind */
+#ifndef AHEAD           /* the ticks by which a wrong clock may be ahead; BEHIND: by which it may be behind */
 #define AHEAD 0
 #endif
 #ifndef BEHIND
 #define BEHIND 0
 #endif
-#ifndef WRONG           /* how many clocks may be wrong */
+#ifndef WRONG           /* the number of clocks that may be wrong */
 #define WRONG 1
 #endif
-#ifndef JUDGED          /* 1: a read judges each clock before anything is written by it */
+#ifndef JUDGED          /* 1: a read judges each clock before its owner writes a moment */
 #define JUDGED 0
 #endif
-#ifndef SETS            /* how often a clock is set to a wrong time, whatever its owner is doing */
+#ifndef SETS            /* the number of times that a clock is set to a wrong time, at any step of its owner */
 #define SETS 0
 #endif
-#ifndef SLOW            /* 1: an answer tells that a clock is behind only if that is by more than the answer took */
+#ifndef SLOW            /* 1: an answer tells of a clock that is behind only by more than the time that the answer took */
 #define SLOW 0
 #endif
-#ifndef RELAY           /* by how much an owner's clock and the Date that it sees differ, the one or the other being right */
+#ifndef RELAY           /* the ticks by which an owner's clock and the Date that it sees differ; one of the two is right */
 #define RELAY 0
 #endif
-#ifndef STEPPED         /* a clock was stepped while a request was out: of the answer only the grant can be judged. (The
-                           code gives back a grant that passes, too; believing it is the harder case.) */
+#ifndef STEPPED         /* 1: a clock was stepped during a request, so the answer can judge the grant alone. The code also
+                           gives back a grant that passes. To believe in the grant is the harder case. */
 #define STEPPED 0
 #endif
-/* Also: GUARD, guarded writes. PART, a release that finishes an earlier token. RESUME, a hand-off. TELL, a release's answer. RESEND, an acquire with another :now. */
+/*
+ * Also: GUARD, guarded writes. PART, a release that finishes an earlier token. RESUME, a hand-off. TELL, the answer to a
+ * release. RESEND, an acquire that is sent again with another :now.
+ */
 
 #ifndef MUTANT
 #define MUTANT 0
@@ -170,11 +182,11 @@
 
 byte now = START;
 
-/* LockRecord in lib/record/record.ts. 0 stands for what is not there. */
+/* LockRecord in lib/record/record.ts. 0 stands for a missing attribute. */
 typedef Record {
   bit exists;
   byte lockId, fencingToken, expiresAt, acquiredAt, releasedBy, doneToken, ttl;
-  bit previous;             /* whether it tells what the grant took over; with expiry 0 there was no record */
+  bit previous;             /* 1: the record tells what the grant took over; with an expiry of 0 there was no record */
   byte previousLockId, previousExpiresAt, previousAcquiredAt
 };
 Record record;
@@ -182,18 +194,18 @@ Record record;
 /* The requests that were sent under one lockId. A lockId is the number of an attempt, from 1. */
 typedef Sent {
   byte acquire;             /* acquire and resume: :now */
-  byte again;               /* the same acquire, sent anew with another :now (RESEND) */
+  byte again;               /* the same acquire, sent again with another :now (RESEND) */
   byte once;
-  short renew;              /* a set: bit n stands for :until = START + LEASE + n */
+  short renew;              /* a set of renewals: bit n stands for :until = START + LEASE + n */
   byte resume;              /* the lockId that was handed off */
-  byte done;                /* release: the token that is finished, up to its own; 0: none */
-  byte toldDone;            /* the token that had finished, as the grant told */
+  byte done;                /* release: the finished token, at most the grant's own; 0: none */
+  byte toldDone;            /* the finished token that the grant showed */
   bit release, hold, giveBack, giveBackAgain, force, immediately, guardedWrite;
-  /* What the record that answered told of the grant, and giveBack carries. */
+  /* The record in the answer told this of the grant. giveBack carries it. */
   bit told;
   byte token, previousLockId, previousExpiresAt, previousAcquiredAt, givenBackAt;
-  bit wrongClock;           /* sent by a clock that was off by more than SKEW */
-  byte late                 /* by how much the latest moment of its sending, from which it expires, is after :now (RELAY) */
+  bit wrongClock;           /* a clock that was off by more than SKEW sent the requests */
+  byte late                 /* the ticks from :now to the latest moment of the sending, from which the lease counts (RELAY) */
 };
 Sent sent[IDS + 1];
 byte handed;                /* the handle of the lease that was handed off */
@@ -204,16 +216,16 @@ mtype = { none, granted, tooEarly, refused, kept, lost, applied, signed, proven 
 mtype state[OWNERS] = idle;
 mtype answer[OWNERS] = none;
 byte answerUntil[OWNERS], attempt[OWNERS], renewals[OWNERS], deadline[OWNERS];
-short offset[OWNERS];       /* of its clock from the server's */
-short relayed;              /* owner 0: of the one that is wrong, its clock or the Date, from the other one (RELAY) */
-byte date[OWNERS];          /* when the server judged what it answers (SLOW) */
+short offset[OWNERS];       /* the offset of the owner's clock from the server's */
+short relayed;              /* owner 0: the offset of the wrong clock, its own or the relay's, from the other (RELAY) */
+byte date[OWNERS];          /* the moment at which the server judged the answered request (SLOW) */
 byte sets;
 
 #define clock(o) (now + offset[o])
 #define wrong(o) (offset[o] < 0 || offset[o] > SKEW)
 #define judged(o) (!JUDGED || !wrong(o) || mutant(WRITES_UNJUDGED))
 #define mayAttempt(o) (state[o] == idle && attempt[o] < ATTEMPTS && attempts < BUDGET && judged(o))
-/* The answer tells its owner that its clock is behind: the Date is later than its clock when the answer comes. */
+/* Whether the answer tells the owner that its clock is behind: the Date is later than the clock when the answer comes. */
 #define tells(o) (!SLOW || offset[o] >= 0 || date[o] > clock(o))
 #define me(o) ((o) * ATTEMPTS + attempt[o])
 #define ownerOf(a) (((a) - 1) / ATTEMPTS)
@@ -226,25 +238,25 @@ byte sets;
 #define believes(o) (now <= deadline[o] && (state[o] == held || \
   (mutant(BELIEF_UNTIL_RELEASED) && (state[o] == releasing || state[o] == releasingAgain))))
 
-/* What is checked: invariants by their numbers in docs/protocol.md, and five properties beside them. */
+/* The checks: the invariants by their numbers in docs/protocol.md, and six other properties. */
 #define invariant(n, holds) assert((holds) || (n) == 0)
-#define GUARDED_WRITE 201   /* it commits only while nobody else was granted the lock since */
-#define ONCE_AT_MOST 202    /* no grant for a token not greater than the one that finished */
-#define HOLD_AT_LEAST 203   /* no grant earlier than a release asked for */
-#define PROGRESS 204        /* a free lock is granted to whoever asks first; none is closed for longer than a lease */
-#define TOLD 205            /* an owner is told only of a release that happened, and of one that did */
-#define DONE_GROWS 206      /* the token that finished never shrinks */
+#define GUARDED_WRITE 201   /* a guarded write commits only if no other owner was granted the lock since */
+#define ONCE_AT_MOST 202    /* no grant for a token that is not greater than the finished token */
+#define HOLD_AT_LEAST 203   /* no grant before the end of a release's holdAtLeastMs */
+#define PROGRESS 204        /* a free lock is granted to the first asker; no lock is closed for longer than a lease */
+#define TOLD 205            /* an owner is told that its release was applied if, and only if, that is so */
+#define DONE_GROWS 206      /* the finished token never shrinks */
 
-/* What the checker remembers for that; sets of lockIds are bits. */
+/* The checker's memory. A set of lockIds is a number of bits. */
 short everGranted, everBelieved;
-short superseded;           /* somebody else was granted the lock after it, and believed it */
-short forgotten;            /* given back, and no longer named by releasedBy */
-short opened;               /* released by force, at once: for these invariant 1 is waived */
-bit discarded;              /* the grant of a wrong clock was released unseen */
-byte lastEnded;             /* whose release was the last thing that happened; 0: something else was */
+short superseded;           /* another owner was granted the lock later, and believed */
+short forgotten;            /* grants that were given back, and that releasedBy no longer names */
+short opened;               /* grants that an operator ended immediately: invariant 1 is waived for them */
+bit discarded;              /* 1: the grant of a wrong clock was released before its owner saw the grant */
+byte lastEnded;             /* the lockId of the release that was the record's last change; 0: the last change was another */
 byte highestToken, finished, closedUntil, attempts;
 
-mtype result = none;        /* of the request in hand */
+mtype result = none;        /* the result of the present request */
 byte resultUntil;
 hidden byte i;
 
@@ -259,7 +271,7 @@ inline onlyBeliever(a) {
 inline onGrant(a) {
   invariant(2, record.fencingToken > highestToken);
   highestToken = max(highestToken, record.fencingToken);
-  /* releasedBy names one grant: one that was given back is forgotten with the next release, and may then come again. */
+  /* releasedBy names one grant. The next release forgets a grant that was given back, which may then be granted again. */
   invariant(3, !(everGranted & bit(a)) || forgotten & bit(a));
   everGranted = everGranted | bit(a);
   lastEnded = 0;
@@ -345,7 +357,7 @@ inline storeAcquire(a, t) {
   :: else -> result = (record.lockId == id(a) -> granted : refused)
   fi;
   invariant(3, result == granted || record.lockId != id(a));
-  /* serverClock.tooEarly: the answer's Date, which is too coarse to tell of less than SKEW. */
+  /* serverClock.tooEarly: by the answer's Date, which is too coarse to show less than SKEW. */
   if
   :: result == granted && record.previousExpiresAt > now + SKEW -> result = tooEarly
   :: else
@@ -366,7 +378,7 @@ inline storeRenew(a, until) {
     result = kept
   :: else ->
     result = (record.lockId == id(a) && !mutant(REFUSAL_IS_LOSS) -> kept : lost);
-    /* A believer hears of a loss only from another's grant, or a release. */
+    /* A believer is told of a loss only after another owner's grant, or after a release. */
     invariant(3, result == kept || !current(a) || !believes(ownerOf(a)) ||
       (record.lockId && record.lockId != id(a)) || lastEnded || discarded)
   fi;
@@ -385,7 +397,7 @@ inline storeRelease(a) {
     closedUntil = max(closedUntil, (sent[a].hold -> record.acquiredAt + HOLD : 0));
     i = (sent[a].hold && !mutant(RELEASE_WITHOUT_HOLD) -> HOLD : (mutant(RELEASE_TO_ACQUIRED) -> 0 : 1));
     record.expiresAt = (mutant(RELEASE_TO_ZERO) -> 0 : record.acquiredAt + i);
-    /* What a clock that is wrong, and was not judged, was granted and gave up unseen is closed until that clock's time. */
+    /* A wrong clock that was not judged may get a grant and give it up unseen. Then the lock is closed until that clock's time. */
     invariant(PROGRESS, record.expiresAt <= now + SKEW + ATTEMPTS + (sent[a].hold -> HOLD : 0) ||
       (!JUDGED && sent[a].wrongClock && (STEPPED || !(everBelieved & bit(a)))));
     i = max(record.expiresAt, now);
@@ -402,13 +414,13 @@ inline storeRelease(a) {
     result = (record.releasedBy == id(a) -> signed : lost);
     invariant(TOLD, result == signed || lastEnded != a || !record.exists || sent[a].force || sent[a].immediately);
     /*
-     * Proven, however often the owner sent it: a network may deliver one request twice. A token that is due stands; with
-     * none due nobody was granted the lock since, and the expiry is the one that this release writes.
+      * The record proves an earlier delivery of this release, however often the owner sent the release. Either the record
+      * has the release's token. Or the release has no token, no grant came since, and the expiry is that of this release.
      */
     i = record.acquiredAt + (sent[a].hold -> HOLD : 1);
     result = (result == signed && (sent[a].done || (!record.lockId && record.expiresAt == i)) -> proven : result);
     invariant(TOLD, result == proven || lastEnded != a || !record.exists || record.lockId || sent[a].force || sent[a].immediately);
-    /* An operator's release bears the same name: what finished is finished only if the record says so. */
+    /* A force release writes the same releasedBy. So a token is done only if the record has the token. */
     result = (sent[a].done && record.doneToken < sent[a].done && !mutant(SIGNED_MEANS_DONE) -> none : result)
   fi;
   printf("%d: release of %d: %e. Record: %d until %d\n", now, a, result, record.lockId, record.expiresAt)
@@ -489,10 +501,10 @@ inline storeGuardedWrite(a) {
 #define onItsWay(t) true
 #endif
 
-/* What was given back and forgotten may be granted and given back anew for ever: a few times are enough. */
+/* A grant that was given back and forgotten may be granted and given back again for ever. A few times are enough. */
 #define mayReturn(a) (!(forgotten & bit(a)) || highestToken < START + TICKS + AHEAD + 2 * IDS)
 
-/* From the answer an owner knows its grant. */
+/* The answer tells the owner of its grant. */
 inline tell(a) {
   sent[a].told = record.previous;
   sent[a].token = record.fencingToken;
@@ -586,9 +598,10 @@ proctype Network(byte self) {
       sent[self].giveBack ->
       d_step { storeGiveBack(self) };
       /*
-       * Refused by its own id under another token. A duplicate of the acquire was granted once more, and the record tells
-       * over what; or another wrong clock took the grant over and gave it back, so that it tells nothing. If that was the
-       * very next grant, what is given back is still the first one; otherwise a duplicate's may have come between.
+        * The refusal shows the owner's lockId under another token. There are two cases:
+        * - a duplicate of the acquire was granted again, and the record tells what that grant took over;
+        * - another wrong clock took the grant over and gave it back, and the record tells nothing. If the token is one higher,
+        *   the first grant is given back. Otherwise a duplicate's grant may have come between, and nothing is given back.
        */
       if
       :: d_step { result = none }
@@ -618,7 +631,7 @@ proctype Network(byte self) {
 
 /* An owner: lib/lease/acquisition.ts, client.ts and lease.ts. */
 
-/* However an attempt ended, a release of it may arrive; but none is sent of what was handed off. */
+/* A release may arrive however the attempt ended. No release is sent for a lease that was handed off. */
 inline end(o) {
   sent[me(o)].release = handed != me(o);
 #if CLOCK_WRONG
@@ -641,7 +654,7 @@ inline sendAcquire(o) {
   sent[me(o)].acquire = clock(o);
   deadline[o] = now + LEASE - (mutant(DEADLINE_IS_EXPIRY) -> 0 : SAFETY);
 #if RELAY
-  /* ServerClock: compared by the earlier clock, written by the later one. */
+  /* ServerClock: a moment is compared by the earlier clock, and an expiry is written by the later clock. */
   if
   :: o == 0 && mutant(RELAY_BELIEVED) -> sent[me(o)].acquire = clock(o) + relayed
   :: o == 0 && !mutant(RELAY_BELIEVED) -> sent[me(o)].acquire = clock(o) + min(0, relayed); sent[me(o)].late = RELAY
@@ -651,7 +664,7 @@ inline sendAcquire(o) {
 #if CLOCK_WRONG
   sent[me(o)].wrongClock = wrong(o)
 #else
-  /* serverClock.wrote: an owner's own now never stands behind what its release wrote. */
+  /* serverClock.wrote: an owner's :now is never before the expiry that its own release wrote. */
   if
   :: attempt[o] > 1 && everGranted & bit(me(o) - 1) && sent[me(o) - 1].release &&
      sent[me(o) - 1].acquire >= clock(o) ->
@@ -661,7 +674,7 @@ inline sendAcquire(o) {
 #endif
 }
 
-/* The server's Date tells how far a clock is off. */
+/* The server's Date tells the offset of a clock. */
 inline learn(o) {
   offset[o] = (wrong(o) && tells(o) -> 0 : offset[o])
 }
@@ -676,11 +689,11 @@ inline learn(o) {
 proctype Client(byte self) {
   do
 #if JUDGED
-  /* judgedInstant: a read, before anything is written. */
+  /* judgedInstant: a judge read before a write. */
   :: d_step { wrong(self) && (state[self] == idle || state[self] == held) -> learn(self) }
 #endif
 #if SETS
-  /* The clock is set. Set forwards, it ends the lease that is held (invariant 5: the larger of two clocks). */
+  /* A clock is set. A clock that is set forwards ends the lease that is held (invariant 5: the larger of two clocks). */
 #if AHEAD
   :: d_step {
       sets < SETS && !wrong(self) ->
@@ -693,7 +706,7 @@ proctype Client(byte self) {
   :: d_step { sets < SETS && !wrong(self) -> sets++; offset[self] = -BEHIND }
 #endif
 #endif
-  /* tryAcquire. Owners are alike: the first attempts are made in their order. */
+  /* tryAcquire. All owners are alike, so they make their first attempts in their order. */
   :: atomic {
       mayAttempt(self) && (self == 0 || attempt[max(self, 1) - 1]) ->
       d_step { sendAcquire(self) };
@@ -716,11 +729,11 @@ proctype Client(byte self) {
     }
 #endif
 #ifdef RESUME
-  /* resume, also once more after a refusal. */
+  /* resume. A refused resume may be tried again. */
   :: d_step { mayAttempt(self) && handed -> sendAcquire(self); sent[me(self)].resume = handed }
 #endif
 #if defined(RESUME) && CLOCK_WRONG
-  /* Its expiry was written by a clock that the answer shows to be wrong: the resumed lease is resumed once more. */
+  /* The answer shows that the clock that wrote the expiry is wrong. So the owner resumes the resumed lease once more. */
   :: d_step {
       state[self] == acquiring && sent[me(self)].resume && answer[self] == granted && wasMisjudged(self) &&
       attempt[self] < ATTEMPTS && attempts < BUDGET ->
@@ -732,13 +745,13 @@ proctype Client(byte self) {
       sent[me(self)].resume = i
     }
 #endif
-  /* Granted: given back (giveBack), believed until the deadline, or too late to be a grant (discard). */
+  /* A grant is given back (giveBack), believed until the deadline, or too late to be a grant (discard). */
   :: d_step {
       state[self] == acquiring && (answer[self] == granted || answer[self] == tooEarly) &&
       !(sent[me(self)].resume && wasMisjudged(self)) ->
       if
       :: wasMisjudged(self) ->
-        /* What the record does not tell cannot be given back: the lock stays closed. */
+        /* If the record does not tell what the grant took over, the owner leaves the grant, and the lock stays closed. */
         if
         :: sent[me(self)].told || mutant(GIVE_BACK_UNKNOWN) ->
           sent[me(self)].giveBack = 1;
@@ -749,7 +762,7 @@ proctype Client(byte self) {
         end(self)
       :: else ->
 #if SLOW
-        /* ServerClock.untilMs: of what the answer does not tell, the worst. */
+        /* ServerClock.untilMs: the longest time by which the clock may be behind unseen is taken off the belief. */
         i = (mutant(SLOW_BELIEVED) || date[self] < sent[me(self)].acquire -> 0 : date[self] - sent[me(self)].acquire);
         deadline[self] = (deadline[self] > i -> deadline[self] - i : 0);
 #endif
@@ -818,7 +831,7 @@ proctype Client(byte self) {
       fi
     }
 #endif
-  /* release: belief ends when it is sent. After the deadline nothing counts as done. */
+  /* release: belief ends when the release is sent. A release after the deadline marks no token as done. */
   :: atomic {
       state[self] == held ->
 #if ONCE
@@ -826,7 +839,7 @@ proctype Client(byte self) {
       :: sent[me(self)].done = 0
       :: now <= deadline[self] -> sent[me(self)].done = sent[me(self)].once
 #ifdef PART
-      /* A part of the work succeeded. A token that had finished before the grant is left out. */
+      /* A part of the work succeeded. The release leaves out a token that had finished before the grant. */
       :: now <= deadline[self] && sent[me(self)].once > 1 ->
         sent[me(self)].done = 1;
         if
@@ -860,8 +873,8 @@ proctype Client(byte self) {
 #ifdef TELL
   :: d_step { state[self] == releasing && answer[self] == none -> state[self] = releasingAgain }
   /*
-   * Told: released. Also by a record that proves it, and, if it was sent again, by the name in the record or by another's
-   * grant before the deadline.
+    * The owner is told that the release was applied. A record that proves the release tells so, too. After a second
+    * request, releasedBy tells so, or another owner's grant before the deadline.
    */
   :: d_step {
       answer[self] == applied || answer[self] == proven ||
@@ -870,7 +883,7 @@ proctype Client(byte self) {
       invariant(TOLD, record.lockId != id(me(self)) || CLOCK_WRONG);
       end(self)
     }
-  /* Told: lost, or not known. */
+  /* The owner is told that the lease was lost, or that nobody knows. */
   :: d_step { state[self] == releasing || state[self] == releasingAgain -> end(self) }
 #endif
   od
@@ -900,7 +913,7 @@ proctype Time() {
       o = 0
     }
 #if RETENTION
-  /* DynamoDB's TTL. With the record goes the memory of what finished. */
+  /* DynamoDB's TTL deletes the record, and the finished token with it. */
   :: d_step {
       record.exists && record.ttl <= now ->
       record.exists = 0;
@@ -916,11 +929,11 @@ proctype Time() {
       printf("%d: deleted by TTL\n", now)
     }
 #endif
-  /* In every state there is: who asks with a new lockId and a greater once token gets a lock that is free. */
+  /* In every state, a request with a new lockId and a greater once token is granted a free lock. */
   :: d_step {
       invariant(PROGRESS, (record.exists && record.expiresAt > now) || acquirable(IDS + 1, now, ONCE + 1));
       invariant(PROGRESS, record.expiresAt <= now + LEASE + max(SKEW, (JUDGED -> 0 : AHEAD)) + RELAY + ATTEMPTS);
-      /* And gets none that somebody believes to hold. */
+      /* In every state, that request is not granted a lock in which an owner believes. */
       if
       :: acquirable(IDS + 1, now + SKEW, ONCE + 1) -> onlyBeliever(0)
       :: else

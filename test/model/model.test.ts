@@ -1,7 +1,7 @@
 import { afterAll, describe, expect, test } from '@jest/globals';
 import { type Bounds, check, missingPrograms, plantableFaults, type Verdict } from './check.ts';
 
-// Each is small enough to visit every state in seconds; together they have each feature beside each that it could meet.
+// spin visits every state of a configuration in seconds. All configurations together combine the features that can meet.
 const configurations = {
   'two owners, two attempts each': { TICKS: 5 },
   'three owners, renewals, guarded writes': { OWNERS: 3, ATTEMPTS: 1, TICKS: 4, RENEWALS: 1, GUARD: 1 },
@@ -9,8 +9,8 @@ const configurations = {
   'three owners, once': { OWNERS: 3, ATTEMPTS: 1, TICKS: 4, ONCE: 2 },
   'a part of the work done': { BUDGET: 3, TICKS: 2, ONCE: 3, PART: 1 },
   'hold at least': { BUDGET: 3, TICKS: 5, HOLD: 2 },
-  'what a release is told': { OWNERS: 2, ATTEMPTS: 1, TICKS: 5, RENEWALS: 1, ONCE: 1, TELL: 1 },
-  'what a release is told, force release': { BUDGET: 2, TICKS: 4, ONCE: 1, TELL: 1, FORCE: 1 },
+  'the answer to a release': { OWNERS: 2, ATTEMPTS: 1, TICKS: 5, RENEWALS: 1, ONCE: 1, TELL: 1 },
+  'the answer to a release, force release': { BUDGET: 2, TICKS: 4, ONCE: 1, TELL: 1, FORCE: 1 },
   'three owners, force release, guarded writes': { OWNERS: 3, ATTEMPTS: 1, TICKS: 4, FORCE: 1, GUARD: 1 },
   'force release, renewals': { BUDGET: 2, TICKS: 4, FORCE: 1, RENEWALS: 1 },
   'force release at once': { BUDGET: 3, TICKS: 2, FORCE: 2 },
@@ -19,7 +19,7 @@ const configurations = {
   'deletion by TTL, renewals': { BUDGET: 2, TICKS: 6, RETENTION: 1, RENEWALS: 3 },
   'a wrong clock, guarded writes': { BUDGET: 3, TICKS: 4, AHEAD: 6, BEHIND: 3, GUARD: 1 },
   'a wrong clock, renewals': { BUDGET: 3, TICKS: 3, AHEAD: 6, RENEWALS: 1 },
-  'a wrong clock, what a release is told': { BUDGET: 2, TICKS: 5, AHEAD: 6, ONCE: 1, TELL: 1 },
+  'a wrong clock, the answer to a release': { BUDGET: 2, TICKS: 5, AHEAD: 6, ONCE: 1, TELL: 1 },
   'a clock stepped during a request': { BUDGET: 3, TICKS: 4, AHEAD: 6, STEPPED: 1 },
   'three owners, two wrong clocks': { OWNERS: 3, ATTEMPTS: 1, TICKS: 4, AHEAD: 6, WRONG: 2 },
   'a hand-off between wrong clocks': { BUDGET: 3, TICKS: 4, AHEAD: 6, BEHIND: 3, RESUME: 1 },
@@ -59,7 +59,7 @@ const values: [fault: string, configuration: Configuration][] = [
   ['RELEASE_TO_ZERO', 'two owners, two attempts each'],
   ['RELEASE_TO_ACQUIRED', 'two owners, two attempts each'],
   ['RELEASE_KEEPS_LOCK_ID', 'three owners, renewals, guarded writes'],
-  ['RELEASE_UNSIGNED', 'what a release is told'],
+  ['RELEASE_UNSIGNED', 'the answer to a release'],
   ['RELEASE_WITHOUT_DONE', 'three owners, once'],
   ['RELEASE_WITHOUT_HOLD', 'hold at least'],
   ['GIVE_BACK_UNSIGNED', 'a wrong clock, guarded writes'],
@@ -80,11 +80,11 @@ const readings: [fault: string, configuration: Configuration][] = [
   ['DEADLINE_IS_EXPIRY', 'two owners, two attempts each'],
   ['SKEW_IS_SAFETY', 'two owners, two attempts each'],
   ['LATE_GRANT_BELIEVED', 'two owners, two attempts each'],
-  ['BELIEF_UNTIL_RELEASED', 'what a release is told'],
+  ['BELIEF_UNTIL_RELEASED', 'the answer to a release'],
   ['HAND_OFF_BELIEVED', 'three owners, hand-off, renewals'],
   ['REFUSAL_IS_BUSY', 'two owners, two attempts each'],
-  ['SIGNED_MEANS_DONE', 'what a release is told, force release'],
-  ['SIGNED_MEANS_DONE', 'a wrong clock, what a release is told'],
+  ['SIGNED_MEANS_DONE', 'the answer to a release, force release'],
+  ['SIGNED_MEANS_DONE', 'a wrong clock, the answer to a release'],
   ['EARLY_GRANT_BELIEVED', 'a clock stepped during a request'],
   ['BEHIND_BELIEVED', 'a wrong clock, guarded writes'],
   ['BEHIND_BELIEVED', 'a hand-off between wrong clocks'],
@@ -106,18 +106,18 @@ const variants: [fault: string, configuration: Configuration][] = [
   ['REFUSAL_IS_LOSS', 'two renewals of one lease'],
 ];
 
-// Nothing goes wrong without these, as long as what they guard against does not happen; both are kept.
+// These clauses guard against something that cannot happen in the given configurations. The protocol keeps the clauses.
 const redundant: [fault: string, configuration: Configuration, why: string][] = [
   [
     'ACQUIRE_NOT_ME',
     'two owners, two attempts each',
-    'a request is sent again as it was, and its grant expires after its :now',
+    'a repeated request has the same :now, and its grant expires after that :now',
   ],
-  ['ACQUIRE_NOT_RELEASED', 'two owners, two attempts each', 'a release leaves an expiry after the :now of its acquire'],
+  ['ACQUIRE_NOT_RELEASED', 'two owners, two attempts each', 'a release writes an expiry after the :now of its acquire'],
   [
     'FORCE_UNSIGNED',
     'three owners, force release, guarded writes',
-    'it tells an operator whose answer was lost, and no owner',
+    'releasedBy tells an operator whose answer was lost, and no owner',
   ],
 ];
 
@@ -145,7 +145,7 @@ afterAll(() => {
 
 if (missing.length > 0) {
   process.stdout.write(`${toDo}\n`);
-  // biome-ignore lint/suspicious/noSkippedTests: without spin a developer is told what to install; CI stopped above.
+  // biome-ignore lint/suspicious/noSkippedTests: without spin, the title tells a developer what to install; CI threw above.
   test.skip(toDo, () => {});
 } else {
   describe('every interleaving of', () => {
@@ -179,7 +179,7 @@ if (missing.length > 0) {
     TIMEOUT_MS,
   );
 
-  describe('what a clause guards against must happen, or it is redundant:', () => {
+  describe('no fault is found if a clause is dropped in a configuration that does not need the clause:', () => {
     test.concurrent.each(redundant)(
       '%s, with %s: %s',
       async (fault, configuration) =>
@@ -188,7 +188,7 @@ if (missing.length > 0) {
     );
   });
 
-  test('every fault that the model can plant is tried', async () => {
+  test('every fault that the model can plant has a test', async () => {
     const tried = [clauses, values, readings, variants].flat().map(([fault]) => fault);
     expect([...new Set([...tried, ...redundant.map(([fault]) => fault)])].sort()).toEqual(
       (await plantableFaults()).sort(),

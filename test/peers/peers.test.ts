@@ -1,11 +1,11 @@
-/** The scenarios that the suites of other lock clients hold, for this one. Each test ends with the name of theirs. */
+/** The scenarios of the suites of other lock clients. Each title ends with the name of the other suite's test. */
 import { describe, expect, test } from '@jest/globals';
 import type { LockClient } from '../../lib/lease/client.ts';
 import { LockStoreError } from '../../lib/record/errors.ts';
 import { MemoryLockStore } from '../../lib/testing/memory.ts';
 import { outcomeOf, settle, taken, world } from '../lease/setup.ts';
 
-/** Renewed after 10 s, believed for 27 s, open for others after 30 s. */
+/** The holder renews after 10 s and believes for 27 s. The lock opens after 30 s. */
 const timing = { leaseMs: 30_000, heartbeatMs: 10_000, safetyMs: 3_000 };
 const throttled = () => new LockStoreError('Throttled.', { transient: true });
 
@@ -16,7 +16,7 @@ async function held() {
   return { time, store, host, mine, lease, other: host(timing) };
 }
 
-/** Contenders that take turns at one key; says how often each had it, and how many had it at once at the most. */
+/** Contenders take turns at one key. Returns the number of leases of each client, and the most holders at once. */
 async function contend(clients: readonly LockClient[], time: ReturnType<typeof world>['time'], release: boolean) {
   let inside = 0;
   let most = 0;
@@ -30,7 +30,7 @@ async function contend(clients: readonly LockClient[], time: ReturnType<typeof w
       inside--;
       await lease.release();
     } else {
-      // It never releases: what ends its hold is the lease.
+      // The holder never releases. The deadline ends the hold.
       lease.signal.addEventListener('abort', () => inside--);
     }
   });
@@ -42,7 +42,7 @@ async function contend(clients: readonly LockClient[], time: ReturnType<typeof w
 }
 
 describe('dynamolock', () => {
-  test('a heartbeat that arrives is sent once (TestHeartbeatRetry/noRetry)', async () => {
+  test('a renewal that succeeds is sent once (TestHeartbeatRetry/noRetry)', async () => {
     const { time, store, lease, mine } = await held();
     await time.advance(10_000);
     expect(store.count('renew')).toBe(1);
@@ -50,19 +50,19 @@ describe('dynamolock', () => {
     expect(lease.deadline).toBe(time.now() + 27_000);
   });
 
-  test('a heartbeat that landed and whose answer is lost is sent again, and is no loss (TestHeartbeatRetry)', async () => {
+  test('a renewal whose answer is lost is sent again, and is no loss (TestHeartbeatRetry)', async () => {
     const { time, store, lease, mine } = await held();
     store.plan({ do: 'hangAnswer', operation: 'renew' });
     await time.advance(11_000);
     expect(store.count('renew')).toBe(2);
     expect(mine.of('renewed')).toHaveLength(1);
     expect(mine.of('lost')).toEqual([]);
-    // From the sending, and not from the answer.
+    // The deadline counts from the sending, and not from the answer.
     expect(lease.deadline).toBe(time.now() - 1_000 + 27_000);
   });
 
   test.each([1, 8])(
-    'a heartbeat that fails %d times is retried until it succeeds (TestHeartbeatRetry/retryOnce, retryMany)',
+    'a renewal that fails %d times is sent again until it succeeds (TestHeartbeatRetry/retryOnce, retryMany)',
     async (times) => {
       const { time, store, lease, mine } = await held();
       store.plan({ do: 'loseRequest', operation: 'renew', times });
@@ -73,7 +73,7 @@ describe('dynamolock', () => {
     },
   );
 
-  test('a heartbeat that fails for good is a loss at the deadline, and no sooner (TestHeartbeatError)', async () => {
+  test('a lease whose renewals all fail is lost at the deadline, and not before (TestHeartbeatError)', async () => {
     const { time, store, lease, mine } = await held();
     store.plan({ do: 'loseRequest', operation: 'renew', times: Number.POSITIVE_INFINITY });
     const { signal } = lease;
@@ -84,7 +84,7 @@ describe('dynamolock', () => {
     expect(mine.of('lost')).toMatchObject([{ reason: 'expired' }]);
   });
 
-  test('a lock that is stolen between two tries of a heartbeat is lost at the second (TestHeartbeatRetry/lostDuringHeartbeatRetry)', async () => {
+  test('a lease that is taken over between two renewals is lost at the second renewal (TestHeartbeatRetry/lostDuringHeartbeatRetry)', async () => {
     const { time, store, lease, mine, other } = await held();
     store.plan({ do: 'loseRequest', operation: 'renew' });
     await time.advance(10_000);
@@ -95,7 +95,7 @@ describe('dynamolock', () => {
     expect([lease.isHeld(), thief.isHeld()]).toEqual([false, true]);
   });
 
-  test('a heartbeat that finds no record is a loss (TestHeartbeatRetry/badReadAfterFail)', async () => {
+  test('a renewal that finds no record is a loss (TestHeartbeatRetry/badReadAfterFail)', async () => {
     const { time, store, lease, mine } = await held();
     store.plan({ do: 'loseRequest', operation: 'renew' });
     await time.advance(10_000);
@@ -105,7 +105,7 @@ describe('dynamolock', () => {
     expect(lease.isHeld()).toBe(false);
   });
 
-  test('a release between two tries of a heartbeat ends them (TestHeartbeatRetry/canceledDuringRetry)', async () => {
+  test('a release after a failed renewal ends the renewals (TestHeartbeatRetry/canceledDuringRetry)', async () => {
     const { time, store, lease } = await held();
     store.plan({ do: 'loseRequest', operation: 'renew' });
     await time.advance(10_000);
@@ -115,7 +115,7 @@ describe('dynamolock', () => {
     expect(time.timers).toBe(0);
   });
 
-  test('a release while a heartbeat is out leaves the lock open, also when that one arrives late (TestHeartbeatImmediateContextCancel)', async () => {
+  test('a release during a renewal leaves the lock open, even if the renewal arrives late (TestHeartbeatImmediateContextCancel)', async () => {
     const { time, store, lease, other } = await held();
     store.plan({ do: 'delayRequest', operation: 'renew', ms: 500 });
     await time.advance(10_000);
@@ -125,13 +125,13 @@ describe('dynamolock', () => {
     expect(lease.signal.aborted).toBe(false);
   });
 
-  test('two renewals at once are one request (TestHeartbeatDataOps/racy heartbeats)', async () => {
+  test('two renewals at once send one request (TestHeartbeatDataOps/racy heartbeats)', async () => {
     const { store, lease } = await held();
     await Promise.all([lease.renew(), lease.renew()]);
     expect(store.count('renew')).toBe(1);
   });
 
-  test('after a takeover the one before cannot renew, and the new one can (TestHeartbeatHandover, TestHeartbeatOwnerMatching)', async () => {
+  test('the new holder can renew after a takeover, and the previous holder cannot (TestHeartbeatHandover, TestHeartbeatOwnerMatching)', async () => {
     const { time, store, lease, other } = await held();
     store.plan({ do: 'loseRequest', operation: 'renew', times: Number.POSITIVE_INFINITY });
     await time.advance(30_000);
@@ -143,7 +143,7 @@ describe('dynamolock', () => {
     expect(next.isHeld()).toBe(true);
   });
 
-  test('a signal that has aborted already sends nothing (TestAcquireLockOnCanceledContext)', async () => {
+  test('an acquire with an aborted signal sends nothing (TestAcquireLockOnCanceledContext)', async () => {
     const { store, host } = world();
     const reason = new Error('no longer');
     const acquired = host(timing).client.acquire('job', { waitMs: 1_000, signal: AbortSignal.abort(reason) });
@@ -151,7 +151,7 @@ describe('dynamolock', () => {
     expect(store.count('acquire')).toBe(0);
   });
 
-  test('a client that is closed while it acquires leaves the lock open (TestAcquireLockOnCloseClient, TestCloseRace)', async () => {
+  test('a client that is closed during an acquire leaves the lock open (TestAcquireLockOnCloseClient, TestCloseRace)', async () => {
     const { time, store, host } = world();
     const { client } = host(timing);
     store.plan({ do: 'delayAnswer', operation: 'acquire', ms: 200 });
@@ -165,7 +165,7 @@ describe('dynamolock', () => {
     expect(time.timers).toBe(0);
   });
 
-  test('a second release answers as the first, and ends nobody else’s lease (TestInvalidReleases)', async () => {
+  test('a second release gives true as the first release did, and leaves the next holder alone (TestInvalidReleases)', async () => {
     const { time, lease, other } = await held();
     expect(await lease.release()).toBe(true);
     await time.advance(1);
@@ -175,7 +175,7 @@ describe('dynamolock', () => {
     expect(next.isHeld()).toBe(true);
   });
 
-  test('contenders that never release all get the lock in the end, each alone (TestIssue56, never releasing)', async () => {
+  test('every contender that never releases gets the lock, one at a time (TestIssue56, never releasing)', async () => {
     const { time, host } = world();
     const clients = Array.from({ length: 12 }, () => host({ leaseMs: 2_000 }).client);
     const { had, most } = await contend(clients, time, false);
@@ -185,7 +185,7 @@ describe('dynamolock', () => {
 });
 
 describe('amazon-dynamodb-lock-client', () => {
-  test('100 contenders for one key all get it, each alone (dynamolock: TestIssue56)', async () => {
+  test('100 contenders for one key all get the lock, one at a time (dynamolock: TestIssue56)', async () => {
     const { time, host } = world();
     const clients = Array.from({ length: 100 }, () => host(timing).client);
     const { had, most } = await contend(clients, time, true);
@@ -193,7 +193,7 @@ describe('amazon-dynamodb-lock-client', () => {
     expect(most).toBe(1);
   });
 
-  test('a lock that is stale when first seen is taken at once, in one request (acquireLock_whenLockExistsAndIsExpired_andSkipBlockingWaitIsTurnedOn)', async () => {
+  test('a host takes over an expired lease in one request (acquireLock_whenLockExistsAndIsExpired_andSkipBlockingWaitIsTurnedOn)', async () => {
     const { time, store, lease, other } = await held();
     lease.abandon('timedOut');
     await time.advance(30_000);
@@ -204,7 +204,7 @@ describe('amazon-dynamodb-lock-client', () => {
     expect(next.fencingToken).toBeGreaterThan(lease.fencingToken);
   });
 
-  test('of two that see a stale lock one gets it (acquireLock_whenExpiredCachedLockIsConcurrentlyAcquired_andSkipBlockingWait_throwsUnavailable)', async () => {
+  test('one of two hosts that try at once takes over an expired lease (acquireLock_whenExpiredCachedLockIsConcurrentlyAcquired_andSkipBlockingWait_throwsUnavailable)', async () => {
     const { time, lease, host, other } = await held();
     lease.abandon('timedOut');
     await time.advance(30_000);
@@ -212,7 +212,7 @@ describe('amazon-dynamodb-lock-client', () => {
     expect(both.filter((next) => next?.isHeld())).toHaveLength(1);
   });
 
-  test('a waiter gets the lock of a holder that died, when its lease ends (testSucceedToAcquireLockAfterTimeout)', async () => {
+  test('a waiter gets the lock of a dead holder at the expiry (testSucceedToAcquireLockAfterTimeout)', async () => {
     const { time, lease, other } = await held();
     lease.abandon('timedOut');
     const from = time.now();
@@ -221,7 +221,7 @@ describe('amazon-dynamodb-lock-client', () => {
     expect(time.now() - from).toBeLessThan(30_100);
   });
 
-  test('a waiter of a holder that renews gives up at the end of its wait (testAcquireLockAfterTimeout)', async () => {
+  test('a waiter gives up at the end of its wait if the holder renews (testAcquireLockAfterTimeout)', async () => {
     const { time, lease, other } = await held();
     const waited = outcomeOf(other.client.acquire('job', { waitMs: 40_000 }));
     await time.advance(41_000);
@@ -229,7 +229,7 @@ describe('amazon-dynamodb-lock-client', () => {
     expect(lease.isHeld()).toBe(true);
   });
 
-  test('who holds a lock is refused it a second time (testAcquireLockMultipleTimesNotReentrant)', async () => {
+  test('a holder is refused a second lease of its lock (testAcquireLockMultipleTimesNotReentrant)', async () => {
     const { mine, lease } = await held();
     expect(await mine.client.tryAcquire('job')).toBeNull();
     expect(lease.isHeld()).toBe(true);
@@ -242,11 +242,11 @@ describe('amazon-dynamodb-lock-client', () => {
     store.heal();
     await expect(lease.renew()).rejects.toMatchObject({ name: 'LockLostError' });
     await lease.release();
-    // It spares others the rest of it.
+    // Other hosts need not wait for the expiry.
     expect(await other.client.tryAcquire('job')).not.toBeNull();
   });
 
-  test('nobody releases somebody else’s lock (cannotReleaseLockYouDontOwn, testReleaseLockBestEffort)', async () => {
+  test("a late holder does not release another holder's lease (cannotReleaseLockYouDontOwn, testReleaseLockBestEffort)", async () => {
     const { time, lease, mine, other } = await held();
     await other.client.forceRelease('job', { lockId: lease.lockId, immediately: true });
     await time.advance(2);
@@ -256,7 +256,7 @@ describe('amazon-dynamodb-lock-client', () => {
     await next.renew();
   });
 
-  test('a throttled acquisition rejects, and a wait outlasts it (acquireLock_whenProvisionedThroughputExceeds_throwLockNotGrantedException)', async () => {
+  test('a throttled try rejects, and a wait goes on after the throttling (acquireLock_whenProvisionedThroughputExceeds_throwLockNotGrantedException)', async () => {
     const { time, store, host } = world();
     const { client } = host(timing);
     store.plan({ do: 'fail', error: throttled(), operation: 'acquire', times: 2 });
@@ -265,7 +265,7 @@ describe('amazon-dynamodb-lock-client', () => {
     expect(lease.isHeld()).toBe(true);
   });
 
-  test('closing a client releases all that it holds (testReleaseAllLocks)', async () => {
+  test('a client releases all its leases when it is closed (testReleaseAllLocks)', async () => {
     const { host } = world();
     const { client } = host(timing);
     const leases = [];
@@ -276,7 +276,7 @@ describe('amazon-dynamodb-lock-client', () => {
     expect(leases.map(({ signal }) => signal.aborted)).toEqual([true, true, true]);
   });
 
-  test('data is there for others to read, and goes with the next grant (testAcquireLockLeaveOrReplaceDataFromReleasedLock)', async () => {
+  test('other hosts can read the data of a lock until the next grant (testAcquireLockLeaveOrReplaceDataFromReleasedLock)', async () => {
     const { host } = world();
     const { client } = host(timing);
     const lease = await taken(client.tryAcquire('job', { data: { file: 'a.csv' } }));
@@ -286,7 +286,7 @@ describe('amazon-dynamodb-lock-client', () => {
     expect((await client.inspect('job'))?.data).toBeUndefined();
   });
 
-  test('a lease that is renewed no more tells its holder before others can have it (testSessionMonitorCallbackFiredOnNonHeartbeatingLock)', async () => {
+  test('a lease without renewals aborts its signal before the lock opens (testSessionMonitorCallbackFiredOnNonHeartbeatingLock)', async () => {
     const { time, host } = world();
     const lease = await taken(host(timing).client.tryAcquire('job', { holdAtMostMs: 5_000 }));
     const other = host(timing).client;
@@ -299,7 +299,7 @@ describe('amazon-dynamodb-lock-client', () => {
 });
 
 describe('ShedLock', () => {
-  test('a lock is closed until it is released (shouldCreateLock, shouldNotReturnSecondLock, shouldLockTwiceInARow)', async () => {
+  test('a lock is busy until its release (shouldCreateLock, shouldNotReturnSecondLock, shouldLockTwiceInARow)', async () => {
     const { time, lease, other } = await held();
     expect(await other.client.tryAcquire('job')).toBeNull();
     await lease.release();
@@ -312,7 +312,7 @@ describe('ShedLock', () => {
     expect(await other.client.tryAcquire('another job')).not.toBeNull();
   });
 
-  test('a lock can be taken right after its release, ten times (shouldBeAbleToLockRightAfterUnlock)', async () => {
+  test('a host can take a lock ten times, each time right after the release (shouldBeAbleToLockRightAfterUnlock)', async () => {
     const { host } = world();
     const [one, other] = [host(timing).client, host(timing).client];
     for (let turn = 0; turn < 10; turn++) {
@@ -322,7 +322,7 @@ describe('ShedLock', () => {
     }
   });
 
-  test('a lock that is nobody’s any more opens by itself (shouldTimeout)', async () => {
+  test('an abandoned lock opens at the expiry (shouldTimeout)', async () => {
     const { time, lease, other } = await held();
     lease.abandon('timedOut');
     await time.advance(29_999);
@@ -331,7 +331,7 @@ describe('ShedLock', () => {
     expect(await other.client.tryAcquire('job')).not.toBeNull();
   });
 
-  test('a lock is closed for as long as it is to be at least (shouldLockAtLeastFor)', async () => {
+  test('a released lock stays closed for holdAtLeastMs (shouldLockAtLeastFor)', async () => {
     const { time, host } = world();
     const lease = await taken(host(timing).client.tryAcquire('job', { holdAtLeastMs: 2_000 }));
     await lease.release();

@@ -16,13 +16,13 @@ describe('checkNames', () => {
     );
   });
 
-  test('a name that is like none is refused, and the message lists them, the nearest first', () => {
+  test('a name that is like no known name is refused, and the message lists the known names, the nearest first', () => {
     expect(() => checkNames('resume', { data: 1 }, { leaseMs: 0, owner: 0 })).toThrow(
       new TypeError("resume has no option 'data'; it has owner, leaseMs."),
     );
   });
 
-  test('a name of Object.prototype is no option', () => {
+  test('a name of Object.prototype is refused', () => {
     expect(() => checkNames('acquire', { toString: 1 }, known)).toThrow("acquire has no option 'toString'");
   });
 

@@ -33,8 +33,8 @@ const HOSTILE = {
   '1,024 bytes': `${'€'.repeat(341)}x`,
 };
 
-describe('a key, and data, that holds', () => {
-  test.each(Object.entries(HOSTILE))('%s is taken for what it is', async (_name, text) => {
+describe('a key and data with', () => {
+  test.each(Object.entries(HOSTILE))('%s come back unchanged from every operation', async (_name, text) => {
     const locks = newClient();
     const lease = await locks.acquire(text, { data: { text, [text]: 1 }, once: text.slice(0, 100), owner: text });
     expect(await locks.tryAcquire(text)).toBeNull();
@@ -50,7 +50,7 @@ describe('a key, and data, that holds', () => {
   });
 });
 
-describe('a record that somebody else wrote, or cut short,', () => {
+describe('a record that another program wrote', () => {
   const whole = {
     lockId: { S: 'secret-of-another' },
     owner: { S: 'another' },
@@ -67,7 +67,7 @@ describe('a record that somebody else wrote, or cut short,', () => {
     'with the key alone': {},
   };
   test.each(Object.entries<object>(broken))(
-    '%s, is refused with what is wrong, and left as it is',
+    '%s stays unchanged, and the error names the wrong attribute',
     async (name: string, item: object) => {
       const key = `broken/${name}`;
       const Item = Object.fromEntries(Object.entries({ lockKey: { S: key }, ...item }).filter(([, value]) => value));
@@ -83,7 +83,7 @@ describe('a record that somebody else wrote, or cut short,', () => {
     },
   );
 
-  test('with a huge token is counted on from there', async () => {
+  test('with a huge token gets a token that is one greater', async () => {
     const key = 'broken/huge';
     const Item = { lockKey: { S: key }, fencingToken: { N: '1e15' }, expiresAt: { N: '1' } };
     await server.client().send(new PutItemCommand({ TableName: tableName, Item }));
@@ -92,7 +92,7 @@ describe('a record that somebody else wrote, or cut short,', () => {
 });
 
 describe('the secret of a grant, its lockId,', () => {
-  test('stands in no event, no error, no JSON and no print of a lease', async () => {
+  test('is missing from every event, error, JSON text and log of a lease', async () => {
     events.length = 0;
     const locks = newClient();
     const lease = await locks.acquire('secret', { leaseMs: 500 });

@@ -1,4 +1,4 @@
-/** The way of one host's requests to the store and back: they are late, lost, repeated and overtake each other. */
+/** The network between the hosts and the store. Messages are late, lost and repeated, and overtake each other. */
 import { LockStoreError } from '../../lib/record/errors.ts';
 import type { LockRecord } from '../../lib/record/record.ts';
 import type { LockStore, ReadAnswer, ReadManyAnswer, StoreAnswer } from '../../lib/record/store.ts';
@@ -9,16 +9,16 @@ import type { Happening, Host, VirtualTime } from './virtual-time.ts';
 export type Operation = Exclude<keyof LockStore, 'list' | 'readMany'>;
 export type WriteRequest = { readonly key: string; readonly lockId: string; readonly [name: string]: unknown };
 
-/** What is told of every request. */
+/** Hears of every request. */
 export interface Witness {
   sent(host: Host, operation: Operation, request: WriteRequest): void;
   judged(operation: Operation, request: WriteRequest, answer: StoreAnswer, before: LockRecord | undefined): void;
-  /** What a refusal, or a read, shows a host; nothing, when its request was granted. */
+  /** A host got an answer. The record is undefined if the request was granted. */
   answered(host: Host, record: LockRecord | undefined): void;
   swept(record: LockRecord): void;
 }
 
-/** The one store, its past, and what becomes of the requests to it. */
+/** The store with its past records, and the fates of the requests. */
 export class Server {
   readonly time: VirtualTime;
   readonly witness: Witness;
@@ -26,9 +26,9 @@ export class Server {
   readonly #fates: Fate[];
   readonly #past: { readonly since: number; readonly record: LockRecord | undefined }[] = [];
   #memory: MemoryLockStore;
-  /** When the record may be deleted. */
+  /** The moment from which TTL may delete the record. */
   #ttl = 0;
-  /** How late TTL is; undefined while it does nothing. */
+  /** The delay of TTL. Undefined if TTL does nothing. */
   #lateMs: number | undefined;
   #sweeping: Happening | undefined;
 
@@ -48,7 +48,7 @@ export class Server {
     return this.#fates.shift() ?? { do: 'travel', thereMs: 3, backMs: 3, againMs: 0 };
   }
 
-  /** No more disturbances: for the end of a schedule. */
+  /** Ends the disturbances, at the end of a schedule. */
   heal(): void {
     this.#fates.length = 0;
   }
@@ -63,7 +63,7 @@ export class Server {
     const answer: StoreAnswer = await this.#memory[operation](request as never);
     if (answer.applied) {
       this.#past.push({ since: this.time.now(), record: answer.record });
-      // As the real store writes it: from the expiry, or, of a release, from the present; any other write leaves it.
+      // The real store writes the ttl from the expiry, and for a release from the present. Other writes keep the ttl.
       const { until, now, holdAtLeastMs } = request as { until?: number; now?: number; holdAtLeastMs?: number };
       const keptFrom = operation === 'release' ? (now ?? 0) + (holdAtLeastMs ?? 0) : until;
       if (keptFrom !== undefined) this.#ttl = keptFrom + retentionMs(this.#schedule);
@@ -73,7 +73,7 @@ export class Server {
     return answer;
   }
 
-  /** From now on TTL deletes the record when its time has passed, so much later. */
+  /** From now on TTL deletes the record `lateMs` after the record's ttl. */
   sweep(lateMs: number): void {
     this.#lateMs = lateMs;
     this.#scheduleSweep();
@@ -90,7 +90,7 @@ export class Server {
     this.#sweeping = this.time.after(Math.max(0, this.#ttl - this.time.now()) + this.#lateMs, sweep);
   }
 
-  /** Whether this was ever so. */
+  /** Whether the store ever had a record with this `lockId`, token and expiry. */
   stood({ lockId, fencingToken, expiresAt }: LockRecord): boolean {
     return this.#past.some(
       ({ record }) =>
@@ -98,7 +98,7 @@ export class Server {
     );
   }
 
-  /** What an eventually consistent read may see. */
+  /** The record that an eventually consistent read may show. */
   recordAt(moment: number): LockRecord | undefined {
     return this.#past.findLast(({ since }) => since <= moment)?.record;
   }
@@ -111,7 +111,7 @@ export class Wire implements LockStore {
   readonly #server: Server;
   readonly #relayS: number | undefined;
 
-  /** @param relayS by how many seconds the dates are ahead that a relay on the way writes; undefined without a relay. */
+  /** @param relayS the seconds by which the dates of a relay on the way are ahead; undefined without a relay. */
   constructor(host: Host, server: Server, relayS?: number) {
     this.#host = host;
     this.#server = server;
@@ -127,7 +127,7 @@ export class Wire implements LockStore {
   read = (key: string, { consistent }: { consistent: boolean }, signal?: AbortSignal) =>
     this.#send('read', { key, consistent }, signal);
 
-  /** There is one lock; what meets another transaction, as a write may, the server leaves out this time. */
+  /** Reads the one lock. If the fate is a conflict, the server leaves the key out this time. */
   async readMany(keys: readonly string[], signal?: AbortSignal): Promise<ReadManyAnswer> {
     try {
       const { record, serverDate, relayed } = await this.#send('read', { key: 'job', consistent: false }, signal);
@@ -156,7 +156,7 @@ export class Wire implements LockStore {
       const answer = (attempts?: number) => async () => {
         const said = await judge();
         back(() => {
-          // Refused with the id that it asks for, a request was granted; and nobody reads what comes after it was given up.
+          // A refusal with the request's own lockId is a grant. Nobody reads an answer that comes after the request was given up.
           if (!signal?.aborted)
             witness.answered(host, said.applied || said.record?.lockId === lockId ? undefined : said.record);
           resolve(attempts === undefined ? said : { ...said, attempts });
@@ -169,7 +169,7 @@ export class Wire implements LockStore {
 
       if (fate.do === 'travel' || fate.do === 'duplicate') then(thereMs, answer());
       if (fate.do === 'duplicate') then(thereMs + againMs, judge);
-      // The answer was lost, and the client's own library sends it again.
+      // The answer is lost, and the SDK sends the request again.
       if (fate.do === 'resend') then(thereMs + againMs, answer(2));
       if (fate.do === 'resend' || fate.do === 'loseAnswer' || fate.do === 'hangAnswer') then(thereMs, judge);
       if (fate.do === 'loseAnswer' || fate.do === 'loseRequest') then(thereMs, broken);

@@ -1,9 +1,9 @@
 import type { Schedule } from './schedule.ts';
 
-/** Schedules that broke an invariant once, each as small as it could be made. */
+/** The schedules that broke an invariant once, each shrunk by fast-check. */
 export const regressions: readonly { readonly name: string; readonly schedule: Schedule }[] = [
   {
-    name: 'an acquire that was refused comes again late and is granted: the wait is not busy with itself',
+    name: 'a refused acquire is delivered again and granted: the wait is not busy with itself',
     schedule: {
       lambda: true,
       timing: 0,
@@ -51,7 +51,7 @@ export const regressions: readonly { readonly name: string; readonly schedule: S
     },
   },
   {
-    name: 'a grant of a host an hour ahead cannot be given back, since that request is lost: the host is not busy with itself',
+    name: 'the give back of a host an hour ahead is lost: the host is not busy with itself',
     schedule: {
       lambda: true,
       timing: 0,
@@ -70,7 +70,7 @@ export const regressions: readonly { readonly name: string; readonly schedule: S
     },
   },
   {
-    name: 'a host an hour behind is frozen while its acquire is out: its grant has expired before it is made, and is not believed',
+    name: 'a host an hour behind is frozen during its acquire: the host does not believe in the expired grant',
     schedule: {
       lambda: true,
       timing: 0,
@@ -95,7 +95,7 @@ export const regressions: readonly { readonly name: string; readonly schedule: S
     },
   },
   {
-    name: 'a host that is a little behind takes a short lease, of which nothing is left by the true time: it is not given out',
+    name: 'a host that is a little behind takes a short lease that is over by the true time: the client gives out no lease',
     schedule: {
       lambda: true,
       timing: 2,
@@ -121,7 +121,7 @@ export const regressions: readonly { readonly name: string; readonly schedule: S
   // acquire comes, and is granted over what the force release left. That is what the second give back must restore. What the
   // first grant had taken over is the lease that an operator has ended: restored, h1's release would be granted to it.
   {
-    name: 'a grant of a host an hour ahead is given back twice, with a force release between: the ended lease is not revived',
+    name: 'a host an hour ahead gives a grant back twice, around a force release: the ended lease is not revived',
     schedule: {
       lambda: true,
       timing: 2,
@@ -185,7 +185,7 @@ export const regressions: readonly { readonly name: string; readonly schedule: S
     },
   },
   {
-    name: 'an hour ahead, a host gives back what the record tells no more: the lease that it had taken over stays closed',
+    name: 'a host an hour ahead cannot give back a lease that the record no longer shows: the lock stays closed',
     schedule: {
       lambda: true,
       timing: 2,
@@ -228,7 +228,7 @@ export const regressions: readonly { readonly name: string; readonly schedule: S
     },
   },
   {
-    name: 'an hour behind, a host resumes into the past: no late acquire is granted for it',
+    name: 'a host an hour behind resumes into the past: no late acquire is granted',
     schedule: {
       lambda: true,
       timing: 0,
@@ -260,7 +260,7 @@ export const regressions: readonly { readonly name: string; readonly schedule: S
     },
   },
   {
-    name: 'a host that is behind is granted by one slow answer, which cannot tell that it is: it does not believe beyond its expiry',
+    name: 'one slow answer cannot tell a host that it is behind: the host does not believe beyond the expiry',
     schedule: {
       timing: 3,
       dated: true,
@@ -290,7 +290,7 @@ export const regressions: readonly { readonly name: string; readonly schedule: S
     },
   },
   {
-    name: 'a host an hour ahead is granted, and its giving back is lost: the lock is not closed for an hour',
+    name: 'the give back of a host an hour ahead is lost: the lock does not stay closed for an hour',
     schedule: {
       timing: 0,
       dated: true,
@@ -310,7 +310,7 @@ export const regressions: readonly { readonly name: string; readonly schedule: S
     },
   },
   {
-    name: "a relay's clock is 10 minutes ahead, and the host's own is right: it takes no live lease",
+    name: "a relay's clock is 10 minutes ahead, and the host's own clock is right: the host takes no live lease",
     schedule: {
       timing: 0,
       dated: true,
@@ -339,7 +339,7 @@ export const regressions: readonly { readonly name: string; readonly schedule: S
     },
   },
   {
-    name: 'what the answer that judged a clock hid is remembered when that clock stands still during the acquire',
+    name: 'a judge read hides that a clock is behind, and the clock stands still during the acquire: no two hosts believe at once',
     schedule: {
       timing: 3,
       dated: true,

@@ -1,4 +1,4 @@
-/** Runs one schedule: the real `lib/lease` over the real conditions, by a virtual clock, in one thread. */
+/** Runs one schedule: the real `lib/lease` over the real conditions, with a virtual clock, in one thread. */
 import { LockClient } from '../../lib/lease/client.ts';
 import type { Lease, LeaseHandle } from '../../lib/lease/lease.ts';
 import type { AcquireOptions } from '../../lib/lease/options.ts';
@@ -24,22 +24,22 @@ import {
 import { Host, VirtualTime } from './virtual-time.ts';
 import { Watch } from './watch.ts';
 
-/** Longer than any schedule takes, clocks that are an hour wrong aside. */
+/** A limit that no schedule reaches, unless a clock is an hour off. */
 const LIMIT_MS = 300_000;
-/** What clocks lose or win against each other while a schedule runs. */
+/** The most that two clocks drift apart while a schedule runs. */
 const DRIFT_MS = 50;
 
-/** Everything that one schedule is about. */
+/** The world of one schedule. */
 interface Stage {
   readonly time: VirtualTime;
   readonly server: Server;
   readonly watch: Watch;
   readonly schedule: Schedule;
-  /** Handles that travel from one host to another, and what their leases are for. */
+  /** The handles that hosts left for each other, with the once tokens of their leases. */
   readonly handles: { readonly handle: LeaseHandle; readonly once: string | undefined }[];
 }
 
-/** One host's work. */
+/** Plays the deeds of one host. */
 class Player {
   readonly host: Host;
   readonly client: LockClient;
@@ -50,7 +50,7 @@ class Player {
   #owner = '';
   #calledAt = 0;
   #closing: Promise<void> | undefined;
-  /** Its deeds are done, and its client is closed. */
+  /** Whether all deeds are done and the client is closed. */
   done = false;
 
   constructor(stage: Stage, host: Host, relayS: number | undefined) {
@@ -69,7 +69,7 @@ class Player {
     for (const deed of deeds) {
       await this.#pause(deed.afterMs);
       watch.note(`${this.host.name} does ${deed.do}${deed.with === 'plain' ? '' : ` (${deed.with})`}`);
-      // What it may be refused, it is refused by one of these; anything else is a fault of the code.
+      // A deed may reject with an error of the library or with the cancellation. Any other error is a fault of the code.
       await this.#do(deed).catch((error) => {
         if (!/^Lock\w*Error$/.test(error?.name) && error !== CANCELLED) watch.found(`it throws ${error?.stack}`);
       });
@@ -142,7 +142,7 @@ class Player {
     if (state === undefined) return;
     if (!server.stood(state as LockRecord)) watch.found('a look shows what never stood');
     const leftMs = state.expiresAt - time.now();
-    // By a clock that is right, within what is assumed of clocks.
+    // A right clock may be off by less than `safetyMs`.
     if (
       !schedule.dated &&
       state.held !== (state.lockId !== undefined && leftMs > 0) &&
@@ -153,7 +153,7 @@ class Player {
   }
 
   #options(deed: Deed): AcquireOptions {
-    // A name for each acquisition, by which busy can be asked whether it names ourselves.
+    // Each acquisition has a name of its own. So the watch can see a busy event that names its own acquisition.
     this.#owner = `${this.host.name}#${++this.#acquisitions}`;
     this.#calledAt = this.host.now();
     return {
@@ -182,8 +182,10 @@ const onceOf = (deed: Deed): string | undefined => (deed.with === 'once' ? Strin
 const CANCELLED = new Error('cancelled');
 
 /**
- * By how much a host's clock is ahead: with a safety of 2 s and dated answers, as much as it likes; not so where a relay
- * writes wrong dates, since either those or the host's clock must be right.
+ * The milliseconds by which a host's clock is ahead. The bound is:
+ * - with dated answers and a `safetyMs` of 2,000 or more, 3 seconds and the hours of the schedule;
+ * - otherwise, or with a relay that writes wrong dates, less than half of `safetyMs`. With such a relay, either the dates
+ *   or the host's clock must be right.
  */
 function offsetOf({ timing, dated }: Schedule, { permille, hours }: ClockError, relayS = 0): number {
   const { safetyMs } = timingOf(timing);
@@ -226,21 +228,22 @@ function strike({ time, server, watch, schedule }: Stage, players: readonly Play
 }
 
 /**
- * Whoever comes when all is over can have the lock: within a minute, whatever clocks were wrong by. A host that cannot
- * tell whether its own clock or a relay's is wrong may have written by the later of both, and may judge by the earlier.
+ * Expects that a new host can take the lock when the schedule is over: within a minute, however wrong the clocks were.
+ * It takes longer behind a relay. A host that cannot tell its own clock from the relay's writes by the later clock, and
+ * compares by the earlier clock.
  */
 async function expectLiveness(stage: Stage): Promise<void> {
   const { time, server, watch, schedule } = stage;
   server.heal();
   if (schedule.dated) {
     const isRelayed = schedule.hosts.some(({ relayS }) => relayS !== undefined);
-    // Disciplined clocks that are wrong all the same, as those of some schedules that failed once.
+    // Some schedules that failed once have disciplined clocks that are hours off.
     const isFarOff = schedule.lambda && schedule.hosts.some(({ clock }) => clock.hours !== 0);
     await time.pass(isFarOff ? HOUR_MS : isRelayed ? 11 * MINUTE_MS : MINUTE_MS);
   }
   await expectFree(stage);
   if (!schedule.dated || watch.fault) return;
-  // In this time TTL may delete the record: a new one begins with a token from the clock of who comes then.
+  // In this time TTL may delete the record. The token of a new record comes from the clock of the next host.
   await time.pass(HOUR_MS + retentionMs(schedule));
   await expectFree(stage);
 }
@@ -264,7 +267,7 @@ async function expectFree({ time, server, watch, schedule }: Stage): Promise<voi
   await time.pass(1_000);
 }
 
-/** What a schedule came to: the first fault, if there was one; and, when asked for, everything that happened. */
+/** Runs a schedule. Returns the first fault, if any, and with `traced` a line for everything that happened. */
 export async function run(schedule: Schedule, traced = false): Promise<{ fault?: string; trace?: readonly string[] }> {
   const time = new VirtualTime();
   const { safetyMs } = timingOf(schedule.timing);
@@ -291,7 +294,7 @@ export async function run(schedule: Schedule, traced = false): Promise<{ fault?:
     }
     watch.lookBack();
     if (!watch.fault) await expectLiveness(stage);
-    // Node tells of unhandled rejections between two turns of its loop.
+    // Node reports unhandled rejections between two turns of its loop.
     await new Promise((resolve) => setImmediate(resolve));
   } finally {
     Math.random = random;

@@ -1,30 +1,31 @@
-/** What a schedule is, and how schedules are made: by fast-check, so that a failing one can be shrunk. */
+/** The schedules of the simulation. fast-check makes them, and shrinks a schedule that fails. */
 import fc from 'fast-check';
 
-/** How the hosts of a schedule keep their leases. */
+/** The timings of leases. All hosts of a schedule have the same timing. */
 export const TIMINGS = [
   { leaseMs: 2_000, heartbeatMs: 600, safetyMs: 500 },
   { leaseMs: 1_000, heartbeatMs: 300, safetyMs: 250 },
   { leaseMs: 8_000, heartbeatMs: 2_600, safetyMs: 2_000 },
-  // No whole seconds, as the dates of answers are.
+  // These leases are not whole seconds long, unlike the dates of answers.
   { leaseMs: 8_900, heartbeatMs: 2_900, safetyMs: 2_000 },
   { leaseMs: 19_960, heartbeatMs: 6_600, safetyMs: 2_000 },
 ] as const;
 
 export const REQUEST_TIMEOUT_MS = 300;
-/** The default of clients. */
+/** The default `requestTimeoutMs` of clients. */
 export const LONG_REQUEST_TIMEOUT_MS = 1_000;
 export const HAND_OFF_MS = 3_000;
 export const HOLD_AT_LEAST_MS = 1_500;
 export const HOLD_AT_MOST_MS = 1_300;
-/** How long an invocation lasts. */
+/** The duration of an invocation. */
 export const REMAINING_MS = 1_700;
 export const MINUTE_MS = 60_000;
 export const HOUR_MS = 3_600_000;
 /**
- * How long TTL keeps a record beyond its expiry. As the 7 days of a real table it is longer than any message is late, and,
- * where clocks are wrong by an hour, than two clocks differ: by two hours each, since what was learned of a clock is added
- * to it once more when it is set.
+ * The time for which TTL keeps a record beyond its expiry. This time is:
+ * - longer than any message is late, like the 7 days of a real table;
+ * - longer than two clocks differ. A clock can be off by two hours, since the skew that a host learned is added to the
+ *   host's clock once more when the clock is set.
  */
 export const retentionMs = ({ dated }: Pick<Schedule, 'dated'>): number => 15_000 + (dated ? 5 * HOUR_MS : 0);
 /** Clocks go fast or slow by up to 0.05%. */
@@ -46,18 +47,18 @@ const OPTIONS = ['plain', 'once', 'holdAtLeast', 'holdAtMost', 'invocation'] as 
 const BLOWS = ['crash', 'cutOff', 'freeze', 'freezeStill', 'setClock', 'close', 'sweep'] as const;
 const FATES = ['travel', 'duplicate', 'resend', 'loseRequest', 'loseAnswer', 'hang', 'hangAnswer', 'conflict'] as const;
 
-/** One thing that a host does when it has done the one before and `afterMs` have passed. */
+/** An action of a host. The host does it `afterMs` after the end of its last deed. */
 export interface Deed {
   readonly do: (typeof DEEDS)[number];
   readonly afterMs: number;
-  /** How long it waits for a lock. */
+  /** The time for which the host waits for a lock. */
   readonly forMs: number;
   readonly with: (typeof OPTIONS)[number];
 }
 
 /**
- * Something that befalls a host, whatever it is doing; or, `sweep`, everybody: from `atMs` on, TTL deletes the record
- * `forMs` after its time.
+ * A disturbance of a host at `atMs`, at any point of its deeds. A `sweep` concerns the store: from `atMs` on, TTL deletes
+ * the record `forMs` after the record's `ttl`.
  */
 export interface Blow {
   readonly do: (typeof BLOWS)[number];
@@ -68,48 +69,47 @@ export interface Blow {
 }
 
 /**
- * By how much a wall clock is wrong: a part of what is allowed, in thousandths; and hours, or parts of one, where answers
- * are dated.
+ * The error of a wall clock: thousandths of the allowed error, and hours (whole or a fraction) if answers are dated.
  */
 export interface ClockError {
   readonly permille: number;
   readonly hours: number;
 }
 
-/** What becomes of the messages of one request. */
+/** The fate of the messages of one request. */
 export interface Fate {
   readonly do: (typeof FATES)[number];
   readonly thereMs: number;
   readonly backMs: number;
-  /** When it comes again, or, for an eventually consistent read, by how much it lags behind. */
+  /** The delay of the second delivery. For an eventually consistent read: the age of the record that the read shows. */
   readonly againMs: number;
 }
 
 export interface Schedule {
   readonly timing: number;
-  /** Whether the answers carry the server's date: hosts' clocks may then be wrong by hours. */
+  /** With true, answers carry the server's date, and hosts' clocks may be hours off. */
   readonly dated: boolean;
   /**
-   * Whether all clocks are disciplined, so that no answer judges them before they write. Those that are made are then right;
-   * what failed once may have others.
+   * With true, all clocks are disciplined, so no judge read comes before a write. Generated clocks are right then. The
+   * clocks of schedules that failed once may be wrong.
    */
   readonly lambda?: boolean;
-  /** Whether clients are as patient with one request as they are by default. */
+  /** With true, clients have the default `requestTimeoutMs`. */
   readonly patient?: boolean;
   readonly hosts: readonly {
     readonly clock: ClockError;
     readonly ratePpm: number;
     readonly deeds: readonly Deed[];
     /**
-     * The host reaches the store over a relay, which writes dates of its own, so many seconds ahead. Where that is not 0,
-     * the host's own clock is right, and is not set.
+     * The host reaches the store over a relay. The relay's dates are this many seconds ahead. Unless the value is 0, the
+     * host's own clock is right, and is not set.
      */
     readonly relayS?: number;
   }[];
   readonly blows: readonly Blow[];
-  /** Of the requests, in the order in which they are sent; those after them travel undisturbed. */
+  /** The fates of the requests, in the order of sending. Later requests travel undisturbed. */
   readonly fates: readonly Fate[];
-  /** Of the jitter. */
+  /** The seed of the jitter. */
   readonly seed: number;
 }
 
@@ -123,7 +123,7 @@ const clock: fc.Arbitrary<ClockError> = fc.record({
 });
 const deed: fc.Arbitrary<Deed> = fc.record({
   do: fc.constantFrom(...DEEDS, 'try', 'wait', 'wait'),
-  // Now and then long enough for a record to be swept.
+  // A few pauses are long enough for TTL to delete a record.
   afterMs: fc.oneof(
     { weight: 36, arbitrary: ms(200) },
     { weight: 12, arbitrary: ms(3_000) },
@@ -145,7 +145,7 @@ const fate: fc.Arbitrary<Fate> = fc.record({
   backMs: fc.oneof(
     { weight: 10, arbitrary: ms(40) },
     { weight: 1, arbitrary: ms(1_500) },
-    // Almost so long that the request is given up.
+    // The answer comes just before the client gives the request up.
     { weight: 1, arbitrary: fc.integer({ min: 850, max: 990 }) },
   ),
   againMs: shortOrLong(60, 5_000),
@@ -169,10 +169,11 @@ const anySchedule: fc.Arbitrary<Schedule> = fc.record({
 });
 
 /**
- * A host is behind, and one slow answer cannot tell it so: that of its acquire, or, with `stoodMs`, that of the read that
- * judges its clock, which stands still for so long during the acquire. Then it is cut off. Another one, which is ahead, comes
- * as soon as the lease has expired by its own clock, and was told nothing before. Schedules that are made of chance alone
- * hardly ever come to that.
+ * Chance alone hardly ever makes these schedules:
+ * 1. The first host is behind, and one slow answer cannot tell that. It is the answer of the acquire. With `stoodMs`, it
+ *    is the answer of the judge read, and the host's clock stands still for `stoodMs` during the acquire.
+ * 2. The first host is cut off.
+ * 3. The second host is ahead, and no answer has judged its clock. It comes when the lease has expired by its own clock.
  */
 const slowAnswer: fc.Arbitrary<Schedule> = fc
   .record({

@@ -1,9 +1,10 @@
 /**
- * `npm run test:simulation -- --schedules 100000 --seed 1`: hosts that share a lock, a store and a network that does its
- * worst, under one virtual clock; the invariants are checked after everything that happens. Exits with 1 when one is
- * broken, and shows the seed, the schedule, shrunk to what it takes, and what happened in it.
+ * `npm run test:simulation -- --schedules 100000 --seed 1`: hosts share a lock, a store and a bad network, under one
+ * virtual clock. The program checks the invariants after every happening. If an invariant is broken, the program shows
+ * the seed, the shrunk schedule and its happenings, and exits with 1.
  *
- * What failed once is kept in `regressions.ts` and runs first. `--replay '<schedule as JSON>'` shows one schedule.
+ * The schedules that failed once stand in `regressions.ts`, and run first. `--replay '<schedule as JSON>'` shows one
+ * schedule.
  */
 import { appendFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
@@ -14,12 +15,12 @@ import { regressions } from './regressions.ts';
 import { run } from './run.ts';
 import { type Schedule, schedules } from './schedule.ts';
 
-/** So many schedules have one seed of fast-check's. */
+/** The number of schedules for each seed of fast-check. */
 const BATCH = 1_000;
-/** After so many it says how far it is. */
+/** The number of schedules between two lines of progress. */
 const PROGRESS = 50_000;
 
-/** What a worker reports of a batch. */
+/** The result of a batch, which a worker sends. */
 interface Report {
   readonly seed: number;
   readonly ran: number;
@@ -57,7 +58,7 @@ async function runRegressions(): Promise<number> {
   return failed;
 }
 
-/** Shares the batches out to a thread for each core, until one fails. */
+/** Gives the batches to a thread for each core, until a batch fails. */
 async function runAll(total: number, firstSeed: number): Promise<{ ran: number; failure?: Report }> {
   const batches = Math.ceil(total / BATCH);
   let next = 0;
@@ -123,7 +124,7 @@ async function main(): Promise<boolean> {
   return failed === 0;
 }
 
-// The stack of an expected error costs more than the rest of it.
+// A long stack makes an expected error slow.
 Error.stackTraceLimit = 3;
 if (isMainThread) process.exitCode = (await main()) ? 0 : 1;
 else if (workerData === 'batches') {

@@ -1,7 +1,7 @@
-/** One virtual clock for everybody, and hosts that read it by clocks of their own. */
+/** One virtual clock for all, and hosts with clocks of their own. */
 import type { Clock } from '../../lib/lease/clock.ts';
 
-/** 2026-01-01T00:00:00Z: when every schedule starts, by the server's clock. */
+/** 2026-01-01T00:00:00Z: the start of every schedule, by the server's clock. */
 const START = Date.UTC(2026, 0, 1);
 
 export interface Happening {
@@ -10,11 +10,11 @@ export interface Happening {
   readonly run: () => void;
 }
 
-/** What is still to come, in the order of the true time, which is the server's. */
+/** The coming happenings, in the order of the true time. The server's clock shows the true time. */
 export class VirtualTime {
   #now = START;
   #order = 0;
-  /** The next one stands last. */
+  /** The next happening stands last. */
   readonly #ahead: Happening[] = [];
 
   now(): number {
@@ -37,7 +37,7 @@ export class VirtualTime {
     if (index >= 0) this.#ahead.splice(index, 1);
   }
 
-  /** Puts off what is still ahead. */
+  /** Moves a coming happening to a later moment. */
   putOff(happening: Happening, ms: number): void {
     this.cancel(happening);
     happening.due += ms;
@@ -45,13 +45,16 @@ export class VirtualTime {
   }
 
   /**
-   * Lets everything happen, one thing after another, each with all that it started having settled, until nothing is
-   * ahead, `limitMs` have passed or `look` says that it has seen enough. `look` is called after each.
+   * Runs the happenings one after the other. Before the next happening, all promises of the last happening settle. `run`
+   * calls `look` after each happening, and ends when:
+   * - no happening is left;
+   * - `limitMs` have passed;
+   * - `look` returns true.
    */
   run(limitMs: number, look: () => boolean): Promise<void> {
     const limit = this.#now + limitMs;
     return new Promise((resolve, reject) => {
-      // A tick that is queued by a microtask comes when no microtask is left; it costs far less than a turn of the loop.
+      // A tick that a microtask queues comes when no microtask is left, and costs far less than a turn of the loop.
       const settle = () => queueMicrotask(() => process.nextTick(step));
       let wasIdle = false;
       const step = () => {
@@ -59,7 +62,7 @@ export class VirtualTime {
           if (look()) return resolve();
           const next = this.#ahead.at(-1);
           const isIdle = next === undefined || next.due > limit;
-          // A look may itself have started something: a lease that is asked learns that it has ended.
+          // A look may start something itself: a lease that is asked may learn of its end.
           if (isIdle && wasIdle) return resolve();
           wasIdle = isIdle;
           if (isIdle) return settle();
@@ -75,7 +78,7 @@ export class VirtualTime {
     });
   }
 
-  /** Lets `ms` pass, with all that happens meanwhile. */
+  /** Lets `ms` pass, and runs the happenings of this time. */
   async pass(ms: number): Promise<void> {
     const end = this.#now + ms;
     await this.run(ms, () => false);
@@ -92,13 +95,13 @@ export class VirtualTime {
 const isSooner = (one: Happening, other: Happening): boolean =>
   one.due < other.due || (one.due === other.due && one.order < other.order);
 
-/** A host: its clocks go at a rate of their own, and it can be stopped, for a while or for ever. */
+/** A host. Its clocks go at a rate of their own. A schedule can freeze or crash the host. */
 export class Host implements Clock {
   readonly name: string;
-  /** By how much its wall clock is ahead of the true time. Set it to set the clock. */
+  /** The milliseconds by which the wall clock is ahead of the true time. A schedule sets them to set the clock. */
   offsetMs: number;
   readonly isDisciplined: boolean;
-  /** Until then, by the true time, nothing that it sends arrives. */
+  /** Until this moment, by the true time, no request of the host arrives. */
   cutOffUntil = Number.NEGATIVE_INFINITY;
   readonly #time: VirtualTime;
   readonly #rate: number;
@@ -141,7 +144,7 @@ export class Host implements Clock {
     if (this.#timers.delete(timer as Happening)) this.#time.cancel(timer as Happening);
   }
 
-  /** How many timers are set. */
+  /** The number of timers that are set. */
   get timers(): number {
     return this.#timers.size;
   }
@@ -154,7 +157,7 @@ export class Host implements Clock {
     return this.#state === 'crashed';
   }
 
-  /** What arrives at a frozen host waits there; what arrives at a crashed one is lost. */
+  /** Runs at once on a running host, and after the thaw on a frozen host. A crashed host never runs. */
   whenRunning(run: () => void): void {
     if (this.#state === 'running') run();
     else if (this.#state === 'frozen') {
@@ -162,7 +165,7 @@ export class Host implements Clock {
     }
   }
 
-  /** The process stops and goes on later. The wall clock goes on meanwhile, the monotonic one may stand still. */
+  /** Stops the process for `ms`. The wall clock goes on meanwhile. The monotonic clock may stand still. */
   freeze(ms: number, { monotonicStands }: { monotonicStands: boolean }): void {
     if (this.#state !== 'running') return;
     this.#state = 'frozen';

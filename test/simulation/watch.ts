@@ -1,4 +1,4 @@
-/** Watches the store and every lease on it, and notes the first thing that breaks an invariant. */
+/** Watches the store and every lease on it, and notes the first fault. */
 import type { LockEvent } from '../../lib/lease/events.ts';
 import type { Lease } from '../../lib/lease/lease.ts';
 import type { LockRecord } from '../../lib/record/record.ts';
@@ -11,51 +11,51 @@ interface Held {
   readonly host: Host;
   readonly lease: Lease;
   readonly signal: AbortSignal;
-  /** When it must not be believed any more, however often it is renewed: by the host's clock. */
+  /** The end of the lease by `holdAtMostMs` or the invocation, by the host's clock. No renewal extends the lease further. */
   readonly endsAt: number;
-  /** By the host's clock, the lease's deadline as it was seen last, and when the signal must abort. */
+  /** The lease's deadline at the last look, and the moment at which the signal must abort, both by the host's clock. */
   deadline: number;
   abortsAt: number;
   ended: boolean;
 }
 
-/** Between a deadline and the abort, by the host's own clock: its timers and its clock count whole milliseconds. */
+/** The tolerance between a deadline and the abort, by the host's clock. Timers and clocks count whole milliseconds. */
 const PROMPT_MS = 2;
 
 export class Watch implements Witness {
   /** The first fault. */
   fault: string | undefined;
-  /** What happened, when it is asked for. */
+  /** The lines of the trace, if the trace is wanted. */
   readonly trace: string[] | undefined;
   readonly #time: VirtualTime;
   readonly #safetyMs: number;
-  /** Whether every host's clock is right, so that what hosts write can be measured by the true time. */
+  /** With true, every host's clock is right, and the true time can judge what hosts write. */
   readonly #clocksAreRight: boolean;
-  /** Leases that may be believed. */
+  /** The leases in which a host may believe. */
   #held: Held[] = [];
   readonly #ended: Held[] = [];
-  /** Grants that were released, handed on, or force-released. */
+  /** The grants that were released, handed off or force-released. */
   readonly #over = new Set<string>();
   readonly #granted = new Set<string>();
-  /** Hosts whose clocks were set, or that stood still: their timers may be late. */
+  /** The hosts that were frozen or whose clocks were set. Their timers may be late. */
   readonly disturbed = new Set<Host>();
-  /** Hosts whose wall clocks were set. */
+  /** The hosts whose wall clocks were set. */
   readonly set = new Set<Host>();
-  /** Hosts whose monotonic clocks stood still. */
+  /** The hosts whose monotonic clocks stood still. */
   readonly stood = new Set<Host>();
   readonly #ownerOf = new Map<string, string>();
   readonly #sentAt = new Map<string, number>();
   readonly #lastAnswer = new Map<Host, LockRecord | undefined>();
   readonly #abortedIds = new Set<string>();
-  /** Grants by clocks that are wrong, given back: their acquires, coming again late, may be granted again, to nobody. */
+  /** The grants of wrong clocks that were given back. A late acquire of such a grant may be granted again, but no host believes. */
   readonly #givenBack = new Set<string>();
-  /** The record as it is. */
+  /** The present record. */
   #standing: LockRecord | undefined;
   #token = 0;
   #opensAt = 0;
-  /** The greatest `once` token that finished, since there is a record. */
+  /** The greatest `once` token that finished since the record was made. */
   #doneToken: string | undefined;
-  /** What the leases of the hosts are for, by host and fencing token. */
+  /** The `once` tokens of the hosts' leases, by host and fencing token. */
   readonly #onceOf = new Map<string, string>();
 
   constructor(time: VirtualTime, safetyMs: number, options: { clocksAreRight: boolean; traced: boolean }) {
@@ -78,7 +78,7 @@ export class Watch implements Witness {
     const { lockId, owner, handed } = request;
     if (operation === 'acquire' || operation === 'resume') {
       this.#ownerOf.set(lockId, owner as string);
-      // A resumed lease goes on with the acquisition of the one that was handed off.
+      // A resumed lease continues the acquisition of the handed-off lease.
       this.#sentAt.set(lockId, this.#sentAt.get((handed as string) ?? lockId) ?? this.#time.now());
     }
     if (operation === 'giveBack') this.#givenBack.add(lockId);
@@ -106,7 +106,7 @@ export class Watch implements Witness {
     else if (before && record.expiresAt < before.expiresAt) this.found('3: a renewal shortens the lease');
   }
 
-  /** After a later release nothing in the record tells of a grant that was given back. */
+  /** After a later release, the record no longer shows a grant that was given back. */
   #mayComeAgain(lockId: string, before: LockRecord | undefined): boolean {
     return this.#givenBack.has(lockId) && before?.releasedBy !== lockId;
   }
@@ -144,10 +144,10 @@ export class Watch implements Witness {
     this.#lastAnswer.set(host, record);
   }
 
-  /** An event of a host whose latest acquisition goes by the name of `owner`. */
+  /** Takes an event of a host. `owner` is the name of the host's latest acquisition. */
   event(host: Host, owner: string, event: LockEvent): void {
     if (this.trace) this.note(`${host.name} is told ${event.type}${'reason' in event ? ` (${event.reason})` : ''}`);
-    // A lock that is merely closed still has the name of who released it.
+    // A released lock still has the name of its last owner.
     if (event.type === 'lost') this.#isLost(event);
     if (event.type === 'released' && event.done) this.#saysDone(host, event.fencingToken);
     if (event.type === 'done' && !this.#isDone(event.once)) this.found(`once: '${event.once}' is called done`);
@@ -157,7 +157,7 @@ export class Watch implements Witness {
       this.found('3: an acquisition is busy with itself');
   }
 
-  /** Nobody is told that another holds the lock, or nobody, while the grant stands. */
+  /** No holder is told of a takeover, a revocation or a deletion while its grant stands. */
   #isLost({ reason, fencingToken }: Extract<LockEvent, { type: 'lost' }>): void {
     if (!this.#clocksAreRight || (reason !== 'takenOver' && reason !== 'revoked' && reason !== 'gone')) return;
     if (this.#standing?.lockId && this.#standing.fencingToken === fencingToken) {
@@ -165,13 +165,13 @@ export class Watch implements Witness {
     }
   }
 
-  /** Who is told that its work counts as done, for that it never comes again. */
+  /** A host that is told that its work is done never repeats the work. So the record must have the token. */
   #saysDone(host: Host, fencingToken: number): void {
     const once = this.#onceOf.get(`${host.name} ${fencingToken}`);
     if (once !== undefined && !this.#isDone(once)) this.found(`once: '${once}' is said to be done, and is not`);
   }
 
-  /** TTL has deleted the record, and with it what had finished. */
+  /** TTL has deleted the record, and with it the finished token. */
   swept(record: LockRecord): void {
     this.note(`  TTL deletes ${this.#show(record)}`);
     this.#standing = undefined;
@@ -186,7 +186,7 @@ export class Watch implements Witness {
     return this.#doneToken !== undefined && this.#doneToken >= once;
   }
 
-  /** A host has been given a lease, to be believed until `endsAt`, by its own clock, at the most. */
+  /** A host got a lease. The host may believe until `endsAt` at the latest, by its own clock. */
   add(host: Host, lease: Lease, { once, endsAt = Number.POSITIVE_INFINITY }: { once?: string; endsAt?: number }): void {
     if (once !== undefined) this.#onceOf.set(`${host.name} ${lease.fencingToken}`, once);
     const held: Held = { host, lease, signal: lease.signal, endsAt, deadline: 0, abortsAt: 0, ended: false };
@@ -196,12 +196,12 @@ export class Watch implements Witness {
     this.look();
   }
 
-  /** A host released a lease, or handed it off. */
+  /** A host released a lease or handed the lease off. */
   end(lease: Lease | undefined): void {
     for (const held of this.#held) if (held.lease === lease) held.ended = true;
   }
 
-  /** What must be true at any moment. Says whether it is not. */
+  /** Checks the invariants that must hold at any moment. Returns true if a fault was found. */
   look(): boolean {
     if (this.#held.length === 0) return this.fault !== undefined;
     const frozen: Held[] = [];
@@ -212,7 +212,7 @@ export class Watch implements Witness {
       else (held.host.isRunning ? awake : frozen).push(held);
     }
     for (const held of awake) this.#isToldInTime(held);
-    // A lease that is asked whether it is held learns that it is not, so only those are asked that may be one too many.
+    // A call of isHeld() may end a lease. So the watch asks only if two leases may be held at once.
     const believing = awake.length < 2 ? awake : awake.filter((held) => held.lease.isHeld());
     if (awake.length !== believing.length) {
       for (const held of awake) if (!believing.includes(held)) this.#ended.push(held);
@@ -222,7 +222,7 @@ export class Watch implements Witness {
     return this.fault !== undefined;
   }
 
-  /** A host of which no clock tells how much time has passed; or that is gone. */
+  /** Whether a host has crashed, or neither of its clocks can tell how much time has passed. */
   #cannotKnow(host: Host): boolean {
     return host.hasCrashed || (this.set.has(host) && this.stood.has(host));
   }
@@ -237,13 +237,13 @@ export class Watch implements Witness {
     if (now > endsAt + PROMPT_MS) this.found('8: held beyond holdAtMostMs, or the end of its invocation');
     if (held.deadline !== lease.deadline) {
       held.deadline = lease.deadline;
-      // An answer that shows the clock to be wrong may bring the deadline forward, to before it came.
+      // An answer that shows a wrong clock may move the deadline to a moment before the answer.
       held.abortsAt = Math.max(lease.deadline, now);
     }
     if (now > held.abortsAt + PROMPT_MS) this.found('6: the signal has not aborted at the deadline');
   }
 
-  /** Lost is final: nothing that had ended is held now. */
+  /** Checks invariant 7: no lease that ended is held now. */
   lookBack(): void {
     if (this.#ended.some(({ lease }) => lease.isHeld())) this.found('7: a lease that had ended is held again');
   }

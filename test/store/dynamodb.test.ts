@@ -52,7 +52,7 @@ afterEach(() => {
   process.env = { ...environment };
 });
 
-/** A store whose client answers as it is told, with the inputs of the commands that it was sent. */
+/** A store with a mocked client, and the commands that the client was sent. */
 function mocked(options: DynamoDBLockStoreOptions = {}) {
   const client = new DynamoDBClient(configuration);
   const answers = mockClient(client);
@@ -250,7 +250,7 @@ describe('each operation is one request', () => {
     });
   });
 
-  test('readMany: an eventually consistent BatchGetItem, which says what the server left out', async () => {
+  test('readMany: an eventually consistent BatchGetItem, and its answer names the keys that the server left out', async () => {
     const { store, answers, sent } = mocked();
     const Keys = [{ lockKey: { S: 'b' } }];
     answers.on(BatchGetItemCommand).resolves({
@@ -287,7 +287,7 @@ describe('each operation is one request', () => {
     expect(sent().map(({ input }) => input)).toEqual([first, next, next]);
   });
 
-  test('key names, the sort key and the retention are those that were given', async () => {
+  test('each request has the given table name, key names, sort key and retention', async () => {
     const sortKey = { name: 'sk', value: 'LOCK' };
     const { store, answers, sent } = mocked({ tableName: 'mine', keyAttribute: 'pk', sortKey, retentionDays: 1.5 });
     const Key = { pk: { S: 'job' }, sk: { S: 'LOCK' } };
@@ -314,8 +314,8 @@ describe('each operation is one request', () => {
   });
 });
 
-describe('what comes back', () => {
-  test('the record after a grant, the record as it stands after a refusal, and how often it was sent', async () => {
+describe('an answer', () => {
+  test('has the new record of a grant, the present record of a refusal, and the number of attempts', async () => {
     const { store, answers } = mocked();
     answers
       .on(UpdateItemCommand)
@@ -342,7 +342,7 @@ describe('what comes back', () => {
     expect(absent).toEqual({ applied: false, attempts: 1 });
   });
 
-  /** A client whose answers come from here instead of the network. */
+  /** A client whose answers come from a function instead of the network. */
   const answering = (
     answer: () => { statusCode: number; headers: Record<string, string>; body: object },
     options: { endpoint?: string } = {},
@@ -358,7 +358,7 @@ describe('what comes back', () => {
     ['Thu, 01 Jan 2026 00:00:07 GMT', now + 7_000],
     ['yesterday', undefined],
     [undefined, undefined],
-  ])('the Date of every answer, %p', async (date, serverDate) => {
+  ])('has the Date of the server: %p', async (date, serverDate) => {
     const headers: Record<string, string> = date === undefined ? {} : { date };
     let refused = false;
     const client = answering(() =>
@@ -366,7 +366,7 @@ describe('what comes back', () => {
         ? { statusCode: 400, headers, body: { __type: 'x#ConditionalCheckFailedException', Item: item } }
         : { statusCode: 200, headers, body: {} },
     );
-    // Two stores may share a client.
+    // Two stores share a client here.
     const stores = [new DynamoDBLockStore({ tableName, client }), new DynamoDBLockStore({ tableName, client })];
     for (const store of stores) {
       refused = false;
@@ -386,7 +386,7 @@ describe('what comes back', () => {
     ['https://proxy.example.com', true],
     ['https://amazonaws.com.example.com', true],
     ['http://127.0.0.1:8000', true],
-  ])('and whether a relay may have written it: %s, %j', async (endpoint, relayed) => {
+  ])('is relayed unless the answer came by TLS from a host of AWS: %s, %j', async (endpoint, relayed) => {
     const date = 'Thu, 01 Jan 2026 00:00:07 GMT';
     const client = answering(() => ({ statusCode: 200, headers: { date }, body: {} }), { endpoint });
     const store = new DynamoDBLockStore({ tableName, client });
@@ -395,7 +395,7 @@ describe('what comes back', () => {
     expect(await store.readMany(['job'])).toMatchObject({ serverDate: now + 7_000, relayed });
   });
 
-  test('not where a cache answers, which has the date of another answer', async () => {
+  test('has no serverDate beside an Age header, since the answer came from a cache', async () => {
     const headers = { date: 'Thu, 01 Jan 2026 00:00:07 GMT', age: '12' };
     const store = new DynamoDBLockStore({
       tableName,
@@ -404,7 +404,7 @@ describe('what comes back', () => {
     expect((await store.read('job', { consistent: true })).serverDate).toBeUndefined();
   });
 
-  test('also of a refusal', async () => {
+  test('has the Date of the server even if the answer is an error', async () => {
     const date = 'Thu, 01 Jan 2026 00:00:07 GMT';
     const body = { __type: 'x#AccessDeniedException', message: 'no' };
     const store = new DynamoDBLockStore({
@@ -419,7 +419,7 @@ describe('what comes back', () => {
     const HOUR = 3_600_000;
     const http = (ms: number) => new Date(ms).toUTCString();
     const basic = (ms: number) => `${new Date(ms).toISOString().slice(0, 19).replace(/[-:]/g, '')}Z`;
-    /** A server whose clock is off; it refuses as AWS does, by default. */
+    /** A server whose clock is off. By default it refuses with the same error as AWS. */
     const refusing = (offMs: number, { dated = true, name = 'InvalidSignatureException' } = {}) => {
       let sent = 0;
       const client = answering(() => {
@@ -438,7 +438,7 @@ describe('what comes back', () => {
       [-120_000, 'RequestTimeTooSkewed'],
       [-HOUR, 'RequestExpired'],
       [HOUR, 'SignatureDoesNotMatch'],
-    ])('is not sent again as it stands: server %i ms off, %s', async (offMs, name) => {
+    ])('makes the store throw a misdated error after one request: server %i ms off, %s', async (offMs, name) => {
       const { store, sent } = refusing(offMs, { name });
       const error = await store.acquire(request).catch((thrown) => thrown);
       expect(error).toMatchObject({ name: 'LockStoreError', misdated: true, transient: true });
@@ -448,7 +448,7 @@ describe('what comes back', () => {
       expect(sent()).toBe(1);
     });
 
-    test('tells the time in its message, where it has no Date', async () => {
+    test('shows the time of the server by its message without a Date', async () => {
       const { store, sent } = refusing(-HOUR, { dated: false });
       const error = await store.acquire(request).catch((thrown) => thrown);
       expect(error).toMatchObject({ misdated: true });
@@ -456,7 +456,7 @@ describe('what comes back', () => {
       expect(sent()).toBe(1);
     });
 
-    test("leaves the user's own requests, and a scan, to the SDK, which signs by the right time and sends again", async () => {
+    test("is left to the SDK for the user's own requests and scans: the SDK signs by the right time and sends again", async () => {
       const off = -HOUR;
       let sent = 0;
       const refusal = { __type: 'x#InvalidSignatureException', message: 'Signature not yet current' };
@@ -476,14 +476,14 @@ describe('what comes back', () => {
       expect(sent).toBe(4);
     });
 
-    test('is recognised when another copy of leasehold shares the client', async () => {
+    test('is recognised if another copy of leasehold shares the client', async () => {
       const { store, client } = refusing(-HOUR);
       const another = Object.assign(new Error('refused'), { [Symbol.for('leasehold.misdated')]: new Error('a') });
       client.middlewareStack.add(() => async () => Promise.reject(another), { step: 'initialize' });
       await expect(store.acquire(request)).rejects.toMatchObject({ name: 'LockStoreError', misdated: true });
     });
 
-    test('is none where the time is right and the secret is wrong', async () => {
+    test('is not assumed if the time is right and the secret is wrong', async () => {
       const { store } = refusing(0);
       const error = await store.acquire(request).catch((thrown) => thrown);
       expect(error).toMatchObject({ misdated: false, transient: false });
@@ -491,7 +491,7 @@ describe('what comes back', () => {
   });
 });
 
-describe('what goes wrong is a LockStoreError that says what to do', () => {
+describe('an error of DynamoDB becomes a LockStoreError that says what to do', () => {
   const $metadata = {};
   const exception = (name: string, message: string, $fault: 'client' | 'server' = 'client') =>
     new DynamoDBServiceException({ name, $fault, message, $metadata });
@@ -507,7 +507,7 @@ describe('what goes wrong is a LockStoreError that says what to do', () => {
     return failure as LockStoreError;
   };
 
-  test('a missing table: its name and the Region', async () => {
+  test('a missing table: the message has its name and the Region', async () => {
     const { message, transient } = await failureOf(new ResourceNotFoundException({ message: 'not found', $metadata }));
     expect(message).toBe(
       "There is no table 'locks' in the Region 'eu-central-1': create it, or mend LOCK_TABLE_NAME or tableName.",
@@ -522,20 +522,20 @@ describe('what goes wrong is a LockStoreError that says what to do', () => {
     ['dynamodb:GetItem', (store) => store.read('job', { consistent: true })],
     ['dynamodb:BatchGetItem', (store) => store.readMany(['job'])],
     ['dynamodb:Scan', (store) => Array.fromAsync(store.list(''))],
-  ])('a missing permission: the action, %s, and the table', async (action, operation) => {
+  ])('a missing permission: the message has the action, %s, and the table', async (action, operation) => {
     const { message, transient } = await failureOf(exception('AccessDeniedException', denied), operation);
     expect(message).toMatch(new RegExp(`^${action} on the table 'locks' is not allowed.*grant it.*${denied}$`));
     expect(transient).toBe(false);
   });
 
-  test('a wrong key schema: the key that it was told of', async () => {
+  test('a wrong key schema: the message has the configured key', async () => {
     const error = exception('ValidationException', 'The provided key element does not match the schema');
     const { message, transient } = await failureOf(error);
     expect(message).toContain("The key of the table 'locks' is not 'lockKey' (string) alone");
     expect(transient).toBe(false);
   });
 
-  test("an item that some other program wrote: the lock's name", async () => {
+  test('an item that another program wrote: the message has the key of the lock', async () => {
     const error = exception('ValidationException', 'An operand in the update expression has an incorrect data type');
     const { message, transient, foreign } = await failureOf(error);
     expect(message).toMatch(/^The item 'job' in the table 'locks' was not written by leasehold, or was changed/);
@@ -550,7 +550,7 @@ describe('what goes wrong is a LockStoreError that says what to do', () => {
     ['503', exception('ServiceUnavailable', 'oops', 'server')],
     ['a connection that broke', Object.assign(new Error('socket hang up'), { code: 'ECONNRESET' })],
     ['a conflict', new TransactionConflictException({ message: 'conflict', $metadata })],
-  ])('%s: it may pass', async (_, error) => {
+  ])('%s: the error is transient', async (_, error) => {
     const { message, transient, conflict } = await failureOf(error);
     expect(message).toBe(
       `DynamoDB did not answer dynamodb:UpdateItem on the table 'locks' (lock 'job'): ${error.name}: ${error.message}`,
@@ -559,7 +559,7 @@ describe('what goes wrong is a LockStoreError that says what to do', () => {
     expect(conflict).toBe(error instanceof TransactionConflictException);
   });
 
-  test('of a request for many locks: no lock, for none is to blame', async () => {
+  test('a failed request for many locks: the message names no lock', async () => {
     const error = exception('InternalServerError', 'oops', 'server');
     for (const operation of ['BatchGetItem', 'Scan']) {
       const { message } = await failureOf(error, (store) =>
@@ -571,7 +571,7 @@ describe('what goes wrong is a LockStoreError that says what to do', () => {
     }
   });
 
-  test('an error that has key in its message is not one of the key schema for that', async () => {
+  test('an error whose message has the word key: the error is not taken for a wrong key schema', async () => {
     const { message } = await failureOf(exception('UnrecognizedClientException', 'The access key is invalid'));
     expect(message).toBe(
       "DynamoDB did not answer dynamodb:UpdateItem on the table 'locks' (lock 'job'): " +
@@ -579,12 +579,12 @@ describe('what goes wrong is a LockStoreError that says what to do', () => {
     );
   });
 
-  test('wrong credentials: they do not pass', async () => {
+  test('wrong credentials: the error is not transient', async () => {
     const { transient } = await failureOf(exception('UnrecognizedClientException', 'The security token is invalid'));
     expect(transient).toBe(false);
   });
 
-  test('an item without the numbers of a lock: the attribute, its type, and not its value', async () => {
+  test('an item without the numbers of a lock: the message has the attribute and its type, and not its value', async () => {
     const { store, answers } = mocked();
     const { fencingToken, ...rest } = item;
     answers
@@ -602,7 +602,7 @@ describe('what goes wrong is a LockStoreError that says what to do', () => {
     await expect(read()).rejects.toThrow('previousExpiresAt is of type BOOL, not N');
   });
 
-  test('an item with a wrong type beside locks hides none of them', async () => {
+  test('an item with an attribute of a wrong type: list and readMany still give the locks beside the item', async () => {
     const { store, answers } = mocked();
     const Items = [{ ...item, previousExpiresAt: { S: 'never' } }, item];
     answers
@@ -614,7 +614,7 @@ describe('what goes wrong is a LockStoreError that says what to do', () => {
     expect((await store.readMany(['job'])).records).toHaveLength(1);
   });
 
-  test('a refusal without the record: what the server has to support', async () => {
+  test('a refusal without the record: the message has the feature that the server must support', async () => {
     const { store, answers } = mocked();
     answers.rejects(new ConditionalCheckFailedException({ message: '', $metadata }));
     await expect(new LockClient({ store, clock: disciplinedClock }).acquire('job')).rejects.toThrow(
@@ -623,10 +623,10 @@ describe('what goes wrong is a LockStoreError that says what to do', () => {
   });
 });
 
-describe('a conflict with a transaction, which the SDK does not retry,', () => {
+describe('a conflict with another transaction', () => {
   const conflict = () => new TransactionConflictException({ message: 'conflict', $metadata: {} });
 
-  test('is sent again in acquire, renew and release', async () => {
+  test('makes acquire, renew and release send the request again, since the SDK does not', async () => {
     const { store, answers, sent } = mocked();
     const locks = new LockClient({ store, clock: disciplinedClock });
     answers.rejectsOnce(conflict()).rejectsOnce(conflict()).callsFake(grantOrNothing);
@@ -645,7 +645,7 @@ describe('a conflict with a transaction, which the SDK does not retry,', () => {
     expect(sent()).toHaveLength(2);
   });
 
-  test('that does not end is told in the end', async () => {
+  test('is thrown if every request meets a conflict', async () => {
     const { store, answers, sent } = mocked();
     answers.rejects(conflict());
     await expect(new LockClient({ store, clock: disciplinedClock }).acquire('job')).rejects.toMatchObject({
@@ -662,7 +662,7 @@ describe('a conflict with a transaction, which the SDK does not retry,', () => {
   });
 });
 
-/** Grants any acquire, as a table without records would. */
+/** Grants every acquire, and answers any other request with nothing. */
 function grantOrNothing(input: { ReturnValues?: string; ExpressionAttributeValues: Record<string, { S: string }> }) {
   if (input.ReturnValues === undefined) return {};
   return { Attributes: { ...item, lockId: input.ExpressionAttributeValues[':me'] } };
@@ -670,13 +670,13 @@ function grantOrNothing(input: { ReturnValues?: string; ExpressionAttributeValue
 
 describe('the client that a store makes for itself', () => {
   const servers = new Set<Server>();
-  // Not by the test itself, which may hang on one.
+  // A test may hang on a server. So this hook closes the servers, and not the test.
   afterEach(() => {
     for (const server of servers) server.close().closeAllConnections();
     servers.clear();
   });
 
-  /** A server that answers every request with nothing, or with no word at all. */
+  /** A server that answers every request with an empty object, or never answers if it is `silent`. */
   async function listen({ silent = false } = {}) {
     const requests: IncomingMessage[] = [];
     let connections = 0;
@@ -698,7 +698,7 @@ describe('the client that a store makes for itself', () => {
   }
   const read = (store: LockStore, signal?: AbortSignal) => store.read('job', { consistent: false }, signal);
 
-  test('is made at the first request, keeps its connection alive, and is shared with nobody', async () => {
+  test('is made at the first request, keeps its connection alive, and belongs to one store', async () => {
     const listening = await listen();
     const [one, other] = [new DynamoDBLockStore({ tableName }), new DynamoDBLockStore({ tableName })];
     const users = new DynamoDBClient();
@@ -714,18 +714,18 @@ describe('the client that a store makes for itself', () => {
     expect(listening.requests).toHaveLength(10);
   });
 
-  test("tells of the server's clock, as one that is given does", async () => {
+  test("gives the Date of the server's answers", async () => {
     await listen();
     const { serverDate } = await read(new DynamoDBLockStore({ tableName }));
     expect(Math.abs((serverDate ?? 0) - Date.now())).toBeLessThan(5_000);
   });
 
-  test('needs no Region and no credentials before that', () => {
+  test('needs no Region and no credentials before the first request', () => {
     for (const name of Object.keys(process.env)) if (name.startsWith('AWS_')) delete process.env[name];
     expect(new DynamoDBLockStore({ tableName }).tableName).toBe(tableName);
   });
 
-  test('gives a request up, with its connection, when the signal aborts', async () => {
+  test('gives a request up and closes its connection if the signal aborts', async () => {
     const listening = await listen({ silent: true });
     const controller = new AbortController();
     const answer = read(new DynamoDBLockStore({ tableName }), controller.signal);
@@ -738,7 +738,7 @@ describe('the client that a store makes for itself', () => {
     expect(listening.requests).toHaveLength(1);
   });
 
-  test('sends nothing when the signal has aborted before', async () => {
+  test('sends nothing if the signal has aborted before', async () => {
     const listening = await listen();
     await expect(read(new DynamoDBLockStore({ tableName }), AbortSignal.abort())).rejects.toBeInstanceOf(
       LockStoreError,
@@ -748,28 +748,28 @@ describe('the client that a store makes for itself', () => {
 });
 
 describe('a client of the user', () => {
-  test('that two stores share tells each the date, by its two middlewares', async () => {
+  test('gets two middlewares in all, even if two stores share the client', async () => {
     const client = new DynamoDBClient(configuration);
     const before = client.middlewareStack.identify().length;
     for (const tableName of ['locks', 'more-locks']) new DynamoDBLockStore({ tableName, client });
     expect(client.middlewareStack.identify()).toHaveLength(before + 2);
   });
 
-  test('that is no more than its send(), as a test may have one, will do', async () => {
+  test('works with a send() method alone, as a fake client of a test', async () => {
     const client = { send: async () => ({ Item: item, $metadata: {} }) };
     const store = new DynamoDBLockStore({ tableName, client: client as never });
     expect(await store.read('job', { consistent: true })).toMatchObject({ record: { key: 'job', owner: 'Anna' } });
   });
 });
 
-describe('its options', () => {
-  test('the table is by default the one that LOCK_TABLE_NAME names', async () => {
+describe('the options of DynamoDBLockStore', () => {
+  test('tableName is the value of LOCK_TABLE_NAME by default', async () => {
     process.env.LOCK_TABLE_NAME = 'from-the-environment';
     expect(new DynamoDBLockStore().tableName).toBe('from-the-environment');
     expect(new DynamoDBLockStore({ tableName }).tableName).toBe(tableName);
   });
 
-  test('records are kept for the days that LOCK_RETENTION_DAYS says, unless an option says otherwise', async () => {
+  test('retentionDays is the value of LOCK_RETENTION_DAYS by default', async () => {
     process.env.LOCK_RETENTION_DAYS = '30';
     for (const [options, days] of [
       [{}, 30],
@@ -788,7 +788,7 @@ describe('its options', () => {
     expect(() => mocked({ retentionDays: 1 })).not.toThrow();
   });
 
-  test('a missing table name is refused, with what to set', () => {
+  test('a missing table name is refused, and the message says what to set', () => {
     delete process.env.LOCK_TABLE_NAME;
     expect(() => new DynamoDBLockStore()).toThrow(
       new TypeError(

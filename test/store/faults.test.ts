@@ -12,17 +12,17 @@ import type { LockRecord } from '../../lib/record/record.ts';
 import { disciplinedClock } from '../support/disciplined-clock.ts';
 import { type Fault, type Rule, startFaultProxy } from '../support/fault-proxy.ts';
 
-// For a machine that is busy with other things.
+// A busy machine needs more time than Jest's default.
 jest.setTimeout(30_000);
 
-// Before the tests are declared, since concurrent ones do not wait for a hook.
+// The server starts before the tests are declared, since concurrent tests do not wait for a hook.
 const dynamodb = await startDynamoDB();
 const tableName = await dynamodb.createLockTable();
 afterAll(() => dynamodb.stop());
-/** Reaches the server, whatever happens to the proxy. */
+/** Reaches the server without a proxy. */
 const direct = new DynamoDBLockStore({ tableName, client: dynamodb.client() });
 
-/** A key of its own, a client that reaches the server through a proxy of its own, and another one that needs none. */
+/** A new key, a client behind a new proxy, and a second client without a proxy. */
 async function setUp(defaults: AcquireOptions = {}) {
   const proxy = await startFaultProxy({ upstream: dynamodb.endpoint });
   const client = dynamodb.client({ endpoint: proxy.endpoint });
@@ -59,11 +59,14 @@ async function letHolderDie(key: string) {
 interface Case {
   title: string;
   fault: Fault;
-  /** How many requests the client sends in all. */
+  /** The number of requests that the client sends in all. */
   requests: number;
-  /** How often the server gets the first one. */
+  /** The number of times that the server gets the first request. */
   deliveries?: number;
-  /** Long, where it is not the point, so that a slow machine sends nothing twice. */
+  /**
+   * A long default keeps a slow machine from sending a request twice.
+   * @default 10,000
+   */
   requestTimeoutMs?: number;
 }
 const cases: Case[] = [
@@ -112,7 +115,7 @@ describe('acquire gives the lease, with the right token and takenOverFrom, when'
     expect(await the.record()).toMatchObject({ lockId: lease.lockId, owner: 'us', fencingToken: lease.fencingToken });
     expect(await the.others.tryAcquire(the.key)).toBeNull();
 
-    // What arrives from now on revives nothing.
+    // No late request revives the lease.
     expect(await lease.release()).toBe(true);
     const released = await the.record();
     expect(released).toMatchObject({ lockId: undefined, releasedBy: lease.lockId });
@@ -137,12 +140,12 @@ describe('renew keeps the lease when', () => {
     const renewed = await the.record();
     expect(renewed.expiresAt).toBeGreaterThan(before.expiresAt);
     expect({ ...renewed, expiresAt: 0 }).toEqual({ ...before, expiresAt: 0 });
-    // Its deadline, with the safety of 3 s, is never later than what the record says.
+    // The deadline is at least the `safetyMs` of 3,000 before the expiry of the record.
     expect(lease.deadline + 3_000).toBeLessThanOrEqual(renewed.expiresAt);
-    // A slow answer may tell so little of the clock that nothing is gained; nothing is lost either.
+    // A slow answer may leave the deadline unchanged, but does not bring the deadline forward.
     expect(lease.deadline + 3_000).toBeGreaterThanOrEqual(before.expiresAt);
 
-    // What arrives from now on shortens nothing.
+    // No late request shortens the lease.
     await lease.renew();
     const again = await the.record();
     await the.proxy.idle();
@@ -154,7 +157,7 @@ describe('renew keeps the lease when', () => {
   });
 });
 
-describe('release opens the lock, and says so, when', () => {
+describe('release opens the lock and gives true when', () => {
   test.concurrent.each(cases)('$title', async ({ fault, requests, deliveries, requestTimeoutMs = 10_000 }) => {
     await using the = await setUp({ requestTimeoutMs });
     const lease = await the.acquire({ once: '2026-01-01' });
@@ -170,7 +173,7 @@ describe('release opens the lock, and says so, when', () => {
       doneToken: '2026-01-01',
     });
 
-    // What arrives from now on ends nobody else's lease.
+    // No late request ends the next holder's lease.
     const next = await the.others.acquire(the.key);
     expect(next).toMatchObject({ fencingToken: lease.fencingToken + 1, takenOverFrom: undefined });
     const theirs = await the.record();
@@ -185,14 +188,14 @@ describe('release opens the lock, and says so, when', () => {
 const isAcquire = (body: { ReturnValues?: string }) => body.ReturnValues === 'ALL_NEW';
 const isRelease = (body: { UpdateExpression?: string }) => /^SET releasedBy/.test(body.UpdateExpression ?? '');
 
-describe('when nothing gets through, acquire gives a LockStoreError and leaves nothing granted:', () => {
+describe('acquire throws a LockStoreError and leaves no grant when', () => {
   const everything: { title: string; fault: Fault; requestTimeoutMs?: number }[] = [
     { title: 'every answer is lost', fault: { do: 'loseAnswer' } },
     { title: 'every request is lost', fault: { do: 'loseRequest' } },
     { title: 'every answer comes too late', fault: { do: 'delayAnswer', ms: 700 }, requestTimeoutMs: 200 },
     { title: 'every connection hangs', fault: { do: 'hang' }, requestTimeoutMs: 200 },
     { title: 'every answer is 500', fault: { do: 'status', status: 500 } },
-    { title: 'everything is throttled', fault: { do: 'throttle' }, requestTimeoutMs: 300 },
+    { title: 'every request is throttled', fault: { do: 'throttle' }, requestTimeoutMs: 300 },
   ];
   test.concurrent.each(everything)('$title', async ({ fault, requestTimeoutMs }) => {
     await using the = await setUp({ requestTimeoutMs });
@@ -212,7 +215,7 @@ describe('when nothing gets through, acquire gives a LockStoreError and leaves n
   });
 });
 
-test.concurrent('an acquire that arrives after it was given up ends with its lease', async () => {
+test.concurrent('the grant of a given-up acquire that arrives late ends at its expiry', async () => {
   await using the = await setUp({ leaseMs: 2_000, requestTimeoutMs: 100 });
   the.proxy.plan({ do: 'delayRequest', ms: 1_000, when: isAcquire, times: Number.POSITIVE_INFINITY });
   await expect(the.acquire()).rejects.toBeInstanceOf(LockStoreError);
@@ -226,9 +229,10 @@ test.concurrent('an acquire that arrives after it was given up ends with its lea
   await lease.release();
 });
 
-test.concurrent('one who waits clears away what its own given-up attempt left, and gets the lease', async () => {
+test.concurrent('a waiter releases the grant of its own given-up attempt, and gets the lease', async () => {
   await using the = await setUp({ requestTimeoutMs: 100 });
-  // Two attempts, each sent three times: the first of all arrives while the second attempt is under way, the rest never.
+  // The waiter sends each of two attempts three times. The first request of the first attempt arrives during the second
+  // attempt. The other requests never arrive.
   the.proxy.plan({ do: 'delayRequest', ms: 500, when: isAcquire }, { do: 'hang', when: isAcquire, times: 5 });
   const lease = await the.acquire({ waitMs: 5_000 });
 
@@ -239,7 +243,7 @@ test.concurrent('one who waits clears away what its own given-up attempt left, a
   expect(await lease.release()).toBe(true);
 });
 
-test.concurrent('when every answer to a renewal is lost, it fails, and the lease is kept and renewed again', async () => {
+test.concurrent('a renewal rejects if every answer is lost, and the heartbeat renews the lease again', async () => {
   await using the = await setUp();
   const lease = await the.acquire({ heartbeatMs: 20_000 });
   the.proxy.plan({ do: 'loseAnswer', times: Number.POSITIVE_INFINITY });
@@ -248,13 +252,13 @@ test.concurrent('when every answer to a renewal is lost, it fails, and the lease
   expect(lease.isHeld()).toBe(true);
   expect(the.events.at(-1)).toMatchObject({ type: 'renewFailed', fencingToken: lease.fencingToken });
 
-  // Tried again by itself, long before the next heartbeat.
+  // The heartbeat tries again long before heartbeatMs is over.
   while (the.events.at(-1)?.type !== 'renewed') await sleep(10);
   expect((await the.record()).expiresAt).toBe(lease.deadline + 3_000);
   expect(await lease.release()).toBe(true);
 });
 
-test.concurrent('when every answer to a release is lost, it is reported, and the lock is open', async () => {
+test.concurrent('a release reports releaseFailed if every answer is lost, and the lock is open', async () => {
   await using the = await setUp();
   const lease = await the.acquire();
   the.proxy.plan({ do: 'loseAnswer', times: Number.POSITIVE_INFINITY });
@@ -265,7 +269,7 @@ test.concurrent('when every answer to a release is lost, it is reported, and the
   expect(await the.record()).toMatchObject({ lockId: undefined, releasedBy: lease.lockId });
 });
 
-test.concurrent('when every release hangs, it is reported in bounded time, and the lock opens at the expiry', async () => {
+test.concurrent('a release reports releaseFailed in bounded time if every request hangs, and the lock opens at the expiry', async () => {
   await using the = await setUp({ requestTimeoutMs: 100 });
   const lease = await the.acquire();
   const before = await the.record();
@@ -278,13 +282,13 @@ test.concurrent('when every release hangs, it is reported in bounded time, and t
   expect(lease.signal.aborted).toBe(false);
 });
 
-describe('a release whose answer was lost is a release, also when before it is sent again', () => {
+describe('a release whose answer was lost gives true, even if before the second request', () => {
   const loseAndDelay = (ms: number): Rule[] => [
     { do: 'loseAnswer', when: isRelease },
     { do: 'delayRequest', ms, when: isRelease },
   ];
 
-  test.concurrent('the next holder has come', async () => {
+  test.concurrent('the next holder acquires the lock', async () => {
     await using the = await setUp();
     const lease = await the.acquire();
     the.proxy.plan(...loseAndDelay(300));
@@ -298,7 +302,7 @@ describe('a release whose answer was lost is a release, also when before it is s
     await next.release();
   });
 
-  test.concurrent('the next holder has come and gone', async () => {
+  test.concurrent('the next holder acquires and releases the lock', async () => {
     await using the = await setUp();
     const lease = await the.acquire();
     the.proxy.plan(...loseAndDelay(300));
@@ -312,7 +316,7 @@ describe('a release whose answer was lost is a release, also when before it is s
     expect(failures(the.events)).toEqual([]);
   });
 
-  test.concurrent('its deadline has passed', async () => {
+  test.concurrent('the deadline passes', async () => {
     await using the = await setUp({ leaseMs: 1_000, requestTimeoutMs: 10_000 });
     const lease = await the.acquire();
     the.proxy.plan(...loseAndDelay(1_000));
@@ -323,7 +327,7 @@ describe('a release whose answer was lost is a release, also when before it is s
   });
 });
 
-test.concurrent('a heartbeat that hangs when the lease is released is not sent again', async () => {
+test.concurrent('a renewal that hangs at the release is not sent again', async () => {
   await using the = await setUp({ requestTimeoutMs: 400 });
   const lease = await the.acquire({ heartbeatMs: 50 });
   the.proxy.plan({ do: 'hang', when: (body) => !isRelease(body), times: Number.POSITIVE_INFINITY });
@@ -348,13 +352,13 @@ test.concurrent('a resume whose answer was lost gives the lease', async () => {
   expect(await lease.release()).toBe(true);
 });
 
-describe('a heartbeat in flight when the lease is released leaves the lock free', () => {
+describe('a renewal that is in flight at the release leaves the lock free', () => {
   const rounds = 25;
   const inFlight: Fault[] = [
     { do: 'delayRequest', ms: 120 },
     { do: 'delayAnswer', ms: 120 },
   ];
-  test.concurrent.each(inFlight)('$do, every time', async (fault) => {
+  test.concurrent.each(inFlight)('in each of 25 rounds: $do', async (fault) => {
     await using the = await setUp();
     const isRenewal = (body: { UpdateExpression?: string }) =>
       body.UpdateExpression?.startsWith('SET expiresAt') ?? false;
@@ -382,7 +386,7 @@ describe('a heartbeat in flight when the lease is released leaves the lock free'
     expect(records.map(({ record }) => [record?.lockId, record?.releasedBy, record?.expiresAt])).toEqual(
       leases.map(({ lockId, acquiredAt }) => [undefined, lockId, acquiredAt + 1]),
     );
-    // None was begun after the release; what a renewal writes tells when it was begun.
+    // No renewal began after the release. The expiry that a renewal writes shows the moment at which it began.
     for (const [round, lease] of leases.entries()) {
       const begun = renewalsOf(lease).map(({ body }) => body.ExpressionAttributeValues[':until'].N - 30_000);
       expect(Math.max(...begun)).toBeLessThanOrEqual(releasedAt[round]! + 1);

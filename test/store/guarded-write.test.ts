@@ -15,7 +15,7 @@ import { startFaultProxy } from '../support/fault-proxy.ts';
 
 let dynamodb: DynamoDB;
 let documents: DynamoDBDocumentClient;
-/** The user's own table, which has nothing to do with locks. */
+/** The user's own table, without locks. */
 let users: string;
 let tableName: string;
 beforeAll(async () => {
@@ -41,7 +41,7 @@ beforeEach(() => {
 const put = (value: string) => ({ Put: { TableName: users, Item: { id, value } } });
 const written = async (): Promise<unknown> =>
   (await documents.send(new GetCommand({ TableName: users, Key: { id }, ConsistentRead: true }))).Item?.value;
-/** Somebody else is granted the lock while its holder still believes that it holds. */
+/** Another host is granted the lock while the holder still believes that it holds the lock. */
 async function takeFrom(lease: Lease): Promise<Lease> {
   await theirs.forceRelease(lease.key, { lockId: lease.lockId, immediately: true });
   return theirs.acquire(lease.key, { waitMs: 1_000 });
@@ -54,7 +54,7 @@ const canceled = (...codes: string[]) =>
   });
 
 describe('a guarded write', () => {
-  test('commits while the lease is held, as often as one likes', async () => {
+  test('commits while the lease is held, more than once', async () => {
     const lease = await ours.acquire(id);
     await writeWhileHeld(lease, documents, [put('first')]);
     expect(await written()).toBe('first');
@@ -65,7 +65,7 @@ describe('a guarded write', () => {
     expect(await lease.release()).toBe(true);
   });
 
-  test('is refused after a takeover: nothing is written, and the lease is lost', async () => {
+  test('is refused after a takeover, writes nothing, and loses the lease', async () => {
     const lease = await ours.acquire(id);
     const next = await takeFrom(lease);
     expect(lease.isHeld()).toBe(true);
@@ -86,13 +86,13 @@ describe('a guarded write', () => {
     expect(lease.signal.reason).toBeInstanceOf(LockLostError);
     expect(lease.signal.reason).toMatchObject({ reason: 'takenOver' });
     expect(events.map(({ type }) => type)).toEqual(['acquired', 'lost']);
-    // The one who has the lock is not disturbed.
+    // The new holder is not disturbed.
     await writeWhileHeld(next, documents, [put('theirs')]);
     expect(await written()).toBe('theirs');
     expect(await next.release()).toBe(true);
   });
 
-  test('is refused after a force release, though nobody else came', async () => {
+  test('is refused after a force release, even if no other host took the lock', async () => {
     const lease = await ours.acquire(id);
     await theirs.forceRelease(id, { lockId: lease.lockId });
     await expect(writeWhileHeld(lease, documents, [put('late')])).rejects.toBeInstanceOf(LockLostError);
@@ -100,7 +100,7 @@ describe('a guarded write', () => {
     expect(lease.isHeld()).toBe(false);
   });
 
-  test('is not even sent on a lease that was released or handed off', async () => {
+  test('is not sent under a lease that was released or handed off', async () => {
     const released = await ours.acquire(id);
     await released.release();
     const handedOff = await ours.acquire(`${id}/2`);
@@ -118,7 +118,7 @@ describe('a guarded write', () => {
     expect(sent.calls()).toEqual([]);
   });
 
-  test("fails as the user's own refused condition does, and the lease stays held", async () => {
+  test("throws the user's own TransactionCanceledException if the user's own condition fails, and the lease stays held", async () => {
     const lease = await ours.acquire(id);
     const guarded = { Put: { ...put('never').Put, ConditionExpression: 'attribute_exists(id)' } };
     const failure = await writeWhileHeld(lease, documents, [guarded]).catch(
@@ -135,7 +135,7 @@ describe('a guarded write', () => {
     await lease.release();
   });
 
-  test('commits beside the heartbeats of its own lease', async () => {
+  test('commits between the renewals of its own lease', async () => {
     const lease = await ours.acquire(id, { heartbeatMs: 5 });
     const add = {
       Update: {
@@ -152,7 +152,7 @@ describe('a guarded write', () => {
     expect(await lease.release()).toBe(true);
   });
 
-  test('takes up to 99 operations, and refuses more before anything is sent', async () => {
+  test('takes up to 99 operations, and refuses 100 operations before any request', async () => {
     const lease = await ours.acquire(id);
     const items = Array.from({ length: 100 }, (_, i) => ({ Put: { TableName: users, Item: { id: `${id}/${i}` } } }));
     await expect(writeWhileHeld(lease, documents, items)).rejects.toThrow(
@@ -166,8 +166,8 @@ describe('a guarded write', () => {
   });
 });
 
-describe('a transaction that meets another', () => {
-  /** A document client that first fails in these ways, and then writes. */
+describe('a guarded write that meets another transaction', () => {
+  /** A document client that throws these errors first, and then writes. */
   function failing(...errors: Error[]) {
     const client = DynamoDBDocumentClient.from(dynamodb.client());
     const answers = mockClient(client);
@@ -176,14 +176,14 @@ describe('a transaction that meets another', () => {
     return { client, sends: () => answers.calls().length };
   }
 
-  test('on the lease or on an item of the user, is sent again', async () => {
+  test("is sent again after a conflict on the lease or on the user's item", async () => {
     const lease = await ours.acquire(id);
     const { client, sends } = failing(
       canceled('TransactionConflict', 'None'),
       canceled('None', 'TransactionConflict'),
       canceled('ThrottlingError', 'TransactionConflict'),
       canceled('None', 'ProvisionedThroughputExceeded'),
-      // The document client leaves out what is not there.
+      // The document client leaves out a Code that is undefined.
       Object.assign(canceled(), { CancellationReasons: [{}, { Code: 'TransactionConflict' }] }),
     );
     await writeWhileHeld(lease, client, [put('in the end')]);
@@ -192,7 +192,7 @@ describe('a transaction that meets another', () => {
     await lease.release();
   });
 
-  test('ten times over, fails as it did', async () => {
+  test('throws the error of the tenth conflict', async () => {
     const lease = await ours.acquire(id);
     const conflict = canceled('TransactionConflict', 'None');
     const { client, sends } = failing(...Array.from({ length: 20 }, () => conflict));
@@ -218,7 +218,7 @@ describe('a transaction that meets another', () => {
     await lease.release();
   });
 
-  test('is not sent again once the lease is gone', async () => {
+  test('is not sent again after the release of the lease', async () => {
     const lease = await ours.acquire(id);
     const client = DynamoDBDocumentClient.from(dynamodb.client());
     const answers = mockClient(client);
@@ -232,11 +232,11 @@ describe('a transaction that meets another', () => {
   });
 
   test.each([
-    ["beside the user's own refused condition", canceled('TransactionConflict', 'ConditionalCheckFailed')],
-    ['but for an item that is too large', canceled('None', 'ItemCollectionSizeLimitExceeded')],
-    ['without a reason', canceled()],
-    ['for what has nothing to do with it', new Error('the network is down')],
-  ])('%s, fails at once as it did', async (_, error) => {
+    ["a conflict beside the user's own failed condition", canceled('TransactionConflict', 'ConditionalCheckFailed')],
+    ['an item that is too large', canceled('None', 'ItemCollectionSizeLimitExceeded')],
+    ['a cancellation without a reason', canceled()],
+    ['any other error', new Error('the network is down')],
+  ])('throws the same error after one request on %s', async (_, error) => {
     const lease = await ours.acquire(id);
     const { client, sends } = failing(error);
     await expect(writeWhileHeld(lease, client, [put('never')])).rejects.toBe(error);
@@ -245,7 +245,7 @@ describe('a transaction that meets another', () => {
     await lease.release();
   });
 
-  test('whose answer is lost, is written once', async () => {
+  test('is applied once if its answer is lost', async () => {
     await using proxy = await startFaultProxy({ upstream: dynamodb.endpoint });
     const proxied = DynamoDBDocumentClient.from(dynamodb.client({ endpoint: proxy.endpoint }));
     const lease = await ours.acquire(id);
@@ -259,7 +259,7 @@ describe('a transaction that meets another', () => {
 });
 
 describe('conditionCheck', () => {
-  test("is an element of the user's own TransactWriteCommand, with the table and key names of the lease's store", async () => {
+  test("gives an element for the user's own TransactWriteCommand, with the table and key names of the lease's store", async () => {
     const lease = await ours.acquire(id);
     expect(conditionCheck(lease)).toEqual({
       ConditionCheck: {
@@ -298,7 +298,7 @@ describe('conditionCheck', () => {
     await lease.release();
   });
 
-  test('refuses a lease of another store, by its name', async () => {
+  test('refuses a lease of another store, and names the class of that store', async () => {
     const lease = await new LockClient({ store: new MemoryLockStore() }).acquire(id);
     const message = `conditionCheck needs a lease of a DynamoDBLockStore; '${id}' lives in MemoryLockStore.`;
     expect(() => conditionCheck(lease)).toThrow(new TypeError(message));

@@ -14,17 +14,17 @@ import { LockBusyError } from '../../lib/record/errors.ts';
 import { disciplinedClock } from '../support/disciplined-clock.ts';
 import { startFaultProxy } from '../support/fault-proxy.ts';
 
-// For a machine that is busy with other things.
+// A busy machine needs more time than Jest's default.
 jest.setTimeout(30_000);
 
-// Before the tests are declared, since concurrent ones do not wait for a hook.
+// The server starts before the tests are declared, since concurrent tests do not wait for a hook.
 const dynamodb = await startDynamoDB();
 const tableName = await dynamodb.createLockTable();
 afterAll(() => dynamodb.stop());
 const direct = new DynamoDBLockStore({ tableName, client: dynamodb.client() });
 
 const newKey = () => `job-${randomUUID()}`;
-/** Of what a measurement gives, in milliseconds. A machine that is busy with other things gets three tries. */
+/** Expects a median of at most 100 ms. A busy machine gets three tries. */
 async function expectMedianWithin100(measure: () => Promise<number[]>): Promise<void> {
   let median = Number.POSITIVE_INFINITY;
   for (let tries = 1; tries <= 3 && median > 100; tries++) {
@@ -35,7 +35,7 @@ async function expectMedianWithin100(measure: () => Promise<number[]>): Promise<
   expect(median).toBeLessThanOrEqual(100);
 }
 
-/** A client whose requests are counted. */
+/** A client behind a proxy that logs the requests. */
 async function counted(options: Partial<LockClientOptions> = {}) {
   const proxy = await startFaultProxy({ upstream: dynamodb.endpoint });
   const client = dynamodb.client({ endpoint: proxy.endpoint });
@@ -58,7 +58,7 @@ async function counted(options: Partial<LockClientOptions> = {}) {
   };
 }
 
-/** Leaves the record of a holder that took the lock and died. */
+/** Leaves the record of a holder that died. */
 async function letHolderDie(key: string, leaseMs: number) {
   const now = Date.now();
   const until = now + leaseMs;
@@ -66,7 +66,7 @@ async function letHolderDie(key: string, leaseMs: number) {
   return record!;
 }
 
-/** Runs one of the programs beside this file, and gives its lines as they come. */
+/** Runs a program of the folder `programs`, and gives its lines as they come. */
 function run(program: URL, args: (string | number)[], environment: Record<string, string>) {
   const child = spawn(process.execPath, [program.pathname, ...args.map(String)], {
     env: { ...process.env, NODE_OPTIONS: '', LOCK_TABLE_NAME: tableName, ...environment },
@@ -80,7 +80,7 @@ function run(program: URL, args: (string | number)[], environment: Record<string
     child,
     exited: once(child, 'close'),
     errors: () => errors,
-    /** The next line; the program's own errors when there is none. */
+    /** Reads the next line. Throws the program's own errors if the program has ended. */
     line: async (): Promise<string> => {
       const { value, done } = await lines.next();
       if (done) throw new Error(`The program ended early: ${errors}`);
@@ -93,7 +93,7 @@ const contender = new URL('./programs/contender.ts', import.meta.url);
 const holder = new URL('./programs/holder.ts', import.meta.url);
 
 describe('requests', () => {
-  test('acquire and release, uncontended: 2', async () => {
+  test('an acquire and a release of a free lock send two requests', async () => {
     await using the = await counted();
     const lease = await the.locks.acquire(newKey());
     await lease.release();
@@ -104,13 +104,13 @@ describe('requests', () => {
     ]);
   });
 
-  test('work that is shorter than heartbeatMs: no others', async () => {
+  test('work that is shorter than heartbeatMs sends no renewal', async () => {
     await using the = await counted();
     await the.locks.using(newKey(), {}, () => sleep(300));
     expect(the.operations()).toEqual(['UpdateItem', 'UpdateItem']);
   });
 
-  test('longer work: a renewal for each heartbeatMs, and none after the release', async () => {
+  test('work that is longer than heartbeatMs sends a renewal for each heartbeatMs, and no renewal after the release', async () => {
     await using the = await counted();
     await the.locks.using(newKey(), { heartbeatMs: 200 }, () => sleep(500));
     const sent = the.operations().length;
@@ -120,7 +120,7 @@ describe('requests', () => {
     expect(the.operations()).toHaveLength(sent);
   });
 
-  test('a busy try: 1, and it tells owner, expiry and retryAfterMs', async () => {
+  test('a try of a busy lock sends one request, and gets the owner, the expiry and retryAfterMs', async () => {
     await using the = await counted();
     const key = newKey();
     const { expiresAt, fencingToken } = await letHolderDie(key, 20_000);
@@ -141,15 +141,15 @@ describe('requests', () => {
 });
 
 describe('a lock whose holder died is taken within 100 ms of its expiry', () => {
-  /** Holders that died at the same time, and whose leases expire so far apart that their heirs do not meet. */
+  /** Leaves the records of holders whose leases expire 70 ms apart, so that the next holders do not meet. */
   const letHoldersDie = (leaseMs: number, keys: string[]) =>
     Promise.all(keys.map((key, i) => letHolderDie(key, leaseMs + i * 70)));
   const newKeys = () => Array.from({ length: 5 }, newKey);
 
-  test.concurrent('by one who waits, in the median', async () => {
+  test.concurrent('by a waiter, in the median', async () => {
     await using the = await counted();
     await expectMedianWithin100(async () => {
-      // So long that the pauses between two looks have grown to several times as much.
+      // The lease is so long that the waiter's pauses grow to several times 100 ms.
       const dead = await letHoldersDie(2_500, newKeys());
       return Promise.all(
         dead.map(async ({ key, expiresAt }) => {
@@ -163,7 +163,7 @@ describe('a lock whose holder died is taken within 100 ms of its expiry', () => 
     });
   });
 
-  test('by the first try that comes after it, with one request', async () => {
+  test('by the first try after the expiry, with one request', async () => {
     await using the = await counted();
     const key = newKey();
     const { expiresAt, fencingToken } = await letHolderDie(key, 300);
@@ -176,7 +176,7 @@ describe('a lock whose holder died is taken within 100 ms of its expiry', () => 
     await lease?.release();
   });
 
-  test.concurrent('by a cold process that waits, in the median', async () => {
+  test.concurrent('by a waiter in a new process, in the median', async () => {
     await expectMedianWithin100(async () => {
       const keys = newKeys();
       const cold = run(contender, [5_000, ...keys], dynamodb.environment);
@@ -194,8 +194,8 @@ describe('a lock whose holder died is taken within 100 ms of its expiry', () => 
 
   test.concurrent.each([
     ['on Lambda, with one request', { AWS_LAMBDA_FUNCTION_NAME: 'f' }, ['UpdateItem']],
-    ['elsewhere, after one read that judges its clock', {}, ['GetItem', 'UpdateItem']],
-  ])('by the first try of a cold process that comes after it: %s', async (_, where, operations) => {
+    ['elsewhere, after one judge read', {}, ['GetItem', 'UpdateItem']],
+  ])('by the first try of a new process after the expiry: %s', async (_, where, operations) => {
     await using the = await counted();
     const key = newKey();
     const { expiresAt, fencingToken } = await letHolderDie(key, 100);
@@ -212,7 +212,7 @@ describe('a lock whose holder died is taken within 100 ms of its expiry', () => 
   });
 });
 
-test('a waiter gets a released lock within 100 ms in the median, with at most 12 requests, almost all reads', async () => {
+test('a waiter gets a released lock within 100 ms in the median, with at most 12 requests and two writes', async () => {
   await using the = await counted();
   const others = new LockClient({ store: direct });
   const wait = async () => {
@@ -237,7 +237,7 @@ test('a waiter gets a released lock within 100 ms in the median, with at most 12
   await the.locks.close();
 });
 
-test('while the server stands still for longer than the lease, the holder is told in time, and its process ends', async () => {
+test('a holder is told in time, and its process ends, if the server stands still for longer than the lease', async () => {
   await using frozen = await startDynamoDB();
   await frozen.createLockTable('locks');
   const program = run(holder, ['job', 1_200], { ...frozen.environment, LOCK_TABLE_NAME: 'locks' });
@@ -263,7 +263,7 @@ describe('a clock that is wrong, with leases of 2 s:', () => {
   const hour = 3_600_000;
   const offsets = [3_000, hour, -3_000, -hour];
   const clockOff = (offsetMs: number) => ({ ...systemClock, now: () => Date.now() + offsetMs });
-  /** A right clock is told nothing, a wrong one to the second by how much. */
+  /** Expects no `skewMs` for a right clock, and `skewMs` to the second for a wrong clock. */
   const expectSkew = (skewMs: number | undefined, offsetMs: number) => {
     if (offsetMs === 0) expect(skewMs).toBeUndefined();
     else expect(Math.abs(Number(skewMs) - offsetMs)).toBeLessThanOrEqual(1_000);
@@ -277,7 +277,7 @@ describe('a clock that is wrong, with leases of 2 s:', () => {
   ];
 
   test.concurrent.each(cases)(
-    '$title never runs at the same time, and gets its turn',
+    '$title never overlaps the holder, and gets the lock after the release',
     async ({ holding, contending }) => {
       const key = newKey();
       await using us = await counted({ owner: 'us', leaseMs: 2_000, clock: clockOff(holding) });
@@ -290,7 +290,7 @@ describe('a clock that is wrong, with leases of 2 s:', () => {
         next = lease;
         if (held.isHeld()) overlaps++;
       });
-      // Longer than a lease, so that it lives by its renewals.
+      // The holder needs renewals, since this time is longer than its lease.
       await Promise.race([sleep(2_500), watched]);
       expect(overlaps).toBe(0);
       expect(next).toBeUndefined();
@@ -312,7 +312,7 @@ describe('a clock that is wrong, with leases of 2 s:', () => {
     },
   );
 
-  test.concurrent.each(offsets)('off by %p ms, a busy try tells by how much', async (offsetMs) => {
+  test.concurrent.each(offsets)('a busy try gets the skewMs of a clock that is off by %p ms', async (offsetMs) => {
     await using the = await counted({ leaseMs: 2_000, clock: clockOff(offsetMs) });
     const key = newKey();
     const lease = await new LockClient({ store: direct }).acquire(key);

@@ -1,4 +1,4 @@
 import { type Clock, systemClock } from '../../lib/lease/clock.ts';
 
-/** The process's own clocks, disciplined as on Lambda: no read judges them. For tests against a real server, in real time. */
+/** The process's own clock, disciplined as on Lambda, so no judge read comes first. For tests with a real server. */
 export const disciplinedClock: Clock = { ...systemClock, isDisciplined: true };

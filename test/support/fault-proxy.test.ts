@@ -15,11 +15,11 @@ import { type FaultProxy, startFaultProxy } from './fault-proxy.ts';
 let dynamodb: DynamoDB;
 let proxy: FaultProxy;
 let table: string;
-/** Goes through the proxy and sends a request once. */
+/** A client behind the proxy that sends a request once. */
 let client: DynamoDBClient;
-/** Goes through the proxy and resends, as the SDK does by default. */
+/** A client behind the proxy that sends a request again, as the SDK does by default. */
 let retrying: DynamoDBClient;
-/** Talks to the server itself. */
+/** A client without the proxy. */
 let direct: DynamoDBClient;
 
 beforeAll(async () => {
@@ -36,7 +36,7 @@ beforeEach(async () => {
 });
 afterEach(() => proxy.stop());
 
-/** Adds one to the counter of a key: the count is how often the server has done it. */
+/** Adds one to the counter of a key, so the counter shows the number of deliveries. */
 const increment = (key = 'job') =>
   new UpdateItemCommand({
     TableName: table,
@@ -55,7 +55,7 @@ const failure = (sent: Promise<unknown>) =>
   );
 
 describe('without a plan', () => {
-  test('requests and answers pass unchanged, and are counted by operation', async () => {
+  test('requests and answers pass unchanged, and the proxy counts the requests by operation', async () => {
     await client.send(increment());
     await client.send(increment());
     const { Item } = await client.send(read());
@@ -72,14 +72,14 @@ describe('without a plan', () => {
     expect(Math.abs((proxy.requests[0]?.at ?? 0) - Date.now())).toBeLessThan(60_000);
   });
 
-  test("the server's refusals pass too", async () => {
+  test("the server's refusals pass unchanged", async () => {
     const refused = new UpdateItemCommand({ ...increment().input, ConditionExpression: 'attribute_exists(lockKey)' });
 
     expect(await failure(client.send(refused))).toBe('ConditionalCheckFailedException');
     expect(proxy.requests).toMatchObject([{ status: 400 }]);
   });
 
-  test('many requests at once are neither mixed up nor warned about', async () => {
+  test('60 simultaneous requests get their own answers, and cause no warning', async () => {
     const warnings: Error[] = [];
     const collect = (warning: Error) => void warnings.push(warning);
     process.on('warning', collect);
@@ -92,7 +92,7 @@ describe('without a plan', () => {
     expect(warnings).toEqual([]);
   });
 
-  test('a frozen server is waited for until reset(), and a broken connection to it breaks the one to the client', async () => {
+  test('a request waits for a frozen server until reset(), and a stopped server breaks the connection to the client', async () => {
     const own = await startDynamoDB();
     await using toOwn = await startFaultProxy({ upstream: own.endpoint });
     const viaOwn = dynamodb.client({ endpoint: toOwn.endpoint, maxAttempts: 1 });
@@ -115,7 +115,7 @@ describe('without a plan', () => {
 });
 
 describe('faults', () => {
-  test('loseAnswer: the server does it, the client sees a broken connection and sends again', async () => {
+  test('loseAnswer: the server does the request, and the client sends the request again', async () => {
     proxy.plan({ do: 'loseAnswer' });
     const { Attributes } = await retrying.send(increment());
 
@@ -126,7 +126,7 @@ describe('faults', () => {
     ]);
   });
 
-  test('loseRequest: the server never hears of it, the client sends again', async () => {
+  test('loseRequest: the server does not get the request, and the client sends the request again', async () => {
     proxy.plan({ do: 'loseRequest' });
     const { Attributes } = await retrying.send(increment());
 
@@ -144,7 +144,7 @@ describe('faults', () => {
     },
   );
 
-  test('delayAnswer: the server does it at once, the client waits', async () => {
+  test('delayAnswer: the server does the request at once, and the client waits', async () => {
     proxy.plan({ do: 'delayAnswer', ms: 300 });
     let answered = false;
     const sent = client.send(increment()).then(() => {
@@ -158,7 +158,7 @@ describe('faults', () => {
     expect(proxy.requests[0]?.status).toBe(200);
   });
 
-  test('delayRequest: it is delivered late, even when the client has given up', async () => {
+  test('delayRequest: the server gets the request late, even if the client has given up', async () => {
     proxy.plan({ do: 'delayRequest', ms: 300 });
     const gaveUp = await failure(client.send(increment(), { abortSignal: AbortSignal.timeout(100) }));
 
@@ -169,7 +169,7 @@ describe('faults', () => {
     expect(proxy.requests).toMatchObject([{ status: undefined, deliveries: [{ status: 200 }] }]);
   });
 
-  test('duplicate: the server does it twice, the client sees one answer', async () => {
+  test('duplicate: the server does the request twice, and the client gets one answer', async () => {
     proxy.plan({ do: 'duplicate' });
     await client.send(increment());
     await proxy.idle();
@@ -179,7 +179,7 @@ describe('faults', () => {
     expect(proxy.requests[0]?.deliveries).toMatchObject([{ status: 200 }, { status: 200 }]);
   });
 
-  test('duplicateLater: the server does it again after the answer', async () => {
+  test('duplicateLater: the server does the request again after the answer', async () => {
     proxy.plan({ do: 'duplicateLater', ms: 200 });
     const { Attributes } = await client.send(increment());
 
@@ -189,7 +189,7 @@ describe('faults', () => {
     expect(await counted()).toBe(2);
   });
 
-  test('hang: no answer ever, while other requests pass', async () => {
+  test('hang: no answer comes, and other requests pass', async () => {
     proxy.plan({ do: 'hang', operation: 'UpdateItem' });
     const hanging = failure(client.send(increment()));
     await client.send(read());
@@ -209,7 +209,7 @@ describe('faults', () => {
     [{ do: 'throttle', type: 'ThrottlingException' }, 'ThrottlingException', 400],
     [{ do: 'transactionConflict' }, 'TransactionConflictException', 400],
   ] as const)(
-    '%j answers as DynamoDB does, and the server does not hear of it',
+    "%j: the client gets DynamoDB's error, and the server does not get the request",
     async (fault, name, httpStatusCode) => {
       proxy.plan(fault);
 
@@ -219,7 +219,7 @@ describe('faults', () => {
     },
   );
 
-  test('the SDK resends after a 5xx and a throttle, and not after a transaction conflict', async () => {
+  test('the SDK sends a request again after a 5xx and a throttle, and not after a transaction conflict', async () => {
     proxy.plan({ do: 'status', status: 500 }, { do: 'status', status: 503 });
     await retrying.send(increment());
     expect(proxy.count()).toBe(3);
@@ -235,7 +235,7 @@ describe('faults', () => {
     expect(proxy.count()).toBe(1);
   });
 
-  test("setDate: the server's clock seems to be off, in answers and in errors, until it is set right", async () => {
+  test('setDate: the Date of answers and errors is off until setDate(undefined)', async () => {
     const offset = async () => {
       const answer = await fetch(proxy.endpoint, { method: 'POST', body: '{}' });
       return Date.parse(answer.headers.get('date') ?? '') - Date.now();
@@ -251,7 +251,7 @@ describe('faults', () => {
 });
 
 describe('plans', () => {
-  test('choose by operation, by body, after some requests, for some times; the first that fits applies', async () => {
+  test('choose requests by operation, body and number, and the first rule that fits applies', async () => {
     proxy.plan(
       { do: 'throttle', operation: 'GetItem' },
       { do: 'transactionConflict', when: (body) => body.Key.lockKey.S === 'b', after: 1, times: 2 },
@@ -275,7 +275,7 @@ describe('plans', () => {
     expect(await failure(client.send(read('a')))).toBe('no failure');
   });
 
-  test('reset() forgets plans, log and clock, and breaks the connections that wait', async () => {
+  test('are forgotten by reset(), with the log and the clock, and the waiting connections break', async () => {
     proxy.plan({ do: 'hang' }, { do: 'delayRequest', ms: 60_000 }, { do: 'throttle' });
     proxy.setDate(1_000_000);
     const waiting = [failure(client.send(increment())), failure(client.send(increment()))];
@@ -290,7 +290,7 @@ describe('plans', () => {
     expect(proxy.count()).toBe(1);
   });
 
-  test('nothing keeps the process alive after stop(), whatever still waited', async () => {
+  test('keep no process alive after stop(), even with waiting requests', async () => {
     const module = new URL('./fault-proxy.ts', import.meta.url);
     const child = spawn(
       process.execPath,

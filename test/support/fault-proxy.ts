@@ -1,6 +1,6 @@
 /**
- * A proxy between a DynamoDB client and a server. As a network or a service can, it loses, delays and repeats chosen
- * requests, and answers with errors. It logs every request, so that a test can count them.
+ * A proxy between a DynamoDB client and a server. It loses, delays and repeats chosen requests, and answers with errors, as
+ * a network or a service can. It logs every request, so that a test can count the requests.
  */
 import { once } from 'node:events';
 import { createServer, type IncomingHttpHeaders, type IncomingMessage, request, type ServerResponse } from 'node:http';
@@ -8,13 +8,13 @@ import type { AddressInfo } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 export type Fault =
-  /** The server does the request, and the connection breaks instead of the answer. */
+  /** The server does the request, and the connection breaks before the answer. */
   | { do: 'loseAnswer' }
   /** The connection breaks before the request reaches the server. */
   | { do: 'loseRequest' }
   /** The server does the request at once, and answers `ms` later. */
   | { do: 'delayAnswer'; ms: number }
-  /** The request reaches the server `ms` later, also when the client has given up by then. */
+  /** The request reaches the server `ms` later, even if the client has given up by then. */
   | { do: 'delayRequest'; ms: number }
   /** The server gets the request twice at the same time, and the client gets the first answer. */
   | { do: 'duplicate' }
@@ -22,11 +22,11 @@ export type Fault =
   | { do: 'duplicateLater'; ms: number }
   /** The request does not reach the server, and the connection stays open without an answer. */
   | { do: 'hang' }
-  /** An error in DynamoDB's form instead of the server. Defaults: InternalServerError, for 503 ServiceUnavailable. */
+  /** The proxy answers with an error in DynamoDB's form: by default InternalServerError, or ServiceUnavailable for 503. */
   | { do: 'status'; status: number; type?: string; message?: string }
-  /** 400, by default a ProvisionedThroughputExceededException. */
+  /** The proxy answers with the status 400 and, by default, a ProvisionedThroughputExceededException. */
   | { do: 'throttle'; type?: string }
-  /** 400 TransactionConflictException: the item is part of a transaction that is under way. */
+  /** The proxy answers with the status 400 and a TransactionConflictException, as if a transaction were under way. */
   | { do: 'transactionConflict' };
 
 export type Rule = Fault & {
@@ -63,7 +63,7 @@ export interface LoggedRequest {
   at: number;
   /** The fault of the request. */
   fault: Fault['do'] | undefined;
-  /** The status of the answer to the client. Undefined before the answer, and for a client that gets none. */
+  /** The status of the answer to the client. Undefined until the client gets an answer. */
   status: number | undefined;
   /** The server's answers, one for each delivery of the request. */
   deliveries: { status: number; body: unknown; at: number }[];
@@ -91,13 +91,13 @@ export class FaultProxy implements AsyncDisposable {
   #rules: { rule: Rule; skip: number; left: number }[] = [];
   #dateOffsetMs: number | undefined;
   #underWay = new Set<Promise<unknown>>();
-  /** Aborted by `reset()` and `stop()`: ends every request that waits. */
+  /** `reset()` and `stop()` abort this controller, and so end every request that waits. */
   #ending = new AbortController();
 
   /** @internal Use `startFaultProxy`. */
   constructor(upstream: string) {
     this.#upstream = new URL(upstream);
-    // A connection that the server closed for idleness would be a fault that nobody planned.
+    // A closed idle connection would be a fault that no test planned.
     this.#server.keepAliveTimeout = 0;
   }
 
@@ -179,7 +179,7 @@ export class FaultProxy implements AsyncDisposable {
       logged.status = answer.status;
       outgoing.writeHead(answer.status, answer.headers).end(answer.body);
     } catch {
-      // The upstream's connection broke, or the client's, or the proxy is ending: the client sees a broken connection.
+      // The connection of the server or of the client broke, or the proxy is ending. The client sees a broken connection.
       cut();
     }
   }
@@ -247,7 +247,7 @@ export class FaultProxy implements AsyncDisposable {
     const { connection, host, ...headers } = incoming.headers;
     const { method, url: path } = incoming;
     const forwarded = request(this.#upstream, { method, path, headers, agent: false, signal });
-    // An error may come after the answer's head, too. Then the answer alone is concerned.
+    // An error may also come after the head of the answer. Then the reading of the answer throws the error.
     forwarded.on('error', () => {});
     const [answer] = (await once(forwarded.end(raw), 'response')) as [IncomingMessage];
     const body = Buffer.concat(await answer.toArray());

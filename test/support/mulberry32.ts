@@ -1,4 +1,4 @@
-/** Mulberry32: a small generator. The same seed gives the same numbers, from 0 to 1, for ever. */
+/** Mulberry32, a small generator of numbers from 0 to 1. The same seed gives the same numbers. */
 export function mulberry32(seed: number): () => number {
   let state = seed;
   return () => {

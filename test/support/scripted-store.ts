@@ -1,6 +1,6 @@
 /**
- * A store between a client and another store. As a network can, it loses, delays and repeats chosen requests. It logs every
- * request, so that a test can count them, and its timers keep no process alive.
+ * A store between a client and another store. It loses, delays and repeats chosen requests, as a network can. It logs
+ * every request, so that a test can count the requests. Its timers keep no process alive.
  */
 import type { Clock } from '../../lib/lease/clock.ts';
 import { LockStoreError } from '../../lib/record/errors.ts';
@@ -12,9 +12,9 @@ export type Operation = Exclude<keyof LockStore, 'list'>;
 export type Fault =
   /** The connection breaks before the request reaches the store. */
   | { do: 'loseRequest' }
-  /** The store does the request, and the connection breaks instead of the answer. */
+  /** The store does the request, and the connection breaks before the answer. */
   | { do: 'loseAnswer' }
-  /** The request reaches the store `ms` later, also when the client has given up by then. */
+  /** The request reaches the store `ms` later, even if the client has given up by then. */
   | { do: 'delayRequest'; ms: number }
   /** The store does the request at once, and answers `ms` later. */
   | { do: 'delayAnswer'; ms: number }
@@ -22,13 +22,13 @@ export type Fault =
   | { do: 'travel'; there: number; back: number }
   /** The store does the request, answers, and gets the request again `ms` later. */
   | { do: 'duplicate'; ms: number }
-  /** A proxy sends the request again after `ms`, and passes on the second answer alone: the client counts one request. */
+  /** A proxy sends the request again after `ms`, and passes on the second answer alone. The client counts one request. */
   | { do: 'twice'; ms: number }
-  /** The request does not reach the store, and nothing is answered. */
+  /** The request does not reach the store, and no answer comes. */
   | { do: 'hang' }
-  /** The store does the request, and nothing is answered. */
+  /** The store does the request, and no answer comes. */
   | { do: 'hangAnswer' }
-  /** An error instead of the store. */
+  /** The request does not reach the store, and the client gets the error. */
   | { do: 'fail'; error: unknown }
   /** `act` happens before the request reaches the store, at the same moment. */
   | { do: 'first'; act: () => unknown }
@@ -73,7 +73,7 @@ export class ScriptedStore implements LockStore {
   script: ((operation: Operation, request: LoggedRequest['request']) => Fault | undefined) | undefined;
   /** Every request, in the order of sending. */
   requests: LoggedRequest[] = [];
-  /** Called for every request when the store has judged it. */
+  /** The store calls this function for every write that the inner store has judged. */
   onJudged: ((operation: Operation, request: LoggedRequest['request'], answer: StoreAnswer) => void) | undefined;
   readonly #clock: Clock;
   readonly #rules: { rule: Rule; skip: number; left: number }[] = [];

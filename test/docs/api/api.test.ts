@@ -16,12 +16,12 @@ beforeAll(() => {
 afterAll(() => rmSync(folder, { recursive: true }));
 
 describe('npm run api', () => {
-  test.each(['api.md', 'reference.md', 'architecture.md', 'reliability.md'])('would leave docs/%s as it is', (page) => {
+  test.each(['api.md', 'reference.md', 'architecture.md', 'reliability.md'])('leaves docs/%s unchanged', (page) => {
     expect(readFileSync(join(repository, 'docs', page), 'utf8')).toBe(readFileSync(join(folder, page), 'utf8'));
   });
 
-  // Invariants 1 and 2 are the sum of the conditions of all writes.
-  test.each([3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13])('would find a file that keeps invariant %i', (number) => {
+  // The conditions of all writes together keep invariants 1 and 2.
+  test.each([3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13])('finds a file that keeps invariant %i', (number) => {
     expect(keepers().get(number)?.length).toBeGreaterThan(0);
   });
 });

@@ -5,7 +5,7 @@ import { mutants } from '../../mutation/mutants.ts';
 import { regressions } from '../../simulation/regressions.ts';
 import { repository } from '../entries.ts';
 
-/** Fills in the table of what the proofs count. No other page quotes these numbers. */
+/** Fills in the table with the numbers of the proofs. No other page quotes these numbers. */
 export async function fillInCounts(page: string): Promise<string> {
   const model = readFileSync(join(repository, 'test/model/model.test.ts'), 'utf8');
   const configurations = /const configurations = \{(.*?)\n\} satisfies/s.exec(model)?.[1]?.match(/^ {2}'/gm) ?? [];

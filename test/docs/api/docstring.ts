@@ -2,7 +2,7 @@ import type { ApiItem } from './extract.ts';
 
 export interface Docstring {
   readonly prose: string;
-  /** The texts of a block tag, such as `@throws`, one for each time that it stands there. */
+  /** The texts of a block tag, such as `@throws`: a text for each occurrence. */
   tagged(tag: string): readonly string[];
 }
 
@@ -24,7 +24,7 @@ export function docstringOf({ docComment = '' }: ApiItem): Docstring {
   };
 }
 
-/** Drops the escapes that TSDoc asks for, and the sentence that the tool itself writes for a constructor. */
+/** Removes the escapes of TSDoc, and the sentence that API Extractor writes for a constructor. */
 const withoutEscapes = (text: string): string =>
   text
     .replaceAll(/\\([{}@<>])/g, '$1')

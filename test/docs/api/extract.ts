@@ -30,9 +30,9 @@ export interface TokenRange {
 }
 
 export interface PublicApi {
-  /** API Extractor's report: each exported name with its signature, and no prose. */
+  /** API Extractor's report: each exported name with its signature, without prose. */
   readonly report: string;
-  /** Every declaration of API Extractor's model; the exported ones stand in a namespace for each entry, too. */
+  /** All declarations of API Extractor's model. Exported declarations also stand in the namespace of each entry. */
   readonly declarations: readonly ApiItem[];
 }
 
@@ -84,7 +84,7 @@ function extract(folder: string): PublicApi {
     messageCallback: (message) => {
       message.handled = true;
       const isProblem = message.logLevel === 'error' || message.logLevel === 'warning';
-      // The messages of the console say that the report is new, which it is in each new folder.
+      // A console message says that the report is new. The report is always new, since the folder is new.
       if (isProblem && !message.messageId.startsWith('console-')) {
         problems.push(message.formatMessageWithLocation(folder));
       }

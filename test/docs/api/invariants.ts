@@ -4,7 +4,7 @@ import { repository } from '../entries.ts';
 
 const read = (path: string): string => readFileSync(join(repository, path), 'utf8');
 
-/** The files of the sources that name an invariant, beside the line that keeps it, by the invariant's number. */
+/** The source files that name an invariant beside the line that keeps the invariant, by the invariant's number. */
 export function keepers(): Map<number, string[]> {
   const found = new Map<number, string[]>();
   for (const file of globSync('{lib,middleware}/**/*.ts', { cwd: repository }).sort()) {
@@ -15,7 +15,7 @@ export function keepers(): Map<number, string[]> {
   return found;
 }
 
-/** Fills in the table of the invariants and of the files that keep them, with the names that docs/protocol.md gives. */
+/** Fills in the table of the invariants and the files that keep them. docs/protocol.md has the names. */
 export function fillInInvariants(page: string): string {
   const files = keepers();
   const names = read('docs/protocol.md').matchAll(/^(\d+)\. \*\*(.*?)\.?\*\*/gm);

@@ -26,7 +26,7 @@ export function fillIn(page: string, declarations: readonly ApiItem[]): string {
 /** The declarations that no entry exports, by their names. */
 type Internal = ReadonlyMap<string | undefined, ApiItem>;
 
-/** A heading, the docstring, and a table of the members. An overloaded function has an item for each signature. */
+/** A heading, the docstring and a table of the members. An overloaded function has an item for each signature. */
 function section(overloads: readonly ApiItem[], internal: Internal): string {
   const item = overloads[0] as ApiItem;
   const { prose, tagged } = docstringOf(item);
@@ -47,7 +47,7 @@ function section(overloads: readonly ApiItem[], internal: Internal): string {
   return parts.filter(Boolean).join('\n\n');
 }
 
-/** The members of a class or an interface and of those bases that no entry exports; and the names of the other bases. */
+/** The members of a class or an interface and of its internal bases, and the names of its exported bases. */
 function withInternalBases(item: ApiItem, internal: Internal): { members: ApiItem[]; heritage: string[] } {
   const { extendsTokenRange = [], extendsTokenRanges = [], implementsTokenRanges = [] } = item;
   const members = [...(item.members ?? [])];
@@ -66,7 +66,7 @@ function withInternalBases(item: ApiItem, internal: Internal): { members: ApiIte
   return { members, heritage };
 }
 
-/** Options or the properties of a result: a row for each, with its type, an option's default, and its meaning. */
+/** A row for each option or property, with its type, its meaning, and the default of an option. */
 function propertyTable({ name: owner = '' }: ApiItem, members: readonly ApiItem[]): string[] {
   const isOptions = /(Options|Props|Attributes|Timing|Plugin)$/.test(owner);
   const rows = members.map((member) => {
@@ -87,7 +87,7 @@ function propertyTable({ name: owner = '' }: ApiItem, members: readonly ApiItem[
   return table(isOptions ? ['option', 'type', 'default', 'meaning'] : ['property', 'type', 'meaning'], rows);
 }
 
-/** A row for each member. A class says nothing of a method whose docstring stands at the interface. */
+/** A row for each member. A class leaves out a method whose docstring stands at the interface. */
 function memberTable({ kind }: ApiItem, members: readonly ApiItem[]): string[] {
   const rows = members.flatMap((member) => {
     const { prose, tagged } = docstringOf(member);
@@ -110,12 +110,12 @@ function table(head: readonly string[], rows: readonly (readonly string[])[]): s
 }
 
 function callOf({ name = 'constructor', parameters = [] }: ApiItem): string {
-  // A destructured parameter comes twice: with its pattern for a name, and as `input`.
+  // A destructured parameter comes twice: with its pattern as its name, and as `input`.
   const named = parameters.filter(({ parameterName }) => !parameterName.startsWith('{'));
   return `${name}(${named.map(({ parameterName, isOptional }) => parameterName + (isOptional ? '?' : '')).join(', ')})`;
 }
 
-/** What a type stands for, unless that is too long to read. */
+/** The aliased type, unless the type is too long to read. */
 function aliased(item: ApiItem): string {
   const type = textOf(item, item.typeTokenRange);
   return type.length > 200 ? '' : `\`${type}\``;
@@ -130,7 +130,7 @@ const textOf = ({ excerptTokens = [] }: ApiItem, range: TokenRange | undefined):
     .join('')
     .trim();
 
-/** A text as one cell of a table, where a list has no lines of its own. */
+/** A text as a table cell. A cell has one line, so list items are joined with `<br>`. */
 const cell = (text: string): string =>
   text
     .replaceAll(/\s*\n- /g, '<br>')

@@ -1,5 +1,5 @@
-// Writes docs/api.md, and the parts of three other pages that come from the sources: `npm run api`. With an
-// argument, into that folder.
+// `npm run api`: writes docs/api.md, and the parts of three other pages that come from the sources. With an argument,
+// writes into that folder.
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { repository } from '../entries.ts';

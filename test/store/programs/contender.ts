@@ -1,6 +1,6 @@
 /**
- * A process that knows nothing of some locks when it is told to take them. It says `ready`, and at the first byte on its
- * standard input takes them, prints the leases, and ends.
+ * A new process that takes some locks. The process prints `ready`. At the first byte on its standard input it takes the
+ * locks, prints the leases, and ends.
  *
  *     node contender.ts <waitMs> <key>...
  */

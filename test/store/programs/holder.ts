@@ -1,6 +1,6 @@
 /**
- * A process that works under a lease until the lease's signal aborts, and prints what it saw: the loss, and whatever
- * was thrown out of band. It holds a second lease that it never releases.
+ * A process that works under a lease until the lease's signal aborts. The process prints the loss, and every error or
+ * warning out of band. The process holds a second lease, and never releases that lease.
  *
  *     node holder.ts <key> <leaseMs>
  */
@@ -24,7 +24,7 @@ const locks = new LockClient({
 });
 await locks.acquire(`${key}/forgotten`);
 const lease = await locks.acquire(key, { requestTimeoutMs: 200 });
-// Asked for once: asking the lease for its signal, or whether it is held, would look at the clocks.
+// The program reads `signal` once, since `lease.signal` and `lease.isHeld()` look at the clocks.
 const { signal } = lease;
 signal.addEventListener('abort', () => {
   const expiresAt = Math.max(lease.acquiredAt + Number(leaseMs), renewedUntil);

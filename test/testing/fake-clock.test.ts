@@ -1,7 +1,7 @@
 import { expect, test } from '@jest/globals';
 import { FakeClock } from '../../lib/testing/fake-clock.ts';
 
-test('stands still until it is told to go on, at the start of 2026 or where it was told to', async () => {
+test('a fake clock starts at the start of 2026 or at the given time, and stands still until a test advances it', async () => {
   expect(new FakeClock().now()).toBe(Date.UTC(2026, 0, 1));
   const clock = new FakeClock(1_000);
   expect([clock.now(), clock.monotonic()]).toEqual([1_000, 0]);
@@ -9,7 +9,7 @@ test('stands still until it is told to go on, at the start of 2026 or where it w
   expect([clock.now(), clock.monotonic()]).toEqual([1_250, 250]);
 });
 
-test('fires each timer at its time, those of one moment in the order of their setting', async () => {
+test('a fake clock fires each timer at its time, and timers of the same moment in the order of their setting', async () => {
   const clock = new FakeClock(0);
   const fired: string[] = [];
   const set = (name: string, ms: number) => clock.setTimeout(() => fired.push(`${name} at ${clock.now()}`), ms);
@@ -30,7 +30,7 @@ test('fires each timer at its time, those of one moment in the order of their se
   expect(clock.timers).toBe(0);
 });
 
-test('lets what a timer starts settle before time goes on, and fires the timers that it sets', async () => {
+test('a fake clock lets the work of a timer settle before the time goes on, and fires the timers that this work sets', async () => {
   const clock = new FakeClock(0);
   const seen: number[] = [];
   const tick = async () => {
@@ -45,7 +45,7 @@ test('lets what a timer starts settle before time goes on, and fires the timers 
   expect(clock.now()).toBe(100);
 });
 
-test('is stepped without a timer noticing, and keeps the step', async () => {
+test('a step moves the wall clock of a fake clock for good, and moves no timer', async () => {
   const clock = new FakeClock(0);
   let fired = false;
   clock.setTimeout(() => {
@@ -59,7 +59,7 @@ test('is stepped without a timer noticing, and keeps the step', async () => {
   expect([clock.now(), clock.monotonic(), fired]).toEqual([-3_599_900, 100, true]);
 });
 
-test('does not go back when a timer advances it in turn', async () => {
+test('a fake clock that a timer advances does not go back', async () => {
   const clock = new FakeClock(0);
   clock.setTimeout(() => void clock.advance(100), 10);
   await clock.advance(20);

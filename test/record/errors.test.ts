@@ -1,0 +1,64 @@
+import { describe, expect, test } from '@jest/globals';
+import { LockBusyError, LockDoneError, LockError, LockLostError, LockStoreError } from '../../lib/record/errors.ts';
+
+describe('errors', () => {
+  const every = () => [
+    new LockBusyError({ key: 'job', owner: 'me', expiresAt: 5, retryAfterMs: 2_001 }),
+    new LockDoneError({ key: 'job', once: '1', doneToken: '2' }),
+    new LockLostError({ key: 'job', reason: 'expired', detail: 'its deadline has passed' }),
+    new LockStoreError('no answer', { transient: true }),
+  ];
+
+  test('each error is an Error and a LockError under its own name', () => {
+    const kinds = [LockBusyError, LockDoneError, LockLostError, LockStoreError];
+    for (const [n, error] of every().entries()) {
+      expect(error).toBeInstanceOf(Error);
+      expect(error instanceof LockError).toBe(true);
+      expect(kinds.map((kind) => error instanceof kind)).toEqual(kinds.map((_, m) => m === n));
+      expect(error.name).toBe(kinds[n]?.name);
+      expect(error.stack).toContain(error.message);
+    }
+  });
+
+  test('two copies of the module recognise the errors of each other', async () => {
+    // @ts-expect-error: the query makes another copy, and TypeScript knows no such file.
+    const copy = (await import('../../lib/record/errors.ts?copy')) as typeof import('../../lib/record/errors.ts');
+    expect(copy.LockError).not.toBe(LockError);
+    const theirs = new copy.LockLostError({ key: 'job', reason: 'expired', detail: '' });
+    expect(theirs instanceof LockLostError).toBe(true);
+    expect(theirs instanceof LockError).toBe(true);
+    expect(theirs instanceof LockBusyError).toBe(false);
+    for (const error of every()) {
+      expect(error instanceof copy.LockError).toBe(true);
+      expect(error instanceof copy.LockBusyError).toBe(error.name === 'LockBusyError');
+    }
+  });
+
+  test.each([[undefined], [null], ['LockBusyError'], [{ name: 'LockBusyError' }], [new Error('x')]])(
+    'no other value is taken for a LockError: %p',
+    (value) => {
+      expect((value as unknown) instanceof LockError).toBe(false);
+      expect((value as unknown) instanceof LockBusyError).toBe(false);
+    },
+  );
+
+  test('a class that extends LockBusyError recognises its own instances alone', () => {
+    class MyBusyError extends LockBusyError {}
+    const [busy] = every();
+    const mine = new MyBusyError({ key: 'job', expiresAt: 5, retryAfterMs: 0 });
+    expect(busy instanceof MyBusyError).toBe(false);
+    expect(mine instanceof MyBusyError).toBe(true);
+    expect(mine instanceof LockBusyError).toBe(true);
+  });
+
+  test.each([
+    [0, '1'],
+    [1, '1'],
+    [1_000, '1'],
+    [1_001, '2'],
+    [30_000, '30'],
+  ])('%i ms make a Retry-After of %s, in whole seconds and never 0', (retryAfterMs, seconds) => {
+    const { headers } = new LockBusyError({ key: 'job', expiresAt: 0, retryAfterMs });
+    expect(headers).toEqual({ 'Retry-After': seconds });
+  });
+});
