@@ -6,8 +6,8 @@ import { type Closing, locks, NEXT_STEP } from './closing.ts';
 const WORK_MS = 300;
 
 /**
- * A step in the middle: goes on with the lease, closes one account, and hands the lease on. If the work fails,
- * `await using` releases the lease, and the lock opens at once. After the hand-off this release does nothing.
+ * A step in the middle: resumes the lease, closes one account, and hands the lease off. If the work fails, `await using`
+ * releases the lease, and the lock opens at once. After the hand-off, this release does nothing.
  */
 export async function handler({ month, left, handle }: Closing, context: LambdaContext): Promise<Closing> {
   await using lease = await locks.resume(handle, { remainingMs: () => context.getRemainingTimeInMillis() });

@@ -3,7 +3,7 @@ import { BackOff } from '../lease/back-off.ts';
 import { pause, systemClock } from '../lease/clock.ts';
 import type { Lease } from '../lease/lease.ts';
 import { LockLostError } from '../record/errors.ts';
-import type { DynamoDBLockStore } from './store.ts';
+import type { DynamoDBLockStore, LockCondition } from './store.ts';
 
 // The types of `@aws-sdk/lib-dynamodb`, as far as they matter here: a user who guards no writes need not install the package.
 
@@ -46,9 +46,7 @@ const PASSING = new Set(['TransactionConflict', 'ThrottlingError', 'ProvisionedT
  * @example await documents.send(new TransactWriteCommand({ TransactItems: [conditionCheck(lease), ...items] }));
  * @throws TypeError when the lease lives in another store than DynamoDB.
  */
-export function conditionCheck(lease: Lease): {
-  ConditionCheck: ReturnType<DynamoDBLockStore['conditionFor']>;
-} {
+export function conditionCheck(lease: Lease): { ConditionCheck: LockCondition } {
   const store = lease.store as Partial<DynamoDBLockStore>;
   if (typeof store.conditionFor !== 'function') {
     throw new TypeError(

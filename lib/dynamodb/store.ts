@@ -26,6 +26,14 @@ import { datesOf, type Metadata } from './server-date.ts';
 import { type DynamoDBLockStoreOptions, isRefusal, Table } from './table.ts';
 import * as writes from './writes.ts';
 
+/** The condition that a lock is still held, as a `ConditionCheck` of the document client takes it. */
+export interface LockCondition {
+  readonly TableName: string;
+  readonly Key: Record<string, string>;
+  readonly ConditionExpression: string;
+  readonly ExpressionAttributeValues: Record<string, string>;
+}
+
 /**
  * Locks in a DynamoDB table, one item per key. Every operation is one conditional `UpdateItem` that brings the record
  * back, granted or refused. So the answer to a request that was sent again says what the lost answer would have said.
@@ -120,7 +128,7 @@ export class DynamoDBLockStore implements LockStore {
   }
 
   /** @internal The condition under which a write of the user's own belongs to a lease: see `conditionCheck`. */
-  conditionFor(key: string, lockId: string) {
+  conditionFor(key: string, lockId: string): LockCondition {
     const { name, keyAttribute, sortKey } = this.#table;
     return {
       TableName: name,

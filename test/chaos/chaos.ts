@@ -155,8 +155,8 @@ class Victim {
   }
 
   #freeze(child: ChildProcess): void {
-    // A frozen process cannot see that its channel is closed, and would outlive this program if this program were killed. The
-    // guard sees the closed channel, and thaws the process.
+    // A frozen process cannot see that its channel is closed, and would outlive this program if this program were
+    // killed. The guard sees the closed channel, and thaws the process.
     const guard = ['-c', 'read thawed; kill -CONT "$0"', String(child.pid)];
     this.#guard = spawn('sh', guard, { detached: true, stdio: ['pipe', 'ignore', 'ignore'] });
     child.kill('SIGSTOP');

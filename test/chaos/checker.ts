@@ -24,7 +24,10 @@ export interface Check {
 
 /** The tolerance for moments that are rounded to milliseconds. */
 const ROUNDING_MS = 2;
-/** A process that is free of stalls for this time has run its timers: it ticks every 20 ms, and reports a stall from 40 ms. */
+/**
+ * A process that is free of stalls for this time has run its timers: it ticks every 20 ms, and reports a stall from 40
+ * ms.
+ */
 const SURELY_RAN_MS = 60;
 /** The tolerance between two readings of a clock that was not set between them. */
 const UNSET_MS = 5;
@@ -233,7 +236,8 @@ function clockStartsBeforeTheRequest(beliefs: readonly Belief[]): Check {
       if (Math.abs(claim.wall - claim.at - (sent.wall - sent.at)) > UNSET_MS) continue;
       examined++;
       const deadline = deadlineOf({ grant, terms: terms.slice(0, index + 1) }, 'at');
-      // The deadline counts by the wall clock at the sending. A wall clock that was set back since shows a later deadline.
+      // The deadline counts by the wall clock at the sending. A wall clock that was set back since shows a later
+      // deadline.
       const beyond = sent.at + (claim.deadline - sent.wall) - deadline;
       if (beyond <= ROUNDING_MS) continue;
       const text = `${claim.by} believes in ${key} for ${ms(beyond)} longer than its sending allows`;

@@ -66,7 +66,10 @@ type ProcessLine =
       readonly handed?: string | undefined;
     })
   | (OfGrant & { readonly type: 'renewed'; readonly until: number; readonly deadline: number })
-  /** The process worked. With `asked`, `isHeld()` was true just after this moment; without, the process listens to the signal. */
+  /**
+   * The process worked. With `asked`, `isHeld()` was true just after this moment; without, the process listens to the
+   * signal.
+   */
   | (OfGrant & { readonly type: 'work'; readonly asked: boolean })
   /** The lease's signal aborted. */
   | (OfGrant & { readonly type: 'lost'; readonly reason: string })
@@ -105,7 +108,10 @@ export interface Kept {
   readonly doneToken?: string | undefined;
 }
 
-/** The lines of the recording proxy, in the order of the server. `since` is the moment at which the proxy asked the server. */
+/**
+ * The lines of the recording proxy, in the order of the server. `since` is the moment at which the proxy asked the
+ * server.
+ */
 export type ServerLine =
   | {
       readonly type: 'served';

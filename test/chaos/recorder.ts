@@ -77,7 +77,8 @@ export class Recorder {
       return this.#inTurn(update, async () => {
         const since = referenceNow();
         const answer = await this.#ask(incoming, body);
-        // The server answers a repeated transaction like the first one, but does not apply it. The item shows the difference.
+        // The server answers a repeated transaction like the first one, but does not apply it. The item shows the
+        // difference.
         const { TableName, Key } = update;
         const item = await this.#ask(incoming, { TableName, Key, ConsistentRead: true }, 'GetItem');
         const isThere = item.body.Item?.id?.S === update.ExpressionAttributeValues?.[':id']?.S;

@@ -55,7 +55,10 @@ const HAND_OFF_MS = 1_500;
 /** The time for which processes try a handle. It is longer than the handle can be resumed. */
 const HANDLE_MS = 3_000;
 
-/** The clocks of the process, in real time, and as wrong as the nemesis wants. A `FakeClock` cannot wait for real requests. */
+/**
+ * The clocks of the process, in real time, and as wrong as the nemesis wants. A `FakeClock` cannot wait for real
+ * requests.
+ */
 class ChaosClock implements Clock {
   offsetMs: number;
   readonly #standsStill: boolean;
@@ -221,7 +224,8 @@ async function fenced({ key, fencingToken }: Lease): Promise<void> {
     ConditionExpression: 'attribute_not_exists(fence) OR fence <= :token',
     ExpressionAttributeValues: { ':token': { N: String(fencingToken) } },
   });
-  // The work goes on after a refusal or without an answer. The recorder writes down the tokens that the resource accepts.
+  // The work goes on after a refusal or without an answer. The recorder writes down the tokens that the resource
+  // accepts.
   await dynamodb.send(write).catch(() => {});
 }
 
@@ -291,7 +295,9 @@ interface Task {
 /** The names of the handles that this process has tried. */
 const tried = new Set<string>();
 
-/** Resumes a lease that a process has handed off. One resume of a handle succeeds. Late and simultaneous resumes fail. */
+/**
+ * Resumes a lease that a process has handed off. One resume of a handle succeeds. Late and simultaneous resumes fail.
+ */
 async function takeHandedOff(): Promise<Task | undefined> {
   const now = referenceNow();
   const isFresh = (file: string) => now - Number(file.split(' ', 1)) < HANDLE_MS;

@@ -17,7 +17,9 @@ const NOTHING: Takeover = { type: 'nothing' };
  * compares every field of the record afterwards.
  */
 export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore>): void {
-  /** The moment at which Anna takes the lock for `leaseMs`. The defaults of the other requests count from this moment. */
+  /**
+   * The moment at which Anna takes the lock for `leaseMs`. The defaults of the other requests count from this moment.
+   */
   const now = Date.now();
   const leaseMs = 30_000;
   const until = now + leaseMs;

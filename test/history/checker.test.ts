@@ -77,7 +77,10 @@ interface LeaseOptions {
   end?: 'released' | 'handedOff' | 'lost' | 'none';
 }
 
-/** Adds the lines of a lease. The request goes out at `at`, the grant comes 4 ms later, and each step of work takes 50 ms. */
+/**
+ * Adds the lines of a lease. The request goes out at `at`, the grant comes 4 ms later, and each step of work takes 50
+ * ms.
+ */
 function lease(history: Doctored, by: string, token: number, at: number, options: LeaseOptions = {}): void {
   const { key = 'k1', once, doneToken, handed, renewAt, forMs = 200, end = 'released' } = options;
   const what = handed ? 'resume' : 'acquire';

@@ -201,7 +201,8 @@ test('a clock that is set again and again makes no attempt busy with an earlier 
     host.clock.offsetMs += ms;
   };
   store.plan(
-    // The first grant cannot be given back. The lease of the first grant is over, by the clock, when the second attempt comes.
+    // The first grant cannot be given back. The lease of the first grant is over, by the clock, when the second
+    // attempt comes.
     { do: 'then', act: set(500), operation: 'acquire' },
     { do: 'first', act: set(3_600_000), operation: 'giveBack' },
     { do: 'then', act: set(-3_600_000), operation: 'acquire' },

@@ -12,7 +12,10 @@ afterEach(() => {
 type Answer = { attempts?: number };
 type Reply = 'hang' | 'conflict' | Answer;
 
-/** Sends to a server that gives one reply after the other, and the last reply for ever. Logs each request's time and signal. */
+/**
+ * Sends to a server that gives one reply after the other, and the last reply for ever. Logs each request's time and
+ * signal.
+ */
 function sending(replies: readonly Reply[], options: SendOptions = {}) {
   const clock = new FakeClock();
   const start = clock.now();

@@ -157,7 +157,10 @@ test.each([
 });
 
 describe('ServerClock', () => {
-  /** A `ServerClock` that observed these answers, one after the other. Each answer comes at once, when the host shows `now`. */
+  /**
+   * A `ServerClock` that observed these answers, one after the other. Each answer comes at once, when the host shows
+   * `now`.
+   */
   async function knowing(...answers: [now: number, date: number | undefined][]) {
     const time = new FakeClock(0);
     const serverClock = new ServerClock(time);

@@ -64,7 +64,10 @@ export interface World {
   host(options?: Partial<LockClientOptions> & { ahead?: number; isDisciplined?: boolean }): Host;
 }
 
-/** A store, and hosts that share the store. With `dated`, each answer carries the store's clock, which shows the true time. */
+/**
+ * A store, and hosts that share the store. With `dated`, each answer carries the store's clock, which shows the true
+ * time.
+ */
 export function world({ dated = false, start }: { dated?: boolean; start?: number } = {}): World {
   const time = new FakeClock(start);
   const memory = new MemoryLockStore(dated ? { clock: time } : {});

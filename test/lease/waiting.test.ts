@@ -161,7 +161,7 @@ describe('stale reads', () => {
     await time.advance(1);
     await host().client.acquire('job');
     await time.advance(20_000);
-    // The first holder, the waiter, the second holder, and the waiter once, deceived.
+    // The first holder, the waiter and the second holder write once each. The stale read makes the waiter write once more.
     expect(store.count('acquire')).toBeLessThanOrEqual(4);
   });
 

@@ -45,7 +45,8 @@ export async function check(bounds: Bounds, fault?: string): Promise<Verdict> {
   try {
     await copyFile(MODEL, join(folder, 'lease.pml'));
     await run('spin', ['-a', ...flags, 'lease.pml'], here);
-    // spin compares whole states, and not their hashes. NOREDUCE, since every step uses shared variables. MEMLIM is in MB.
+    // spin compares whole states, and not their hashes. NOREDUCE, since every step uses shared variables. MEMLIM is in
+    // MB.
     await run('gcc', '-O1 -w -DSAFETY -DNOREDUCE -DMEMLIM=1800 -o pan pan.c'.split(' '), here);
     const { stdout } = await run('./pan', ['-m20000', '-w22', '-n'], here);
     const violated = /assertion violated .*\|\|\(([0-9]+)==0\)\)/.exec(stdout)?.[1];

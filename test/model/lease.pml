@@ -35,8 +35,8 @@
  *
  * PROGRESS is liveness in a form that needs no fairness. It holds in every state:
  *   - the first owner whose request for a free lock arrives is granted the lock;
- *   - a lock that nobody renews is free after a lease, or later by a wrong clock whose grant was neither believed nor given
- *     back: its answer was lost, or the record did not tell what the grant took over;
+ *   - a lock that nobody renews is free after a lease. It is free later if a wrong clock's grant was neither believed nor
+ *     given back: its answer was lost, or the record did not tell what the grant took over;
  *   - no owner is granted a lock in which another owner believes.
  *
  * Not in the model: waiting (its reads decide nothing), heartbeats as such (a renewal may be sent at any time), the end of
@@ -225,7 +225,9 @@ byte sets;
 #define wrong(o) (offset[o] < 0 || offset[o] > SKEW)
 #define judged(o) (!JUDGED || !wrong(o) || mutant(WRITES_UNJUDGED))
 #define mayAttempt(o) (state[o] == idle && attempt[o] < ATTEMPTS && attempts < BUDGET && judged(o))
-/* Whether the answer tells the owner that its clock is behind: the Date is later than the clock when the answer comes. */
+/*
+ * Whether the answer tells the owner that its clock is behind: the Date is later than the clock when the answer comes.
+ */
 #define tells(o) (!SLOW || offset[o] >= 0 || date[o] > clock(o))
 #define me(o) ((o) * ATTEMPTS + attempt[o])
 #define ownerOf(a) (((a) - 1) / ATTEMPTS)
@@ -271,7 +273,9 @@ inline onlyBeliever(a) {
 inline onGrant(a) {
   invariant(2, record.fencingToken > highestToken);
   highestToken = max(highestToken, record.fencingToken);
-  /* releasedBy names one grant. The next release forgets a grant that was given back, which may then be granted again. */
+  /*
+   * releasedBy names one grant. The next release forgets a grant that was given back, which may then be granted again.
+   */
   invariant(3, !(everGranted & bit(a)) || forgotten & bit(a));
   everGranted = everGranted | bit(a);
   lastEnded = 0;
@@ -397,7 +401,10 @@ inline storeRelease(a) {
     closedUntil = max(closedUntil, (sent[a].hold -> record.acquiredAt + HOLD : 0));
     i = (sent[a].hold && !mutant(RELEASE_WITHOUT_HOLD) -> HOLD : (mutant(RELEASE_TO_ACQUIRED) -> 0 : 1));
     record.expiresAt = (mutant(RELEASE_TO_ZERO) -> 0 : record.acquiredAt + i);
-    /* A wrong clock that was not judged may get a grant and give it up unseen. Then the lock is closed until that clock's time. */
+    /*
+     * A wrong clock that was not judged may get a grant and give it up unseen. Then the lock is closed until that
+     * clock's time.
+     */
     invariant(PROGRESS, record.expiresAt <= now + SKEW + ATTEMPTS + (sent[a].hold -> HOLD : 0) ||
       (!JUDGED && sent[a].wrongClock && (STEPPED || !(everBelieved & bit(a)))));
     i = max(record.expiresAt, now);
@@ -414,8 +421,8 @@ inline storeRelease(a) {
     result = (record.releasedBy == id(a) -> signed : lost);
     invariant(TOLD, result == signed || lastEnded != a || !record.exists || sent[a].force || sent[a].immediately);
     /*
-      * The record proves an earlier delivery of this release, however often the owner sent the release. Either the record
-      * has the release's token. Or the release has no token, no grant came since, and the expiry is that of this release.
+     * The record proves an earlier delivery of this release, however often the owner sent the release. Either the record
+     * has the release's token. Or the release has no token, no grant came since, and the expiry is that of this release.
      */
     i = record.acquiredAt + (sent[a].hold -> HOLD : 1);
     result = (result == signed && (sent[a].done || (!record.lockId && record.expiresAt == i)) -> proven : result);
@@ -598,10 +605,11 @@ proctype Network(byte self) {
       sent[self].giveBack ->
       d_step { storeGiveBack(self) };
       /*
-        * The refusal shows the owner's lockId under another token. There are two cases:
-        * - a duplicate of the acquire was granted again, and the record tells what that grant took over;
-        * - another wrong clock took the grant over and gave it back, and the record tells nothing. If the token is one higher,
-        *   the first grant is given back. Otherwise a duplicate's grant may have come between, and nothing is given back.
+       * The refusal shows the owner's lockId under another token. There are two cases:
+       * - a duplicate of the acquire was granted again, and the record tells what that grant took over;
+       * - another wrong clock took the grant over and gave it back, and the record tells nothing. If the token is one
+       *   higher, the first grant is given back. Otherwise a duplicate's grant may have come between, and nothing is given
+       *   back.
        */
       if
       :: d_step { result = none }
@@ -751,7 +759,9 @@ proctype Client(byte self) {
       !(sent[me(self)].resume && wasMisjudged(self)) ->
       if
       :: wasMisjudged(self) ->
-        /* If the record does not tell what the grant took over, the owner leaves the grant, and the lock stays closed. */
+        /*
+         * If the record does not tell what the grant took over, the owner leaves the grant, and the lock stays closed.
+         */
         if
         :: sent[me(self)].told || mutant(GIVE_BACK_UNKNOWN) ->
           sent[me(self)].giveBack = 1;
@@ -873,8 +883,8 @@ proctype Client(byte self) {
 #ifdef TELL
   :: d_step { state[self] == releasing && answer[self] == none -> state[self] = releasingAgain }
   /*
-    * The owner is told that the release was applied. A record that proves the release tells so, too. After a second
-    * request, releasedBy tells so, or another owner's grant before the deadline.
+   * The owner is told that the release was applied. A record that proves the release tells so, too. After a second
+   * request, releasedBy tells so, or another owner's grant before the deadline.
    */
   :: d_step {
       answer[self] == applied || answer[self] == proven ||

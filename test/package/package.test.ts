@@ -143,7 +143,7 @@ describe.each([
   let tsconfig: object;
   beforeAll(async () => {
     tsconfig = JSON.parse(await readFile(template, 'utf8'));
-    const peers = ['@aws-sdk/client-dynamodb', '@aws-sdk/lib-dynamodb', 'aws-cdk-lib', 'constructs'];
+    const peers = ['@types/node', '@aws-sdk/client-dynamodb', '@aws-sdk/lib-dynamodb', 'aws-cdk-lib', 'constructs'];
     folder = await makeConsumer(leasehold, { packageJson: { type }, tsconfig, peers });
     // A type that is found through a link stands outside of the project, and could not be named.
     for (const name of ['@types/aws-lambda', '@middy/core']) {

@@ -156,7 +156,8 @@ export class Wire implements LockStore {
       const answer = (attempts?: number) => async () => {
         const said = await judge();
         back(() => {
-          // A refusal with the request's own lockId is a grant. Nobody reads an answer that comes after the request was given up.
+          // A refusal with the request's own lockId is a grant. Nobody reads an answer that comes after the request
+          // was given up.
           if (!signal?.aborted)
             witness.answered(host, said.applied || said.record?.lockId === lockId ? undefined : said.record);
           resolve(attempts === undefined ? said : { ...said, attempts });

@@ -117,9 +117,11 @@ export const regressions: readonly { readonly name: string; readonly schedule: S
       seed: 0,
     },
   },
-  // An hour ahead, h2 takes h1's live lease over and gives it back; h1's lease is force-released; then the duplicate of h2's
-  // acquire comes, and is granted over what the force release left. That is what the second give back must restore. What the
-  // first grant had taken over is the lease that an operator has ended: restored, h1's release would be granted to it.
+  // 1. h2 is an hour ahead, takes over the live lease of h1, and gives the lease back.
+  // 2. An operator force-releases the lease of h1.
+  // 3. The duplicate of h2's acquire arrives, and is granted over the record that the force release left.
+  //
+  // The second give back must restore that record. If it restored the lease of h1, the store would apply h1's late release.
   {
     name: 'a host an hour ahead gives a grant back twice, around a force release: the ended lease is not revived',
     schedule: {

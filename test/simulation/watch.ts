@@ -11,7 +11,10 @@ interface Held {
   readonly host: Host;
   readonly lease: Lease;
   readonly signal: AbortSignal;
-  /** The end of the lease by `holdAtMostMs` or the invocation, by the host's clock. No renewal extends the lease further. */
+  /**
+   * The end of the lease by `holdAtMostMs` or the invocation, by the host's clock. No renewal extends the lease
+   * further.
+   */
   readonly endsAt: number;
   /** The lease's deadline at the last look, and the moment at which the signal must abort, both by the host's clock. */
   deadline: number;
@@ -47,7 +50,10 @@ export class Watch implements Witness {
   readonly #sentAt = new Map<string, number>();
   readonly #lastAnswer = new Map<Host, LockRecord | undefined>();
   readonly #abortedIds = new Set<string>();
-  /** The grants of wrong clocks that were given back. A late acquire of such a grant may be granted again, but no host believes. */
+  /**
+   * The grants of wrong clocks that were given back. A late acquire of such a grant may be granted again, but no host
+   * believes.
+   */
   readonly #givenBack = new Set<string>();
   /** The present record. */
   #standing: LockRecord | undefined;

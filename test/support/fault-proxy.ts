@@ -22,7 +22,9 @@ export type Fault =
   | { do: 'duplicateLater'; ms: number }
   /** The request does not reach the server, and the connection stays open without an answer. */
   | { do: 'hang' }
-  /** The proxy answers with an error in DynamoDB's form: by default InternalServerError, or ServiceUnavailable for 503. */
+  /**
+   * The proxy answers with an error in DynamoDB's form: by default InternalServerError, or ServiceUnavailable for 503.
+   */
   | { do: 'status'; status: number; type?: string; message?: string }
   /** The proxy answers with the status 400 and, by default, a ProvisionedThroughputExceededException. */
   | { do: 'throttle'; type?: string }
@@ -113,7 +115,10 @@ export class FaultProxy implements AsyncDisposable {
     for (const rule of rules) this.#rules.push({ rule, skip: rule.after ?? 0, left: rule.times ?? 1 });
   }
 
-  /** Shifts the `Date` of every answer from now on, as if the server's clock were off. With undefined the clock is right again. */
+  /**
+   * Shifts the `Date` of every answer from now on, as if the server's clock were off. Undefined sets the clock right
+   * again.
+   */
   setDate(offsetMs: number | undefined): void {
     this.#dateOffsetMs = offsetMs;
   }
@@ -179,7 +184,8 @@ export class FaultProxy implements AsyncDisposable {
       logged.status = answer.status;
       outgoing.writeHead(answer.status, answer.headers).end(answer.body);
     } catch {
-      // The connection of the server or of the client broke, or the proxy is ending. The client sees a broken connection.
+      // The connection of the server or of the client broke, or the proxy is ending. The client sees a broken
+      // connection.
       cut();
     }
   }

@@ -22,7 +22,9 @@ export type Fault =
   | { do: 'travel'; there: number; back: number }
   /** The store does the request, answers, and gets the request again `ms` later. */
   | { do: 'duplicate'; ms: number }
-  /** A proxy sends the request again after `ms`, and passes on the second answer alone. The client counts one request. */
+  /**
+   * A proxy sends the request again after `ms`, and passes on the second answer alone. The client counts one request.
+   */
   | { do: 'twice'; ms: number }
   /** The request does not reach the store, and no answer comes. */
   | { do: 'hang' }

@@ -36,7 +36,9 @@ export interface PublicApi {
   readonly declarations: readonly ApiItem[];
 }
 
-/** Compiles the declarations of all entries. API Extractor reads them as one program, with a namespace for each entry. */
+/**
+ * Compiles the declarations of all entries. API Extractor reads them as one program, with a namespace for each entry.
+ */
 export function extractPublicApi(): PublicApi {
   const folder = mkdtempSync(join(repository, 'test/docs/declarations-'));
   try {
