@@ -14,7 +14,8 @@ export default {
   testEnvironment: 'node',
   testRunner: here('jest-circus-until-dead.cjs'),
   testSequencer: here('nearest-first.cjs'),
-  testTimeout: 3_000,
+  // On a busy machine, a shorter time kills mutants that no test notices.
+  testTimeout: 10_000,
   extensionsToTreatAsEsm,
   transform,
   modulePathIgnorePatterns,
