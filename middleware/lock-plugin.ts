@@ -15,11 +15,30 @@ import { holdingsOf, type Request, timeOut } from './request.ts';
  * ```
  */
 export interface LockPlugin {
+  /**
+   * Called when a request begins.
+   * @default none
+   */
   requestStart?: ((request: Request) => void) | undefined;
+  /**
+   * Gives the response to an early time-out, or throws.
+   * @default Middy's own, which throws a `TimeoutError`
+   */
   timeoutEarlyResponse?: (() => unknown) | undefined;
+  /**
+   * Called when the handler has returned.
+   * @default none
+   */
   afterHandler?: (() => void) | undefined;
+  /**
+   * Called when a request ends. An execution mode other than the standard mode calls no `requestEnd` if the request fails.
+   * @default none
+   */
   requestEnd?: ((request: Request) => unknown) | undefined;
-  /** An execution mode of Middy 7. All modes but the standard one call no `requestEnd` when a request fails. */
+  /**
+   * An execution mode of Middy 7.
+   * @default Middy's standard mode
+   */
   executionMode?: ((...parameters: never[]) => unknown) | undefined;
 }
 

@@ -27,10 +27,11 @@ import { wrap } from './wrap.ts';
  * If there is no record for the handler, the handler does not run. If the handler throws, the invocation and all
  * records fail.
  *
- * Register `lockRecords()` before `sqs-partial-batch-failure` and `event-batch-response`, and before `lock()`: a `lock()` that ends the
- * request responds that every record failed that was not worked on. Give Middy `lockPlugin()` too. With the plugin, a later
- * middleware may end the request: the records that were held back are added to its batch response. If the middleware responds with
- * anything else, the invocation fails, so that SQS keeps the messages. Without the plugin SQS deletes them.
+ * Register `lockRecords()` before `sqs-partial-batch-failure` and `event-batch-response`, and before `lock()`: a `lock()`
+ * that ends the request responds that every record failed that was not worked on. Give Middy `lockPlugin()` too. With the
+ * plugin, a later middleware may end the request: the records that were held back are added to its batch response. If the
+ * middleware responds with anything else, the invocation fails, so that SQS keeps the messages. Without the plugin SQS
+ * deletes them.
  *
  * The invocation fails with a `TypeError` when the event is no batch of SQS messages, and with a `LockError` in a durable
  * execution, outside its steps.

@@ -16,7 +16,10 @@ import type { Lockable, QueueRecord } from './sqs.ts';
  */
 export interface LockRecordsOptions<Item extends Lockable = QueueRecord, Name extends string = 'locks'>
   extends SharedOptions<Name> {
-  /** Gets the name that excludes from a record: 1 to 1,024 bytes. If the function gives anything else, or throws, the record fails. */
+  /**
+   * Gets the name that excludes from a record: 1 to 1,024 bytes. If the function gives anything else, or throws, the record
+   * fails.
+   */
   key: (record: Item) => string;
   /**
    * Gets an ordered token from a record, as a rule `({ attributes }) => attributes.SequenceNumber` of a FIFO queue. A

@@ -8,7 +8,9 @@ export interface OpenTask<Task> {
   readonly block: Block<Task>;
   /** Set while this worker tries to get the task's lease, or runs the task. */
   here?: 'trying' | 'running' | undefined;
-  /** The moment at which the task opens, if its holder does not renew. Absent until another worker was seen to hold the task. */
+  /**
+   * The moment at which the task opens, if its holder does not renew. Absent until another worker was seen to hold the task.
+   */
   opensAt?: number | undefined;
   /** The moment since which each look has found the task free. */
   freeSince?: number | undefined;

@@ -13,7 +13,9 @@ const WINDOW = 32 * BLOCK;
 const MOST_CARRIED = 100;
 /** The most tasks of an iterable that are held. */
 export const MOST_IN_HAND = MOST_CARRIED * BLOCK + WINDOW;
-/** The number of marks that are read first: others may be at work, and the marks of blocks that are not visited need no read. */
+/**
+ * The number of marks that are read first: others may be at work, and the marks of blocks that are not visited need no read.
+ */
 const FIRST_MARKS = 4;
 /** The pause between two rounds: the first one, and the longest while rounds find nothing to do. */
 const ROUND_MS = { first: 100, most: 2_000 };

@@ -59,7 +59,10 @@ export class RunLimit {
     await pause(this.#clock, ms, this.signal).catch(() => {});
   }
 
-  /** Asks the store, ever more slowly while requests are throttled or not answered. Returns undefined when the run is over meanwhile. */
+  /**
+   * Asks the store, ever more slowly while requests are throttled or not answered. Returns undefined when the run is over
+   * meanwhile.
+   */
   async patiently<Answer>(ask: () => Promise<Answer>): Promise<Answer | undefined> {
     for (let pauseMs = SLOW_DOWN_MS.first; !this.isOver; pauseMs = Math.min(pauseMs * 2, SLOW_DOWN_MS.most)) {
       try {

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { globSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
@@ -25,6 +26,13 @@ describe('docs/reference.md', () => {
   test.each([...entries().keys()])('has a heading for each export of %s, and for nothing else', (entry) => {
     const headings = [...chapter(`\`${entry}\``).matchAll(/^### `(.*)`$/gm)].map(([, name]) => name);
     expect(headings.sort()).toEqual(exportsOf(basename(entry)).sort());
+  });
+
+  test('has a default for each option that may be left out', () => {
+    const tables = [...page.matchAll(/^\| option \| type \| default \| meaning \|\n\|[-|]*\|\n((?:\|.*\n)*)/gm)];
+    expect(tables.length).toBeGreaterThan(0);
+    const rows = tables.flatMap(([, text = '']) => text.trimEnd().split('\n'));
+    expect(rows.filter((row) => row.split(/(?<!\\)\|/)[3]?.trim() === '')).toEqual([]);
   });
 
   const event = /^type LockEvent =.*?^\}\);/ms.exec(report)?.[0] ?? '';
@@ -65,7 +73,8 @@ describe('docs/reference.md', () => {
   });
 
   test('shows the help of the command as the command prints it', () => {
-    const usage = /const USAGE = `(.*?)`;/s.exec(read('bin/leasehold.ts'))?.[1];
-    expect(chapter('The command')).toContain(`\`\`\`text\n${usage}\n\`\`\``);
+    const command = join(repository, 'bin/leasehold.ts');
+    const usage = execFileSync(process.execPath, [command, '--help'], { encoding: 'utf8' });
+    expect(chapter('The command')).toContain(`\`\`\`text\n${usage}\`\`\``);
   });
 });

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import { repository } from '../entries.ts';
+import { withoutExample } from './examples.ts';
 import { keepers } from './invariants.ts';
 
 jest.setTimeout(60_000);
@@ -18,6 +19,10 @@ afterAll(() => rmSync(folder, { recursive: true }));
 describe('npm run api', () => {
   test.each(['api.md', 'reference.md', 'architecture.md', 'reliability.md'])('would leave docs/%s as it is', (page) => {
     expect(readFileSync(join(repository, 'docs', page), 'utf8')).toBe(readFileSync(join(folder, page), 'utf8'));
+  });
+
+  test('would find an example of each function, class and option type, and of each method of a client and a lease', () => {
+    expect(withoutExample(JSON.parse(readFileSync(join(folder, 'declarations.json'), 'utf8')))).toEqual([]);
   });
 
   // Invariants 1 and 2 are the sum of the conditions of all writes.
