@@ -113,6 +113,6 @@ function recordsOf<Item extends Lockable>(event: unknown): Item[] {
   throw new TypeError(
     'An event of SQS was expected, { Records: [{ messageId, body, ... }] } with one record or more, but it is ' +
       `${inspect(event, { depth: 2, breakLength: Infinity }).slice(0, 300)}. ` +
-      'Lock what comes from elsewhere with lock().',
+      'Lock events of other sources with lock().',
   );
 }

@@ -112,7 +112,7 @@ export class Table {
 
   /**
    * Sends a command.
-   * @param key the lock that the command is about, for messages.
+   * @param key the lock that the command is about, if it is about one lock alone.
    * @throws LockStoreError, or the SDK's own error if the command's condition was refused.
    */
   async send<Output>(
@@ -144,19 +144,18 @@ export class Table {
     const thrown = (cause ?? {}) as { name?: string; message?: string; $fault?: string; $metadata?: Metadata };
     const { name = '', message = '', $fault, $metadata } = thrown;
     const table = `the table '${this.name}'`;
-    const lock = key === undefined ? '' : ` (lock '${key}')`;
     const transient = misdated || $fault !== 'client' || PASSING.test(name);
-    let text = `DynamoDB did not answer ${action} on ${table}${lock}: ${name}: ${message}`;
+    let text = `DynamoDB did not answer ${action} on ${table}: ${name}: ${message}`;
     if (misdated) {
-      text = `${action} on ${table} was refused for the time in its signature${lock}: set the clock of this host right. ${message}`;
+      text = `${action} on ${table} was refused for the time in its signature: set the clock of this host right. ${message}`;
     } else if (name === 'ResourceNotFoundException') {
       const region = await this.#client?.config.region().catch(() => undefined);
-      text = `There is no ${table.slice(4)} in the Region '${region}': create it, or mend LOCK_TABLE_NAME or tableName.`;
+      text = `there is no ${table.slice(4)} in the Region '${region}': create it, or mend LOCK_TABLE_NAME or tableName.`;
     } else if (name === 'AccessDeniedException') {
-      text = `${action} on ${table} is not allowed${lock}: grant it (LockTable.grants does). ${message}`;
+      text = `${action} on ${table} is not allowed: grant it (LockTable.grants does). ${message}`;
     } else if (name === 'ValidationException' && /key|schema/i.test(message)) {
       const sort = this.sortKey ? ` and the sort key '${this.sortKey.name}' (string)` : ' alone';
-      text = `The key of ${table} is not '${this.keyAttribute}' (string)${sort}: mend keyAttribute or sortKey, or use a table of leasehold's own. ${message}`;
+      text = `the key of ${table} is not '${this.keyAttribute}' (string)${sort}: mend keyAttribute or sortKey, or use a table of leasehold's own. ${message}`;
     } else if (name === 'ValidationException' && key !== undefined) {
       return this.#foreign(key, message, { cause, ...datesOf($metadata) });
     }
@@ -167,7 +166,7 @@ export class Table {
   /** Makes the error for a key under which another program's item stands. The message shows none of that item's values. */
   #foreign(key: string, why: string, options: LockStoreErrorOptions): LockStoreError {
     return new LockStoreError(
-      `The item '${key}' in the table '${this.name}' was not written by leasehold, or was changed, and is left as it is: ${why}. Use another key.`,
+      `the item '${key}' in the table '${this.name}' was not written by leasehold, or was changed, and is left as it is: ${why}. Use another key.`,
       { ...options, foreign: true },
     );
   }

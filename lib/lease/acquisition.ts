@@ -195,7 +195,7 @@ export class Acquisition {
   async #discardOurs({ key, lockId, expiresAt }: LockRecord): Promise<void> {
     if (lockId === undefined || !this.#tried.has(lockId)) return;
     await discard(this.#context, { key, lockId, until: expiresAt }, this.#plan.requestTimeoutMs);
-    throw new LockStoreError(`Acquiring '${key}': an earlier attempt came late, and was released.`, {
+    throw new LockStoreError(`Acquiring '${key}': an earlier attempt was granted late, and was released. Try again.`, {
       transient: true,
     });
   }

@@ -118,6 +118,6 @@ function checkTime({ what, key }: Asking, leftMs: number): void {
   if (leftMs > 0) return;
   throw new LockNoTimeError({
     key,
-    message: `Not ${what.toLowerCase()} '${key}': the invocation has ${Math.max(0, Math.round(leftMs))} ms left. Take the lock earlier, or raise the function's timeout.`,
+    message: `${what} '${key}': the invocation has ${Math.max(0, Math.round(leftMs))} ms left. Take the lock earlier, or raise the function's timeout.`,
   });
 }

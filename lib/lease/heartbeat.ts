@@ -16,13 +16,11 @@ import { Term } from './term.ts';
 const RETRY_MS = { first: 50, most: 2_000 };
 
 /**
- * The state of a heartbeat.
- * - `new`: no timer is set yet.
+ * - `new`: nothing was started.
  * - `waiting`: a timer will send the next renewal.
  * - `renewing`: a renewal is out.
- * - `capped`: the lease has reached the longest time that it may last. Nothing is sent any more, and the deadline ends the
- *   lease.
- * - `ended`: the lease is lost, released or handed off. No timer is set, and a late answer changes nothing.
+ * - `capped`: the lease has reached the longest time that it may last; nothing is sent any more, and the deadline ends it.
+ * - `ended`: the lease is lost, released or handed off. No timer is set, and an answer that still comes changes nothing.
  */
 type HeartbeatState = 'new' | 'waiting' | 'renewing' | 'capped' | 'ended';
 
@@ -41,7 +39,7 @@ export class Heartbeat {
   readonly #kept: Kept;
   readonly #backOff: BackOff;
   #state: HeartbeatState = 'new';
-  /** Belief lasts for `forMs` from `since`, by the larger of the two clocks' times. */
+  /** Belief lasts for `forMs` from `since`, by the larger of two clocks. */
   #since: Instant;
   #forMs: number;
   #until: number;
@@ -87,7 +85,7 @@ export class Heartbeat {
     this.#waitForRenewal(this.#grant.term);
   }
 
-  /** Stops the timers, and cancels a renewal that is out. */
+  /** Stops the timers, and gives up a renewal that is out. */
   end(): void {
     const { clock } = this.#context;
     this.#state = 'ended';
@@ -220,7 +218,7 @@ export class Heartbeat {
     clock.clearTimeout(this.#renewalTimer);
     this.#state = 'waiting';
     this.#renewalTimer = backgroundTimer(clock, ms, () => {
-      // The failure has been reported, and the next try is scheduled. Nothing is left to do with the error (invariant 12).
+      // A failure was reported, and the next try is scheduled: nothing is left to do with the error (invariant 12).
       if (this.isAlive()) this.renew().catch(() => {});
     });
   }

@@ -4,7 +4,7 @@ import { BackOff } from './back-off.ts';
 import { pause } from './clock.ts';
 import type { LeaseContext } from './context.ts';
 import { dataOf } from './options.ts';
-import { send } from './send.ts';
+import { send, storeError } from './send.ts';
 
 /** The state of a lock, for operators. */
 export interface LockState extends Omit<LockRecord, 'data'> {
@@ -52,7 +52,11 @@ export async function inspectMany(
 
 export async function* list(context: LeaseContext, options: { readonly prefix?: string }): AsyncIterable<LockState> {
   checkNames('list', options, { prefix: 0 });
-  for await (const record of context.store.list(options.prefix ?? '')) yield stateOf(context, record);
+  try {
+    for await (const record of context.store.list(options.prefix ?? '')) yield stateOf(context, record);
+  } catch (error) {
+    throw storeError(error, 'Listing locks');
+  }
 }
 
 function stateOf({ serverClock }: LeaseContext, { data, ...record }: LockRecord): LockState {

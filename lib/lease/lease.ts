@@ -275,7 +275,7 @@ export class Lease {
     const { once } = this.#plan;
     if (once !== undefined && !this.#releasedAsDone) {
       throw new LockError(
-        `The work released its lease of '${this.key}', so its once token '${once}' is not done: call release({ done: true }), or leave it out.`,
+        `Releasing '${this.key}': the work released its lease itself, so the once token '${once}' is not done. Call release({ done: true }), or leave the release out.`,
       );
     }
     return released ? 'released' : 'unknown';

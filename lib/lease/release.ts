@@ -64,7 +64,7 @@ export async function release(
     }
     const { record } = answer;
     if (record?.lockId === undefined || isBelieved()) return { type: 'lost', reason: lossOf(record) };
-    const message = `Releasing '${key}': refused, and its deadline has passed. Nobody knows whether an earlier sending was applied.`;
+    const message = `Releasing '${key}': refused, and its deadline has passed. Nobody knows whether an earlier sending was applied. The lock opens at the expiry at the latest.`;
     return { type: 'unknown', error: new LockStoreError(message) };
   } catch (error) {
     return { type: 'unknown', error: error as LockStoreError };

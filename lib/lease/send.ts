@@ -87,7 +87,7 @@ export async function send<Answer extends DatedAnswer & { attempts?: number | un
 
 export function checkLeft(leftMs: number, what: string): number {
   if (leftMs > 0) return leftMs;
-  throw new LockStoreError(`${what}: no time is left to send it in`, { transient: true });
+  throw new LockStoreError(`${what}: no time is left to send the request. Allow more time.`, { transient: true });
 }
 
 /** Sends once, and learns the server's time from the answer. A refusal tells as much as a grant does. */
@@ -113,9 +113,11 @@ const isConflict = (error: unknown): boolean => error instanceof LockStoreError 
 /** Tells whether the server refused the request for the time in its signature. */
 export const isMisdated = (error: unknown): boolean => error instanceof LockStoreError && error.misdated;
 
-function storeError(error: unknown, what: string): LockStoreError {
-  if (error instanceof LockStoreError) return error;
-  const reason = error === HUNG ? `no answer in time, ${SENDS} times` : error;
+/** Makes the error of an operation: of a store's error, whose facts are kept, or of any other fault. */
+export function storeError(error: unknown, what: string): LockStoreError {
+  if (error instanceof LockStoreError) return new LockStoreError(`${what}: ${error.message}`, error);
+  const reason =
+    error === HUNG ? `no answer came, ${SENDS} times. Check the network, or raise requestTimeoutMs.` : error;
   return new LockStoreError(`${what}: ${reason}`, { cause: error === HUNG ? undefined : error, transient: true });
 }
 

@@ -56,7 +56,7 @@ export function checkNames(what: string, options: unknown, known: Readonly<Recor
   if (unknown === undefined) return;
   const names = Object.keys(known);
   const [nearest = ''] = names.sort((a, b) => editDistance(unknown, a) - editDistance(unknown, b));
-  const isNear = editDistance(unknown, nearest) <= unknown.length / 2;
+  const isNear = editDistance(unknown, nearest) <= Math.max(unknown.length, nearest.length) / 2;
   throw new TypeError(
     `${what} has no option '${unknown}'; ${isNear ? `did you mean '${nearest}'?` : `it has ${names.join(', ')}.`}`,
   );

@@ -20,8 +20,8 @@ const brand = Symbol.for('leasehold.error');
 export class LockError extends Error {
   static readonly kind: string = 'LockError';
   readonly [brand] = true;
-  /** Names the kind of error, such as `ERR_LOCK_BUSY`. The code stays the same across versions; the message may change. */
-  readonly code: string = 'ERR_LOCK_ERROR';
+  /** Stable across versions, other than the message. */
+  readonly code: string = 'ERR_LOCK';
 
   constructor(message: string, options?: ErrorOptions) {
     super(message, options);
@@ -155,7 +155,7 @@ export class LockLostError extends LockError {
   readonly reason: LostReason;
 
   constructor(lost: { key: string; reason: LostReason; detail: string }, options?: ErrorOptions) {
-    super(`The lease of '${lost.key}' is not held: ${lost.detail}.`, options);
+    super(`The lease of '${lost.key}' is not held: ${lost.detail}. Stop its work.`, options);
     this.key = lost.key;
     this.reason = lost.reason;
   }
@@ -206,7 +206,7 @@ export class LockClosedError extends LockError {
   override readonly code = 'ERR_LOCK_CLOSED';
 
   constructor() {
-    super('This LockClient is closed; make a new one to take locks.');
+    super('This LockClient is closed: make a new LockClient to take locks.');
   }
 }
 

@@ -1,7 +1,7 @@
-// The conditions of the protocol, normative for every store. Each function takes a record and a request, and gives the
-// record that the write leaves, or undefined for a refusal. Together the conditions keep one holder at a time (invariant 1).
-// MemoryLockStore applies these functions. Random histories compare them with a store that judges by itself, as DynamoDB
-// does (test/contract).
+// The conditions of the protocol, normative for every store: from a record and a request to the record that the write
+// leaves, or to undefined, a refusal. Together they keep one holder at a time (invariant 1). MemoryLockStore applies them.
+// A store that judges by itself, as DynamoDB does, is
+// compared with these functions by random histories (test/contract).
 
 import { isDone, isGrantOf, type LockRecord, replacedBy } from './record.ts';
 import type {

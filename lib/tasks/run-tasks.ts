@@ -152,7 +152,7 @@ class TaskRun<Task> {
     const end = await lease.finish();
     if (end === 'unknown' && once !== undefined) {
       throw new LockStoreError(
-        `The task '${lease.key}' was run, but its release failed: nobody knows whether it is done for '${once}', and another run may run it again.`,
+        `Releasing '${lease.key}': the task was run, but the release failed. Nobody knows whether the task is done for '${once}', so another run may run it again.`,
         { transient: true },
       );
     }

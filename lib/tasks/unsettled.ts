@@ -31,7 +31,7 @@ export class Unsettled<Task> {
       let key: string | undefined;
       try {
         key = checkKey(this.#plan.key(task));
-        if (keys.has(key)) throw new TypeError(`Two tasks have the key '${key}': each needs one of its own.`);
+        if (keys.has(key)) throw new TypeError(`Two tasks have the key '${key}': give each task a key of its own.`);
         keys.add(key);
         return [{ task, key }];
       } catch (error) {

@@ -61,8 +61,7 @@ describe('tryAcquire and release', () => {
       name: 'LockNoTimeError',
       code: 'ERR_LOCK_NO_TIME',
       key: 'job',
-      message:
-        "Not acquiring 'job': the invocation has 0 ms left. Take the lock earlier, or raise the function's timeout.",
+      message: "Acquiring 'job': the invocation has 0 ms left. Take the lock earlier, or raise the function's timeout.",
     });
   });
 
@@ -256,7 +255,10 @@ describe('acquire', () => {
     const { store } = scene;
     const denied = new LockStoreError('dynamodb:UpdateItem is not allowed');
     store.plan({ do: 'fail', error: denied, operation: 'acquire' });
-    await expect(scene.host().client.acquire('job', { waitMs: 1_000 })).rejects.toBe(denied);
+    await expect(scene.host().client.acquire('job', { waitMs: 1_000 })).rejects.toMatchObject({
+      message: "Acquiring 'job': dynamodb:UpdateItem is not allowed",
+      transient: false,
+    });
     expect(store.operations).toEqual(['acquire']);
   });
 
@@ -279,7 +281,7 @@ describe('acquire', () => {
     store.plan({ do: 'fail', error: conflict, operation: 'acquire', times: Number.POSITIVE_INFINITY });
     const endless = outcomeOf(scene.host().client.acquire('job'));
     await time.advance(20_000);
-    expect(endless.error).toBe(conflict);
+    expect(endless.error).toMatchObject({ message: "Acquiring 'job': conflict", conflict: true, transient: true });
     expect(store.count('acquire')).toBeLessThan(20);
   });
 
@@ -384,7 +386,7 @@ describe('using', () => {
     const using = client.using('job', { once: '1' }, (lease) => lease.release());
     await expect(using).rejects.toThrow(LockError);
     await expect(using).rejects.toThrow(
-      "The work released its lease of 'job', so its once token '1' is not done: call release({ done: true })",
+      "Releasing 'job': the work released its lease itself, so the once token '1' is not done. Call release({ done: true })",
     );
     expect((await recordOf())?.doneToken).toBeUndefined();
   });
@@ -919,7 +921,7 @@ describe('a lease that is not held says why', () => {
     await end(lease);
     const error = signal.aborted ? signal.reason : await thrownBy(lease.renew());
     expect(error).toMatchObject({ name: 'LockLostError', key: 'job', reason });
-    expect(error.message).toBe(`The lease of 'job' is not held: ${detail}.`);
+    expect(error.message).toBe(`The lease of 'job' is not held: ${detail}. Stop its work.`);
   });
 });
 

@@ -29,8 +29,7 @@ describe('a lease that cannot be resumed says why', () => {
     const before = store.count();
     await expect(host().client.resume(handle, { remainingMs: () => 0 })).rejects.toMatchObject({
       code: 'ERR_LOCK_NO_TIME',
-      message:
-        "Not resuming 'job': the invocation has 0 ms left. Take the lock earlier, or raise the function's timeout.",
+      message: "Resuming 'job': the invocation has 0 ms left. Take the lock earlier, or raise the function's timeout.",
     });
     expect(store.count()).toBe(before);
   });
@@ -40,7 +39,7 @@ describe('a lease that cannot be resumed says why', () => {
     await expect(scene.host().client.resume(handle)).rejects.toMatchObject({
       reason: 'takenOver',
       message:
-        "The lease of 'job' is not held: since it was handed off it was resumed, released, taken over or deleted.",
+        "The lease of 'job' is not held: since it was handed off it was resumed, released, taken over or deleted. Stop its work.",
     });
   });
 
