@@ -95,7 +95,7 @@ type RunRequest = (request: Request, ...more: unknown[]) => Promise<unknown>;
  *   .use(lock({ key: 'nightly' }))
  *   .handler(async () => {});
  * ```
- * @throws TypeError when the plugin has an option that Middy 6 and 7 do not have.
+ * @throws TypeError if the plugin has an option that Middy 6 and 7 do not have.
  */
 export function lockPlugin<Plugin extends object = object>(
   plugin: Plugin & LockPlugin = {} as Plugin,

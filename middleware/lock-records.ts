@@ -48,7 +48,7 @@ import { wrap } from './wrap.ts';
  *     await Promise.allSettled(Records.map((record) => locks.using(record, work)));
  *   });
  * ```
- * @throws TypeError when an option is not what it should be, with the value.
+ * @throws TypeError that shows the value, if an option is unknown or invalid.
  */
 export function lockRecords<Item extends Lockable = QueueRecord, const Name extends string = 'locks'>(
   options: LockRecordsOptions<Item, Name>,
@@ -71,7 +71,7 @@ export function lockRecords<Item extends Lockable = QueueRecord, const Name exte
  *   for (const record of Records) await locks.using(record, ({ fencingToken }) => console.log(fencingToken));
  * });
  * ```
- * @throws TypeError when an option is not what it should be, with the value.
+ * @throws TypeError that shows the value, if an option is unknown or invalid.
  */
 export function withRecordLocks<
   Item extends Lockable = QueueRecord,

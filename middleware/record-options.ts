@@ -70,7 +70,7 @@ export interface RecordLocks {
    * Gives the lease of a record's key, which the records of that key share. The lease ends with the handler; leave its
    * release to leasehold. If a handler or work releases the lease, leasehold warns on the console, the key's other records
    * fail, and nothing of the key is done.
-   * @throws TypeError when the record is not one that the handler was given.
+   * @throws TypeError if the handler was not given this record.
    */
   of(record: Lockable): Lease;
   /**

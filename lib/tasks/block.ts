@@ -36,7 +36,10 @@ export class Block<Task> {
    * - It starts with the first task's key: a grant for keys with a prefix covers the marks too.
    */
   markKey: string | undefined;
-  /** When another worker last acquired one of this block's finished tasks; milliseconds since the epoch, 0 if never seen. */
+  /**
+   * The last moment at which another worker acquired one of this block's finished tasks: milliseconds since the epoch, 0 if
+   * never seen.
+   */
   lastTakenAt = 0;
 
   constructor(tasks: readonly Pick<OpenTask<Task>, 'task' | 'key'>[]) {

@@ -49,7 +49,7 @@ export class Marks<Task> {
   }
 
   /**
-   * Settles the tasks of a block whose mark was read, except those that run here. Returns false for a block without its
+   * Settles the tasks of a block whose mark was read, except the tasks that run here. Returns false for a block without its
    * mark.
    */
   settleBy(block: Block<Task>, states: Map<string, LockState>): boolean {

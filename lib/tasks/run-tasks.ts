@@ -40,8 +40,8 @@ import { type Settle, Unsettled } from './unsettled.ts';
  *     (customer, lease) => fetch(`https://example.com/invoices/${customer}`, { signal: lease.signal }),
  *   );
  * ```
- * @throws TypeError when an option is not what it should be, with the value.
- * @throws LockStoreError when the store refuses for a reason that will not pass, such as a missing permission.
+ * @throws TypeError that shows the value, if an option is unknown or invalid.
+ * @throws LockStoreError if the store refuses for a reason that will not pass, such as a missing permission.
  * @throws the error of the tasks' iterator, of `onProgress` or of `remainingMs`. The run waits for running tasks before it
  *   rejects, whatever the error.
  */

@@ -12,9 +12,9 @@ export interface Block {
 /** The TypeScript blocks of a page, indented ones too. */
 export const blocksOf = (page: string): Block[] => blocksIn(page, /^( *)```(?:ts|typescript)\n(.*?)^\1```/gms);
 
-/** The TypeScript blocks in the docstrings of the sources. */
-export const examples = (): Block[] =>
-  globSync('{lib,middleware}/**/*.ts', { cwd: repository }).flatMap((source) =>
+/** The TypeScript blocks in the docstrings of a folder's sources. */
+export const examplesOf = (folder: 'lib' | 'middleware'): Block[] =>
+  globSync(`${folder}/**/*.ts`, { cwd: repository }).flatMap((source) =>
     blocksIn(source, /^( *\*) ```ts\n(.*?)^ *\* ```/gms).map(({ place, code }) => ({
       place,
       code: code.replaceAll(/^ *\* ?/gm, ''),

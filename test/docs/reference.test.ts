@@ -48,6 +48,16 @@ describe('docs/reference.md', () => {
     expect([...properties].filter((name) => !chapter('Events').includes(`\`${name}\``))).toEqual([]);
   });
 
+  test('lists every error with its code, and no other', () => {
+    const source = read('lib/record/errors.ts');
+    const errors = [...source.matchAll(/kind: string = '(\w+)'.*?code(?:: string)? = '(\w+)'/gs)].map(
+      ([, ...pair]) => pair,
+    );
+    const rows = [...chapter('Errors').matchAll(/^\| `(\w+)` \| `(\w+)` \|/gm)].map(([, ...pair]) => pair);
+    expect(errors.length).toBeGreaterThan(0);
+    expect(rows.sort()).toEqual(errors.sort());
+  });
+
   test('lists every reason for which a lease is lost, and no other', () => {
     const type = /^type LostReason = (.*?);/ms.exec(report)?.[1] ?? '';
     const told = [...(/### `LostReason`(.*?)(?=\n###|<!--)/s.exec(page)?.[1] ?? '').matchAll(/^- ([^:]*):/gm)];

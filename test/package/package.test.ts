@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import { build } from 'esbuild';
 import { type DynamoDB, startDynamoDB } from '../../demo/local/launcher.ts';
-import { blocksOf, examples } from '../docs/blocks.ts';
+import { blocksOf, examplesOf } from '../docs/blocks.ts';
 import { pages } from '../docs/pages.ts';
 import { makeConsumer, type PackedPackage, packAndInstall, repository, run, runNode } from './consumer.ts';
 
@@ -154,7 +154,7 @@ describe.each([
     await writeFile(join(folder, 'node_modules/@types/jest/index.d.ts'), '');
   });
 
-  const blocks = [...pages.flatMap(blocksOf), ...examples(), ...exported];
+  const blocks = [...pages.flatMap(blocksOf), ...examplesOf('middleware'), ...exported];
   // Middy is an ES module alone, and tells a CommonJS module no types.
   const able = blocks.filter(({ code }) => type === 'module' || !code.includes("'@middy/core'"));
   test.each(able)('$place', async ({ place, code }) => {
