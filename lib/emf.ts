@@ -37,7 +37,7 @@ type Metrics = Readonly<Record<string, number>>;
 
 const millisecondMetrics: readonly string[] = [METRIC.waitTime, METRIC.heldTime];
 
-/** Gives the metrics that an event counts in. An event of a lease or a wait that goes on counts in none. */
+/** Gives the metrics in which an event counts. An event in the middle of a lease or of a wait counts in no metric. */
 function metricsOf(event: LockEvent): Metrics | undefined {
   switch (event.type) {
     case 'acquired':
@@ -96,7 +96,7 @@ function propertiesOf(event: LockEvent): Record<string, unknown> {
  *
  * export const locks = new LockClient({ store: new DynamoDBLockStore(), onEvent: emf() });
  * ```
- * @throws TypeError when no table is named.
+ * @throws TypeError if no table is named, or if an option is unknown.
  */
 export function emf(options: EmfOptions = {}): LockEventListener {
   checkNames('emf', options, OPTIONS);

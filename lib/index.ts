@@ -3,7 +3,7 @@ export { LockClient, type LockClientOptions } from './lease/client.ts';
 export type { Clock } from './lease/clock.ts';
 export type { LockEvent, LockEventListener } from './lease/events.ts';
 export type { LockState } from './lease/inspect.ts';
-export type { Lease, LeaseHandle } from './lease/lease.ts';
+export type { Lease, LeaseHandle, ReleaseOptions } from './lease/lease.ts';
 export type { AcquireOptions, LeaseTiming, ResumeOptions, TryAcquireOptions } from './lease/options.ts';
 export {
   LockBusyError,

@@ -9,16 +9,16 @@ export const LOCK_RETENTION_DAYS = 'LOCK_RETENTION_DAYS';
 /** The partition key of a lock table. */
 export const KEY_ATTRIBUTE = 'lockKey';
 
-/** The attribute by which DynamoDB deletes records that nobody has used for long: seconds since the epoch. */
+/** The attribute by which DynamoDB's TTL deletes records that nobody has used for long: seconds since the epoch. */
 export const TTL_ATTRIBUTE = 'ttl';
 
-/** The CloudWatch namespace of what leasehold publishes. */
+/** The CloudWatch namespace of leasehold's metrics. */
 export const METRIC_NAMESPACE = 'Leasehold';
 
 /** The CloudWatch dimensions: every metric is published for the table, and for each function on it. */
 export const METRIC_DIMENSION = { table: 'table', function: 'function' } as const;
 
-/** The CloudWatch metrics. Those that count are published as 0 or 1, so that their average is a rate. */
+/** The CloudWatch metrics. A count is published as 0 or 1, so that its average is a rate. */
 export const METRIC = {
   /** 1 for a grant, 0 for a try that was busy. */
   acquired: 'Acquired',
@@ -34,7 +34,7 @@ export const METRIC = {
   heldTime: 'HeldTime',
   /** 1 for a lease that was lost, 0 for one that was released. */
   lost: 'Lost',
-  /** A renewal that failed; it is tried again until the deadline. */
+  /** A renewal that failed. The heartbeat tries again until the deadline. */
   renewFailed: 'RenewFailed',
   /** A release that failed; the lock opens when the lease expires. */
   releaseFailed: 'ReleaseFailed',

@@ -36,7 +36,7 @@ export class HeldLease implements Held {
    * - Another middleware has dropped the body of the handler's own response: nothing is done, and the body is stopped.
    * - A record of the batch failed: nothing is done, for the record comes again.
    * - The handler was abandoned: nothing is left to end.
-   * @throws LockLostError when the lease was lost, as `onLost` says.
+   * @throws LockLostError if the lease was lost, as `onLost` says.
    */
   async succeed(response: unknown, failed: ReadonlySet<string>, handled?: unknown): Promise<unknown> {
     if (this.#abandoned) return response;

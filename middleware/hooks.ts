@@ -62,7 +62,10 @@ async function endEarly(request: Request, response: unknown): Promise<void> {
   await releaseAll(request);
 }
 
-/** Invariant 9: a lease that may still be used is not released, not even an expired lease, whose lock may be ours all the same. */
+/**
+ * Invariant 9: a lease that may still be used is not released, not even an expired lease, whose lock may be ours all the
+ * same.
+ */
 async function release(held: Held, request: Request): Promise<void> {
   if (isEarlyTimeout(request.error)) held.abandon('timedOut');
   await held.release(request.response, holdingsOf(request).handled);

@@ -17,7 +17,7 @@ type OfRequest = (...about: unknown[]) => unknown;
 /**
  * Takes the lock of an invocation and puts the lease into the context.
  * @param what the function that takes the options, for messages.
- * @throws TypeError when an option is not what it should be, with the value.
+ * @throws TypeError that shows the value, if an option is unknown or invalid.
  */
 export function lockGuard(what: string, options: LockOptions<never, never, string>): Guard {
   checkNames(what, options, names);

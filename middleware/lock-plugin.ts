@@ -15,11 +15,30 @@ import { holdingsOf, type Request, timeOut } from './request.ts';
  * ```
  */
 export interface LockPlugin {
+  /**
+   * Called when a request begins.
+   * @default none
+   */
   requestStart?: ((request: Request) => void) | undefined;
+  /**
+   * Gives the response to an early time-out, or throws.
+   * @default Middy's own, which throws a `TimeoutError`
+   */
   timeoutEarlyResponse?: (() => unknown) | undefined;
+  /**
+   * Called when the handler has returned.
+   * @default none
+   */
   afterHandler?: (() => void) | undefined;
+  /**
+   * Called when a request ends. An execution mode other than the standard mode calls no `requestEnd` if the request fails.
+   * @default none
+   */
   requestEnd?: ((request: Request) => unknown) | undefined;
-  /** An execution mode of Middy 7. All modes but the standard one call no `requestEnd` when a request fails. */
+  /**
+   * An execution mode of Middy 7.
+   * @default Middy's standard mode
+   */
   executionMode?: ((...parameters: never[]) => unknown) | undefined;
 }
 
@@ -76,7 +95,7 @@ type RunRequest = (request: Request, ...more: unknown[]) => Promise<unknown>;
  *   .use(lock({ key: 'nightly' }))
  *   .handler(async () => {});
  * ```
- * @throws TypeError when the plugin has an option that Middy 6 and 7 do not have.
+ * @throws TypeError if the plugin has an option that Middy 6 and 7 do not have.
  */
 export function lockPlugin<Plugin extends object = object>(
   plugin: Plugin & LockPlugin = {} as Plugin,

@@ -27,10 +27,11 @@ import { wrap } from './wrap.ts';
  * If there is no record for the handler, the handler does not run. If the handler throws, the invocation and all
  * records fail.
  *
- * Register `lockRecords()` before `sqs-partial-batch-failure` and `event-batch-response`, and before `lock()`: a `lock()` that ends the
- * request responds that every record failed that was not worked on. Give Middy `lockPlugin()` too. With the plugin, a later
- * middleware may end the request: the records that were held back are added to its batch response. If the middleware responds with
- * anything else, the invocation fails, so that SQS keeps the messages. Without the plugin SQS deletes them.
+ * Register `lockRecords()` before `sqs-partial-batch-failure` and `event-batch-response`, and before `lock()`: a `lock()`
+ * that ends the request responds that every record failed that was not worked on. Give Middy `lockPlugin()` too. With the
+ * plugin, a later middleware may end the request: the records that were held back are added to its batch response. If the
+ * middleware responds with anything else, the invocation fails, so that SQS keeps the messages. Without the plugin SQS
+ * deletes them.
  *
  * The invocation fails with a `TypeError` when the event is no batch of SQS messages, and with a `LockError` in a durable
  * execution, outside its steps.
@@ -47,7 +48,7 @@ import { wrap } from './wrap.ts';
  *     await Promise.allSettled(Records.map((record) => locks.using(record, work)));
  *   });
  * ```
- * @throws TypeError when an option is not what it should be, with the value.
+ * @throws TypeError that shows the value, if an option is unknown or invalid.
  */
 export function lockRecords<Item extends Lockable = QueueRecord, const Name extends string = 'locks'>(
   options: LockRecordsOptions<Item, Name>,
@@ -70,7 +71,7 @@ export function lockRecords<Item extends Lockable = QueueRecord, const Name exte
  *   for (const record of Records) await locks.using(record, ({ fencingToken }) => console.log(fencingToken));
  * });
  * ```
- * @throws TypeError when an option is not what it should be, with the value.
+ * @throws TypeError that shows the value, if an option is unknown or invalid.
  */
 export function withRecordLocks<
   Item extends Lockable = QueueRecord,
@@ -112,6 +113,6 @@ function recordsOf<Item extends Lockable>(event: unknown): Item[] {
   throw new TypeError(
     'An event of SQS was expected, { Records: [{ messageId, body, ... }] } with one record or more, but it is ' +
       `${inspect(event, { depth: 2, breakLength: Infinity }).slice(0, 300)}. ` +
-      'Lock what comes from elsewhere with lock().',
+      'Lock events of other sources with lock().',
   );
 }

@@ -75,7 +75,7 @@ export interface LockMiddleware<
  *     context.lock.assertHeld();
  *   });
  * ```
- * @throws TypeError when an option is not what it should be, with the value.
+ * @throws TypeError that shows the value, if an option is unknown or invalid.
  */
 export function lock<Event = unknown, Context = LambdaContext, const Name extends string = 'lock'>(
   options: LockOptions<Event, Context, Name>,

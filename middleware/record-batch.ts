@@ -69,9 +69,11 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks, HeldBatc
    */
   async take(acquireOptions: () => AcquireOptions): Promise<void> {
     this.#batch.holdBack();
-    const late = new LockStoreError('The store did not answer in time, and the invocation has little time left.', {
-      transient: true,
-    });
+    const late = new LockStoreError(
+      'Acquiring the locks of a batch: the store did not answer, and the invocation has little time left. The ' +
+        'records go back to the queue.',
+      { transient: true },
+    );
     // A wait for a busy lock ends when `reserveMs` is left, and the last answer of the wait comes after that.
     const endMs = Math.max(LEAST_END_MS, (this.#options.reserveMs ?? 1_000) / 2);
     const limit = new AbortController();

@@ -16,7 +16,10 @@ import type { Lockable, QueueRecord } from './sqs.ts';
  */
 export interface LockRecordsOptions<Item extends Lockable = QueueRecord, Name extends string = 'locks'>
   extends SharedOptions<Name> {
-  /** Gets the name that excludes from a record: 1 to 1,024 bytes. If the function gives anything else, or throws, the record fails. */
+  /**
+   * Gets the name that excludes from a record: 1 to 1,024 bytes. If the function gives anything else, or throws, the record
+   * fails.
+   */
   key: (record: Item) => string;
   /**
    * Gets an ordered token from a record, as a rule `({ attributes }) => attributes.SequenceNumber` of a FIFO queue. A
@@ -67,7 +70,7 @@ export interface RecordLocks {
    * Gives the lease of a record's key, which the records of that key share. The lease ends with the handler; leave its
    * release to leasehold. If a handler or work releases the lease, leasehold warns on the console, the key's other records
    * fail, and nothing of the key is done.
-   * @throws TypeError when the record is not one that the handler was given.
+   * @throws TypeError if the handler was not given this record.
    */
   of(record: Lockable): Lease;
   /**

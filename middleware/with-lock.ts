@@ -51,7 +51,7 @@ type Done<Way> = Way extends 'skip' | undefined ? undefined : ResultOf<Way>;
  *   async (event, { lock }) => ({ customer: event.customer, token: lock.fencingToken }),
  * );
  * ```
- * @throws TypeError when an option is not what it should be, with the value.
+ * @throws TypeError that shows the value, if an option is unknown or invalid.
  */
 export function withLock<
   Event,

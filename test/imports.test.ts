@@ -51,4 +51,35 @@ describe('imports', () => {
       });
     expect(strangers).toEqual([]);
   });
+
+  test('never lead from a file back to the file, imports of types included', () => {
+    const all = globSync('{lib,middleware,bin,lambda,demo}/**/*.ts', {
+      cwd: repository,
+      exclude: ['**/node_modules/**'],
+    });
+    const targets = new Map(
+      all.map((file) => [
+        file,
+        importsOf(file)
+          .filter((specifier) => specifier.startsWith('.'))
+          .map((specifier) => join(dirname(file), specifier)),
+      ]),
+    );
+    expect([...targets.values()].flat().filter((file) => file.endsWith('.ts') && !targets.has(file))).toEqual([]);
+    expect(all.flatMap((file) => circlesFrom(file, targets))).toEqual([]);
+  });
 });
+
+/** The shortest circle of imports from a file back to the file, if the file is the circle's first by name. */
+function circlesFrom(start: string, targets: ReadonlyMap<string, readonly string[]>): string[] {
+  const paths = [[start]];
+  const seen = new Set<string>();
+  for (const path of paths) {
+    for (const next of targets.get(path.at(-1) as string) ?? []) {
+      if (next === start) return [[...path, start].join(' -> ')];
+      if (next > start && !seen.has(next)) paths.push([...path, next]);
+      seen.add(next);
+    }
+  }
+  return [];
+}

@@ -59,8 +59,8 @@ const KMS_WRITE = [
 ];
 
 /**
- * The grants on a lock table, as `lockTable.grants`: exactly the requests that leasehold sends, for exactly the keys that
- * are named.
+ * The grants on a lock table, as `lockTable.grants`. They allow exactly the requests that leasehold sends, for exactly the
+ * keys that are named.
  * @example
  * ```ts
  * import type { IGrantable } from 'aws-cdk-lib/aws-iam';

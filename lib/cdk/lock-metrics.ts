@@ -26,7 +26,7 @@ export interface LockMetricOptions extends cloudwatch.MetricOptions {
   readonly function?: lambda.IFunction;
 }
 
-/** The metrics of a lock table: those that `emf()` publishes, and DynamoDB's own by their names there. */
+/** The metrics of a lock table: the metrics that `emf()` publishes, and DynamoDB's own, by DynamoDB's names. */
 export interface ILockMetrics extends IResource {
   /** One of the metrics that `emf()` publishes. Default: the sum over 5 minutes. */
   metric(metricName: string, options?: LockMetricOptions): cloudwatch.Metric;

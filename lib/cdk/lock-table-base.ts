@@ -51,7 +51,7 @@ export interface ILockTable extends ILockMetrics {
   /**
    * Makes the function a user of this table. Sets the function's environment variable `LOCK_TABLE_NAME`, and allows the
    * function to lock what `options` names. Can be called again for more keys.
-   * @throws TypeError when the variable has another value already, or when the function runs in another Region or
+   * @throws TypeError if the variable has another value already, or if the function runs in another Region or
    *   account, where that name means another table.
    */
   attach(fn: lambda.Function, options: LockGrantOptions): iam.Grant;

@@ -155,7 +155,7 @@ export class LockTable extends LockTableBase {
   readonly table: dynamodb.TableV2;
   readonly grants: LockTableGrants;
 
-  /** @throws TypeError when a prop is not what it should be, with the construct's path and the value. */
+  /** @throws TypeError that shows the construct's path and the value, if a prop is unknown or invalid. */
   constructor(scope: Construct, id: string, props: LockTableProps = {}) {
     super(scope, id, props);
     const { tableName, encryptionKey, deletionProtection } = props;

@@ -132,7 +132,7 @@ export class SingletonFleet extends Construct {
   /** `workerFailed`, and the alarms of the fleet's own table. */
   readonly alarms: readonly cloudwatch.Alarm[];
 
-  /** @throws TypeError when a prop is not what it should be, with the construct's path and the value. */
+  /** @throws TypeError that shows the construct's path and the value, if a prop is unknown or invalid. */
   constructor(scope: Construct, id: string, props: SingletonFleetProps) {
     super(scope, id);
     checkNames(`[${this.node.path}] SingletonFleet`, props, PROPS);

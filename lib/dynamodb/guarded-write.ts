@@ -5,7 +5,8 @@ import type { Lease } from '../lease/lease.ts';
 import { LockLostError } from '../record/errors.ts';
 import type { DynamoDBLockStore, LockCondition } from './store.ts';
 
-// The types of `@aws-sdk/lib-dynamodb`, as far as they matter here: a user who guards no writes need not install the package.
+// The types of `@aws-sdk/lib-dynamodb`, as far as guarded writes need them. A user without guarded writes need not install
+// the package.
 
 interface Conditioned {
   TableName: string | undefined;
@@ -33,18 +34,31 @@ export interface DocumentClient {
   send(command: any): Promise<any>;
 }
 
-/** DynamoDB's limit on the operations of one transaction; the check is one of them. */
+/** DynamoDB's limit on the operations of one transaction, the check included. */
 const MAX_ITEMS = 100;
-/** Sendings of a transaction that met another on one of its items: transactions are over within milliseconds. */
+/** The most sendings of a transaction that meets others on its items. Each of the others is over within milliseconds. */
 const SENDS = 10;
 const CONFLICT_MS = { first: 10, most: 100 };
 const PASSING = new Set(['TransactionConflict', 'ThrottlingError', 'ProvisionedThroughputExceeded']);
 
 /**
- * A guard for the user's own writes: an element of `TransactItems` for the document client's `TransactWriteCommand`.
+ * Makes a guard for the user's own writes: an element of `TransactItems` for the document client's `TransactWriteCommand`.
  * The transaction commits only while nobody else has been granted the lock. No clock is involved.
- * @example await documents.send(new TransactWriteCommand({ TransactItems: [conditionCheck(lease), ...items] }));
- * @throws TypeError when the lease lives in another store than DynamoDB.
+ * @example
+ * ```ts
+ * import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
+ * import { DynamoDBDocumentClient, TransactWriteCommand } from '@aws-sdk/lib-dynamodb';
+ * import type { Lease } from 'leasehold';
+ * import { conditionCheck } from 'leasehold/dynamodb';
+ *
+ * const documents = DynamoDBDocumentClient.from(new DynamoDBClient({}));
+ *
+ * export async function book(lease: Lease, total: number) {
+ *   const put = { Put: { TableName: 'reports', Item: { day: '2026-01-01', total } } };
+ *   await documents.send(new TransactWriteCommand({ TransactItems: [conditionCheck(lease), put] }));
+ * }
+ * ```
+ * @throws TypeError if the lease lives in another store than DynamoDB.
  */
 export function conditionCheck(lease: Lease): { ConditionCheck: LockCondition } {
   const store = lease.store as Partial<DynamoDBLockStore>;
@@ -58,10 +72,23 @@ export function conditionCheck(lease: Lease): { ConditionCheck: LockCondition } 
 
 /**
  * Writes in one transaction with `conditionCheck(lease)`. A transaction that meets a heartbeat, a contender or another
- * transaction on the same items is sent again, up to 10 times.
- * @example await writeWhileHeld(lease, documents, [{ Put: { TableName: 'reports', Item: { day, total } } }]);
- * @param transactItems up to 99 operations, as `TransactWriteCommand` takes them; none on the lock's own item.
- * @throws LockLostError when the lease is not held, or the check is refused: nothing was written.
+ * transaction on the same items is sent again: 10 times in all.
+ * @example
+ * ```ts
+ * import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
+ * import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb';
+ * import type { Lease } from 'leasehold';
+ * import { writeWhileHeld } from 'leasehold/dynamodb';
+ *
+ * const documents = DynamoDBDocumentClient.from(new DynamoDBClient({}));
+ *
+ * export async function book(lease: Lease, total: number) {
+ *   await writeWhileHeld(lease, documents, [{ Put: { TableName: 'reports', Item: { day: '2026-01-01', total } } }]);
+ * }
+ * ```
+ * @param transactItems up to 99 operations, as `TransactWriteCommand` takes them. None may be on the lock's own item.
+ * @throws LockLostError if the lease is not held, or if the check is refused. Nothing was written.
+ * @throws TypeError if there are more than 99 operations, or if the lease lives in another store than DynamoDB.
  * @throws the client's own error for any other reason, such as a refused condition of the user's own.
  */
 export async function writeWhileHeld(

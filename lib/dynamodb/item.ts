@@ -1,7 +1,7 @@
 import type { AttributeValue } from '@aws-sdk/client-dynamodb';
 import type { LockRecord, Takeover } from '../record/record.ts';
 
-/** An item, as DynamoDB gives it. */
+/** An item of DynamoDB. */
 export type Item = Record<string, AttributeValue>;
 
 export const S = (value: string): AttributeValue => ({ S: value });
@@ -34,7 +34,10 @@ export function parse(item: Item, keyAttribute: string, foreign: (key: string, w
   };
 }
 
-/** An expression can copy no absence: a grant writes an empty string for a text that was not there, and 0 for a moment. */
+/**
+ * Reads what a grant replaced. An expression cannot copy an absence: for a missing text a grant writes an empty string, and
+ * for a missing moment 0.
+ */
 function tookOver(
   lockId: string | undefined,
   owner: string | undefined,

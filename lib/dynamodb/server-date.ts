@@ -1,7 +1,7 @@
 import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import type { DatedAnswer } from '../record/store.ts';
 
-/** The metadata of an answer. All but `attempts` is ours. */
+/** The metadata of an answer. The SDK writes `attempts`; leasehold writes the rest. */
 export interface Metadata extends DatedAnswer {
   readonly attempts?: number | undefined;
   /** The server refused the request for the time in its signature. */
@@ -16,21 +16,21 @@ interface HttpMessage {
   readonly headers?: Readonly<Record<string, string>>;
 }
 
-/** AWS's own endpoints, of all partitions' public ones: their `Date` is DynamoDB's. */
+/** AWS's own public endpoints in all partitions. Their `Date` is DynamoDB's. */
 const AWS_HOST = /\.(amazonaws\.com(\.cn)?|api\.aws)$/;
-/** As AWS and its SDKs name refusals of a signature; its time is one of the reasons. */
+/** The names that AWS and its SDKs give to refusals of a signature. A wrong time in the signature is one reason for them. */
 const SIGNATURE_REFUSALS =
   /^(AuthFailure|InvalidSignature|Request(Expired|InTheFuture|TimeTooSkewed)|SignatureDoesNot)/;
-/** A signature that is off by less is refused for another reason. */
+/** A refused signature whose time is off by less was refused for another reason. */
 const MISDATED_MS = 60_000;
 
 /**
- * Makes a client keep the server's clock in the metadata of each answer, refusals too (invariant 13). Once for a client,
- * since a middleware of each command's own would cost a fiftieth of the call.
+ * Makes a client keep the server's `Date` in the metadata of each answer, of refusals too (invariant 13). The middleware is
+ * added once to the client, since a middleware for each command would cost a fiftieth of the call.
  *
- * A request that was refused for the time in its signature holds moments that are as wrong. The SDK would sign the same
- * body by the right time and send it again, and a wrong clock's moments would be applied. So such a refusal is thrown past
- * the SDK's retries.
+ * If the server refuses a request for the time in its signature, the moments in the request are as wrong. The SDK would sign
+ * the same body by the right time and send it again, and the store would apply a wrong clock's moments. So such a refusal is
+ * thrown past the SDK's retries.
  */
 export function keepDates({ middlewareStack: stack }: DynamoDBClient): void {
   stack?.add(
@@ -56,9 +56,12 @@ export function keepDates({ middlewareStack: stack }: DynamoDBClient): void {
   });
 }
 
-/** Marks the input of a request of ours. The SDK goes on correcting the user's own, on the same client. */
+/** Marks the input of leasehold's requests. The SDK still corrects the user's own requests on the same client. */
 const OURS = Symbol.for('leasehold.ours');
-/** Marks the error that is thrown past the retries, and holds the refusal. Not in `cause`: there the SDK looks for a reason to send again. */
+/**
+ * Marks the error that is thrown past the retries, and holds the refusal. Not in `cause`: there the SDK looks for a reason
+ * to send again.
+ */
 const MISDATED = Symbol.for('leasehold.misdated');
 
 const throwMisdated =
@@ -76,7 +79,7 @@ const throwMisdated =
 function datesIn({ protocol, hostname = '' }: HttpMessage, response: HttpMessage | undefined): DatedAnswer {
   const { date = '', age } = response?.headers ?? {};
   const ms = Date.parse(date);
-  // A cache's answer has the date at which the cache got it.
+  // The answer of a cache has the date at which the cache received the answer.
   if (Number.isNaN(ms) || age !== undefined) return {};
   return { serverDate: ms, relayed: protocol !== 'https:' || !AWS_HOST.test(hostname) };
 }
@@ -90,13 +93,13 @@ function refusalIn(request: HttpMessage, { name, message, $response }: Error & {
   return { ...dates, serverDate: serverDate || undefined, misdated: Math.abs(offMs) > MISDATED_MS };
 }
 
-/** ISO 8601's basic form of a time in UTC, as signatures have it: `20260101T000000Z`. */
+/** Parses a time in UTC in ISO 8601's basic form, which signatures use: `20260101T000000Z`. */
 const basicTime = (text = ''): number => Date.parse(text.replace(/^(....)(..)(..T..)(..)(..Z)$/, '$1-$2-$3:$4:$5'));
 
-/** Marks the input of a command as a request of ours. */
+/** Marks the input of a command as leasehold's own request. */
 export function markOurs(command: { readonly input: object }): void {
   Object.defineProperty(command.input, OURS, { value: true });
 }
 
-/** The refusal for the time in the signature that an error stands for; undefined for any other error. */
+/** Gives the refusal for the time in the signature that an error stands for. Undefined for any other error. */
 export const misdatedRefusal = (error: unknown): unknown => (error as { [MISDATED]?: unknown } | undefined)?.[MISDATED];

@@ -35,16 +35,23 @@ export interface LockCondition {
 }
 
 /**
- * Locks in a DynamoDB table, one item per key. Every operation is one conditional `UpdateItem` that brings the record
- * back, granted or refused. So the answer to a request that was sent again says what the lost answer would have said.
- * @example const store = new DynamoDBLockStore({ tableName: 'locks' });
+ * A store that keeps locks in a DynamoDB table, with one item for each key. Every operation is one conditional `UpdateItem`
+ * that brings the record back, granted or refused. So the answer to a request that is sent again tells what the lost answer
+ * would have told.
+ * @example
+ * ```ts
+ * import { LockClient } from 'leasehold';
+ * import { DynamoDBLockStore } from 'leasehold/dynamodb';
+ *
+ * export const locks = new LockClient({ store: new DynamoDBLockStore({ tableName: 'locks' }) });
+ * ```
  */
 export class DynamoDBLockStore implements LockStore {
   /** The lock table's name or ARN. */
   readonly tableName: string;
   readonly #table: Table;
 
-  /** @throws TypeError when no table is named, or an option is unknown or not what it should be. */
+  /** @throws TypeError that shows the value, if no table is named, or if an option is unknown or invalid. */
   constructor(options: DynamoDBLockStoreOptions = {}) {
     this.#table = new Table(options);
     this.tableName = this.#table.name;
@@ -103,7 +110,7 @@ export class DynamoDBLockStore implements LockStore {
       const command: ScanCommand = new ScanCommand({
         TableName: name,
         ExclusiveStartKey: from,
-        // A table that the user shares with us has other items too.
+        // A table that leasehold shares with another program has other items too.
         FilterExpression: [
           writes.IS_LOCK,
           ...(prefix ? ['begins_with(#key, :prefix)'] : []),
@@ -127,7 +134,7 @@ export class DynamoDBLockStore implements LockStore {
     } while (from !== undefined);
   }
 
-  /** @internal The condition under which a write of the user's own belongs to a lease: see `conditionCheck`. */
+  /** @internal The condition under which a write of the user's own belongs to a lease, for `conditionCheck`. */
   conditionFor(key: string, lockId: string): LockCondition {
     const { name, keyAttribute, sortKey } = this.#table;
     return {
@@ -160,7 +167,7 @@ export class DynamoDBLockStore implements LockStore {
     return { record: item && this.#table.parse(item, dates), attempts: metadata?.attempts, ...dates };
   }
 
-  /** One item of the user's own must not hide the locks beside it. */
+  /** Reads a record, or nothing from an item of the user's own, which must not hide the locks beside it. */
   #parseIfLock(item: Item): LockRecord[] {
     try {
       return [this.#table.parse(item)];

@@ -7,17 +7,31 @@ import type { DatedAnswer } from '../record/store.ts';
 import { type Item, N, parse, S } from './item.ts';
 import { datesOf, keepDates, type Metadata, markOurs, misdatedRefusal } from './server-date.ts';
 
-/** The options of a `DynamoDBLockStore`. */
+/**
+ * The options of a `DynamoDBLockStore`.
+ * @example
+ * ```ts
+ * import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
+ * import type { DynamoDBLockStoreOptions } from 'leasehold/dynamodb';
+ *
+ * export const options: DynamoDBLockStoreOptions = {
+ *   tableName: 'orders',
+ *   client: new DynamoDBClient({ region: 'eu-west-1' }),
+ *   keyAttribute: 'pk',
+ *   sortKey: { name: 'sk', value: 'lock' },
+ * };
+ * ```
+ */
 export interface DynamoDBLockStoreOptions {
   /**
    * The lock table's name or ARN.
-   * @default the environment variable LOCK_TABLE_NAME
+   * @default the environment variable `LOCK_TABLE_NAME`
    */
   tableName?: string | undefined;
   /**
    * The client that sends the requests.
-   * @default a client of the store's own, made at the first request, so that the user's traffic and a heartbeat never wait
-   *   for the same sockets
+   * @default a client of the store's own, made at the first request. So heartbeats never wait for sockets that other
+   *   requests use.
    */
   client?: DynamoDBClient | undefined;
   /**
@@ -26,13 +40,13 @@ export interface DynamoDBLockStoreOptions {
    */
   keyAttribute?: string | undefined;
   /**
-   * The table's sort key, for a table that has one, and the value that all locks have there.
+   * The name of the table's sort key, if the table has a sort key, and the value that all locks have there.
    * @default none
    */
   sortKey?: { readonly name: string; readonly value: string } | undefined;
   /**
-   * Days that a record stays after its expiry before DynamoDB's TTL deletes it. 1 or more.
-   * @default the environment variable LOCK_RETENTION_DAYS, else 7
+   * The days that a record stays after its expiry before DynamoDB's TTL deletes the record. 1 or more.
+   * @default the environment variable `LOCK_RETENTION_DAYS`, or else 7
    */
   retentionDays?: number | undefined;
 }
@@ -42,7 +56,7 @@ const OPTIONS = { tableName: 0, client: 0, keyAttribute: 0, sortKey: 0, retentio
   0
 >;
 
-/** Errors that are the client's fault by their kind, and yet pass. */
+/** Errors that pass although the SDK calls them the client's fault. */
 const PASSING = /Throttl|LimitExceeded|ThroughputExceeded|TransactionConflict|InProgress|TooSkewed|RequestTimeout/;
 
 /** The lock table: its name and keys, the client that reaches it, and the reading of its items and faults. */
@@ -88,15 +102,18 @@ export class Table {
     return item;
   }
 
-  /** @throws LockStoreError when the item is no record of a lock. */
+  /**
+   * Reads the record of a lock from an item.
+   * @throws LockStoreError if the item is no record of a lock.
+   */
   parse(item: Item, dates: DatedAnswer = {}): LockRecord {
     return parse(item, this.keyAttribute, (key, why) => this.#foreign(key, why, dates));
   }
 
   /**
    * Sends a command.
-   * @param key the lock that the command is about, for messages.
-   * @throws LockStoreError; or the SDK's own error when the command's condition was refused.
+   * @param key the lock that the command is about, if it is about one lock alone.
+   * @throws LockStoreError, or the SDK's own error if the command's condition was refused.
    */
   async send<Output>(
     command: { readonly input: object },
@@ -108,7 +125,7 @@ export class Table {
       this.#client = new DynamoDBClient({});
       keepDates(this.#client);
     }
-    // A request about no single lock writes no moment, and the SDK may correct its time and send it again.
+    // A scan writes no moment. So the SDK may correct the time of its signature and send it again.
     if (action !== 'dynamodb:Scan') markOurs(command);
     try {
       return (await this.#client.send(command as never, signal && { abortSignal: signal })) as Output;
@@ -118,7 +135,7 @@ export class Table {
     }
   }
 
-  /** The error that says in words what to do, and whether the fault may pass. */
+  /** Makes the error that says what to do, and whether the fault may pass. */
   async #storeError(error: unknown, action: string, key: string | undefined): Promise<LockStoreError> {
     if (error instanceof LockStoreError) return error;
     const refusal = misdatedRefusal(error);
@@ -127,19 +144,18 @@ export class Table {
     const thrown = (cause ?? {}) as { name?: string; message?: string; $fault?: string; $metadata?: Metadata };
     const { name = '', message = '', $fault, $metadata } = thrown;
     const table = `the table '${this.name}'`;
-    const lock = key === undefined ? '' : ` (lock '${key}')`;
     const transient = misdated || $fault !== 'client' || PASSING.test(name);
-    let text = `DynamoDB did not answer ${action} on ${table}${lock}: ${name}: ${message}`;
+    let text = `DynamoDB did not answer ${action} on ${table}: ${name}: ${message}`;
     if (misdated) {
-      text = `${action} on ${table} was refused for the time in its signature${lock}: set the clock of this host right. ${message}`;
+      text = `${action} on ${table} was refused for the time in its signature: set the clock of this host right. ${message}`;
     } else if (name === 'ResourceNotFoundException') {
       const region = await this.#client?.config.region().catch(() => undefined);
-      text = `There is no ${table.slice(4)} in the Region '${region}': create it, or mend LOCK_TABLE_NAME or tableName.`;
+      text = `there is no ${table.slice(4)} in the Region '${region}': create it, or mend LOCK_TABLE_NAME or tableName.`;
     } else if (name === 'AccessDeniedException') {
-      text = `${action} on ${table} is not allowed${lock}: grant it (LockTable.grants does). ${message}`;
+      text = `${action} on ${table} is not allowed: grant it (LockTable.grants does). ${message}`;
     } else if (name === 'ValidationException' && /key|schema/i.test(message)) {
       const sort = this.sortKey ? ` and the sort key '${this.sortKey.name}' (string)` : ' alone';
-      text = `The key of ${table} is not '${this.keyAttribute}' (string)${sort}: mend keyAttribute or sortKey, or use a table of leasehold's own. ${message}`;
+      text = `the key of ${table} is not '${this.keyAttribute}' (string)${sort}: mend keyAttribute or sortKey, or use a table of leasehold's own. ${message}`;
     } else if (name === 'ValidationException' && key !== undefined) {
       return this.#foreign(key, message, { cause, ...datesOf($metadata) });
     }
@@ -147,10 +163,10 @@ export class Table {
     return new LockStoreError(text, { cause, transient, conflict, misdated, ...datesOf($metadata) });
   }
 
-  /** The error of a key under which no lock of ours stands. It tells no value: that is somebody else's. */
+  /** Makes the error for a key under which another program's item stands. The message shows none of that item's values. */
   #foreign(key: string, why: string, options: LockStoreErrorOptions): LockStoreError {
     return new LockStoreError(
-      `The item '${key}' in the table '${this.name}' was not written by leasehold, or was changed, and is left as it is: ${why}. Use another key.`,
+      `the item '${key}' in the table '${this.name}' was not written by leasehold, or was changed, and is left as it is: ${why}. Use another key.`,
       { ...options, foreign: true },
     );
   }
@@ -165,7 +181,7 @@ function retentionDays(given: number | undefined): number {
   throw new TypeError(`retentionDays must be a number of days, 1 or more, but it is ${shown}${from}.`);
 }
 
-/** A write whose condition was refused, with the item as it stands. */
+/** The SDK's error for a refused condition, with the present item. */
 interface Refusal {
   readonly Item?: Item;
   readonly $metadata?: Metadata;

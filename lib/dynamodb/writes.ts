@@ -11,7 +11,7 @@ import type {
 } from '../record/store.ts';
 import { N, S } from './item.ts';
 
-/** The part of an UpdateItem that an operation decides. */
+/** The part of an `UpdateItem` that an operation decides. */
 export type Write = Omit<UpdateItemCommandInput, 'TableName' | 'Key'>;
 
 /** The part of a table's settings that writes need. */
@@ -21,15 +21,15 @@ export interface TableShape {
   ttl(expiresAt: number): AttributeValue;
 }
 
-/** Stands for a text that was not there, since an expression can copy no absence. */
+/** Stands for a missing text, since an expression cannot copy an absence. */
 const NONE = S('');
 
-/** Every lock has a token and an expiry. An item that lacks one is somebody else's: no request writes it, or gives it out. */
+/** Every lock has a numeric token and expiry. Any other item is another program's: no request writes it or gives it out. */
 export const IS_LOCK = 'attribute_type(fencingToken, :number) AND attribute_type(expiresAt, :number)';
 export const NUMBER = { ':number': S('N') };
 const FREE = `attribute_not_exists(#key) OR (${IS_LOCK} AND expiresAt <= :now AND lockId <> :me AND releasedBy <> :me)`;
 const NOT_DONE = '(attribute_not_exists(doneToken) OR doneToken < :once)';
-/** The random id proves that leasehold wrote the record. */
+/** The random `lockId` proves that leasehold wrote the record. */
 const MINE = 'lockId = :me';
 const GRANT =
   'SET lockId = :me, #owner = :owner, expiresAt = :until, acquiredAt = :now, leaseMs = :leaseMs, #ttl = :ttl, ' +
@@ -75,9 +75,10 @@ export function renew({ lockId, until }: RenewRequest, table: TableShape): Write
 export function release({ lockId, now, holdAtLeastMs, doneToken }: ReleaseRequest, table: TableShape): Write {
   const done = doneToken === undefined ? '' : ', doneToken = :done';
   return {
-    // The expiry is never 0. One past the acquisition, it turns away every acquire that was sent before (invariant 3).
+    // The expiry is at least 1 ms past the acquisition, never 0. So it turns away every acquire that was sent before
+    // (invariant 3).
     UpdateExpression: `SET releasedBy = :me, expiresAt = acquiredAt + :hold, #ttl = :ttl${done}${FORGET_TOOK_OVER}, lockId`,
-    // Invariant 9: nobody releases what is not theirs.
+    // Invariant 9: nobody releases another holder's grant.
     ConditionExpression: MINE,
     ExpressionAttributeNames: { '#ttl': 'ttl' },
     ExpressionAttributeValues: {
@@ -96,7 +97,7 @@ export function giveBack(request: GiveBackRequest): Write {
   const set = `SET releasedBy = :me, acquiredAt = :acquiredAt, expiresAt = :expiresAt${owner ? ', #owner = :owner' : ''}`;
   return {
     UpdateExpression: set + (restored ? `, lockId = :restored${FORGET_TOOK_OVER}` : `${FORGET_TOOK_OVER}, lockId`),
-    // The token tells the grant from a later one of the same acquire, delivered twice.
+    // The token tells the grant from a later grant of the same acquire, delivered twice.
     ConditionExpression: `${MINE} AND fencingToken = :token`,
     ...(owner && { ExpressionAttributeNames: { '#owner': 'owner' } }),
     ExpressionAttributeValues: {
@@ -114,7 +115,7 @@ export function resume({ handed, lockId, owner, until, leaseMs }: ResumeRequest,
   return {
     UpdateExpression:
       'SET lockId = :me, #owner = :owner, expiresAt = :until, leaseMs = :leaseMs, #ttl = :ttl, fencingToken = fencingToken + :one',
-    // The new expiry, too, turns away every acquire that was sent before (invariant 3).
+    // The new expiry turns away every acquire that was sent before the resume (invariant 3).
     ConditionExpression: `lockId = :handed AND ${IS_LOCK} AND acquiredAt < :until`,
     ExpressionAttributeNames: { '#owner': 'owner', '#ttl': 'ttl' },
     ExpressionAttributeValues: {
@@ -132,7 +133,7 @@ export function resume({ handed, lockId, owner, until, leaseMs }: ResumeRequest,
 }
 
 export function forceRelease({ lockId, immediately }: ForceReleaseRequest): Write {
-  // One more than a release writes. So a holder whose own release is refused can tell whose release was applied.
+  // A holder's release writes 1 ms. So a holder whose release is refused can tell whose release was applied.
   const opens = immediately ? ', expiresAt = acquiredAt + :two' : '';
   return {
     UpdateExpression: `SET releasedBy = :seen${opens}${FORGET_TOOK_OVER}, lockId`,

@@ -15,19 +15,21 @@ export type Outcome =
   | { readonly type: 'granted'; readonly grant: Grant }
   | Busy
   | { readonly type: 'done'; readonly doneToken: string };
-/** Somebody else holds the lock. */
+/** Another holder has the lock, or `holdAtLeastMs` keeps the lock closed. */
 export type Busy = { readonly type: 'busy'; readonly record: LockRecord; readonly retryAfterMs: number };
 /** The store did not answer, for a reason that may pass. */
 type Failed = { readonly type: 'failed'; readonly error: unknown };
-/** This host's clock turned out to be wrong. Without a record: the server refused the request for its time. */
+/**
+ * This host's clock turned out to be wrong. There is no record if the server refused the request for its signature's time.
+ */
 type Misjudged = { readonly type: 'misjudged'; readonly record?: LockRecord };
 
 /**
- * Pauses of a waiter grow by 15% from 30 ms, so that a pause is about a seventh of the time waited: a lock that is
- * released after half a second is seen within 100 ms, after 9 reads or so; in the long run there is one read a second.
+ * A waiter's pauses grow by 15% from 30 ms. So a pause is about a seventh of the time waited: a lock that is released after
+ * half a second is seen within 100 ms, after about 9 reads. In the long run there is one read a second.
  */
 const PAUSE_MS = { first: 30, most: 1_000, growth: 1.15 };
-/** Waiters for one expiry write that late at the most, spread out, and not all in the same millisecond. */
+/** The longest random delay after an expiry. So the waiters for one expiry do not all write in the same millisecond. */
 const MOST_LATE_MS = 25;
 
 /** One call to acquire a lock: its attempts, and the waiting between them. */
@@ -71,7 +73,7 @@ export class Acquisition {
     }
   }
 
-  /** Waits until another write is worthwhile. Returns the outcome if the acquisition ends instead. */
+  /** Waits until another write is worthwhile. Returns an outcome if the acquisition ends during the wait. */
   async #wait(outcome: Busy | Failed): Promise<Outcome | undefined> {
     let seen = outcome.type === 'busy' ? outcome.record : undefined;
     do {
@@ -89,7 +91,7 @@ export class Acquisition {
     return undefined;
   }
 
-  /** Pauses for no longer than is useful. */
+  /** Pauses until the next look is due, the lock opens or the wait is over, whichever is first. */
   async #pause(leftMs: number, seen: LockRecord | undefined): Promise<void> {
     const { clock, closing, report } = this.#context;
     if (seen && !this.#isWaiting) {
@@ -103,9 +105,9 @@ export class Acquisition {
   }
 
   /**
-   * Looks at a lock that is waited for. A look is cheap; it is consistent when the expiry has come that was seen last, which
-   * a renewal may have moved on.
-   * @returns what is known of the lock then, or undefined when a write is worthwhile.
+   * Reads the lock during a wait. The read is eventually consistent and cheap as long as the last seen expiry lies ahead.
+   * Once that expiry has come, the read is consistent: a renewal may have written a later expiry.
+   * @returns the newest known state of the lock, or undefined if a write is worthwhile.
    */
   async #look(seen: LockRecord): Promise<LockRecord | undefined> {
     const { store } = this.#context;
@@ -124,8 +126,8 @@ export class Acquisition {
   }
 
   /**
-   * Asks once, and a second time where the first answer showed that this host's clock is wrong (invariant 13). A fault that
-   * may pass, such as a lost answer or throttling, ends no wait.
+   * Makes one attempt, and a second attempt if the first answer showed that this host's clock is wrong (invariant 13). A
+   * fault that may pass, such as a lost answer or throttling, ends no wait.
    */
   async #try(): Promise<Outcome | Failed> {
     try {
@@ -181,16 +183,19 @@ export class Acquisition {
     }
     if (isDone(this.#plan.once, record.doneToken)) return { type: 'done', doneToken: record.doneToken };
     await this.#discardOurs(record);
-    // Refused by a clock that is behind, as the refusal showed: for others, and by now for us, the lock is open.
+    // The refusal showed that our clock is behind. By the server's clock the lock is open, so ask again.
     const wasOpen = term.isDisproved && this.#untilOpenMs(record) === 0;
     return wasOpen ? { type: 'misjudged', record } : this.#busy(record);
   }
 
-  /** Releases the grant of an earlier attempt that came late, or once more: nobody holds it, and busy never names ourselves. */
+  /**
+   * Releases a grant of an earlier attempt of this call, which came late or a second time. So a call is never busy with
+   * itself.
+   */
   async #discardOurs({ key, lockId, expiresAt }: LockRecord): Promise<void> {
     if (lockId === undefined || !this.#tried.has(lockId)) return;
     await discard(this.#context, { key, lockId, until: expiresAt }, this.#plan.requestTimeoutMs);
-    throw new LockStoreError(`Acquiring '${key}': an earlier attempt came late, and was released.`, {
+    throw new LockStoreError(`Acquiring '${key}': an earlier attempt was granted late, and was released. Try again.`, {
       transient: true,
     });
   }

@@ -20,60 +20,60 @@ export interface Grant {
   readonly serverDate: number | undefined;
 }
 
-/** The outcome of one request for a lease. */
+/** The outcome of one attempt. */
 export type Attempt =
   | { readonly type: 'granted'; readonly grant: Grant }
-  /** The record shows another grant than the one that was asked for. */
+  /** The record shows another grant, or none. */
   | { readonly type: 'refused'; readonly record: LockRecord | undefined; readonly term: Term }
   /**
-   * This host's clock turned out to be wrong (invariant 13): it is to be asked for once more. With a grant, one was made
-   * by that clock; without, the server refused the request for the time in its signature.
+   * This host's clock turned out to be wrong (invariant 13), and the caller is to ask once more. `grant` is a grant that was
+   * made by the wrong clock. There is no grant if the server refused the request for the time in its signature.
    */
   | { readonly type: 'misjudged'; readonly grant?: Grant };
 
-/** The request of an attempt, and the time that there is for it. */
+/** The request of an attempt, and the time that is left for the request. */
 export interface Asking {
   /** The operation, as messages begin with it: `Acquiring`. */
   readonly what: string;
   readonly key: string;
   readonly plan: AcquirePlan;
-  /** Milliseconds from `since` that the invocation lasts. */
+  /** Milliseconds from `since` to the invocation's end. */
   readonly remainingMs: number;
   readonly since: Instant;
-  /** Makes the request. It is the same each time that it is sent. */
+  /** Makes the request. Every sending of the request is the same. */
   request(lockId: string, term: Term): (signal: AbortSignal) => Promise<StoreAnswer>;
 }
 
 /**
  * Asks the store for a lease, once.
- * @throws LockNoTimeError when no time is left for the lease.
- * @throws LockStoreError when no answer came. If the lease may have been granted, it is released.
+ * @throws LockNoTimeError if no time is left for the lease.
+ * @throws LockStoreError if no answer came. A grant that the store may have made is released.
  */
 export async function attempt(context: LeaseContext, asking: Asking): Promise<Attempt> {
   const { what, key, plan, remainingMs, since } = asking;
   const { holdAtMostMs, requestTimeoutMs, signal } = plan;
-  // 1. A moment to write by: one of a judged clock (invariant 13), in the time that is left (invariant 4).
+  // 1. The moment of sending, by a judged clock (invariant 13), within the time that is left (invariant 4).
   const withinMs = remainingMs - elapsedMs(since, instant(context.clock));
   checkTime(asking, withinMs);
   const sent = await judgedInstant(context, key, { requestTimeoutMs, withinMs, signal }, context.closing);
   signal?.throwIfAborted();
 
-  // 2. The term: no longer than the work may last, and, on Lambda, than the invocation (invariant 8).
+  // 2. The term: no longer than `holdAtMostMs`, and no longer than the invocation (invariant 8).
   const capMs = Math.min(holdAtMostMs, remainingMs - elapsedMs(since, sent));
   const term = new Term(context, sent, { ...plan, capMs });
   checkTime(asking, term.believeMs);
 
-  // 3. An id of its own: the record tells whether the grant in it is this very attempt's (invariant 3).
+  // 3. A `lockId` of its own: the record in the answer tells whether its grant is this attempt's (invariant 3).
   const lockId = newLockId();
 
-  // 4. The request. Past its deadline it is not sent (invariant 4).
+  // 4. The request, which is not sent past the deadline (invariant 4).
   const limits = { requestTimeoutMs, withinMs: term.believeMs, since: sent, signal, throwMisdated: true };
   let answer: StoreAnswer;
   try {
     answer = await send(context, `${what} '${key}'`, asking.request(lockId, term), limits);
   } catch (error) {
     if (isMisdated(error)) return { type: 'misjudged' };
-    // Nobody knows whether the lease was granted: if it was, it is released.
+    // Nobody knows whether the store has made the grant. Release the grant, if there is one.
     if (!(error instanceof LockStoreError) || error.transient) {
       await discard(context, { key, lockId, until: term.until }, requestTimeoutMs);
     }
@@ -82,21 +82,22 @@ export async function attempt(context: LeaseContext, asking: Asking): Promise<At
   const { record, serverDate } = answer;
   if (!isGrantOf(lockId, record)) return { type: 'refused', record, term };
 
-  // 5. The grant is judged by the server's clock, as its answer told it (invariant 13).
+  // 5. The server's clock, as the answer told it, judges the grant (invariant 13).
   const grant = { key, lockId, term, record, serverDate };
   const isTooEarly = context.serverClock.tooEarly(record.tookOver, serverDate);
   if (term.isDisproved || isTooEarly) return { type: 'misjudged', grant };
 
-  // 6. A grant that came too late is no grant (invariant 4), nor is one that nobody waits for any more.
+  // 6. A grant that came too late (invariant 4), or that nobody waits for any more, is discarded.
   await discardUnwanted(context, asking, grant);
 
-  // 7. A clock that was set meanwhile may have written anything (invariant 13).
+  // 7. If the clock was set meanwhile, the expiry that was written may be wrong (invariant 13).
   return { type: term.wasInterrupted ? 'misjudged' : 'granted', grant };
 }
 
 /**
  * Releases a grant that came too late, or that nobody waits for any more.
- * @throws LockNoTimeError, or the reason of the signal that aborted, when it did.
+ * @throws LockNoTimeError if the grant came too late.
+ * @throws the reason of the signal, or of the client's closing, if nobody waits any more.
  */
 export async function discardUnwanted(context: LeaseContext, { what, plan }: Asking, grant: Grant): Promise<void> {
   const { closing } = context;
@@ -112,11 +113,11 @@ export async function discardUnwanted(context: LeaseContext, { what, plan }: Ask
   });
 }
 
-/** Invariant 4: no request is sent for a lease that would be past its deadline when it is granted. */
+/** Invariant 4: no request is sent for a lease that would be past its deadline at its grant. */
 function checkTime({ what, key }: Asking, leftMs: number): void {
   if (leftMs > 0) return;
   throw new LockNoTimeError({
     key,
-    message: `Not ${what.toLowerCase()} '${key}': the invocation has ${Math.max(0, Math.round(leftMs))} ms left. Take the lock earlier, or raise the function's timeout.`,
+    message: `${what} '${key}': the invocation has ${Math.max(0, Math.round(leftMs))} ms left. Take the lock earlier, or raise the function's timeout.`,
   });
 }

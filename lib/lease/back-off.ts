@@ -1,4 +1,4 @@
-/** Pauses between tries that grow, each jittered by a quarter, to spread those who came together. */
+/** Growing pauses between tries. Each pause is jittered by a quarter, so that hosts that came together spread. */
 export class BackOff {
   readonly #firstMs: number;
   readonly #mostMs: number;
@@ -16,13 +16,13 @@ export class BackOff {
     this.#growth = growth;
   }
 
-  /** The next pause, in milliseconds. */
+  /** Gives the next pause, in milliseconds. */
   nextMs(): number {
     this.#pauseMs = Math.min(this.#pauseMs * this.#growth || this.#firstMs, this.#mostMs);
     return this.#pauseMs * (0.75 + Math.random() / 2);
   }
 
-  /** The next pause is the first one again. */
+  /** Starts anew: the next pause is the first pause again. */
   reset(): void {
     this.#pauseMs = 0;
   }

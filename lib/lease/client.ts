@@ -28,18 +28,31 @@ import { resume } from './resume.ts';
 import { send } from './send.ts';
 import { serverClockOf } from './server-clock.ts';
 
-/** The options of a client. The times are defaults of its leases. */
+/**
+ * The options of a client. The times are defaults of its leases.
+ * @example
+ * ```ts
+ * import type { LockClientOptions } from 'leasehold';
+ * import { DynamoDBLockStore } from 'leasehold/dynamodb';
+ *
+ * export const options: LockClientOptions = {
+ *   store: new DynamoDBLockStore({ tableName: 'locks' }),
+ *   leaseMs: 60_000,
+ *   onEvent: ({ type, key }) => console.log(type, key),
+ * };
+ * ```
+ */
 export interface LockClientOptions extends LeaseTiming {
   /** The place where the locks live. */
   store: LockStore;
   /**
-   * The name of the holder of its leases, for people to read. 1 to 1,024 bytes.
+   * The holder's name in the client's leases, for people to read. 1 to 1,024 bytes.
    * @default on Lambda the function, version and log stream; elsewhere host and pid
    */
   owner?: string | undefined;
   /**
-   * Told of everything that happens to its locks. An error that the listener throws or rejects with is ignored.
-   * @default nobody
+   * Called for everything that happens to the client's locks. An error that the listener throws or rejects with is ignored.
+   * @default none
    */
   onEvent?: LockEventListener | undefined;
   /**
@@ -55,8 +68,14 @@ const CLIENT_OPTIONS = { ...LEASE_TIMING, store: 0, owner: 0, onEvent: 0, clock:
 >;
 
 /**
- * Takes, keeps and gives back locks. One client serves any number of keys and of invocations at once.
- * @example const locks = new LockClient({ store: new DynamoDBLockStore({ tableName: 'locks' }) });
+ * Acquires, renews and releases locks. One client serves any number of keys, and many invocations at the same time.
+ * @example
+ * ```ts
+ * import { LockClient } from 'leasehold';
+ * import { DynamoDBLockStore } from 'leasehold/dynamodb';
+ *
+ * export const locks = new LockClient({ store: new DynamoDBLockStore({ tableName: 'locks' }) });
+ * ```
  */
 export class LockClient {
   readonly #context: LeaseContext;
@@ -65,7 +84,7 @@ export class LockClient {
   readonly #closing = new AbortController();
   #closed: Promise<void> | undefined;
 
-  /** @throws TypeError when an option is unknown, or not what it should be, with the value. */
+  /** @throws TypeError that shows the value, if an option is unknown or invalid. */
   constructor(options: LockClientOptions) {
     checkNames('LockClient', options, CLIENT_OPTIONS);
     const { store, onEvent, clock = systemClock, leaseMs, heartbeatMs, safetyMs, owner } = options;
@@ -82,21 +101,28 @@ export class LockClient {
     this.#context = { store, clock, serverClock, leases: new Set(), closing: this.#closing.signal, report };
   }
 
-  /** @internal The clock and the timers of all that runs under this client's locks. */
+  /** @internal The clock and the timers of everything that runs under this client's locks. */
   get clock(): Clock {
     return this.#context.clock;
   }
 
   /**
-   * Takes the lock if it is free. One request, and no wait.
+   * Acquires the lock if it is free: one request, and no wait.
    * @example
-   * const lease = await locks.tryAcquire('report');
-   * if (lease === null) return;
-   * @returns the lease, or null while somebody else holds the lock.
-   * @throws LockDoneError when its `once` token is done.
-   * @throws LockNoTimeError when the invocation is about to end, or the answer came after the lease's own deadline.
-   * @throws LockStoreError when the store did not answer. A lease that it may have granted is released.
-   * @throws LockClosedError when the client is closed, and the reason of `options.signal` when that aborts.
+   * ```ts
+   * import type { LockClient } from 'leasehold';
+   *
+   * export async function report(locks: LockClient) {
+   *   await using lease = await locks.tryAcquire('report');
+   *   if (lease === null) return; // another host makes the report
+   *   await fetch('https://example.com/report', { method: 'POST', signal: lease.signal });
+   * }
+   * ```
+   * @returns the lease, or null if the lock is busy.
+   * @throws LockDoneError if the `once` token is done.
+   * @throws LockNoTimeError if the invocation is about to end, or if the answer came after the lease's own deadline.
+   * @throws LockStoreError if the store did not answer. A lease that the store may have granted is released.
+   * @throws LockClosedError if the client is closed; and the reason of `options.signal`, if that signal aborts.
    */
   async tryAcquire(key: string, options: TryAcquireOptions = {}): Promise<Lease | null> {
     checkNames('tryAcquire', options, TRY_ACQUIRE_OPTIONS);
@@ -105,23 +131,41 @@ export class LockClient {
   }
 
   /**
-   * Takes the lock, waiting up to `waitMs` for it.
-   * @example await using lease = await locks.acquire('report', { waitMs: 5_000 });
-   * @throws LockBusyError when somebody else held the lock all the while.
-   * @throws LockDoneError, LockNoTimeError, LockStoreError, LockClosedError and the reason of `options.signal`, as `tryAcquire`
-   *   does.
+   * Acquires the lock. Waits up to `waitMs` while the lock is busy.
+   * @example
+   * ```ts
+   * import type { LockClient } from 'leasehold';
+   *
+   * export async function report(locks: LockClient) {
+   *   await using lease = await locks.acquire('report', { waitMs: 5_000 });
+   *   await fetch('https://example.com/report', { method: 'POST', signal: lease.signal });
+   * }
+   * ```
+   * @throws LockBusyError if the lock is still busy after `waitMs`.
+   * @throws LockDoneError, LockNoTimeError, LockStoreError, LockClosedError and the reason of `options.signal`, as
+   *   `tryAcquire` does.
    */
   acquire(key: string, options: AcquireOptions = {}): Promise<Lease> {
     return this.#take('acquire', key, options);
   }
 
   /**
-   * Runs `work` under the lock and releases it afterwards; when the work succeeded, its `once` token is done. Work that
-   * hands its lease off leaves the release and the token to the other process. Where the release fails, a `releaseFailed`
-   * event says so, and nobody knows whether the token is done.
-   * @example const total = await locks.using('import', { once: event.time }, (lease) => importAll(lease.signal));
-   * @throws what `acquire` and `work` throw, and LockLostError when the work succeeded, but on a lease that was lost.
-   * @throws LockError when the work succeeded, but released its lease itself without `done`: its `once` token is not done.
+   * Runs `work` under the lock, and releases the lease afterwards. If the work succeeds, its `once` token is done.
+   *
+   * - Work that hands its lease off leaves the release and the token to the other process.
+   * - If the release fails, a `releaseFailed` event says so. Then nobody knows whether the token is done.
+   * @example
+   * ```ts
+   * import type { LockClient } from 'leasehold';
+   *
+   * export const nightly = (locks: LockClient, time: string) =>
+   *   locks.using('import', { once: time }, async ({ signal }) => {
+   *     await fetch('https://example.com/import', { method: 'POST', signal });
+   *   });
+   * ```
+   * @throws the errors of `acquire` and of `work`.
+   * @throws LockLostError if the work succeeded, but on a lease that was lost.
+   * @throws LockError if the work succeeded, but released its lease without `done`. Its `once` token is not done.
    */
   using<Result>(key: string, work: (lease: Lease) => Promise<Result> | Result): Promise<Result>;
   using<Result>(
@@ -144,23 +188,36 @@ export class LockClient {
   }
 
   /**
-   * Reads what the store knows of a lock, strongly consistent.
-   * @example const state = await locks.inspect('report');
-   * @returns undefined when the store knows nothing of the lock.
-   * @throws LockStoreError when the store did not answer.
+   * Reads the state of a lock, strongly consistent.
+   * @example
+   * ```ts
+   * import type { LockClient } from 'leasehold';
+   *
+   * export async function holderOf(locks: LockClient, key: string) {
+   *   const state = await locks.inspect(key);
+   *   return state?.held ? state.owner : undefined;
+   * }
+   * ```
+   * @returns the state, or undefined if there is no record of the lock.
+   * @throws LockStoreError if the store did not answer.
    */
   inspect(key: string): Promise<LockState | undefined> {
     return inspect(this.#context, key);
   }
 
   /**
-   * Reads what the store knows of many locks, eventually consistent. One request for each 100 keys, and more where the
-   * server, being throttled, leaves some out.
-   * @example const states = await locks.inspectMany(customers.map(({ id }) => `invoice/${id}`));
-   * @param options.signal gives up, with its reason.
-   * @returns states by their keys, and none for a key that the store does not know, nor for an item that leasehold did not
-   *   write.
-   * @throws LockStoreError when the store did not answer.
+   * Reads the states of many locks, eventually consistent. Sends one request for each 100 keys, and further requests for
+   * keys that a throttled server leaves out.
+   * @example
+   * ```ts
+   * import type { LockClient } from 'leasehold';
+   *
+   * export const statesOf = (locks: LockClient, customers: string[]) =>
+   *   locks.inspectMany(customers.map((customer) => `invoices/${customer}`));
+   * ```
+   * @param options.signal ends the reading, with the signal's reason. Default: none.
+   * @returns the states by their keys. A key without a record has no state, nor has an item that leasehold did not write.
+   * @throws LockStoreError if the store did not answer.
    */
   inspectMany(
     keys: readonly string[],
@@ -170,25 +227,40 @@ export class LockClient {
   }
 
   /**
-   * Gives every lock whose key starts with `prefix`; reads the whole table.
-   * @example for await (const { key, held } of locks.list({ prefix: 'invoice/' })) console.log(key, held);
-   * @param options.prefix default: every key.
+   * Gives the state of every lock whose key starts with `prefix`. Reads the whole table.
+   * @example
+   * ```ts
+   * import type { LockClient } from 'leasehold';
+   *
+   * export async function print(locks: LockClient) {
+   *   for await (const { key, held } of locks.list({ prefix: 'invoices/' })) console.log(key, held);
+   * }
+   * ```
+   * @param options.prefix the beginning of the keys. Default: every key.
+   * @throws LockStoreError if the store did not answer.
    */
   list(options: { readonly prefix?: string } = {}): AsyncIterable<LockState> {
     return list(this.#context, options);
   }
 
   /**
-   * Ends somebody's lease; its holder learns of it at its next renewal. The lock opens when the holder's belief has
-   * surely ended, at the expiry. With `immediately` it opens at once: the one way to have two holders at a time.
+   * Ends another holder's lease. The holder learns of this at its next renewal. The lock opens at the expiry, when the
+   * holder's belief has ended for certain. With `immediately` the lock opens at once: the one way to have two holders at a
+   * time.
    * @example
-   * const state = await locks.inspect('report');
-   * if (state?.lockId) await locks.forceRelease('report', { lockId: state.lockId });
-   * @param options.lockId the grant to end, as `inspect` shows it, so that no later one is ended by mistake.
-   * @param options.immediately default false.
-   * @returns true when that grant is ended, also by its holder's own release just before; false when another, or none,
-   *   stands in its place.
-   * @throws LockStoreError when the store did not answer.
+   * ```ts
+   * import type { LockClient } from 'leasehold';
+   *
+   * export async function evict(locks: LockClient, key: string) {
+   *   const state = await locks.inspect(key);
+   *   if (state?.lockId) await locks.forceRelease(key, { lockId: state.lockId });
+   * }
+   * ```
+   * @param options.lockId the id of the grant to end, as `inspect` shows the id. So no later grant is ended by mistake.
+   * @param options.immediately opens the lock at once. Default: false.
+   * @returns true if the grant is ended, also if its holder released the lease just before. False if another grant, or none,
+   *   stands in the record.
+   * @throws LockStoreError if the store did not answer.
    */
   async forceRelease(
     key: string,
@@ -204,9 +276,18 @@ export class LockClient {
   }
 
   /**
-   * Goes on with a lease that another process handed off. Of two resumes of one handle, one is refused.
-   * @example await using lease = await locks.resume(event.handle, { remainingMs: () => context.getRemainingTimeInMillis() });
-   * @throws LockLostError when the lease is gone: resumed by another, expired and taken over, or released.
+   * Continues a lease that another process handed off. Of two resumes of one handle, one is refused.
+   * @example
+   * ```ts
+   * import type { LeaseHandle, LockClient } from 'leasehold';
+   *
+   * export async function step(locks: LockClient, handle: LeaseHandle, remainingMs: () => number) {
+   *   await using lease = await locks.resume(handle, { remainingMs });
+   *   await fetch('https://example.com/step', { method: 'POST', signal: lease.signal });
+   *   await lease.finish();
+   * }
+   * ```
+   * @throws LockLostError if another process has resumed the lease, or if the lease was taken over, released or deleted.
    * @throws LockNoTimeError, LockStoreError, LockClosedError and the reason of `options.signal`, as `tryAcquire` does.
    */
   async resume(handle: LeaseHandle, options: ResumeOptions = {}): Promise<Lease> {
@@ -225,9 +306,14 @@ export class LockClient {
   }
 
   /**
-   * Refuses new leases, ends waits, and releases the leases it holds after aborting their signals. A second call ends
-   * when the first one does.
-   * @example process.once('SIGTERM', () => locks.close());
+   * Refuses new leases, ends waits, and ends the leases that the client holds: aborts their signals, then releases them. A
+   * second call ends when the first call does.
+   * @example
+   * ```ts
+   * import type { LockClient } from 'leasehold';
+   *
+   * export const releaseOnShutdown = (locks: LockClient) => process.once('SIGTERM', () => void locks.close());
+   * ```
    */
   close(): Promise<void> {
     this.#closed ??= this.#close();
@@ -237,7 +323,7 @@ export class LockClient {
   async #close(): Promise<void> {
     this.#closing.abort(new LockClosedError());
     const { leases } = this.#context;
-    // A call that was under way may have made a lease since: that lease is ended too.
+    // A call that was under way may have made a lease since. Such a lease is ended too.
     while (leases.size + this.#pending.size > 0) {
       await Promise.allSettled([...[...leases].map((lease) => lease.close()), ...this.#pending]);
     }
@@ -252,7 +338,7 @@ export class LockClient {
     throw new LockBusyError({ key, owner: holderOf(record), expiresAt: record.expiresAt, retryAfterMs, skewMs });
   }
 
-  /** Acquires a lock, and reports what came of it. */
+  /** Acquires a lock, and reports the outcome. */
   async #acquire(key: string, options: AcquireOptions): Promise<Lease | Busy> {
     checkKey(key);
     const plan = this.#plan(options);
@@ -277,8 +363,8 @@ export class LockClient {
 
   #granted(grant: Grant, plan: AcquirePlan, waitedMs: number): Lease {
     const { term, record } = grant;
-    // A release closes the lock from `acquiredAt`, the earliest moment of the grant, and the promise holds from the latest.
-    // The two differ where this host's clock is known to be wrong.
+    // A release keeps the lock closed from `acquiredAt`, the earliest moment of the grant. `holdAtLeastMs` promises a time
+    // from the latest moment. The two moments differ if this host's clock is known to be wrong.
     const lateMs = Math.max(0, term.latestSent - record.acquiredAt);
     const holdAtLeastMs = plan.holdAtLeastMs && Math.ceil(plan.holdAtLeastMs + lateMs);
     const lease = this.#hold(grant, { ...plan, holdAtLeastMs });
@@ -303,7 +389,7 @@ export class LockClient {
 
   #plan(options: AcquireOptions): AcquirePlan {
     const plan: Record<string, unknown> = { ...this.#defaults };
-    // Asked now: a process that is started from a snapshot has a name of its own.
+    // Asked at each call: a process that is started from a snapshot has a name of its own.
     plan.owner ??= defaultOwner();
     for (const [name, value] of Object.entries(options)) if (value !== undefined) plan[name] = value;
     return planAcquire(plan);

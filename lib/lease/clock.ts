@@ -1,20 +1,42 @@
-/** What leasehold needs of time. Give another one to test without waiting, or to stand in for a wrong clock. */
+/**
+ * The clock and the timers that leasehold uses. Give a client a clock of your own to test without waiting, or to correct a
+ * wrong clock.
+ * @example
+ * ```ts
+ * import type { Clock } from 'leasehold';
+ *
+ * // A host whose clock somebody keeps right, as on Lambda: no read judges the clock.
+ * export const disciplined: Clock = {
+ *   now: () => Date.now(),
+ *   monotonic: () => performance.now(),
+ *   setTimeout: (callback, ms) => setTimeout(callback, ms),
+ *   clearTimeout: (timer) => clearTimeout(timer as NodeJS.Timeout),
+ *   isDisciplined: true,
+ * };
+ * ```
+ */
 export interface Clock {
-  /** The wall clock: milliseconds since the epoch. */
+  /** Gives the wall clock's time: milliseconds since the epoch. */
   now(): number;
-  /** A clock that is never set: milliseconds since some fixed moment. It may stand still while the process is frozen. */
+  /**
+   * Gives the time of a clock that is never set: milliseconds since some fixed moment. This clock may stand still while the
+   * process is frozen.
+   */
   monotonic(): number;
+  /** Calls `callback` after `ms` milliseconds. Gives the timer. */
   setTimeout(callback: () => void, ms: number): unknown;
+  /** Stops a timer that `setTimeout` gave. */
   clearTimeout(timer: unknown): void;
   /**
-   * Somebody keeps the wall clock right, as on Lambda. By any other clock leasehold writes no moment before an answer of the
-   * server has judged that clock: it reads once a process, and again whenever the clock was set or stood still.
+   * True if somebody keeps the wall clock right, as on Lambda. An answer of the server must judge any other clock before
+   * leasehold writes a moment by that clock. The judge read costs one request for each process, and one more whenever the
+   * clock was set or stood still.
    * @default false
    */
   readonly isDisciplined?: boolean | undefined;
 }
 
-/** The process's own clocks, looked up at each call, so that fake timers installed later are seen. */
+/** The process's own clocks. Each call looks the globals up, so that fake timers that are installed later are seen. */
 export const systemClock: Clock = {
   now: () => Date.now(),
   monotonic: () => performance.now(),
@@ -34,20 +56,20 @@ export interface Instant {
 export const instant = (clock: Clock): Instant => ({ wall: clock.now(), monotonic: clock.monotonic() });
 
 /**
- * Milliseconds from one moment to another. Invariant 5: the larger of the two clocks, since a frozen environment stops
- * the monotonic one and a step moves the other; believing the larger can only end a lease too early.
+ * Milliseconds from one moment to another, by the larger of the two clocks' times (invariant 5). A frozen environment stops
+ * the monotonic clock, and a step moves the wall clock. The larger time can only end a lease too early.
  */
 export const elapsedMs = (from: Instant, to: Instant): number =>
   Math.max(to.wall - from.wall, to.monotonic - from.monotonic);
 
-/** A timer of a lease. Invariant 12: it keeps no process alive. */
+/** Sets a timer of a lease, which keeps no process alive (invariant 12). */
 export function backgroundTimer(clock: Clock, ms: number, callback: () => void): unknown {
   const timer = clock.setTimeout(callback, Math.max(0, Math.ceil(ms)));
   (timer as { unref?: () => void } | undefined)?.unref?.();
   return timer;
 }
 
-/** A pause that ends early, by rejecting with the signal's reason, when one of the signals aborts. */
+/** Pauses. Rejects with a signal's reason as soon as one of the signals aborts. */
 export function pause(clock: Clock, ms: number, ...signals: (AbortSignal | undefined)[]): Promise<void> {
   return new Promise((resolve, reject) => {
     const end = (settle: () => void) => {

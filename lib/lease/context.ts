@@ -2,13 +2,15 @@ import type { LockStore } from '../record/store.ts';
 import type { ReportedEvent } from './events.ts';
 import type { SendContext } from './send.ts';
 
-/** The part of a client that all its operations share. Of grants it knows only which to end at `close` (invariant 11). */
+/**
+ * The part of a client that all its operations share. Of grants it has only the leases that `close` must end (invariant 11).
+ */
 export interface LeaseContext extends SendContext {
   readonly store: LockStore;
-  /** Leases that are held, or whose release is under way. */
+  /** The leases that are held, or whose release is under way. */
   readonly leases: Set<{ close(): Promise<unknown> }>;
   /** Aborts when the client is closed. */
   readonly closing: AbortSignal;
-  /** Reports an event, completed with the time and with what is known of the clock. */
+  /** Reports an event. Adds the time, and the skew of a clock that is known to be wrong. */
   report(event: ReportedEvent): void;
 }

@@ -5,9 +5,12 @@ interface EventBase {
   readonly key: string;
   /** The moment, by this host's clock: milliseconds since the epoch. */
   readonly at: number;
-  /** This host's own name for itself. Of `busy` and `waiting`: the holder, if anybody holds the lock. */
+  /** The name of the lease's holder. Of `busy` and `waiting`: the other holder, if anybody holds the lock. */
   readonly owner: string | undefined;
-  /** Milliseconds by which this host's clock is ahead of the server's (behind: negative), once known to be wrong. */
+  /**
+   * Milliseconds by which this host's clock is ahead of the server's (negative: behind). Present if this host's clock is
+   * known to be wrong.
+   */
   readonly skewMs?: number;
 }
 
@@ -18,11 +21,11 @@ interface LeaseEventBase extends EventBase {
 interface TimesOfLease {
   /** The expiry that was written, by the server's clock: milliseconds since the epoch. */
   readonly expiresAt: number;
-  /** The moment from which the lease is not believed, by this host's clock: milliseconds since the epoch. */
+  /** The moment at which the holder's belief ends, by this host's clock: milliseconds since the epoch. */
   readonly deadline: number;
 }
 
-/** Something that happened to a lock, for logs and metrics. An event never holds a `lockId`. */
+/** A change of a lock or a lease, for logs and metrics. No event holds a `lockId`. */
 export type LockEvent =
   /** A lease was granted. */
   | (LeaseEventBase &
@@ -32,7 +35,7 @@ export type LockEvent =
         readonly waitedMs: number;
         readonly takenOverFrom?: { readonly owner: string; readonly expiredAt: number };
       })
-  /** Somebody else held the lock until the wait was over. */
+  /** The lock was busy until the wait was over. */
   | (EventBase & {
       readonly type: 'busy';
       readonly fencingToken: number;
@@ -40,42 +43,53 @@ export type LockEvent =
       readonly retryAfterMs: number;
       readonly waitedMs: number;
     })
-  /** The `once` token, or a later one, had finished. */
+  /** The `once` token, or a later token, had finished. */
   | (EventBase & { readonly type: 'done'; readonly once: string; readonly doneToken: string })
   /** The lock is busy, and a wait begins. */
   | (EventBase & { readonly type: 'waiting'; readonly fencingToken: number; readonly expiresAt: number })
+  /** A renewal was confirmed. */
   | (LeaseEventBase & TimesOfLease & { readonly type: 'renewed' })
-  /** A renewal failed; the next try comes before the deadline. */
+  /** A renewal failed. The heartbeat tries again until the deadline. */
   | (LeaseEventBase & {
       readonly type: 'renewFailed';
       readonly error: LockStoreError;
       readonly deadline: number;
-      /** Milliseconds that are left to renew in. */
+      /** Milliseconds that are left for a renewal. */
       readonly remainingMs: number;
     })
-  /** The lease was passed on, and waits for another process until `expiresAt`. */
+  /** The lease was handed off. The lock stays closed until `expiresAt`, for another process to resume the lease. */
   | (LeaseEventBase & { readonly type: 'handedOff'; readonly expiresAt: number; readonly heldMs: number })
-  /** A lease that another process had handed off goes on here. */
+  /** This client continues a lease that another process had handed off. */
   | (LeaseEventBase & TimesOfLease & { readonly type: 'resumed' })
+  /** The lease ended before its holder ended it. */
   | (LeaseEventBase & {
       readonly type: 'lost';
       readonly reason: LostReason;
       readonly error: LockLostError;
       readonly heldMs: number;
     })
+  /** The release was confirmed. */
   | (LeaseEventBase & { readonly type: 'released'; readonly heldMs: number; readonly done: boolean })
-  /** Nobody knows whether the release was applied. The lock opens at the lease's expiry at the latest. */
+  /**
+   * The release failed, and nobody knows whether the store applied it. The lock opens at the lease's expiry at the latest.
+   */
   | (LeaseEventBase & { readonly type: 'releaseFailed'; readonly heldMs: number; readonly error: LockStoreError });
 
 /**
- * Called for every event, in the middle of the operation: keep it short. An error that it throws or rejects with is ignored.
- * @example const onEvent: LockEventListener = (event) => console.log(JSON.stringify(event));
+ * A listener that is called for every event, in the middle of the operation: keep the listener short. An error that the
+ * listener throws or rejects with is ignored.
+ * @example
+ * ```ts
+ * import type { LockEventListener } from 'leasehold';
+ *
+ * export const onEvent: LockEventListener = (event) => console.log(JSON.stringify(event));
+ * ```
  */
 export type LockEventListener = (event: LockEvent) => unknown;
 
 type Without<Name extends string, T> = T extends LockEvent ? Omit<T, Name> : never;
 
-/** An event before the client completes it with the time. */
+/** An event before the client adds the time. */
 export type ReportedEvent = Without<'at' | 'skewMs', LockEvent>;
 
 /** An event of a lease, before the lease adds its own name and token. */
@@ -84,7 +98,7 @@ export type ReportedLeaseEvent = Without<
   Extract<LockEvent, LeaseEventBase>
 >;
 
-/** Invariant 12: a listener that fails, at once or later, disturbs nothing. A broken log line must cost nobody a lease. */
+/** Calls the listener. Invariant 12: a listener that fails, at once or later, disturbs nothing and costs nobody a lease. */
 export function notify(listener: LockEventListener | undefined, event: LockEvent): void {
   call(() => listener?.(event));
 }

@@ -5,27 +5,28 @@ import type { LeaseContext } from './context.ts';
 import { send } from './send.ts';
 
 /**
- * Restores what a grant took over, where the clock that asked for the grant turned out to be wrong (invariant 13). Should
- * the restoring fail, the lock stays closed until the grant's own expiry.
- * @returns the lock as callers are told of it.
+ * Restores the state that a grant replaced, if the clock that asked for the grant turned out to be wrong (invariant 13). If
+ * the request fails, the lock stays closed until the grant's own expiry.
+ * @returns the lock as callers are told of the lock.
  */
 export async function giveBack(context: LeaseContext, grant: Grant, withinMs: number): Promise<LockRecord> {
   const { record, serverDate } = grant;
   const { tookOver } = record;
-  // The grant's answer was lost. Since then another wrong clock took the grant over and gave it back, and the record no
-  // longer tells what the grant itself took over, which may be a live lease. So the lock stays closed.
+  // The grant's answer was lost. Since then another wrong clock has taken the grant over and given it back. So the record no
+  // longer tells what our grant replaced, which may be a live lease, and the lock stays closed.
   if (tookOver === undefined) return record;
   const restore = (of: LockRecord, previous: Takeover) => sendBack(context, of, previous, serverDate, withinMs);
   try {
     const { record: standing } = await restore(record, tookOver);
     if (!isGrantOf(grant.lockId, standing)) return beforeGrant(record);
-    // Our own id under another token. Either a duplicate of our acquire was granted once more, over the state that its
-    // record tells; or one wrong clock took the lock over and has given it back to us. If more than one did, nobody knows,
-    // and the lock stays closed.
+    // The record has our own id and another token. There are three cases.
+    // - A duplicate of our acquire was granted once more: the record tells the state that this grant replaced.
+    // - One wrong clock took the lock over and has given it back to us: the token is the next one.
+    // - Several wrong clocks did so: nobody can tell what our grant replaced, and the lock stays closed.
     if (standing.tookOver !== undefined) await restore(standing, standing.tookOver);
     else if (standing.fencingToken === record.fencingToken + 1) await restore(standing, tookOver);
   } catch {
-    // The caller is told that the lock is busy, and so it is until the grant's expiry.
+    // The lock stays closed until the grant's expiry, and the caller is told that the lock is busy.
   }
   return beforeGrant(record);
 }
@@ -39,7 +40,7 @@ function sendBack(
 ): Promise<StoreAnswer> {
   const { store, serverClock } = context;
   const request = (signal: AbortSignal) => {
-    // The lock opens no later than the server's time, whatever this host's clock shows by now.
+    // The lock opens at the server's time at the latest, whatever this host's clock shows by now.
     const now = Math.min(serverClock.now(key), serverDate);
     return store.giveBack({ key, lockId: lockId as string, fencingToken, now, previous }, signal);
   };

@@ -27,7 +27,7 @@ type HeartbeatState =
   /** The lease is lost, released or handed off. No timer is set, and an answer that still comes changes nothing. */
   | { readonly type: 'ended' };
 
-/** The lease that a heartbeat keeps: it is told of everything that happens. */
+/** The lease that a heartbeat keeps alive, and tells of everything that happens. */
 export interface Kept {
   /** The lease is lost. Called once, when the heartbeat has ended. */
   lost(reason: LostReason): void;
@@ -59,7 +59,7 @@ export class Heartbeat {
     this.#until = grant.term.until;
   }
 
-  /** The moment after which the lease must not be believed, by this host's clock: milliseconds since the epoch. */
+  /** The moment at which the holder's belief ends, by this host's clock: milliseconds since the epoch. */
   get deadline(): number {
     return this.#since.wall + this.#forMs;
   }
@@ -69,7 +69,7 @@ export class Heartbeat {
     return this.#until;
   }
 
-  /** Milliseconds until the deadline, by the larger of two clocks. */
+  /** Milliseconds until the deadline, by the larger of the two clocks' times. */
   get leftMs(): number {
     return this.#forMs - elapsedMs(this.#since, instant(this.#context.clock));
   }
@@ -102,8 +102,8 @@ export class Heartbeat {
   }
 
   /**
-   * Renews now. One renewal at a time is out: a caller who comes meanwhile waits for it.
-   * @param handOffMs renews for so long instead, beyond any cap, and changes nothing of the belief: a hand-off.
+   * Renews now. One renewal at a time is out: a caller who comes meanwhile waits for that renewal.
+   * @param handOffMs the lease time of a hand-off. The renewal then ignores any cap, and leaves the belief as it is.
    */
   async renew(handOffMs?: number): Promise<void> {
     while (this.#state.type === 'renewing') {
@@ -119,7 +119,7 @@ export class Heartbeat {
   }
 
   async #renew(handOffMs: number | undefined, signal: AbortSignal, isSecond = false): Promise<void> {
-    // 1. Send. A request that was refused for the time in its signature is written once more (invariant 13).
+    // 1. Send. If the server refuses the request for the time in its signature, write the request anew, once (invariant 13).
     let term: Term;
     let answer: StoreAnswer;
     try {
@@ -135,13 +135,13 @@ export class Heartbeat {
     // 3. A refusal that shows our own `lockId` is no loss: a later renewal of ours was applied first (invariant 3).
     const { applied, record } = answer;
     if (!applied && !isGrantOf(this.#grant.lockId, record)) return this.lose(lossOf(record));
-    // 4. An expiry that was written by a clock which the answer shows to be wrong is written once more (invariant 13).
+    // 4. If the answer shows that a wrong clock wrote the expiry, write the expiry anew, once (invariant 13).
     if (term.isDisproved && !isSecond) return this.#renew(handOffMs, signal, true);
     if (handOffMs !== undefined) {
       this.#until = term.until;
       return;
     }
-    // 5. A later expiry may stand there because our clock was set back: then nothing was gained, and time has to pass.
+    // 5. If our clock was set back, the record may have a later expiry. Then nothing was gained, and time has to pass.
     if (!applied && hasStepped(this.#since, term.sent)) return this.#waitMs(this.leftMs / 4);
     // 6. The belief moves on.
     this.#backOff.reset();
@@ -165,7 +165,7 @@ export class Heartbeat {
     return [term, await send(this.#context, `Renewing '${key}'`, request, limits)];
   }
 
-  /** Invariant 6: a renewal that failed is tried again, ever more slowly, until the deadline, which has a timer of its own. */
+  /** Tries a failed renewal again, ever more slowly, until the deadline, which has a timer of its own (invariant 6). */
   #failed(error: LockStoreError): void {
     this.#waitMs(this.#backOff.nextMs());
     // Reported last: the listener may end the lease.
@@ -174,8 +174,8 @@ export class Heartbeat {
 
   #believe(term: Term): void {
     const forMs = term.believedMs;
-    // The record's expiry only grows. So a slow answer, which tells less of the clock than the one before, takes nothing away
-    // from the belief.
+    // The record's expiry only grows. So a slow answer, which tells less of the clock than the answer before, does not
+    // shorten the belief.
     if (forMs - elapsedMs(term.sent, instant(this.#context.clock)) > this.leftMs) {
       this.#since = term.sent;
       this.#forMs = forMs;
@@ -185,11 +185,11 @@ export class Heartbeat {
     this.#waitForRenewal(term);
   }
 
-  /** Invariant 6: a timer of its own tells the holder of the deadline, whatever else hangs. */
+  /** Sets the timer that tells the holder of the deadline, whatever else hangs (invariant 6). */
   #watchDeadline(): void {
     const { clock } = this.#context;
     clock.clearTimeout(this.#deadlineTimer);
-    // A timer may fire a little before its time: it asks the clocks, and is set again for the time that is left.
+    // A timer may fire a little before its time. Then the timer is set again for the time that is left.
     this.#deadlineTimer = backgroundTimer(clock, this.leftMs, () => {
       if (this.isAlive()) this.#watchDeadline();
     });
@@ -197,14 +197,14 @@ export class Heartbeat {
 
   #waitForRenewal(term: Term): void {
     const { leaseMs, safetyMs, heartbeatMs } = this.#plan;
-    // Invariant 8: at its cap a lease is renewed no more, whatever hooks did not run.
+    // Invariant 8: a lease at its cap is renewed no more, whatever hooks did not run.
     if (term.capMs <= leaseMs - safetyMs) {
       this.#enter({ type: 'capped' });
       return;
     }
     const dueMs = heartbeatMs - elapsedMs(term.sent, instant(this.#context.clock));
     const { leftMs } = this;
-    // The answer may have brought the deadline forward.
+    // The answer may have shown that the deadline is earlier than the next renewal would be.
     this.#waitMs(dueMs < leftMs ? dueMs : leftMs / 2);
   }
 

@@ -4,21 +4,21 @@ import { BackOff } from './back-off.ts';
 import { pause } from './clock.ts';
 import type { LeaseContext } from './context.ts';
 import { dataOf } from './options.ts';
-import { send } from './send.ts';
+import { send, storeError } from './send.ts';
 
-/** A lock, as an operator sees it. */
+/** The state of a lock, for operators. */
 export interface LockState extends Omit<LockRecord, 'data'> {
-  /** A grant is outstanding that has not expired. */
+  /** True if a grant is outstanding and has not expired. */
   readonly held: boolean;
-  /** Milliseconds until others may take the lock, if its holder does not renew; 0: it is open. */
+  /** Milliseconds until others may take the lock, if its holder does not renew. 0 if the lock is open. */
   readonly opensInMs: number;
   /** The note that its holder attached. */
   readonly data: unknown;
 }
 
-/** Keys that one request reads at the most. */
+/** The most keys that one request reads. */
 const BATCH = 100;
-/** Pauses of a reader whom the server, being throttled, left keys unread, in milliseconds. */
+/** The pauses of a reader after a throttled server has left keys out, in milliseconds. */
 const THROTTLED_MS = { first: 50, most: 2_000 };
 
 export async function inspect(context: LeaseContext, key: string): Promise<LockState | undefined> {
@@ -52,7 +52,11 @@ export async function inspectMany(
 
 export async function* list(context: LeaseContext, options: { readonly prefix?: string }): AsyncIterable<LockState> {
   checkNames('list', options, { prefix: 0 });
-  for await (const record of context.store.list(options.prefix ?? '')) yield stateOf(context, record);
+  try {
+    for await (const record of context.store.list(options.prefix ?? '')) yield stateOf(context, record);
+  } catch (error) {
+    throw storeError(error, 'Listing locks');
+  }
 }
 
 function stateOf({ serverClock }: LeaseContext, { data, ...record }: LockRecord): LockState {

@@ -3,20 +3,21 @@ import type { LockStore } from '../record/store.ts';
 import { elapsedMs, type Instant, instant } from './clock.ts';
 import { checkLeft, limited, type SendContext, type SendOptions, send } from './send.ts';
 
-/** Answers that are asked for to judge a clock that is set, or stands still, again and again. */
+/** The most judge reads for a clock that is set, or stands still, again and again. */
 const READS = 3;
 
 type JudgeContext = SendContext & { readonly store: LockStore };
 
 /**
- * Invariant 13: the present moment, by a clock that an answer has judged since it was set. Nobody writes a moment by any
- * other clock: a host an hour ahead that dies before it learns of that would leave a lock closed for the hour.
+ * Gives the present moment, by a clock that an answer has judged since the clock was set (invariant 13). Nobody writes a
+ * moment by any other clock. Otherwise a host that is an hour ahead, and dies before it learns of its clock, would leave a
+ * lock closed for an hour.
  *
- * 1. A disciplined clock is not asked about.
- * 2. A clock that an answer has judged, and that was neither set nor stood still since, costs no request.
- * 3. Any other clock is judged by the answer to one eventually consistent read.
+ * 1. A disciplined clock needs no judgement.
+ * 2. A clock that an answer has judged costs no request, as long as it was neither set nor stood still since.
+ * 3. Any other clock is judged by the answer to one judge read.
  *
- * @throws LockStoreError when no answer came; transient when the clock was set, or stood still, during each read.
+ * @throws LockStoreError if no answer came. Transient if the clock was set, or stood still, during each read.
  */
 export async function judgedInstant(
   context: JudgeContext,
@@ -37,7 +38,7 @@ export async function judgedInstant(
       if (serverClock.isJudged(moment)) return moment;
       const leftMs = checkLeft(withinMs - elapsedMs(now, moment), what);
       if (serverClock.judging !== undefined && mayJoin) {
-        // One read judges the clock for all who wait for it. Should it fail, each reads for itself.
+        // One read judges the clock for all callers who wait. If the read fails, each caller reads for itself.
         mayJoin = false;
         await limited(clock, async () => serverClock.judging, Math.min(requestTimeoutMs, leftMs), signal).catch(noop);
         signal.throwIfAborted();
@@ -54,7 +55,7 @@ export async function judgedInstant(
   }
 }
 
-/** Asks for one answer. Whoever comes meanwhile joins by `serverClock.judging`. */
+/** Sends one judge read. A caller who comes meanwhile waits for `serverClock.judging`. */
 async function judge(
   { store, ...context }: JudgeContext,
   key: string,
@@ -70,14 +71,17 @@ async function judge(
     const { serverDate } = await reading;
     if (serverDate === undefined) serverClock.observeDateless();
   } catch (error) {
-    // A host that may not read, or whose signature is misdated, learns the server's time from that refusal.
+    // A host that may not read, or whose signature has a wrong time, learns the server's time from the refusal.
     if (!serverClock.isJudged(instant(clock))) throw error;
   } finally {
     if (serverClock.judging === judging) serverClock.judging = undefined;
   }
 }
 
-/** Aborts when either signal does. Not AbortSignal.any: what that registers cannot stand in a startup snapshot. */
+/**
+ * Makes a signal that aborts when either signal does. `AbortSignal.any` cannot do this: a startup snapshot cannot hold its
+ * listeners.
+ */
 function either(...signals: (AbortSignal | undefined)[]): { readonly signal: AbortSignal; end(): void } {
   const controller = new AbortController();
   const abort = () => controller.abort(signals.find((signal) => signal?.aborted)?.reason);

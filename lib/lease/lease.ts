@@ -12,7 +12,7 @@ import { Heartbeat } from './heartbeat.ts';
 import { type AcquirePlan, checkLeaseMs, dataOf } from './options.ts';
 import { type Released, release, releaseMsOf } from './release.ts';
 
-/** A lease on its way to another process. The handle is the secret: whoever has it has the lease. */
+/** A lease on its way to another process. The handle is a secret: whoever has the handle has the lease. */
 export interface LeaseHandle {
   readonly key: string;
   readonly lockId: string;
@@ -22,7 +22,8 @@ export interface LeaseHandle {
 }
 
 /**
- * - `held`: nobody else has the lock, until one of the others. From those there is no way back (invariant 7).
+ * The state of a lease. No state but `held` is ever left (invariant 7).
+ * - `held`: nobody else has the lock.
  * - `lost`: the deadline has passed, or somebody else has ended the grant.
  * - `released`: the holder has sent its release, whatever the store answers.
  * - `handedOff`: another process may resume the lease.
@@ -41,35 +42,56 @@ const LOST_DETAIL: Record<LostReason, string> = {
   abandoned: 'it was given up, for its work may go on',
 };
 
-interface ReleaseOptions {
+/**
+ * The options of a release.
+ * @example
+ * ```ts
+ * import type { ReleaseOptions } from 'leasehold';
+ *
+ * export const succeeded: ReleaseOptions = { done: true };
+ * ```
+ */
+export interface ReleaseOptions {
   /**
-   * The work succeeded, and its `once` token is done. A token: a part of the work succeeded, up to that token.
+   * Says how far the work succeeded.
+   * - `true`: the work succeeded, and the lease's `once` token is done.
+   * - A token, up to the lease's own: a part of the work succeeded, and this token is done.
+   * - `false`: no token is done.
    * @default false
    */
   readonly done?: boolean | string;
   /**
-   * The longest time to try the release in, in milliseconds.
-   * @default what remainingMs leaves at the call, less 200 ms for the response, or less half of a shorter time
+   * The longest time in which to try the release, in milliseconds.
+   * @default the rest of `remainingMs` at the call, less 200 ms for the response, or less half of a shorter rest
    */
   readonly withinMs?: number;
 }
 
 /**
- * A lock that is held, and is renewed in the background until it is released or lost.
+ * A grant of a lock, which a heartbeat renews in the background until the lease is released, handed off or lost.
  * @example
- * await using lease = await locks.acquire('report', { waitMs: 5_000 });
- * await fetch(url, { signal: lease.signal });
+ * ```ts
+ * import { LockClient } from 'leasehold';
+ * import { DynamoDBLockStore } from 'leasehold/dynamodb';
+ *
+ * const locks = new LockClient({ store: new DynamoDBLockStore() });
+ *
+ * export async function report() {
+ *   await using lease = await locks.acquire('report', { waitMs: 5_000 });
+ *   await fetch('https://example.com/report', { method: 'POST', signal: lease.signal });
+ * }
+ * ```
  */
 export class Lease {
   readonly key: string;
   readonly owner: string;
-  /** Grows with every grant of the key, for ever: a resource that remembers the highest one refuses a late holder. */
+  /** Grows with every grant of the key, for ever. A resource that remembers the highest token refuses a late holder. */
   readonly fencingToken: number;
-  /** The moment of the grant, by the clock that the record was written with: milliseconds since the epoch. */
+  /** The moment of the grant, as the record has it: milliseconds since the epoch. */
   readonly acquiredAt: number;
-  /** The holder whose lease was taken over, if one had expired without a release. */
+  /** The holder whose lease expired without a release, if the grant took such a lease over. */
   readonly takenOverFrom: { readonly owner: string; readonly expiredAt: number } | undefined;
-  /** The greatest `once` token that had finished when the lease was granted; undefined if none had. */
+  /** The greatest `once` token that had finished when the lease was granted. Undefined if no token had. */
   readonly doneToken: string | undefined;
   /** The note that was attached to the lease. */
   readonly data: unknown;
@@ -83,7 +105,7 @@ export class Lease {
   #releasing: Promise<boolean> | undefined;
   #releasedAsDone = false;
 
-  /** @internal Starts nothing: `start()` does. */
+  /** @internal Starts no timer: `start()` does. */
   constructor(context: LeaseContext, plan: AcquirePlan, grant: Grant) {
     const { fencingToken, acquiredAt, doneToken, data, tookOver } = grant.record;
     this.key = grant.key;
@@ -104,13 +126,13 @@ export class Lease {
     });
   }
 
-  /** @internal Begins to renew the lease. */
+  /** @internal Starts the heartbeat. */
   start(): void {
     this.#context.leases.add(this);
     this.#heartbeat.start();
   }
 
-  /** @internal The secret id of this grant. Not to be logged. */
+  /** @internal The secret id of this grant. Must not be logged. */
   get lockId(): string {
     return this.#grant.lockId;
   }
@@ -120,26 +142,53 @@ export class Lease {
     return this.#context.store;
   }
 
-  /** The moment after which the lease must not be believed, by this host's clock: milliseconds since the epoch. */
+  /**
+   * The moment at which the holder's belief ends unless the heartbeat renews the lease: milliseconds since the epoch, by
+   * this host's clock.
+   */
   get deadline(): number {
     return this.#heartbeat.deadline;
   }
 
   /**
-   * Aborts, with a `LockLostError`, when the lease is lost: at its deadline at the latest. A release does not abort it. An
-   * error that a listener throws ends the process, as with every `AbortSignal`.
+   * Aborts, with a `LockLostError`, when the lease is lost: at its deadline at the latest. A release does not abort the
+   * signal. An error that a listener of the signal throws ends the process, as with every `AbortSignal`.
    */
   get signal(): AbortSignal {
     this.isHeld();
     return this.#lost.signal;
   }
 
-  /** Tells whether the lease is held at this very moment. Invariant 5: asks both clocks, and no timer. */
+  /**
+   * Tells whether the lease is held at this very moment. Invariant 5: asks both clocks, and no timer.
+   * @example
+   * ```ts
+   * import type { Lease } from 'leasehold';
+   *
+   * export async function workOff(jobs: (() => Promise<void>)[], lease: Lease) {
+   *   for (const job of jobs) if (lease.isHeld()) await job();
+   * }
+   * ```
+   */
   isHeld(): boolean {
     return this.#state === 'held' && this.#heartbeat.isAlive();
   }
 
-  /** @throws LockLostError when the lease is not held, with the reason. */
+  /**
+   * Throws if the lease is not held at this very moment.
+   * @example
+   * ```ts
+   * import type { Lease } from 'leasehold';
+   *
+   * export async function workOff(jobs: (() => Promise<void>)[], lease: Lease) {
+   *   for (const job of jobs) {
+   *     lease.assertHeld();
+   *     await job();
+   *   }
+   * }
+   * ```
+   * @throws LockLostError with the reason.
+   */
   assertHeld(): void {
     if (this.isHeld()) return;
     this.#lost.signal.throwIfAborted();
@@ -147,26 +196,48 @@ export class Lease {
   }
 
   /**
-   * Renews now, apart from the heartbeat.
-   * @throws LockLostError when the lease is not held, or turns out not to be.
-   * @throws LockStoreError when the store did not answer; the lease is held until its deadline all the same.
+   * Renews the lease now. The heartbeat renews it anyway.
+   * @example
+   * ```ts
+   * import type { Lease } from 'leasehold';
+   *
+   * // Before work that blocks the event loop: with a whole lease ahead, no heartbeat is missed.
+   * export async function compress(lease: Lease, work: () => void) {
+   *   await lease.renew();
+   *   work();
+   *   lease.assertHeld();
+   * }
+   * ```
+   * @throws LockLostError if the lease is not held, or if the answer shows that it was lost.
+   * @throws LockStoreError if the store did not answer. The lease is held until its deadline all the same.
    */
   renew(): Promise<void> {
     return this.#renew();
   }
 
   /**
-   * Ends the lease. Belief ends at once, the heartbeat stops, and the lock opens for others. Call it when the work has
-   * ended, never while it may go on. A second call answers as the first.
+   * Ends the lease. Belief ends at once, the heartbeat stops, and the lock opens for others. Call `release` when the work
+   * has ended, and never while the work may go on. A second call gives the first call's answer.
    *
-   * Never rejects, so that in a `finally` it hides no error of the work (invariant 10): a failure is reported as a
-   * `releaseFailed` event, and the lock opens at the expiry.
-   * @param options.done the work succeeded, so that its `once` token is done; or the token up to which a part of the work
-   *   succeeded. Default false.
-   * @param options.withinMs the longest time to try the release in, in milliseconds. Default: what `remainingMs` leaves at
-   *   the call, less 200 ms for the response, or less half of a shorter time.
-   * @throws TypeError when `done` is a token later than the lease's own, or the lease has none. Nothing is released then.
-   * @returns true when the lease was held until now and is known to be released; false after a loss or a hand-off.
+   * The promise never rejects, so a `release` in a `finally` hides no error of the work (invariant 10). A `releaseFailed`
+   * event reports a failure, and the lock opens at the expiry.
+   * @example
+   * ```ts
+   * import type { LockClient } from 'leasehold';
+   *
+   * export async function report(locks: LockClient, time: string) {
+   *   const lease = await locks.acquire('report', { once: time });
+   *   try {
+   *     await fetch('https://example.com/report', { method: 'POST', signal: lease.signal });
+   *     await lease.release({ done: true });
+   *   } finally {
+   *     await lease.release(); // after a failure: the token is not done
+   *   }
+   * }
+   * ```
+   * @returns true if the lease was held until now and is known to be released. False after a loss, a hand-off or a release
+   *   that failed.
+   * @throws TypeError if `done` is a token and the lease has no `once` token, or a smaller one. Then nothing is released.
    */
   release(options: ReleaseOptions = {}): Promise<boolean> {
     const { done } = options;
@@ -181,15 +252,23 @@ export class Lease {
   }
 
   /**
-   * Ends the lease after work that succeeded: releases it as done, unless the work has ended the lease already. After work
+   * Ends the lease after work that succeeded: releases the lease as done, unless the work has ended the lease. After work
    * that failed, call `release()`.
+   * @example
+   * ```ts
+   * import type { LockClient } from 'leasehold';
    *
-   * - `released`: the lock is released; with `once`, its token is done.
-   * - `handedOff`: the work handed the lease off, and its token is left to the other process.
-   * - `unknown`: the release failed, and may have been applied all the same; a `releaseFailed` event says why.
-   * @example const end = await lease.finish();
-   * @throws LockLostError when the lease was lost before the work ended.
-   * @throws LockError when the work released the lease itself and did not say `done`, so that its `once` token is not done.
+   * export async function report(locks: LockClient, time: string) {
+   *   await using lease = await locks.acquire('report', { once: time });
+   *   await fetch('https://example.com/report', { method: 'POST', signal: lease.signal });
+   *   console.log(await lease.finish());
+   * }
+   * ```
+   * @returns `released`: the lock is released; with `once`, its token is done. `handedOff`: the work handed the lease off,
+   *   and the token is left to the other process. `unknown`: the release failed, and may have been applied all the same; a
+   *   `releaseFailed` event gives the error.
+   * @throws LockLostError if the lease was lost before the work ended.
+   * @throws LockError if the work released the lease without `done`. Its `once` token is not done.
    */
   async finish(): Promise<'released' | 'handedOff' | 'unknown'> {
     const released = await this.release({ done: true });
@@ -198,7 +277,7 @@ export class Lease {
     const { once } = this.#plan;
     if (once !== undefined && !this.#releasedAsDone) {
       throw new LockError(
-        `The work released its lease of '${this.key}', so its once token '${once}' is not done: call release({ done: true }), or leave it out.`,
+        `Releasing '${this.key}': the work released its lease itself, so the once token '${once}' is not done. Call release({ done: true }), or leave the release out.`,
       );
     }
     return released ? 'released' : 'unknown';
@@ -209,10 +288,19 @@ export class Lease {
   }
 
   /**
-   * Passes the lease on: renews it for `leaseMs`, stops the heartbeat and makes `release` do nothing here. The process
-   * that gets the handle calls `resume(handle)` within that time.
-   * @param options.leaseMs the time for which the lock stays closed for the other process to come, in milliseconds.
-   * @throws LockLostError, LockStoreError as `renew` does; the lease then stays as it was.
+   * Hands the lease off: renews the lease for `leaseMs` and stops the heartbeat. From then on `release` does nothing here.
+   * The process that gets the handle calls `resume(handle)` within `leaseMs`.
+   * @example
+   * ```ts
+   * import type { LockClient } from 'leasehold';
+   *
+   * export async function firstStep(locks: LockClient) {
+   *   await using lease = await locks.acquire('closing');
+   *   return { handle: await lease.handOff({ leaseMs: 60_000 }) };
+   * }
+   * ```
+   * @param options.leaseMs the milliseconds for which the lock stays closed for the other process.
+   * @throws LockLostError, LockStoreError as `renew` does. Then the lease stays as it was.
    */
   async handOff(options: { readonly leaseMs: number }): Promise<LeaseHandle> {
     const leaseMs = checkLeaseMs(options?.leaseMs);
@@ -229,7 +317,15 @@ export class Lease {
     };
   }
 
-  /** For logs: what people may read, and never the `lockId`. */
+  /**
+   * Gives the lease's public properties, for logs, and never the `lockId`.
+   * @example
+   * ```ts
+   * import type { Lease } from 'leasehold';
+   *
+   * export const print = (lease: Lease) => console.log(JSON.stringify(lease));
+   * ```
+   */
   toJSON(): Record<string, unknown> {
     const { key, owner, fencingToken, acquiredAt, deadline, takenOverFrom, data } = this;
     return { key, owner, fencingToken, acquiredAt, deadline, takenOverFrom, data, held: this.isHeld() };
@@ -246,8 +342,9 @@ export class Lease {
   }
 
   /**
-   * @internal Gives the lease up without a release: the signal aborts, the heartbeat stops, and the lock opens at the expiry.
-   * For work that is to stop, where nobody knows when it will have stopped (invariant 9).
+   * @internal Abandons the lease: the signal aborts, the heartbeat stops, nothing is released, and the lock opens at the
+   *   expiry.
+   * For work that is to stop, if nobody can tell when the work will have stopped (invariant 9).
    */
   abandon(reason: LostReason): void {
     if (this.#state === 'held') this.#heartbeat.lose(reason);
@@ -258,7 +355,7 @@ export class Lease {
     try {
       await this.#heartbeat.renew(handOffMs);
     } finally {
-      // A lease that is lost says so, whatever became of the renewal.
+      // If the lease is lost, the caller gets that error, whatever became of the renewal.
       this.assertHeld();
     }
   }
@@ -271,8 +368,8 @@ export class Lease {
       this.#end('released');
       return this.#releaseEnded(options);
     }
-    // Lost by the clock alone, the record may still be ours: a lock that is opened early spares others the rest of the lease.
-    // Nothing counts as done.
+    // The lease may be lost by the clock alone, and the record may still have our `lockId`. Then a release opens the lock
+    // early and spares others the rest of the lease. No token is done.
     const { reason } = this.#lost.signal;
     if (this.#state === 'lost' && reason.reason === 'expired') await this.#send(undefined, options);
     return false;
@@ -281,10 +378,10 @@ export class Lease {
   async #releaseEnded(options: ReleaseOptions): Promise<boolean> {
     const { done } = options;
     const finished = done === true ? this.#plan.once : done || undefined;
-    // `doneToken` only grows: a greater one may have finished before this lease.
+    // `doneToken` only grows. A greater token may have finished before this lease.
     const doneToken = isDone(finished, this.doneToken) ? undefined : finished;
     const released = await this.#send(doneToken, options);
-    // Until the release is answered, a client that is closed waits for it.
+    // A client that is being closed waits for the answer to the release.
     this.#context.leases.delete(this);
     if (released.type === 'lost') this.#abort(released.reason);
     else if (released.type === 'unknown') {

@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto';
 
 /**
- * A new `lockId`. Its random bytes are drawn at this moment: Node otherwise takes them from a cache, which processes that
- * are started from one snapshot share, and two holders with one `lockId` are each told that the lock is theirs.
+ * Makes a new `lockId` of random bytes that are drawn at this moment. By default Node takes random bytes from a cache, which
+ * processes that are started from one snapshot share. Two holders with one `lockId` would each be told that the lock is
+ * theirs.
  */
 export const newLockId = (): string => randomUUID({ disableEntropyCache: true });

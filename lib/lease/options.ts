@@ -1,29 +1,46 @@
 import { bytes, checkDuration, checkText, show } from '../record/check.ts';
 import { heed } from './callback.ts';
 
-/** The times of a lease, in whole milliseconds. */
+/**
+ * The times of a lease, in whole milliseconds.
+ * @example
+ * ```ts
+ * import type { LeaseTiming } from 'leasehold';
+ *
+ * export const short: LeaseTiming = { leaseMs: 10_000, heartbeatMs: 2_000 };
+ * ```
+ */
 export interface LeaseTiming {
   /**
-   * The time for which a grant, and each renewal, closes the lock. Shorter: a dead holder's lock opens sooner, at the price
-   * of more renewals. 2 to 2,147,483,647.
+   * The time for which a grant, and each renewal, closes the lock. Shorter means that a dead holder's lock opens sooner;
+   * longer means fewer renewals. 2 to 2,147,483,647.
    * @default 30,000
    */
   leaseMs?: number | undefined;
   /**
-   * The time between two renewals. Smaller: more requests, and more tries before the deadline. 1 or more, and smaller than
-   * `leaseMs - safetyMs`.
-   * @default a third of leaseMs
+   * The time between two renewals. Smaller means more requests, and more tries before the deadline. 1 or more, and smaller
+   * than `leaseMs - safetyMs`.
+   * @default a third of `leaseMs`
    */
   heartbeatMs?: number | undefined;
   /**
-   * The time before the expiry at which the holder stops believing that it holds. With 2,000 or more nothing is assumed of
-   * clocks. With less, two hosts' clocks are assumed to differ by less. 0 or more.
-   * @default max(leaseMs / 10, min(2,000, leaseMs / 4))
+   * The time before the expiry at which the holder's belief ends. Larger means that clocks may differ by more; smaller means
+   * that more of the lease is used. With 2,000 or more, nothing is assumed of clocks. With less, two hosts' clocks are
+   * assumed to differ by less than `safetyMs`. 0 or more.
+   * @default `max(leaseMs / 10, min(2,000, leaseMs / 4))`
    */
   safetyMs?: number | undefined;
 }
 
-/** The options of a lease that is acquired. */
+/**
+ * The options of a lease that is acquired.
+ * @example
+ * ```ts
+ * import type { AcquireOptions } from 'leasehold';
+ *
+ * export const options: AcquireOptions = { waitMs: 5_000, holdAtMostMs: 600_000, data: { ticket: 4711 } };
+ * ```
+ */
 export interface AcquireOptions extends LeaseTiming {
   /**
    * The longest wait for a busy lock, in milliseconds. 0 or more.
@@ -31,54 +48,73 @@ export interface AcquireOptions extends LeaseTiming {
    */
   waitMs?: number | undefined;
   /**
-   * Ends the wait, with the signal's reason. A lease that the last attempt may have been granted is released.
+   * Ends the wait, with the signal's reason. A lease that the store may have granted to the last attempt is released.
    * @default none
    */
   signal?: AbortSignal | undefined;
   /**
-   * The time after which a request without an answer is sent again, in milliseconds; shorter where a short lease must leave
-   * room for three sendings. 1 or more.
+   * The time after which a request without an answer is sent again, in milliseconds. A short lease shortens this time, so
+   * that there is room for three sendings. 1 or more.
    * @default 1,000
    */
   requestTimeoutMs?: number | undefined;
   /**
-   * The lock stays closed for so many milliseconds from its acquisition, even if released earlier. 0 or more.
+   * The milliseconds for which the lock stays closed from its acquisition, even if it is released earlier. 0 or more.
    * @default 0
    */
   holdAtLeastMs?: number | undefined;
   /**
-   * The lease is not renewed beyond so many milliseconds from its acquisition. 1 or more.
+   * The milliseconds from its acquisition beyond which the lease is not renewed. 1 or more.
    * @default no bound
    */
   holdAtMostMs?: number | undefined;
   /**
-   * Gives the milliseconds that the invocation still lasts, as `() => context.getRemainingTimeInMillis()` does. Asked once,
-   * at the call. The lease's deadline never lies beyond.
+   * Gives the milliseconds that the invocation still lasts: `() => context.getRemainingTimeInMillis()`. The lease's deadline
+   * never lies beyond the invocation's end.
    * @default no bound
    */
   remainingMs?: (() => number) | undefined;
   /**
-   * An ordered token, as a rule the schedule's time in ISO 8601. The lock is granted only for a token greater than the
-   * last one that finished. 1 to 1,024 bytes.
+   * An ordered token, as a rule the schedule's time in ISO 8601. The lock is granted only for a token that is greater than
+   * the last finished token. 1 to 1,024 bytes.
    * @default none
    */
   once?: string | undefined;
   /**
-   * A note to attach to the lease, for operators to read: anything that JSON holds, up to 8 kB.
-   * @default nothing
+   * A note to attach to the lease, for operators to read: any JSON, up to 8 kB.
+   * @default none
    */
   data?: unknown;
   /**
    * The holder's name, for people to read. 1 to 1,024 bytes.
-   * @default the client's
+   * @default the client's `owner`
    */
   owner?: string | undefined;
 }
 
-/** The options of a lease that is acquired without a wait. */
+/**
+ * The options of a lease that is acquired without a wait.
+ * @example
+ * ```ts
+ * import type { TryAcquireOptions } from 'leasehold';
+ *
+ * export const options: TryAcquireOptions = { once: '2026-01-01T02:00:00Z', leaseMs: 60_000 };
+ * ```
+ */
 export type TryAcquireOptions = Omit<AcquireOptions, 'waitMs'>;
 
-/** The options of a lease that is resumed: it keeps the `once`, `data` and `holdAtLeastMs` of the lease that was handed off. */
+/**
+ * The options of a lease that is resumed. A resumed lease keeps the `once`, `data` and `holdAtLeastMs` of the lease that was
+ * handed off.
+ * @example
+ * ```ts
+ * import type { ResumeOptions } from 'leasehold';
+ *
+ * export const optionsIn = (context: { getRemainingTimeInMillis(): number }): ResumeOptions => ({
+ *   remainingMs: () => context.getRemainingTimeInMillis(),
+ * });
+ * ```
+ */
 export type ResumeOptions = Omit<AcquireOptions, 'waitMs' | 'once' | 'data' | 'holdAtLeastMs'>;
 
 /** The names of `LeaseTiming`. */
@@ -103,7 +139,7 @@ export const TRY_ACQUIRE_OPTIONS = { ...RESUME_OPTIONS, once: 0, data: 0, holdAt
 /** The names of `AcquireOptions`. */
 export const ACQUIRE_OPTIONS = { ...TRY_ACQUIRE_OPTIONS, waitMs: 0 } satisfies Record<keyof AcquireOptions, 0>;
 
-/** Options as the protocol uses them: checked, and with every default filled in. */
+/** The options as the protocol uses them: checked, and with every default filled in. */
 export interface AcquirePlan {
   readonly leaseMs: number;
   readonly heartbeatMs: number;
@@ -138,7 +174,7 @@ function json(data: unknown): string | undefined {
   return encoded;
 }
 
-/** Parses the note that a holder attached. Text that is no JSON was changed by somebody else, and is given as it is. */
+/** Parses the note that a holder attached. Gives text that is no JSON as it is: somebody else has changed such a note. */
 export function dataOf(data: string | undefined): unknown {
   try {
     return data === undefined ? undefined : JSON.parse(data);
@@ -190,7 +226,7 @@ export function planAcquire(options: AcquireOptions): AcquirePlan {
   };
 }
 
-/** Milliseconds that the invocation still lasts, as it says itself. */
+/** Milliseconds that the invocation still lasts, as `remainingMs` says. */
 export function remainingOf({ remainingMs }: Pick<AcquirePlan, 'remainingMs'>): number {
   const ms: unknown = remainingMs?.() ?? Infinity;
   if (typeof ms === 'number' && !Number.isNaN(ms)) return ms;
@@ -199,15 +235,15 @@ export function remainingOf({ remainingMs }: Pick<AcquirePlan, 'remainingMs'>): 
 }
 
 /**
- * Milliseconds that are left less `reserveMs`, or less half of them where that is shorter, so that there is time to try in.
- * Infinity where nobody tells: an invocation that is about to end does not fail for that.
+ * The rest of the invocation's time, in milliseconds, less `reserveMs` or less half of the rest, whichever is shorter. So
+ * some time to try is always left. Infinity if `remainingMs` is missing or fails: a lease's end does not fail for that.
  */
 export function leavingOf(remainingMs: (() => unknown) | undefined, reserveMs: number): number {
   let ms: unknown;
   try {
     ms = remainingMs?.();
   } catch {
-    // The other bounds hold: a request's time-out, and the lease's deadline.
+    // Two other bounds remain: a request's time-out, and the lease's deadline.
   }
   if (typeof ms !== 'number' || Number.isNaN(ms)) {
     heed(ms);

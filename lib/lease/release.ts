@@ -14,34 +14,34 @@ export interface Releasing {
   /** The expiry that was last written. */
   readonly until: number;
   readonly holdAtLeastMs: number;
-  /** The `once` token that becomes done. Absent where none does, or where a later one is done already. */
+  /** The `once` token that becomes done. Absent if no token does, or if a later token is done already. */
   readonly doneToken: string | undefined;
 }
 
 /** The outcome of a release. */
 export type Released =
   | { readonly type: 'released' }
-  /** Somebody else had ended the grant. */
+  /** Another grant, an operator or a deletion had ended the grant. */
   | { readonly type: 'lost'; readonly reason: LostReason }
   /** Nobody knows whether the release was applied. */
   | { readonly type: 'unknown'; readonly error: LockStoreError };
 
 /**
- * Milliseconds of an invocation's time that a release leaves to the response. Work that succeeded, and whose response comes
- * too late, is done again. Larger: less time to try the release in, and a lock that stays closed when the store is slow.
+ * Milliseconds of an invocation's time that a release leaves to the response. If the response comes too late, work that
+ * succeeded is done again. Larger means less time to try the release: the lock stays closed if the store is slow.
  */
 const RESPONSE_MS = 200;
 
 /**
- * Milliseconds for which a release may be tried. Without a bound where the invocation's time is over and its code goes on
- * all the same, as where invocations share a process: then nothing is left that a release could spoil.
+ * Milliseconds for which a release may be tried. There is no bound if the invocation's time is over and its code still runs,
+ * as it does if invocations share a process: then there is no response left to delay.
  */
 export const releaseMsOf = (remainingMs: (() => unknown) | undefined): number =>
   leavingOf(remainingMs, RESPONSE_MS) || Infinity;
 
 /**
  * Releases a grant. Never rejects.
- * @param isBelieved whether the deadline of the lease is still to come.
+ * @param isBelieved tells whether the deadline of the lease is still ahead.
  */
 export async function release(
   context: LeaseContext,
@@ -52,7 +52,7 @@ export async function release(
   const { store, serverClock } = context;
   const { key, lockId, acquiredAt, until, holdAtLeastMs, doneToken } = releasing;
   const request = (signal: AbortSignal) => {
-    // By a clock that was set back since the last renewal, TTL would delete the record too soon.
+    // The clock may have been set back since the last renewal. By such a clock, TTL would delete the record too soon.
     const now = Math.max(serverClock.now(key), until);
     return store.release({ key, lockId, now, holdAtLeastMs, doneToken }, signal);
   };
@@ -64,7 +64,7 @@ export async function release(
     }
     const { record } = answer;
     if (record?.lockId === undefined || isBelieved()) return { type: 'lost', reason: lossOf(record) };
-    const message = `Releasing '${key}': refused, and its deadline has passed. Nobody knows whether an earlier sending was applied.`;
+    const message = `Releasing '${key}': refused, and its deadline has passed. Nobody knows whether an earlier sending was applied. The lock opens at the expiry at the latest.`;
     return { type: 'unknown', error: new LockStoreError(message) };
   } catch (error) {
     return { type: 'unknown', error: error as LockStoreError };
@@ -72,16 +72,17 @@ export async function release(
 }
 
 /**
- * Tells whether a refused release was applied before: its first answer was lost, or the network delivered it twice. An
- * operator's force release, too, writes our `lockId` into `releasedBy`, and may have ended our grant instead.
+ * Tells whether a refused release had been applied by an earlier delivery: the first answer was lost, or the network
+ * delivered the request twice. An operator's force release also writes our `lockId` into `releasedBy`, and may have ended
+ * our grant instead.
  *
- * - A token that is due must stand in the record. With our `releasedBy` beside it, the token proves our release: an operator
- *   writes no token, and another holder's release writes its own `releasedBy`. Without our `releasedBy`, another's grant
- *   before our deadline proves our release: nothing else, but an operator, lets another in so early.
- * - With no token due, our `releasedBy` and the expiry that our release writes prove the release: an operator writes another
- *   expiry. If another has been granted the lock since, its record keeps that expiry as the one that it took over.
- * - A release that we sent more than once was most likely applied. Our `releasedBy` is then enough, and so is another's
- *   grant before our deadline, which nothing but our release, or an operator, made possible.
+ * - **A token is due.** The token must stand in the record. With our `releasedBy`, the token proves our release: an operator
+ *   writes no token, and another holder's release writes its own `releasedBy`. Without our `releasedBy`, another holder's
+ *   grant before our deadline proves our release: only our release, or an operator, lets another holder in so early.
+ * - **No token is due.** Our `releasedBy` and the expiry that our release writes prove our release: an operator writes
+ *   another expiry. If another holder was granted the lock since, the record still has that expiry, in `tookOver`.
+ * - **We sent the release more than once.** Then the release was most likely applied. Our `releasedBy` is enough, and so is
+ *   another holder's grant before our deadline.
  */
 function wasReleasedBefore(releasing: Releasing, { record, attempts = 1 }: StoreAnswer, isBelieved: boolean): boolean {
   const { lockId, fencingToken, acquiredAt, holdAtLeastMs, doneToken } = releasing;
@@ -95,9 +96,9 @@ function wasReleasedBefore(releasing: Releasing, { record, attempts = 1 }: Store
 }
 
 /**
- * Releases a grant that nobody believes in, or that may have been made. One request; should it fail, the grant ends with
- * its lease, and the caller is told of the fault that came before.
- * @param grant.until the expiry that was written, or may have been.
+ * Releases a grant that nobody believes in, or that the store may have made. Sends one request. If the request fails, the
+ * lock opens at the expiry, and the caller hears only of the fault that came before.
+ * @param grant.until the expiry that was written, or may have been written.
  */
 export async function discard(
   context: LeaseContext,
@@ -105,7 +106,7 @@ export async function discard(
   withinMs: number,
 ): Promise<void> {
   const { store } = context;
-  // `until` stands for the present: this host's clock may have been set, and TTL would count from a wrong moment.
+  // `until` stands for the present. This host's clock may have been set, and TTL would count from a wrong moment.
   const request = { key, lockId, now: until, holdAtLeastMs: 0 };
   await send(context, `Discarding '${key}'`, (signal) => store.release(request, signal), { withinMs }).catch(() => {});
 }

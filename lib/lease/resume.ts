@@ -9,12 +9,13 @@ import { type AcquirePlan, remainingOf } from './options.ts';
 import { discard } from './release.ts';
 
 /**
- * Puts a grant of this process in the place of one that was handed off.
+ * Puts a grant of this process in the place of a grant that was handed off.
  *
- * 1. Ask, by the handle's id.
- * 2. If the answer shows that this host's clock is wrong (invariant 13), ask once more: in the place of the first grant, or,
- *    where the clock was so far behind that the lease would expire before it was acquired, by the handle again.
- * @throws LockLostError when another grant, or none, stands in the place of the one that was handed off.
+ * 1. Asks by the handle's id.
+ * 2. If the answer shows that this host's clock is wrong (invariant 13), asks once more, in the place of the first grant.
+ *    There is no first grant if the clock was so far behind that the lease would have expired before its acquisition: then
+ *    asks by the handle's id again.
+ * @throws LockLostError if the handed-off grant no longer stands in the record.
  */
 export async function resume(context: LeaseContext, handle: LeaseHandle, plan: AcquirePlan): Promise<Grant> {
   const { store, clock } = context;
@@ -47,7 +48,7 @@ export async function resume(context: LeaseContext, handle: LeaseHandle, plan: A
     if (second.type === 'granted') return second.grant;
     if (second.type === 'refused') checkHanded(second.record);
     else if (second.grant) {
-      // Not right even now. But the belief in the grant ends before the record's expiry, whatever the clock.
+      // The clock is not right even now. But the belief in the grant ends before the record's expiry, whatever the clock.
       await discardUnwanted(context, asking, second.grant);
       return second.grant;
     }
@@ -56,7 +57,7 @@ export async function resume(context: LeaseContext, handle: LeaseHandle, plan: A
       { transient: true },
     );
   } catch (error) {
-    // Nobody has the first grant then, and the handle is used up.
+    // The handle is used up, and nobody would hold the first grant.
     if (misjudged)
       await discard(context, { key, lockId: misjudged.lockId, until: misjudged.term.until }, plan.requestTimeoutMs);
     throw error;

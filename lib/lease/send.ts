@@ -4,9 +4,9 @@ import { BackOff } from './back-off.ts';
 import { type Clock, elapsedMs, type Instant, instant, pause } from './clock.ts';
 import type { ServerClock } from './server-clock.ts';
 
-/** Sendings, in all, of a request whose answer does not come: as many as the SDK makes of a request that fails. */
+/** The most sendings of a request whose answer does not come. The SDK sends a request that fails as often. */
 const SENDS = 3;
-/** Sendings of a request that met another transaction, which is over within milliseconds. */
+/** The most sendings of a request that meets other transactions. Each transaction is over within milliseconds. */
 const CONFLICTS = 10;
 const CONFLICT_MS = { first: 10, most: 100 };
 
@@ -17,29 +17,43 @@ export interface SendContext {
 }
 
 export interface SendOptions {
-  /** Milliseconds after which one sending is given up, at the most. Default 1,000. */
+  /**
+   * The most milliseconds after which one sending is given up.
+   * @default 1,000
+   */
   readonly requestTimeoutMs?: number | undefined;
-  /** Milliseconds from `since` for which the request is worth sending. Default: for ever. */
+  /**
+   * Milliseconds from `since` for which the request is worth sending.
+   * @default no bound
+   */
   readonly withinMs?: number | undefined;
-  /** The moment from which the caller's clock runs. Default: now. */
+  /**
+   * The moment from which `withinMs` counts.
+   * @default now
+   */
   readonly since?: Instant | undefined;
-  /** Gives up at once; the caller no longer wants the answer. */
+  /**
+   * Ends the sending at once: the caller no longer wants the answer.
+   * @default none
+   */
   readonly signal?: AbortSignal | undefined;
   /**
-   * The request holds moments that the caller writes anew when the server refuses the time in the request's signature: that
-   * refusal is thrown. Default false: the request makes its moments whenever it is sent, and is sent again.
+   * Decides when the server refuses the time in the request's signature.
+   * - `true`: throws the refusal. The request holds moments, which the caller must write anew.
+   * - `false`: sends the request again. The request makes its moments at each sending.
+   * @default false
    */
   readonly throwMisdated?: boolean | undefined;
 }
 
 /**
- * Sends one request to a store until an answer comes. The same request is sent again
+ * Sends one request to a store until an answer comes. The same request is sent again in two cases:
  *
- * - when its answer does not come in time: a socket hangs (a request that fails, the SDK has sent again by itself);
- * - when it met another transaction.
+ * - The answer does not come in time, since a socket hangs. (The SDK itself sends a request again that fails.)
+ * - The request met another transaction.
  *
- * The store judges a request by its `lockId`, and so it may be applied twice without harm (invariant 3). No request
- * outlives `withinMs`, so that nothing is born past its deadline (invariants 4 and 6).
+ * The store judges a request by its `lockId`, so a request may be applied twice without harm (invariant 3). No request
+ * outlives `withinMs`, so no lease is granted past its deadline (invariants 4 and 6).
  * @throws LockStoreError, or the signal's reason.
  */
 export async function send<Answer extends DatedAnswer & { attempts?: number | undefined }>(
@@ -57,7 +71,7 @@ export async function send<Answer extends DatedAnswer & { attempts?: number | un
     signal?.throwIfAborted();
     const leftMs = checkLeft(withinMs - elapsedMs(since, instant(clock)), what);
     try {
-      // The time that is left is shared with the sendings to come, so that one dead socket does not cost a short lease.
+      // Each sending gets a share of the time that is left, so that one dead socket does not cost a short lease.
       const answer = await sendOnce(context, request, Math.min(requestTimeoutMs, leftMs / (SENDS - hung)), signal);
       return { ...answer, attempts: (answer.attempts ?? 1) + hung };
     } catch (error) {
@@ -73,10 +87,10 @@ export async function send<Answer extends DatedAnswer & { attempts?: number | un
 
 export function checkLeft(leftMs: number, what: string): number {
   if (leftMs > 0) return leftMs;
-  throw new LockStoreError(`${what}: no time is left to send it in`, { transient: true });
+  throw new LockStoreError(`${what}: no time is left to send the request. Allow more time.`, { transient: true });
 }
 
-/** Sends once, and learns from the answer of the server's clock. A refusal tells as much as a grant does. */
+/** Sends once, and learns the server's time from the answer. A refusal tells as much as a grant does. */
 async function sendOnce<Answer extends DatedAnswer>(
   { clock, serverClock }: SendContext,
   request: (signal: AbortSignal) => Promise<Answer>,
@@ -96,18 +110,20 @@ async function sendOnce<Answer extends DatedAnswer>(
 
 const isConflict = (error: unknown): boolean => error instanceof LockStoreError && error.conflict;
 
-/** Tells a request that the server refused for the time in its signature. */
+/** Tells whether the server refused the request for the time in its signature. */
 export const isMisdated = (error: unknown): boolean => error instanceof LockStoreError && error.misdated;
 
-function storeError(error: unknown, what: string): LockStoreError {
-  if (error instanceof LockStoreError) return error;
-  const reason = error === HUNG ? `no answer in time, ${SENDS} times` : error;
+/** Makes the error of an operation: of a store's error, whose facts are kept, or of any other fault. */
+export function storeError(error: unknown, what: string): LockStoreError {
+  if (error instanceof LockStoreError) return new LockStoreError(`${what}: ${error.message}`, error);
+  const reason =
+    error === HUNG ? `no answer came, ${SENDS} times. Check the network, or raise requestTimeoutMs.` : error;
   return new LockStoreError(`${what}: ${reason}`, { cause: error === HUNG ? undefined : error, transient: true });
 }
 
 const HUNG = Symbol('hung');
 
-/** Makes one request, given up after `ms` or when `signal` aborts, even by a store that does not listen. */
+/** Makes one request. Gives up after `ms`, or when `signal` aborts, even if the store does not listen to the signal. */
 export function limited<Answer>(
   clock: Clock,
   request: (signal: AbortSignal) => Promise<Answer>,

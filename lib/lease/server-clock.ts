@@ -2,17 +2,20 @@ import type { LockRecord, Takeover } from '../record/record.ts';
 import type { DatedAnswer } from '../record/store.ts';
 import { type Clock, type Instant, instant } from './clock.ts';
 
-/** A server's `Date` has whole seconds: its clock stood at `date` or up to a second after. */
+/** A server's `Date` has whole seconds: the server's clock showed `date`, or up to a second more. */
 const DATE_STEP_MS = 1_000;
-/** Milliseconds by which the wall and the monotonic clock may part before one of them counts as set, or as having stood still. */
+/**
+ * Milliseconds by which the wall and the monotonic clock may part before one of them counts as set, or as having stood
+ * still.
+ */
 const DRIFT_MS = 100;
 /**
- * Milliseconds by which a relay's clock is off at the most. AWS refuses a request whose signature is more than 15 minutes off, and the SDK signs
- * by the `Date` that it sees: behind a relay that is further off, no request is accepted.
+ * Milliseconds by which a relay's clock is off at the most. AWS refuses a request whose signature is more than 15 minutes
+ * off, and the SDK signs by the `Date` that it sees. So no request would be accepted behind a relay that is further off.
  */
 const RELAY_MOST_MS = 15 * 60_000;
 
-/** Releases that are remembered at the most. Each matters for a millisecond, and a process may use many keys once. */
+/** The most releases that are remembered. Each release matters for a millisecond, and a process may use many keys once. */
 const MOST_RELEASED = 1_000;
 
 /** Tells whether a clock was set, or stood still, between two moments. */
@@ -20,18 +23,18 @@ export const hasStepped = (from: Instant, to: Instant): boolean =>
   Math.abs(to.wall - to.monotonic - (from.wall - from.monotonic)) > DRIFT_MS;
 
 /**
- * Invariant 13: the server's clock judges. This class knows an interval for how far the server's clock is ahead of this
- * host's wall clock, intersected over the answers.
+ * Invariant 13: the server's clock judges. This class keeps an interval for the time by which the server's clock is ahead of
+ * this host's wall clock: the intersection of the intervals of all answers.
  *
  * While the interval holds zero, nothing is corrected. Once it excludes zero, this host's clock is wrong:
  *
- * - a moment that is compared with a record is the earliest that the server's clock may show, so that no lease is judged
- *   expired before it is;
- * - a moment that is written as an expiry is the latest, so that nobody judges ours expired before we stop believing in it.
+ * - A moment that is compared with a record is the earliest that the server's clock may show. So no lease is judged expired
+ *   before its expiry.
+ * - A moment that is written as an expiry is the latest. So nobody judges our lease expired before our belief ends.
  *
- * A `Date` that a relay may have written (`StoreAnswer.relayed`) proves less: either it or this host's clock may be the
- * wrong one. Then the earliest and the latest of both clocks are taken. Whichever of the two is right, nobody's lease is
- * taken and nobody takes ours; a lock may stay closed for longer by as much as the two differ.
+ * A `Date` that a relay may have written (`StoreAnswer.relayed`) proves less: the relay's clock may be wrong, or this
+ * host's. Then the earlier and the later of the two clocks are taken. Whichever clock is right, nobody's lease is taken,
+ * ours neither. A lock may stay closed for longer, by as much as the two clocks differ.
  */
 export class ServerClock {
   readonly #clock: Clock;
@@ -40,14 +43,14 @@ export class ServerClock {
   /** The upper end of the interval by the last answer alone. */
   #lastHighest = Infinity;
   #relayed = false;
-  /** Settles when the answer has come that somebody awaits to judge this host's clock. */
+  /** Settles when the judge read that is out has been answered. Undefined if no judge read is out. */
   judging: Promise<void> | undefined;
-  /** The store was asked for the server's time, and no answer ever had one: this host's clock is believed. */
+  /** True if a judge read was answered and no answer ever had a `Date`. Then this host's clock is believed. */
   #isDateless = false;
   #wasDated = false;
   /** The moment of the last answer that could judge this host's clock. */
   #judgedAt: Instant | undefined;
-  /** The expiries that releases of this process wrote, while they may lie in the future. */
+  /** The expiries that this process's releases wrote, by key, as long as an expiry may lie in the future. */
   readonly #released = new Map<string, number>();
   #releasedAt: Instant | undefined;
 
@@ -55,12 +58,12 @@ export class ServerClock {
     this.#clock = clock;
   }
 
-  /** Learns from an answer: the server's clock stood at `serverDate` at some moment between `sent` and now. */
+  /** Learns from an answer: the server's clock showed `serverDate` at some moment between `sent` and now. */
   observe(sent: Instant, { serverDate: date, relayed = false }: DatedAnswer): void {
     if (date === undefined || !Number.isFinite(date)) return;
     const received = instant(this.#clock);
     if (this.#judgedAt && hasStepped(this.#judgedAt, received)) this.#forget();
-    // A clock that was set while the request was out: nothing can be learned from this answer.
+    // If the clock was set while the request was out, this answer tells nothing.
     if (hasStepped(sent, received)) return;
     this.#judgedAt = received;
     this.#isDateless = false;
@@ -72,7 +75,7 @@ export class ServerClock {
     this.#lowest = Math.max(this.#lowest, lowest);
     this.#highest = Math.min(this.#highest, highest);
     if (this.#lowest > this.#highest) {
-      // Servers that differ by milliseconds; the last answer is as good as any.
+      // The servers' clocks differ by milliseconds. The last answer is as good as any.
       this.#lowest = lowest;
       this.#highest = highest;
     }
@@ -85,12 +88,15 @@ export class ServerClock {
     this.#lastHighest = Infinity;
   }
 
-  /** Tells whether an answer has judged this host's clock since that was last set, or stood still, before `moment`. */
+  /**
+   * Tells whether an answer has judged this host's clock, and the clock was neither set nor stood still from then to
+   * `moment`.
+   */
   isJudged(moment: Instant): boolean {
     return this.#isDateless || (this.#judgedAt !== undefined && !hasStepped(this.#judgedAt, moment));
   }
 
-  /** Learns that an answer had no date. From a store whose answers had one before, that tells nothing. */
+  /** Learns that an answer had no date. This tells nothing if an earlier answer of the store had a date. */
   observeDateless(): void {
     this.#isDateless = !this.#wasDated;
   }
@@ -100,7 +106,7 @@ export class ServerClock {
     return this.#lowest > 0 || this.#highest < 0;
   }
 
-  /** True where a relay's clock may be the wrong one, and not this host's. */
+  /** True if a relay's clock may be wrong, and not this host's. */
   get #mayBeRelays(): boolean {
     return this.#relayed && Math.abs(this.skewMs ?? 0) <= RELAY_MOST_MS;
   }
@@ -118,15 +124,15 @@ export class ServerClock {
   }
 
   /**
-   * Milliseconds by which this host's clock may be behind the server's, beyond the second that `safetyMs` covers. An answer
-   * that took a while cannot tell a clock that is behind by as much from a right clock:
+   * Milliseconds by which this host's clock may be behind the server's, beyond the second that `safetyMs` covers. A slow
+   * answer cannot tell a right clock from a clock that is behind by as long as the answer took:
    *
    *     server   ----------|date      |date + 1 s -------
    *     host     ---|sent ..................... |received
    *                 |<---- highest ------------>|
    *
-   * Only the last answer counts. Since an earlier answer both clocks may have stood still together, as in a virtual machine
-   * that was paused, and no difference between the clocks tells of that.
+   * Only the last answer counts. Since an earlier answer both clocks may have stood still together, as in a paused virtual
+   * machine, and no difference between the clocks would show it.
    */
   get behindMs(): number {
     if (this.#lastHighest === Infinity) return 0;
@@ -135,24 +141,28 @@ export class ServerClock {
   }
 
   /**
-   * Milliseconds from the sending of a request to the expiry that it wrote, at the least, by the server's clock.
-   * @param behindMs the value of `behindMs` at the sending. It counts where the clock was set, or stood still, since then: the
-   *   present value belongs to another setting of the clock.
+   * The least milliseconds, by the server's clock, from the sending of a request to the expiry that the request wrote.
+   * @param behindMs the value of `behindMs` at the sending. This value counts if the clock was set, or stood still, since
+   *   then: the present value belongs to another setting of the clock.
    */
   untilMs(sent: Instant, expiresAt: number, behindMs: number): number {
     const isKnown = !hasStepped(sent, instant(this.#clock));
     return expiresAt - (sent.wall + (isKnown ? this.behindMs : behindMs));
   }
 
-  /** Milliseconds by which this host's clock is ahead of the server's (behind: negative), once known to be wrong. */
+  /**
+   * Milliseconds by which this host's clock is ahead of the server's (negative: behind). Undefined unless the clock is known
+   * to be wrong.
+   */
   get skewMs(): number | undefined {
     return this.isWrong ? -Math.round((this.#lowest + this.#highest) / 2) : undefined;
   }
 
   /**
-   * The moment to compare with the record of a key. This moment never lies before the expiry that this process wrote there a
-   * moment ago (a release leaves `acquiredAt + 1`), or a lock held for less than a millisecond would be busy to the process
-   * that released it. After the clock was set, that exception would break live leases, and does not hold.
+   * The moment to compare with the record of a key. This moment never lies before the expiry that this process's last
+   * release of the key wrote. A release leaves `acquiredAt + 1`: without this rule, a lock that was held for less than a
+   * millisecond would be busy for the process that released it. After the clock was set, the rule would break live leases,
+   * and does not hold.
    */
   now(key: string, moment = instant(this.#clock)): number {
     const now = Math.floor(moment.wall + this.#comparedOffsetMs);
@@ -163,12 +173,12 @@ export class ServerClock {
     return now;
   }
 
-  /** Milliseconds until a lock opens, by the server's clock as far as it is known; 0: it is open. */
+  /** Milliseconds until a lock opens, by the server's clock as far as that clock is known. 0 if the lock is open. */
   untilOpenMs({ key, expiresAt }: LockRecord): number {
     return Math.max(0, expiresAt - this.now(key));
   }
 
-  /** Remembers the moment that this process wrote as a key's expiry when it released it. */
+  /** Remembers the expiry that this process wrote when it released a key. */
   wrote(key: string, expiresAt: number): void {
     const moment = instant(this.#clock);
     if (this.#released.size >= MOST_RELEASED || (this.#releasedAt && hasStepped(this.#releasedAt, moment))) {
@@ -179,10 +189,10 @@ export class ServerClock {
   }
 
   /**
-   * Tells whether an expiry that was written with `offsetMs` added is wrong by too much to be left, now that more is known:
+   * Tells whether an expiry that was written with `offsetMs` added must not be left as it is, now that more is known:
    *
-   * - too soon, by more than the holder's `safetyMs` covers;
-   * - too late, by more than a right clock can be found to be off.
+   * - The expiry is too early, by more than the holder's `safetyMs`.
+   * - The expiry is too late, by more than a right clock can seem to be off.
    */
   disproves(offsetMs: number, safetyMs: number): boolean {
     const tooSoonMs = this.expiryOffsetMs - offsetMs;
@@ -190,10 +200,10 @@ export class ServerClock {
   }
 
   /**
-   * Tells whether the lock that a grant took over, answered just now, had not opened by the server's clock.
+   * Tells whether a grant, whose answer has just come, was made before the lock had opened by the server's clock.
    *
-   * - With a clock that may be right: only if that is certain.
-   * - With a clock that is known to be wrong: also if it is possible.
+   * - If this host's clock may be right: tells so only if this is certain.
+   * - If this host's clock is known to be wrong: tells so also if this is possible.
    */
   tooEarly(tookOver: Takeover | undefined, date: number | undefined): boolean {
     if (tookOver === undefined || tookOver.type === 'nothing' || date === undefined) return false;
@@ -206,8 +216,8 @@ export class ServerClock {
 const known = new WeakMap<object, WeakMap<Clock, ServerClock>>();
 
 /**
- * The one `ServerClock` of a store and a clock, so that all clients in a process learn from each other's answers. It is
- * knowledge of clocks and of no grant (invariant 11).
+ * Gives the one `ServerClock` of a store and a clock, so that all clients in a process learn from each other's answers. A
+ * `ServerClock` knows of clocks and of no grant (invariant 11).
  */
 export function serverClockOf(store: object, clock: Clock): ServerClock {
   const ofStore = known.get(store) ?? new WeakMap<Clock, ServerClock>();

@@ -3,28 +3,32 @@ import type { SendContext } from './send.ts';
 import { hasStepped } from './server-clock.ts';
 
 /**
- * The time of one request for a lease: acquire, renew or resume. Fixed when the request is written, as what is known of the
- * clocks stands then:
+ * The times of one request for a lease: acquire, renew or resume. The times are fixed when the request is written, by the
+ * knowledge of the clocks at that moment:
  *
  *     this host   |sent                       |end of belief
  *                 |<------- believeMs ------->|<- safetyMs ->|
  *     the record                                             |until
  */
 export class Term {
-  /** The moment before the sending: from here the holder's clock runs (invariant 4). */
+  /** The moment before the sending, from which the holder's belief is counted (invariant 4). */
   readonly sent: Instant;
-  /** The expiry that the request writes: milliseconds since the epoch, by the server's clock as far as it is known. */
+  /**
+   * The expiry that the request writes, by the server's clock as far as that clock is known: milliseconds since the epoch.
+   */
   readonly until: number;
-  /** Milliseconds from `sent` for which the grant may be believed. */
+  /** Milliseconds from `sent` for which the holder may believe at the most, by this request alone. */
   readonly believeMs: number;
-  /** Milliseconds from `sent` for which the lease may be believed at the most, however often it is renewed (invariant 8). */
+  /**
+   * Milliseconds from `sent` for which the holder may believe at the most, however often the lease is renewed (invariant 8).
+   */
   readonly capMs: number;
   readonly #context: SendContext;
   readonly #safetyMs: number;
   readonly #isJudged: boolean;
   /** Milliseconds that were added to this host's clock for `until`. */
   readonly #offsetMs: number;
-  /** Milliseconds by which this host's clock could be behind, as far as was known. */
+  /** Milliseconds by which this host's clock could be behind, as far as was known at the sending. */
   readonly #behindMs: number;
 
   constructor(
@@ -46,8 +50,8 @@ export class Term {
   }
 
   /**
-   * Milliseconds from `sent` for which the grant is believed, as the clocks are known now: for as long as was asked, and
-   * until `safetyMs` before the record's expiry as the server's clock will show it (invariant 4).
+   * Milliseconds from `sent` for which the holder believes, as the clocks are known now. The belief lasts for `believeMs` at
+   * the most, and ends at least `safetyMs` before the server's clock reaches the record's expiry (invariant 4).
    */
   get believedMs(): number {
     const { serverClock } = this.#context;
@@ -55,7 +59,7 @@ export class Term {
     return Math.min(this.believeMs, untilMs - this.#safetyMs);
   }
 
-  /** Tells whether the belief has ended: a grant that is answered now is no grant (invariant 4). */
+  /** Tells whether the belief has ended. A grant whose answer comes now is no grant (invariant 4). */
   get isOver(): boolean {
     return elapsedMs(this.sent, instant(this.#context.clock)) >= this.believedMs;
   }
@@ -65,19 +69,19 @@ export class Term {
     return this.until - this.believeMs - this.#safetyMs;
   }
 
-  /** Milliseconds from `moment` for which the lease may be believed at the most (invariant 8). */
+  /** Milliseconds from `moment` for which the holder may believe at the most (invariant 8). */
   capLeftMs(moment: Instant): number {
     return this.capMs - elapsedMs(this.sent, moment);
   }
 
-  /** Tells whether `until` was written by a clock that answers have since shown to be wrong (invariant 13). */
+  /** Tells whether answers have since shown that the clock which wrote `until` is wrong (invariant 13). */
   get isDisproved(): boolean {
     return this.#context.serverClock.disproves(this.#offsetMs, this.#safetyMs);
   }
 
   /**
-   * Tells whether the clock was set, or stood still, while the request was out, and no answer had judged the clock before.
-   * Then the answer's `Date` cannot tell whether `until` is right (invariant 13).
+   * Tells whether the clock was set, or stood still, while the request was out, and no answer had judged the clock before
+   * the sending. Then the answer's `Date` cannot tell whether `until` is right (invariant 13).
    */
   get wasInterrupted(): boolean {
     return !this.#isJudged && hasStepped(this.sent, instant(this.#context.clock));

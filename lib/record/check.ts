@@ -1,9 +1,9 @@
-/** Node's timers hold a signed 32-bit number of milliseconds; what is longer fires at once. */
+/** Node's timers hold a signed 32-bit number of milliseconds. A longer timer would fire at once. */
 export const LONGEST_MS = 2_147_483_647;
-/** The limit of DynamoDB on a sort key, and ours on every text that names something. */
+/** DynamoDB's limit on a sort key, and our limit on every text that names something. */
 export const MAX_TEXT_BYTES = 1024;
 
-/** A value as a message shows it: `'short text'`, `number 7`, `undefined`. */
+/** Formats a value for a message: `'short text'`, `number 7`, `undefined`. */
 export function show(value: unknown): string {
   if (typeof value === 'string') return `'${value.length > 80 ? `${value.slice(0, 80)}…` : value}'`;
   return value == null ? String(value) : `${typeof value} ${String(value)}`;
@@ -23,7 +23,7 @@ export function checkDuration(name: string, value: unknown, least: number): numb
 
 function text(name: string, value: unknown, max: number): string {
   if (typeof value !== 'string') {
-    // Where a function gave a promise for a string, the promise's rejection is nobody's.
+    // A user's function may have given a promise in the place of a string. Nobody waits for the promise, which may reject.
     Promise.resolve(value).then(undefined, () => {});
     throw new TypeError(`${name} must be a string, but it is ${show(value)}.`);
   }
@@ -34,7 +34,7 @@ function text(name: string, value: unknown, max: number): string {
   return value;
 }
 
-/** A lock's key: a string of 1 to 1,024 bytes of UTF-8. */
+/** Checks a lock's key: a string of 1 to 1,024 bytes of UTF-8. */
 export const checkKey = (key: unknown): string => text('The key of a lock', key, MAX_TEXT_BYTES);
 
 export function checkText(name: string, value: unknown): string {
@@ -42,10 +42,11 @@ export function checkText(name: string, value: unknown): string {
 }
 
 /**
- * Checks that options are an object whose names are all known. A misspelled name would otherwise be an option that
- * nobody gave, as a lock without its `once`.
+ * Checks that options are an object whose names are all known. A misspelled name would otherwise be ignored: a lock would
+ * have no `once`, say.
  * @param what the function or class that takes the options, for the message.
- * @param known the names that it takes, as the keys of an object, so that the compiler can compare them with the type.
+ * @param known the known names, as the keys of an object, so that the compiler can compare the names with the options' type.
+ * @throws TypeError that names the nearest known name.
  */
 export function checkNames(what: string, options: unknown, known: Readonly<Record<string, unknown>>): void {
   if (typeof options !== 'object' || options === null) {
@@ -55,13 +56,13 @@ export function checkNames(what: string, options: unknown, known: Readonly<Recor
   if (unknown === undefined) return;
   const names = Object.keys(known);
   const [nearest = ''] = names.sort((a, b) => editDistance(unknown, a) - editDistance(unknown, b));
-  const isNear = editDistance(unknown, nearest) <= unknown.length / 2;
+  const isNear = editDistance(unknown, nearest) <= Math.max(unknown.length, nearest.length) / 2;
   throw new TypeError(
     `${what} has no option '${unknown}'; ${isNear ? `did you mean '${nearest}'?` : `it has ${names.join(', ')}.`}`,
   );
 }
 
-/** Levenshtein's distance, without regard to case: insertions, deletions and substitutions from one text to the other. */
+/** Counts the insertions, deletions and substitutions between two texts, whatever their case: Levenshtein's distance. */
 function editDistance(from: string, to: string): number {
   let row = Array.from({ length: to.length + 1 }, (_, i) => i);
   for (const [i, a] of [...from.toLowerCase()].entries()) {

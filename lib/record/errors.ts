@@ -2,8 +2,20 @@
 const brand = Symbol.for('leasehold.error');
 
 /**
- * The base of every error that leasehold throws, but for the `TypeError` of a bad argument.
- * @example if (error instanceof LockError) console.warn(error.code, error.message);
+ * The base of every error that leasehold throws, except for the `TypeError` of a bad argument.
+ * @example
+ * ```ts
+ * import { LockClient, LockError } from 'leasehold';
+ *
+ * export async function report(locks: LockClient) {
+ *   try {
+ *     await locks.using('report', () => fetch('https://example.com/report'));
+ *   } catch (error) {
+ *     if (!(error instanceof LockError)) throw error;
+ *     console.warn(error.code, error.message);
+ *   }
+ * }
+ * ```
  */
 export class LockError extends Error {
   static readonly kind: string = 'LockError';
@@ -16,7 +28,7 @@ export class LockError extends Error {
     this.name = (this.constructor as typeof LockError).kind;
   }
 
-  /** `instanceof` asks the brand and the name, so that an error thrown by another copy of leasehold is recognised. */
+  /** Lets `instanceof` ask the brand and the name, so that an error of another copy of leasehold is recognised. */
   static override [Symbol.hasInstance](value: unknown): boolean {
     if (!Object.hasOwn(this, 'kind')) return Function.prototype[Symbol.hasInstance].call(this, value);
     const error = value as { [brand]?: boolean; name?: string } | null | undefined;
@@ -25,14 +37,23 @@ export class LockError extends Error {
 }
 
 /**
- * Somebody else holds the lock. The message may be shown to HTTP callers: it names the key and not the owner.
- * @example if (error instanceof LockBusyError) return { statusCode: error.statusCode, headers: error.headers };
+ * Another holder has the lock, or `holdAtLeastMs` keeps the lock closed. The message may be shown to HTTP callers: the
+ * message names the key and not the owner.
+ * @example
+ * ```ts
+ * import { LockBusyError } from 'leasehold';
+ *
+ * export function responseTo(error: unknown) {
+ *   if (!(error instanceof LockBusyError)) throw error;
+ *   return { statusCode: error.statusCode, headers: error.headers, body: error.message };
+ * }
+ * ```
  */
 export class LockBusyError extends LockError {
   static override readonly kind: string = 'LockBusyError';
   override readonly code = 'ERR_LOCK_BUSY';
   readonly key: string;
-  /** The holder; absent when the lock is only closed (hold at least). */
+  /** The holder. Absent while a released lock is merely kept closed by `holdAtLeastMs`. */
   readonly owner: string | undefined;
   /** The moment from which others may take the lock, if its holder does not renew: milliseconds since the epoch. */
   readonly expiresAt: number;
@@ -65,8 +86,16 @@ export class LockBusyError extends LockError {
 }
 
 /**
- * The work was done for this `once` token, or for a later one.
- * @example if (error instanceof LockDoneError) console.info(`done up to ${error.doneToken}`);
+ * The work was done for this `once` token, or for a later token.
+ * @example
+ * ```ts
+ * import { LockDoneError } from 'leasehold';
+ *
+ * export function logDone(error: unknown) {
+ *   if (!(error instanceof LockDoneError)) throw error;
+ *   console.info(`'${error.key}' is done up to ${error.doneToken}.`);
+ * }
+ * ```
  */
 export class LockDoneError extends LockError {
   static override readonly kind: string = 'LockDoneError';
@@ -86,15 +115,15 @@ export class LockDoneError extends LockError {
 }
 
 /**
- * Why a lease is no longer held.
- * - `expired`: its deadline came before it could be renewed or released.
- * - `takenOver`: another grant stands in its place.
- * - `revoked`: it was force-released.
- * - `gone`: its record was deleted.
- * - `released`, `handedOff`: its holder ended it and then used it.
- * - `closed`: its client was closed.
- * - `timedOut`: the invocation that it was taken for timed out.
- * - `abandoned`: its work was to stop, and nobody can tell when it will have stopped.
+ * The reason for which a lease is no longer held.
+ * - `expired`: the deadline came before the holder could renew or release the lease.
+ * - `takenOver`: another grant stands in the record.
+ * - `revoked`: an operator force-released the lease.
+ * - `gone`: somebody deleted the record.
+ * - `released`, `handedOff`: the holder ended the lease and then used the lease.
+ * - `closed`: the holder closed the lease's client.
+ * - `timedOut`: the invocation that holds the lease timed out.
+ * - `abandoned`: the work was to stop, and nobody can tell when the work will have stopped.
  */
 export type LostReason =
   | 'expired'
@@ -108,8 +137,16 @@ export type LostReason =
   | 'abandoned';
 
 /**
- * The lock was ours and no longer is. The reason of `lease.signal`.
- * @example if (error instanceof LockLostError) console.warn(`lost: ${error.reason}`);
+ * A lease was held and no longer is. `lease.signal` aborts with this error.
+ * @example
+ * ```ts
+ * import { LockLostError } from 'leasehold';
+ *
+ * export function logLoss(error: unknown) {
+ *   if (!(error instanceof LockLostError)) throw error;
+ *   console.warn(`The lease of '${error.key}' was lost: ${error.reason}.`);
+ * }
+ * ```
  */
 export class LockLostError extends LockError {
   static override readonly kind: string = 'LockLostError';
@@ -118,16 +155,24 @@ export class LockLostError extends LockError {
   readonly reason: LostReason;
 
   constructor(lost: { key: string; reason: LostReason; detail: string }, options?: ErrorOptions) {
-    super(`The lease of '${lost.key}' is not held: ${lost.detail}.`, options);
+    super(`The lease of '${lost.key}' is not held: ${lost.detail}. Stop its work.`, options);
     this.key = lost.key;
     this.reason = lost.reason;
   }
 }
 
 /**
- * There is no time to hold the lock in: the invocation is about to end, or the store's answer came after the lease's own
+ * No time is left to hold the lock: the invocation is about to end, or the store's answer came after the lease's own
  * deadline. Nothing is held.
- * @example if (error instanceof LockNoTimeError) return { statusCode: 503 };
+ * @example
+ * ```ts
+ * import { LockNoTimeError } from 'leasehold';
+ *
+ * export function responseTo(error: unknown) {
+ *   if (!(error instanceof LockNoTimeError)) throw error;
+ *   return { statusCode: 503, body: error.message };
+ * }
+ * ```
  */
 export class LockNoTimeError extends LockError {
   static override readonly kind: string = 'LockNoTimeError';
@@ -142,18 +187,30 @@ export class LockNoTimeError extends LockError {
 
 /**
  * The client was closed, and takes no more locks.
- * @example if (error instanceof LockClosedError) return;
+ * @example
+ * ```ts
+ * import { type LockClient, LockClosedError } from 'leasehold';
+ *
+ * export async function poll(locks: LockClient) {
+ *   try {
+ *     return await locks.tryAcquire('report');
+ *   } catch (error) {
+ *     if (error instanceof LockClosedError) return null; // the process is shutting down
+ *     throw error;
+ *   }
+ * }
+ * ```
  */
 export class LockClosedError extends LockError {
   static override readonly kind: string = 'LockClosedError';
   override readonly code = 'ERR_LOCK_CLOSED';
 
   constructor() {
-    super('This LockClient is closed; make a new one to take locks.');
+    super('This LockClient is closed: make a new LockClient to take locks.');
   }
 }
 
-/** The facts of a `LockStoreError`. Each is false, or absent, by default. */
+/** The facts of a `LockStoreError`. Each fact is false, or absent, by default. */
 export interface LockStoreErrorOptions extends ErrorOptions {
   transient?: boolean | undefined;
   conflict?: boolean | undefined;
@@ -164,26 +221,37 @@ export interface LockStoreErrorOptions extends ErrorOptions {
 }
 
 /**
- * The store did not answer, or not as it should. `cause` is the error that the store's own client threw.
- * @example if (error instanceof LockStoreError && error.transient) retryLater();
+ * The store did not answer, or answered with a fault. `cause` is the error that the store's own client threw.
+ * @example
+ * ```ts
+ * import { LockStoreError } from 'leasehold';
+ *
+ * export const mayRetry = (error: unknown) => error instanceof LockStoreError && error.transient;
+ * ```
  */
 export class LockStoreError extends LockError {
   static override readonly kind: string = 'LockStoreError';
   override readonly code = 'ERR_LOCK_STORE';
-  /** The same request may succeed a moment later (a lost answer, throttling). False: it cannot (permissions, no table). */
+  /**
+   * True if the same request may succeed a moment later (a lost answer, throttling). False if the request cannot succeed
+   * (no permission, no table).
+   */
   readonly transient: boolean;
-  /** A conflict with another transaction: nothing was written, and the same request can be sent again at once. */
+  /** True after a conflict with another transaction. Nothing was written, and the same request may be sent again at once. */
   readonly conflict: boolean;
   /**
-   * The server refused the request for the time in its signature: nothing was written, and the moments in the request are
-   * as wrong as that time. The request must be written anew.
+   * True if the server refused the request for the time in the request's signature. Nothing was written. The moments in the
+   * request are as wrong as the signature's time, so the request must be written anew.
    */
   readonly misdated: boolean;
-  /** The server's clock when it refused: milliseconds since the epoch; undefined where no answer came. */
+  /** The time of the server's clock at the refusal, in milliseconds since the epoch. Undefined if no answer came. */
   readonly serverDate: number | undefined;
-  /** The refusal came over a host that may have written a `Date` of its own. */
+  /** True if the refusal came over a relay: a host that may have written a `Date` of its own. */
   readonly relayed: boolean;
-  /** The item under the lock's key was not written by leasehold, or was changed since; other locks are not concerned. */
+  /**
+   * True if leasehold did not write the item under the lock's key, or if somebody changed the item. Other locks are not
+   * concerned.
+   */
   readonly foreign: boolean;
 
   constructor(message: string, options: LockStoreErrorOptions = {}) {

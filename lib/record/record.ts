@@ -1,9 +1,9 @@
-/** The record of one key, as every store keeps it. Instants are milliseconds since the epoch. */
+/** The record of one key, as every store keeps the record. Moments are milliseconds since the epoch. */
 export interface LockRecord {
   readonly key: string;
-  /** The secret id of the grant; present exactly while a grant is outstanding. */
+  /** The secret id of the grant. Present exactly while a grant is outstanding. */
   readonly lockId?: string | undefined;
-  /** The present holder, or else the last one, for people to read. */
+  /** The name of the present holder, or else of the last holder, for people to read. */
   readonly owner?: string | undefined;
   readonly fencingToken: number;
   /** The lock is free if and only if this moment has come, or there is no record. */
@@ -35,19 +35,19 @@ interface Replaced {
   readonly expiresAt: number;
 }
 
-/** Tells whether the grant in a record is the one with this `lockId`. One question decides over every answer. */
+/** Tells whether the grant in a record has this `lockId`. This one question decides over every answer. */
 export const isGrantOf = (lockId: string, record: LockRecord | undefined): record is LockRecord =>
   record?.lockId === lockId;
 
-/** Tells whether the work was done for a `once` token, or for a later one. DynamoDB compares the bytes of UTF-8. */
+/** Tells whether the work was done for a `once` token, or for a later token. Compares bytes of UTF-8, as DynamoDB does. */
 export const isDone = (once: string | undefined, doneToken: string | undefined): doneToken is string =>
   once !== undefined && doneToken !== undefined && Buffer.compare(Buffer.from(once), Buffer.from(doneToken)) <= 0;
 
-/** The holder of a lock; nobody, while a released lock is merely closed for a while (hold at least). */
+/** The holder of a lock. Nobody holds a released lock that `holdAtLeastMs` keeps closed. */
 export const holderOf = ({ lockId, owner }: LockRecord): string | undefined =>
   lockId === undefined ? undefined : owner;
 
-/** Why a request for the grant of a holder was refused, by the record in the refusal. */
+/** The reason for which a holder's request was refused, by the record in the refusal. */
 export const lossOf = (record: LockRecord | undefined): 'gone' | 'revoked' | 'takenOver' =>
   record === undefined ? 'gone' : record.lockId === undefined ? 'revoked' : 'takenOver';
 
@@ -59,7 +59,7 @@ export function replacedBy(record: LockRecord | undefined): Takeover {
   return lockId === undefined ? { type: 'closed', ...replaced } : { type: 'lease', lockId, ...replaced };
 }
 
-/** The lock as it stood before a grant, as far as callers are told of it. */
+/** The lock as it stood before a grant, as far as callers are told of the lock. */
 export function beforeGrant({ tookOver, ...record }: LockRecord): LockRecord {
   const none = { lockId: undefined, owner: undefined, expiresAt: 0 };
   return { ...record, ...none, ...(tookOver?.type === 'nothing' ? {} : tookOver) };

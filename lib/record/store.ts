@@ -2,10 +2,10 @@ import type { LockRecord, Takeover } from './record.ts';
 
 export interface AcquireRequest {
   readonly key: string;
-  /** The secret id of the grant that is asked for: a new one for each attempt. */
+  /** The secret id of the grant that is asked for: a new id for each attempt. */
   readonly lockId: string;
   readonly owner: string;
-  /** The present moment, as the record is judged by it: milliseconds since the epoch. */
+  /** The present moment, with which the record's expiry is compared: milliseconds since the epoch. */
   readonly now: number;
   /** The expiry to write: milliseconds since the epoch. */
   readonly until: number;
@@ -31,10 +31,12 @@ export interface ReleaseRequest {
 export interface GiveBackRequest {
   readonly key: string;
   readonly lockId: string;
-  /** The token of the grant that is given back: a late duplicate of its acquire may be granted once more, with another one. */
+  /**
+   * The token of the grant that is given back. A late duplicate of the acquire may be granted once more, with another token.
+   */
   readonly fencingToken: number;
   readonly now: number;
-  /** The state to restore, as the grant's own record told when it was made: by now a third grant may have come and gone. */
+  /** The state to restore, as the answer to the grant told. A third grant may have come and gone since. */
   readonly previous: Takeover;
 }
 
@@ -54,20 +56,26 @@ export interface ForceReleaseRequest {
   readonly immediately: boolean;
 }
 
-/** The part of an answer that tells of the server's clock. */
+/** The part of an answer that tells the server's time. */
 export interface DatedAnswer {
-  /** The server's clock when it answered, in milliseconds since the epoch, cut down to the whole second. */
+  /** The time of the server's clock at the answer, in milliseconds since the epoch, cut down to the whole second. */
   readonly serverDate?: number | undefined;
-  /** The answer came over a host that may have written a `Date` of its own: a proxy, an emulator. Default false. */
+  /**
+   * True if the answer came over a relay: a host that may have written a `Date` of its own, such as a proxy or an emulator.
+   * @default false
+   */
   readonly relayed?: boolean | undefined;
 }
 
-/** The answer to a write. Granted or refused, the record comes back: as it stands now. */
+/** The answer to a write. The present record comes back, whether the write was applied or refused. */
 export interface StoreAnswer extends DatedAnswer {
   readonly applied: boolean;
-  /** Absent when there is no record, and, for an applied write whose record nobody needs, always. */
+  /** Absent if there is no record. May be absent after an applied write whose record nobody needs. */
   readonly record?: LockRecord | undefined;
-  /** The number of times that the request was sent before this answer came. Over 1, an earlier sending may have been applied. */
+  /**
+   * The number of times that the request was sent before this answer came. If over 1, an earlier sending may have been
+   * applied.
+   */
   readonly attempts?: number | undefined;
 }
 
@@ -78,35 +86,49 @@ export interface ReadAnswer extends DatedAnswer {
 export interface ReadManyAnswer extends DatedAnswer {
   /** The records that exist, in no order. */
   readonly records: readonly LockRecord[];
-  /** Keys that the server left out this time: ask again, after a pause. */
+  /** The keys that the server left out this time. Ask for these keys again after a pause. */
   readonly unprocessed: readonly string[];
 }
 
 /**
- * The place where lock records live. Every write is one conditional update of one record, judged by the server under the
- * condition of the same name in transitions.ts. Nothing above this interface knows which database it is. A call rejects with
- * a `LockStoreError`, and gives up when `signal` aborts.
+ * The place where lock records live. Every write is one conditional update of one record, which the server judges under the
+ * condition of the same name in `lib/record/transitions.ts`. Nothing above this interface knows the database. A call rejects
+ * with a `LockStoreError`, and gives up when `signal` aborts.
+ * @example
+ * ```ts
+ * import type { LockStore } from 'leasehold';
+ *
+ * // Counts the requests to acquire.
+ * export function counting(store: LockStore, count: () => void): LockStore {
+ *   const counted: LockStore = Object.create(store);
+ *   counted.acquire = (request, signal) => {
+ *     count();
+ *     return store.acquire(request, signal);
+ *   };
+ *   return counted;
+ * }
+ * ```
  */
 export interface LockStore {
   /**
-   * Grants a free lock. An item without a numeric `fencingToken` and `expiresAt` is no record of a lock: the call rejects,
-   * and the item stays as it is.
+   * Grants a free lock. An item without a numeric `fencingToken` and `expiresAt` is no record of a lock. The call for such
+   * an item rejects and leaves the item as it is.
    */
   acquire(request: AcquireRequest, signal?: AbortSignal): Promise<StoreAnswer>;
-  /** Moves the expiry of a grant on. */
+  /** Writes a later expiry for a grant. */
   renew(request: RenewRequest, signal?: AbortSignal): Promise<StoreAnswer>;
   /** Ends a grant: the lock opens `max(1, holdAtLeastMs)` after its acquisition. */
   release(request: ReleaseRequest, signal?: AbortSignal): Promise<StoreAnswer>;
-  /** Restores what a grant took over. */
+  /** Restores the state that a grant replaced. */
   giveBack(request: GiveBackRequest, signal?: AbortSignal): Promise<StoreAnswer>;
-  /** Puts a new grant in the place of one that was handed off. */
+  /** Puts a new grant in the place of a grant that was handed off. */
   resume(request: ResumeRequest, signal?: AbortSignal): Promise<StoreAnswer>;
-  /** Ends somebody's grant. */
+  /** Ends another holder's grant. */
   forceRelease(request: ForceReleaseRequest, signal?: AbortSignal): Promise<StoreAnswer>;
-  /** Reads one record. A consistent read costs twice as much and misses no write that was answered before. */
+  /** Reads one record. A consistent read costs twice as much, and misses no write that was answered before the read. */
   read(key: string, options: { readonly consistent: boolean }, signal?: AbortSignal): Promise<ReadAnswer>;
-  /** Reads up to 100 records, eventually consistent; without items that are no records of locks. */
+  /** Reads up to 100 records, eventually consistent. Leaves out items that are no records of locks. */
   readMany(keys: readonly string[], signal?: AbortSignal): Promise<ReadManyAnswer>;
-  /** Reads every record whose key starts with `prefix`, in no order; without items that are no records of locks. */
+  /** Reads every record whose key starts with `prefix`, in no order. Leaves out items that are no records of locks. */
   list(prefix: string): AsyncIterable<LockRecord>;
 }

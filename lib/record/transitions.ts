@@ -16,9 +16,13 @@ import type {
 type Transition = LockRecord | undefined;
 
 /**
- * Grants the lock if there is no record, or if the expiry has come and the record's grant and last release are not of this
- * very request. The latter makes a repeated request harmless (invariant 3). With `once`, a token that is done is refused,
- * and so is one before it. The fencing token only grows; a first one starts from the clock (invariant 2).
+ * Grants the lock in two cases:
+ * - There is no record.
+ * - The expiry has come, and neither the record's grant nor its last release has this request's `lockId`. So a repeated
+ *   request is harmless (invariant 3).
+ *
+ * With `once`, a token up to the greatest finished token is refused. The fencing token only grows. The first token of a key
+ * starts from the clock (invariant 2).
  */
 export function acquire(record: LockRecord | undefined, request: AcquireRequest): Transition {
   const { key, lockId, owner, now, until, leaseMs, once, data } = request;
@@ -39,15 +43,15 @@ export function acquire(record: LockRecord | undefined, request: AcquireRequest)
   };
 }
 
-/** Moves the expiry of one's own grant on. Sent twice or late, a renewal never shortens a lease (invariant 3). */
+/** Writes a later expiry for one's own grant. A renewal that is sent twice or late never shortens a lease (invariant 3). */
 export function renew(record: LockRecord | undefined, { lockId, until }: RenewRequest): Transition {
   if (!isGrantOf(lockId, record) || record.expiresAt > until) return undefined;
   return { ...record, expiresAt: until };
 }
 
 /**
- * Ends one's own grant; nobody releases what is not theirs (invariant 9). The new expiry is one past the acquisition at the
- * least, never 0. So it turns away every acquire that was sent before (invariant 3).
+ * Ends one's own grant: nobody releases another holder's grant (invariant 9). The new expiry is at least one millisecond
+ * past the acquisition, and never 0. So the expiry turns away every acquire that was sent before the release (invariant 3).
  */
 export function release(record: LockRecord | undefined, request: ReleaseRequest): Transition {
   const { lockId, holdAtLeastMs, doneToken } = request;
@@ -60,9 +64,9 @@ export function release(record: LockRecord | undefined, request: ReleaseRequest)
 }
 
 /**
- * Restores what one's own grant took over, or, where there was no record, leaves a lock that is free from `now` on. The
- * fencing token tells the grant from a later one of the same acquire, delivered twice. `releasedBy` turns away a late
- * duplicate of the acquire (invariant 3).
+ * Restores the state that one's own grant replaced. If the grant replaced no record, leaves a lock that is free from `now`
+ * on. The fencing token tells the grant from a later grant of the same acquire, delivered twice. `releasedBy` turns away a
+ * late duplicate of the acquire (invariant 3).
  */
 export function giveBack(record: LockRecord | undefined, request: GiveBackRequest): Transition {
   const { lockId, fencingToken, now, previous } = request;
@@ -78,8 +82,8 @@ export function giveBack(record: LockRecord | undefined, request: GiveBackReques
 }
 
 /**
- * Puts a new grant, with a new id and token, in the place of one that was handed off. The new expiry lies past the
- * acquisition. So it turns away every acquire that was sent before (invariant 3).
+ * Puts a new grant, with a new id and token, in the place of a grant that was handed off. The new expiry lies past the
+ * acquisition. So the expiry turns away every acquire that was sent before the resume (invariant 3).
  */
 export function resume(record: LockRecord | undefined, request: ResumeRequest): Transition {
   const { handed, lockId, owner, until, leaseMs } = request;
@@ -88,8 +92,8 @@ export function resume(record: LockRecord | undefined, request: ResumeRequest): 
 }
 
 /**
- * Ends somebody's grant. The lock opens at the expiry, or, with `immediately`, 2 ms after the acquisition. By that a holder
- * tells the operator's release from one of its own, which opens the lock after 1 ms.
+ * Ends another holder's grant. The lock opens at the expiry. With `immediately`, the lock opens 2 ms after the acquisition.
+ * A holder's own release opens the lock after 1 ms, so the holder can tell the operator's release from its own.
  */
 export function forceRelease(record: LockRecord | undefined, request: ForceReleaseRequest): Transition {
   const { lockId, immediately } = request;
@@ -97,7 +101,7 @@ export function forceRelease(record: LockRecord | undefined, request: ForceRelea
   return { ...ended(record), expiresAt: immediately ? record.acquiredAt + 2 : record.expiresAt };
 }
 
-/** A record whose grant has ended, and with it the memory of what the grant took over. */
+/** A record whose grant has ended. The record then no longer tells what the grant replaced. */
 const ended = (record: LockRecord): LockRecord => ({
   ...record,
   lockId: undefined,

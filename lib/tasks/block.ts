@@ -8,7 +8,9 @@ export interface OpenTask<Task> {
   readonly block: Block<Task>;
   /** Set while this worker tries to get the task's lease, or runs the task. */
   here?: 'trying' | 'running' | undefined;
-  /** The moment at which the task opens, if its holder does not renew. Absent until another worker was seen to hold the task. */
+  /**
+   * The moment at which the task opens, if its holder does not renew. Absent until another worker was seen to hold the task.
+   */
   opensAt?: number | undefined;
   /** The moment since which each look has found the task free. */
   freeSince?: number | undefined;
@@ -34,7 +36,10 @@ export class Block<Task> {
    * - It starts with the first task's key: a grant for keys with a prefix covers the marks too.
    */
   markKey: string | undefined;
-  /** When another worker last acquired one of this block's finished tasks; milliseconds since the epoch, 0 if never seen. */
+  /**
+   * The last moment at which another worker acquired one of this block's finished tasks: milliseconds since the epoch, 0 if
+   * never seen.
+   */
   lastTakenAt = 0;
 
   constructor(tasks: readonly Pick<OpenTask<Task>, 'task' | 'key'>[]) {

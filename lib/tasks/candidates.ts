@@ -13,9 +13,11 @@ const WINDOW = 32 * BLOCK;
 const MOST_CARRIED = 100;
 /** The most tasks of an iterable that are held. */
 export const MOST_IN_HAND = MOST_CARRIED * BLOCK + WINDOW;
-/** The number of marks that are read first: others may be at work, and the marks of blocks that are not visited need no read. */
+/**
+ * The number of marks that are read first: others may be at work, and the marks of blocks that are not visited need no read.
+ */
 const FIRST_MARKS = 4;
-/** The pause between two rounds: the first one, and the longest while rounds find nothing to do. */
+/** The pause between two rounds: the first pause, and the longest pause while rounds find nothing to do. */
 const ROUND_MS = { first: 100, most: 2_000 };
 
 /**
@@ -110,8 +112,8 @@ export class Candidates<Task> {
   }
 
   /**
-   * Gives out the tasks of a block that look free, up to the first task where another worker is met. The worker that comes
-   * second leaves the tasks ahead to the one that came first, so that the two do not run after one another.
+   * Gives out the tasks of a block that look free, up to the first task of another worker. The tasks ahead of that worker
+   * are left to that worker, so that two workers do not run after one another.
    * @returns true when there was a task to give out, or when the block is finished.
    */
   async *#visit(

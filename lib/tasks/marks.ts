@@ -48,7 +48,10 @@ export class Marks<Task> {
     }
   }
 
-  /** Settles the tasks of a block whose mark was read, except those that run here. Returns false for a block without its mark. */
+  /**
+   * Settles the tasks of a block whose mark was read, except the tasks that run here. Returns false for a block without its
+   * mark.
+   */
   settleBy(block: Block<Task>, states: Map<string, LockState>): boolean {
     const { markKey, left } = block;
     if (markKey === undefined || !isDone(this.#plan.once, states.get(markKey)?.doneToken)) return false;

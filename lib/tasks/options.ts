@@ -111,7 +111,7 @@ export type RunPlan<Task> = RunTasksOptions<Task> &
 
 /**
  * Checks the options and fills in the defaults.
- * @throws TypeError when an option is not what it should be, with the value.
+ * @throws TypeError that shows the value, if an option is unknown or invalid.
  */
 export function planRun<Task>(options: RunTasksOptions<Task>): RunPlan<Task> {
   checkNames('runTasks', options, OPTIONS);

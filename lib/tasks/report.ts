@@ -25,7 +25,10 @@ export interface TaskFailure<Task> {
  * ```
  */
 export interface TaskReport<Task> {
-  /** Tasks that ran here, to success, under a lease that was held to the end. With `once`, the task's token is known to be done. */
+  /**
+   * Tasks that ran here, to success, under a lease that was held to the end. With `once`, the task's token is known to be
+   * done.
+   */
   done: number;
   /** Tasks that another worker did for this `once` token, or that were done before. */
   alreadyDone: number;
@@ -42,7 +45,10 @@ export interface TaskReport<Task> {
    * - With `once`, also tasks whose release failed, so that nobody knows whether the token is done.
    */
   failed: TaskFailure<Task>[];
-  /** Tasks that were not tried, since the time ran out or the run was aborted. Of an iterable, only tasks that were taken from it. */
+  /**
+   * Tasks that were not tried, since the time ran out or the run was aborted. Of an iterable, only tasks that were taken
+   * from it.
+   */
   notReached: number;
 }
 

@@ -3,7 +3,7 @@ import { remainingOf } from '../lease/options.ts';
 import { LONGEST_MS } from '../record/check.ts';
 import { LockStoreError } from '../record/errors.ts';
 
-/** The pause after a throttled or failed request: the first one, and the longest. */
+/** The pause after a throttled or failed request: the first pause, and the longest pause. */
 const SLOW_DOWN_MS = { first: 100, most: 5_000 };
 
 /** The end of a run: by its time, by the user's signal, or by a failure. Nothing waits beyond this end. */
@@ -59,7 +59,10 @@ export class RunLimit {
     await pause(this.#clock, ms, this.signal).catch(() => {});
   }
 
-  /** Asks the store, ever more slowly while requests are throttled or not answered. Returns undefined when the run is over meanwhile. */
+  /**
+   * Asks the store, ever more slowly while requests are throttled or not answered. Returns undefined when the run is over
+   * meanwhile.
+   */
   async patiently<Answer>(ask: () => Promise<Answer>): Promise<Answer | undefined> {
     for (let pauseMs = SLOW_DOWN_MS.first; !this.isOver; pauseMs = Math.min(pauseMs * 2, SLOW_DOWN_MS.most)) {
       try {

@@ -17,8 +17,8 @@ import { type Settle, Unsettled } from './unsettled.ts';
  * 3. It releases the lease. With `once`, the task is then done for this token.
  * 4. When its own share is done it helps the others, and at last comes back to the tasks that others held.
  *
- * The run takes no further task when the time is too short for one. A task that fails leaves the others alone. The work
- * gets the lease, whose signal aborts when the lease is lost. A task whose work hands its lease off is `busy`. With `once`, a
+ * The run takes no further task when the time is too short for one. A task that fails leaves the others alone. The work gets
+ * the lease, whose signal aborts when the lease is lost. A task whose work hands its lease off is `busy`. With `once`, a
  * task whose work releases its lease without `done` has failed.
  * @example
  * ```ts
@@ -40,8 +40,8 @@ import { type Settle, Unsettled } from './unsettled.ts';
  *     (customer, lease) => fetch(`https://example.com/invoices/${customer}`, { signal: lease.signal }),
  *   );
  * ```
- * @throws TypeError when an option is not what it should be, with the value.
- * @throws LockStoreError when the store refuses for a reason that will not pass, such as a missing permission.
+ * @throws TypeError that shows the value, if an option is unknown or invalid.
+ * @throws LockStoreError if the store refuses for a reason that will not pass, such as a missing permission.
  * @throws the error of the tasks' iterator, of `onProgress` or of `remainingMs`. The run waits for running tasks before it
  *   rejects, whatever the error.
  */
@@ -152,7 +152,7 @@ class TaskRun<Task> {
     const end = await lease.finish();
     if (end === 'unknown' && once !== undefined) {
       throw new LockStoreError(
-        `The task '${lease.key}' was run, but its release failed: nobody knows whether it is done for '${once}', and another run may run it again.`,
+        `Releasing '${lease.key}': the task was run, but the release failed. Nobody knows whether the task is done for '${once}', so another run may run it again.`,
         { transient: true },
       );
     }

@@ -22,14 +22,16 @@ export class Unsettled<Task> {
     this.#settled = settled;
   }
 
-  /** Gives each task its key and its block. A task fails alone if its key is invalid, or if another task has the same key. */
+  /**
+   * Gives each task its key and its block. A task fails alone if its key is invalid, or if another task has the same key.
+   */
   add(tasks: readonly Task[]): Block<Task>[] {
     const keys = new Set<string>();
     const keyed = tasks.flatMap((task) => {
       let key: string | undefined;
       try {
         key = checkKey(this.#plan.key(task));
-        if (keys.has(key)) throw new TypeError(`Two tasks have the key '${key}': each needs one of its own.`);
+        if (keys.has(key)) throw new TypeError(`Two tasks have the key '${key}': give each task a key of its own.`);
         keys.add(key);
         return [{ task, key }];
       } catch (error) {
@@ -58,7 +60,10 @@ export class Unsettled<Task> {
     if (!this.#plan.revisitBusy) this.settle(open, 'busy');
   }
 
-  /** Settles, at the end of a run, the tasks that another worker was last seen to hold. Returns the number of tasks that were not tried. */
+  /**
+   * Settles, at the end of a run, the tasks that another worker was last seen to hold. Returns the number of tasks that were
+   * not tried.
+   */
   settleRest(): number {
     let notTried = 0;
     for (const block of this.blocks) {

@@ -6,16 +6,29 @@ interface Timer {
   readonly callback: () => void;
 }
 
-/** A clock that stands still until it is told to go on: for unit tests of what uses a lock. */
+/**
+ * A clock that stands still until a test lets time pass. For unit tests of code that uses a lock.
+ * @example
+ * ```ts
+ * import { LockClient } from 'leasehold';
+ * import { FakeClock, MemoryLockStore } from 'leasehold/testing';
+ *
+ * const clock = new FakeClock();
+ * const locks = new LockClient({ store: new MemoryLockStore({ clock }), clock });
+ * const lease = await locks.acquire('job', { holdAtMostMs: 60_000 });
+ * await clock.advance(60_000); // no waiting
+ * console.log(lease.isHeld()); // false
+ * ```
+ */
 export class FakeClock implements Clock {
-  /** It is right, as Lambda's is: no read judges it. */
+  /** True: the clock is right, as Lambda's is, and no read judges it. */
   readonly isDisciplined = true;
   #wall: number;
   #monotonic = 0;
   #order = 0;
   readonly #timers = new Set<Timer>();
 
-  /** @param start what the wall clock shows first, in milliseconds since the epoch. Default 2026-01-01T00:00:00Z. */
+  /** @param start the first time of the wall clock, in milliseconds since the epoch. Default: 2026-01-01T00:00:00Z. */
   constructor(start: number = Date.UTC(2026, 0, 1)) {
     this.#wall = start;
   }
@@ -38,12 +51,15 @@ export class FakeClock implements Clock {
     this.#timers.delete(timer as Timer);
   }
 
-  /** How many timers are set. */
+  /** The number of timers that are set. */
   get timers(): number {
     return this.#timers.size;
   }
 
-  /** Lets time pass: both clocks go on, and each timer fires at its time, with what it started having settled. */
+  /**
+   * Lets time pass on both clocks. Each timer fires at its time. Before time goes on, the promises of a timer's work have
+   * gone as far as they can.
+   */
   async advance(ms: number): Promise<void> {
     const end = this.#monotonic + ms;
     await settled();
@@ -59,8 +75,8 @@ export class FakeClock implements Clock {
   }
 
   /**
-   * Moves the wall clock alone, back if negative, and no timer notices: as when it is set, or, forwards, when the
-   * process is frozen where the monotonic clock stands still with it.
+   * Moves the wall clock alone; a negative `ms` moves it back. No timer fires. So a test can set the clock, or, forwards,
+   * freeze the process together with its monotonic clock.
    */
   step(ms: number): void {
     this.#wall += ms;
@@ -73,5 +89,5 @@ export class FakeClock implements Clock {
   }
 }
 
-/** Everything that only waits for promises has gone as far as it can. */
+/** Waits until all code that waits only for promises has gone as far as it can. */
 const settled = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));

@@ -14,16 +14,24 @@ import type {
 import * as transitions from '../record/transitions.ts';
 
 /**
- * Locks in this process's memory, under the same conditions as in DynamoDB: for unit tests of code that uses a lock.
+ * A store that keeps locks in this process's memory, under the same conditions as DynamoDB. For unit tests of code that uses
+ * a lock.
  * @example
+ * ```ts
+ * import { LockClient } from 'leasehold';
+ * import { FakeClock, MemoryLockStore } from 'leasehold/testing';
+ *
  * const clock = new FakeClock();
- * const locks = new LockClient({ store: new MemoryLockStore({ clock }), clock });
+ * export const locks = new LockClient({ store: new MemoryLockStore({ clock }), clock });
+ * ```
  */
 export class MemoryLockStore implements LockStore {
   readonly #records = new Map<string, LockRecord>();
   readonly #clock: { now(): number } | undefined;
 
-  /** @param options.clock the server's clock. Default: answers carry no date, and the client's clock is believed. */
+  /**
+   * @param options.clock the server's clock. Default: none. Then answers have no date, and the client's clock is believed.
+   */
   constructor(options: { readonly clock?: { now(): number } } = {}) {
     this.#clock = options.clock;
   }

@@ -81,6 +81,6 @@ describe('the command leasehold', () => {
   test('names the table and the Region if the table does not exist', async () => {
     const { status, err } = await leasehold('list', '--table', 'nowhere');
     expect(status).toBe(3);
-    expect(err).toContain(`There is no table 'nowhere' in the Region '${server.region}'`);
+    expect(err).toContain(`Listing locks: there is no table 'nowhere' in the Region '${server.region}'`);
   });
 });

@@ -268,7 +268,7 @@ for (const { server, missing } of servers) {
             name: 'LockStoreError',
             transient: false,
             message: expect.stringMatching(
-              `The item '${key}' in the table '${TableName}' was not written by leasehold`,
+              `the item '${key}' in the table '${TableName}' was not written by leasehold`,
             ),
           });
           expect(await itemOf(TableName, key)).toEqual(Item);
@@ -312,7 +312,7 @@ for (const { server, missing } of servers) {
             await expect(attempt()).rejects.toMatchObject({
               name: 'LockStoreError',
               transient: false,
-              message: expect.stringContaining(`The key of the table '${options.tableName}' is not ${told}`),
+              message: expect.stringContaining(`the key of the table '${options.tableName}' is not ${told}`),
             });
           }
         }
@@ -342,7 +342,7 @@ for (const { server, missing } of servers) {
             transient: false,
             foreign: true,
             message: expect.stringMatching(
-              `The item '${key}' in the table '${TableName}' was not written by leasehold`,
+              `the item '${key}' in the table '${TableName}' was not written by leasehold`,
             ),
           };
           await expect(attempt).rejects.toMatchObject(named);

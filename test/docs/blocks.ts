@@ -12,9 +12,9 @@ export interface Block {
 /** The TypeScript blocks of a page, including indented blocks. */
 export const blocksOf = (page: string): Block[] => blocksIn(page, /^( *)```(?:ts|typescript)\n(.*?)^\1```/gms);
 
-/** The TypeScript blocks in the comments of the sources that match a pattern. */
-export const examplesOf = (sources: string): Block[] =>
-  globSync(sources, { cwd: repository }).flatMap((source) =>
+/** The TypeScript blocks in the docstrings of a folder's sources. */
+export const examplesOf = (folder: 'lib' | 'middleware'): Block[] =>
+  globSync(`${folder}/**/*.ts`, { cwd: repository }).flatMap((source) =>
     blocksIn(source, /^( *\*) ```ts\n(.*?)^ *\* ```/gms).map(({ place, code }) => ({
       place,
       code: code.replaceAll(/^ *\* ?/gm, ''),

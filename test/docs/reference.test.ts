@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { globSync, readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
@@ -27,6 +28,13 @@ describe('docs/reference.md', () => {
     expect(headings.sort()).toEqual(exportsOf(basename(entry)).sort());
   });
 
+  test('has a default for each option that may be left out', () => {
+    const tables = [...page.matchAll(/^\| option \| type \| default \| meaning \|\n\|[-|]*\|\n((?:\|.*\n)*)/gm)];
+    expect(tables.length).toBeGreaterThan(0);
+    const rows = tables.flatMap(([, text = '']) => text.trimEnd().split('\n'));
+    expect(rows.filter((row) => row.split(/(?<!\\)\|/)[3]?.trim() === '')).toEqual([]);
+  });
+
   const event = /^type LockEvent =.*?^\}\);/ms.exec(report)?.[0] ?? '';
 
   test('lists exactly the types of events', () => {
@@ -40,7 +48,17 @@ describe('docs/reference.md', () => {
     expect([...properties].filter((name) => !chapter('Events').includes(`\`${name}\``))).toEqual([]);
   });
 
-  test('lists exactly the reasons for which a lease is lost', () => {
+  test('lists every error with its code, and no other', () => {
+    const source = read('lib/record/errors.ts');
+    const errors = [...source.matchAll(/kind: string = '(\w+)'.*?code(?:: string)? = '(\w+)'/gs)].map(
+      ([, ...pair]) => pair,
+    );
+    const rows = [...chapter('Errors').matchAll(/^\| `(\w+)` \| `(\w+)` \|/gm)].map(([, ...pair]) => pair);
+    expect(errors.length).toBeGreaterThan(0);
+    expect(rows.sort()).toEqual(errors.sort());
+  });
+
+  test('lists every reason for which a lease is lost, and no other', () => {
     const type = /^type LostReason = (.*?);/ms.exec(report)?.[1] ?? '';
     const told = [...(/### `LostReason`(.*?)(?=\n###|<!--)/s.exec(page)?.[1] ?? '').matchAll(/^- ([^:]*):/gm)];
     const names = told.flatMap(([, list = '']) => [...list.matchAll(/`(\w+)`/g)].map(([, name]) => name));
@@ -64,8 +82,9 @@ describe('docs/reference.md', () => {
     }
   });
 
-  test('shows the help text that the command prints', () => {
-    const usage = /const USAGE = `(.*?)`;/s.exec(read('bin/leasehold.ts'))?.[1];
-    expect(chapter('The command')).toContain(`\`\`\`text\n${usage}\n\`\`\``);
+  test('shows the help of the command as the command prints it', () => {
+    const command = join(repository, 'bin/leasehold.ts');
+    const usage = execFileSync(process.execPath, [command, '--help'], { encoding: 'utf8' });
+    expect(chapter('The command')).toContain(`\`\`\`text\n${usage}\`\`\``);
   });
 });

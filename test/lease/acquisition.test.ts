@@ -213,7 +213,7 @@ test('a clock that is set again and again makes no attempt busy with an earlier 
   const error = await host.client.tryAcquire('job').catch((error) => error);
   expect(store.operations).toEqual(['acquire', 'giveBack', 'acquire', 'giveBack', 'release']);
   expect(error).toMatchObject({ name: 'LockStoreError', transient: true });
-  expect(error.message).toBe("Acquiring 'job': an earlier attempt came late, and was released.");
+  expect(error.message).toBe("Acquiring 'job': an earlier attempt was granted late, and was released. Try again.");
   expect((await memory.read('job')).record?.lockId).toBeUndefined();
 });
 

@@ -349,7 +349,7 @@ describe('use of a client after its close', () => {
       () => client.resume(handle),
     ]) {
       await expect(use()).rejects.toThrow(LockError);
-      await expect(use()).rejects.toThrow('make a new one');
+      await expect(use()).rejects.toThrow('make a new LockClient');
     }
     expect(scene.store.count()).toBe(0);
   });

@@ -57,8 +57,7 @@ describe('tryAcquire and release', () => {
       name: 'LockNoTimeError',
       code: 'ERR_LOCK_NO_TIME',
       key: 'job',
-      message:
-        "Not acquiring 'job': the invocation has 0 ms left. Take the lock earlier, or raise the function's timeout.",
+      message: "Acquiring 'job': the invocation has 0 ms left. Take the lock earlier, or raise the function's timeout.",
     });
   });
 
@@ -252,7 +251,10 @@ describe('acquire', () => {
     const { store } = scene;
     const denied = new LockStoreError('dynamodb:UpdateItem is not allowed');
     store.plan({ do: 'fail', error: denied, operation: 'acquire' });
-    await expect(scene.host().client.acquire('job', { waitMs: 1_000 })).rejects.toBe(denied);
+    await expect(scene.host().client.acquire('job', { waitMs: 1_000 })).rejects.toMatchObject({
+      message: "Acquiring 'job': dynamodb:UpdateItem is not allowed",
+      transient: false,
+    });
     expect(store.operations).toEqual(['acquire']);
   });
 
@@ -275,7 +277,7 @@ describe('acquire', () => {
     store.plan({ do: 'fail', error: conflict, operation: 'acquire', times: Number.POSITIVE_INFINITY });
     const endless = outcomeOf(scene.host().client.acquire('job'));
     await time.advance(20_000);
-    expect(endless.error).toBe(conflict);
+    expect(endless.error).toMatchObject({ message: "Acquiring 'job': conflict", conflict: true, transient: true });
     expect(store.count('acquire')).toBeLessThan(20);
   });
 
@@ -380,7 +382,7 @@ describe('using', () => {
     const using = client.using('job', { once: '1' }, (lease) => lease.release());
     await expect(using).rejects.toThrow(LockError);
     await expect(using).rejects.toThrow(
-      "The work released its lease of 'job', so its once token '1' is not done: call release({ done: true })",
+      "Releasing 'job': the work released its lease itself, so the once token '1' is not done. Call release({ done: true })",
     );
     expect((await recordOf())?.doneToken).toBeUndefined();
   });

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import { LockStoreError } from '../../lib/record/errors.ts';
 import type { ReadManyAnswer } from '../../lib/record/store.ts';
 import { outcomeOf, settle, type World, world } from './setup.ts';
 
@@ -103,7 +104,7 @@ describe('inspectMany', () => {
   test('says in its error how many locks the client could not read', async () => {
     jest.spyOn(scene.store, 'readMany').mockReturnValue(new Promise(() => {}));
     const reading = settle(scene.time, scene.host().client.inspectMany(keys(3)));
-    await expect(reading).rejects.toThrow('Reading 3 locks: no answer in time, 3 times');
+    await expect(reading).rejects.toThrow('Reading 3 locks: no answer came, 3 times');
   });
 
   test('refuses an invalid key before any request', async () => {
@@ -120,7 +121,7 @@ test.each([
   scene.store.plan({ do: 'hang', times: 3 });
   const { client } = scene.host();
   const asking = operation === 'inspect' ? client.inspect('job') : client.forceRelease('job', { lockId: 'it' });
-  await expect(settle(scene.time, asking as Promise<unknown>)).rejects.toThrow(`${what}: no answer in time, 3 times`);
+  await expect(settle(scene.time, asking as Promise<unknown>)).rejects.toThrow(`${what}: no answer came, 3 times`);
 });
 
 test('list gives every lock the same state as inspect', async () => {
@@ -207,5 +208,26 @@ describe('inspect, list and forceRelease', () => {
     store.plan({ do: 'hangAnswer', operation: 'forceRelease' });
     expect(await settle(time, client.forceRelease('job', { lockId }))).toBe(true);
     expect(store.count('forceRelease')).toBe(2);
+  });
+});
+
+test('list says that it could not list, for a fault of the store of whatever kind', async () => {
+  const { client } = scene.host();
+  const failing = (error: Error) =>
+    jest
+      .spyOn(scene.store, 'list')
+      .mockReturnValue({ [Symbol.asyncIterator]: () => ({ next: () => Promise.reject(error) }) });
+  failing(new LockStoreError('dynamodb:Scan is not allowed'));
+  await expect(Array.fromAsync(client.list())).rejects.toMatchObject({
+    name: 'LockStoreError',
+    message: 'Listing locks: dynamodb:Scan is not allowed',
+    transient: false,
+  });
+  const cause = new RangeError('odd');
+  failing(cause);
+  await expect(Array.fromAsync(client.list())).rejects.toMatchObject({
+    name: 'LockStoreError',
+    cause,
+    transient: true,
   });
 });

@@ -250,7 +250,7 @@ describe('invariant 3: a repeated request changes nothing', () => {
     const error = host.of('releaseFailed')[0]?.error;
     expect(error).toBeInstanceOf(LockStoreError);
     expect(error?.message).toBe(
-      "Releasing 'job': refused, and its deadline has passed. Nobody knows whether an earlier sending was applied.",
+      "Releasing 'job': refused, and its deadline has passed. Nobody knows whether an earlier sending was applied. The lock opens at the expiry at the latest.",
     );
   });
 
@@ -807,7 +807,9 @@ describe("invariant 10: the user's error wins", () => {
     denyReleases();
     const work = new Error('the work failed');
     await expect(host.client.using('job', {}, () => Promise.reject(work))).rejects.toBe(work);
-    expect(host.of('releaseFailed')).toMatchObject([{ key: 'job', error: denied }]);
+    expect(host.of('releaseFailed')).toMatchObject([
+      { key: 'job', error: { message: "Releasing 'job': not allowed", transient: false } },
+    ]);
   });
 
   test('a failed release does not reject, so a finally block hides no error', async () => {

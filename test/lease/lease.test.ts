@@ -265,6 +265,6 @@ describe('the LockLostError of a lease that is not held has the reason', () => {
     await end(lease);
     const error = signal.aborted ? signal.reason : await lease.renew().catch((thrown: unknown) => thrown);
     expect(error).toMatchObject({ name: 'LockLostError', key: 'job', reason });
-    expect(error.message).toBe(`The lease of 'job' is not held: ${detail}.`);
+    expect(error.message).toBe(`The lease of 'job' is not held: ${detail}. Stop its work.`);
   });
 });

@@ -30,8 +30,7 @@ describe('the error of a failed resume has the reason', () => {
     const before = store.count();
     await expect(host().client.resume(handle, { remainingMs: () => 0 })).rejects.toMatchObject({
       code: 'ERR_LOCK_NO_TIME',
-      message:
-        "Not resuming 'job': the invocation has 0 ms left. Take the lock earlier, or raise the function's timeout.",
+      message: "Resuming 'job': the invocation has 0 ms left. Take the lock earlier, or raise the function's timeout.",
     });
     expect(store.count()).toBe(before);
   });
@@ -41,7 +40,7 @@ describe('the error of a failed resume has the reason', () => {
     await expect(scene.host().client.resume(handle)).rejects.toMatchObject({
       reason: 'takenOver',
       message:
-        "The lease of 'job' is not held: since it was handed off it was resumed, released, taken over or deleted.",
+        "The lease of 'job' is not held: since it was handed off it was resumed, released, taken over or deleted. Stop its work.",
     });
   });
 

@@ -46,7 +46,11 @@ describe('a request whose answer does not come', () => {
     const { requests, ended } = sending(['hang'], { requestTimeoutMs: 100 });
     const error = await ended();
     expect(error).toBeInstanceOf(LockStoreError);
-    expect(error).toMatchObject({ message: 'Asking: no answer in time, 3 times', transient: true, cause: undefined });
+    expect(error).toMatchObject({
+      message: 'Asking: no answer came, 3 times. Check the network, or raise requestTimeoutMs.',
+      transient: true,
+      cause: undefined,
+    });
     expect(requests.map(({ at }) => at)).toEqual([0, 100, 200]);
   });
 
@@ -68,11 +72,29 @@ describe('a request whose answer does not come', () => {
   });
 });
 
+test('an error of the store keeps its facts, and its message begins with the operation', async () => {
+  const clock = new FakeClock();
+  const facts = {
+    cause: new Error('AccessDenied'),
+    transient: true,
+    conflict: false,
+    misdated: true,
+    serverDate: 1_000,
+    relayed: true,
+    foreign: true,
+  };
+  const refused = () => Promise.reject(new LockStoreError('refused', facts));
+  const context = { clock, serverClock: new ServerClock(clock) };
+  const error = await send(context, 'Asking', refused, { throwMisdated: true }).catch((error: unknown) => error);
+  expect(error).toBeInstanceOf(LockStoreError);
+  expect(error).toMatchObject({ message: 'Asking: refused', ...facts });
+});
+
 describe('a request that meets another transaction', () => {
   test('is sent ten times, after pauses that grow', async () => {
     jest.spyOn(Math, 'random').mockReturnValue(0.5);
     const { requests, ended } = sending(['conflict']);
-    expect(await ended()).toMatchObject({ message: 'conflict' });
+    expect(await ended()).toMatchObject({ message: 'Asking: conflict', conflict: true });
     const pauses = requests.slice(1).map(({ at }, index) => at - (requests[index]?.at ?? 0));
     expect(pauses).toEqual([10, 20, 40, 80, 100, 100, 100, 100, 100]);
   });
@@ -86,7 +108,10 @@ describe('a request that meets another transaction', () => {
   test('is not sent when no time is left, and the error says so and is transient', async () => {
     jest.spyOn(Math, 'random').mockReturnValue(0.5);
     const { requests, ended } = sending(['conflict'], { withinMs: 40 });
-    expect(await ended()).toMatchObject({ message: 'Asking: no time is left to send it in', transient: true });
+    expect(await ended()).toMatchObject({
+      message: 'Asking: no time is left to send the request. Allow more time.',
+      transient: true,
+    });
     expect(requests.map(({ at }) => at)).toEqual([0, 10, 30]);
   });
 

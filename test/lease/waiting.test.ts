@@ -312,7 +312,7 @@ describe('errors of the store', () => {
     store.plan({ do: 'fail', error, operation: 'acquire', times: Number.POSITIVE_INFINITY });
     const waiting = outcomeOf(host().client.acquire('job', { waitMs: 5_000 }));
     await time.advance(6_000);
-    expect(waiting.error).toBe(error);
+    expect(waiting.error).toMatchObject({ message: `Acquiring 'job': ${error.message}`, transient: true });
     expect(store.count('acquire')).toBeLessThan(30);
   });
 
@@ -323,6 +323,9 @@ describe('errors of the store', () => {
     store.plan({ do: 'fail', error: denied, operation: 'read' });
     const waiting = outcomeOf(host().client.acquire('job', { waitMs: 10_000 }));
     await time.advance(1_000);
-    expect(waiting.error).toBe(denied);
+    expect(waiting.error).toMatchObject({
+      message: "Reading 'job': dynamodb:GetItem is not allowed",
+      transient: false,
+    });
   });
 });

@@ -104,7 +104,7 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       await expect(handle(event, invocation())).rejects.toThrow(
         new TypeError(
           'An event of SQS was expected, { Records: [{ messageId, body, ... }] } with one record or more, but it is ' +
-            `${shown}. Lock what comes from elsewhere with lock().`,
+            `${shown}. Lock events of other sources with lock().`,
         ),
       );
     });

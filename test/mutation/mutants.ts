@@ -278,6 +278,11 @@ const clocks = [
       'else if (isMisdated(error) && resendsMisdated) resendsMisdated = false;',
       '',
     ],
+    [
+      'an error of the store, thrown without the facts',
+      'return new LockStoreError(`${what}: ${error.message}`, error);',
+      'return new LockStoreError(`${what}: ${error.message}`);',
+    ],
   ]),
   ...of('lib/dynamodb/server-date.ts', [
     ["a relay's Date, taken for DynamoDB's", ' || !AWS_HOST.test(hostname)', ''],

@@ -154,7 +154,7 @@ describe.each([
     await writeFile(join(folder, 'node_modules/@types/jest/index.d.ts'), '');
   });
 
-  const blocks = [...pages.flatMap(blocksOf), ...examplesOf('middleware/*.ts'), ...exported];
+  const blocks = [...pages.flatMap(blocksOf), ...examplesOf('middleware'), ...exported];
   // Middy is an ES module alone, and tells a CommonJS module no types.
   const able = blocks.filter(({ code }) => type === 'module' || !code.includes("'@middy/core'"));
   test.each(able)('$place', async ({ place, code }) => {

@@ -510,7 +510,7 @@ describe('an error of DynamoDB becomes a LockStoreError that says what to do', (
   test('a missing table: the message has its name and the Region', async () => {
     const { message, transient } = await failureOf(new ResourceNotFoundException({ message: 'not found', $metadata }));
     expect(message).toBe(
-      "There is no table 'locks' in the Region 'eu-central-1': create it, or mend LOCK_TABLE_NAME or tableName.",
+      "there is no table 'locks' in the Region 'eu-central-1': create it, or mend LOCK_TABLE_NAME or tableName.",
     );
     expect(transient).toBe(false);
   });
@@ -531,14 +531,14 @@ describe('an error of DynamoDB becomes a LockStoreError that says what to do', (
   test('a wrong key schema: the message has the configured key', async () => {
     const error = exception('ValidationException', 'The provided key element does not match the schema');
     const { message, transient } = await failureOf(error);
-    expect(message).toContain("The key of the table 'locks' is not 'lockKey' (string) alone");
+    expect(message).toContain("the key of the table 'locks' is not 'lockKey' (string) alone");
     expect(transient).toBe(false);
   });
 
   test('an item that another program wrote: the message has the key of the lock', async () => {
     const error = exception('ValidationException', 'An operand in the update expression has an incorrect data type');
     const { message, transient, foreign } = await failureOf(error);
-    expect(message).toMatch(/^The item 'job' in the table 'locks' was not written by leasehold, or was changed/);
+    expect(message).toMatch(/^the item 'job' in the table 'locks' was not written by leasehold, or was changed/);
     expect([transient, foreign]).toEqual([false, true]);
   });
 
@@ -553,7 +553,7 @@ describe('an error of DynamoDB becomes a LockStoreError that says what to do', (
   ])('%s: the error is transient', async (_, error) => {
     const { message, transient, conflict } = await failureOf(error);
     expect(message).toBe(
-      `DynamoDB did not answer dynamodb:UpdateItem on the table 'locks' (lock 'job'): ${error.name}: ${error.message}`,
+      `DynamoDB did not answer dynamodb:UpdateItem on the table 'locks': ${error.name}: ${error.message}`,
     );
     expect(transient).toBe(true);
     expect(conflict).toBe(error instanceof TransactionConflictException);
@@ -574,7 +574,7 @@ describe('an error of DynamoDB becomes a LockStoreError that says what to do', (
   test('an error whose message has the word key: the error is not taken for a wrong key schema', async () => {
     const { message } = await failureOf(exception('UnrecognizedClientException', 'The access key is invalid'));
     expect(message).toBe(
-      "DynamoDB did not answer dynamodb:UpdateItem on the table 'locks' (lock 'job'): " +
+      "DynamoDB did not answer dynamodb:UpdateItem on the table 'locks': " +
         'UnrecognizedClientException: The access key is invalid',
     );
   });
@@ -595,7 +595,7 @@ describe('an error of DynamoDB becomes a LockStoreError that says what to do', (
     const read = () => store.read('job', { consistent: true });
     answers.on(UpdateItemCommand).resolves({ Attributes: rest });
     const message =
-      "The item 'job' in the table 'locks' was not written by leasehold, or was changed, and is left as it is: fencingToken is missing. Use another key.";
+      "the item 'job' in the table 'locks' was not written by leasehold, or was changed, and is left as it is: fencingToken is missing. Use another key.";
     await expect(store.acquire(request)).rejects.toMatchObject({ message, foreign: true });
     await expect(read()).rejects.toMatchObject({ message, foreign: true });
     await expect(read()).rejects.toThrow('expiresAt is of type S, not N');

@@ -75,7 +75,7 @@ describe('a guarded write', () => {
     expect(failure).toMatchObject({
       message:
         `The lease of '${id}' is not held: ` +
-        'its guarded write was refused, for another grant stands in its place or it was released.',
+        'its guarded write was refused, for another grant stands in its place or it was released. Stop its work.',
       key: id,
       reason: 'takenOver',
       cause: { name: 'TransactionCanceledException' },

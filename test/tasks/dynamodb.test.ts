@@ -84,6 +84,6 @@ describe('on DynamoDB', () => {
         store: new DynamoDBLockStore({ tableName: 'no-such-table', client: dynamodb.client() }),
       }),
     });
-    await expect(runTasks(names(3), missing, () => {})).rejects.toThrow("There is no table 'no-such-table'");
+    await expect(runTasks(names(3), missing, () => {})).rejects.toThrow("there is no table 'no-such-table'");
   });
 });

@@ -27,12 +27,13 @@ describe('a task that fails', () => {
 });
 
 test('a task fails alone if an item that leasehold did not write stands under its key', async () => {
-  const error = new LockStoreError("The item 'task/000003' was not written by leasehold", { foreign: true });
+  const error = new LockStoreError("the item 'task/000003' was not written by leasehold", { foreign: true });
   world.store.script = (operation, { key }) =>
     operation === 'acquire' && key === 'task/000003' ? { do: 'fail', error } : undefined;
   const report = await run(names(40));
   expect(counts(report)).toEqual(only({ done: 39, failed: 1 }));
-  expect(report.failed).toEqual([{ task: 'task/000003', key: 'task/000003', error }]);
+  const message = "Acquiring 'task/000003': the item 'task/000003' was not written by leasehold";
+  expect(report.failed).toMatchObject([{ task: 'task/000003', key: 'task/000003', error: { message, foreign: true } }]);
 });
 
 describe('a lost lease', () => {
@@ -67,7 +68,7 @@ describe('a task whose work ends its lease itself', () => {
       ending((lease) => lease.release()),
     );
     expect(counts(report)).toEqual(only({ done: 39, failed: 1 }));
-    expect(errorOf(report)).toMatch("The work released its lease of 'task/000003', so its once token");
+    expect(errorOf(report)).toMatch("Releasing 'task/000003': the work released its lease itself, so the once token");
     expect(counts(await run(names(40)))).toEqual(only({ done: 1, alreadyDone: 39 }));
   });
 
@@ -104,7 +105,7 @@ describe('a task whose release fails', () => {
     const report = await run(names(32));
     expect(counts(report)).toEqual(only({ done: 31, failed: 1 }));
     expect(report.failed[0]?.error).toBeInstanceOf(LockStoreError);
-    expect(errorOf(report)).toMatch("The task 'task/000003' was run, but its release failed");
+    expect(errorOf(report)).toMatch("Releasing 'task/000003': the task was run, but the release failed");
     expect(await marks()).toEqual([]);
   });
 

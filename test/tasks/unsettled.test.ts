@@ -29,7 +29,7 @@ describe('the key function', () => {
     const report = await run(tasks, { key: (task) => task.slice(0, 1) });
     expect(counts(report)).toEqual(only({ done: 2, failed: 1 }));
     expect(report.failed[0]).toMatchObject({ task: 'a again', key: 'a' });
-    expect(errorOf(report)).toBe("Two tasks have the key 'a': each needs one of its own.");
+    expect(errorOf(report)).toBe("Two tasks have the key 'a': give each task a key of its own.");
     expect(ran.toSorted()).toEqual(['a', 'b']);
   });
 });

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import { repository } from '../entries.ts';
+import { withoutExample } from './examples.ts';
 import { keepers } from './invariants.ts';
 
 jest.setTimeout(60_000);
@@ -20,8 +21,12 @@ describe('npm run api', () => {
     expect(readFileSync(join(repository, 'docs', page), 'utf8')).toBe(readFileSync(join(folder, page), 'utf8'));
   });
 
-  // The conditions of all writes together keep invariants 1 and 2.
-  test.each([3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13])('finds a file that keeps invariant %i', (number) => {
+  test('would find an example of each function, class and option type, and of each method of a client and a lease', () => {
+    expect(withoutExample(JSON.parse(readFileSync(join(folder, 'declarations.json'), 'utf8')))).toEqual([]);
+  });
+
+  // Invariants 1 and 2 are the sum of the conditions of all writes.
+  test.each([3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13])('would find a file that keeps invariant %i', (number) => {
     expect(keepers().get(number)?.length).toBeGreaterThan(0);
   });
 });

@@ -3,6 +3,9 @@ import type { ApiItem, TokenRange } from './extract.ts';
 
 const KINDS = ['Function', 'Variable', 'Class', 'Interface', 'TypeAlias'];
 
+/** Tells options, which the user writes, from what the user is given. */
+export const isOptions = ({ name = '' }: ApiItem): boolean => /(Options|Props|Attributes|Timing|Plugin)$/.test(name);
+
 /** Fills in the sections of an entry's exports between `<!-- exports of NAME -->` and `<!-- end -->` of a page. */
 export function fillIn(page: string, declarations: readonly ApiItem[]): string {
   const namespaces = declarations.filter(({ kind }) => kind === 'Namespace');
@@ -66,16 +69,15 @@ function withInternalBases(item: ApiItem, internal: Internal): { members: ApiIte
   return { members, heritage };
 }
 
-/** A row for each option or property, with its type, its meaning, and the default of an option. */
-function propertyTable({ name: owner = '' }: ApiItem, members: readonly ApiItem[]): string[] {
-  const isOptions = /(Options|Props|Attributes|Timing|Plugin)$/.test(owner);
+/** Options or the properties of a result: a row for each, with its type, an option's default, and its meaning. */
+function propertyTable(owner: ApiItem, members: readonly ApiItem[]): string[] {
   const rows = members.map((member) => {
     const { prose, tagged } = docstringOf(member);
     const type = code(
       textOf(member, member.propertyTypeTokenRange).replace(/^\((.*)\) \| undefined$|^(.*) \| undefined$/s, '$1$2'),
     );
     const meaning = cell(prose);
-    if (!isOptions) return [code(`${member.name}${member.isOptional ? '?' : ''}`), type, meaning];
+    if (!isOptions(owner)) return [code(`${member.name}${member.isOptional ? '?' : ''}`), type, meaning];
     const [byDefault = ''] = [...tagged('defaultValue'), ...tagged('default')];
     return [
       code(member.name ?? ''),
@@ -84,7 +86,7 @@ function propertyTable({ name: owner = '' }: ApiItem, members: readonly ApiItem[
       meaning,
     ];
   });
-  return table(isOptions ? ['option', 'type', 'default', 'meaning'] : ['property', 'type', 'meaning'], rows);
+  return table(isOptions(owner) ? ['option', 'type', 'default', 'meaning'] : ['property', 'type', 'meaning'], rows);
 }
 
 /** A row for each member. A class leaves out a method whose docstring stands at the interface. */
@@ -92,7 +94,7 @@ function memberTable({ kind }: ApiItem, members: readonly ApiItem[]): string[] {
   const rows = members.flatMap((member) => {
     const { prose, tagged } = docstringOf(member);
     const returns = tagged('returns').map((text) => `Returns ${text}`);
-    const meaning = cell([prose, ...returns, throwsOf(tagged('throws'))].join(' '));
+    const meaning = cell([prose, ...optionsOf(tagged('param')), ...returns, throwsOf(tagged('throws'))].join(' '));
     const isCall = member.parameters !== undefined;
     const isNamed = isCall || !member.name?.startsWith('[');
     if (member.isProtected || !isNamed || (kind === 'Class' && meaning === '' && (isCall || member.isStatic)))
@@ -122,6 +124,13 @@ function aliased(item: ApiItem): string {
 }
 
 const throwsOf = (texts: readonly string[]): string => texts.map((text) => `Throws ${text}`).join(' ');
+
+/** The parameters that are properties of options without a type of their own. The tool puts a dash before their names. */
+const optionsOf = (texts: readonly string[]): string[] =>
+  texts.flatMap((text) => {
+    const [, name, meaning] = /^-\s+(\w+\.\w+)\s+(.*)$/s.exec(text) ?? [];
+    return name === undefined ? [] : [`\`${name}\`: ${meaning}`];
+  });
 
 const textOf = ({ excerptTokens = [] }: ApiItem, range: TokenRange | undefined): string =>
   excerptTokens
