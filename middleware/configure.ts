@@ -78,7 +78,7 @@ function clientOf(what: string, { locks, tableName, client, onEvent }: SharedOpt
 
 export function checkChoice(name: string, value: unknown, ...choices: string[]): void {
   if (choices.includes(typeof value === 'function' ? 'a function' : (value as string))) return;
-  throw new TypeError(`${name} must be ${choices.join(' or ')}, but it is ${String(value)}.`);
+  throw new TypeError(`${name} must be ${choices.join(' or ')}, but it is ${show(value)}.`);
 }
 
 /**

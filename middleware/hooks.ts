@@ -1,4 +1,13 @@
-import { batchesOf, type Held, heldBy, hold, holdingsOf, isBatch, isEarlyTimeout, type Request } from './request.ts';
+import {
+  batchesOf,
+  type Held,
+  heldBy,
+  hold,
+  holdingsOf,
+  isBatch,
+  isEarlyTimeout,
+  type LockRequest,
+} from './request.ts';
 
 /**
  * Takes before the handler. Calls `hold` with what must end with the handler.
@@ -12,14 +21,14 @@ export type Guard = (
 ) => Promise<{ readonly response: unknown } | undefined>;
 
 /** Takes, and shows the handler only those records whose locks were granted. */
-export async function before(guard: Guard, request: Request): Promise<void> {
+export async function before(guard: Guard, request: LockRequest): Promise<void> {
   const instead = await guard(request.event, request.context as object, (held) => hold(request, guard, held));
   if (instead) await endEarly(request, instead.response);
   else showRecords(guard, request, 'given');
 }
 
 /** Ends what the guard took, after a success. */
-export async function after(guard: Guard, request: Request): Promise<void> {
+export async function after(guard: Guard, request: LockRequest): Promise<void> {
   const held = heldByGuard(guard, request);
   if (!held) return;
   // Middy waits for a Promise only; any other thenable is still at work.
@@ -29,7 +38,7 @@ export async function after(guard: Guard, request: Request): Promise<void> {
 }
 
 /** Ends what the guard took, after a failure. */
-export async function onError(guard: Guard, request: Request): Promise<void> {
+export async function onError(guard: Guard, request: LockRequest): Promise<void> {
   const held = heldByGuard(guard, request);
   if (!held) return;
   await release(held, request);
@@ -40,7 +49,7 @@ export async function onError(guard: Guard, request: Request): Promise<void> {
 }
 
 /** Ends a request that has no hook left to run, though a handler that Middy has left behind may still run. */
-export async function requestEnded(request: Request): Promise<void> {
+export async function requestEnded(request: LockRequest): Promise<void> {
   try {
     const fails = request.error !== undefined && request.response === undefined;
     const failed = await failedIn(request);
@@ -50,12 +59,12 @@ export async function requestEnded(request: Request): Promise<void> {
   }
 }
 
-export async function releaseAll(request: Request): Promise<void> {
+export async function releaseAll(request: LockRequest): Promise<void> {
   await Promise.all(heldBy(request).map((held) => release(held, request)));
 }
 
 /** Ends a request before its handler. Middy then calls no other hook, not even the hooks of earlier locks. */
-async function endEarly(request: Request, response: unknown): Promise<void> {
+async function endEarly(request: LockRequest, response: unknown): Promise<void> {
   let answer = response;
   for (const batch of batchesOf(request)) answer = await batch.succeed(answer, new Set());
   request.earlyResponse = answer;
@@ -66,24 +75,24 @@ async function endEarly(request: Request, response: unknown): Promise<void> {
  * Invariant 9: a lease that may still be used is not released, not even an expired lease, whose lock may be ours all the
  * same.
  */
-async function release(held: Held, request: Request): Promise<void> {
+async function release(held: Held, request: LockRequest): Promise<void> {
   if (isEarlyTimeout(request.error)) held.abandon('timedOut');
   await held.release(request.response, holdingsOf(request).handled);
 }
 
 /** The message ids of the records that have failed, in whichever of the request's batches. */
-async function failedIn(request: Request): Promise<Set<string>> {
+async function failedIn(request: LockRequest): Promise<Set<string>> {
   const failed = await Promise.all(batchesOf(request).map((batch) => batch.failures()));
   return new Set(failed.flat());
 }
 
-const heldByGuard = (guard: Guard, request: Request): Held | undefined => holdingsOf(request).by.get(guard);
+const heldByGuard = (guard: Guard, request: LockRequest): Held | undefined => holdingsOf(request).by.get(guard);
 
 /**
  * Puts the records of a batch into the event: the given ones for the handler, and then all records for the middlewares
  * before the guard, which would otherwise tell SQS that the others have succeeded.
  */
-function showRecords(guard: Guard, request: Request, which: 'given' | 'records'): void {
+function showRecords(guard: Guard, request: LockRequest, which: 'given' | 'records'): void {
   const held = heldByGuard(guard, request);
   if (held && isBatch(held)) request.event = { ...(request.event as object), Records: held[which] };
 }

@@ -25,3 +25,17 @@ export function ofInvocation(context: LambdaContext, waitMs = 0, reserveMs = 1_0
     remainingMs: process.env.AWS_LAMBDA_MAX_CONCURRENCY ? undefined : remainingMs,
   };
 }
+
+/**
+ * Puts a lease, or the locks of records, into the context.
+ * @throws LockError if another lock of the request stands there, and the context's own error if it cannot be written.
+ */
+export function putInto(context: object, contextKey: string, held: { isHeld(): boolean }): void {
+  const other = (context as Record<string, { isHeld?: unknown } | null | undefined>)[contextKey];
+  if (other !== held && typeof other?.isHeld === 'function' && other.isHeld()) {
+    throw new LockError(
+      `Two locks would stand in context.${contextKey}, and the handler would not see the loss of the first. Set contextKey for one of them.`,
+    );
+  }
+  Object.assign(context, { [contextKey]: held });
+}

@@ -1,10 +1,9 @@
-import type { Lease } from '../lib/lease/lease.ts';
 import { checkKey, checkNames, checkText } from '../lib/record/check.ts';
-import { LockBusyError, LockDoneError, LockError } from '../lib/record/errors.ts';
+import { LockBusyError, LockDoneError } from '../lib/record/errors.ts';
 import { checkChoice, configure, noPromise, sharedNames } from './configure.ts';
 import { HeldLease } from './held-lease.ts';
 import type { Guard } from './hooks.ts';
-import { ofInvocation } from './invocation.ts';
+import { ofInvocation, putInto } from './invocation.ts';
 import type { LambdaContext } from './lambda-context.ts';
 import type { LockOptions } from './options.ts';
 import { Remaining } from './remaining.ts';
@@ -40,13 +39,7 @@ export function lockGuard(what: string, options: LockOptions<never, never, strin
     });
     const held = new HeldLease(lease, new Remaining(context as LambdaContext), onLost, messagesOf(event) !== undefined);
     try {
-      if (isHeldLease((context as Record<string, unknown>)[contextKey])) {
-        throw new LockError(
-          `Two locks would stand in context.${contextKey}, and the handler would not see the loss of the first. Set ` +
-            `contextKey for the lock '${lease.key}', or for the first.`,
-        );
-      }
-      Object.assign(context, { [contextKey]: lease });
+      putInto(context, contextKey, lease);
     } catch (error) {
       // A context that is frozen, or has such a property that cannot be set or is taken, has no place for the lease.
       await held.release();
@@ -71,9 +64,6 @@ export function lockGuard(what: string, options: LockOptions<never, never, strin
     }
   };
 }
-
-const isHeldLease = (value: unknown): boolean =>
-  typeof (value as Lease | null | undefined)?.assertHeld === 'function' && (value as Lease).isHeld();
 
 const hasRecordLocks = (context: object): boolean =>
   Object.values(context).some((value) => (value as { [recordLocks]?: true } | null | undefined)?.[recordLocks]);

@@ -2,7 +2,7 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import { heed } from '../lib/lease/callback.ts';
 import { checkNames } from '../lib/record/check.ts';
 import { releaseAll, requestEnded } from './hooks.ts';
-import { holdingsOf, type Request, timeOut } from './request.ts';
+import { holdingsOf, type LockRequest, timeOut } from './request.ts';
 
 /**
  * Middy's plugin hooks, as far as a lock uses them.
@@ -19,7 +19,7 @@ export interface LockPlugin {
    * Called when a request begins.
    * @default none
    */
-  requestStart?: ((request: Request) => void) | undefined;
+  requestStart?: ((request: LockRequest) => void) | undefined;
   /**
    * Gives the response to an early time-out, or throws.
    * @default Middy's own, which throws a `TimeoutError`
@@ -34,7 +34,7 @@ export interface LockPlugin {
    * Called when a request ends. An execution mode other than the standard mode calls no `requestEnd` if the request fails.
    * @default none
    */
-  requestEnd?: ((request: Request) => unknown) | undefined;
+  requestEnd?: ((request: LockRequest) => unknown) | undefined;
   /**
    * An execution mode of Middy 7.
    * @default Middy's standard mode
@@ -54,9 +54,9 @@ export interface LockPlugin {
  * ```
  */
 export interface LockPluginHooks {
-  requestStart: (request?: Request) => void;
+  requestStart: (request?: LockRequest) => void;
   timeoutEarlyResponse: () => unknown;
-  requestEnd: (request: Request) => Promise<void>;
+  requestEnd: (request: LockRequest) => Promise<void>;
 }
 
 /** The names of the plugin options of Middy 6 and 7. */
@@ -75,7 +75,7 @@ const names: Readonly<Record<string, 0>> & Readonly<Record<keyof LockPlugin, 0>>
   streamifyResponse: 0,
 };
 
-type RunRequest = (request: Request, ...more: unknown[]) => Promise<unknown>;
+type RunRequest = (request: LockRequest, ...more: unknown[]) => Promise<unknown>;
 
 /**
  * Tells `lock()` and `lockRecords()` the ends of a request that Middy tells no middleware: `middy(lockPlugin())`. Its own
@@ -104,11 +104,11 @@ export function lockPlugin<Plugin extends object = object>(
   const { requestStart, timeoutEarlyResponse = throwTimeout, afterHandler, requestEnd }: LockPlugin = plugin;
   const executionMode = plugin.executionMode as ((...parameters: unknown[]) => unknown) | undefined;
   // Middy does not say which of the requests that share a process has timed out.
-  const requests = new AsyncLocalStorage<Request>();
+  const requests = new AsyncLocalStorage<LockRequest>();
   /** The request under way. A handler that has called another handler finds the other's request in its place. */
   const current = () => {
     let request = requests.getStore();
-    while (request && holdingsOf(request).hasEnded) request = holdingsOf(request).outer as Request | undefined;
+    while (request && holdingsOf(request).hasEnded) request = holdingsOf(request).outer as LockRequest | undefined;
     return request ?? requests.getStore();
   };
   return {
@@ -117,9 +117,9 @@ export function lockPlugin<Plugin extends object = object>(
     requestStart(request) {
       const outer = current();
       if (request && outer?.context === request.context) holdingsOf(request).outer = outer;
-      requests.enterWith(request as Request);
+      requests.enterWith(request as LockRequest);
       // Middy does not wait for the user's hook, and a rejection that nobody waits for ends the process.
-      heed(requestStart?.(request as Request));
+      heed(requestStart?.(request as LockRequest));
     },
     timeoutEarlyResponse() {
       const request = current();

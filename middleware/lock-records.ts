@@ -2,13 +2,13 @@ import { inspect } from 'node:util';
 import { checkNames } from '../lib/record/check.ts';
 import { checkChoice, configure, sharedNames } from './configure.ts';
 import { after, before, type Guard, onError } from './hooks.ts';
-import { ofInvocation } from './invocation.ts';
+import { ofInvocation, putInto } from './invocation.ts';
 import type { LambdaContext } from './lambda-context.ts';
 import type { LockMiddleware } from './lock.ts';
 import { RecordBatch } from './record-batch.ts';
 import type { LockRecordsOptions, RecordLocks } from './record-options.ts';
 import { Remaining } from './remaining.ts';
-import type { Request } from './request.ts';
+import type { LockRequest } from './request.ts';
 import { type BatchResponse, type Lockable, messagesOf, type QueueEvent, type QueueRecord } from './sqs.ts';
 import { wrap } from './wrap.ts';
 
@@ -54,9 +54,9 @@ export function lockRecords<Item extends Lockable = QueueRecord, const Name exte
   options: LockRecordsOptions<Item, Name>,
 ): LockMiddleware<QueueEvent<Item>, LambdaContext, Name, RecordLocks> {
   const guard = recordsGuard('lockRecords()', options);
-  const lockRecordsBefore = (request: Request) => before(guard, request);
-  const lockRecordsAfter = (request: Request) => after(guard, request);
-  const lockRecordsOnError = (request: Request) => onError(guard, request);
+  const lockRecordsBefore = (request: LockRequest) => before(guard, request);
+  const lockRecordsAfter = (request: LockRequest) => after(guard, request);
+  const lockRecordsOnError = (request: LockRequest) => onError(guard, request);
   return { before: lockRecordsBefore, after: lockRecordsAfter, onError: lockRecordsOnError };
 }
 
@@ -102,7 +102,7 @@ function recordsGuard<Item extends Lockable>(what: string, options: LockRecordsO
     hold(batch);
     await batch.take(acquireOptions);
     if (batch.given.length === 0) return { response: undefined };
-    Object.assign(context, { [contextKey]: batch });
+    putInto(context, contextKey, batch);
     return undefined;
   };
 }

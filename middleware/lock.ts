@@ -4,7 +4,7 @@ import type { LambdaContext } from './lambda-context.ts';
 import { lockGuard } from './lock-guard.ts';
 import type { LockOptions } from './options.ts';
 import type { RecordLocks } from './record-options.ts';
-import type { Request } from './request.ts';
+import type { LockRequest } from './request.ts';
 
 /**
  * A middleware for Middy's `use`. Its handler's context has the lease, or the locks of a batch's records.
@@ -21,9 +21,9 @@ export interface LockMiddleware<
   Name extends string = 'lock',
   Held extends Lease | RecordLocks = Lease,
 > {
-  readonly before: (request: Request<Event, Context & Record<Name, Held>>) => Promise<void>;
-  readonly after: (request: Request<Event, Context & Record<Name, Held>>) => Promise<void>;
-  readonly onError: (request: Request<Event, Context & Record<Name, Held>>) => Promise<void>;
+  readonly before: (request: LockRequest<Event, Context & Record<Name, Held>>) => Promise<void>;
+  readonly after: (request: LockRequest<Event, Context & Record<Name, Held>>) => Promise<void>;
+  readonly onError: (request: LockRequest<Event, Context & Record<Name, Held>>) => Promise<void>;
 }
 
 /**
@@ -81,8 +81,8 @@ export function lock<Event = unknown, Context = LambdaContext, const Name extend
   options: LockOptions<Event, Context, Name>,
 ): LockMiddleware<Event, Context, Name> {
   const guard = lockGuard('lock()', options);
-  const lockBefore = (request: Request) => before(guard, request);
-  const lockAfter = (request: Request) => after(guard, request);
-  const lockOnError = (request: Request) => onError(guard, request);
+  const lockBefore = (request: LockRequest) => before(guard, request);
+  const lockAfter = (request: LockRequest) => after(guard, request);
+  const lockOnError = (request: LockRequest) => onError(guard, request);
   return { before: lockBefore, after: lockAfter, onError: lockOnError };
 }

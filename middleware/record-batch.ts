@@ -59,6 +59,11 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks, HeldBatc
     for (const [key, entries] of this.#batch.byKey) this.#locks.set(key, new KeyLock(key, entries));
   }
 
+  /** True while one of the leases is held. */
+  isHeld(): boolean {
+    return [...this.#locks.values()].some(({ lease }) => lease?.isHeld());
+  }
+
   get given(): Item[] {
     return [...this.#given.values()].map(({ entry }) => entry.records[0]);
   }

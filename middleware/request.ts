@@ -1,7 +1,7 @@
 import type { LostReason } from '../lib/record/errors.ts';
 
 /** Middy's request, as far as a lock uses it. */
-export interface Request<Event = unknown, Context = unknown> {
+export interface LockRequest<Event = unknown, Context = unknown> {
   event: Event;
   context: Context;
   response?: unknown;
@@ -77,7 +77,7 @@ export const batchesOf = (request: object): HeldBatch[] => heldBy(request).filte
 export const isBatch = (held: Held): held is HeldBatch => 'conclude' in held;
 
 /** Notes that a request holds something. The note lives as long as the invocation's context. */
-export function hold(request: Request, by: object, held: Held): void {
+export function hold(request: LockRequest, by: object, held: Held): void {
   holdingsOf(request).by.set(by, held);
   const context = request.context as object;
   underWay.set(context, (underWay.get(context) ?? new Set()).add(request));
@@ -87,7 +87,7 @@ export function hold(request: Request, by: object, held: Held): void {
  * Gives up everything that an invocation holds when one of its handlers has timed out. That handler may still be running,
  * and it may run under the locks of a handler that called it.
  */
-export function timeOut(request: Request): void {
+export function timeOut(request: LockRequest): void {
   for (const late of new Set([request, ...(underWay.get(request.context as object) ?? [])])) {
     for (const held of heldBy(late)) held.abandon('timedOut');
   }

@@ -72,9 +72,11 @@ export async function attempt(context: LeaseContext, asking: Asking): Promise<At
   try {
     answer = await send(context, `${what} '${key}'`, asking.request(lockId, term), limits);
   } catch (error) {
-    if (isMisdated(error)) return { type: 'misjudged' };
+    // The reason of the caller's signal may look like any answer, and is none.
+    const isAnswer = error instanceof LockStoreError && !signal?.aborted;
+    if (isAnswer && isMisdated(error)) return { type: 'misjudged' };
     // Nobody knows whether the store has made the grant. Release the grant, if there is one.
-    if (!(error instanceof LockStoreError) || error.transient) {
+    if (!isAnswer || error.transient) {
       await discard(context, { key, lockId, until: term.until }, requestTimeoutMs);
     }
     throw error;

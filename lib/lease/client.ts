@@ -91,6 +91,12 @@ export class LockClient {
     if (typeof store?.acquire !== 'function') {
       throw new TypeError(`store must be a LockStore, such as a DynamoDBLockStore, but it is ${show(store)}.`);
     }
+    if (onEvent !== undefined && typeof onEvent !== 'function') {
+      throw new TypeError(`onEvent must be a function, but it is ${show(onEvent)}.`);
+    }
+    if (typeof clock?.monotonic !== 'function') {
+      throw new TypeError(`clock must be a Clock, such as a FakeClock, but it is ${show(clock)}.`);
+    }
     this.#defaults = { leaseMs, heartbeatMs, safetyMs, owner };
     this.#plan({});
     const serverClock = serverClockOf(store, clock);
@@ -175,7 +181,8 @@ export class LockClient {
   ): Promise<Result>;
   async using<Result>(key: string, ...parameters: [unknown, unknown?]): Promise<Result> {
     const [options = {}, work] = parameters.length < 2 ? [{}, ...parameters] : parameters;
-    if (typeof work !== 'function') throw new TypeError(`work must be a function, but it is ${show(work)}.`);
+    if (typeof work !== 'function')
+      throw new TypeError(`using takes (key, work) or (key, options, work), but the work is ${show(work)}.`);
     const lease = await this.#take('using', key, options as AcquireOptions);
     try {
       const result = await work(lease);

@@ -1,5 +1,5 @@
 import type { LockStoreError, LostReason } from '../record/errors.ts';
-import { isGrantOf, lossOf } from '../record/record.ts';
+import { isGrantOf, type LockRecord, lossOf } from '../record/record.ts';
 import type { StoreAnswer } from '../record/store.ts';
 import type { Grant } from './attempt.ts';
 import { BackOff } from './back-off.ts';
@@ -22,7 +22,7 @@ type HeartbeatState =
   | { readonly type: 'waiting'; readonly timer: unknown }
   /** A renewal is out. */
   | { readonly type: 'renewing'; readonly done: Promise<void>; readonly cancel: AbortController }
-  /** The lease has reached the longest time that it may last: nothing is sent any more, and the deadline ends the lease. */
+  /** The lease has reached the longest time that it may last: the heartbeat sends nothing more, and the deadline ends the lease. */
   | { readonly type: 'capped' }
   /** The lease is lost, released or handed off. No timer is set, and an answer that still comes changes nothing. */
   | { readonly type: 'ended' };
@@ -137,16 +137,15 @@ export class Heartbeat {
     if (!applied && !isGrantOf(this.#grant.lockId, record)) return this.lose(lossOf(record));
     // 4. If the answer shows that a wrong clock wrote the expiry, write the expiry anew, once (invariant 13).
     if (term.isDisproved && !isSecond) return this.#renew(handOffMs, signal, true);
-    if (handOffMs !== undefined) {
-      this.#until = term.until;
-      return;
-    }
+    // A refusal shows the later expiry that stands in the record.
+    this.#until = Math.max(term.until, applied ? 0 : (record as LockRecord).expiresAt);
+    if (handOffMs !== undefined) return;
     // 5. If our clock was set back, the record may have a later expiry. Then nothing was gained, and time has to pass.
     if (!applied && hasStepped(this.#since, term.sent)) return this.#waitMs(this.leftMs / 4);
     // 6. The belief moves on.
     this.#backOff.reset();
     this.#believe(term);
-    this.#kept.report({ type: 'renewed', expiresAt: term.until, deadline: this.deadline });
+    this.#kept.report({ type: 'renewed', expiresAt: this.#until, deadline: this.deadline });
   }
 
   async #send(handOffMs: number | undefined, signal: AbortSignal): Promise<[Term, StoreAnswer]> {
@@ -180,7 +179,6 @@ export class Heartbeat {
       this.#since = term.sent;
       this.#forMs = forMs;
     }
-    this.#until = term.until;
     this.#watchDeadline();
     this.#waitForRenewal(term);
   }

@@ -1,6 +1,6 @@
 // Over 250 lines: half of them document the public API.
 
-import { show } from '../record/check.ts';
+import { checkNames, show } from '../record/check.ts';
 import { LockError, LockLostError, type LostReason } from '../record/errors.ts';
 import { isDone } from '../record/record.ts';
 import type { LockStore } from '../record/store.ts';
@@ -67,6 +67,8 @@ export interface ReleaseOptions {
   readonly withinMs?: number;
 }
 
+const RELEASE_OPTIONS = { done: 0, withinMs: 0 } satisfies Record<keyof ReleaseOptions, 0>;
+
 /**
  * A grant of a lock, which a heartbeat renews in the background until the lease is released, handed off or lost.
  * @example
@@ -102,6 +104,7 @@ export class Lease {
   readonly #heartbeat: Heartbeat;
   readonly #lost = new AbortController();
   #state: LeaseState = 'held';
+  #loss: LockLostError | undefined;
   #releasing: Promise<boolean> | undefined;
   #releasedAsDone = false;
 
@@ -191,8 +194,7 @@ export class Lease {
    */
   assertHeld(): void {
     if (this.isHeld()) return;
-    this.#lost.signal.throwIfAborted();
-    throw this.#lostError(this.#state === 'handedOff' ? 'handedOff' : 'released');
+    throw this.#loss ?? this.#lostError(this.#state === 'handedOff' ? 'handedOff' : 'released');
   }
 
   /**
@@ -240,9 +242,13 @@ export class Lease {
    * @throws TypeError if `done` is a token and the lease has no `once` token, or a smaller one. Then nothing is released.
    */
   release(options: ReleaseOptions = {}): Promise<boolean> {
-    const { done } = options;
+    checkNames('release', options, RELEASE_OPTIONS);
+    const { done = false, withinMs = 0 } = options;
     const { once } = this.#plan;
-    if (typeof done === 'string' && !isDone(done, once)) {
+    if (typeof withinMs !== 'number' || !(withinMs >= 0)) {
+      throw new TypeError(`withinMs must be a number of milliseconds, 0 or more, but it is ${show(withinMs)}.`);
+    }
+    if (typeof done !== 'boolean' && !(typeof done === 'string' && isDone(done, once))) {
       throw new TypeError(
         `done must be true, false or a once token up to that of the lease, ${show(once)}, but it is ${show(done)}.`,
       );
@@ -272,7 +278,8 @@ export class Lease {
    */
   async finish(): Promise<'released' | 'handedOff' | 'unknown'> {
     const released = await this.release({ done: true });
-    this.signal.throwIfAborted();
+    this.isHeld();
+    if (this.#loss) throw this.#loss;
     if (this.#state === 'handedOff') return 'handedOff';
     const { once } = this.#plan;
     if (once !== undefined && !this.#releasedAsDone) {
@@ -303,6 +310,7 @@ export class Lease {
    * @throws LockLostError, LockStoreError as `renew` does. Then the lease stays as it was.
    */
   async handOff(options: { readonly leaseMs: number }): Promise<LeaseHandle> {
+    checkNames('handOff', options ?? {}, { leaseMs: 0 });
     const leaseMs = checkLeaseMs(options?.leaseMs);
     await this.#renew(leaseMs);
     this.#end('handedOff');
@@ -335,7 +343,8 @@ export class Lease {
   close(): Promise<boolean> {
     if (this.isHeld()) {
       this.#end('released');
-      this.#lost.abort(this.#lostError('closed'));
+      this.#loss = this.#lostError('closed');
+      this.#lost.abort(this.#loss);
       this.#releasing = this.#releaseEnded({});
     }
     return this.release();
@@ -370,8 +379,7 @@ export class Lease {
     }
     // The lease may be lost by the clock alone, and the record may still have our `lockId`. Then a release opens the lock
     // early and spares others the rest of the lease. No token is done.
-    const { reason } = this.#lost.signal;
-    if (this.#state === 'lost' && reason.reason === 'expired') await this.#send(undefined, options);
+    if (this.#state === 'lost' && this.#loss?.reason === 'expired') await this.#send(undefined, options);
     return false;
   }
 
@@ -386,7 +394,7 @@ export class Lease {
     if (released.type === 'lost') this.#abort(released.reason);
     else if (released.type === 'unknown') {
       this.#report({ type: 'releaseFailed', heldMs: this.#heldMs(), error: released.error });
-    } else this.#report({ type: 'released', heldMs: this.#heldMs(), done: done === true });
+    } else this.#report({ type: 'released', heldMs: this.#heldMs(), done: done !== undefined && done !== false });
     return released.type === 'released';
   }
 
@@ -406,6 +414,8 @@ export class Lease {
 
   #abort(reason: LostReason): void {
     const error = this.#lostError(reason);
+    // Before the report: a listener of `lost` may ask the lease, or end the lease.
+    this.#loss = error;
     this.#report({ type: 'lost', reason, error, heldMs: this.#heldMs() });
     this.#lost.abort(error);
   }

@@ -190,13 +190,12 @@ export const checkLeaseMs = (value: unknown): number => checkDuration('leaseMs',
  * @throws TypeError that shows the value.
  */
 export function planAcquire(options: AcquireOptions): AcquirePlan {
-  const leaseMs = checkLeaseMs(options.leaseMs ?? 30_000);
-  const heartbeatMs = checkDuration('heartbeatMs', options.heartbeatMs ?? Math.max(1, Math.floor(leaseMs / 3)), 1);
-  const safetyMs = checkDuration(
-    'safetyMs',
-    options.safetyMs ?? Math.floor(Math.max(leaseMs / 10, Math.min(2_000, leaseMs / 4))),
-    0,
-  );
+  const { waitMs = 0, requestTimeoutMs = 1_000, holdAtLeastMs = 0, holdAtMostMs } = options;
+  const leaseMs = checkLeaseMs(options.leaseMs === undefined ? 30_000 : options.leaseMs);
+  const { heartbeatMs = Math.max(1, Math.floor(leaseMs / 3)) } = options;
+  const { safetyMs = Math.floor(Math.max(leaseMs / 10, Math.min(2_000, leaseMs / 4))) } = options;
+  checkDuration('heartbeatMs', heartbeatMs, 1);
+  checkDuration('safetyMs', safetyMs, 0);
   if (heartbeatMs >= leaseMs - safetyMs) {
     throw new TypeError(
       `heartbeatMs must be smaller than leaseMs - safetyMs, or no renewal comes in time, but ${heartbeatMs} is not smaller than ${leaseMs} - ${safetyMs}.`,
@@ -213,11 +212,10 @@ export function planAcquire(options: AcquireOptions): AcquirePlan {
     leaseMs,
     heartbeatMs,
     safetyMs,
-    waitMs: checkDuration('waitMs', options.waitMs ?? 0, 0),
-    requestTimeoutMs: checkDuration('requestTimeoutMs', options.requestTimeoutMs ?? 1_000, 1),
-    holdAtLeastMs: checkDuration('holdAtLeastMs', options.holdAtLeastMs ?? 0, 0),
-    holdAtMostMs:
-      options.holdAtMostMs === undefined ? Infinity : checkDuration('holdAtMostMs', options.holdAtMostMs, 1),
+    waitMs: checkDuration('waitMs', waitMs, 0),
+    requestTimeoutMs: checkDuration('requestTimeoutMs', requestTimeoutMs, 1),
+    holdAtLeastMs: checkDuration('holdAtLeastMs', holdAtLeastMs, 0),
+    holdAtMostMs: holdAtMostMs === undefined ? Infinity : checkDuration('holdAtMostMs', holdAtMostMs, 1),
     remainingMs,
     signal,
     once: once === undefined ? undefined : checkText('once', once),

@@ -6,7 +6,12 @@ export const MAX_TEXT_BYTES = 1024;
 /** Formats a value for a message: `'short text'`, `number 7`, `undefined`. */
 export function show(value: unknown): string {
   if (typeof value === 'string') return `'${value.length > 80 ? `${value.slice(0, 80)}…` : value}'`;
-  return value == null ? String(value) : `${typeof value} ${String(value)}`;
+  if (value == null) return String(value);
+  try {
+    return `${typeof value} ${String(value)}`;
+  } catch {
+    return `${typeof value} that cannot be shown`;
+  }
 }
 
 /** The length of a text in UTF-8. */

@@ -123,8 +123,10 @@ export function planRun<Task>(options: RunTasksOptions<Task>): RunPlan<Task> {
   if (remainingMs !== undefined) checkFunction('remainingMs', remainingMs);
   if (onProgress !== undefined) checkFunction('onProgress', onProgress);
   if (once !== undefined) checkText('once', once);
-  if (worker !== undefined && !(isCount(worker.of, 1) && isCount(worker.number, 0) && worker.number < worker.of)) {
-    throw new TypeError(`worker must be { number, of } with 0 <= number < of, but it is ${JSON.stringify(worker)}.`);
+  if (worker !== undefined && !(isCount(worker?.of, 1) && isCount(worker.number, 0) && worker.number < worker.of)) {
+    throw new TypeError(
+      `worker must be { number, of } with 0 <= number < of, but it is { number: ${show(worker?.number)}, of: ${show(worker?.of)} }.`,
+    );
   }
   const { leaseMs, heartbeatMs, safetyMs, requestTimeoutMs, holdAtLeastMs, holdAtMostMs, owner } = options;
   const timing = { leaseMs, heartbeatMs, safetyMs, requestTimeoutMs, holdAtLeastMs, holdAtMostMs };

@@ -51,7 +51,7 @@ export async function runTasks<Task>(
   work: (task: Task, lease: Lease) => Promise<unknown> | unknown,
 ): Promise<TaskReport<Task>> {
   // A function and an object cannot be confused: callers without types may give them in the other order.
-  if (typeof options === 'function') return runTasks(tasks, work as never, options);
+  if (typeof options === 'function' && typeof work !== 'function') return runTasks(tasks, work, options);
   checkTasks(tasks);
   checkFunction('work', work);
   return new TaskRun(work, planRun(options)).run(tasks);

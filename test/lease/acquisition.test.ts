@@ -289,3 +289,18 @@ test.each([0, HOUR, -HOUR])(
     await lease.release();
   },
 );
+
+test.each([
+  ['a store error that is not transient', new LockStoreError('not allowed')],
+  ['a misdated refusal', new LockStoreError('skewed', { misdated: true, transient: true })],
+])('a signal whose reason is %s releases a grant that is under way', async (_, reason) => {
+  const { time, store, memory, host } = scene;
+  const cancel = new AbortController();
+  store.plan({ do: 'delayAnswer', ms: 500, operation: 'acquire' });
+  const taking = outcomeOf(host().client.acquire('job', { signal: cancel.signal }));
+  await time.advance(100);
+  cancel.abort(reason);
+  await time.advance(1_000);
+  expect(taking.error).toBe(reason);
+  expect((await memory.read('job')).record?.lockId).toBeUndefined();
+});

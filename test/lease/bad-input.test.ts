@@ -405,6 +405,66 @@ describe('options', () => {
     const locks = client();
     expect(await locks.using('job', (lease) => lease.key)).toBe('job');
     expect(await locks.using('job', undefined, (lease) => lease.key)).toBe('job');
-    await expect(locks.using('job', 5 as never)).rejects.toThrow('work must be a function, but it is number 5.');
+    await expect(locks.using('job', 5 as never)).rejects.toThrow(
+      'using takes (key, work) or (key, options, work), but the work is number 5.',
+    );
+  });
+});
+
+describe('release and handOff check their options before anything ends', () => {
+  test.each<[string, object | null, string]>([
+    ['a misspelled option', { don: true }, "release has no option 'don'; did you mean 'done'?"],
+    ['null', null, 'release: the options must be an object, but they are null.'],
+    ['a number that is done', { done: 2 }, 'done must be true, false or a once token up to that of the lease'],
+    ['a withinMs that is no number', { withinMs: Number.NaN }, 'withinMs must be a number of milliseconds, 0 or more'],
+    [
+      'a withinMs that is text',
+      { withinMs: 'x' },
+      "withinMs must be a number of milliseconds, 0 or more, but it is 'x'",
+    ],
+    ['a withinMs that is negative', { withinMs: -1 }, 'withinMs must be a number of milliseconds, 0 or more'],
+  ])('release refuses %s, and the lease stays held', async (_, options, message) => {
+    const { client } = scene.host();
+    const lease = await client.acquire('job', { once: '1' });
+    expect(() => lease.release(options as never)).toThrow(message);
+    expect(lease.isHeld()).toBe(true);
+    await expect(client.close()).resolves.toBeUndefined();
+  });
+
+  test('handOff refuses a misspelled option', async () => {
+    const lease = await scene.host().client.acquire('job');
+    await expect(lease.handOff({ leaseMS: 1 } as never)).rejects.toThrow("handOff has no option 'leaseMS'");
+    expect(lease.isHeld()).toBe(true);
+  });
+
+  test('released tells that a part of the work is done', async () => {
+    const host = scene.host();
+    await (await host.client.acquire('job', { once: '2' })).release({ done: '1' });
+    await (await host.client.acquire('job', { once: '3' })).release({ done: false });
+    expect(host.of('released').map(({ done }) => done)).toEqual([true, false]);
+  });
+});
+
+describe('values that are no options', () => {
+  test.each(['leaseMs', 'heartbeatMs', 'safetyMs', 'waitMs', 'requestTimeoutMs', 'holdAtLeastMs', 'holdAtMostMs'])(
+    'null for %s is refused, and no default is taken',
+    async (name) => {
+      await expect(scene.host().client.acquire('job', { [name]: null })).rejects.toThrow(
+        `${name} must be a whole number of milliseconds`,
+      );
+    },
+  );
+
+  test('a listener that is no function, and a clock that is none, are refused', () => {
+    const { memory: store } = scene;
+    expect(() => new LockClient({ store, onEvent: 'log' as never })).toThrow(
+      "onEvent must be a function, but it is 'log'.",
+    );
+    expect(() => new LockClient({ store, clock: {} as never })).toThrow('clock must be a Clock, such as a FakeClock');
+  });
+
+  test('a value that cannot be shown is refused like any other', async () => {
+    const leaseMs = Object.create(null);
+    await expect(scene.host().client.acquire('job', { leaseMs })).rejects.toThrow('object that cannot be shown');
   });
 });

@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, test } from '@jest/globals';
 import { LockClient } from '../../lib/lease/client.ts';
 import type { LockEvent } from '../../lib/lease/events.ts';
+import type { Lease } from '../../lib/lease/lease.ts';
 import { LockStoreError } from '../../lib/record/errors.ts';
 import { outcomeOf, settle, taken, type World, world } from './setup.ts';
 
@@ -199,4 +200,35 @@ test('a lease whose first term reaches its cap is not renewed, and is lost at th
   await time.advance(1);
   expect(lease.isHeld()).toBe(false);
   expect(store.operations).toEqual(['acquire']);
+});
+
+describe('a listener of lost', () => {
+  const act: Record<string, (lease: Lease) => Promise<unknown>> = {
+    release: (lease) => lease.release(),
+    finish: (lease) => lease.finish(),
+    renew: (lease) => lease.renew(),
+    handOff: (lease) => lease.handOff({ leaseMs: 60_000 }),
+  };
+  test.each(Object.keys(act))('that calls %s meets a lease that knows why it is lost', async (name) => {
+    const { time, store } = scene;
+    let met: Promise<unknown> | undefined;
+    const onEvent = ({ type }: LockEvent) => {
+      if (type === 'lost') met = act[name]?.(lease).catch((error) => error.reason);
+    };
+    const client = new LockClient({ store, clock: time, onEvent });
+    const lease = await client.acquire('job');
+    store.plan({ do: 'hang', operation: 'renew', times: EVER });
+    await time.advance(60_000);
+    expect(lease.signal.reason).toMatchObject({ reason: 'expired' });
+    expect(await met).toBe(name === 'release' ? false : 'expired');
+    await expect(lease.release()).resolves.toBe(false);
+  });
+});
+
+test.each([2_000, 60_000])('handedOff tells the expiry in the record, for a hand-off of %i ms', async (leaseMs) => {
+  const host = scene.host();
+  const lease = await host.client.acquire('job');
+  await lease.handOff({ leaseMs });
+  const { record } = await scene.memory.read('job');
+  expect(host.of('handedOff')).toMatchObject([{ expiresAt: record?.expiresAt }]);
 });

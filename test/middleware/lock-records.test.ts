@@ -9,6 +9,7 @@ import { type Lease, LockClient, LockError, LockLostError, type LockStore, LockS
 import {
   type BatchResponse,
   type LambdaContext,
+  type LockMiddleware,
   type LockRecordsOptions,
   lock,
   lockPlugin,
@@ -1694,4 +1695,24 @@ test('a remaining time that is a promise and rejects fails the invocation, and e
     process.off('unhandledRejection', listen);
   }
   expect(unhandled).toEqual([]);
+});
+
+describe('two locks of records, or of records and of the request, under one contextKey are refused and released', () => {
+  const contextKey = 'both';
+  const one = () => lock({ key: 'request', locks, contextKey });
+  const many = (prefix: string) => lockRecords({ key: ({ body }) => prefix + body, locks, contextKey });
+  test.each([
+    ['lock, then lockRecords', () => [one(), many('a')]],
+    ['lockRecords, then lock', () => [many('a'), one()]],
+    ['lockRecords twice', () => [many('a'), many('b')]],
+  ])('%s', async (_, middlewares) => {
+    const handler = middy7(lockPlugin())
+      .use(middlewares() as unknown as LockMiddleware[])
+      .handler(() => 'never');
+    await expect(handler(batch(message('1', 'x')), invocation() as never)).rejects.toThrow(
+      'Two locks would stand in context.both',
+    );
+    expect(requests.filter((operation) => operation === 'acquire')).toHaveLength(2);
+    expect(requests.filter((operation) => operation === 'release')).toHaveLength(2);
+  });
 });

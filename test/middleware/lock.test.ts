@@ -1465,8 +1465,7 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
       .handler(() => 'never');
     await expect(handler({}, invocation())).rejects.toThrow(
       new LockError(
-        'Two locks would stand in context.lock, and the handler would not see the loss of the first. Set contextKey for the ' +
-          "lock 'second', or for the first.",
+        'Two locks would stand in context.lock, and the handler would not see the loss of the first. Set contextKey for one of them.',
       ),
     );
     expect([await isHeld('first'), await isHeld('second')]).toEqual([false, false]);

@@ -343,3 +343,40 @@ describe('withLock around a streaming handler', () => {
     expect(await isHeld()).toBe(false);
   });
 });
+
+describe('a lease is released where the wrapped handler cannot run or its response cannot be read', () => {
+  const message1 = () => batch(message('1', 'a'));
+  const unreadable = () => ({
+    get batchItemFailures(): never {
+      throw new Error('unreadable');
+    },
+  });
+
+  test.each([
+    ['withLock', () => withLock({ key: 'a', locks }, () => 'never')({}, Object.freeze(invocation()))],
+    [
+      'withRecordLocks',
+      () => withRecordLocks({ key: () => 'a', locks }, () => 'never')(message1(), Object.freeze(invocation())),
+    ],
+  ])('%s, in a frozen context', async (_, invoke) => {
+    await expect(invoke()).rejects.toThrow(TypeError);
+    expect(requests).toEqual(['acquire', 'release']);
+    expect(clock.timers).toBe(0);
+  });
+
+  test.each([
+    ['withLock', () => withLock({ key: 'a', locks }, unreadable)({}, invocation())],
+    ['withRecordLocks', () => withRecordLocks({ key: () => 'a', locks }, unreadable)(message1(), invocation())],
+  ])('%s, with a response whose property throws', async (_, invoke) => {
+    await expect(invoke()).rejects.toThrow('unreadable');
+    expect(requests).toEqual(['acquire', 'release']);
+    expect(clock.timers).toBe(0);
+  });
+
+  test.each([
+    ['withLock', () => withLock({ key: 'a', locks }, undefined as never)],
+    ['withRecordLocks', () => withRecordLocks({ key: () => 'a', locks }, undefined as never)],
+  ])('%s refuses a handler that is no function when it is configured', (_, make) => {
+    expect(make).toThrow(new TypeError('handler must be a function, but it is undefined.'));
+  });
+});

@@ -330,13 +330,18 @@ const attempts = [
     ['a request sent past its deadline', '  if (leftMs > 0) return;\n', '  return;\n'],
     [
       'an acquire refused for the time in its signature, not asked again',
-      'if (isMisdated(error)) return',
-      "if (isMisdated(error) && what !== 'Acquiring') return",
+      'if (isAnswer && isMisdated(error)) return',
+      "if (isAnswer && isMisdated(error) && what !== 'Acquiring') return",
+    ],
+    [
+      "the reason of a caller's signal, taken for the store's answer",
+      'error instanceof LockStoreError && !signal?.aborted;',
+      'error instanceof LockStoreError;',
     ],
     [
       'a resume refused for the time in its signature, not asked again',
-      'if (isMisdated(error)) return',
-      "if (isMisdated(error) && what !== 'Resuming') return",
+      'if (isAnswer && isMisdated(error)) return',
+      "if (isAnswer && isMisdated(error) && what !== 'Resuming') return",
     ],
     [
       'a lease that may have been granted, not released',
@@ -577,8 +582,8 @@ const lease = [
     ],
     [
       'the handedOff event has the expiry of before the hand-off',
-      '      this.#until = term.until;\n      return;',
-      '      return;',
+      '    this.#until = Math.max(term.until, applied ? 0 : (record as LockRecord).expiresAt);\n',
+      '',
     ],
     [
       'a capped lease sends renewals',
@@ -650,7 +655,14 @@ const lease = [
       'await this.#send(undefined, options)',
       'await this.#send(this.#plan.once, options)',
     ],
-    ['a lease that is closed does not abort its signal', "      this.#lost.abort(this.#lostError('closed'));\n", ''],
+    ['a lease that is closed does not abort its signal', '      this.#lost.abort(this.#loss);\n', ''],
+    ['a listener of lost that releases the lease meets no reason', '    this.#loss = error;\n', ''],
+    ['a misspelled option of a release, ignored', "    checkNames('release', options, RELEASE_OPTIONS);\n", ''],
+    [
+      'a done that is no token, taken',
+      " && !(typeof done === 'string' && isDone(done, once))",
+      " && typeof done === 'string' && !isDone(done, once)",
+    ],
     [
       'a release outlasts the invocation',
       '{ requestTimeoutMs, withinMs }',
@@ -972,11 +984,16 @@ const middleware = [
     ['a lease kept when the context cannot be written to', '      await held.release();\n', ''],
     [
       'a second lock under the contextKey of the first one, accepted',
-      'if (isHeldLease((context as Record<string, unknown>)[contextKey])) {',
-      'if (false) {',
+      '      putInto(context, contextKey, lease);\n',
+      '      Object.assign(context, { [contextKey]: lease });\n',
     ],
   ]),
+  ...of('middleware/wrap.ts', [
+    ['a lease kept by a wrapped handler that fails', '      await onError(guard, request);\n', ''],
+    ['a wrapped handler that is no function, accepted', "  checkChoice('handler', handler, 'a function');\n", ''],
+  ]),
   ...of('middleware/invocation.ts', [
+    ['records under the contextKey of another lock, accepted', 'if (other !== held && ', 'if (other === held && '],
     [
       'a remaining time that is a promise which rejects ends the process',
       'Math.floor(remainingOf({ remainingMs }))',

@@ -22,7 +22,7 @@ describe('an option that is not what it should be is refused, with the value', (
     ['concurrency', { concurrency: Number.NaN }, 'concurrency must be a whole number, 1 or more, but it is NaN.'],
     ['marginMs', { marginMs: -1 }, 'marginMs must be a whole number, 0 or more, but it is -1.'],
     ['worker', { worker: { number: 2, of: 2 } }, 'worker must be { number, of } with 0 <= number < of, but it is'],
-    ['worker', { worker: { number: -1, of: 2 } }, '{"number":-1,"of":2}'],
+    ['worker', { worker: { number: -1, of: 2 } }, '{ number: number -1, of: number 2 }'],
     ['remainingMs', { remainingMs: 5_000 }, 'remainingMs must be a function, but it is number 5000.'],
     ['onProgress', { onProgress: true }, 'onProgress must be a function, but it is boolean true.'],
     ['leaseMs', { leaseMs: 0 }, 'leaseMs must be a whole number of milliseconds from 2'],
