@@ -1,21 +1,16 @@
 import { DynamoDBLockStore } from '../lib/dynamodb/store.ts';
 import { heed } from '../lib/lease/callback.ts';
 import { LockClient } from '../lib/lease/client.ts';
-import { type AcquireOptions, planAcquire } from '../lib/lease/options.ts';
+import { type AcquireOptions, LEASE_TIMES, planAcquire } from '../lib/lease/options.ts';
 import { checkDuration, checkText, show } from '../lib/record/check.ts';
 import type { LockOptions, SharedOptions } from './options.ts';
 import type { LockRecordsOptions } from './record-options.ts';
 
 /** The names of the options that a lock passes to `client.acquire()`. */
-const acquireNames = {
-  waitMs: 0,
-  leaseMs: 0,
-  heartbeatMs: 0,
-  safetyMs: 0,
-  requestTimeoutMs: 0,
-  holdAtLeastMs: 0,
-  holdAtMostMs: 0,
-} satisfies Record<Exclude<keyof AcquireOptions, 'signal' | 'remainingMs' | 'owner' | 'once' | 'data'>, 0>;
+const acquireNames = { ...LEASE_TIMES, waitMs: 0 } satisfies Record<
+  Exclude<keyof AcquireOptions, 'signal' | 'remainingMs' | 'owner' | 'once' | 'data'>,
+  0
+>;
 
 /** The names of the options that `lock()` and `lockRecords()` share. */
 export const sharedNames = {

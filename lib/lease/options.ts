@@ -120,24 +120,25 @@ export type ResumeOptions = Omit<AcquireOptions, 'waitMs' | 'once' | 'data' | 'h
 /** The names of `LeaseTiming`. */
 export const LEASE_TIMING = { leaseMs: 0, heartbeatMs: 0, safetyMs: 0 } satisfies Record<keyof LeaseTiming, 0>;
 
-/** The names of `ResumeOptions`. */
-export const RESUME_OPTIONS = {
-  ...LEASE_TIMING,
-  signal: 0,
-  requestTimeoutMs: 0,
-  holdAtMostMs: 0,
-  remainingMs: 0,
-  owner: 0,
-} satisfies Record<keyof ResumeOptions, 0>;
+/** The names of the times of a lease that is acquired, for a task or for an invocation. */
+export const LEASE_TIMES = { ...LEASE_TIMING, requestTimeoutMs: 0, holdAtLeastMs: 0, holdAtMostMs: 0 } as const;
 
 /** The names of `TryAcquireOptions`. */
-export const TRY_ACQUIRE_OPTIONS = { ...RESUME_OPTIONS, once: 0, data: 0, holdAtLeastMs: 0 } satisfies Record<
-  keyof TryAcquireOptions,
-  0
->;
+export const TRY_ACQUIRE_OPTIONS = {
+  ...LEASE_TIMES,
+  signal: 0,
+  remainingMs: 0,
+  owner: 0,
+  once: 0,
+  data: 0,
+} satisfies Record<keyof TryAcquireOptions, 0>;
 
 /** The names of `AcquireOptions`. */
 export const ACQUIRE_OPTIONS = { ...TRY_ACQUIRE_OPTIONS, waitMs: 0 } satisfies Record<keyof AcquireOptions, 0>;
+
+const { once, data, holdAtLeastMs, ...resumeOptions } = TRY_ACQUIRE_OPTIONS;
+/** The names of `ResumeOptions`. */
+export const RESUME_OPTIONS = resumeOptions satisfies Record<keyof ResumeOptions, 0>;
 
 /** The options as the protocol uses them: checked, and with every default filled in. */
 export interface AcquirePlan {

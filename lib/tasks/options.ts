@@ -1,6 +1,6 @@
 import type { LockClient } from '../lease/client.ts';
 import type { Clock } from '../lease/clock.ts';
-import type { AcquireOptions } from '../lease/options.ts';
+import { type AcquireOptions, LEASE_TIMES } from '../lease/options.ts';
 import { checkNames, checkText, show } from '../record/check.ts';
 import type { TaskProgress } from './report.ts';
 
@@ -93,12 +93,7 @@ const OPTIONS = {
   revisitBusy: 0,
   onProgress: 0,
   signal: 0,
-  leaseMs: 0,
-  heartbeatMs: 0,
-  safetyMs: 0,
-  requestTimeoutMs: 0,
-  holdAtLeastMs: 0,
-  holdAtMostMs: 0,
+  ...LEASE_TIMES,
   owner: 0,
 } satisfies Record<keyof RunTasksOptions<unknown>, 0>;
 
