@@ -108,6 +108,7 @@ export function emf(options: EmfOptions = {}): LockEventListener {
       `emf() must know the lock table's name, but it is ${show(tableName)}; pass tableName or set ${LOCK_TABLE_NAME}.`,
     );
   }
+  if (typeof print !== 'function') throw new TypeError(`print must be a function, but it is ${show(print)}.`);
   const dimensions: Record<string, string> = { [METRIC_DIMENSION.table]: tableName };
   const dimensionSets: string[][] = [[METRIC_DIMENSION.table]];
   if (functionName) {

@@ -1,6 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { heed } from '../lib/lease/callback.ts';
 import { checkNames } from '../lib/record/check.ts';
+import { checkChoice } from './configure.ts';
 import { releaseAll, requestEnded } from './hooks.ts';
 import { holdingsOf, type LockRequest, timeOut } from './request.ts';
 
@@ -103,6 +104,8 @@ export function lockPlugin<Plugin extends object = object>(
   checkNames('lockPlugin()', plugin, names);
   const { requestStart, timeoutEarlyResponse = throwTimeout, afterHandler, requestEnd }: LockPlugin = plugin;
   const executionMode = plugin.executionMode as ((...parameters: unknown[]) => unknown) | undefined;
+  const hooks = { requestStart, timeoutEarlyResponse, afterHandler, requestEnd, executionMode };
+  for (const [name, hook] of Object.entries(hooks)) if (hook !== undefined) checkChoice(name, hook, 'a function');
   // Middy does not say which of the requests that share a process has timed out.
   const requests = new AsyncLocalStorage<LockRequest>();
   /** The request under way. A handler that has called another handler finds the other's request in its place. */

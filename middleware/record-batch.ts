@@ -1,3 +1,5 @@
+// Over 250 lines: one concept, whose states would be spread over two files.
+
 import { heed } from '../lib/lease/callback.ts';
 import type { LockClient } from '../lib/lease/client.ts';
 import type { Lease } from '../lib/lease/lease.ts';

@@ -145,4 +145,8 @@ describe('emf()', () => {
     expect(() => emf({ tableName })).toThrow(TypeError);
     expect(() => emf({ tableName })).toThrow(message);
   });
+
+  test('refuses a print that is no function', () => {
+    expect(() => emf({ tableName: 'locks', print: 'x' as never })).toThrow("print must be a function, but it is 'x'.");
+  });
 });

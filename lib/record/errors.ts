@@ -1,3 +1,5 @@
+// Over 250 lines: half of them document the public API.
+
 /** Marks the errors of every copy of leasehold in a process (ESM and CommonJS, two versions), so that they agree. */
 const brand = Symbol.for('leasehold.error');
 

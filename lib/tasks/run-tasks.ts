@@ -82,9 +82,12 @@ class TaskRun<Task> {
     this.#limit.end();
     await candidates.return().catch((error) => this.#limit.fail(error));
     // 3. The first failure is thrown.
-    if (!this.#limit.failure) this.#report.notReached += this.#unsettled.settleRest();
+    const notTried = this.#limit.failure ? 0 : this.#unsettled.settleRest();
     if (this.#limit.failure) throw this.#limit.failure.error;
-    // 4. Every task is counted once.
+    // 4. Every task is counted once, also a task of an array that the run never looked at.
+    const { done, alreadyDone, busy, failed } = this.#report;
+    const settled = done + alreadyDone + busy + failed.length;
+    this.#report.notReached = Array.isArray(tasks) ? tasks.length - settled : notTried;
     return this.#report;
   }
 

@@ -170,6 +170,13 @@ test.each([
   );
 });
 
+test.each(['requestStart', 'timeoutEarlyResponse', 'afterHandler', 'requestEnd', 'executionMode'])(
+  'lockPlugin() refuses a %s that is no function',
+  (name) => {
+    expect(() => lockPlugin({ [name]: 5 } as never)).toThrow(`${name} must be a function, but it is number 5.`);
+  },
+);
+
 test('lockPlugin() takes every plugin option of Middy 6 and 7, and refuses an option of none', () => {
   const names = [
     'internal',

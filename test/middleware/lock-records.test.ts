@@ -1196,7 +1196,7 @@ describe.each(versions)('in the life of a Lambda with Middy $version', ({ middy 
   const records = [message('1', 'busy'), message('2', 'a'), message('3', 'broken'), message('4', 'b')];
   beforeEach(() => others.acquire('busy'));
 
-  describe('and sqs-partial-batch-failure', () => {
+  describe('beside sqs-partial-batch-failure', () => {
     test('behind lockRecords(): the failures of both are reported, and only the other records are done', async () => {
       const handle = middy(lockPlugin())
         .use(locking({ once: () => '1' }))
@@ -1234,7 +1234,7 @@ describe.each(versions)('in the life of a Lambda with Middy $version', ({ middy 
     });
   });
 
-  describe("and middlewares as Middy's for batches of any source", () => {
+  describe("beside middlewares as Middy's for batches of any source", () => {
     /** Parses each body in its place, as event-batch-parser does. */
     const parser = {
       before({ event }: { event: Batch }) {

@@ -689,7 +689,7 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
       },
     ];
 
-    describe.each(ways)('and $way while its body is produced', ({ plugin, after, end }) => {
+    describe.each(ways)('a request whose body is produced: $way', ({ plugin, after, end }) => {
       test.each([bodies[0], bodies[2]].map((body) => body!))(
         '$kind: the lock is held until the present step has ended, and is then released and not done',
         async ({ wrap }) => {
@@ -1252,7 +1252,7 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
       expect((await others.inspect('nightly'))?.doneToken).toBeUndefined();
     });
 
-    test('and the handler failed: the error of the handler is thrown', async () => {
+    test('a lease that is lost under a handler that fails: the error of the handler is thrown', async () => {
       const failing = losing('throw', () => {
         throw new Error('Disk full.');
       });

@@ -186,7 +186,7 @@ describe('a busy task', () => {
   });
 });
 
-describe('where others hold much', () => {
+describe('beside workers that hold much', () => {
   /** Holds every task of nine of ten blocks for an hour: all but the last block. */
   const tasks = names(320);
   const free = tasks.slice(288);
@@ -237,7 +237,7 @@ describe('where others hold much', () => {
   });
 });
 
-describe('where others are', () => {
+describe('beside other workers', () => {
   /** Gives the milliseconds until the first task begins, and until the last one does. */
   async function begun(tasks: readonly string[]) {
     const started = Date.now();

@@ -51,7 +51,7 @@ describe('the time that remains', () => {
 
   test('a time that is too short from the start lets no task begin', async () => {
     const report = await run(names(5), { remainingMs: () => 999 });
-    expect(counts(report)).toEqual(only({}));
+    expect(counts(report)).toEqual(only({ notReached: 5 }));
     expect(world.store.requests).toEqual([]);
   });
 
@@ -163,7 +163,7 @@ describe('the signal', () => {
   });
 
   test('a signal that aborted before the run lets no task begin', async () => {
-    expect(counts(await run(names(3), { signal: AbortSignal.abort() }))).toEqual(only({}));
+    expect(counts(await run(names(3), { signal: AbortSignal.abort() }))).toEqual(only({ notReached: 3 }));
     expect(world.store.requests).toEqual([]);
   });
 
