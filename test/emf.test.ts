@@ -23,7 +23,7 @@ const events: Record<LockEvent['type'], LockEvent> = {
   releaseFailed: { ...grant, type: 'releaseFailed', heldMs: 250, error: storeError },
 };
 
-/** What the listener prints for an event, parsed; undefined for nothing. */
+/** The line that the listener prints for an event, parsed; undefined if it prints none. */
 function printed(event: LockEvent, options: EmfOptions = {}) {
   const lines: string[] = [];
   emf({ tableName: 'locks', functionName: 'worker', print: (line) => lines.push(line), ...options })(event);

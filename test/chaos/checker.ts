@@ -296,7 +296,7 @@ function toldInTime(history: readonly Entry[], beliefs: readonly Belief[]): Chec
   return { name: 'the holder is told before the expiry (6)', examined, findings };
 }
 
-/** Whether a process certainly ran between two moments: a long enough stretch between them is free of stalls. */
+/** Tells if a process certainly ran between two moments: a long enough stretch between them is free of stalls. */
 function ran(stalls: readonly EntryOf<'stalled'>[], from: number, to: number): boolean {
   let free = from;
   for (const stall of stalls) {
@@ -483,7 +483,7 @@ function noLeaseWithoutOwner(history: readonly Entry[], served: Served): Check {
     if (entry.type === 'sent' && entry.what === 'acquire' && !attempts.has(entry.lockId))
       attempts.set(entry.lockId, entry);
   }
-  /** Whether the later attempt was sent after the earlier refusal, and with the same clock. */
+  /** True if the later attempt was sent after the earlier refusal, and with the same clock. */
   const knew = (later: ServedEntry, earlier: ServedEntry): boolean => {
     const [asked, before] = [attempts.get(later.lockId), attempts.get(earlier.lockId)];
     if (!asked || !before || asked.at <= earlier.at) return false;

@@ -36,7 +36,7 @@ export interface ClockPlan {
   /** The processes whose monotonic clocks stand still while they are frozen. They are frozen more often. */
   readonly standingStill: readonly number[];
   /**
-   * Whether some clocks are set by an hour. This never makes two holders. But a grant to a clock that is an hour ahead
+   * True: some clocks are set by an hour. This never makes two holders. But a grant to a clock that is an hour ahead
    * keeps its lock closed for the hour if the process is killed or cut off before it gives the grant back.
    */
   readonly farOff: boolean;

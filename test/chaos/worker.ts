@@ -35,7 +35,7 @@ export interface WorkerOptions {
   readonly keys: readonly string[];
   /** The milliseconds by which the wall clock is ahead. */
   readonly offsetMs: number;
-  /** Whether the monotonic clock stands still while the process is frozen, as in a frozen Lambda environment. */
+  /** True if the monotonic clock stands still while the process is frozen, as in a frozen Lambda environment. */
   readonly standsStill: boolean;
 }
 

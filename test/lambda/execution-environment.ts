@@ -94,7 +94,7 @@ export class ExecutionEnvironment implements AsyncDisposable {
     let isOver = false;
     const timer = setTimeout(() => {
       isOver = true;
-      // Where invocations share a process, Lambda does not stop their code.
+      // If invocations share a process, Lambda does not stop their code.
       if (!this.#isMultiConcurrent) this.#process.kill('SIGKILL');
     }, timeoutMs);
     void this.exited.then((exited) => invocation.end(isOver ? { timedOut: true } : { exited }));

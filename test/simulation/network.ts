@@ -90,7 +90,7 @@ export class Server {
     this.#sweeping = this.time.after(Math.max(0, this.#ttl - this.time.now()) + this.#lateMs, sweep);
   }
 
-  /** Whether the store ever had a record with this `lockId`, token and expiry. */
+  /** Tells if the store ever had a record with this `lockId`, token and expiry. */
   stood({ lockId, fencingToken, expiresAt }: LockRecord): boolean {
     return this.#past.some(
       ({ record }) =>

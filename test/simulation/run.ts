@@ -50,7 +50,7 @@ class Player {
   #owner = '';
   #calledAt = 0;
   #closing: Promise<void> | undefined;
-  /** Whether all deeds are done and the client is closed. */
+  /** True if all deeds are done and the client is closed. */
   done = false;
 
   constructor(stage: Stage, host: Host, relayS: number | undefined) {

@@ -228,7 +228,7 @@ export class Watch implements Witness {
     return this.fault !== undefined;
   }
 
-  /** Whether a host has crashed, or neither of its clocks can tell how much time has passed. */
+  /** Tells if a host has crashed, or neither of its clocks can tell how much time has passed. */
   #cannotKnow(host: Host): boolean {
     return host.hasCrashed || (this.set.has(host) && this.stood.has(host));
   }
