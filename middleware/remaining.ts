@@ -1,11 +1,9 @@
 import { leavingOf } from '../lib/lease/options.ts';
 import { releaseMsOf } from '../lib/lease/release.ts';
+import { LONGEST_MS } from '../lib/record/check.ts';
 
 /** Milliseconds of an invocation's time that a wait for unfinished work leaves to the releases and the response. */
 const END_MS = 1_000;
-
-/** Node's timers hold no more milliseconds. A longer timer would fire at once. */
-const LONGEST_MS = 2 ** 31 - 1;
 
 /** The time that an invocation has left, as its context tells. */
 export class Remaining {

@@ -1,3 +1,4 @@
+import { BackOff } from '../lease/back-off.ts';
 import { isDone } from '../record/record.ts';
 import { BLOCK, type Block, type OpenTask, type Outlook } from './block.ts';
 import type { Marks } from './marks.ts';
@@ -34,7 +35,7 @@ export class Candidates<Task> {
   readonly #unsettled: Unsettled<Task>;
   readonly #marks: Marks<Task>;
   readonly #now: () => number;
-  #pauseMs = ROUND_MS.first;
+  readonly #backOff = new BackOff(ROUND_MS.first, ROUND_MS.most);
 
   constructor(plan: RunPlan<Task>, limit: RunLimit, unsettled: Unsettled<Task>, marks: Marks<Task>) {
     this.#plan = plan;
@@ -93,11 +94,10 @@ export class Candidates<Task> {
   /** Visits the unfinished blocks once more after a pause: until the soonest expiry, but ever longer at the most. */
   async *#round() {
     const untilOpenMs = this.#unsettled.opensAt - this.#now() + Math.random() * ROUND_MS.first;
-    const ms = Math.min(this.#pauseMs * (0.75 + Math.random() / 2), untilOpenMs);
+    const ms = Math.min(this.#backOff.nextMs(), untilOpenMs);
     await this.#limit.pause(Math.max(ms, ROUND_MS.first / 2));
-    this.#pauseMs = Math.min(this.#pauseMs * 2, ROUND_MS.most);
     for await (const open of this.#help(this.#unsettled.blocks)) {
-      this.#pauseMs = ROUND_MS.first;
+      this.#backOff.reset();
       yield open;
     }
   }

@@ -1,3 +1,4 @@
+import { BackOff } from '../lease/back-off.ts';
 import { backgroundTimer, type Clock, pause } from '../lease/clock.ts';
 import { remainingOf } from '../lease/options.ts';
 import { LONGEST_MS } from '../record/check.ts';
@@ -64,13 +65,14 @@ export class RunLimit {
    * meanwhile.
    */
   async patiently<Answer>(ask: () => Promise<Answer>): Promise<Answer | undefined> {
-    for (let pauseMs = SLOW_DOWN_MS.first; !this.isOver; pauseMs = Math.min(pauseMs * 2, SLOW_DOWN_MS.most)) {
+    const backOff = new BackOff(SLOW_DOWN_MS.first, SLOW_DOWN_MS.most);
+    while (!this.isOver) {
       try {
         return await ask();
       } catch (error) {
         if (this.signal.aborted) return undefined;
         if (!(error instanceof LockStoreError && error.transient)) throw error;
-        await this.pause(pauseMs * (0.5 + Math.random()));
+        await this.pause(backOff.nextMs());
       }
     }
     return undefined;
