@@ -59,7 +59,7 @@ export async function* list(context: LeaseContext, options: { readonly prefix?: 
   }
 }
 
-function stateOf({ serverClock }: LeaseContext, { data, ...record }: LockRecord): LockState {
-  const opensInMs = serverClock.untilOpenMs({ ...record });
-  return { ...record, held: record.lockId !== undefined && opensInMs > 0, opensInMs, data: dataOf(data) };
+function stateOf({ serverClock }: LeaseContext, record: LockRecord): LockState {
+  const opensInMs = serverClock.untilOpenMs(record);
+  return { ...record, held: record.lockId !== undefined && opensInMs > 0, opensInMs, data: dataOf(record.data) };
 }

@@ -394,7 +394,7 @@ export class Lease {
     if (released.type === 'lost') this.#abort(released.reason);
     else if (released.type === 'unknown') {
       this.#report({ type: 'releaseFailed', heldMs: this.#heldMs(), error: released.error });
-    } else this.#report({ type: 'released', heldMs: this.#heldMs(), done: done !== undefined && done !== false });
+    } else this.#report({ type: 'released', heldMs: this.#heldMs(), done: Boolean(done) });
     return released.type === 'released';
   }
 

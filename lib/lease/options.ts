@@ -1,3 +1,5 @@
+// Over 250 lines: half of them document the options.
+
 import { bytes, checkDuration, checkText, show } from '../record/check.ts';
 import { heed } from './callback.ts';
 
@@ -123,22 +125,24 @@ export const LEASE_TIMING = { leaseMs: 0, heartbeatMs: 0, safetyMs: 0 } satisfie
 /** The names of the times of a lease that is acquired, for a task or for an invocation. */
 export const LEASE_TIMES = { ...LEASE_TIMING, requestTimeoutMs: 0, holdAtLeastMs: 0, holdAtMostMs: 0 } as const;
 
-/** The names of `TryAcquireOptions`. */
-export const TRY_ACQUIRE_OPTIONS = {
-  ...LEASE_TIMES,
+/** The names of `ResumeOptions`. */
+export const RESUME_OPTIONS = {
+  ...LEASE_TIMING,
+  requestTimeoutMs: 0,
+  holdAtMostMs: 0,
   signal: 0,
   remainingMs: 0,
   owner: 0,
-  once: 0,
-  data: 0,
-} satisfies Record<keyof TryAcquireOptions, 0>;
+} as const satisfies Record<keyof ResumeOptions, 0>;
+
+/** The names of `TryAcquireOptions`. */
+export const TRY_ACQUIRE_OPTIONS = { ...RESUME_OPTIONS, holdAtLeastMs: 0, once: 0, data: 0 } as const satisfies Record<
+  keyof TryAcquireOptions,
+  0
+>;
 
 /** The names of `AcquireOptions`. */
 export const ACQUIRE_OPTIONS = { ...TRY_ACQUIRE_OPTIONS, waitMs: 0 } satisfies Record<keyof AcquireOptions, 0>;
-
-const { once, data, holdAtLeastMs, ...resumeOptions } = TRY_ACQUIRE_OPTIONS;
-/** The names of `ResumeOptions`. */
-export const RESUME_OPTIONS = resumeOptions satisfies Record<keyof ResumeOptions, 0>;
 
 /** The options as the protocol uses them: checked, and with every default filled in. */
 export interface AcquirePlan {
