@@ -1,3 +1,4 @@
+import { checkNames } from '../record/check.ts';
 import type { LockRecord } from '../record/record.ts';
 import type {
   AcquireRequest,
@@ -31,8 +32,10 @@ export class MemoryLockStore implements LockStore {
 
   /**
    * @param options.clock the server's clock. Default: none. Then answers have no date, and the client's clock is believed.
+   * @throws TypeError if an option is unknown.
    */
   constructor(options: { readonly clock?: { now(): number } } = {}) {
+    checkNames('MemoryLockStore', options, { clock: 0 });
     this.#clock = options.clock;
   }
 

@@ -9,4 +9,10 @@ describe('MemoryLockStore', () => {
     const { serverDate } = await new MemoryLockStore().read('job');
     expect(serverDate).toBeUndefined();
   });
+
+  test('refuses a misspelled option', () => {
+    expect(() => new MemoryLockStore({ clok: Date } as object)).toThrow(
+      "MemoryLockStore has no option 'clok'; did you mean 'clock'?",
+    );
+  });
 });
