@@ -6,7 +6,7 @@
 import { execFile } from 'node:child_process';
 import { appendFileSync, cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { availableParallelism, tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { type Mutant, mutants } from './mutants.ts';
@@ -16,13 +16,22 @@ const root = fileURLToPath(new URL('../..', import.meta.url));
 
 /** Milliseconds after which tests count as endless, at the least. A mutant may loop for ever. */
 const ENDLESS_MS = 120_000;
+const WORKERS = Math.min(availableParallelism(), 4);
 
-/** The verdict of the tests: the one that failed first, or that none did. */
-type Verdict = { readonly killedBy: string } | { readonly survived: string };
+/** The verdict of the tests: the test that failed first, with its file, or that no test failed. */
+type Verdict = { readonly killedBy: string; readonly in?: string | undefined } | { readonly survived: string };
+
+/**
+ * For each mutant, the file of the test that killed the mutant in the last whole run. That file runs first: most mutants then
+ * die within a second or two. An entry that is stale costs time and nothing else.
+ */
+const KILLERS = join(root, 'test/mutation/killers.json');
+const killers: Record<string, string> = JSON.parse(readFileSync(KILLERS, 'utf8'));
 
 interface JestReport {
   readonly numTotalTests: number;
   readonly testResults: readonly {
+    readonly name: string;
     readonly message: string;
     readonly assertionResults: readonly { readonly status: string; readonly fullName: string }[];
   }[];
@@ -42,10 +51,14 @@ function copySources(): string {
 
 async function runTests(folder: string, mostMs: number, mutant?: Mutant): Promise<Verdict> {
   const report = join(folder, 'report.json');
-  const jest = ['node_modules/jest/bin/jest.js', '--config', 'test/mutation/jest.config.js', '--runInBand'];
+  const jest = ['node_modules/jest/bin/jest.js', '--config', 'test/mutation/jest.config.js'];
+  // The mutants are judged side by side, each in one process.
+  jest.push(mutant ? '--runInBand' : `--maxWorkers=${WORKERS}`);
   const args = ['--experimental-vm-modules', ...jest, '--json', `--outputFile=${report}`];
   // By its name the runner knows a mutant, and skips what comes after the first test that fails.
-  const env = { ...process.env, __STRYKER_ACTIVE_MUTANT__: mutant?.name ?? '', MUTATED_FILE: mutant?.file ?? '' };
+  const killer = (mutant && killers[idOf(mutant)]) ?? '';
+  const about = { __STRYKER_ACTIVE_MUTANT__: mutant?.name ?? '', MUTATED_FILE: mutant?.file ?? '', KILLER: killer };
+  const env = { ...process.env, ...about };
   await new Promise<void>((resolve) => {
     execFile(process.execPath, args, { cwd: folder, env, timeout: mostMs, killSignal: 'SIGKILL' }, () => resolve());
   });
@@ -56,13 +69,15 @@ async function runTests(folder: string, mostMs: number, mutant?: Mutant): Promis
     return { killedBy: 'its tests do not end' };
   }
   rmSync(report);
-  for (const { assertionResults, message } of results.testResults) {
+  for (const { assertionResults, message, name } of results.testResults) {
     const failed = assertionResults.find(({ status }) => status === 'failed');
-    if (failed) return { killedBy: failed.fullName };
+    if (failed) return { killedBy: failed.fullName, in: relative(folder, name) };
     if (assertionResults.length === 0) return { survived: `a file of tests does not run: ${message}` };
   }
   return { survived: `${results.numTotalTests} tests pass` };
 }
+
+const idOf = ({ file, name }: Mutant): string => `${file}: ${name}`;
 
 /** The file with the mutant's line broken. */
 function mutate({ file, code, becomes }: Mutant): string {
@@ -92,15 +107,18 @@ async function judgeAll(mutants: readonly Mutant[], mostMs: number): Promise<num
     const folder = copySources();
     for (let mutant = left.shift(); mutant !== undefined; mutant = left.shift()) {
       const verdict = await judge(folder, mostMs, mutant);
-      const what = `${mutant.file}: ${mutant.name}`;
+      const what = idOf(mutant);
       if ('survived' in verdict) {
         survivors++;
         console.log(`SURVIVED ${what}: ${verdict.survived}`);
-      } else console.log(`killed   ${what}, by: ${verdict.killedBy}`);
+      } else {
+        if (verdict.in) killers[what] = verdict.in;
+        console.log(`killed   ${what}, by: ${verdict.killedBy}`);
+      }
     }
     rmSync(folder, { recursive: true });
   };
-  await Promise.all(Array.from({ length: Math.min(availableParallelism(), 4) }, work));
+  await Promise.all(Array.from({ length: WORKERS }, work));
   return survivors;
 }
 
@@ -114,8 +132,12 @@ if ('killedBy' in sound) {
   console.error(`The tests fail without a mutant: ${sound.killedBy}`);
   process.exit(1);
 }
-const chosen = mutants.filter(({ file, name }) => `${file}: ${name}`.includes(options.only));
+const chosen = mutants.filter((mutant) => idOf(mutant).includes(options.only));
 const survivors = await judgeAll(chosen, mostMs);
+if (!process.env.CI) {
+  const known = mutants.map(idOf).filter((id) => killers[id]);
+  writeFileSync(KILLERS, `${JSON.stringify(Object.fromEntries(known.map((id) => [id, killers[id]])), null, 2)}\n`);
+}
 const killed = chosen.length - survivors;
 console.log(`${killed} passed, ${survivors} failed`);
 if (process.env.TEST_COUNTS) appendFileSync(process.env.TEST_COUNTS, `${killed} ${survivors} 0\n`);
