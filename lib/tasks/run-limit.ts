@@ -1,7 +1,6 @@
 import { BackOff } from '../lease/back-off.ts';
 import { backgroundTimer, type Clock, pause } from '../lease/clock.ts';
 import { remainingOf } from '../lease/options.ts';
-import { LONGEST_MS } from '../record/check.ts';
 import { LockStoreError } from '../record/errors.ts';
 
 /** The pause after a throttled or failed request: the first pause, and the longest pause. */
@@ -18,7 +17,7 @@ export class RunLimit {
   readonly #remainingMs: (() => number) | undefined;
   readonly #marginMs: number;
   #longestMs = 0;
-  #timer: unknown;
+  #stopTimer: (() => void) | undefined;
 
   constructor(options: {
     readonly clock: Clock;
@@ -51,7 +50,7 @@ export class RunLimit {
 
   /** Ends the run: nothing is waited for any more. */
   end(): void {
-    this.#clock.clearTimeout(this.#timer);
+    this.#stopTimer?.();
     this.#stop.abort();
   }
 
@@ -92,8 +91,8 @@ export class RunLimit {
   #watch(): void {
     const leftMs = this.#leftMs();
     if (leftMs < 0) this.#stop.abort();
-    else if (leftMs < LONGEST_MS) {
-      this.#timer = backgroundTimer(this.#clock, leftMs + 1, () => this.#watch());
+    else if (leftMs < Infinity) {
+      this.#stopTimer = backgroundTimer(this.#clock, leftMs + 1, () => this.#watch());
     }
   }
 }

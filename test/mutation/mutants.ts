@@ -219,6 +219,7 @@ const clocks = [
       'to.monotonic - from.monotonic',
     ],
     ["a lease's timer keeps the process alive", '?.unref?.()', ''],
+    ['a long time ends with its first timer', 'if (ms <= partMs) callback();', 'if (ms > 0) callback();'],
   ]),
   ...of('lib/lease/server-clock.ts', [
     ["the server's Date, ignored", 'if (date === undefined || !Number.isFinite(date)) return;', 'return;'],
@@ -524,11 +525,7 @@ const lease = [
       'return',
     ],
     ['a release does not stop a renewal that is out', "    if (state.type === 'renewing') state.cancel.abort();\n", ''],
-    [
-      'a release does not stop the heartbeat',
-      "    if (this.#state.type === 'waiting') this.#context.clock.clearTimeout(this.#state.timer);\n",
-      '',
-    ],
+    ['a release does not stop the heartbeat', "    if (this.#state.type === 'waiting') this.#state.stop();\n", ''],
     [
       'an answer that comes after the end of a lease revives its heartbeat',
       '    if (!this.isAlive()) return;\n    // 3.',
@@ -828,7 +825,6 @@ const middleware = [
       'return releaseMsOf(this.#ask);',
       'return 1e9;',
     ],
-    ['a wait longer than a timer can last ends at once', 'ms > LONGEST_MS ? undefined : ', ''],
   ]),
   ...of('middleware/batch-records.ts', [
     [
