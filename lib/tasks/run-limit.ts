@@ -6,7 +6,10 @@ import { LockStoreError } from '../record/errors.ts';
 /** The pause after a throttled or failed request: the first pause, and the longest pause. */
 const SLOW_DOWN_MS = { first: 100, most: 5_000 };
 
-/** The end of a run: by its time, by the user's signal, or by a failure. Nothing waits beyond this end. */
+/**
+ * The end of a run: by its time, by the user's signal, by the closing of its client, or by a failure. Nothing waits beyond
+ * this end.
+ */
 export class RunLimit {
   /** Aborts when the run is over. */
   readonly signal: AbortSignal;
@@ -14,6 +17,7 @@ export class RunLimit {
   /** The first failure. The run rejects with its error. */
   failure: { readonly error: unknown } | undefined;
   readonly #clock: Clock;
+  readonly #closing: AbortSignal;
   readonly #remainingMs: (() => number) | undefined;
   readonly #marginMs: number;
   #longestMs = 0;
@@ -21,11 +25,14 @@ export class RunLimit {
 
   constructor(options: {
     readonly clock: Clock;
+    readonly closing: AbortSignal;
     readonly remainingMs?: (() => number) | undefined;
     readonly marginMs: number;
     readonly signal?: AbortSignal | undefined;
   }) {
     this.#clock = options.clock;
+    this.#closing = options.closing;
+    this.#closing.addEventListener('abort', this.#close);
     this.#remainingMs = options.remainingMs;
     this.#marginMs = options.marginMs;
     this.signal = options.signal ? AbortSignal.any([options.signal, this.#stop.signal]) : this.#stop.signal;
@@ -51,8 +58,11 @@ export class RunLimit {
   /** Ends the run: nothing is waited for any more. */
   end(): void {
     this.#stopTimer?.();
+    this.#closing.removeEventListener('abort', this.#close);
     this.#stop.abort();
   }
+
+  readonly #close = () => this.end();
 
   /** Pauses, at the most until the run is over. */
   async pause(ms: number): Promise<void> {

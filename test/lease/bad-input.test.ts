@@ -338,7 +338,7 @@ describe('use of a lease', () => {
 
   test("after its client's close throws a LockLostError", async () => {
     const lease = await client.acquire('job');
-    await client.close();
+    await client.close({ graceMs: 0 });
     expect(lease.isHeld()).toBe(false);
     expect(() => lease.assertHeld()).toThrow(LockLostError);
     await expect(lease.renew()).rejects.toThrow(LockLostError);
@@ -435,7 +435,7 @@ describe('release and handOff check their options before anything ends', () => {
     const lease = await client.acquire('job', { once: '1' });
     expect(() => lease.release(options as never)).toThrow(message);
     expect(lease.isHeld()).toBe(true);
-    await expect(client.close()).resolves.toBeUndefined();
+    await expect(client.close({ graceMs: 0 })).resolves.toBeUndefined();
   });
 
   test('handOff refuses a misspelled option', async () => {
