@@ -5,7 +5,7 @@ import { LockError, LockLostError, type LostReason } from '../record/errors.ts';
 import { isDone } from '../record/record.ts';
 import type { LockStore } from '../record/store.ts';
 import type { Grant } from './attempt.ts';
-import { backgroundTimer, elapsedMs, instant } from './clock.ts';
+import { elapsedMs, instant, startTimer } from './clock.ts';
 import type { LeaseContext } from './context.ts';
 import type { ReportedEvent, ReportedLeaseEvent } from './events.ts';
 import { Heartbeat } from './heartbeat.ts';
@@ -363,7 +363,7 @@ export class Lease {
       this.abandon('closed');
       this.#leave();
     };
-    if (ms > 0) void this.#ended.promise.then(backgroundTimer(this.#context.clock, ms, giveUp));
+    if (ms > 0) void this.#ended.promise.then(startTimer(this.#context.clock, ms, giveUp));
     else giveUp();
     return this.#ended.promise;
   }

@@ -1,9 +1,10 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
 import { afterAll, afterEach, beforeAll, beforeEach, expect, jest, test } from '@jest/globals';
 import { type DynamoDB, startDynamoDB } from '../../demo/local/launcher.ts';
 import { DynamoDBLockStore } from '../../lib/dynamodb/store.ts';
@@ -34,14 +35,19 @@ afterEach(() => {
   child?.kill('SIGKILL');
 });
 
+/** A module of the sources of this repository, as an import names the module. */
+const sourceOf = (entry: string) => `'${new URL(`../../lib/${entry}.ts`, import.meta.url)}'`;
+
 /** The program of docs/operations.md with this name, over the sources of this repository. */
 function program(name: string): string {
   const page = read('docs/operations.md');
   const code = new RegExp(`<!-- program: ${name} -->\\s+\`\`\`ts\\n(.*?)\`\`\``, 's').exec(page)?.[1] ?? '';
   expect(code).toContain('SIGTERM');
-  const source = (entry: string) => `'${new URL(`../../lib/${entry}.ts`, import.meta.url)}'`;
   const file = join(folder, `${name}.ts`);
-  writeFileSync(file, code.replace("'leasehold'", source('index')).replace("'leasehold/dynamodb'", source('dynamodb')));
+  writeFileSync(
+    file,
+    code.replace("'leasehold'", sourceOf('index')).replace("'leasehold/dynamodb'", sourceOf('dynamodb')),
+  );
   return file;
 }
 
@@ -111,4 +117,18 @@ test('a process that waits for a lock ends at SIGTERM, and the holder keeps the 
   expect(await exited).toEqual({ code: 0, signal: null });
   expect(await isHeld()).toBe(true);
   await holder.release();
+});
+
+test('a process with nothing else to do lives until close() has settled, and ends then', async () => {
+  const code = `
+    import { LockClient } from ${sourceOf('index')};
+    import { MemoryLockStore } from ${sourceOf('testing')};
+    const locks = new LockClient({ store: new MemoryLockStore(), leaseMs: 400 });
+    const lease = await locks.acquire('job');
+    await locks.close();
+    console.log(lease.isHeld());`;
+  const started = performance.now();
+  const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '--eval', code]);
+  expect(stdout).toBe('false\n');
+  expect(performance.now() - started).toBeLessThan(20_000);
 });
