@@ -2,7 +2,7 @@ import { DynamoDBLockStore } from '../lib/dynamodb/store.ts';
 import { heed } from '../lib/lease/callback.ts';
 import { LockClient } from '../lib/lease/client.ts';
 import { type AcquireOptions, LEASE_TIMES, planAcquire } from '../lib/lease/options.ts';
-import { checkDuration, checkText, LONGEST_MS, show } from '../lib/record/check.ts';
+import { checkDuration, checkText, MOST_MS, show } from '../lib/record/check.ts';
 import type { LockOptions, SharedOptions } from './options.ts';
 import type { LockRecordsOptions } from './record-options.ts';
 
@@ -46,7 +46,7 @@ export function configure(
   planAcquire({
     ...acquire,
     // A shared client has a lease time of its own to judge the heartbeat by.
-    leaseMs: acquire.leaseMs ?? (isClient(locks) ? LONGEST_MS : undefined),
+    leaseMs: acquire.leaseMs ?? (isClient(locks) ? MOST_MS : undefined),
     once: typeof once === 'function' ? undefined : once,
     data: typeof data === 'function' ? undefined : data,
     owner: 'known at each request',

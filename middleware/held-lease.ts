@@ -80,7 +80,7 @@ export class HeldLease implements Held {
   async #finish(done = true): Promise<void> {
     warnIfReleased(this.lease);
     await this.#end(done);
-    if (this.#onLost === 'throw') this.lease.signal.throwIfAborted();
+    if (this.#onLost === 'throw' && this.lease.loss) throw this.lease.loss;
   }
 
   /** Makes a stream of the same parts that ends only after the lease has ended, and fails if the lease was lost. */
@@ -108,7 +108,7 @@ export class HeldLease implements Held {
         const stopping = isOver ? this.#end() : this.#stop(() => source, isTold);
         this.#stopping = stopping.then(() => {
           // Another lock may send this stream. Then nobody can tell that lock either when the work ends.
-          if (this.lease.signal.reason?.reason === 'abandoned') Object.assign(sent, { [untold]: true });
+          if (this.lease.loss?.reason === 'abandoned') Object.assign(sent, { [untold]: true });
           callback(error);
         });
       },

@@ -123,7 +123,7 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks, HeldBatc
     for (const { entry } of open) entry.state = hasFailed(entry) ? 'failed' : 'succeeded';
     await this.release();
     for (const { entry, lease } of open) {
-      if (entry.state === 'succeeded' && this.#isLost(lease)) this.#batch.fail(entry, lease.signal.reason);
+      if (entry.state === 'succeeded' && this.#isLost(lease)) this.#batch.fail(entry, lease.loss);
     }
     return sendBack(new Set([...this.#batch.failedIds(), ...reported]));
   }
@@ -230,7 +230,7 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks, HeldBatc
       if (!lock.ended) warnIfReleased(lease);
       if (isOpen(entry)) entry.state = 'succeeded';
       await this.#endIfFinished(lock);
-      if (this.#isLost(lease)) throw lease.signal.reason;
+      if (this.#isLost(lease)) throw lease.loss;
       return result;
     } catch (error) {
       this.#batch.stopGroups(entry, error);
@@ -254,11 +254,11 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks, HeldBatc
 
   #abandonLock({ open, lease }: KeyLock<Item>, reason: LostReason): void {
     lease?.abandon(reason);
-    for (const entry of open) this.#batch.stopGroups(entry, lease?.signal.reason);
+    for (const entry of open) this.#batch.stopGroups(entry, lease?.loss);
   }
 
-  #isLost({ signal }: Lease): boolean {
-    return this.#options.onLost !== 'ignore' && signal.aborted;
+  #isLost({ loss }: Lease): boolean {
+    return this.#options.onLost !== 'ignore' && loss !== undefined;
   }
 
   async #endIfFinished(lock: KeyLock<Item>): Promise<void> {

@@ -1,6 +1,6 @@
+import { backgroundTimer, systemClock } from '../lib/lease/clock.ts';
 import { leavingOf } from '../lib/lease/options.ts';
 import { releaseMsOf } from '../lib/lease/release.ts';
-import { LONGEST_MS } from '../lib/record/check.ts';
 
 /** Milliseconds of an invocation's time that a wait for unfinished work leaves to the releases and the response. */
 const END_MS = 1_000;
@@ -32,7 +32,6 @@ export class Remaining {
    */
   after(reserveMs: number, late: () => void): () => void {
     const ms = leavingOf(this.#ask, reserveMs);
-    const timer = ms > LONGEST_MS ? undefined : setTimeout(late, ms).unref();
-    return () => clearTimeout(timer);
+    return ms === Infinity ? () => {} : backgroundTimer(systemClock, ms, late);
   }
 }

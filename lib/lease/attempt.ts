@@ -101,7 +101,11 @@ export async function attempt(context: LeaseContext, asking: Asking): Promise<At
  * @throws LockNoTimeError if the grant came too late.
  * @throws the reason of the signal, or of the client's closing, if nobody waits any more.
  */
-export async function discardUnwanted(context: LeaseContext, { what, plan }: Asking, grant: Grant): Promise<void> {
+export async function discardUnwanted(
+  context: LeaseContext,
+  { what, plan }: Pick<Asking, 'what' | 'plan'>,
+  grant: Grant,
+): Promise<void> {
   const { closing } = context;
   const { signal, requestTimeoutMs } = plan;
   const { key, lockId, term } = grant;

@@ -1,12 +1,12 @@
 // Over 250 lines: half of them document the public API.
 
 import { hostname } from 'node:os';
-import { checkKey, checkNames, checkText, show } from '../record/check.ts';
+import { checkDuration, checkKey, checkNames, checkText, show } from '../record/check.ts';
 import { LockBusyError, LockClosedError, LockDoneError } from '../record/errors.ts';
 import { holderOf } from '../record/record.ts';
 import type { LockStore } from '../record/store.ts';
 import { Acquisition, type Busy } from './acquisition.ts';
-import type { Grant } from './attempt.ts';
+import { discardUnwanted, type Grant } from './attempt.ts';
 import { type Clock, systemClock } from './clock.ts';
 import type { LeaseContext } from './context.ts';
 import { type LockEventListener, notify, type ReportedEvent } from './events.ts';
@@ -25,7 +25,7 @@ import {
   type TryAcquireOptions,
 } from './options.ts';
 import { resume } from './resume.ts';
-import { send } from './send.ts';
+import { limited, send } from './send.ts';
 import { serverClockOf } from './server-clock.ts';
 
 /**
@@ -82,7 +82,6 @@ export class LockClient {
   readonly #defaults: AcquireOptions;
   readonly #pending = new Set<Promise<unknown>>();
   readonly #closing = new AbortController();
-  #closed: Promise<void> | undefined;
 
   /** @throws TypeError that shows the value, if an option is unknown or invalid. */
   constructor(options: LockClientOptions) {
@@ -104,7 +103,12 @@ export class LockClient {
       const { skewMs } = serverClock;
       notify(onEvent, { ...event, at: clock.now(), ...(skewMs !== undefined && { skewMs }) });
     };
-    this.#context = { store, clock, serverClock, leases: new Set(), closing: this.#closing.signal, report };
+    this.#context = { store, clock, serverClock, leases: new Set(), closing: this.closing, report };
+  }
+
+  /** @internal Aborts when the client is closed. */
+  get closing(): AbortSignal {
+    return this.#closing.signal;
   }
 
   /** @internal The clock and the timers of everything that runs under this client's locks. */
@@ -305,7 +309,7 @@ export class LockClient {
     const plan = this.#plan({ ...options, once: handle.once, holdAtLeastMs: handle.holdAtLeastMs });
     return this.#track(async () => {
       const grant = await resume(this.#context, handle, plan);
-      const lease = this.#hold(grant, plan);
+      const lease = await this.#hold('Resuming', grant, plan);
       const { key, owner, fencingToken, deadline } = lease;
       this.#context.report({ type: 'resumed', key, owner, fencingToken, expiresAt: grant.term.until, deadline });
       return lease;
@@ -313,27 +317,39 @@ export class LockClient {
   }
 
   /**
-   * Refuses new leases, ends waits, and ends the leases that the client holds: aborts their signals, then releases them. A
-   * second call ends when the first call does.
+   * Closes the client, for a process that is told to stop. Nothing is released under work that goes on (invariant 9):
+   *
+   * 1. New leases are refused, and waits end.
+   * 2. The signal of each lease aborts with a `LockClosedError`. The lease is still held, and renewed.
+   * 3. The work ends. What runs the work (`using`, `runTasks`, the middleware) then releases the lease. A lease from `acquire`
+   *    is released by the code that acquired the lease.
+   * 4. A lease whose work has not ended within `graceMs` is abandoned: it is not renewed any more, and its lock opens at the
+   *    expiry.
    * @example
    * ```ts
    * import type { LockClient } from 'leasehold';
    *
-   * export const releaseOnShutdown = (locks: LockClient) => process.once('SIGTERM', () => void locks.close());
+   * // Amazon ECS sends SIGTERM, and kills the process 30 seconds later.
+   * export const stopOnSignal = (locks: LockClient) =>
+   *   process.once('SIGTERM', async () => {
+   *     await locks.close({ graceMs: 20_000 });
+   *     process.exit();
+   *   });
    * ```
+   * @param options.graceMs the milliseconds for the work to end. 0 abandons at once, and `Infinity` waits for as long as the
+   *   work takes. Default: for each lease, the time until its deadline at the call.
+   * @returns a promise that settles when every lease has ended, or when `graceMs` is over. Never rejects because of a lease.
    */
-  close(): Promise<void> {
-    this.#closed ??= this.#close();
-    return this.#closed;
-  }
-
-  async #close(): Promise<void> {
-    this.#closing.abort(new LockClosedError());
-    const { leases } = this.#context;
-    // A call that was under way may have made a lease since. Such a lease is ended too.
-    while (leases.size + this.#pending.size > 0) {
-      await Promise.allSettled([...[...leases].map((lease) => lease.close()), ...this.#pending]);
-    }
+  async close(options: { readonly graceMs?: number | undefined } = {}): Promise<void> {
+    checkNames('close', options, { graceMs: 0 });
+    const { graceMs } = options;
+    if (graceMs !== undefined) checkDuration('graceMs', graceMs, 0, true);
+    if (!this.closing.aborted) this.#closing.abort(new LockClosedError());
+    const { leases, clock } = this.#context;
+    const ended = [...leases].map((lease) => lease.close(this.closing.reason, graceMs));
+    // A call that is under way makes no lease any more.
+    const calls = () => Promise.allSettled(this.#pending);
+    await Promise.allSettled([...ended, limited(clock, calls, graceMs ?? Infinity, undefined)]);
   }
 
   async #take(what: string, key: string, options: AcquireOptions): Promise<Lease> {
@@ -368,13 +384,13 @@ export class LockClient {
     });
   }
 
-  #granted(grant: Grant, plan: AcquirePlan, waitedMs: number): Lease {
+  async #granted(grant: Grant, plan: AcquirePlan, waitedMs: number): Promise<Lease> {
     const { term, record } = grant;
     // A release keeps the lock closed from `acquiredAt`, the earliest moment of the grant. `holdAtLeastMs` promises a time
     // from the latest moment. The two moments differ if this host's clock is known to be wrong.
     const lateMs = Math.max(0, term.latestSent - record.acquiredAt);
     const holdAtLeastMs = plan.holdAtLeastMs && Math.ceil(plan.holdAtLeastMs + lateMs);
-    const lease = this.#hold(grant, { ...plan, holdAtLeastMs });
+    const lease = await this.#hold('Acquiring', grant, { ...plan, holdAtLeastMs });
     const { key, owner, fencingToken, deadline, takenOverFrom } = lease;
     const times = { expiresAt: term.until, deadline, waitedMs };
     this.#context.report({
@@ -388,7 +404,9 @@ export class LockClient {
     return lease;
   }
 
-  #hold(grant: Grant, plan: AcquirePlan): Lease {
+  async #hold(what: string, grant: Grant, plan: AcquirePlan): Promise<Lease> {
+    // The client may have been closed since the grant was judged. From here on, `close` knows the lease.
+    if (this.closing.aborted) await discardUnwanted(this.#context, { what, plan }, grant);
     const lease = new Lease(this.#context, plan, grant);
     lease.start();
     return lease;
@@ -404,7 +422,7 @@ export class LockClient {
 
   /** Lets `close` wait for the calls that are under way. */
   async #track<Result>(start: () => Promise<Result>): Promise<Result> {
-    this.#closing.signal.throwIfAborted();
+    this.closing.throwIfAborted();
     const pending = start();
     this.#pending.add(pending);
     try {

@@ -62,23 +62,38 @@ export const instant = (clock: Clock): Instant => ({ wall: clock.now(), monotoni
 export const elapsedMs = (from: Instant, to: Instant): number =>
   Math.max(to.wall - from.wall, to.monotonic - from.monotonic);
 
-/** Sets a timer of a lease, which keeps no process alive (invariant 12). */
-export function backgroundTimer(clock: Clock, ms: number, callback: () => void): unknown {
-  const timer = clock.setTimeout(callback, Math.max(0, Math.ceil(ms)));
-  (timer as { unref?: () => void } | undefined)?.unref?.();
-  return timer;
+/** Node's timers hold a signed 32-bit number of milliseconds. A longer timer would fire at once. */
+const LONGEST_TIMER_MS = 2_147_483_647;
+
+/**
+ * Calls `callback` after `ms` milliseconds. Makes several timers of a time that is longer than one timer can last.
+ * @returns a function that stops the timer.
+ */
+export function startTimer(clock: Clock, ms: number, callback: () => void, keepsAlive = true): () => void {
+  const partMs = Math.min(Math.max(0, Math.ceil(ms)), LONGEST_TIMER_MS);
+  let stop = () => clock.clearTimeout(timer);
+  const timer = clock.setTimeout(() => {
+    if (ms <= partMs) callback();
+    else stop = startTimer(clock, ms - partMs, callback, keepsAlive);
+  }, partMs);
+  if (!keepsAlive) (timer as { unref?: () => void } | undefined)?.unref?.();
+  return () => stop();
 }
+
+/** Sets a timer of a lease, which keeps no process alive (invariant 12). */
+export const backgroundTimer = (clock: Clock, ms: number, callback: () => void): (() => void) =>
+  startTimer(clock, ms, callback, false);
 
 /** Pauses. Rejects with a signal's reason as soon as one of the signals aborts. */
 export function pause(clock: Clock, ms: number, ...signals: (AbortSignal | undefined)[]): Promise<void> {
   return new Promise((resolve, reject) => {
     const end = (settle: () => void) => {
-      clock.clearTimeout(timer);
+      stop();
       for (const signal of signals) signal?.removeEventListener('abort', abort);
       settle();
     };
     const abort = () => end(() => reject(signals.find((signal) => signal?.aborted)?.reason));
-    const timer = clock.setTimeout(() => end(resolve), Math.max(0, Math.ceil(ms)));
+    const stop = startTimer(clock, ms, () => end(resolve));
     for (const signal of signals) signal?.addEventListener('abort', abort);
     if (signals.some((signal) => signal?.aborted)) abort();
   });

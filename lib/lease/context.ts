@@ -3,12 +3,12 @@ import type { ReportedEvent } from './events.ts';
 import type { SendContext } from './send.ts';
 
 /**
- * The part of a client that all its operations share. Of grants it has only the leases that `close` must end (invariant 11).
+ * The part of a client that all its operations share. Of grants it has only the leases that `close` waits for (invariant 11).
  */
 export interface LeaseContext extends SendContext {
   readonly store: LockStore;
   /** The leases that are held, or whose release is under way. */
-  readonly leases: Set<{ close(): Promise<unknown> }>;
+  readonly leases: Set<{ close(reason: unknown, graceMs: number | undefined): Promise<void> }>;
   /** Aborts when the client is closed. */
   readonly closing: AbortSignal;
   /** Reports an event. Adds the time, and the skew of a clock that is known to be wrong. */

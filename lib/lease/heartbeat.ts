@@ -19,7 +19,7 @@ type HeartbeatState =
   /** Nothing was started. */
   | { readonly type: 'new' }
   /** A timer will send the next renewal. */
-  | { readonly type: 'waiting'; readonly timer: unknown }
+  | { readonly type: 'waiting'; readonly stop: () => void }
   /** A renewal is out. */
   | { readonly type: 'renewing'; readonly done: Promise<void>; readonly cancel: AbortController }
   /** The lease has reached the longest time that it may last: the heartbeat sends nothing more, and the deadline ends the lease. */
@@ -46,7 +46,7 @@ export class Heartbeat {
   #since: Instant;
   #forMs: number;
   #until: number;
-  #deadlineTimer: unknown;
+  #stopDeadline: (() => void) | undefined;
 
   constructor(context: LeaseContext, plan: AcquirePlan, grant: Grant, kept: Kept) {
     this.#context = context;
@@ -90,7 +90,7 @@ export class Heartbeat {
   end(): void {
     const state = this.#state;
     this.#enter({ type: 'ended' });
-    this.#context.clock.clearTimeout(this.#deadlineTimer);
+    this.#stopDeadline?.();
     if (state.type === 'renewing') state.cancel.abort();
   }
 
@@ -185,10 +185,9 @@ export class Heartbeat {
 
   /** Sets the timer that tells the holder of the deadline, whatever else hangs (invariant 6). */
   #watchDeadline(): void {
-    const { clock } = this.#context;
-    clock.clearTimeout(this.#deadlineTimer);
+    this.#stopDeadline?.();
     // A timer may fire a little before its time. Then the timer is set again for the time that is left.
-    this.#deadlineTimer = backgroundTimer(clock, this.leftMs, () => {
+    this.#stopDeadline = backgroundTimer(this.#context.clock, this.leftMs, () => {
       if (this.isAlive()) this.#watchDeadline();
     });
   }
@@ -207,16 +206,16 @@ export class Heartbeat {
   }
 
   #waitMs(ms: number): void {
-    const timer = backgroundTimer(this.#context.clock, ms, () => {
+    const stop = backgroundTimer(this.#context.clock, ms, () => {
       // A failure was reported, and the next try is scheduled: nothing is left to do with the error (invariant 12).
       if (this.isAlive()) this.renew().catch(() => {});
     });
-    this.#enter({ type: 'waiting', timer });
+    this.#enter({ type: 'waiting', stop });
   }
 
   /** The one place where the state changes. */
   #enter(state: HeartbeatState): void {
-    if (this.#state.type === 'waiting') this.#context.clock.clearTimeout(this.#state.timer);
+    if (this.#state.type === 'waiting') this.#state.stop();
     this.#state = state;
   }
 }

@@ -5,7 +5,7 @@ import { LockError, LockLostError, type LostReason } from '../record/errors.ts';
 import { isDone } from '../record/record.ts';
 import type { LockStore } from '../record/store.ts';
 import type { Grant } from './attempt.ts';
-import { elapsedMs, instant } from './clock.ts';
+import { elapsedMs, instant, startTimer } from './clock.ts';
 import type { LeaseContext } from './context.ts';
 import type { ReportedEvent, ReportedLeaseEvent } from './events.ts';
 import { Heartbeat } from './heartbeat.ts';
@@ -37,7 +37,7 @@ const LOST_DETAIL: Record<LostReason, string> = {
   gone: 'its record was deleted',
   released: 'it was released',
   handedOff: 'it was handed off',
-  closed: 'its client was closed',
+  closed: 'its client was closed, and its work had not ended in time',
   timedOut: 'its invocation timed out',
   abandoned: 'it was given up, for its work may go on',
 };
@@ -102,7 +102,8 @@ export class Lease {
   readonly #plan: AcquirePlan;
   readonly #grant: Grant;
   readonly #heartbeat: Heartbeat;
-  readonly #lost = new AbortController();
+  readonly #stop = new AbortController();
+  readonly #ended = Promise.withResolvers<void>();
   #state: LeaseState = 'held';
   #loss: LockLostError | undefined;
   #releasing: Promise<boolean> | undefined;
@@ -154,12 +155,23 @@ export class Lease {
   }
 
   /**
-   * Aborts, with a `LockLostError`, when the lease is lost: at its deadline at the latest. A release does not abort the
-   * signal. An error that a listener of the signal throws ends the process, as with every `AbortSignal`.
+   * Tells the work to stop. An error that a listener of the signal throws ends the process, as with every `AbortSignal`.
+   *
+   * - The lease is lost: the signal aborts with a `LockLostError`, at the deadline at the latest.
+   * - The client is closed: the signal aborts with a `LockClosedError`. The lease is still held, and renewed, so that the
+   *   work can stop in order. Release the lease when the work has ended.
+   *
+   * A release does not abort the signal.
    */
   get signal(): AbortSignal {
     this.isHeld();
-    return this.#lost.signal;
+    return this.#stop.signal;
+  }
+
+  /** @internal The loss of the lease. Undefined as long as the lease is not lost. */
+  get loss(): LockLostError | undefined {
+    this.isHeld();
+    return this.#loss;
   }
 
   /**
@@ -278,8 +290,7 @@ export class Lease {
    */
   async finish(): Promise<'released' | 'handedOff' | 'unknown'> {
     const released = await this.release({ done: true });
-    this.isHeld();
-    if (this.#loss) throw this.#loss;
+    if (this.loss) throw this.loss;
     if (this.#state === 'handedOff') return 'handedOff';
     const { once } = this.#plan;
     if (once !== undefined && !this.#releasedAsDone) {
@@ -339,15 +350,22 @@ export class Lease {
     return { key, owner, fencingToken, acquiredAt, deadline, takenOverFrom, data, held: this.isHeld() };
   }
 
-  /** @internal Releases a lease whose work may not have ended: the signal aborts first. For a client that is closed. */
-  close(): Promise<boolean> {
-    if (this.isHeld()) {
-      this.#end('released');
-      this.#loss = this.#lostError('closed');
-      this.#lost.abort(this.#loss);
-      this.#releasing = this.#releaseEnded({});
-    }
-    return this.release();
+  /**
+   * @internal Tells the work to stop, for a client that is closed. The lease is held and renewed until its work has ended.
+   * Invariant 9: if the work does not end within `graceMs`, the lease is abandoned, and not released.
+   * @param graceMs undefined for the time until the present deadline.
+   * @returns a promise that settles when the lease has ended, or when `graceMs` is over.
+   */
+  close(reason: unknown, graceMs: number | undefined): Promise<void> {
+    const ms = graceMs ?? (this.isHeld() ? this.#heartbeat.leftMs : Infinity);
+    if (this.isHeld()) this.#stop.abort(reason);
+    const giveUp = () => {
+      this.abandon('closed');
+      this.#leave();
+    };
+    if (ms > 0) void this.#ended.promise.then(startTimer(this.#context.clock, ms, giveUp));
+    else giveUp();
+    return this.#ended.promise;
   }
 
   /**
@@ -389,8 +407,8 @@ export class Lease {
     // `doneToken` only grows. A greater token may have finished before this lease.
     const doneToken = isDone(finished, this.doneToken) ? undefined : finished;
     const released = await this.#send(doneToken, options);
-    // A client that is being closed waits for the answer to the release.
-    this.#context.leases.delete(this);
+    // A client that is closed waits for the answer to the release.
+    this.#leave();
     if (released.type === 'lost') this.#abort(released.reason);
     else if (released.type === 'unknown') {
       this.#report({ type: 'releaseFailed', heldMs: this.#heldMs(), error: released.error });
@@ -417,14 +435,20 @@ export class Lease {
     // Before the report: a listener of `lost` may ask the lease, or end the lease.
     this.#loss = error;
     this.#report({ type: 'lost', reason, error, heldMs: this.#heldMs() });
-    this.#lost.abort(error);
+    this.#stop.abort(error);
   }
 
   /** The one place where a lease ceases to be held. */
   #end(state: Exclude<LeaseState, 'held'>): void {
     this.#state = state;
-    if (state !== 'released') this.#context.leases.delete(this);
+    if (state !== 'released') this.#leave();
     this.#heartbeat.end();
+  }
+
+  /** Nothing is left for a client that is closed to wait for. */
+  #leave(): void {
+    this.#context.leases.delete(this);
+    this.#ended.resolve();
   }
 
   #lostError(reason: LostReason): LockLostError {

@@ -15,7 +15,7 @@ import { heed } from './callback.ts';
 export interface LeaseTiming {
   /**
    * The time for which a grant, and each renewal, closes the lock. Shorter means that a dead holder's lock opens sooner;
-   * longer means fewer renewals. 2 to 2,147,483,647.
+   * longer means fewer renewals. From 2 ms to 100 years.
    * @default 30,000
    */
   leaseMs?: number | undefined;
@@ -45,7 +45,8 @@ export interface LeaseTiming {
  */
 export interface AcquireOptions extends LeaseTiming {
   /**
-   * The longest wait for a busy lock, in milliseconds. 0 or more.
+   * The longest wait for a busy lock, in milliseconds. 0 or more. With `Infinity`, the wait ends when the lock is acquired,
+   * when `signal` aborts, or when the client is closed.
    * @default 0: no wait
    */
   waitMs?: number | undefined;
@@ -67,7 +68,7 @@ export interface AcquireOptions extends LeaseTiming {
   holdAtLeastMs?: number | undefined;
   /**
    * The milliseconds from its acquisition beyond which the lease is not renewed. 1 or more.
-   * @default no bound
+   * @default Infinity: no bound
    */
   holdAtMostMs?: number | undefined;
   /**
@@ -195,7 +196,7 @@ export const checkLeaseMs = (value: unknown): number => checkDuration('leaseMs',
  * @throws TypeError that shows the value.
  */
 export function planAcquire(options: AcquireOptions): AcquirePlan {
-  const { waitMs = 0, requestTimeoutMs = 1_000, holdAtLeastMs = 0, holdAtMostMs } = options;
+  const { waitMs = 0, requestTimeoutMs = 1_000, holdAtLeastMs = 0, holdAtMostMs = Infinity } = options;
   const leaseMs = checkLeaseMs(options.leaseMs === undefined ? 30_000 : options.leaseMs);
   const { heartbeatMs = Math.max(1, Math.floor(leaseMs / 3)) } = options;
   const { safetyMs = Math.floor(Math.max(leaseMs / 10, Math.min(2_000, leaseMs / 4))) } = options;
@@ -217,10 +218,10 @@ export function planAcquire(options: AcquireOptions): AcquirePlan {
     leaseMs,
     heartbeatMs,
     safetyMs,
-    waitMs: checkDuration('waitMs', waitMs, 0),
+    waitMs: checkDuration('waitMs', waitMs, 0, true),
     requestTimeoutMs: checkDuration('requestTimeoutMs', requestTimeoutMs, 1),
     holdAtLeastMs: checkDuration('holdAtLeastMs', holdAtLeastMs, 0),
-    holdAtMostMs: holdAtMostMs === undefined ? Infinity : checkDuration('holdAtMostMs', holdAtMostMs, 1),
+    holdAtMostMs: checkDuration('holdAtMostMs', holdAtMostMs, 1, true),
     remainingMs,
     signal,
     once: once === undefined ? undefined : checkText('once', once),

@@ -1,7 +1,7 @@
 import { LockStoreError } from '../record/errors.ts';
 import type { DatedAnswer } from '../record/store.ts';
 import { BackOff } from './back-off.ts';
-import { type Clock, elapsedMs, type Instant, instant, pause } from './clock.ts';
+import { type Clock, elapsedMs, type Instant, instant, pause, startTimer } from './clock.ts';
 import type { ServerClock } from './server-clock.ts';
 
 /** The most sendings of a request whose answer does not come. The SDK sends a request that fails as often. */
@@ -133,7 +133,7 @@ export function limited<Answer>(
   return new Promise<Answer>((resolve, reject) => {
     const controller = new AbortController();
     const end = () => {
-      clock.clearTimeout(timer);
+      stop();
       signal?.removeEventListener('abort', cancel);
     };
     const giveUp = (reason: unknown) => {
@@ -142,7 +142,7 @@ export function limited<Answer>(
       controller.abort();
     };
     const cancel = () => giveUp(signal?.reason);
-    const timer = clock.setTimeout(() => giveUp(HUNG), Math.max(1, Math.floor(ms)));
+    const stop = startTimer(clock, Math.max(1, Math.floor(ms)), () => giveUp(HUNG));
     signal?.addEventListener('abort', cancel);
     new Promise<Answer>((answer) => answer(request(controller.signal))).then(resolve, reject).finally(end);
   });

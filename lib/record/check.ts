@@ -1,5 +1,5 @@
-/** Node's timers hold a signed 32-bit number of milliseconds. A longer timer would fire at once. */
-export const LONGEST_MS = 2_147_483_647;
+/** The longest time that an option may name: a hundred years. So every moment in a record is a safe integer. */
+export const MOST_MS = 100 * 365 * 86_400_000;
 /** DynamoDB's limit on a sort key, and our limit on every text that names something. */
 export const MAX_TEXT_BYTES = 1024;
 
@@ -17,13 +17,13 @@ export function show(value: unknown): string {
 /** The length of a text in UTF-8. */
 export const bytes = (text: string): number => Buffer.byteLength(text);
 
-export function checkDuration(name: string, value: unknown, least: number): number {
-  if (!Number.isInteger(value) || (value as number) < least || (value as number) > LONGEST_MS) {
-    throw new TypeError(
-      `${name} must be a whole number of milliseconds from ${least} to ${LONGEST_MS}, but it is ${typeof value === 'number' ? value : show(value)}.`,
-    );
-  }
-  return value as number;
+/** @param unbounded true if Infinity may stand for "no bound". */
+export function checkDuration(name: string, value: unknown, least: number, unbounded = false): number {
+  const isWhole = Number.isInteger(value) && (value as number) >= least && (value as number) <= MOST_MS;
+  if (isWhole || (unbounded && value === Infinity)) return value as number;
+  throw new TypeError(
+    `${name} must be a whole number of milliseconds from ${least} to ${MOST_MS} (100 years)${unbounded ? ', or Infinity' : ''}, but it is ${typeof value === 'number' ? value : show(value)}.`,
+  );
 }
 
 function text(name: string, value: unknown, max: number): string {

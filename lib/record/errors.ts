@@ -123,7 +123,7 @@ export class LockDoneError extends LockError {
  * - `revoked`: an operator force-released the lease.
  * - `gone`: somebody deleted the record.
  * - `released`, `handedOff`: the holder ended the lease and then used the lease.
- * - `closed`: the holder closed the lease's client.
+ * - `closed`: the lease's client was closed, and its work had not ended in time.
  * - `timedOut`: the invocation that holds the lease timed out.
  * - `abandoned`: the work was to stop, and nobody can tell when the work will have stopped.
  */
@@ -188,7 +188,8 @@ export class LockNoTimeError extends LockError {
 }
 
 /**
- * The client was closed, and takes no more locks.
+ * The client was closed: it takes no more locks, and the work under its leases is to stop. `lease.signal` aborts with this
+ * error. The lease is held until the work has ended.
  * @example
  * ```ts
  * import { type LockClient, LockClosedError } from 'leasehold';
@@ -208,7 +209,7 @@ export class LockClosedError extends LockError {
   override readonly code = 'ERR_LOCK_CLOSED';
 
   constructor() {
-    super('This LockClient is closed: make a new LockClient to take locks.');
+    super('This LockClient is closed. Stop the work under its locks. To take locks, make a new LockClient.');
   }
 }
 

@@ -102,6 +102,7 @@ export type RunPlan<Task> = RunTasksOptions<Task> &
   Required<Pick<RunTasksOptions<Task>, 'concurrency' | 'marginMs' | 'revisitBusy'>> & {
     readonly lease: AcquireOptions;
     readonly clock: Clock;
+    readonly closing: AbortSignal;
   };
 
 /**
@@ -132,6 +133,7 @@ export function planRun<Task>(options: RunTasksOptions<Task>): RunPlan<Task> {
     marginMs: count('marginMs', options.marginMs ?? 1_000, 0),
     lease: { ...timing, once, owner, remainingMs, waitMs: 0 },
     clock: locks.clock,
+    closing: locks.closing,
   };
 }
 

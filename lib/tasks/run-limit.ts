@@ -1,13 +1,15 @@
 import { BackOff } from '../lease/back-off.ts';
 import { backgroundTimer, type Clock, pause } from '../lease/clock.ts';
 import { remainingOf } from '../lease/options.ts';
-import { LONGEST_MS } from '../record/check.ts';
 import { LockStoreError } from '../record/errors.ts';
 
 /** The pause after a throttled or failed request: the first pause, and the longest pause. */
 const SLOW_DOWN_MS = { first: 100, most: 5_000 };
 
-/** The end of a run: by its time, by the user's signal, or by a failure. Nothing waits beyond this end. */
+/**
+ * The end of a run: by its time, by the user's signal, by the closing of its client, or by a failure. Nothing waits beyond
+ * this end.
+ */
 export class RunLimit {
   /** Aborts when the run is over. */
   readonly signal: AbortSignal;
@@ -15,18 +17,22 @@ export class RunLimit {
   /** The first failure. The run rejects with its error. */
   failure: { readonly error: unknown } | undefined;
   readonly #clock: Clock;
+  readonly #closing: AbortSignal;
   readonly #remainingMs: (() => number) | undefined;
   readonly #marginMs: number;
   #longestMs = 0;
-  #timer: unknown;
+  #stopTimer: (() => void) | undefined;
 
   constructor(options: {
     readonly clock: Clock;
+    readonly closing: AbortSignal;
     readonly remainingMs?: (() => number) | undefined;
     readonly marginMs: number;
     readonly signal?: AbortSignal | undefined;
   }) {
     this.#clock = options.clock;
+    this.#closing = options.closing;
+    this.#closing.addEventListener('abort', this.#close);
     this.#remainingMs = options.remainingMs;
     this.#marginMs = options.marginMs;
     this.signal = options.signal ? AbortSignal.any([options.signal, this.#stop.signal]) : this.#stop.signal;
@@ -51,9 +57,12 @@ export class RunLimit {
 
   /** Ends the run: nothing is waited for any more. */
   end(): void {
-    this.#clock.clearTimeout(this.#timer);
+    this.#stopTimer?.();
+    this.#closing.removeEventListener('abort', this.#close);
     this.#stop.abort();
   }
+
+  readonly #close = () => this.end();
 
   /** Pauses, at the most until the run is over. */
   async pause(ms: number): Promise<void> {
@@ -92,8 +101,8 @@ export class RunLimit {
   #watch(): void {
     const leftMs = this.#leftMs();
     if (leftMs < 0) this.#stop.abort();
-    else if (leftMs < LONGEST_MS) {
-      this.#timer = backgroundTimer(this.#clock, leftMs + 1, () => this.#watch());
+    else if (leftMs < Infinity) {
+      this.#stopTimer = backgroundTimer(this.#clock, leftMs + 1, () => this.#watch());
     }
   }
 }

@@ -17,7 +17,7 @@ import { type Settle, Unsettled } from './unsettled.ts';
  * 3. It releases the lease. With `once`, the task is then done for this token.
  * 4. When its own share is done it helps the others, and at last comes back to the tasks that others held.
  *
- * The run takes no further task when the time is too short for one. A task that fails leaves the others alone. The work gets
+ * The run takes no further task when the time is too short for one, or when the client is closed. A task that fails leaves the others alone. The work gets
  * the lease, whose signal aborts when the lease is lost. A task whose work hands its lease off is `busy`. With `once`, a
  * task whose work releases its lease without `done` has failed.
  * @example
@@ -41,6 +41,7 @@ import { type Settle, Unsettled } from './unsettled.ts';
  *   );
  * ```
  * @throws TypeError that shows the value, if an option is unknown or invalid.
+ * @throws LockClosedError if the client is closed at the call.
  * @throws LockStoreError if the store refuses for a reason that will not pass, such as a missing permission.
  * @throws the error of the tasks' iterator, of `onProgress` or of `remainingMs`. The run waits for running tasks before it
  *   rejects, whatever the error.
@@ -54,7 +55,9 @@ export async function runTasks<Task>(
   if (typeof options === 'function' && typeof work !== 'function') return runTasks(tasks, work, options);
   checkTasks(tasks);
   checkFunction('work', work);
-  return new TaskRun(work, planRun(options)).run(tasks);
+  const plan = planRun(options);
+  plan.closing.throwIfAborted();
+  return new TaskRun(work, plan).run(tasks);
 }
 
 class TaskRun<Task> {

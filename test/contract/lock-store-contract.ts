@@ -303,6 +303,16 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
       expect((await takeOver('bert', { now: now + 90_000 })).applied).toBe(true);
     });
 
+    test('with a holdAtLeastMs of a hundred years, keeps the lock closed to the millisecond', async () => {
+      const century = 100 * 365 * 86_400_000;
+      await acquire('anna', { until: now + century, leaseMs: century });
+      await renew('anna', now + century + 1);
+      await release('anna', { holdAtLeastMs: century });
+      expect(await recordOf()).toMatchObject({ expiresAt: now + century, leaseMs: century });
+      await expectRefused(() => takeOver('bert', { now: now + century - 1 }));
+      expect((await takeOver('bert', { now: now + century, until: now + 2 * century })).applied).toBe(true);
+    });
+
     test('with a holdAtLeastMs of 1, opens the lock one millisecond after its acquisition', async () => {
       await acquire('anna');
       await release('anna', { holdAtLeastMs: 1 });

@@ -1,6 +1,13 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { LockClient } from '../../lib/lease/client.ts';
-import { LockBusyError, LockDoneError, LockError, LockLostError, LockStoreError } from '../../lib/record/errors.ts';
+import {
+  LockBusyError,
+  LockClosedError,
+  LockDoneError,
+  LockError,
+  LockLostError,
+  LockStoreError,
+} from '../../lib/record/errors.ts';
 import { outcomeOf, settle, taken, type World, world } from './setup.ts';
 
 let scene: World;
@@ -413,24 +420,142 @@ describe('using', () => {
 });
 
 describe('close', () => {
-  test("refuses new leases, ends waits, aborts the leases' signals and releases the leases", async () => {
+  test('refuses new leases and ends waits at once', async () => {
     const { time } = scene;
-    const host = scene.host();
-    const leases = [await host.client.acquire('a'), await host.client.acquire('b')];
-    const signals = leases.map(({ signal }) => signal);
-    await scene.host().client.acquire('c');
-    const waiting = outcomeOf(host.client.acquire('c', { waitMs: 60_000 }));
+    const { client } = scene.host();
+    await scene.host().client.acquire('job');
+    const waiting = outcomeOf(client.acquire('job', { waitMs: 60_000 }));
     await time.advance(100);
-    await host.client.close();
-    expect(waiting.error).toBeInstanceOf(LockError);
-    for (const [n, key] of ['a', 'b'].entries()) {
-      expect(await recordOf(key)).toMatchObject({ lockId: undefined });
-      expect(leases[n]?.isHeld()).toBe(false);
-      expect(signals[n]?.reason).toMatchObject({ name: 'LockLostError', reason: 'closed' });
-    }
-    await expect(host.client.acquire('d')).rejects.toThrow('closed');
-    await expect(host.client.tryAcquire('d')).rejects.toThrow(LockError);
-    await host.client.close();
+    await client.close();
+    await time.advance(0);
+    expect(waiting.error).toBeInstanceOf(LockClosedError);
+    await expect(client.acquire('another')).rejects.toThrow('closed');
+    await expect(client.tryAcquire('another')).rejects.toThrow(LockClosedError);
+    expect(time.timers).toBe(2); // the heartbeat and the deadline of the other host's lease
+    await client.close();
+  });
+
+  test('aborts the signals, and renews the leases until their holder releases them', async () => {
+    const { time, store, host } = scene;
+    const { client, of } = host();
+    const leases = [await client.acquire('a'), await client.acquire('b')];
+    const closing = outcomeOf(client.close({ graceMs: 600_000 }));
+    for (const lease of leases) expect(lease.signal.reason).toBeInstanceOf(LockClosedError);
+    await time.advance(300_000);
+    expect(leases.map((lease) => lease.isHeld())).toEqual([true, true]);
+    expect(await host().client.tryAcquire('a')).toBeNull();
+    expect(store.count('release')).toBe(0);
+    expect(await leases[0]?.release()).toBe(true);
+    expect(closing.settled).toBe(false);
+    expect(await leases[1]?.release()).toBe(true);
+    await time.advance(0);
+    expect(closing).toMatchObject({ settled: true, error: undefined });
+    expect(of('lost')).toEqual([]);
+    expect(time.timers).toBe(0);
+  });
+
+  test('lets work under `using` end, and its token become done', async () => {
+    const { time, host } = scene;
+    const { client } = host();
+    const using = client.using('job', { once: '1' }, async ({ signal }) => {
+      await new Promise((resolve) => signal.addEventListener('abort', resolve));
+      await new Promise<void>((resolve) => time.setTimeout(resolve, 5_000));
+      return 'in order';
+    });
+    const worked = outcomeOf(using);
+    await time.advance(10);
+    const closing = outcomeOf(client.close());
+    await time.advance(4_999);
+    expect(await recordOf()).toMatchObject({ lockId: expect.any(String) });
+    expect(closing.settled).toBe(false);
+    await time.advance(1);
+    expect(worked.value).toBe('in order');
+    expect(closing.settled).toBe(true);
+    expect(await recordOf()).toMatchObject({ lockId: undefined, doneToken: '1' });
+  });
+
+  test('lets a holder hand its lease off', async () => {
+    const { client } = scene.host();
+    const lease = await client.acquire('job');
+    const closing = outcomeOf(client.close());
+    const handle = await lease.handOff({ leaseMs: 60_000 });
+    await scene.time.advance(0);
+    expect(closing.settled).toBe(true);
+    expect((await scene.host().client.resume(handle)).isHeld()).toBe(true);
+  });
+
+  test.each([
+    ['graceMs', { graceMs: 5_000 }, 5_000],
+    ['its deadline at the call, without graceMs', {}, 17_000],
+    ['graceMs, although this is later than its deadline at the call', { graceMs: 120_000 }, 120_000],
+    ['a millisecond, with a graceMs of 0', { graceMs: 0 }, 0],
+  ])('abandons, and never releases, a lease whose work goes on until %s', async (_, options, graceMs) => {
+    const { time, store, host } = scene;
+    const { client, of } = host();
+    // A deadline of 27 seconds, of which 10 are over: the second renewal is due.
+    const lease = await client.acquire('job', { heartbeatMs: 26_000 });
+    await time.advance(10_000);
+    const closing = outcomeOf(client.close(options));
+    await time.advance(graceMs - 1);
+    expect(closing.settled).toBe(graceMs === 0);
+    expect(lease.isHeld()).toBe(graceMs !== 0);
+    await time.advance(1);
+    expect(closing.settled).toBe(true);
+    expect(lease.isHeld()).toBe(false);
+    expect(lease.loss).toMatchObject({ reason: 'closed' });
+    expect(of('lost')).toMatchObject([{ reason: 'closed' }]);
+    expect(await lease.release()).toBe(false);
+    expect(store.count('release')).toBe(0);
+    expect(time.timers).toBe(0);
+    const renewed = store.count('renew');
+    expect(await host().client.tryAcquire('job')).toBeNull();
+    await time.advance(30_000);
+    expect(store.count('renew')).toBe(renewed);
+    expect(await host().client.tryAcquire('job')).not.toBeNull();
+  });
+
+  test('a second call with less time ends the wait of the first', async () => {
+    const { client } = scene.host();
+    const lease = await client.acquire('job');
+    const first = outcomeOf(client.close({ graceMs: Infinity }));
+    await scene.time.advance(100_000);
+    expect([lease.isHeld(), first.settled]).toEqual([true, false]);
+    await client.close({ graceMs: 0 });
+    await scene.time.advance(0);
+    expect([lease.isHeld(), first.settled]).toEqual([false, true]);
+    expect(scene.time.timers).toBe(0);
+  });
+
+  test('waits for a call that hangs for graceMs at the most', async () => {
+    const { time, store } = scene;
+    const { client } = scene.host();
+    store.plan({ do: 'hang', operation: 'acquire', times: 3 });
+    void outcomeOf(client.acquire('job', { requestTimeoutMs: 60_000, leaseMs: 600_000 }));
+    const closing = outcomeOf(client.close({ graceMs: 1_000 }));
+    await time.advance(999);
+    expect(closing.settled).toBe(false);
+    await time.advance(1);
+    expect(closing.settled).toBe(true);
+  });
+
+  test.each([
+    ['a graceMs that is negative', { graceMs: -1 }],
+    ['a graceMs that is text', { graceMs: '5' }],
+    ['a misspelled option', { gracems: 5 }],
+  ])('refuses %s, and nothing is closed', async (_, options) => {
+    const { client } = scene.host();
+    await expect(client.close(options as never)).rejects.toThrow(TypeError);
+    expect((await client.acquire('job')).signal.aborted).toBe(false);
+  });
+
+  test('sends nothing for a lease that was lost', async () => {
+    const { time, store, host } = scene;
+    const { client } = host();
+    const lease = await client.acquire('job', { holdAtMostMs: 1_000 });
+    await time.advance(1_000);
+    await client.close();
+    expect(lease.signal.reason).toMatchObject({ reason: 'expired' });
+    expect(store.operations).toEqual(['acquire']);
   });
 
   test('releases the grant of an acquire that is under way', async () => {
@@ -461,7 +586,7 @@ describe('close', () => {
   });
 
   test.each(['acquire', 'resume'] as const)(
-    'leaves no lease of an %s, in whichever microtask after the answer the close comes',
+    'knows every lease of an %s, in whichever microtask after the answer the close comes',
     async (operation) => {
       for (let microtasks = 0; microtasks < 40; microtasks++) {
         const { time, store, host } = world();
@@ -477,13 +602,19 @@ describe('close', () => {
         await time.advance(0);
         answer();
         for (let passed = 0; passed < microtasks; passed++) await undefined;
-        await client.close();
-        expect([microtasks, (await store.inner.read('job', { consistent: true })).record?.lockId]).toEqual([
-          microtasks,
-          undefined,
-        ]);
+        const closing = outcomeOf(client.close());
         await time.advance(0);
-        expect([microtasks, taking.settled, taking.value?.isHeld() ?? false]).toEqual([microtasks, true, false]);
+        // A lease that was handed out is waited for, and its work is told to stop.
+        const lease = taking.value;
+        expect([microtasks, taking.settled, closing.settled]).toEqual([microtasks, true, lease === undefined]);
+        if (lease) {
+          expect([microtasks, lease.isHeld(), lease.signal.aborted]).toEqual([microtasks, true, true]);
+          await lease.release();
+          await time.advance(0);
+        }
+        const { record } = await store.inner.read('job', { consistent: true });
+        expect([microtasks, closing.settled, record?.lockId]).toEqual([microtasks, true, undefined]);
+        expect([microtasks, time.timers]).toEqual([microtasks, 0]);
       }
     },
   );
@@ -505,9 +636,10 @@ describe('close', () => {
   test('resolves even if a release fails, and waits no longer than the requests of the release', async () => {
     const { time, store } = scene;
     const { client } = scene.host();
-    await client.acquire('job');
+    const lease = await client.acquire('job');
     store.plan({ do: 'hang', operation: 'release', times: 3 });
     const closings = [outcomeOf(client.close()), outcomeOf(client.close())];
+    void lease.release();
     await time.advance(2_900);
     expect(closings.map(({ settled }) => settled)).toEqual([false, false]);
     await time.advance(100);

@@ -14,33 +14,6 @@ afterEach(() => {
 const HOUR = 3_600_000;
 const recordOf = async () => (await scene.memory.read('job')).record;
 
-describe('close() of a lease', () => {
-  test('releases the lease, and marks no token as done', async () => {
-    const { client } = scene.host();
-    await client.acquire('job', { once: '1' });
-    await client.close();
-    expect(await recordOf()).toMatchObject({ lockId: undefined, doneToken: undefined });
-  });
-
-  test('sends nothing for an abandoned lease, since its work may go on', async () => {
-    const { store, host } = scene;
-    const lease = await taken(host().client.tryAcquire('job'));
-    lease.abandon('timedOut');
-    expect(await lease.close()).toBe(false);
-    expect(store.operations).toEqual(['acquire']);
-    expect(lease.signal.reason).toMatchObject({ reason: 'timedOut' });
-  });
-});
-
-test('close() of a client sends nothing for a lease that was lost', async () => {
-  const { time, store, host } = scene;
-  const { client } = host();
-  await client.acquire('job', { holdAtMostMs: 1_000 });
-  await time.advance(1_000);
-  await client.close();
-  expect(store.operations).toEqual(['acquire']);
-});
-
 describe('a release to a server that hangs', () => {
   test.each([
     { what: 'with 5,000 ms left, three requests of a second', left: 5_000, tookMs: 3_000 },
@@ -231,7 +204,7 @@ describe('the LockLostError of a lease that is not held has the reason', () => {
     ['abandoned', 'it was given up, for its work may go on', async (lease: Lease) => lease.abandon('abandoned')],
     ['released', 'it was released', (lease: Lease) => lease.release()],
     ['handedOff', 'it was handed off', (lease: Lease) => lease.handOff({ leaseMs: 1_000 })],
-    ['closed', 'its client was closed', (lease: Lease) => lease.close()],
+    ['closed', 'its client was closed', async (lease: Lease) => lease.abandon('closed')],
     [
       'gone',
       'its record was deleted',

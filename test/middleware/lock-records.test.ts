@@ -638,6 +638,18 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       expect([await doneToken('a'), await doneToken('b')]).toEqual(['1', undefined]);
     });
 
+    test('a client that is closed under the handler fails no record that ends in order', async () => {
+      const closing: Handler = async (event, { locks: recordLocks }) => {
+        void locks.close();
+        expect(recordLocks.of(event.Records[0]!).signal.aborted).toBe(true);
+        await clock.advance(20_000);
+        expect(await isHeld('a')).toBe(true);
+      };
+      expect(await run(records, { once: () => '1' }, closing)).toMatchObject({ failed: [] });
+      expect([await doneToken('a'), await doneToken('b')]).toEqual(['1', '1']);
+      expect(await isHeld('a')).toBe(false);
+    });
+
     test('a loss that only the release finds fails the records of the key', async () => {
       const silently: Handler = async () => {
         const { lockId } = (await others.inspect('b'))!;

@@ -35,6 +35,29 @@ describe('withLock', () => {
     expect(await invoke('event', invocation(), callback)).toBe(3);
   });
 
+  test('a handler whose client is closed meanwhile ends in order, under the lock, and its token is done', async () => {
+    const handler = withLock({ key: 'nightly', locks, once: '2026-01-01' }, async (_event: object, { lock }) => {
+      void locks.close();
+      expect(lock.signal.aborted).toBe(true);
+      await clock.advance(20_000);
+      lock.assertHeld();
+      expect(await isHeld()).toBe(true);
+      return 'done';
+    });
+    expect(await handler({}, invocation())).toBe('done');
+    expect(await doneToken()).toBe('2026-01-01');
+    expect(await isHeld()).toBe(false);
+  });
+
+  test('a response that is a stream is sent to its end, under the lock, although the client is closed', async () => {
+    const handler = withLock({ key: 'nightly', locks }, () => Readable.from(['one', 'two']));
+    const body = (await handler({}, invocation())) as Readable;
+    void locks.close();
+    expect(await isHeld()).toBe(true);
+    expect(await text(body)).toBe('onetwo');
+    expect(await isHeld()).toBe(false);
+  });
+
   test('an HTTP response whose body is text is returned as it is', async () => {
     const response = { statusCode: 200, body: 'hello' };
     expect(await withLock({ key: 'nightly', locks }, () => response)({}, invocation())).toBe(response);

@@ -270,6 +270,8 @@ describe('amazon-dynamodb-lock-client', () => {
     const { client } = host(timing);
     const leases = [];
     for (const key of ['a', 'b', 'c']) leases.push(await taken(client.tryAcquire(key)));
+    // A lease is told to stop, and released by its holder.
+    for (const lease of leases) lease.signal.addEventListener('abort', () => void lease.release());
     await client.close();
     const { client: other } = host(timing);
     for (const key of ['a', 'b', 'c']) expect((await other.inspect(key))?.held).toBe(false);

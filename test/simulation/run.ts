@@ -79,9 +79,9 @@ class Player {
     this.done = true;
   }
 
-  close(): Promise<void> {
-    this.#closing ??= this.client.close();
-    this.#stage.watch.end(this.#lease);
+  /** Closes the client. The deeds go on, as work goes on that does not listen to its signal. */
+  close(graceMs?: number): Promise<void> {
+    this.#closing ??= this.client.close({ graceMs });
     return this.#closing;
   }
 
@@ -219,7 +219,7 @@ function strike({ time, server, watch, schedule }: Stage, players: readonly Play
         host.offsetMs = offsetOf(schedule, blow.clock, schedule.hosts[index]?.relayS);
         return;
       case 'close':
-        host.whenRunning(() => void player.close());
+        host.whenRunning(() => void player.close(blow.forMs % 2 ? blow.forMs : undefined));
         return;
       case 'sweep':
         return server.sweep(blow.forMs);

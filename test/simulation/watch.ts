@@ -1,6 +1,7 @@
 /** Watches the store and every lease on it, and notes the first fault. */
 import type { LockEvent } from '../../lib/lease/events.ts';
 import type { Lease } from '../../lib/lease/lease.ts';
+import { LockLostError } from '../../lib/record/errors.ts';
 import type { LockRecord } from '../../lib/record/record.ts';
 import type { StoreAnswer } from '../../lib/record/store.ts';
 import type { Operation, Witness, WriteRequest } from './network.ts';
@@ -19,7 +20,10 @@ interface Held {
   /** The lease's deadline at the last look, and the moment at which the signal must abort, both by the host's clock. */
   deadline: number;
   abortsAt: number;
+  /** True if the host released the lease or handed the lease off. */
   ended: boolean;
+  /** True if the host was told that the lease is lost. */
+  lost: boolean;
 }
 
 /** The tolerance between a deadline and the abort, by the host's clock. Timers and clocks count whole milliseconds. */
@@ -49,7 +53,7 @@ export class Watch implements Witness {
   readonly #ownerOf = new Map<string, string>();
   readonly #sentAt = new Map<string, number>();
   readonly #lastAnswer = new Map<Host, LockRecord | undefined>();
-  readonly #abortedIds = new Set<string>();
+  readonly #lostIds = new Set<string>();
   /**
    * The grants of wrong clocks that were given back. A late acquire of such a grant may be granted again, but no host
    * believes.
@@ -88,7 +92,13 @@ export class Watch implements Witness {
       this.#sentAt.set(lockId, this.#sentAt.get((handed as string) ?? lockId) ?? this.#time.now());
     }
     if (operation === 'giveBack') this.#givenBack.add(lockId);
-    if (operation === 'renew' && this.#abortedIds.has(lockId)) this.found('7: a lost lease is renewed');
+    if (operation === 'renew' && this.#lostIds.has(lockId)) this.found('7: a lost lease is renewed');
+    if (
+      operation === 'release' &&
+      this.#held.some((held) => held.lease.lockId === lockId && !held.ended && !held.lost)
+    ) {
+      this.found('9: a lease is released under work that goes on');
+    }
     if (this.trace) this.note(`${host.name} sends ${operation} ${this.#show(request)}`);
   }
 
@@ -154,7 +164,12 @@ export class Watch implements Witness {
   event(host: Host, owner: string, event: LockEvent): void {
     if (this.trace) this.note(`${host.name} is told ${event.type}${'reason' in event ? ` (${event.reason})` : ''}`);
     // A released lock still has the name of its last owner.
-    if (event.type === 'lost') this.#isLost(event);
+    if (event.type === 'lost') {
+      this.#isLost(event);
+      for (const held of this.#held) {
+        if (held.host === host && held.lease.fencingToken === event.fencingToken) this.#loses(held);
+      }
+    }
     if (event.type === 'released' && event.done) this.#saysDone(host, event.fencingToken);
     if (event.type === 'done' && !this.#isDone(event.once)) this.found(`once: '${event.once}' is called done`);
     if (event.type !== 'busy' || event.owner !== owner) return;
@@ -195,11 +210,18 @@ export class Watch implements Witness {
   /** A host got a lease. The host may believe until `endsAt` at the latest, by its own clock. */
   add(host: Host, lease: Lease, { once, endsAt = Number.POSITIVE_INFINITY }: { once?: string; endsAt?: number }): void {
     if (once !== undefined) this.#onceOf.set(`${host.name} ${lease.fencingToken}`, once);
-    const held: Held = { host, lease, signal: lease.signal, endsAt, deadline: 0, abortsAt: 0, ended: false };
+    const { signal } = lease;
+    const held: Held = { host, lease, signal, endsAt, deadline: 0, abortsAt: 0, ended: false, lost: false };
     this.#held.push(held);
     if (!lease.isHeld()) this.found('4: a grant past its deadline is given out');
-    held.signal.addEventListener('abort', () => this.#abortedIds.add(lease.lockId));
+    // The signal of a lease that is held aborts, too, when the client is closed.
+    signal.addEventListener('abort', () => signal.reason instanceof LockLostError && this.#loses(held));
     this.look();
+  }
+
+  #loses(held: Held): void {
+    held.lost = true;
+    this.#lostIds.add(held.lease.lockId);
   }
 
   /** A host released a lease or handed the lease off. */
@@ -214,7 +236,7 @@ export class Watch implements Witness {
     const awake: Held[] = [];
     for (const held of this.#held) {
       if (this.#cannotKnow(held.host)) continue;
-      if (held.ended || held.signal.aborted) this.#ended.push(held);
+      if (held.ended || held.lost) this.#ended.push(held);
       else (held.host.isRunning ? awake : frozen).push(held);
     }
     for (const held of awake) this.#isToldInTime(held);

@@ -1,5 +1,5 @@
-import { beforeEach, describe, expect, test } from '@jest/globals';
-import { type Lease, LockLostError, LockStoreError } from '../../lib/index.ts';
+import { beforeEach, describe, expect, jest, test } from '@jest/globals';
+import { type Lease, LockClosedError, LockLostError, LockStoreError } from '../../lib/index.ts';
 import type { TaskProgress } from '../../lib/tasks/index.ts';
 import { counts, errorOf, marks, only, ran, run, type Work, world } from './one-worker.ts';
 import { names, ONCE, sleep } from './world.ts';
@@ -163,6 +163,49 @@ describe('once', () => {
     const blink = { once: undefined, holdAtLeastMs: 60_000 };
     await run(names(3), blink);
     expect(counts(await run(names(3), { ...blink, revisitBusy: false }))).toEqual(only({ busy: 3 }));
+  });
+});
+
+describe('the close of the client', () => {
+  test('a client that is closed ends the run: running tasks end in order, and no other task begins', async () => {
+    const locks = world.client();
+    let closed: Promise<void> | undefined;
+    const work = async (task: string, lease: Lease) => {
+      ran.push(task);
+      if (ran.length < 3) return;
+      closed = locks.close();
+      expect(lease.signal.aborted).toBe(true);
+      await sleep(5_000);
+      lease.assertHeld();
+    };
+    const report = await run(names(10), { locks }, work);
+    expect(counts(report)).toEqual(only({ done: 3, notReached: 7 }));
+    expect(ran).toHaveLength(3);
+    await closed;
+    for (const task of ran) expect((await world.memory.read(task)).record).toMatchObject({ doneToken: ONCE });
+  });
+
+  test('a client that is closed ends the wait for busy tasks', async () => {
+    await world.holdFor('task/000001', 3_600_000);
+    const locks = world.client();
+    setTimeout(() => void locks.close(), 5_000);
+    expect(counts(await run(names(3), { locks }))).toEqual(only({ done: 2, busy: 1 }));
+  });
+
+  test('a client that was closed before takes no run', async () => {
+    const locks = world.client();
+    await locks.close();
+    await expect(run(names(3), { locks })).rejects.toThrow(LockClosedError);
+    expect(ran).toEqual([]);
+  });
+
+  test('a client keeps no listener of a run that has ended', async () => {
+    const locks = world.client();
+    const added = jest.spyOn(locks.closing, 'addEventListener');
+    const removed = jest.spyOn(locks.closing, 'removeEventListener');
+    await run(names(3), { locks });
+    expect(added.mock.calls.length).toBeGreaterThan(0);
+    expect(removed.mock.calls.length).toBeGreaterThanOrEqual(added.mock.calls.length);
   });
 });
 
