@@ -27,8 +27,8 @@ export function ofInvocation(context: LambdaContext, waitMs = 0, reserveMs = 1_0
 }
 
 /**
- * Makes sure that the context has a place for a lease, or for the locks of records. Called before a lock is taken.
- * @throws LockError if another lock of the request stands there, and the context's own error if it cannot be written.
+ * Refuses a second lock under one `contextKey`, before the second lock is taken.
+ * @throws LockError if another lock of the request stands there.
  */
 export function checkPlace(context: object, contextKey: string): void {
   const other = (context as Record<string, { isHeld?: unknown } | null | undefined>)[contextKey];
@@ -37,12 +37,12 @@ export function checkPlace(context: object, contextKey: string): void {
       `Two locks would stand in context.${contextKey}, and the handler would not see the loss of the first. Set contextKey for one of them.`,
     );
   }
-  Object.assign(context, { [contextKey]: other });
 }
 
 /**
  * Puts a lease, or the locks of records, into the context.
- * @throws as `checkPlace` does: another lock of the context may have been granted meanwhile.
+ * @throws LockError as `checkPlace` does, for another lock may have been granted meanwhile, and the context's own error if it
+ *   cannot be written.
  */
 export function putInto(context: object, contextKey: string, held: { isHeld(): boolean }): void {
   checkPlace(context, contextKey);
