@@ -1,3 +1,4 @@
+import { cleanUp } from './clean-up.ts';
 import {
   batchesOf,
   begin,
@@ -82,6 +83,7 @@ async function endEarly(request: LockRequest, response: unknown): Promise<void> 
   for (const batch of batchesOf(request)) answer = await batch.succeed(answer, new Set());
   request.earlyResponse = answer;
   await releaseAll(request);
+  await cleanUp(request);
 }
 
 /** Notes that the handler will not run, whatever was to tell that it begins. */

@@ -899,6 +899,13 @@ const middleware = [
       'return;',
     ],
   ]),
+  ...of('middleware/clean-up.ts', [
+    [
+      'a response that waits for a cleanup of another middleware for ever',
+      'await new Remaining(request.context as object).settles(Promise.all(cleaning), MOST_MS)',
+      'await Promise.all(cleaning)',
+    ],
+  ]),
   ...of('middleware/request.ts', [
     [
       'a lock opened before holdAtLeastMs after a handler that failed',
