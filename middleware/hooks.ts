@@ -10,6 +10,7 @@ import {
   isEarlyTimeout,
   type LockRequest,
 } from './request.ts';
+import { warnWithoutPlugin } from './warn-without-plugin.ts';
 
 /**
  * Takes before the handler. Calls `hold` with what must end with the handler.
@@ -24,6 +25,7 @@ export type Guard = (
 
 /** Takes, and shows the handler only those records whose locks were granted. */
 export async function before(guard: Guard, request: LockRequest): Promise<void> {
+  warnWithoutPlugin(request);
   let instead: Awaited<ReturnType<Guard>>;
   try {
     instead = await guard(request.event, request.context as object, (held) => hold(request, guard, held));
