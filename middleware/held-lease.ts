@@ -12,6 +12,7 @@ const untold = Symbol.for('leasehold.untold');
 /** The lease of an invocation, and the body that is still produced and sent under the lease. */
 export class HeldLease implements Held {
   readonly lease: Lease;
+  isUnused = true;
   readonly #remaining: Remaining;
   readonly #onLost: 'throw' | 'ignore';
   readonly #isBatch: boolean;
@@ -67,7 +68,8 @@ export class HeldLease implements Held {
   }
 
   async #end(done = false): Promise<void> {
-    await this.lease.release({ done, withinMs: this.#remaining.releaseMs });
+    const withinMs = this.#remaining.releaseMs;
+    await (this.isUnused ? this.lease.discard(withinMs) : this.lease.release({ done, withinMs }));
   }
 
   /** Tells whether a batch response names records that failed. */

@@ -1,5 +1,7 @@
+import { cleanUp } from './clean-up.ts';
 import {
   batchesOf,
+  begin,
   type Held,
   heldBy,
   hold,
@@ -8,6 +10,7 @@ import {
   isEarlyTimeout,
   type LockRequest,
 } from './request.ts';
+import { warnWithoutPlugin } from './warn-without-plugin.ts';
 
 /**
  * Takes before the handler. Calls `hold` with what must end with the handler.
@@ -22,15 +25,27 @@ export type Guard = (
 
 /** Takes, and shows the handler only those records whose locks were granted. */
 export async function before(guard: Guard, request: LockRequest): Promise<void> {
-  const instead = await guard(request.event, request.context as object, (held) => hold(request, guard, held));
+  warnWithoutPlugin(request);
+  let instead: Awaited<ReturnType<Guard>>;
+  try {
+    instead = await guard(request.event, request.context as object, (held) => hold(request, guard, held));
+    if (!instead) showRecords(guard, request, 'given');
+  } catch (error) {
+    // Whatever throws between a grant and the handler, nothing is kept: Middy may call no hook of this lock any more.
+    giveUp(request);
+    await heldByGuard(guard, request)?.release();
+    throw error;
+  }
   if (instead) await endEarly(request, instead.response);
-  else showRecords(guard, request, 'given');
+  else if (!holdingsOf(request).tellsBegin) begin(request);
 }
 
 /** Ends what the guard took, after a success. */
 export async function after(guard: Guard, request: LockRequest): Promise<void> {
   const held = heldByGuard(guard, request);
   if (!held) return;
+  // The plugin's hook may have been replaced by another `beforeHandler`.
+  begin(request);
   // Middy waits for a Promise only; any other thenable is still at work.
   const response = await request.response;
   request.response = await held.succeed(response, await failedIn(request), holdingsOf(request).handled);
@@ -65,10 +80,17 @@ export async function releaseAll(request: LockRequest): Promise<void> {
 
 /** Ends a request before its handler. Middy then calls no other hook, not even the hooks of earlier locks. */
 async function endEarly(request: LockRequest, response: unknown): Promise<void> {
+  giveUp(request);
   let answer = response;
   for (const batch of batchesOf(request)) answer = await batch.succeed(answer, new Set());
   request.earlyResponse = answer;
   await releaseAll(request);
+  await cleanUp(request);
+}
+
+/** Notes that the handler will not run, whatever was to tell that it begins. */
+function giveUp(request: LockRequest): void {
+  for (const held of heldBy(request)) held.isUnused = true;
 }
 
 /**

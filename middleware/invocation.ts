@@ -27,15 +27,24 @@ export function ofInvocation(context: LambdaContext, waitMs = 0, reserveMs = 1_0
 }
 
 /**
- * Puts a lease, or the locks of records, into the context.
- * @throws LockError if another lock of the request stands there, and the context's own error if it cannot be written.
+ * Refuses a second lock under one `contextKey`, before the second lock is taken.
+ * @throws LockError if another lock of the request stands there.
  */
-export function putInto(context: object, contextKey: string, held: { isHeld(): boolean }): void {
+export function checkPlace(context: object, contextKey: string): void {
   const other = (context as Record<string, { isHeld?: unknown } | null | undefined>)[contextKey];
-  if (other !== held && typeof other?.isHeld === 'function' && other.isHeld()) {
+  if (typeof other?.isHeld === 'function' && other.isHeld()) {
     throw new LockError(
       `Two locks would stand in context.${contextKey}, and the handler would not see the loss of the first. Set contextKey for one of them.`,
     );
   }
+}
+
+/**
+ * Puts a lease, or the locks of records, into the context.
+ * @throws LockError as `checkPlace` does, for another lock may have been granted meanwhile, and the context's own error if it
+ *   cannot be written.
+ */
+export function putInto(context: object, contextKey: string, held: { isHeld(): boolean }): void {
+  checkPlace(context, contextKey);
   Object.assign(context, { [contextKey]: held });
 }

@@ -36,15 +36,19 @@ export class KeyLock<Item> {
   /**
    * Releases the lease. Done is the greatest token up to which no record has failed: with a later token, nobody would
    * work on the failed record again.
+   * @param isUnused whether no work on the entries can have begun.
    */
-  async end(withinMs: number): Promise<void> {
+  async end(withinMs: number, isUnused: boolean): Promise<void> {
     this.ended = true;
     const failed = this.entries.findIndex(({ state }) => state === 'open' || state === 'failed');
     const finished = failed < 0 ? this.entries : this.entries.slice(0, failed);
     const done = finished.findLast(({ state }) => state === 'succeeded');
-    await this.lease?.release({
-      done: done !== undefined && (done === this.#last || (done.token ?? false)),
-      withinMs,
-    });
+    if (isUnused && done === undefined) await this.lease?.discard(withinMs);
+    else {
+      await this.lease?.release({
+        done: done !== undefined && (done === this.#last || (done.token ?? false)),
+        withinMs,
+      });
+    }
   }
 }

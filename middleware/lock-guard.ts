@@ -3,7 +3,7 @@ import { LockBusyError, LockDoneError } from '../lib/record/errors.ts';
 import { checkChoice, configure, noPromise, sharedNames } from './configure.ts';
 import { HeldLease } from './held-lease.ts';
 import type { Guard } from './hooks.ts';
-import { ofInvocation, putInto } from './invocation.ts';
+import { checkPlace, ofInvocation, putInto } from './invocation.ts';
 import type { LambdaContext } from './lambda-context.ts';
 import type { LockOptions } from './options.ts';
 import { Remaining } from './remaining.ts';
@@ -27,30 +27,29 @@ export function lockGuard(what: string, options: LockOptions<never, never, strin
   checkChoice('onDone', onDone, 'skip', 'a function');
   const { client, acquire } = configure(what, options);
 
-  async function take(event: unknown, context: object): Promise<HeldLease> {
+  async function take(event: unknown, context: object, hold: (held: HeldLease) => void): Promise<void> {
+    // 1. Whatever may fail by the event or the context fails before the lock is taken.
     const given = (value: unknown) =>
       typeof value === 'function' ? noPromise((value as OfRequest)(event, context)) : value;
+    const invocation = ofInvocation(context as LambdaContext, waitMs, reserveMs);
+    const remaining = new Remaining(context as LambdaContext);
+    const isBatch = messagesOf(event) !== undefined;
+    checkPlace(context, contextKey);
+    // 2. The lease, which is noted first of all: `before` releases what is noted, whatever fails.
     const lease = await client.acquire(given(key) as string, {
       ...acquire,
-      ...ofInvocation(context as LambdaContext, waitMs, reserveMs),
+      ...invocation,
       // Without a token the handler would run every time.
       once: once && checkText('once', given(once)),
       data: given(data),
     });
-    const held = new HeldLease(lease, new Remaining(context as LambdaContext), onLost, messagesOf(event) !== undefined);
-    try {
-      putInto(context, contextKey, lease);
-    } catch (error) {
-      // A context that is frozen, or has such a property that cannot be set or is taken, has no place for the lease.
-      await held.release();
-      throw error;
-    }
-    return held;
+    hold(new HeldLease(lease, remaining, onLost, isBatch));
+    putInto(context, contextKey, lease);
   }
 
   return async (event, context, hold) => {
     try {
-      hold(await take(event, context));
+      await take(event, context, hold);
       return undefined;
     } catch (error) {
       const isBusy = error instanceof LockBusyError;

@@ -3,7 +3,7 @@ import { heed } from '../lib/lease/callback.ts';
 import { checkNames } from '../lib/record/check.ts';
 import { checkChoice } from './configure.ts';
 import { releaseAll, requestEnded } from './hooks.ts';
-import { holdingsOf, type LockRequest, timeOut } from './request.ts';
+import { begin, holdingsOf, type LockRequest, timeOut } from './request.ts';
 
 /**
  * Middy's plugin hooks, as far as a lock uses them.
@@ -26,6 +26,11 @@ export interface LockPlugin {
    * @default Middy's own, which throws a `TimeoutError`
    */
   timeoutEarlyResponse?: (() => unknown) | undefined;
+  /**
+   * Called when the handler begins.
+   * @default none
+   */
+  beforeHandler?: (() => void) | undefined;
   /**
    * Called when the handler has returned.
    * @default none
@@ -102,9 +107,15 @@ export function lockPlugin<Plugin extends object = object>(
   plugin: Plugin & LockPlugin = {} as Plugin,
 ): Plugin & LockPluginHooks {
   checkNames('lockPlugin()', plugin, names);
-  const { requestStart, timeoutEarlyResponse = throwTimeout, afterHandler, requestEnd }: LockPlugin = plugin;
+  const {
+    requestStart,
+    timeoutEarlyResponse = throwTimeout,
+    beforeHandler,
+    afterHandler,
+    requestEnd,
+  }: LockPlugin = plugin;
   const executionMode = plugin.executionMode as ((...parameters: unknown[]) => unknown) | undefined;
-  const hooks = { requestStart, timeoutEarlyResponse, afterHandler, requestEnd, executionMode };
+  const hooks = { requestStart, timeoutEarlyResponse, beforeHandler, afterHandler, requestEnd, executionMode };
   for (const [name, hook] of Object.entries(hooks)) if (hook !== undefined) checkChoice(name, hook, 'a function');
   // Middy does not say which of the requests that share a process has timed out.
   const requests = new AsyncLocalStorage<LockRequest>();
@@ -119,7 +130,12 @@ export function lockPlugin<Plugin extends object = object>(
     // Middy 6's types give this hook no request; Middy 6 does.
     requestStart(request) {
       const outer = current();
-      if (request && outer?.context === request.context) holdingsOf(request).outer = outer;
+      if (request) {
+        holdingsOf(request).tellsBegin = true;
+        if (outer?.context === request.context) holdingsOf(request).outer = outer;
+        // Nobody could tell later which of the two begins.
+        else if (outer) begin(outer);
+      }
       requests.enterWith(request as LockRequest);
       // Middy does not wait for the user's hook, and a rejection that nobody waits for ends the process.
       heed(requestStart?.(request as LockRequest));
@@ -128,6 +144,12 @@ export function lockPlugin<Plugin extends object = object>(
       const request = current();
       if (request) timeOut(request);
       return timeoutEarlyResponse();
+    },
+    beforeHandler() {
+      for (let request = current(); request; request = holdingsOf(request).outer as LockRequest | undefined) {
+        begin(request);
+      }
+      beforeHandler?.();
     },
     // If a later `after` throws, Middy forgets the response, and a body in the response that is still produced.
     afterHandler() {

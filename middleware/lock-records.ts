@@ -2,7 +2,7 @@ import { inspect } from 'node:util';
 import { checkNames } from '../lib/record/check.ts';
 import { checkChoice, configure, sharedNames } from './configure.ts';
 import { after, before, type Guard, onError } from './hooks.ts';
-import { ofInvocation, putInto } from './invocation.ts';
+import { checkPlace, ofInvocation, putInto } from './invocation.ts';
 import type { LambdaContext } from './lambda-context.ts';
 import type { LockMiddleware } from './lock.ts';
 import { RecordBatch } from './record-batch.ts';
@@ -10,7 +10,7 @@ import type { LockRecordsOptions, RecordLocks } from './record-options.ts';
 import { Remaining } from './remaining.ts';
 import type { LockRequest } from './request.ts';
 import { type BatchResponse, type Lockable, messagesOf, type QueueEvent, type QueueRecord } from './sqs.ts';
-import { wrap } from './wrap.ts';
+import { callbackError, wrap } from './wrap.ts';
 
 /**
  * Takes a lock for each key of a batch of SQS messages, all at once, before the handler runs. Gives the handler in
@@ -81,6 +81,7 @@ export function withRecordLocks<
   options: LockRecordsOptions<Item, Name>,
   handler: (event: QueueEvent<Item>, context: Context & Record<Name, RecordLocks>) => unknown,
 ): (event: QueueEvent<Item>, context: Omit<Context, Name>) => Promise<BatchResponse> {
+  if (handler?.length > 2) throw callbackError('withRecordLocks()');
   return wrap(recordsGuard('withRecordLocks()', options), handler) as never;
 }
 
@@ -98,6 +99,7 @@ function recordsGuard<Item extends Lockable>(what: string, options: LockRecordsO
     const acquireOptions = () => ({ ...acquire, ...ofInvocation(context as LambdaContext, waitMs, reserveMs) });
     // A durable execution is refused as a whole.
     acquireOptions();
+    checkPlace(context, contextKey);
     const batch = new RecordBatch(recordsOf<Item>(event), client, options, new Remaining(context as LambdaContext));
     hold(batch);
     await batch.take(acquireOptions);

@@ -32,6 +32,7 @@ type Work<Result> = (lease: Lease) => Promise<Result> | Result;
 export class RecordBatch<Item extends Lockable> implements RecordLocks, HeldBatch {
   readonly records: readonly Item[];
   readonly [recordLocks] = true;
+  isUnused = true;
   readonly #client: LockClient;
   readonly #options: LockRecordsOptions<Item, string>;
   readonly #remaining: Remaining;
@@ -266,6 +267,7 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks, HeldBatc
   }
 
   async #end(lock: KeyLock<Item>, rounds = 1): Promise<void> {
-    if (lock.lease && !this.#abandoned) await lock.end(this.#remaining.releaseMs / rounds);
+    if (lock.lease && !this.#abandoned)
+      await lock.end(this.#remaining.releaseMs / rounds, this.isUnused && !this.#pending.has(lock));
   }
 }

@@ -18,20 +18,21 @@ export class Remaining {
     return releaseMsOf(this.#ask);
   }
 
-  /** Tells whether `work` settles while there is time for it. */
-  async settles(work: unknown): Promise<boolean> {
+  /** Tells whether `work` settles while there is time for it, and within `mostMs`. */
+  async settles(work: unknown, mostMs = Infinity): Promise<boolean> {
     const { promise, resolve } = Promise.withResolvers<boolean>();
-    const cancel = this.after(END_MS, () => resolve(false));
+    const cancel = this.after(END_MS, () => resolve(false), mostMs);
     void Promise.allSettled([work]).then(() => resolve(true));
     return promise.finally(cancel);
   }
 
   /**
-   * Calls `late` when the invocation has `reserveMs` left, or half of its present time, if that half is shorter.
+   * Calls `late` when the invocation has `reserveMs` left, or half of its present time, if that half is shorter; and after
+   * `mostMs` at the latest.
    * @returns a function that cancels the call.
    */
-  after(reserveMs: number, late: () => void): () => void {
-    const ms = leavingOf(this.#ask, reserveMs);
+  after(reserveMs: number, late: () => void, mostMs = Infinity): () => void {
+    const ms = Math.min(mostMs, leavingOf(this.#ask, reserveMs));
     return ms === Infinity ? () => {} : backgroundTimer(systemClock, ms, late);
   }
 }

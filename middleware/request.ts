@@ -12,6 +12,10 @@ export interface LockRequest<Event = unknown, Context = unknown> {
 
 /** A lease, or the leases of a batch of records, from the grant to the end. */
 export interface Held {
+  /**
+   * True while no work can have begun: then nothing was taken to any purpose, and `holdAtLeastMs` keeps no lock closed.
+   */
+  isUnused: boolean;
   /** Gives up without a release, for the handler may still run. Every later end does nothing then. */
   abandon(reason: LostReason): void;
   /**
@@ -48,6 +52,8 @@ export interface HeldBatch extends Held {
 interface Holdings {
   /** The leases, by the guards that took them. */
   readonly by: Map<object, Held>;
+  /** True while somebody is still to tell that the handler begins: `lockPlugin()`, or the wrapper of a plain handler. */
+  tellsBegin?: boolean;
   /** The handler's response, before other middlewares changed it. */
   handled?: unknown;
   /** The request that was under way when this request began with the same context: a handler may call another handler. */
@@ -81,6 +87,12 @@ export function hold(request: LockRequest, by: object, held: Held): void {
   holdingsOf(request).by.set(by, held);
   const context = request.context as object;
   underWay.set(context, (underWay.get(context) ?? new Set()).add(request));
+}
+
+/** Notes that the handler of a request begins, or may have begun. */
+export function begin(request: object): void {
+  holdingsOf(request).tellsBegin = false;
+  for (const held of heldBy(request)) held.isUnused = false;
 }
 
 /**

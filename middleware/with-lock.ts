@@ -33,6 +33,9 @@ type Done<Way> = Way extends 'skip' | undefined ? undefined : ResultOf<Way>;
  * `lock()` for handlers without Middy: `handler(event, context)`, and, inside of `awslambda.streamifyResponse(...)`,
  * `handler(event, responseStream, context)`, for which TypeScript needs the parameters' types.
  *
+ * A handler with a callback is refused with a `TypeError` at its first call, before the lock is taken: nobody could tell when
+ * its work ends.
+ *
  * The lock of a streaming handler is held until the response stream has finished. If the response stream fails after the
  * handler has returned, nobody can tell what still writes to it: the lease is abandoned, its signal aborts, and the lock
  * opens at the expiry. The results of `onBusy` and `onDone` are written as the response's body.

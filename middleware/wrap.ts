@@ -1,7 +1,8 @@
 import { finished } from 'node:stream/promises';
+import { show } from '../lib/record/check.ts';
 import { checkChoice } from './configure.ts';
 import { after, before, type Guard, onError } from './hooks.ts';
-import { heldBy, type LockRequest } from './request.ts';
+import { begin, heldBy, holdingsOf, type LockRequest } from './request.ts';
 
 type Handler = (...parameters: never[]) => unknown;
 
@@ -17,14 +18,27 @@ export function wrap(guard: Guard, handler: Handler): (...parameters: never[]) =
   checkChoice('handler', handler, 'a function');
   return async (...parameters: unknown[]) => {
     const [event, ...rest] = parameters;
-    const stream = isWritable(rest[0]) ? rest[0] : undefined;
-    const request: LockRequest = { event, context: stream ? rest[1] : rest[0], internal: {} };
+    const stream = isWritable(rest[0]) ? (rest.shift() as NodeJS.WritableStream) : undefined;
+    // As in Middy, tests may leave the context out.
+    const [context = {}, ...more] = rest;
+    if (context === null || typeof context !== 'object') {
+      throw new TypeError(`The context must be the object that Lambda gives a handler, but it is ${show(context)}.`);
+    }
+    // Middy gives its handler an object in the place of the callback.
+    if (handler.length > 2 && !stream && typeof more[0] !== 'object') throw callbackError('withLock()');
+    const request: LockRequest = { event, context, internal: {} };
     try {
+      holdingsOf(request).tellsBegin = true;
       await before(guard, request);
       if ('earlyResponse' in request) {
         return stream ? void stream.end(request.earlyResponse as string) : request.earlyResponse;
       }
-      request.response = await handler(...([request.event, ...rest] as never[]));
+      begin(request);
+      // A handler that finds no callback fails. With the callback, the handler would work on without the lock.
+      const others = more.filter((parameter) => typeof parameter !== 'function');
+      request.response = await handler(
+        ...([request.event, ...(stream ? [stream] : []), context, ...others] as never[]),
+      );
       if (stream) await sent(stream, request);
       await after(guard, request);
       return request.response;
@@ -36,6 +50,13 @@ export function wrap(guard: Guard, handler: Handler): (...parameters: never[]) =
     }
   };
 }
+
+/** Nobody can tell when the work of a handler ends that gives no promise, but calls back. */
+export const callbackError = (what: string): TypeError =>
+  new TypeError(
+    `${what} takes no handler with a callback, whose lock would be released while the handler works: write ` +
+      'async (event, context) => ..., and return the result.',
+  );
 
 async function sent(stream: NodeJS.WritableStream, request: LockRequest): Promise<void> {
   try {

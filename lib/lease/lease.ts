@@ -69,6 +69,9 @@ export interface ReleaseOptions {
 
 const RELEASE_OPTIONS = { done: 0, withinMs: 0 } satisfies Record<keyof ReleaseOptions, 0>;
 
+/** The options of a release, and the time for which the release keeps the lock closed if not for the lease's own. */
+type Ending = ReleaseOptions & { readonly holdAtLeastMs?: number };
+
 /**
  * A grant of a lock, which a heartbeat renews in the background until the lease is released, handed off or lost.
  * @example
@@ -350,6 +353,12 @@ export class Lease {
     return { key, owner, fencingToken, acquiredAt, deadline, takenOverFrom, data, held: this.isHeld() };
   }
 
+  /** @internal Releases a lease under which no work has begun: `holdAtLeastMs` keeps nothing closed. */
+  discard(withinMs: number): Promise<boolean> {
+    this.#releasing ??= this.#release({ withinMs, holdAtLeastMs: 0 });
+    return this.#releasing;
+  }
+
   /**
    * @internal Tells the work to stop, for a client that is closed. The lease is held and renewed until its work has ended.
    * Invariant 9: if the work does not end within `graceMs`, the lease is abandoned, and not released.
@@ -387,7 +396,7 @@ export class Lease {
     }
   }
 
-  async #release(options: ReleaseOptions): Promise<boolean> {
+  async #release(options: Ending): Promise<boolean> {
     const { done } = options;
     this.#releasedAsDone = done === true || (done !== undefined && done === this.#plan.once);
     if (this.isHeld()) {
@@ -401,7 +410,7 @@ export class Lease {
     return false;
   }
 
-  async #releaseEnded(options: ReleaseOptions): Promise<boolean> {
+  async #releaseEnded(options: Ending): Promise<boolean> {
     const { done } = options;
     const finished = done === true ? this.#plan.once : done || undefined;
     // `doneToken` only grows. A greater token may have finished before this lease.
@@ -416,10 +425,10 @@ export class Lease {
     return released.type === 'released';
   }
 
-  #send(doneToken: string | undefined, options: ReleaseOptions): Promise<Released> {
-    const { requestTimeoutMs, holdAtLeastMs, remainingMs } = this.#plan;
+  #send(doneToken: string | undefined, options: Ending): Promise<Released> {
+    const { requestTimeoutMs, remainingMs } = this.#plan;
     const { key, lockId, fencingToken, acquiredAt } = this;
-    const { withinMs = releaseMsOf(remainingMs) } = options;
+    const { withinMs = releaseMsOf(remainingMs), holdAtLeastMs = this.#plan.holdAtLeastMs } = options;
     const { until } = this.#heartbeat;
     const releasing = { key, lockId, fencingToken, acquiredAt, until, holdAtLeastMs, doneToken };
     return release(this.#context, releasing, { requestTimeoutMs, withinMs }, () => this.#heartbeat.leftMs > 0);

@@ -170,7 +170,7 @@ test.each([
   );
 });
 
-test.each(['requestStart', 'timeoutEarlyResponse', 'afterHandler', 'requestEnd', 'executionMode'])(
+test.each(['requestStart', 'timeoutEarlyResponse', 'beforeHandler', 'afterHandler', 'requestEnd', 'executionMode'])(
   'lockPlugin() refuses a %s that is no function',
   (name) => {
     expect(() => lockPlugin({ [name]: 5 } as never)).toThrow(`${name} must be a function, but it is number 5.`);

@@ -1337,6 +1337,7 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
 
     test.each([
       { what: 'requestStart', kept: [] },
+      { what: 'beforeHandler', kept: ['acquire', 'release'] },
       { what: 'afterHandler', kept: ['acquire', 'release'] },
       { what: 'requestEnd', kept: ['acquire', 'release'] },
     ])('the $what of the plugin throws: the request fails, and nothing stays held', async ({ what, kept }) => {
@@ -1450,6 +1451,16 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
       what: 'has a property of the same name that cannot be set',
       make: () => Object.defineProperty(invocation(), 'lock', { get: () => 'theirs' }),
     },
+    { what: 'is sealed', make: () => Object.seal(invocation()) },
+    {
+      what: 'is a proxy that throws',
+      make: () =>
+        new Proxy(invocation(), {
+          set() {
+            throw new TypeError('No place.');
+          },
+        }),
+    },
   ])('the context $what: the request fails with the reason, and the lock is released', async ({ make }) => {
     const handler = middy(lockPlugin())
       .use(lock({ key: 'nightly', locks }))
@@ -1458,7 +1469,27 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
     expect(requests).toEqual(['acquire', 'release']);
   });
 
-  test('two locks in one place in the context: the request fails, the error says what to set, and both are released', async () => {
+  const unreadable = () =>
+    Object.defineProperty({}, 'Records', {
+      get() {
+        throw new Error('No records.');
+      },
+    });
+  test.each([
+    { what: 'the context is frozen', event: () => ({}), context: () => Object.freeze(invocation()) },
+    { what: 'the event cannot be read', event: unreadable, context: invocation },
+  ])('$what: the lock is free at once, whatever holdAtLeastMs says and whatever hooks do not run', async (row) => {
+    const handler = middy()
+      .use(lock({ key: 'nightly', locks, holdAtLeastMs: 60_000 }))
+      .onError(() => 'handled')
+      .handler(() => 'never');
+    expect(await handler(row.event(), row.context())).toBe('handled');
+    await clock.advance(1);
+    expect(await tryOther()).not.toBeNull();
+    expect(clock.timers).toBe(2);
+  });
+
+  test('two locks in one place in the context: the request fails before the second is taken, the error says what to set, and the first is released', async () => {
     const handler = middy(lockPlugin())
       .use(lock({ key: 'first', locks }))
       .use(lock({ key: 'second', locks }))
@@ -1468,7 +1499,76 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
         'Two locks would stand in context.lock, and the handler would not see the loss of the first. Set contextKey for one of them.',
       ),
     );
-    expect([await isHeld('first'), await isHeld('second')]).toEqual([false, false]);
+    expect(requests).toEqual(['acquire', 'release']);
+  });
+
+  describe('with holdAtLeastMs, a lock that was taken for nothing opens at once:', () => {
+    const locked = (key = 'nightly') => lock({ key, locks, holdAtLeastMs: 60_000, contextKey: key });
+    const isOpen = async (key = 'nightly') => {
+      await clock.advance(1);
+      return (await tryOther(key)) !== null;
+    };
+
+    test.each([
+      { how: 'is busy and skips', options: { onBusy: 'skip' as const }, plugin: undefined },
+      { how: 'is busy and throws', options: {}, plugin: undefined },
+      { how: 'is busy and skips, with the plugin', options: { onBusy: 'skip' as const }, plugin: lockPlugin() },
+      { how: 'is busy and throws, with the plugin', options: {}, plugin: lockPlugin() },
+    ])('a later lock $how', async ({ options, plugin }) => {
+      await others.acquire('busy');
+      const handler = middy(plugin)
+        .use(locked())
+        .use(lock({ key: 'busy', locks, contextKey: 'busy', ...options }))
+        .handler(() => 'never');
+      await (handler({}, invocation()) as Promise<unknown>).catch(() => {});
+      expect(await isOpen()).toBe(true);
+    });
+
+    test.each([
+      { how: 'responds', before: () => 'early' },
+      { how: 'throws', before: () => Promise.reject(new Error('No token.')) },
+    ])('a later before $how, with the plugin', async ({ before }) => {
+      const handler = middy(lockPlugin())
+        .use(locked())
+        .before(before)
+        .handler(() => 'never');
+      await (handler({}, invocation()) as Promise<unknown>).catch(() => {});
+      expect(await isOpen()).toBe(true);
+    });
+
+    test.each([
+      { how: 'succeeds', work: () => 'done' },
+      { how: 'throws', work: () => Promise.reject(new Error('Disk full.')) },
+    ])('not after a handler that $how, with and without the plugin', async ({ work }) => {
+      for (const [key, plugin] of Object.entries({ with: lockPlugin(), without: undefined })) {
+        const handler = middy(plugin).use(locked(key)).handler(work);
+        await (handler({}, invocation()) as Promise<unknown>).catch(() => {});
+        expect([await isHeld(key), await isOpen(key)]).toEqual([false, false]);
+      }
+    });
+
+    test('not after a handler that fails, though a before called another handler with the same plugin', async () => {
+      for (const sameContext of [true, false]) {
+        const key = `${sameContext}`;
+        const plugin = lockPlugin();
+        const inner = middy(plugin).handler(() => 'inner');
+        const context = invocation();
+        const handler = middy(plugin)
+          .use(locked(key))
+          .before(async () => void (await inner({}, sameContext ? context : invocation())))
+          .handler(() => Promise.reject(new Error('Disk full.')));
+        await expect(handler({}, context)).rejects.toThrow('Disk full.');
+        expect([await isHeld(key), await isOpen(key)]).toEqual([false, false]);
+      }
+    });
+
+    test("not after a handler that succeeds, though another beforeHandler stands in the plugin's place", async () => {
+      const handler = middy({ ...lockPlugin(), beforeHandler: () => {} })
+        .use(locked())
+        .handler(() => 'done');
+      expect(await handler({}, invocation())).toBe('done');
+      expect(await isOpen()).toBe(false);
+    });
   });
 
   test('a lease of an ended invocation that is still in the context is replaced', async () => {

@@ -28,11 +28,51 @@ describe('withLock', () => {
     expect(clock.timers).toBe(0);
   });
 
-  test("Lambda's other parameters are passed on, and so is a result that is no promise", async () => {
+  test("a further parameter is passed on, but not Lambda's callback, and so is a result that is no promise", async () => {
     const handler = withLock({ key: 'nightly', locks }, (...parameters: unknown[]) => parameters.length);
-    const callback = () => {};
     const invoke = handler as (...parameters: unknown[]) => Promise<unknown>;
-    expect(await invoke('event', invocation(), callback)).toBe(3);
+    expect(await invoke('event', invocation(), { signal: AbortSignal.timeout(1) })).toBe(3);
+    expect(await invoke('event', invocation(), () => {})).toBe(2);
+  });
+
+  describe('a handler with a callback', () => {
+    const handler = (_event: unknown, _context: unknown, callback: () => void) => void setTimeout(callback, 10);
+
+    test.each([[() => {}], [undefined]])('is refused before the lock is taken, if it is given %p', async (callback) => {
+      const invoke = withLock({ key: 'nightly', locks }, handler as never) as (...of: unknown[]) => Promise<unknown>;
+      await expect(invoke({}, invocation(), callback)).rejects.toThrow(
+        'withLock() takes no handler with a callback, whose lock would be released while the handler works: write ' +
+          'async (event, context) => ..., and return the result.',
+      );
+      expect(requests).toEqual([]);
+    });
+
+    test('is refused by withRecordLocks() when it is configured', () => {
+      expect(() => withRecordLocks({ key: () => 'a', locks }, handler as never)).toThrow(
+        'withRecordLocks() takes no handler with a callback',
+      );
+    });
+
+    test("is none if Middy gives it its own third parameter, an object with the time-out's signal", async () => {
+      const inner = withLock(
+        { key: 'nightly', locks },
+        ((_event: unknown, _context: unknown, { signal }: RequestInit) => signal?.aborted) as never,
+      ) as never;
+      expect(await middy().handler(inner)({}, invocation())).toBe(false);
+    });
+  });
+
+  test('a context that is left out is an empty one, as in Middy', async () => {
+    const handler = withLock({ key: 'nightly', locks }, (_event: unknown, { lock }) => lock.isHeld());
+    expect(await (handler as (event: object) => Promise<boolean>)({})).toBe(true);
+  });
+
+  test.each([[null], ['context'], [7]])('a context that is %p is refused, and nothing is locked', async (context) => {
+    const handler = withLock({ key: 'nightly', locks }, () => 'never');
+    await expect(handler({}, context as never)).rejects.toThrow(
+      /^The context must be the object that Lambda gives a handler, but it is /,
+    );
+    expect(requests).toEqual([]);
   });
 
   test('a handler whose client is closed meanwhile ends in order, under the lock, and its token is done', async () => {
@@ -376,15 +416,24 @@ describe('a lease is released where the wrapped handler cannot run or its respon
   });
 
   test.each([
-    ['withLock', () => withLock({ key: 'a', locks }, () => 'never')({}, Object.freeze(invocation()))],
+    [
+      'withLock',
+      () => withLock({ key: 'a', locks, holdAtLeastMs: 60_000 }, () => 'never')({}, Object.freeze(invocation())),
+    ],
     [
       'withRecordLocks',
-      () => withRecordLocks({ key: () => 'a', locks }, () => 'never')(message1(), Object.freeze(invocation())),
+      () =>
+        withRecordLocks({ key: () => 'a', locks, holdAtLeastMs: 60_000 }, () => 'never')(
+          message1(),
+          Object.freeze(invocation()),
+        ),
     ],
-  ])('%s, in a frozen context', async (_, invoke) => {
+  ])('%s, in a frozen context: the lock is free at once, whatever holdAtLeastMs says', async (_, invoke) => {
     await expect(invoke()).rejects.toThrow(TypeError);
     expect(requests).toEqual(['acquire', 'release']);
     expect(clock.timers).toBe(0);
+    await clock.advance(1);
+    expect(await others.tryAcquire('a')).not.toBeNull();
   });
 
   test.each([

@@ -788,6 +788,12 @@ const middleware = [
     ],
   ]),
   ...of('middleware/hooks.ts', [
+    ['a lease kept when the context refuses it', '    await heldByGuard(guard, request)?.release();\n', ''],
+    [
+      'a lock that was taken for nothing, kept closed by holdAtLeastMs',
+      '  for (const held of heldBy(request)) held.isUnused = true;\n',
+      '',
+    ],
     ['a lease kept when the handler throws', '  await release(held, request);\n', ''],
     [
       'a response that is a promise, not awaited',
@@ -894,7 +900,19 @@ const middleware = [
       'return;',
     ],
   ]),
+  ...of('middleware/clean-up.ts', [
+    [
+      'a response that waits for a cleanup of another middleware for ever',
+      'await new Remaining(request.context as object).settles(Promise.all(cleaning), MOST_MS)',
+      'await Promise.all(cleaning)',
+    ],
+  ]),
   ...of('middleware/request.ts', [
+    [
+      'a lock opened before holdAtLeastMs after a handler that failed',
+      '  for (const held of heldBy(request)) held.isUnused = false;\n',
+      '',
+    ],
     [
       'the lease of an outer handler, released while an inner handler runs on after its time-out',
       '...(underWay.get(request.context as object) ?? [])',
@@ -986,19 +1004,27 @@ const middleware = [
     ['a misspelled option of lock, ignored', '  checkNames(what, options, names);\n', ''],
     ['messages deleted though their lock skipped them', "(isBusy && respond === 'skip') || ", ''],
     ['messages deleted though a lock inside of their record locks skipped them', ' || hasRecordLocks(context)', ''],
-    ['a lease kept when the context cannot be written to', '      await held.release();\n', ''],
     [
-      'a second lock under the contextKey of the first one, accepted',
-      '      putInto(context, contextKey, lease);\n',
-      '      Object.assign(context, { [contextKey]: lease });\n',
+      'a second lock under the contextKey of the first one, taken before it is refused',
+      '    checkPlace(context, contextKey);\n',
+      '',
     ],
   ]),
   ...of('middleware/wrap.ts', [
+    [
+      'a handler with a callback, run without its lock',
+      "if (handler.length > 2 && !stream && typeof more[0] !== 'object')",
+      'if (false)',
+    ],
     ['a lease kept by a wrapped handler that fails', '      await onError(guard, request);\n', ''],
     ['a wrapped handler that is no function, accepted', "  checkChoice('handler', handler, 'a function');\n", ''],
   ]),
   ...of('middleware/invocation.ts', [
-    ['records under the contextKey of another lock, accepted', 'if (other !== held && ', 'if (other === held && '],
+    [
+      'two locks under one contextKey, accepted',
+      "if (typeof other?.isHeld === 'function' && other.isHeld())",
+      'if (false)',
+    ],
     [
       'a remaining time that is a promise which rejects ends the process',
       'Math.floor(remainingOf({ remainingMs }))',
