@@ -105,7 +105,7 @@ export class LockClient {
       const { skewMs } = serverClock;
       const told = { ...event, at: clock.now(), ...(skewMs !== undefined && { skewMs }) };
       notify(onEvent, told);
-      call(() => store.onEvent?.(told as never));
+      if ('onEvent' in store) call(() => store.onEvent?.(told as never));
     };
     this.#context = { store, clock, serverClock, leases: new Set(), closing: this.#closing.signal, report };
   }
