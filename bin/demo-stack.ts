@@ -1,6 +1,8 @@
 import { fileURLToPath } from 'node:url';
 import type { StackProps } from 'aws-cdk-lib';
-import { Duration, RemovalPolicy, Stack, TimeZone, Validations } from 'aws-cdk-lib';
+import { CfnOutput, Duration, RemovalPolicy, Stack, TimeZone, Validations } from 'aws-cdk-lib';
+import * as cloudwatch from 'aws-cdk-lib/aws-cloudwatch';
+import { SnsAction } from 'aws-cdk-lib/aws-cloudwatch-actions';
 import * as iam from 'aws-cdk-lib/aws-iam';
 import * as lambda from 'aws-cdk-lib/aws-lambda';
 import { SqsDestination } from 'aws-cdk-lib/aws-lambda-destinations';
@@ -9,6 +11,7 @@ import { LogLevel, NodejsFunction, OutputFormat } from 'aws-cdk-lib/aws-lambda-n
 import * as logs from 'aws-cdk-lib/aws-logs';
 import * as scheduler from 'aws-cdk-lib/aws-scheduler';
 import { LambdaInvoke } from 'aws-cdk-lib/aws-scheduler-targets';
+import * as sns from 'aws-cdk-lib/aws-sns';
 import * as sqs from 'aws-cdk-lib/aws-sqs';
 import * as sfn from 'aws-cdk-lib/aws-stepfunctions';
 import * as tasks from 'aws-cdk-lib/aws-stepfunctions-tasks';
@@ -17,20 +20,31 @@ import { LockDashboard, LockTable, SingletonFleet } from '../lib/cdk/index.ts';
 
 /**
  * leasehold at work:
- * - a nightly job behind two schedules that fire at the same time: one call runs the job, the other meets the lock busy;
+ * - a nightly job behind two schedules for the same time: one call runs the job, the other meets the lock busy or done;
  * - a fleet of workers that share out tasks;
  * - a queue whose consumer locks the accounts that its messages name;
  * - a state machine that passes one lease from step to step;
- * - alarms and a dashboard.
+ * - alarms that publish to a topic, and a dashboard.
  */
 export class DemoStack extends Stack {
   readonly lockTable: LockTable;
   readonly nightly: lambda.Function;
+  readonly #pager: sns.Topic;
+  readonly #alarms: cloudwatch.Alarm[] = [];
 
   constructor(scope: Construct, id: string, props?: StackProps) {
     super(scope, id, props);
-    // Nobody needs the table of a demo afterwards. A real table stays (the default), and is protected.
-    this.lockTable = new LockTable(this, 'Locks', { removalPolicy: RemovalPolicy.DESTROY });
+    this.#pager = new sns.Topic(this, 'Pager', { enforceSSL: true });
+    new CfnOutput(this, 'PagerArn', {
+      value: this.#pager.topicArn,
+      description: 'Subscribe, to be told of each alarm.',
+    });
+    this.lockTable = new LockTable(this, 'Locks', {
+      // Nobody needs the table of a demo afterwards. A real table stays (the default), and is protected.
+      removalPolicy: RemovalPolicy.DESTROY,
+      // A day longer than the dead-letter queues keep a message: a message that is redriven finds its job done.
+      retention: Duration.days(15),
+    });
 
     this.nightly = this.#function('Nightly', 'nightly.ts', Duration.minutes(1));
     this.lockTable.attach(this.nightly, { keyPrefixes: ['nightly/'] });
@@ -43,8 +57,9 @@ export class DemoStack extends Stack {
       schedule: scheduler.ScheduleExpression.cron({ hour: '3', minute: '0', timeZone: TimeZone.ETC_UTC }),
       keyPrefixes: ['fleet/'],
       lockTable: this.lockTable,
+      runsWithin: Duration.hours(25),
     });
-    acknowledgeDeadLetterQueue(fleet.deadLetterQueue);
+    this.#alarms.push(...fleet.alarms);
 
     const queueConsumer = this.#function('QueueConsumer', 'queue.ts', Duration.seconds(30));
     this.lockTable.attach(queueConsumer, { keyPrefixes: ['queue/'] });
@@ -52,11 +67,12 @@ export class DemoStack extends Stack {
 
     this.#closing();
 
-    const alarms = this.lockTable.addAlarms();
+    this.#alarms.push(...this.lockTable.addAlarms().all);
+    for (const alarm of this.#alarms) alarm.addAlarmAction(new SnsAction(this.#pager));
     new LockDashboard(this, 'Dashboard', {
       lockTable: this.lockTable,
       functions: [this.nightly, worker, queueConsumer],
-      alarms: [...alarms.all, ...fleet.alarms],
+      alarms: this.#alarms,
     });
   }
 
@@ -97,6 +113,20 @@ export class DemoStack extends Stack {
     });
   }
 
+  /** Makes an alarm that goes off if a metric of failures counts any. */
+  #alarmOn(id: string, metric: cloudwatch.Metric, alarmDescription: string): void {
+    this.#alarms.push(
+      metric.createAlarm(this, id, {
+        threshold: 1,
+        comparisonOperator: cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
+        evaluationPeriods: 5,
+        datapointsToAlarm: 1,
+        treatMissingData: cloudwatch.TreatMissingData.NOT_BREACHING,
+        alarmDescription,
+      }),
+    );
+  }
+
   /** Makes two schedules for one job, as a careful operator might: with a lock, two schedules start one run. */
   #schedules(fn: lambda.Function): void {
     const undelivered = this.#deadLetterQueue('NightlyUndelivered');
@@ -123,7 +153,10 @@ export class DemoStack extends Stack {
         target,
       });
     }
-    acknowledgeDeadLetterQueue(undelivered);
+    // Scheduler and Lambda send to the queue, and each sending counts.
+    const sent = undelivered.metricNumberOfMessagesSent({ period: Duration.minutes(1) });
+    this.#alarmOn('NightlyFailed', sent, 'The nightly job was not started, or failed.');
+    this.#alarms.push(this.lockTable.addDidNotRunAlarm(fn, { within: Duration.hours(25) }));
   }
 
   #queue(fn: lambda.Function): void {
@@ -135,10 +168,18 @@ export class DemoStack extends Stack {
       deadLetterQueue: { queue: deadLetters, maxReceiveCount: 5 },
     });
     fn.addEventSource(new SqsEventSource(queue, { batchSize: 10, reportBatchItemFailures: true }));
+    // SQS moves a message itself, which does not count as sent. So the alarm looks at the messages that lie there.
+    const lying = deadLetters.metricApproximateNumberOfMessagesVisible({ period: Duration.minutes(1) });
+    this.#alarmOn('QueueFailed', lying, 'A message failed five times, and lies in the dead-letter queue.');
   }
 
   #deadLetterQueue(id: string): sqs.Queue {
-    return new sqs.Queue(this, id, { enforceSSL: true, retentionPeriod: Duration.days(14) });
+    const queue = new sqs.Queue(this, id, { enforceSSL: true, retentionPeriod: Duration.days(14) });
+    Validations.of(queue).acknowledge({
+      id: 'AwsSolutions-SQS3',
+      reason: 'This is a dead-letter queue, of schedules, of asynchronous invocations or of another queue.',
+    });
+    return queue;
   }
 
   /**
@@ -152,21 +193,33 @@ export class DemoStack extends Stack {
         conditions: { StringEquals: { 'aws:SourceAccount': this.account } },
       }),
     });
-    const step = (id: string, file: string, retryOnServiceExceptions: boolean) => {
+    const step = (id: string, file: string, errors: string[]) => {
       const fn = this.#function(`Closing${id}`, `steps/${file}`, Duration.seconds(30));
       this.lockTable.attach(fn, { keys: ['closing'] });
       fn.grantInvokeLatestVersion(role);
-      return new tasks.LambdaInvoke(this, id, {
+      const task = new tasks.LambdaInvoke(this, id, {
         lambdaFunction: fn,
         payloadResponseOnly: true,
-        retryOnServiceExceptions,
+        // Its tries last for 126 s, and the hand-off holds the lock for 60 s (lambda/steps/next-step.ts).
+        retryOnServiceExceptions: false,
       });
+      // 2, 4, 8 and 16 seconds later: half a minute, after which the next step still finds the lease.
+      return task.addRetry({ errors, interval: Duration.seconds(2), backoffRate: 2, maxAttempts: 4 });
     };
-    // A second try of the first step would meet the lock that the first try took, and step over its own work.
-    const begin = step('Begin', 'begin.ts', false);
+    // The function did not begin. Any other second try of the first step would meet the lock that the first try took, and
+    // step over its own work.
+    const notBegun = ['Lambda.TooManyRequestsException'];
+    const begin = step('Begin', 'begin.ts', notBegun);
     // A second try of another step is safe: of two tries that come with one handle, one is refused.
-    const continues = step('Continue', 'continue.ts', true);
-    const finish = step('Finish', 'finish.ts', true);
+    const unanswered = [
+      ...notBegun,
+      'Lambda.ClientExecutionTimeoutException',
+      'Lambda.ServiceException',
+      'Lambda.AWSLambdaException',
+      'Lambda.SdkClientException',
+    ];
+    const continues = step('Continue', 'continue.ts', unanswered);
+    const finish = step('Finish', 'finish.ts', unanswered);
     const next = new sfn.Choice(this, 'Next')
       .when(sfn.Condition.isNotPresent('$.handle'), new sfn.Succeed(this, 'SteppedOver'))
       .when(sfn.Condition.isPresent('$.left[0]'), continues)
@@ -176,6 +229,7 @@ export class DemoStack extends Stack {
 
     const machine = new sfn.StateMachine(this, 'Closing', {
       definitionBody: sfn.DefinitionBody.fromChainable(begin),
+      timeout: Duration.hours(1),
       // A task's own grant covers every version of its function.
       role: role.withoutPolicyUpdates(),
       logs: {
@@ -185,6 +239,10 @@ export class DemoStack extends Stack {
         includeExecutionData: false,
       },
     });
+    const failed = machine.metricFailed({ period: Duration.minutes(1) });
+    this.#alarmOn('ClosingFailed', failed, 'A month was not closed: a step failed.');
+    const timedOut = machine.metricTimedOut({ period: Duration.minutes(1) });
+    this.#alarmOn('ClosingTimedOut', timedOut, 'A month was not closed in an hour.');
     role.addToPolicy(
       new iam.PolicyStatement({
         actions: [
@@ -206,11 +264,4 @@ export class DemoStack extends Stack {
       reason: 'A trace would tell no more than the execution’s history does, and is paid for.',
     });
   }
-}
-
-function acknowledgeDeadLetterQueue(queue: sqs.IQueue): void {
-  Validations.of(queue).acknowledge({
-    id: 'AwsSolutions-SQS3',
-    reason: 'This is a dead-letter queue, of the schedules and of the asynchronous invocations.',
-  });
 }

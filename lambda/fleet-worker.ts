@@ -1,6 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DynamoDBLockStore } from '../lib/dynamodb.ts';
-import { emf } from '../lib/emf.ts';
 import { LockClient } from '../lib/index.ts';
 import { runTasks } from '../lib/tasks/index.ts';
 import type { LambdaContext } from '../middleware/index.ts';
@@ -17,7 +16,7 @@ interface Shift {
 /** Stands for the work on one step of a task. */
 const STEP_MS = 5;
 
-const locks = new LockClient({ store: new DynamoDBLockStore(), onEvent: emf() });
+const locks = new LockClient({ store: new DynamoDBLockStore() });
 
 /**
  * One worker of a fleet. The worker does each task that no other worker holds or has done for this time of the schedule.

@@ -1,6 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import middy from '@middy/core';
-import { emf } from '../lib/emf.ts';
 import { lock, lockPlugin } from '../middleware/index.ts';
 
 /** The event that the schedules send. */
@@ -26,7 +25,6 @@ export const handler = middy<Night>(lockPlugin())
       once: (night: Night) => night.time,
       onBusy: (busy) => ({ outcome: 'busy', retryAfterMs: busy.retryAfterMs }),
       onDone: (done) => ({ outcome: 'already done', doneToken: done.doneToken }),
-      onEvent: emf(),
     }),
   )
   .handler(async (night, { lock: lease }) => {

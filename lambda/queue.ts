@@ -1,7 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import middy from '@middy/core';
 import type { SQSEvent, SQSRecord } from 'aws-lambda';
-import { emf } from '../lib/emf.ts';
 import { lockPlugin, lockRecords } from '../middleware/index.ts';
 
 /** Stands for the work on one message. */
@@ -22,7 +21,7 @@ function accountOf(record: SQSRecord): string {
  * moves the message to the dead-letter queue.
  */
 export const handler = middy<SQSEvent>(lockPlugin())
-  .use(lockRecords({ key: (record: SQSRecord) => `queue/${accountOf(record)}`, onEvent: emf() }))
+  .use(lockRecords({ key: (record: SQSRecord) => `queue/${accountOf(record)}` }))
   .handler(async ({ Records }, { locks }) => {
     const work = ({ signal }: { signal: AbortSignal }) => sleep(WORK_MS, undefined, { signal });
     await Promise.allSettled(Records.map((record) => locks.using(record, work)));

@@ -1,7 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { ScheduledEvent } from 'aws-lambda';
 import { DynamoDBLockStore } from '../lib/dynamodb.ts';
-import { emf } from '../lib/emf.ts';
 import { type Lease, LockClient } from '../lib/index.ts';
 import { runTasks, type TaskReport } from '../lib/tasks/index.ts';
 import type { LambdaContext } from '../middleware/index.ts';
@@ -21,15 +20,11 @@ class WatchfulClient extends LockClient {
   }
 }
 
-const publishMetrics = emf();
 const locks = new WatchfulClient({
   store: new DynamoDBLockStore(),
   // A dead worker's task opens after this time at the latest.
   leaseMs: 2_000,
-  onEvent: (event) => {
-    log(event);
-    publishMetrics(event);
-  },
+  onEvent: log,
 });
 
 /**

@@ -1,5 +1,5 @@
 import type { LockEvent, LockEventListener } from './lease/events.ts';
-import { LOCK_TABLE_NAME, METRIC, METRIC_DIMENSION, METRIC_NAMESPACE } from './names.ts';
+import { LOCK_METRICS, LOCK_TABLE_NAME, METRIC, METRIC_DIMENSION, METRIC_NAMESPACE } from './names.ts';
 import { checkNames, show } from './record/check.ts';
 
 /**
@@ -14,7 +14,7 @@ import { checkNames, show } from './record/check.ts';
  */
 export interface EmfOptions {
   /**
-   * The `table` dimension.
+   * The `table` dimension. Of an ARN, the table's name.
    * @default the environment variable `LOCK_TABLE_NAME`
    */
   tableName?: string | undefined;
@@ -33,12 +33,21 @@ export interface EmfOptions {
 
 const OPTIONS = { tableName: 0, functionName: 0, print: 0 } satisfies Record<keyof EmfOptions, 0>;
 
-type Metrics = Readonly<Record<string, number>>;
+const millisecondMetrics: readonly string[] = [METRIC.waitTime, METRIC.heldTime, METRIC.holdingTime];
 
-const millisecondMetrics: readonly string[] = [METRIC.waitTime, METRIC.heldTime];
-
-/** Gives the metrics in which an event counts. An event in the middle of a lease or of a wait counts in no metric. */
-function metricsOf(event: LockEvent): Metrics | undefined {
+/**
+ * Gives the metrics in which an event counts, by name: for a listener that publishes by other means than `emf()`. An event
+ * that counts in no metric gives an empty object.
+ * @example
+ * ```ts
+ * import { type LockEventListener, metricsOf } from 'leasehold';
+ *
+ * export const onEvent: LockEventListener = (event) => {
+ *   for (const [name, value] of Object.entries(metricsOf(event))) console.log(event.key, name, value);
+ * };
+ * ```
+ */
+export function metricsOf(event: LockEvent): Record<string, number> {
   switch (event.type) {
     case 'acquired':
       return {
@@ -53,21 +62,27 @@ function metricsOf(event: LockEvent): Metrics | undefined {
       return { [METRIC.acquired]: 0, [METRIC.busy]: 1, [METRIC.waitTime]: event.waitedMs };
     case 'done':
       return { [METRIC.done]: 1 };
-    case 'renewFailed':
-      return { [METRIC.renewFailed]: 1 };
-    case 'lost':
-      return { [METRIC.lost]: 1, [METRIC.heldTime]: event.heldMs };
-    case 'released':
-      return { [METRIC.lost]: 0, [METRIC.heldTime]: event.heldMs };
-    case 'releaseFailed':
-      return { [METRIC.releaseFailed]: 1, [METRIC.heldTime]: event.heldMs };
-    case 'handedOff':
-      return { [METRIC.heldTime]: event.heldMs };
-    case 'waiting':
     case 'renewed':
-      return undefined;
+      return { [METRIC.holdingTime]: event.newlyHeldMs };
+    case 'renewFailed':
+      return { [METRIC.renewFailed]: 1, [METRIC.holdingTime]: event.newlyHeldMs };
+    case 'lost':
+      return { [METRIC.lost]: 1, ...heldBy(event) };
+    case 'released':
+      return { [METRIC.lost]: 0, ...heldBy(event) };
+    case 'releaseFailed':
+      return { [METRIC.releaseFailed]: 1, ...heldBy(event) };
+    case 'handedOff':
+      return heldBy(event);
+    default:
+      return {};
   }
 }
+
+const heldBy = ({ heldMs, newlyHeldMs }: { heldMs: number; newlyHeldMs: number }) => ({
+  [METRIC.heldTime]: heldMs,
+  [METRIC.holdingTime]: newlyHeldMs,
+});
 
 /** Gives the properties of a line that are for people to read. CloudWatch makes no metric of them. */
 function propertiesOf(event: LockEvent): Record<string, unknown> {
@@ -76,6 +91,7 @@ function propertiesOf(event: LockEvent): Record<string, unknown> {
     key: event.key,
     owner: event.owner,
     fencingToken: 'fencingToken' in event ? event.fencingToken : undefined,
+    expiresAt: 'expiresAt' in event ? event.expiresAt : undefined,
     takenOverFrom: event.type === 'acquired' ? event.takenOverFrom?.owner : undefined,
     reason: event.type === 'lost' ? event.reason : undefined,
     error: 'error' in event ? event.error.message : undefined,
@@ -83,10 +99,28 @@ function propertiesOf(event: LockEvent): Record<string, unknown> {
   };
 }
 
+/** The events that a listener of `emf()` has printed. The store's own listener, which comes later, leaves them out. */
+const printed = new WeakSet<LockEvent>();
+
+/**
+ * The listener of a store whose clients publish their metrics by themselves, as `lockTable.attach` arranges.
+ * @throws TypeError if the environment variable has an unknown value.
+ */
+export function emfByEnvironment(tableName: string): LockEventListener | undefined {
+  const how = process.env[LOCK_METRICS] || 'off';
+  if (how === 'off') return undefined;
+  if (how !== 'emf') throw new TypeError(`${LOCK_METRICS} must be 'emf' or 'off', but it is ${show(how)}.`);
+  const print = emf({ tableName });
+  return (event) => !printed.has(event) && print(event);
+}
+
 /**
  * Makes an `onEvent` listener that publishes CloudWatch metrics without a request. The listener prints a line in the
  * Embedded Metric Format for each event that counts, in the namespace `Leasehold`, by table and by table and function. The
  * key is a property of the line and no dimension: every value of a dimension is a metric that is paid for.
+ *
+ * A function that `lockTable.attach` attached needs no `emf()`: its clients publish by themselves. With both, each event is
+ * published once.
  *
  * The format: https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
  * @example
@@ -109,7 +143,9 @@ export function emf(options: EmfOptions = {}): LockEventListener {
     );
   }
   if (typeof print !== 'function') throw new TypeError(`print must be a function, but it is ${show(print)}.`);
-  const dimensions: Record<string, string> = { [METRIC_DIMENSION.table]: tableName };
+  // Of an ARN, the part behind the last slash: the alarms and the dashboard know the table by its name.
+  const table = tableName.slice(tableName.lastIndexOf('/') + 1);
+  const dimensions: Record<string, string> = { [METRIC_DIMENSION.table]: table };
   const dimensionSets: string[][] = [[METRIC_DIMENSION.table]];
   if (functionName) {
     dimensions[METRIC_DIMENSION.function] = functionName;
@@ -118,11 +154,12 @@ export function emf(options: EmfOptions = {}): LockEventListener {
 
   return (event) => {
     const metrics = metricsOf(event);
-    if (!metrics) return undefined;
     const definitions = Object.keys(metrics).map((name) => ({
       Name: name,
       Unit: millisecondMetrics.includes(name) ? 'Milliseconds' : 'Count',
     }));
+    if (definitions.length === 0) return undefined;
+    printed.add(event);
     return print(
       JSON.stringify({
         _aws: {

@@ -1,4 +1,4 @@
-export { type EmfOptions, emf } from './emf.ts';
+export { type EmfOptions, emf, metricsOf } from './emf.ts';
 export { LockClient, type LockClientOptions } from './lease/client.ts';
 export type { Clock } from './lease/clock.ts';
 export type { LockEvent, LockEventListener } from './lease/events.ts';

@@ -6,6 +6,12 @@ export const LOCK_TABLE_NAME = 'LOCK_TABLE_NAME';
 /** The environment variable that says for how many days a record outlives its lease. */
 export const LOCK_RETENTION_DAYS = 'LOCK_RETENTION_DAYS';
 
+/** The days that a record outlives its lease if nobody says otherwise. */
+export const DEFAULT_RETENTION_DAYS = 7;
+
+/** The environment variable by which every client publishes its metrics: `emf`, or `off`. */
+export const LOCK_METRICS = 'LOCK_METRICS';
+
 /** The partition key of a lock table. */
 export const KEY_ATTRIBUTE = 'lockKey';
 
@@ -32,6 +38,8 @@ export const METRIC = {
   waitTime: 'WaitTime',
   /** Milliseconds from the grant to its end. */
   heldTime: 'HeldTime',
+  /** Milliseconds for which the lease was held since its line before: told by each renewal and by the end. */
+  holdingTime: 'HoldingTime',
   /** 1 for a lease that was lost, 0 for one that was released. */
   lost: 'Lost',
   /** A renewal that failed. The heartbeat tries again until the deadline. */

@@ -1,11 +1,14 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import { DynamoDBLockStore, type DynamoDBLockStoreOptions } from '../lib/dynamodb.ts';
 import { type EmfOptions, emf } from '../lib/emf.ts';
-import { type LockEvent, LockLostError, LockStoreError } from '../lib/index.ts';
+import { LockClient, type LockClientOptions, type LockEvent, LockLostError, LockStoreError } from '../lib/index.ts';
 import { METRIC } from '../lib/names.ts';
+import { MemoryLockStore } from '../lib/testing.ts';
 
 const at = 1_767_225_600_000;
 const grant = { at, key: 'jobs/nightly', owner: 'me', fencingToken: 7 };
 const acquired: LockEvent = { ...grant, type: 'acquired', expiresAt: at + 30_000, deadline: at + 27_000, waitedMs: 12 };
+const held = { heldMs: 27_000, newlyHeldMs: 7_000 };
 const storeError = new LockStoreError('DynamoDB did not answer');
 const lostError = new LockLostError({ key: 'jobs/nightly', reason: 'expired', detail: 'its deadline has passed' });
 
@@ -14,13 +17,13 @@ const events: Record<LockEvent['type'], LockEvent> = {
   busy: { ...grant, type: 'busy', expiresAt: at + 9, retryAfterMs: 9, waitedMs: 3 },
   done: { at, key: 'jobs/nightly', owner: 'me', type: 'done', once: '2026-01-01', doneToken: '2026-01-01' },
   waiting: { ...grant, type: 'waiting', expiresAt: at + 9 },
-  renewed: { ...grant, type: 'renewed', expiresAt: at + 9, deadline: at + 8 },
-  renewFailed: { ...grant, type: 'renewFailed', error: storeError, deadline: at + 9, remainingMs: 9 },
-  lost: { ...grant, type: 'lost', reason: 'expired', error: lostError, heldMs: 27_000 },
-  released: { ...grant, type: 'released', heldMs: 250, done: true },
-  handedOff: { ...grant, type: 'handedOff', expiresAt: at + 9, heldMs: 250 },
+  renewed: { ...grant, ...held, type: 'renewed', expiresAt: at + 9, deadline: at + 8 },
+  renewFailed: { ...grant, ...held, type: 'renewFailed', error: storeError, deadline: at + 9, remainingMs: 9 },
+  lost: { ...grant, ...held, type: 'lost', reason: 'expired', error: lostError },
+  released: { ...grant, ...held, type: 'released', done: true },
+  handedOff: { ...grant, ...held, type: 'handedOff', expiresAt: at + 9 },
   resumed: { ...grant, type: 'resumed', expiresAt: at + 9, deadline: at + 8 },
-  releaseFailed: { ...grant, type: 'releaseFailed', heldMs: 250, error: storeError },
+  releaseFailed: { ...grant, ...held, type: 'releaseFailed', error: storeError },
 };
 
 /** The line that the listener prints for an event, parsed; undefined if it prints none. */
@@ -66,6 +69,7 @@ describe('emf()', () => {
       key: 'jobs/nightly',
       owner: 'me',
       fencingToken: 7,
+      expiresAt: at + 30_000,
       Acquired: 1,
       Busy: 0,
       Takeover: 0,
@@ -78,13 +82,13 @@ describe('emf()', () => {
     ['busy', { Acquired: 0, Busy: 1, WaitTime: 3 }],
     ['done', { Done: 1 }],
     ['waiting', undefined],
-    ['renewed', undefined],
-    ['renewFailed', { RenewFailed: 1 }],
-    ['lost', { Lost: 1, HeldTime: 27_000 }],
-    ['released', { Lost: 0, HeldTime: 250 }],
-    ['handedOff', { HeldTime: 250 }],
+    ['renewed', { HoldingTime: 7_000 }],
+    ['renewFailed', { RenewFailed: 1, HoldingTime: 7_000 }],
+    ['lost', { Lost: 1, HeldTime: 27_000, HoldingTime: 7_000 }],
+    ['released', { Lost: 0, HeldTime: 27_000, HoldingTime: 7_000 }],
+    ['handedOff', { HeldTime: 27_000, HoldingTime: 7_000 }],
     ['resumed', { Acquired: 1, Busy: 0, Takeover: 0 }],
-    ['releaseFailed', { ReleaseFailed: 1, HeldTime: 250 }],
+    ['releaseFailed', { ReleaseFailed: 1, HeldTime: 27_000, HoldingTime: 7_000 }],
   ])('makes of the event %s the metrics %j', (type, metrics) => {
     const line = printed(events[type]);
     const names: string[] = Object.values(METRIC);
@@ -119,6 +123,11 @@ describe('emf()', () => {
     expect(line).toMatchObject({ table: 'from-env', function: 'fn-from-env' });
   });
 
+  test('publishes by the name of a table that is given by its ARN', () => {
+    const tableName = 'arn:aws:dynamodb:eu-west-1:222222222222:table/locks';
+    expect(printed(acquired, { tableName })).toMatchObject({ table: 'locks' });
+  });
+
   test('outside Lambda publishes by table alone', () => {
     const line = printed(acquired, { functionName: undefined });
     expect(line._aws.CloudWatchMetrics[0].Dimensions).toEqual([['table']]);
@@ -148,5 +157,72 @@ describe('emf()', () => {
 
   test('refuses a print that is no function', () => {
     expect(() => emf({ tableName: 'locks', print: 'x' as never })).toThrow("print must be a function, but it is 'x'.");
+  });
+});
+
+describe('LOCK_METRICS', () => {
+  const environment = process.env;
+  beforeEach(() => {
+    process.env = { ...environment, LOCK_TABLE_NAME: 'from-env' };
+  });
+  afterEach(() => {
+    process.env = environment;
+    jest.restoreAllMocks();
+  });
+
+  /** The lines that a client prints while it takes and releases a lock, parsed. */
+  async function linesOf(options: Omit<LockClientOptions, 'store'> = {}, storeOptions: DynamoDBLockStoreOptions = {}) {
+    const store = new DynamoDBLockStore({
+      tableName: 'locks',
+      client: { send: async () => ({}) } as never,
+      ...storeOptions,
+    });
+    const memory = new MemoryLockStore();
+    for (const name of ['acquire', 'renew', 'release'] as const) store[name] = memory[name].bind(memory) as never;
+    const write = jest.spyOn(process.stdout, 'write').mockReturnValue(true);
+    const client = new LockClient({ store, ...options });
+    const lease = await client.acquire('jobs/nightly');
+    await lease.release();
+    const lines = write.mock.calls.map(([line]) => JSON.parse(String(line)));
+    write.mockRestore();
+    return lines.map(({ event, table }) => ({ event, table }));
+  }
+  const both = [
+    { event: 'acquired', table: 'locks' },
+    { event: 'released', table: 'locks' },
+  ];
+
+  test("'emf' makes a client publish its metrics with no listener, by the table of its store", async () => {
+    process.env.LOCK_METRICS = 'emf';
+    expect(await linesOf()).toEqual(both);
+    expect(await linesOf({}, { tableName: 'arn:aws:dynamodb:eu-west-1:222222222222:table/locks' })).toEqual(both);
+  });
+
+  test("'emf' makes a client publish its metrics beside a listener of the user's own, also a listener that throws", async () => {
+    process.env.LOCK_METRICS = 'emf';
+    const onEvent = jest.fn((_: LockEvent) => {
+      throw new Error('A listener that fails');
+    });
+    expect(await linesOf({ onEvent })).toEqual(both);
+    expect(onEvent).toHaveBeenCalledTimes(2);
+  });
+
+  test("'emf' publishes no event a second time that emf() has published, alone or inside of another listener", async () => {
+    process.env.LOCK_METRICS = 'emf';
+    expect(await linesOf({ onEvent: emf({ tableName: 'locks' }) })).toEqual(both);
+    const publish = emf({ tableName: 'locks' });
+    expect(await linesOf({ onEvent: (event) => publish(event) })).toEqual(both);
+  });
+
+  test.each([undefined, '', 'off'])('the value %j publishes nothing', async (value) => {
+    if (value !== undefined) process.env.LOCK_METRICS = value;
+    expect(await linesOf()).toEqual([]);
+  });
+
+  test('a value that is none is refused, and shown', () => {
+    process.env.LOCK_METRICS = 'true';
+    expect(() => new DynamoDBLockStore()).toThrow(
+      new TypeError("LOCK_METRICS must be 'emf' or 'off', but it is 'true'."),
+    );
   });
 });

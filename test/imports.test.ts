@@ -9,7 +9,7 @@ const parts: Record<string, { parts: string[]; packages: RegExp }> = {
   'lib/names.ts': { parts: [], packages: /^$/ },
   'lib/record/': { parts: [], packages: /^$/ },
   'lib/lease/': { parts: ['lib/record/'], packages: /^node:/ },
-  'lib/dynamodb/': { parts: ['lib/record/', 'lib/names.ts'], packages: /^(node:|@aws-sdk\/)/ },
+  'lib/dynamodb/': { parts: ['lib/record/', 'lib/names.ts', 'lib/emf.ts'], packages: /^(node:|@aws-sdk\/)/ },
   'lib/dynamodb/guarded-write.ts': { parts: ['lib/record/', 'lib/lease/', 'lib/dynamodb/'], packages: /^@aws-sdk\// },
   'lib/dynamodb.ts': { parts: ['lib/dynamodb/', 'lib/dynamodb/guarded-write.ts'], packages: /^$/ },
   'lib/testing.ts': { parts: ['lib/testing/'], packages: /^$/ },

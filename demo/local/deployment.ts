@@ -23,9 +23,9 @@ interface FunctionProperties {
   Environment: { Variables: Record<string, string | { Ref: string }> };
 }
 
-/** A value of a template that is put together at deployment, of strings and the ARNs of functions. */
+/** A value of a template that is put together at deployment, of strings and of what identifies a resource. */
 interface Join {
-  'Fn::Join': [string, (string | { 'Fn::GetAtt': [string, 'Arn'] })[]];
+  'Fn::Join': [string, (string | { 'Fn::GetAtt': [string, string] } | { Ref: string })[]];
 }
 
 /** Runs the app as `cdk synth` does, without a validation of the template. */
@@ -101,12 +101,14 @@ export class Deployment {
     return join(this.#outdir, this.#files[Code.S3Key.replace('.zip', '')]?.source.path ?? '');
   }
 
-  /** A state machine's definition, in which each task's resource is the logical id of its function. */
+  /** A state machine's definition, in which the logical id of a function stands for the function's ARN. */
   definition(id: string): StateMachineDefinition {
     const { DefinitionString } = this.only('AWS::StepFunctions::StateMachine', id)[1];
     const [separator, parts] = (DefinitionString as Join)['Fn::Join'];
     return JSON.parse(
-      parts.map((part) => (typeof part === 'string' ? part : part['Fn::GetAtt'][0])).join(separator),
+      parts
+        .map((part) => (typeof part === 'string' ? part : 'Ref' in part ? part.Ref : part['Fn::GetAtt'][0]))
+        .join(separator),
     ) as StateMachineDefinition;
   }
 

@@ -1,6 +1,7 @@
 import { LockBusyError, LockDoneError } from '../../lib/index.ts';
 import type { LambdaContext } from '../../middleware/index.ts';
-import { type Closing, KEY, locks, NEXT_STEP } from './closing.ts';
+import { type Closing, KEY, locks } from './closing.ts';
+import { NEXT_STEP } from './next-step.ts';
 
 /** The input of an execution. */
 interface Order {

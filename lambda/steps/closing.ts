@@ -1,5 +1,4 @@
 import { DynamoDBLockStore } from '../../lib/dynamodb.ts';
-import { emf } from '../../lib/emf.ts';
 import { type LeaseHandle, LockClient } from '../../lib/index.ts';
 
 /** A month that is being closed, on its way from step to step. */
@@ -15,12 +14,8 @@ export interface Closing {
 /** One lock for all months: one month is closed at a time. */
 export const KEY = 'closing';
 
-/** The time for which the lock waits for the next step. */
-export const NEXT_STEP = { leaseMs: 60_000 };
-
 export const locks = new LockClient({
   store: new DynamoDBLockStore(),
   // A dead step's lock opens for the next try after this time at the latest.
   leaseMs: 4_000,
-  onEvent: emf(),
 });

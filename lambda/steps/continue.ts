@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { LambdaContext } from '../../middleware/index.ts';
-import { type Closing, locks, NEXT_STEP } from './closing.ts';
+import { type Closing, locks } from './closing.ts';
+import { NEXT_STEP } from './next-step.ts';
 
 /** Stands for the work on one account. */
 const WORK_MS = 300;

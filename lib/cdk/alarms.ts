@@ -25,11 +25,31 @@ export interface LockAlarmsProps {
   readonly actions?: readonly cloudwatch.IAlarmAction[];
 }
 
+/**
+ * The props of the alarm on a job that did not run.
+ * @example
+ * ```ts
+ * import { Duration } from 'aws-cdk-lib';
+ * import type { Function } from 'aws-cdk-lib/aws-lambda';
+ * import type { ILockTable } from 'leasehold/cdk';
+ *
+ * export const watch = (lockTable: ILockTable, nightly: Function) =>
+ *   lockTable.addDidNotRunAlarm(nightly, { within: Duration.hours(25) });
+ * ```
+ */
+export interface DidNotRunAlarmProps extends LockAlarmsProps {
+  /**
+   * The longest time from one run to the next, with some reserve: 25 hours for a nightly job. Whole hours up to 7 days, or
+   * whole minutes up to a day.
+   */
+  readonly within: Duration;
+}
+
 const PROPS = { lockTable: 0, actions: 0 } satisfies Record<keyof LockAlarmsProps | 'lockTable', 0>;
 
 /**
  * The alarms of a lock table, as `lockTable.addAlarms()` makes them. No alarm goes off without data: an idle table is a
- * healthy one.
+ * healthy one. Each alarm looks back for some minutes, since CloudWatch gets a metric late.
  * @example
  * ```ts
  * import type { ILockTable, LockAlarms } from 'leasehold/cdk';
@@ -41,7 +61,7 @@ const PROPS = { lockTable: 0, actions: 0 } satisfies Record<keyof LockAlarmsProp
  * ```
  */
 export class LockAlarms extends Construct {
-  /** A lease was lost within the last minute: its work was not protected to its end. */
+  /** A lease was lost within the last five minutes: its work was not protected to its end. */
   readonly leaseLost: cloudwatch.Alarm;
   /** Three renewals failed within five minutes. If that goes on, leases will be lost. */
   readonly heartbeatFailing: cloudwatch.Alarm;
@@ -57,6 +77,14 @@ export class LockAlarms extends Construct {
     checkNames(`[${this.node.path}] LockAlarms`, props, PROPS);
     const { lockTable, actions = [] } = props;
     const aMinute = { period: Duration.minutes(1) };
+    // Throttling is published only while there is some. Without the zeros in between, an alarm would look further back.
+    const filled = (events: cloudwatch.Metric) =>
+      new cloudwatch.MathExpression({
+        expression: 'FILL(events, 0)',
+        usingMetrics: { events },
+        label: events.metricName,
+        ...aMinute,
+      });
     const alarm = (name: string, alarmProps: Omit<cloudwatch.AlarmProps, 'threshold'>, threshold = 1) => {
       const made = new cloudwatch.Alarm(this, name, {
         threshold,
@@ -70,7 +98,8 @@ export class LockAlarms extends Construct {
 
     this.leaseLost = alarm('LeaseLost', {
       metric: lockTable.metricLost(aMinute),
-      evaluationPeriods: 1,
+      evaluationPeriods: 5,
+      datapointsToAlarm: 1,
       alarmDescription: 'A lease was lost: its work went on without protection, or was aborted.',
     });
     this.heartbeatFailing = alarm(
@@ -83,17 +112,23 @@ export class LockAlarms extends Construct {
       3,
     );
     this.writesThrottled = alarm('WritesThrottled', {
-      metric: lockTable.metricWriteThrottleEvents(aMinute),
+      metric: filled(lockTable.metricWriteThrottleEvents(aMinute)),
       evaluationPeriods: 3,
       datapointsToAlarm: 2,
       alarmDescription: 'DynamoDB throttles writes to the lock table: grants, renewals and releases are late.',
     });
     this.readsThrottled = alarm('ReadsThrottled', {
-      metric: lockTable.metricReadThrottleEvents(aMinute),
+      metric: filled(lockTable.metricReadThrottleEvents(aMinute)),
       evaluationPeriods: 3,
       datapointsToAlarm: 2,
       alarmDescription: 'DynamoDB throttles reads of the lock table: waiters are late.',
     });
     this.all = [this.leaseLost, this.heartbeatFailing, this.writesThrottled, this.readsThrottled];
+  }
+
+  /** @internal Adds the actions of a second call to `addAlarms`. */
+  addActions(props: LockAlarmsProps): void {
+    checkNames(`[${this.node.path}] LockAlarms`, props, PROPS);
+    for (const alarm of this.all) alarm.addAlarmAction(...(props.actions ?? []));
   }
 }

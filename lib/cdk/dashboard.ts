@@ -32,7 +32,7 @@ export interface LockDashboardProps {
   readonly dashboardName?: string;
 
   /**
-   * Functions that get lines of their own, for busy rate and held time.
+   * Functions that get lines of their own, for busy rate and held time, and whose logs tell which locks are held now, by key.
    *
    * @default - none
    */
@@ -97,6 +97,14 @@ export class LockDashboard extends Construct {
       ],
     });
 
+    const heldNow = (logGroupNames: string[]) =>
+      new cloudwatch.LogQueryWidget({
+        ...wholeWidth,
+        height: 6,
+        title: 'Held now, by key',
+        logGroupNames,
+        queryLines: heldNowQuery(lockTable.tableName),
+      });
     const graph = (title: string, left: cloudwatch.IMetric[], axis: cloudwatch.YAxisProps, width = 12) =>
       new cloudwatch.GraphWidget({
         title,
@@ -155,6 +163,7 @@ export class LockDashboard extends Construct {
       ),
     );
     if (functions.length > 0) {
+      this.dashboard.addWidgets(heldNow(functions.map(logGroupOf)));
       this.dashboard.addWidgets(
         graph(
           'Busy rate by function',
@@ -189,3 +198,21 @@ export class LockDashboard extends Construct {
     );
   }
 }
+
+/** The name of the log group that a function writes to, by its logging configuration, or else by its name. */
+function logGroupOf(fn: lambda.IFunction): string {
+  const { loggingConfig } = (fn.node.defaultChild ?? {}) as Partial<lambda.CfnFunction>;
+  const { logGroup } = (loggingConfig ?? {}) as lambda.CfnFunction.LoggingConfigProperty;
+  return logGroup ?? `/aws/lambda/${fn.functionName}`;
+}
+
+/**
+ * Asks the lines of the metrics for the grants that have not ended. The last line of a grant decides; the expiry tells the
+ * holders that died.
+ */
+const heldNowQuery = (tableName: string): string[] => [
+  `filter table = "${tableName}" and ispresent(fencingToken) and event not in ["busy", "waiting"]`,
+  'stats latest(event) as lastEvent, latest(owner) as holder, latest(expiresAt) as expires by key, fencingToken',
+  'filter lastEvent in ["acquired", "resumed", "renewed", "renewFailed"] and expires > now() * 1000',
+  'sort key asc',
+];

@@ -1,4 +1,4 @@
-export type { LockAlarmsProps } from './alarms.ts';
+export type { DidNotRunAlarmProps, LockAlarmsProps } from './alarms.ts';
 export { LockAlarms } from './alarms.ts';
 export type { LockDashboardProps } from './dashboard.ts';
 export { LockDashboard } from './dashboard.ts';
@@ -9,6 +9,6 @@ export type { LockTableAttributes } from './imported-lock-table.ts';
 export type { LockMetricOptions } from './lock-metrics.ts';
 export type { LockTableProps } from './lock-table.ts';
 export { LockTable } from './lock-table.ts';
-export type { ILockTable } from './lock-table-base.ts';
+export type { ILockTable, LockAttachOptions } from './lock-table-base.ts';
 export type { SingletonFleetProps } from './singleton-fleet.ts';
 export { SingletonFleet } from './singleton-fleet.ts';

@@ -26,9 +26,9 @@ export interface LockMetricOptions extends cloudwatch.MetricOptions {
   readonly function?: lambda.IFunction;
 }
 
-/** The metrics of a lock table: the metrics that `emf()` publishes, and DynamoDB's own, by DynamoDB's names. */
+/** The metrics of a lock table: the metrics that the clients publish, and DynamoDB's own, by DynamoDB's names. */
 export interface ILockMetrics extends IResource {
-  /** One of the metrics that `emf()` publishes. Default: the sum over 5 minutes. */
+  /** One of the metrics that the clients publish. Default: the sum over 5 minutes. */
   metric(metricName: string, options?: LockMetricOptions): cloudwatch.Metric;
 
   /** The leases that were granted. Default: the sum over 5 minutes. */
@@ -53,9 +53,15 @@ export interface ILockMetrics extends IResource {
   metricHeldTime(options?: LockMetricOptions): cloudwatch.Metric;
 
   /**
-   * The number of locks that were held at a time, on average over the period: the held time of the leases that ended in
-   * the period, divided by the period's length (Little's law). A lease that is much longer than the period counts when
-   * it ends.
+   * Milliseconds for which locks were held, told by each renewal and by each end: the time since the line before of the same
+   * lease. Default: the sum over 5 minutes.
+   */
+  metricHoldingTime(options?: LockMetricOptions): cloudwatch.Metric;
+
+  /**
+   * The number of locks that were held at a time, on average over the period: the time for which locks were held, divided by
+   * the period's length. A lease counts while it is held, with each renewal. With a `heartbeatMs` that is longer than the
+   * period, some periods show too few locks, and others too many.
    */
   metricHolders(options?: LockMetricOptions): cloudwatch.MathExpression;
 
@@ -132,11 +138,15 @@ export abstract class LockMetrics extends Resource implements ILockMetrics {
     return this.metric(METRIC.heldTime, { ...AVERAGE, ...options });
   }
 
+  metricHoldingTime(options?: LockMetricOptions): cloudwatch.Metric {
+    return this.metric(METRIC.holdingTime, options);
+  }
+
   metricHolders(options: LockMetricOptions = {}): cloudwatch.MathExpression {
     const { label, color, ...metricOptions } = options;
     return new cloudwatch.MathExpression({
       expression: 'held / (1000 * PERIOD(held))',
-      usingMetrics: { held: this.metricHeldTime({ ...metricOptions, statistic: cloudwatch.Stats.SUM }) },
+      usingMetrics: { held: this.metricHoldingTime(metricOptions) },
       label: label ?? 'holders',
       period: options.period ?? Duration.minutes(5),
       ...(color && { color }),

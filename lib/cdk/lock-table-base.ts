@@ -1,18 +1,41 @@
-import type { Duration, ResourceProps } from 'aws-cdk-lib';
-import { Stack, Token } from 'aws-cdk-lib';
+import type { ResourceProps } from 'aws-cdk-lib';
+import { Duration, Stack, Token } from 'aws-cdk-lib';
+import type * as cloudwatch from 'aws-cdk-lib/aws-cloudwatch';
 import type * as dynamodb from 'aws-cdk-lib/aws-dynamodb';
 import type * as iam from 'aws-cdk-lib/aws-iam';
 import type * as kms from 'aws-cdk-lib/aws-kms';
 import type * as lambda from 'aws-cdk-lib/aws-lambda';
 import type { Construct } from 'constructs';
-import { LOCK_RETENTION_DAYS, LOCK_TABLE_NAME } from '../names.ts';
-import type { LockAlarmsProps } from './alarms.ts';
+import { DEFAULT_RETENTION_DAYS, LOCK_METRICS, LOCK_RETENTION_DAYS, LOCK_TABLE_NAME } from '../names.ts';
+import { checkNames, show } from '../record/check.ts';
+import type { DidNotRunAlarmProps, LockAlarmsProps } from './alarms.ts';
 import { LockAlarms } from './alarms.ts';
+import { didNotRun } from './did-not-run.ts';
+import { environmentOf, functionFault, functionOf } from './functions.ts';
 import type { LockGrantOptions } from './grants.ts';
 import { LockTableGrants } from './grants.ts';
 import { invalid } from './invalid.ts';
 import type { ILockMetrics } from './lock-metrics.ts';
 import { LockMetrics } from './lock-metrics.ts';
+
+/**
+ * The options of `lockTable.attach`: the permissions of the function, and its metrics.
+ * @example
+ * ```ts
+ * import type { LockAttachOptions } from 'leasehold/cdk';
+ *
+ * export const options: LockAttachOptions = { keyPrefixes: ['jobs/'], metrics: false };
+ * ```
+ */
+export interface LockAttachOptions extends LockGrantOptions {
+  /**
+   * Lets the function's clients publish their metrics, which the alarms and the dashboard read: sets the environment variable
+   * `LOCK_METRICS` to `emf`, unless the function has set the variable itself.
+   *
+   * @default true
+   */
+  readonly metrics?: boolean;
+}
 
 /**
  * A table of locks: one of this app, or an imported one.
@@ -48,16 +71,28 @@ export interface ILockTable extends ILockMetrics {
   /** The grants on the table's locks. */
   readonly grants: LockTableGrants;
 
+  /** The time for which a record outlives its lease. Undefined if DynamoDB deletes no records. */
+  readonly retention: Duration | undefined;
+
   /**
    * Makes the function a user of this table. Sets the function's environment variable `LOCK_TABLE_NAME`, and allows the
-   * function to lock what `options` names. Can be called again for more keys.
-   * @throws TypeError if the variable has another value already, or if the function runs in another Region or
-   *   account, where that name means another table.
+   * function to lock what `options` names. Can be called again for more keys. Of an alias, takes the function.
+   * @throws TypeError if the variable has another value already, if this app does not set the function's environment, or if
+   *   the function runs in another Region or account, where that name means another table.
    */
-  attach(fn: lambda.Function, options: LockGrantOptions): iam.Grant;
+  attach(fn: lambda.Function | lambda.Alias, options: LockAttachOptions): iam.Grant;
 
-  /** Adds the alarms that a lock table should have. Contention raises none: locks are for it. */
+  /**
+   * Adds the alarms that a lock table should have. Contention raises none: locks are for it. A second call adds its actions
+   * to the same alarms.
+   */
   addAlarms(props?: LockAlarmsProps): LockAlarms;
+
+  /**
+   * Adds an alarm that goes off if the function took no lock of this table for a time: a scheduled job did not run. The alarm
+   * is also on from its deployment to the first run.
+   */
+  addDidNotRunAlarm(fn: lambda.Function | lambda.Alias, props: DidNotRunAlarmProps): cloudwatch.Alarm;
 }
 
 /** Marks the lock tables of every copy of leasehold in an app, so that the copies agree. */
@@ -66,24 +101,30 @@ const brand = Symbol.for('leasehold.LockTable');
 export const isLockTable = (value: unknown): value is ILockTable =>
   typeof value === 'object' && value !== null && brand in value;
 
+/** The props of a lock table that its base needs. */
+interface BaseProps {
+  readonly encryptionKey?: kms.IKey;
+  readonly retention?: Duration;
+  readonly timeToLive?: boolean;
+}
+
 /** The part that a lock table of this app and an imported one share. */
 export abstract class LockTableBase extends LockMetrics implements ILockTable {
   readonly [brand] = true;
   abstract readonly table: dynamodb.ITableV2;
   abstract readonly grants: LockTableGrants;
   readonly encryptionKey?: kms.IKey | undefined;
-  readonly #retention: Duration | undefined;
+  readonly retention: Duration | undefined;
+  readonly #variables: Readonly<Record<string, string>>;
+  #alarms: LockAlarms | undefined;
 
-  constructor(
-    scope: Construct,
-    id: string,
-    { encryptionKey, retention }: { readonly encryptionKey?: kms.IKey; readonly retention?: Duration },
-    resourceProps?: ResourceProps,
-  ) {
+  constructor(scope: Construct, id: string, props: BaseProps, resourceProps?: ResourceProps) {
     super(scope, id, resourceProps);
+    const { encryptionKey, retention, timeToLive = true } = props;
     checkRetention(this, retention);
     this.encryptionKey = encryptionKey;
-    this.#retention = retention;
+    this.retention = timeToLive ? (retention ?? Duration.days(DEFAULT_RETENTION_DAYS)) : undefined;
+    this.#variables = retention ? { [LOCK_RETENTION_DAYS]: String(retention.toDays()) } : {};
   }
 
   get tableName(): string {
@@ -94,8 +135,13 @@ export abstract class LockTableBase extends LockMetrics implements ILockTable {
     return this.table.tableArn;
   }
 
-  attach(fn: lambda.Function, options: LockGrantOptions): iam.Grant {
-    // 1. The function runs where the table's name means this table.
+  attach(attached: lambda.Function | lambda.Alias, options: LockAttachOptions): iam.Grant {
+    // 1. This app sets the function's environment, where the table's name means this table.
+    const fn = functionOf(attached);
+    const kind = functionFault(fn);
+    if (kind) {
+      throw invalid(this, `attach() must be given a function of this app, but it is ${kind.found}; ${kind.instead}.`);
+    }
     for (const place of ['region', 'account'] as const) {
       const ours = this.env[place];
       const theirs = fn.env[place];
@@ -107,20 +153,41 @@ export abstract class LockTableBase extends LockMetrics implements ILockTable {
       }
     }
     // 2. Nobody else has set the variables.
-    const variables = { [LOCK_TABLE_NAME]: this.tableName, ...this.#retentionVariable() };
+    const { metrics = true, ...grantOptions } = options ?? {};
+    const variables = { [LOCK_TABLE_NAME]: this.tableName, ...this.#variables };
     const faults = () => Object.entries(variables).flatMap(([name, value]) => conflict(fn, name, value));
     const [fault] = faults();
     if (fault) throw invalid(this, fault);
     // 3. Grant first: a grant that is refused leaves the function as it was.
-    const grant = this.grants.lock(fn, options);
+    const grant = this.grants.lock(fn, options && grantOptions);
     for (const [name, value] of Object.entries(variables)) fn.addEnvironment(name, value);
+    if (metrics && environmentOf(fn, LOCK_METRICS) === undefined) fn.addEnvironment(LOCK_METRICS, 'emf');
     // A variable that is set after this call would replace the table behind the grant.
     fn.node.addValidation({ validate: faults });
     return grant;
   }
 
   addAlarms(props: LockAlarmsProps = {}): LockAlarms {
-    return new LockAlarms(this, 'Alarms', { lockTable: this, ...props });
+    if (this.#alarms) this.#alarms.addActions(props);
+    else this.#alarms = new LockAlarms(this, 'Alarms', { lockTable: this, ...props });
+    return this.#alarms;
+  }
+
+  addDidNotRunAlarm(watched: lambda.Function | lambda.Alias, props: DidNotRunAlarmProps): cloudwatch.Alarm {
+    const fn = functionOf(watched);
+    if (fn?.functionName === undefined) {
+      throw invalid(this, `addDidNotRunAlarm() must be given a function, but it is ${show(watched)}.`);
+    }
+    checkNames(`[${this.node.path}] addDidNotRunAlarm`, props, { within: 0, actions: 0 });
+    // In the function's stack: with the alarm in the table's stack, each stack would need the other.
+    const alarm = didNotRun(fn, {
+      name: 'within',
+      within: props.within,
+      metric: (options) => this.metricAcquired({ ...options, function: fn }),
+      alarmDescription: 'A job took no lock in time: it did not run, or met its lock busy each time.',
+    });
+    alarm.addAlarmAction(...(props.actions ?? []));
+    return alarm;
   }
 
   protected grantsOn(table: dynamodb.ITableV2 & iam.IResourceWithPolicy, transactions: boolean): LockTableGrants {
@@ -133,18 +200,12 @@ export abstract class LockTableBase extends LockMetrics implements ILockTable {
       transactions,
     });
   }
-
-  #retentionVariable(): Record<string, string> {
-    return this.#retention ? { [LOCK_RETENTION_DAYS]: String(this.#retention.toDays()) } : {};
-  }
 }
 
 /** Says that a function's environment variable has another value than the expected one. */
 function conflict(fn: lambda.Function, name: string, expected: string): string[] {
-  const stack = Stack.of(fn);
-  const environment = stack.resolve((fn.node.defaultChild as lambda.CfnFunction).environment);
-  const present: unknown = environment?.variables?.[name];
-  if (present === undefined || JSON.stringify(present) === JSON.stringify(stack.resolve(expected))) return [];
+  const present = environmentOf(fn, name);
+  if (present === undefined || JSON.stringify(present) === JSON.stringify(Stack.of(fn).resolve(expected))) return [];
   return [
     `attach() must set ${name} of ${fn.node.path} alone, but it is ${JSON.stringify(present)} already; for a second table grant with grants.lock() and tell the store its name.`,
   ];

@@ -123,7 +123,7 @@ const PROPS = {
  *
  * const stack = new Stack(new App(), 'Jobs');
  * const worker = new lambda.Function(stack, 'Worker', {
- *   runtime: lambda.Runtime.NODEJS_24_X,
+ *   runtime: lambda.Runtime.NODEJS_22_X,
  *   handler: 'index.handler',
  *   code: lambda.Code.fromAsset('worker'),
  * });

@@ -1,17 +1,20 @@
-import { Duration, Stack, Token } from 'aws-cdk-lib';
+import { Duration } from 'aws-cdk-lib';
 import * as cloudwatch from 'aws-cdk-lib/aws-cloudwatch';
-import * as iam from 'aws-cdk-lib/aws-iam';
 import type * as lambda from 'aws-cdk-lib/aws-lambda';
 import { SqsDestination } from 'aws-cdk-lib/aws-lambda-destinations';
-import * as scheduler from 'aws-cdk-lib/aws-scheduler';
-import { LambdaInvoke } from 'aws-cdk-lib/aws-scheduler-targets';
+import type * as scheduler from 'aws-cdk-lib/aws-scheduler';
 import * as sqs from 'aws-cdk-lib/aws-sqs';
+import type * as sfn from 'aws-cdk-lib/aws-stepfunctions';
 import { Construct } from 'constructs';
-import { checkNames, show } from '../record/check.ts';
+import { checkNames } from '../record/check.ts';
+import { acknowledge } from './acknowledge.ts';
+import { didNotRun } from './did-not-run.ts';
+import { checkFunction, checkQueue, checkSchedule, checkStack, checkWorkers } from './fleet-checks.ts';
+import { FleetStarter } from './fleet-starter.ts';
 import { checkKeys } from './grant-keys.ts';
-import { invalid } from './invalid.ts';
 import { LockTable } from './lock-table.ts';
 import type { ILockTable } from './lock-table-base.ts';
+import { checkRetention, queueRetentionFor, retentionFor } from './retention.ts';
 
 /**
  * The props of a `SingletonFleet`.
@@ -31,7 +34,7 @@ import type { ILockTable } from './lock-table-base.ts';
  */
 export interface SingletonFleetProps {
   /**
-   * The function that each worker is an invocation of. The fleet makes it a user of the lock table, as
+   * The function that each worker is an invocation of, in the fleet's stack. The fleet makes it a user of the lock table, as
    * `lockTable.attach` does, and turns the retries of its asynchronous invocations off.
    */
   readonly function: lambda.Function;
@@ -39,7 +42,7 @@ export interface SingletonFleetProps {
   /** The times at which the workers start: all of them, each time. */
   readonly schedule: scheduler.ScheduleExpression;
 
-  /** The number of workers that start each time: a whole number from 1 to 450. Each has a schedule of its own. */
+  /** The number of workers that start each time: a whole number from 1 to 1,000. */
   readonly workers: number;
 
   /**
@@ -56,18 +59,28 @@ export interface SingletonFleetProps {
   readonly guardedWrites?: boolean;
 
   /**
-   * The table of the locks.
+   * The table of the locks. Its `retention` must be a day longer than the dead-letter queue keeps a message: a worker that
+   * is redriven later would do finished tasks once more.
    *
-   * @default - a new `LockTable`, with its alarms
+   * @default - a new `LockTable`, with its alarms, and with such a retention
    */
   readonly lockTable?: ILockTable;
 
   /**
    * The queue for the input of a worker that was not started, or that failed: a standard queue, in the stack's Region.
    *
-   * @default - a new queue that refuses requests without TLS and keeps its messages for 14 days
+   * @default - a new queue that refuses requests without TLS, and keeps its messages for 14 days or, if that is less, for a
+   *   day less than `lockTable` keeps its records
    */
   readonly deadLetterQueue?: sqs.IQueue;
+
+  /**
+   * The longest time from one start of the workers to the next, with some reserve: 25 hours for a nightly fleet. If no start
+   * succeeds for so long, the alarm `didNotRun` goes off. Whole hours up to 7 days, or whole minutes up to a day.
+   *
+   * @default - no such alarm
+   */
+  readonly runsWithin?: Duration;
 
   /**
    * The actions of every alarm.
@@ -85,11 +98,9 @@ const PROPS = {
   guardedWrites: 0,
   lockTable: 0,
   deadLetterQueue: 0,
+  runsWithin: 0,
   alarmActions: 0,
 } satisfies Record<keyof SingletonFleetProps, 0>;
-
-/** The most workers of a fleet. A stack holds 500 resources, and each worker's schedule is one of them. */
-const MOST_WORKERS = 450;
 
 /**
  * Workers on a schedule over one function. The workers share out tasks: each takes, with `runTasks`, the tasks that no
@@ -97,8 +108,8 @@ const MOST_WORKERS = 450;
  * `{ "worker": { "number": 0, "of": 10 }, "time": "2026-01-01T02:00:00Z" }`: its number, counted from 0, the number of all
  * workers, and the time that the schedule was for. That time is the run's `once` token.
  *
- * Nothing is started twice: neither the schedules nor Lambda's asynchronous invocations retry a worker. A task that one
- * worker did not do is done by another worker, or by the next run.
+ * One schedule starts all workers, by way of a state machine, so that all workers have one time, also with `rate(…)`. No
+ * worker that failed is tried again: a task that one worker did not do is done by another worker, or by the next run.
  * @example
  * ```ts
  * import { App, Stack } from 'aws-cdk-lib';
@@ -108,7 +119,7 @@ const MOST_WORKERS = 450;
  *
  * const stack = new Stack(new App(), 'Invoices');
  * const worker = new lambda.Function(stack, 'Worker', {
- *   runtime: lambda.Runtime.NODEJS_24_X,
+ *   runtime: lambda.Runtime.NODEJS_22_X,
  *   handler: 'index.handler',
  *   code: lambda.Code.fromAsset('worker'),
  * });
@@ -125,11 +136,15 @@ export class SingletonFleet extends Construct {
   readonly lockTable: ILockTable;
   /** The queue for the input of a worker that was not started, or that failed. */
   readonly deadLetterQueue: sqs.IQueue;
-  /** The schedule of each worker, by its number. */
-  readonly schedules: readonly scheduler.Schedule[];
-  /** A message lies in the dead-letter queue: a worker was not started, or a worker failed. */
+  /** The schedule of the runs. */
+  readonly schedule: scheduler.Schedule;
+  /** The state machine that the schedule starts, and that starts the workers. */
+  readonly starter: sfn.StateMachine;
+  /** The input of a worker was sent to the dead-letter queue, or a start failed: a worker was not started, or a worker failed. */
   readonly workerFailed: cloudwatch.Alarm;
-  /** `workerFailed`, and the alarms of the fleet's own table. */
+  /** No start of the workers succeeded within `runsWithin`. Undefined without `runsWithin`. */
+  readonly didNotRun: cloudwatch.Alarm | undefined;
+  /** `workerFailed`, `didNotRun`, and the alarms of the fleet's own table. */
   readonly alarms: readonly cloudwatch.Alarm[];
 
   /** @throws TypeError that shows the construct's path and the value, if a prop is unknown or invalid. */
@@ -140,88 +155,71 @@ export class SingletonFleet extends Construct {
     checkWorkers(this, workers);
     checkSchedule(this, schedule);
     checkKeys(this, { keyPrefixes });
-    checkFunction(this, fn);
+    checkFunction(this, fn, workers);
     checkQueue(this, props.deadLetterQueue);
+    checkStack(this, fn, props);
 
-    this.lockTable = props.lockTable ?? new LockTable(this, 'Locks');
+    this.lockTable =
+      props.lockTable ?? new LockTable(this, 'Locks', { retention: retentionFor(props.deadLetterQueue) });
+    this.deadLetterQueue = props.deadLetterQueue ?? this.#makeQueue();
+    checkRetention(this, this.lockTable, this.deadLetterQueue);
     this.lockTable.attach(fn, { keyPrefixes, guardedWrites, fleet: true });
-
-    this.deadLetterQueue =
-      props.deadLetterQueue ??
-      new sqs.Queue(this, 'DeadLetters', { enforceSSL: true, retentionPeriod: Duration.days(14) });
     fn.configureAsyncInvoke({ retryAttempts: 0, onFailure: new SqsDestination(this.deadLetterQueue) });
 
-    const role = this.#schedulerRole(fn);
-    this.schedules = Array.from({ length: workers }, (_, number) => {
-      const input = { worker: { number, of: workers }, time: scheduler.ContextAttribute.scheduledTime };
-      return new scheduler.Schedule(this, `Worker${number}`, {
-        schedule,
-        timeWindow: scheduler.TimeWindow.off(),
-        target: new LambdaInvoke(fn, {
-          // The target's own grant covers every version of the function.
-          role: role.withoutPolicyUpdates(),
-          retryAttempts: 0,
-          deadLetterQueue: this.deadLetterQueue,
-          input: scheduler.ScheduleTargetInput.fromObject(input),
-        }),
-      });
-    });
+    const { deadLetterQueue } = this;
+    const starter = new FleetStarter(this, 'Starter', { function: fn, workers, schedule, deadLetterQueue });
+    this.schedule = starter.schedule;
+    this.starter = starter.machine;
 
-    this.workerFailed = new cloudwatch.Alarm(this, 'WorkerFailed', {
-      metric: this.deadLetterQueue.metricApproximateNumberOfMessagesVisible({ period: Duration.minutes(1) }),
+    this.workerFailed = this.#workerFailed();
+    this.workerFailed.addAlarmAction(...alarmActions);
+    this.didNotRun = props.runsWithin && this.#didNotRun(props.runsWithin);
+    this.didNotRun?.addAlarmAction(...alarmActions);
+    const ofTable = props.lockTable ? [] : this.lockTable.addAlarms({ actions: alarmActions }).all;
+    this.alarms = [this.workerFailed, ...(this.didNotRun ? [this.didNotRun] : []), ...ofTable];
+  }
+
+  #makeQueue(): sqs.Queue {
+    const retentionPeriod = queueRetentionFor(this, this.lockTable);
+    const queue = new sqs.Queue(this, 'DeadLetters', { enforceSSL: true, retentionPeriod });
+    acknowledge(queue, {
+      'AwsSolutions-SQS3': 'This is a dead-letter queue, of starts and of asynchronous invocations.',
+    });
+    return queue;
+  }
+
+  /**
+   * Counts the messages that are sent, and not those that lie in the queue: a second failure is told, too, while the message
+   * of the first is still there.
+   */
+  #workerFailed(): cloudwatch.Alarm {
+    const period = Duration.minutes(1);
+    return new cloudwatch.Alarm(this, 'WorkerFailed', {
+      metric: new cloudwatch.MathExpression({
+        expression: 'FILL(sent, 0) + FILL(failed, 0) + FILL(timedOut, 0)',
+        usingMetrics: {
+          sent: this.deadLetterQueue.metricNumberOfMessagesSent({ period }),
+          failed: this.starter.metricFailed({ period }),
+          timedOut: this.starter.metricTimedOut({ period }),
+        },
+        label: 'workers that failed',
+        period,
+      }),
       threshold: 1,
       comparisonOperator: cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
-      evaluationPeriods: 1,
+      evaluationPeriods: 5,
+      datapointsToAlarm: 1,
       treatMissingData: cloudwatch.TreatMissingData.NOT_BREACHING,
-      alarmDescription: 'A worker of a fleet was not started, or failed: its input lies in the dead-letter queue.',
+      alarmDescription: 'A worker of a fleet was not started, or failed: its input is in the dead-letter queue.',
     });
-    this.workerFailed.addAlarmAction(...alarmActions);
-    const ofTable = props.lockTable ? [] : this.lockTable.addAlarms({ actions: alarmActions }).all;
-    this.alarms = [this.workerFailed, ...ofTable];
   }
 
-  #schedulerRole(fn: lambda.Function): iam.Role {
-    const role = new iam.Role(this, 'Role', {
-      assumedBy: new iam.ServicePrincipal('scheduler.amazonaws.com', {
-        conditions: { StringEquals: { 'aws:SourceAccount': Stack.of(this).account } },
-      }),
+  #didNotRun(within: Duration): cloudwatch.Alarm {
+    return didNotRun(this, {
+      name: 'runsWithin',
+      within,
+      metric: (options) => this.starter.metricSucceeded(options),
+      alarmDescription: 'The workers of a fleet were not started in time.',
     });
-    fn.grantInvokeLatestVersion(role);
-    this.deadLetterQueue.grantSendMessages(role);
-    return role;
   }
-}
-
-function checkWorkers(scope: Construct, workers: number): void {
-  if (!Token.isUnresolved(workers) && Number.isInteger(workers) && workers >= 1 && workers <= MOST_WORKERS) return;
-  const shown = Token.isUnresolved(workers) ? 'a token, known at deployment only' : String(workers);
-  throw invalid(scope, `workers must be a whole number from 1 to ${MOST_WORKERS}, but it is ${shown}.`);
-}
-
-function checkSchedule(scope: Construct, schedule: scheduler.ScheduleExpression): void {
-  if (typeof schedule?.expressionString === 'string') return;
-  throw invalid(
-    scope,
-    `schedule must be a ScheduleExpression, such as ScheduleExpression.cron({ hour: '2', minute: '0' }), but it is ${show(schedule)}.`,
-  );
-}
-
-function checkFunction(scope: Construct, fn: lambda.Function): void {
-  if (typeof fn?.addEnvironment !== 'function') {
-    throw invalid(scope, `function must be a Function of the Lambda module, but it is ${show(fn)}.`);
-  }
-  if (fn.node.tryFindChild('EventInvokeConfig')) {
-    throw invalid(
-      scope,
-      `function must leave its asynchronous invocations to the fleet, but ${fn.node.path} has set them up already: by retryAttempts, maxEventAge, onFailure or onSuccess, or as the function of another fleet.`,
-    );
-  }
-}
-
-function checkQueue(scope: Construct, queue: sqs.IQueue | undefined): void {
-  if (!queue?.fifo) return;
-  throw invalid(
-    scope,
-    `deadLetterQueue must be a standard queue, since EventBridge Scheduler sends to no other, but ${queue.node.path} is a FIFO queue.`,
-  );
 }

@@ -8,6 +8,7 @@ import {
   UpdateItemCommand,
   type UpdateItemCommandOutput,
 } from '@aws-sdk/client-dynamodb';
+import { emfByEnvironment } from '../emf.ts';
 import type { LockRecord } from '../record/record.ts';
 import type {
   AcquireRequest,
@@ -49,12 +50,15 @@ export interface LockCondition {
 export class DynamoDBLockStore implements LockStore {
   /** The lock table's name or ARN. */
   readonly tableName: string;
+  /** Publishes the metrics of the clients on this store, if the environment variable `LOCK_METRICS` is `emf`. */
+  readonly onEvent: LockStore['onEvent'];
   readonly #table: Table;
 
   /** @throws TypeError that shows the value, if no table is named, or if an option is unknown or invalid. */
   constructor(options: DynamoDBLockStoreOptions = {}) {
     this.#table = new Table(options);
     this.tableName = this.#table.name;
+    this.onEvent = emfByEnvironment(this.tableName);
   }
 
   acquire(request: AcquireRequest, signal?: AbortSignal): Promise<StoreAnswer> {

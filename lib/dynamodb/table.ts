@@ -1,5 +1,5 @@
 import { type AttributeValue, DynamoDBClient } from '@aws-sdk/client-dynamodb';
-import { KEY_ATTRIBUTE, LOCK_RETENTION_DAYS, LOCK_TABLE_NAME } from '../names.ts';
+import { DEFAULT_RETENTION_DAYS, KEY_ATTRIBUTE, LOCK_RETENTION_DAYS, LOCK_TABLE_NAME } from '../names.ts';
 import { checkNames, checkText, show } from '../record/check.ts';
 import { LockStoreError, type LockStoreErrorOptions } from '../record/errors.ts';
 import type { LockRecord } from '../record/record.ts';
@@ -174,7 +174,7 @@ export class Table {
 
 function retentionDays(given: number | undefined): number {
   const fromEnvironment = process.env[LOCK_RETENTION_DAYS];
-  const days = given ?? Number(fromEnvironment ?? 7);
+  const days = given ?? Number(fromEnvironment ?? DEFAULT_RETENTION_DAYS);
   if (Number.isFinite(days) && days >= 1) return days;
   const from = given === undefined ? `, from ${LOCK_RETENTION_DAYS}='${fromEnvironment}'` : '';
   const shown = typeof days === 'string' ? `'${days}'` : days;

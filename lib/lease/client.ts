@@ -7,6 +7,7 @@ import { holderOf } from '../record/record.ts';
 import type { LockStore } from '../record/store.ts';
 import { Acquisition, type Busy } from './acquisition.ts';
 import { discardUnwanted, type Grant } from './attempt.ts';
+import { call } from './callback.ts';
 import { type Clock, systemClock } from './clock.ts';
 import type { LeaseContext } from './context.ts';
 import { type LockEventListener, notify, type ReportedEvent } from './events.ts';
@@ -101,7 +102,9 @@ export class LockClient {
     const serverClock = serverClockOf(store, clock);
     const report = (event: ReportedEvent) => {
       const { skewMs } = serverClock;
-      notify(onEvent, { ...event, at: clock.now(), ...(skewMs !== undefined && { skewMs }) });
+      const told = { ...event, at: clock.now(), ...(skewMs !== undefined && { skewMs }) };
+      notify(onEvent, told);
+      if ('onEvent' in store) call(() => store.onEvent?.(told as never));
     };
     this.#context = { store, clock, serverClock, leases: new Set(), closing: this.closing, report };
   }

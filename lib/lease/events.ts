@@ -18,6 +18,13 @@ interface LeaseEventBase extends EventBase {
   readonly fencingToken: number;
 }
 
+interface HeldEventBase extends LeaseEventBase {
+  /** Milliseconds from the grant to this event. */
+  readonly heldMs: number;
+  /** The part of `heldMs` that no earlier event told. The sum over all events is the time for which locks were held. */
+  readonly newlyHeldMs: number;
+}
+
 interface TimesOfLease {
   /** The expiry that was written, by the server's clock: milliseconds since the epoch. */
   readonly expiresAt: number;
@@ -48,9 +55,9 @@ export type LockEvent =
   /** The lock is busy, and a wait begins. */
   | (EventBase & { readonly type: 'waiting'; readonly fencingToken: number; readonly expiresAt: number })
   /** A renewal was confirmed. */
-  | (LeaseEventBase & TimesOfLease & { readonly type: 'renewed' })
+  | (HeldEventBase & TimesOfLease & { readonly type: 'renewed' })
   /** A renewal failed. The heartbeat tries again until the deadline. */
-  | (LeaseEventBase & {
+  | (HeldEventBase & {
       readonly type: 'renewFailed';
       readonly error: LockStoreError;
       readonly deadline: number;
@@ -58,22 +65,17 @@ export type LockEvent =
       readonly remainingMs: number;
     })
   /** The lease was handed off. The lock stays closed until `expiresAt`, for another process to resume the lease. */
-  | (LeaseEventBase & { readonly type: 'handedOff'; readonly expiresAt: number; readonly heldMs: number })
+  | (HeldEventBase & { readonly type: 'handedOff'; readonly expiresAt: number })
   /** This client continues a lease that another process had handed off. */
   | (LeaseEventBase & TimesOfLease & { readonly type: 'resumed' })
   /** The lease ended before its holder ended it. */
-  | (LeaseEventBase & {
-      readonly type: 'lost';
-      readonly reason: LostReason;
-      readonly error: LockLostError;
-      readonly heldMs: number;
-    })
+  | (HeldEventBase & { readonly type: 'lost'; readonly reason: LostReason; readonly error: LockLostError })
   /** The release was confirmed. */
-  | (LeaseEventBase & { readonly type: 'released'; readonly heldMs: number; readonly done: boolean })
+  | (HeldEventBase & { readonly type: 'released'; readonly done: boolean })
   /**
    * The release failed, and nobody knows whether the store applied it. The lock opens at the lease's expiry at the latest.
    */
-  | (LeaseEventBase & { readonly type: 'releaseFailed'; readonly heldMs: number; readonly error: LockStoreError });
+  | (HeldEventBase & { readonly type: 'releaseFailed'; readonly error: LockStoreError });
 
 /**
  * A listener that is called for every event, in the middle of the operation: keep the listener short. An error that the
@@ -92,10 +94,10 @@ type Without<Name extends string, T> = T extends LockEvent ? Omit<T, Name> : nev
 /** An event before the client adds the time. */
 export type ReportedEvent = Without<'at' | 'skewMs', LockEvent>;
 
-/** An event of a lease, before the lease adds its own name and token. */
+/** An event of a lease, before the lease adds its own name and token, and the time for which the lease was held. */
 export type ReportedLeaseEvent = Without<
-  'at' | 'skewMs' | 'key' | 'owner' | 'fencingToken',
-  Extract<LockEvent, LeaseEventBase>
+  'at' | 'skewMs' | 'key' | 'owner' | 'fencingToken' | 'heldMs' | 'newlyHeldMs',
+  Extract<LockEvent, HeldEventBase>
 >;
 
 /** Calls the listener. Invariant 12: a listener that fails, at once or later, disturbs nothing and costs nobody a lease. */

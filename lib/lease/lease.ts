@@ -111,6 +111,7 @@ export class Lease {
   #loss: LockLostError | undefined;
   #releasing: Promise<boolean> | undefined;
   #releasedAsDone = false;
+  #toldHeldMs = 0;
 
   /** @internal Starts no timer: `start()` does. */
   constructor(context: LeaseContext, plan: AcquirePlan, grant: Grant) {
@@ -328,7 +329,7 @@ export class Lease {
     const leaseMs = checkLeaseMs(options?.leaseMs);
     await this.#renew(leaseMs);
     this.#end('handedOff');
-    this.#report({ type: 'handedOff', expiresAt: this.#heartbeat.until, heldMs: this.#heldMs() });
+    this.#report({ type: 'handedOff', expiresAt: this.#heartbeat.until });
     const { once, holdAtLeastMs } = this.#plan;
     return {
       key: this.key,
@@ -420,8 +421,8 @@ export class Lease {
     this.#leave();
     if (released.type === 'lost') this.#abort(released.reason);
     else if (released.type === 'unknown') {
-      this.#report({ type: 'releaseFailed', heldMs: this.#heldMs(), error: released.error });
-    } else this.#report({ type: 'released', heldMs: this.#heldMs(), done: Boolean(done) });
+      this.#report({ type: 'releaseFailed', error: released.error });
+    } else this.#report({ type: 'released', done: Boolean(done) });
     return released.type === 'released';
   }
 
@@ -443,7 +444,7 @@ export class Lease {
     const error = this.#lostError(reason);
     // Before the report: a listener of `lost` may ask the lease, or end the lease.
     this.#loss = error;
-    this.#report({ type: 'lost', reason, error, heldMs: this.#heldMs() });
+    this.#report({ type: 'lost', reason, error });
     this.#stop.abort(error);
   }
 
@@ -464,13 +465,11 @@ export class Lease {
     return new LockLostError({ key: this.key, reason, detail: LOST_DETAIL[reason] });
   }
 
-  #heldMs(): number {
-    const { clock } = this.#context;
-    return Math.max(0, Math.round(elapsedMs(this.#grant.term.sent, instant(clock))));
-  }
-
   #report(event: ReportedLeaseEvent): void {
     const { key, owner, fencingToken } = this;
-    this.#context.report({ key, owner, fencingToken, ...event } as ReportedEvent);
+    const heldMs = Math.max(0, Math.round(elapsedMs(this.#grant.term.sent, instant(this.#context.clock))));
+    const newlyHeldMs = heldMs - this.#toldHeldMs;
+    this.#toldHeldMs = heldMs;
+    this.#context.report({ key, owner, fencingToken, ...event, heldMs, newlyHeldMs } as ReportedEvent);
   }
 }

@@ -110,6 +110,8 @@ export interface ReadManyAnswer extends DatedAnswer {
  * ```
  */
 export interface LockStore {
+  /** Receives every `LockEvent` of the clients on this store, after the client's own listener, and in the same way. */
+  readonly onEvent?: ((event: never) => unknown) | undefined;
   /**
    * Grants a free lock. An item without a numeric `fencingToken` and `expiresAt` is no record of a lock. The call for such
    * an item rejects and leaves the item as it is.

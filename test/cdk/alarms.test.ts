@@ -1,8 +1,9 @@
 import { describe, expect, test } from '@jest/globals';
-import { Template } from 'aws-cdk-lib/assertions';
+import { type App, Duration, Stack } from 'aws-cdk-lib';
+import { Match, Template } from 'aws-cdk-lib/assertions';
 import { Alarm, type IAlarmAction } from 'aws-cdk-lib/aws-cloudwatch';
-import { LockTable } from '../../lib/cdk/index.ts';
-import { newStack } from './stacks.ts';
+import { type DidNotRunAlarmProps, type LockAlarmsProps, LockTable } from '../../lib/cdk/index.ts';
+import { functionIn, newStack } from './stacks.ts';
 
 describe('LockAlarms', () => {
   test('the alarms go off for a lost lease, failing renewals and throttling, and never for contention or silence', () => {
@@ -12,20 +13,38 @@ describe('LockAlarms', () => {
     const found = Object.values(template.findResources('AWS::CloudWatch::Alarm')).map(({ Properties }) => Properties);
     const common = {
       ComparisonOperator: 'GreaterThanOrEqualToThreshold',
-      Statistic: 'Sum',
       TreatMissingData: 'notBreaching',
     };
+    const published = { ...common, Statistic: 'Sum' };
+    const throttled = (MetricName: string) => ({
+      ...common,
+      Threshold: 1,
+      EvaluationPeriods: 3,
+      DatapointsToAlarm: 2,
+      Metrics: [
+        expect.objectContaining({ Expression: 'FILL(events, 0)' }),
+        { Id: 'events', ReturnData: false, MetricStat: expect.objectContaining({ Stat: 'Sum', Period: 60 }) },
+      ],
+      AlarmDescription: expect.stringContaining(MetricName.startsWith('Write') ? 'writes' : 'reads'),
+    });
     expect(found).toEqual([
-      expect.objectContaining({ ...common, MetricName: 'Lost', Threshold: 1, Period: 60, EvaluationPeriods: 1 }),
       expect.objectContaining({
-        ...common,
+        ...published,
+        MetricName: 'Lost',
+        Threshold: 1,
+        Period: 60,
+        EvaluationPeriods: 5,
+        DatapointsToAlarm: 1,
+      }),
+      expect.objectContaining({
+        ...published,
         MetricName: 'RenewFailed',
         Threshold: 3,
         Period: 300,
         EvaluationPeriods: 1,
       }),
-      expect.objectContaining({ ...common, MetricName: 'WriteThrottleEvents', Threshold: 1, DatapointsToAlarm: 2 }),
-      expect.objectContaining({ ...common, MetricName: 'ReadThrottleEvents', Threshold: 1, DatapointsToAlarm: 2 }),
+      expect.objectContaining(throttled('WriteThrottleEvents')),
+      expect.objectContaining(throttled('ReadThrottleEvents')),
     ]);
     expect(alarms.all).toEqual([
       alarms.leaseLost,
@@ -43,5 +62,63 @@ describe('LockAlarms', () => {
     Template.fromStack(stack).allResourcesProperties('AWS::CloudWatch::Alarm', {
       AlarmActions: ['arn:aws:sns:us-east-1:111111111111:pager'],
     });
+  });
+
+  test('a second call of addAlarms() adds its actions to the alarms of the first', () => {
+    const stack = newStack();
+    const action = (name: string): IAlarmAction => ({
+      bind: () => ({ alarmActionArn: `arn:aws:sns:us-east-1:1:${name}` }),
+    });
+    const lockTable = LockTable.fromLockTableName(stack, 'Locks', 'locks');
+    const alarms = lockTable.addAlarms({ actions: [action('first')] });
+    expect(lockTable.addAlarms({ actions: [action('second')] })).toBe(alarms);
+    Template.fromStack(stack).allResourcesProperties('AWS::CloudWatch::Alarm', {
+      AlarmActions: ['arn:aws:sns:us-east-1:1:first', 'arn:aws:sns:us-east-1:1:second'],
+    });
+    expect(() => lockTable.addAlarms({ action: [] } as LockAlarmsProps)).toThrow(
+      "[Stack/Locks/Alarms] LockAlarms has no option 'action'",
+    );
+  });
+});
+
+describe('the alarm on a job that did not run', () => {
+  test('goes off if the function took no lock of the table for the time, in the stack of the function', () => {
+    const stack = newStack();
+    const lockTable = new LockTable(stack, 'Locks');
+    const far = new Stack(stack.node.root as App, 'Far');
+    const fn = functionIn(far);
+    lockTable.attach(fn, { keys: ['nightly'] });
+    const action: IAlarmAction = { bind: () => ({ alarmActionArn: 'arn:aws:sns:us-east-1:111111111111:pager' }) };
+    lockTable.addDidNotRunAlarm(fn, { within: Duration.hours(25), actions: [action] });
+    Template.fromStack(far).hasResourceProperties('AWS::CloudWatch::Alarm', {
+      MetricName: 'Acquired',
+      Dimensions: [
+        { Name: 'function', Value: { Ref: Match.stringLikeRegexp('^Worker') } },
+        { Name: 'table', Value: Match.anyValue() },
+      ],
+      Statistic: 'Sum',
+      Threshold: 1,
+      ComparisonOperator: 'LessThanThreshold',
+      Period: 3_600,
+      EvaluationPeriods: 25,
+      TreatMissingData: 'breaching',
+      AlarmActions: ['arn:aws:sns:us-east-1:111111111111:pager'],
+    });
+  });
+
+  test('is refused a second time, for a time that CloudWatch cannot look back, and for what is no function', () => {
+    const stack = newStack();
+    const lockTable = new LockTable(stack, 'Locks');
+    const fn = functionIn(stack);
+    const add = (props: DidNotRunAlarmProps, watched = fn) => lockTable.addDidNotRunAlarm(watched, props);
+    expect(() => add({ within: Duration.days(8) })).toThrow(
+      /\[Stack\/Worker\] within must be whole hours up to 7 days/,
+    );
+    expect(() => add({} as DidNotRunAlarmProps)).toThrow(/within must be whole hours .* but it is undefined/);
+    expect(() => add({ within: Duration.hours(25) }, 'nightly' as never)).toThrow(
+      "[Stack/Locks] addDidNotRunAlarm() must be given a function, but it is 'nightly'.",
+    );
+    add({ within: Duration.hours(25) });
+    expect(() => add({ within: Duration.hours(25) })).toThrow(/\[Stack\/Worker\] .* there is an alarm .* already/);
   });
 });

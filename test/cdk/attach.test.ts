@@ -24,6 +24,20 @@ describe('LockTable.attach', () => {
     });
   });
 
+  test('attach() lets the function publish its metrics, unless the caller or the function says otherwise', () => {
+    const metricsOf = (metrics: boolean | undefined, environment: Record<string, string> = {}) => {
+      const stack = newStack();
+      const fn = functionIn(stack, 'Worker', environment);
+      new LockTable(stack, 'Locks').attach(fn, { keys: ['nightly'], ...(metrics !== undefined && { metrics }) });
+      const [resource] = Object.values(Template.fromStack(stack).findResources('AWS::Lambda::Function'));
+      return resource?.Properties.Environment.Variables.LOCK_METRICS;
+    };
+    expect(metricsOf(undefined)).toBe('emf');
+    expect(metricsOf(true)).toBe('emf');
+    expect(metricsOf(false)).toBeUndefined();
+    expect(metricsOf(undefined, { LOCK_METRICS: 'off' })).toBe('off');
+  });
+
   test('attach() can be called again for more keys, and finds its own value set by hand', () => {
     const stack = newStack();
     const table = new LockTable(stack, 'Locks');

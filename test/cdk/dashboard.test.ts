@@ -1,6 +1,8 @@
 import { describe, expect, test } from '@jest/globals';
 import { Duration, type Stack } from 'aws-cdk-lib';
 import { Template } from 'aws-cdk-lib/assertions';
+import * as lambda from 'aws-cdk-lib/aws-lambda';
+import { LogGroup } from 'aws-cdk-lib/aws-logs';
 import { LockDashboard, LockTable } from '../../lib/cdk/index.ts';
 import { functionIn, newStack } from './stacks.ts';
 
@@ -31,6 +33,23 @@ describe('LockDashboard', () => {
     });
     expect(bodyOf(stack)).toMatch(/Busy rate by function.*Held time by function/);
     expect(bodyOf(stack)).toContain('"alarm');
+  });
+
+  test("the dashboard asks the functions' logs which locks are held now, by key", () => {
+    const stack = newStack();
+    const lockTable = new LockTable(stack, 'Locks', { tableName: 'locks' });
+    const logGroup = new LogGroup(stack, 'Logs', { logGroupName: '/mine/worker' });
+    const own = functionIn(stack, 'Own', {}, { logGroup });
+    const imported = lambda.Function.fromFunctionName(stack, 'Imported', 'legacy');
+    new LockDashboard(stack, 'Dashboard', { lockTable, functions: [functionIn(stack), own, imported] });
+    const body = bodyOf(stack);
+    expect(body).toContain('Held now, by key');
+    const sources = body.split('SOURCE ').slice(1);
+    expect(sources).toHaveLength(3);
+    for (const [index, name] of ['"Ref":"Worker', '"Ref":"Logs', ':function:legacy'].entries()) {
+      expect(sources[index]).toContain(name);
+    }
+    expect(body).toMatch(/filter table = .*"Ref":"LocksTable.*by key, fencingToken/);
   });
 
   test('the dashboard and the alarms refuse a prop whose name is misspelled', () => {

@@ -7,6 +7,7 @@ import { Template } from 'aws-cdk-lib/assertions';
 import { PolicyStatement } from 'aws-cdk-lib/aws-iam';
 import { AwsSolutionsChecks } from 'cdk-nag';
 import { DemoStack } from '../../bin/demo-stack.ts';
+import { NEXT_STEP } from '../../lambda/steps/next-step.ts';
 
 const outdir = mkdtempSync(join(tmpdir(), 'demo-stack-'));
 afterAll(() => rmSync(outdir, { recursive: true }));
@@ -27,7 +28,11 @@ function demo({ validated = false } = {}) {
 const template = Template.fromStack(demo().stack);
 const propertiesOf = (type: string): Record<string, unknown>[] =>
   Object.values(template.findResources(type)).map(({ Properties }) => Properties);
-const hasWorker = (target: unknown): boolean => (target as { Input: string }).Input.includes('"worker"');
+/** The schedules of the nightly job, or of the fleet. */
+const schedulesOf = (id: string) =>
+  Object.entries(template.findResources('AWS::Scheduler::Schedule')).flatMap(([logicalId, { Properties }]) =>
+    logicalId.startsWith('Fleet') === (id === 'Fleet') ? [Properties] : [],
+  );
 
 describe('DemoStack', () => {
   test('the template of the demo stack has not changed', () => {
@@ -35,8 +40,8 @@ describe('DemoStack', () => {
     expect(JSON.parse(json.replaceAll(/[0-9a-f]{64}/g, '<asset>'))).toMatchSnapshot();
   });
 
-  test('the demo stack runs the nightly job from two schedules in the same second, and retries at no level', () => {
-    const schedules = propertiesOf('AWS::Scheduler::Schedule').filter(({ Target }) => !hasWorker(Target));
+  test('the demo stack runs the nightly job from two schedules for the same time, and retries at no level', () => {
+    const schedules = schedulesOf('Nightly');
     expect(schedules).toHaveLength(2);
     expect(schedules[0]).toEqual(schedules[1]);
     expect(schedules[0]).toMatchObject({
@@ -54,15 +59,52 @@ describe('DemoStack', () => {
   });
 
   test('the demo stack has a fleet of three workers on the table that all functions share', () => {
-    const schedules = propertiesOf('AWS::Scheduler::Schedule').filter(({ Target }) => hasWorker(Target));
-    expect(schedules).toHaveLength(3);
+    expect(schedulesOf('Fleet')).toHaveLength(1);
+    expect(JSON.stringify(propertiesOf('AWS::StepFunctions::StateMachine'))).toContain('[0..2]');
     template.resourceCountIs('AWS::DynamoDB::GlobalTable', 1);
   });
 
   test('the demo stack keeps the handles that steps pass on out of the logs of its state machine', () => {
-    expect(propertiesOf('AWS::StepFunctions::StateMachine')).toMatchObject([
-      { LoggingConfiguration: { Level: 'ALL', IncludeExecutionData: false } },
-    ]);
+    const standard = propertiesOf('AWS::StepFunctions::StateMachine').filter((machine) => !machine.StateMachineType);
+    expect(standard).toMatchObject([{ LoggingConfiguration: { Level: 'ALL', IncludeExecutionData: false } }]);
+  });
+
+  test('the demo stack tries a step of its state machine again for less time than a hand-off holds the lock, also when Lambda is busy', () => {
+    const [, { Properties }] = Object.entries(template.findResources('AWS::StepFunctions::StateMachine')).find(([id]) =>
+      id.startsWith('Closing'),
+    ) as [string, { Properties: { DefinitionString: { 'Fn::Join': [string, unknown[]] } } }];
+    const [, parts] = Properties.DefinitionString['Fn::Join'];
+    const { States, TimeoutSeconds } = JSON.parse(parts.filter((part) => typeof part === 'string').join(''));
+    expect(TimeoutSeconds).toBe(3_600);
+    for (const step of ['Begin', 'Continue', 'Finish']) {
+      const retries: { ErrorEquals: string[]; IntervalSeconds: number; BackoffRate: number; MaxAttempts: number }[] =
+        States[step].Retry;
+      expect(retries.flatMap(({ ErrorEquals }) => ErrorEquals)).toContain('Lambda.TooManyRequestsException');
+      const pauses = retries.map(({ IntervalSeconds, BackoffRate, MaxAttempts }) =>
+        Array.from({ length: MaxAttempts }, (_, index) => IntervalSeconds * BackoffRate ** index).reduce(
+          (a, b) => a + b,
+        ),
+      );
+      expect(Math.max(...pauses) * 1_000).toBeLessThan(NEXT_STEP.leaseMs);
+    }
+    expect(States.Begin.Retry[0].ErrorEquals).toEqual(['Lambda.TooManyRequestsException']);
+  });
+
+  test('every alarm of the demo stack publishes to its topic, and every way to fail has an alarm', () => {
+    const alarms = propertiesOf('AWS::CloudWatch::Alarm');
+    for (const { AlarmActions } of alarms) expect(AlarmActions).toEqual([{ Ref: expect.stringMatching(/^Pager/) }]);
+    const metrics = JSON.stringify(alarms);
+    for (const failure of [
+      'Lost',
+      'Acquired',
+      'ExecutionsSucceeded',
+      'ExecutionsFailed',
+      'ExecutionsTimedOut',
+      'NumberOfMessagesSent',
+      'ApproximateNumberOfMessagesVisible',
+    ]) {
+      expect(metrics).toContain(`"MetricName":"${failure}"`);
+    }
   });
 
   test('the demo stack runs Node 24 on ARM64 with source maps, and keeps its logs for a month', () => {

@@ -38,7 +38,7 @@ describe('the metrics of a LockTable', () => {
     expect(p99.period.toSeconds()).toBe(60);
     expect(table.metricHolders()).toMatchObject({
       expression: 'held / (1000 * PERIOD(held))',
-      usingMetrics: { held: { metricName: 'HeldTime', statistic: 'Sum' } },
+      usingMetrics: { held: { metricName: 'HoldingTime', statistic: 'Sum' } },
     });
   });
 

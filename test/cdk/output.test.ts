@@ -36,7 +36,7 @@ test('a deployed bundle is an ES module and its source map, and nothing else', (
 });
 
 describe('the nightly job, deployed', () => {
-  test('the nightly job runs once when both schedules fire in the same second, and again the next night', async () => {
+  test('the nightly job runs once when both schedules fire at the same time, and again the next night', async () => {
     const [first, second] = await deployment.start('Nightly', 2);
     const tonight = { time: night() };
     const answers = await Promise.all([first.invoke(tonight), second.invoke(tonight)]);
@@ -89,16 +89,18 @@ describe('the queue consumer, deployed', () => {
 });
 
 describe('the fleet, deployed', () => {
-  /** The inputs that the schedules send when they fire for that time, by the worker's number. */
-  const inputsFor = (time: string): unknown[] =>
-    deployment
-      .all('AWS::Scheduler::Schedule', 'Fleet')
-      .map(([, { Target }]) => (Target as { Input: string }).Input.replace('<aws.scheduler.scheduled-time>', time))
-      .map((input) => JSON.parse(input));
-  const fire = (workers: readonly Lambda[], time: string) => {
-    const inputs = inputsFor(time);
-    return Promise.all(workers.map((worker, number) => worker.invoke(inputs[number])));
-  };
+  /** Starts the workers as the schedule's state machine does when the schedule fires for that time. */
+  async function fire(workers: readonly Lambda[], time: string) {
+    const { Target } = deployment.only('AWS::Scheduler::Schedule', 'FleetStarter')[1];
+    const input = (Target as { Input: string }).Input.replace('<aws.scheduler.scheduled-time>', time);
+    const running: Promise<Record<string, unknown>>[] = [];
+    await execute(deployment.definition('FleetStarter'), JSON.parse(input), async (functionId, shift) => {
+      expect(functionId).toBe(deployment.function('FleetWorker')[0]);
+      running.push((workers[running.length] as Lambda).invoke(shift));
+    });
+    expect(running).toHaveLength(3);
+    return running;
+  }
   /** The names of the tasks that ran for that time, one for each run. */
   const ranFor = (workers: readonly Lambda[], time: string) =>
     workers
@@ -138,7 +140,7 @@ describe('the fleet, deployed', () => {
   test('the workers of the fleet start at the same time, share the tasks, and do each once', async () => {
     const workers = await deployment.start('FleetWorker', 3);
     const time = night();
-    const reports = await fire(workers, time);
+    const reports = await Promise.all(await fire(workers, time));
     expect(ranFor(workers, time).sort()).toEqual(everyTask);
     expect(sum(reports, 'done')).toBe(tasks.length);
     expect(reports.filter(({ done }) => Number(done) > 0).length).toBeGreaterThan(1);
@@ -146,20 +148,20 @@ describe('the fleet, deployed', () => {
       for (const line of worker.printed('task')) expect(line.worker).toBe(number);
     }
 
-    expect(await fire(workers, time)).toEqual(
+    expect(await Promise.all(await fire(workers, time))).toEqual(
       workers.map(() => ({ done: 0, alreadyDone: tasks.length, busy: 0, notReached: 0 })),
     );
   }, 20_000);
 
-  test('the fleet does each task once when a second schedule fires in the middle of a run', async () => {
+  test('the fleet does each task once when the schedule fires a second time in the middle of a run', async () => {
     const [one, two, three, ...second] = await deployment.start('FleetWorker', 6);
     const first = [one, two, three];
     const time = night();
-    const running = fire(first, time);
+    const running = await fire(first, time);
     await Promise.race(first.map((worker) => worker.hasPrinted('task')));
     expect(ranFor(first, time).length).toBeLessThan(tasks.length / 2);
 
-    const reports = [...(await fire(second, time)), ...(await running)];
+    const reports = await Promise.all([...(await fire(second, time)), ...running]);
     expect(ranFor([...first, ...second], time).sort()).toEqual(everyTask);
     expect(sum(reports, 'done')).toBe(tasks.length);
     expect(sum(reports, 'busy') + sum(reports, 'notReached')).toBe(0);
@@ -168,8 +170,7 @@ describe('the fleet, deployed', () => {
   test('a worker of the fleet whose task failed fails, so that its event goes to the dead-letter queue, and does the other tasks', async () => {
     const workers = await deployment.start('FleetWorker', 3);
     const time = night();
-    const inputs = inputsFor(time);
-    const running = Promise.allSettled(workers.map((worker, number) => worker.invoke(inputs[number])));
+    const running = Promise.allSettled(await fire(workers, time));
     const stolen = await steal();
     const failed = (await running).filter(({ status }) => status === 'rejected');
     expect(failed).toMatchObject([{ reason: { message: expect.stringContaining(`Error: Failed: ${stolen}.`) } }]);

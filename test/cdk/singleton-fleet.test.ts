@@ -1,11 +1,12 @@
 import { describe, expect, test } from '@jest/globals';
-import { App, Duration, Lazy, Stack } from 'aws-cdk-lib';
-import { Template } from 'aws-cdk-lib/assertions';
+import { App, Duration, Lazy, NestedStack, Stack } from 'aws-cdk-lib';
+import { Annotations, Match, Template } from 'aws-cdk-lib/assertions';
 import type { IAlarmAction } from 'aws-cdk-lib/aws-cloudwatch';
 import { Schedule as EventsSchedule } from 'aws-cdk-lib/aws-events';
 import * as lambda from 'aws-cdk-lib/aws-lambda';
 import { ScheduleExpression } from 'aws-cdk-lib/aws-scheduler';
 import { Queue } from 'aws-cdk-lib/aws-sqs';
+import { execute } from '../../demo/local/state-machine.ts';
 import { LockTable, SingletonFleet, type SingletonFleetProps } from '../../lib/cdk/index.ts';
 
 const newStack = () =>
@@ -31,6 +32,7 @@ function templateOf(change: (stack: Stack) => Partial<SingletonFleetProps> = () 
   });
   return { stack, fleet, template: Template.fromStack(stack) };
 }
+const workerIn = (stack: Stack) => stack.node.findChild('Worker') as lambda.Function;
 const propertiesOf = (template: Template, type: string) =>
   Object.values(template.findResources(type)).map(({ Properties }) => Properties as Record<string, unknown>);
 
@@ -39,28 +41,64 @@ describe('SingletonFleet', () => {
     expect(templateOf().template.toJSON()).toMatchSnapshot();
   });
 
-  test("a fleet has a schedule for each worker, whose input has the worker's number, the number of workers and the scheduled time", () => {
-    const { fleet, template } = templateOf();
-    const schedules = propertiesOf(template, 'AWS::Scheduler::Schedule');
-    expect(schedules.map(({ Target }) => JSON.parse((Target as { Input: string }).Input))).toEqual(
-      [0, 1, 2].map((number) => ({ worker: { number, of: 3 }, time: '<aws.scheduler.scheduled-time>' })),
-    );
-    for (const schedule of schedules) {
-      expect(schedule).toMatchObject({
-        ScheduleExpression: 'cron(0 2 * * ? *)',
+  const definitionOf = (template: Template) => {
+    const [machine] = propertiesOf(template, 'AWS::StepFunctions::StateMachine');
+    const { DefinitionString } = machine as { DefinitionString: { 'Fn::Join': [string, unknown[]] } };
+    const [separator, parts] = DefinitionString['Fn::Join'];
+    const text = parts.map((part) => (typeof part === 'string' ? part : JSON.stringify(part).replaceAll('"', "'")));
+    return JSON.parse(text.join(separator));
+  };
+
+  test('a fleet has one schedule, so that every worker has the time of that schedule, whatever its expression', () => {
+    const { fleet, template } = templateOf(() => ({ schedule: ScheduleExpression.rate(Duration.minutes(10)) }));
+    expect(propertiesOf(template, 'AWS::Scheduler::Schedule')).toMatchObject([
+      {
+        ScheduleExpression: 'rate(10 minutes)',
         FlexibleTimeWindow: { Mode: 'OFF' },
         State: 'ENABLED',
-      });
-    }
-    expect(fleet.schedules).toHaveLength(3);
+        Target: { Input: '{"time":"<aws.scheduler.scheduled-time>"}' },
+      },
+    ]);
+    template.resourceCountIs('AWS::StepFunctions::StateMachine', 1);
+    expect(fleet.schedule.scheduleName).toBeDefined();
+    expect(fleet.starter.stateMachineArn).toBeDefined();
   });
 
-  test('a fleet retries at neither level, and sends failed inputs to one queue that enforces TLS', () => {
+  test("a fleet's state machine starts each worker with its number, the number of workers and the scheduled time, and waits for none", async () => {
+    const { stack, template } = templateOf();
+    const started: unknown[] = [];
+    await execute(definitionOf(template), { time: '2026-01-01T02:00:00Z' }, async (functionArn, input) => {
+      expect(functionArn).toBe(JSON.stringify(stack.resolve(workerIn(stack).functionArn)).replaceAll('"', "'"));
+      started.push(input);
+    });
+    const time = '2026-01-01T02:00:00Z';
+    expect(started).toEqual([0, 1, 2].map((number) => ({ worker: { number, of: 3 }, time })));
+    const { Start } = definitionOf(template).States.Workers.ItemProcessor.States;
+    expect(Start.Arguments.InvocationType).toBe('Event');
+  });
+
+  test('a worker of a fleet that cannot be started leaves its input in the dead-letter queue, and keeps no other from starting', () => {
+    const { stack, fleet, template } = templateOf();
+    const { Start, Keep } = definitionOf(template).States.Workers.ItemProcessor.States;
+    expect(Start).toMatchObject({
+      Retry: [{ ErrorEquals: ['States.ALL'], MaxAttempts: 5 }],
+      Catch: [{ ErrorEquals: ['States.ALL'], Output: '{% $states.input %}', Next: 'Keep' }],
+    });
+    expect(Keep).toMatchObject({
+      Resource: expect.stringMatching(/states:::sqs:sendMessage$/),
+      Arguments: {
+        QueueUrl: JSON.stringify(stack.resolve(fleet.deadLetterQueue.queueUrl)).replaceAll('"', "'"),
+        MessageBody: '{% $string($states.input) %}',
+      },
+    });
+  });
+
+  test('a fleet tries no worker again, and sends failed inputs to one queue that enforces TLS', () => {
     const { stack, fleet, template } = templateOf();
     const queue = stack.resolve(fleet.deadLetterQueue.queueArn);
-    for (const { Target } of propertiesOf(template, 'AWS::Scheduler::Schedule')) {
-      expect(Target).toMatchObject({ RetryPolicy: { MaximumRetryAttempts: 0 }, DeadLetterConfig: { Arn: queue } });
-    }
+    expect(propertiesOf(template, 'AWS::Scheduler::Schedule')).toMatchObject([
+      { Target: { RetryPolicy: { MaximumEventAgeInSeconds: 900 }, DeadLetterConfig: { Arn: queue } } },
+    ]);
     expect(propertiesOf(template, 'AWS::Lambda::EventInvokeConfig')).toMatchObject([
       { MaximumRetryAttempts: 0, DestinationConfig: { OnFailure: { Destination: queue } } },
     ]);
@@ -81,35 +119,40 @@ describe('SingletonFleet', () => {
     ]);
   });
 
-  test("a fleet's schedules may start the function, no version of it, and send to the queue, and nothing else", () => {
+  test("a fleet's state machine may start the function, no version of it, and send to the queue; its schedule may start the machine and send to the queue; neither may do anything else", () => {
     const { stack, fleet, template } = templateOf();
     const policies = template.findResources('AWS::IAM::Policy');
     const statements = Object.keys(policies).flatMap((id) =>
       id.startsWith('Fleet') ? policies[id]?.Properties.PolicyDocument.Statement : [],
     );
     const fn = { 'Fn::GetAtt': [expect.stringMatching(/^Worker/), 'Arn'] };
+    const send = {
+      Effect: 'Allow',
+      Action: ['sqs:SendMessage', 'sqs:GetQueueAttributes', 'sqs:GetQueueUrl'],
+      Resource: stack.resolve(fleet.deadLetterQueue.queueArn),
+    };
     expect(statements).toEqual([
       {
         Effect: 'Allow',
         Action: 'lambda:InvokeFunction',
         Resource: [{ 'Fn::Join': ['', [fn, ':$LATEST']] }, fn],
       },
-      {
-        Effect: 'Allow',
-        Action: ['sqs:SendMessage', 'sqs:GetQueueAttributes', 'sqs:GetQueueUrl'],
-        Resource: stack.resolve(fleet.deadLetterQueue.queueArn),
-      },
+      send,
+      { Effect: 'Allow', Action: 'states:StartExecution', Resource: stack.resolve(fleet.starter.stateMachineArn) },
+      send,
     ]);
-    template.hasResourceProperties('AWS::IAM::Role', {
-      AssumeRolePolicyDocument: {
-        Statement: [
-          {
-            Principal: { Service: 'scheduler.amazonaws.com' },
-            Condition: { StringEquals: { 'aws:SourceAccount': { Ref: 'AWS::AccountId' } } },
-          },
-        ],
-      },
-    });
+    for (const Service of ['scheduler.amazonaws.com', 'states.amazonaws.com']) {
+      template.hasResourceProperties('AWS::IAM::Role', {
+        AssumeRolePolicyDocument: {
+          Statement: [
+            {
+              Principal: { Service },
+              Condition: { StringEquals: { 'aws:SourceAccount': { Ref: 'AWS::AccountId' } } },
+            },
+          ],
+        },
+      });
+    }
   });
 
   test.each([
@@ -158,20 +201,52 @@ describe('SingletonFleet', () => {
       const props = { schedule: nightly, workers: 2, keyPrefixes: [`${id}/`], lockTable };
       new SingletonFleet(stack, id, { function: functionIn(stack, `${id}Worker`), ...props });
     }
-    Template.fromStack(stack).resourceCountIs('AWS::Scheduler::Schedule', 4);
+    Template.fromStack(stack).resourceCountIs('AWS::Scheduler::Schedule', 2);
   });
 
-  test("a fleet's alarm goes off when anything lies in the dead-letter queue, and never for silence", () => {
+  test("a fleet's alarm goes off when an input is sent to the dead-letter queue or a start fails, also while earlier inputs lie there, and never for silence", () => {
     const { stack, fleet, template } = templateOf();
-    const [alarm] = propertiesOf(template, 'AWS::CloudWatch::Alarm').filter(({ Namespace }) => Namespace === 'AWS/SQS');
+    const alarm = propertiesOf(template, 'AWS::CloudWatch::Alarm').find(({ Metrics }) =>
+      JSON.stringify(Metrics ?? '').includes('AWS/SQS'),
+    );
     expect(alarm).toMatchObject({
-      MetricName: 'ApproximateNumberOfMessagesVisible',
-      Dimensions: [{ Name: 'QueueName', Value: stack.resolve(fleet.deadLetterQueue.queueName) }],
-      Statistic: 'Maximum',
       ComparisonOperator: 'GreaterThanOrEqualToThreshold',
       Threshold: 1,
-      EvaluationPeriods: 1,
+      EvaluationPeriods: 5,
+      DatapointsToAlarm: 1,
       TreatMissingData: 'notBreaching',
+      Metrics: [
+        { Expression: 'FILL(sent, 0) + FILL(failed, 0) + FILL(timedOut, 0)' },
+        {
+          Id: 'sent',
+          MetricStat: {
+            Stat: 'Sum',
+            Metric: {
+              MetricName: 'NumberOfMessagesSent',
+              Dimensions: [{ Name: 'QueueName', Value: stack.resolve(fleet.deadLetterQueue.queueName) }],
+            },
+          },
+        },
+        { Id: 'failed', MetricStat: { Metric: { MetricName: 'ExecutionsFailed' } } },
+        { Id: 'timedOut', MetricStat: { Metric: { MetricName: 'ExecutionsTimedOut' } } },
+      ],
+    });
+  });
+
+  test.each([
+    [Duration.hours(25), { Period: 3_600, EvaluationPeriods: 25 }],
+    [Duration.days(7), { Period: 3_600, EvaluationPeriods: 168 }],
+    [Duration.minutes(15), { Period: 60, EvaluationPeriods: 15 }],
+  ])('a fleet that must run within %s has an alarm that silence sets off', (runsWithin, times) => {
+    const { fleet, template } = templateOf(() => ({ runsWithin }));
+    expect(fleet.alarms).toContain(fleet.didNotRun);
+    template.hasResourceProperties('AWS::CloudWatch::Alarm', {
+      MetricName: 'ExecutionsSucceeded',
+      Statistic: 'Sum',
+      Threshold: 1,
+      ComparisonOperator: 'LessThanThreshold',
+      TreatMissingData: 'breaching',
+      ...times,
     });
   });
 
@@ -190,16 +265,113 @@ describe('SingletonFleet', () => {
     expect(JSON.stringify(propertiesOf(template, 'AWS::Scheduler::Schedule'))).toContain(JSON.stringify(shared));
   });
 
-  test('a fleet takes from 1 to 450 workers', () => {
-    for (const workers of [1, 450]) {
-      templateOf(() => ({ workers })).template.resourceCountIs('AWS::Scheduler::Schedule', workers);
-    }
+  test('a fleet takes from 1 to 1,000 workers, and its template grows with none of them', () => {
+    const size = (workers: number) => JSON.stringify(templateOf(() => ({ workers })).template.toJSON()).length;
+    expect(size(1_000) - size(1)).toBeLessThan(10);
+  });
+
+  describe('the retention of a fleet', () => {
+    const days = (template: Template) => {
+      const [queue] = propertiesOf(template, 'AWS::SQS::Queue');
+      const [fn] = propertiesOf(template, 'AWS::Lambda::Function');
+      const { Variables } = (fn as { Environment: { Variables: Record<string, string> } }).Environment;
+      return { queue: Number(queue?.MessageRetentionPeriod) / 86_400, records: Variables.LOCK_RETENTION_DAYS };
+    };
+    const queueFor = (stack: Stack, retentionPeriod: Duration) => new Queue(stack, 'Letters', { retentionPeriod });
+
+    test('a record of a finished task outlives every input in the dead-letter queue of a fleet', () => {
+      expect(days(templateOf().template)).toEqual({ queue: 14, records: '15' });
+      const given = templateOf((stack) => ({ deadLetterQueue: queueFor(stack, Duration.hours(60)) }));
+      expect(days(given.template)).toEqual({ queue: 2.5, records: '4' });
+      const table = templateOf((stack) => ({
+        lockTable: new LockTable(stack, 'Mine', { retention: Duration.days(10) }),
+      }));
+      expect(days(table.template)).toEqual({ queue: 9, records: '10' });
+    });
+
+    test('the own queue of a fleet on a table that keeps its records for ever keeps inputs for 14 days', () => {
+      const { template } = templateOf((stack) => ({ lockTable: new LockTable(stack, 'Mine', { timeToLive: false }) }));
+      expect(days(template)).toEqual({ queue: 14, records: undefined });
+    });
+
+    test.each<[string, (stack: Stack) => Partial<SingletonFleetProps>, RegExp]>([
+      [
+        'a table that forgets before the queue does',
+        (stack) => ({
+          lockTable: new LockTable(stack, 'Mine'),
+          deadLetterQueue: queueFor(stack, Duration.days(14)),
+        }),
+        /lockTable must have a retention of Duration.days\(15\) or more, since deadLetterQueue Stack\/Letters keeps its messages for 14 days, but Stack\/Mine keeps its records for 7 days/,
+      ],
+      [
+        'an imported table that forgets on the day on which the queue does',
+        (stack) => ({
+          lockTable: LockTable.fromLockTableName(stack, 'Mine', 'locks'),
+          deadLetterQueue: queueFor(stack, Duration.days(7)),
+        }),
+        /lockTable must have a retention of Duration.days\(8\) or more/,
+      ],
+      [
+        'a table that leaves no day for a queue',
+        (stack) => ({ lockTable: new LockTable(stack, 'Mine', { retention: Duration.days(1) }) }),
+        /lockTable must keep its records for 2 days or more, .* but Stack\/Mine keeps them for 1 day/,
+      ],
+    ])('a fleet refuses %s', (_, change, message) => {
+      expect(() => templateOf(change)).toThrow(message);
+    });
+
+    test('a fleet warns of a queue of which nobody knows for how long it keeps an input', () => {
+      const change = (stack: Stack) => ({
+        lockTable: new LockTable(stack, 'Mine'),
+        deadLetterQueue: Queue.fromQueueArn(stack, 'Letters', 'arn:aws:sqs:us-east-1:111111111111:letters'),
+      });
+      const { stack } = templateOf(change);
+      Annotations.fromStack(stack).hasWarning('/Stack/Fleet', Match.stringLikeRegexp('retention of Duration.days.15.'));
+      const own = templateOf((stack) => ({ deadLetterQueue: change(stack).deadLetterQueue }));
+      expect(days(own.template).records).toBe('15');
+      Annotations.fromStack(own.stack).hasNoWarning('*', '*');
+    });
+  });
+
+  test('a fleet warns of a reserved concurrency below the number of workers', () => {
+    const warned = (reserved: number) => {
+      const { stack } = templateOf((stack) => ({
+        function: functionIn(stack, 'Reserved', { reservedConcurrentExecutions: reserved }),
+      }));
+      return Annotations.fromStack(stack).findWarning('/Stack/Fleet', Match.anyValue());
+    };
+    expect(warned(2)).toMatchObject([
+      {
+        entry: {
+          data: expect.stringContaining('Stack/Reserved has a reserved concurrency of 2, so that 1 of 3 workers wait'),
+        },
+      },
+    ]);
+    expect(warned(3)).toEqual([]);
+  });
+
+  test('a fleet refuses a function of another stack, and takes one of a nested stack', () => {
+    const stack = newStack();
+    const other = new Stack(stack.node.root as App, 'Other');
+    const props = { schedule: nightly, workers: 2, keyPrefixes: ['jobs/'] };
+    expect(() => new SingletonFleet(stack, 'Fleet', { function: functionIn(other), ...props })).toThrow(
+      "[Stack/Fleet] function must be in the fleet's stack Stack, or each of the two stacks would need the other first, but Other/Worker is in Other; make the fleet in that stack, or pass the lockTable and the deadLetterQueue of that stack.",
+    );
+    const nested = new NestedStack(stack, 'Nested');
+    new SingletonFleet(stack, 'OfNested', { function: functionIn(nested), ...props });
+    new SingletonFleet(stack, 'OfOther', {
+      function: functionIn(other, 'Second'),
+      lockTable: new LockTable(other, 'Locks'),
+      deadLetterQueue: new Queue(other, 'Letters'),
+      ...props,
+    });
+    expect(() => (stack.node.root as App).synth()).not.toThrow();
   });
 
   const bad = (value: unknown) => value as never;
   test.each<[string, (stack: Stack) => Partial<SingletonFleetProps>, string | RegExp]>([
-    ['no worker', () => ({ workers: 0 }), 'workers must be a whole number from 1 to 450, but it is 0.'],
-    ['too many workers', () => ({ workers: 451 }), 'workers must be a whole number from 1 to 450, but it is 451.'],
+    ['no worker', () => ({ workers: 0 }), 'workers must be a whole number from 1 to 1,000, but it is 0.'],
+    ['too many workers', () => ({ workers: 1_001 }), 'workers must be a whole number from 1 to 1,000, but it is 1001.'],
     ['part of a worker', () => ({ workers: 2.5 }), 'but it is 2.5.'],
     ['NaN workers', () => ({ workers: Number.NaN }), 'but it is NaN.'],
     ['workers that are no number', () => ({ workers: bad('3') }), 'workers must be a whole number'],
@@ -231,7 +403,12 @@ describe('SingletonFleet', () => {
     [
       'an imported function',
       (stack) => ({ function: bad(lambda.Function.fromFunctionName(stack, 'Imported', 'worker')) }),
-      /function must be a Function of the Lambda module, but it is object .*Imported/,
+      /function must be a Function of this app, but it is the imported function Stack\/Imported/,
+    ],
+    [
+      'a time within which it must run that CloudWatch cannot look back',
+      () => ({ runsWithin: Duration.days(8) }),
+      'runsWithin must be whole hours up to 7 days, or whole minutes up to a day, but it is',
     ],
     [
       'a function that has set its retries itself',
@@ -258,8 +435,7 @@ describe('SingletonFleet', () => {
   test('a fleet refuses the function of another fleet', () => {
     const { stack, fleet } = templateOf();
     const { lockTable } = fleet;
-    const worker = stack.node.findChild('Worker') as lambda.Function;
-    const props = { function: worker, schedule: nightly, workers: 2, keyPrefixes: ['jobs/'], lockTable };
+    const props = { function: workerIn(stack), schedule: nightly, workers: 2, keyPrefixes: ['jobs/'], lockTable };
     expect(() => new SingletonFleet(stack, 'Second', props)).toThrow(
       /\[Stack\/Second\] function must leave .* but Stack\/Worker .* or as the function of another fleet/,
     );

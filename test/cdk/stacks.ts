@@ -9,12 +9,18 @@ export const newStack = (id = 'Stack', env?: { region: string; account: string }
   new Stack(app(), id, env && { env });
 export const roleIn = (stack: Stack, id = 'Role') =>
   new Role(stack, id, { assumedBy: new ServicePrincipal('lambda.amazonaws.com') });
-export const functionIn = (stack: Stack, id = 'Worker', environment: Record<string, string> = {}) =>
+export const functionIn = (
+  stack: Stack,
+  id = 'Worker',
+  environment: Record<string, string> = {},
+  props: Partial<lambda.FunctionProps> = {},
+) =>
   new lambda.Function(stack, id, {
     runtime: lambda.Runtime.NODEJS_24_X,
     handler: 'index.handler',
     code: lambda.Code.fromInline('exports.handler = async () => {}'),
     environment,
+    ...props,
   });
 
 /** The statements of the policies of every role. */

@@ -2,7 +2,7 @@ import { inspect } from 'node:util';
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import type { LockEvent } from '../../lib/lease/events.ts';
 import { LockDoneError, LockLostError, LockStoreError } from '../../lib/record/errors.ts';
-import { outcomeOf, type World, world } from './setup.ts';
+import { outcomeOf, taken, type World, world } from './setup.ts';
 
 let scene: World;
 beforeEach(() => {
@@ -92,6 +92,7 @@ describe('events', () => {
       owner: 'host-2',
       fencingToken: token,
       heldMs: 0,
+      newlyHeldMs: 0,
       done: true,
     });
     expect(first('done', 'once')).toEqual({
@@ -112,6 +113,8 @@ describe('events', () => {
       error: expect.any(LockStoreError),
       deadline: start + 32_000,
       remainingMs: 17_000,
+      heldMs: 10_000,
+      newlyHeldMs: 10_000,
     });
     const renewal = first('renewed', 'renewed') as Extract<LockEvent, { type: 'renewed' }>;
     expect(renewal).toEqual({
@@ -122,6 +125,8 @@ describe('events', () => {
       fencingToken: token,
       expiresAt: renewal.at + 30_000,
       deadline: renewal.at + 27_000,
+      heldMs: renewal.at - (start + 5_000),
+      newlyHeldMs: renewal.at - (start + 15_000),
     });
     expect(first('releaseFailed', 'renewed')).toEqual({
       type: 'releaseFailed',
@@ -130,6 +135,7 @@ describe('events', () => {
       owner: 'host-2',
       fencingToken: token,
       heldMs: 15_000,
+      newlyHeldMs: expect.any(Number),
       error: expect.any(LockStoreError),
     });
     expect(first('lost', 'lost')).toEqual({
@@ -141,7 +147,20 @@ describe('events', () => {
       reason: 'expired',
       error: expect.any(LockLostError),
       heldMs: 27_000,
+      newlyHeldMs: expect.any(Number),
     });
+  });
+
+  test('the events of a lease tell, in parts that add up, for how long the lease has been held', async () => {
+    const { time, host } = scene;
+    const { client, events } = host({ leaseMs: 30_000, heartbeatMs: 10_000 });
+    const lease = await taken(client.tryAcquire('job'));
+    await time.advance(25_000);
+    const told = () => events.flatMap((event) => ('newlyHeldMs' in event ? [event.newlyHeldMs] : []));
+    expect(told()).toEqual([10_000, 10_000]);
+    await lease.release();
+    expect(told()).toEqual([10_000, 10_000, 5_000]);
+    expect(events.at(-1)).toMatchObject({ type: 'released', heldMs: 25_000 });
   });
 
   test('no event, no error, no lease as JSON and no lease in a log shows a lockId', async () => {

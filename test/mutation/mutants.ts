@@ -639,8 +639,8 @@ const lease = [
     ],
     [
       'a lease that is lost does not abort its signal',
-      "    this.#report({ type: 'lost', reason, error, heldMs: this.#heldMs() });\n    this.#stop.abort(error);",
-      "    this.#report({ type: 'lost', reason, error, heldMs: this.#heldMs() });",
+      "    this.#report({ type: 'lost', reason, error });\n    this.#stop.abort(error);",
+      "    this.#report({ type: 'lost', reason, error });",
     ],
     [
       'a lease believed until its release is answered',

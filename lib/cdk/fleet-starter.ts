@@ -1,0 +1,123 @@
+import { Duration, Stack } from 'aws-cdk-lib';
+import * as iam from 'aws-cdk-lib/aws-iam';
+import type * as lambda from 'aws-cdk-lib/aws-lambda';
+import * as scheduler from 'aws-cdk-lib/aws-scheduler';
+import { StepFunctionsStartExecution } from 'aws-cdk-lib/aws-scheduler-targets';
+import type * as sqs from 'aws-cdk-lib/aws-sqs';
+import * as sfn from 'aws-cdk-lib/aws-stepfunctions';
+import { Construct } from 'constructs';
+import { acknowledge } from './acknowledge.ts';
+
+interface FleetStarterProps {
+  readonly function: lambda.Function;
+  readonly workers: number;
+  readonly schedule: scheduler.ScheduleExpression;
+  readonly deadLetterQueue: sqs.IQueue;
+}
+
+/** Tries again 1, 2, 4, 8 and 16 seconds later. A second start of a worker changes nothing. */
+const RETRY = [{ ErrorEquals: ['States.ALL'], IntervalSeconds: 1, BackoffRate: 2, MaxAttempts: 5 }];
+
+/**
+ * One schedule that starts all workers of a fleet with one time. The schedule starts a state machine; the state machine
+ * invokes the function for each worker, and waits for none. The input of a worker that cannot be started goes to the
+ * dead-letter queue, and the other workers are started all the same.
+ *
+ * A schedule for each worker would not do: a `rate(…)` is counted from the creation of its schedule, so that the workers
+ * would have different times.
+ */
+export class FleetStarter extends Construct {
+  readonly schedule: scheduler.Schedule;
+  readonly machine: sfn.StateMachine;
+
+  constructor(scope: Construct, id: string, props: FleetStarterProps) {
+    super(scope, id);
+    const { function: fn, schedule, deadLetterQueue } = props;
+
+    const starter = this.#role('Role', 'states.amazonaws.com');
+    fn.grantInvokeLatestVersion(starter);
+    deadLetterQueue.grantSendMessages(starter);
+    this.machine = new sfn.StateMachine(this, 'Machine', {
+      definitionBody: sfn.DefinitionBody.fromString(Stack.of(this).toJsonString(this.#definition(props))),
+      // Costs by the request and by the duration, not by the worker. May run twice, which changes nothing.
+      stateMachineType: sfn.StateMachineType.EXPRESS,
+      role: starter.withoutPolicyUpdates(),
+    });
+    acknowledge(this.machine, {
+      'AwsSolutions-SF1':
+        'Each start that fails leaves its input in the dead-letter queue; nothing else is to be logged.',
+      'AwsSolutions-SF2': 'The machine has one step. A trace would tell nothing more.',
+    });
+
+    const clock = this.#role('SchedulerRole', 'scheduler.amazonaws.com');
+    this.machine.grantStartExecution(clock);
+    deadLetterQueue.grantSendMessages(clock);
+    this.schedule = new scheduler.Schedule(this, 'Schedule', {
+      schedule,
+      timeWindow: scheduler.TimeWindow.off(),
+      target: new StepFunctionsStartExecution(this.machine, {
+        role: clock.withoutPolicyUpdates(),
+        // A second start changes nothing. A start that comes much later is better left to the next run.
+        maxEventAge: Duration.minutes(15),
+        deadLetterQueue,
+        input: scheduler.ScheduleTargetInput.fromObject({ time: scheduler.ContextAttribute.scheduledTime }),
+      }),
+    });
+  }
+
+  #role(id: string, service: string): iam.Role {
+    return new iam.Role(this, id, {
+      assumedBy: new iam.ServicePrincipal(service, {
+        conditions: { StringEquals: { 'aws:SourceAccount': Stack.of(this).account } },
+      }),
+    });
+  }
+
+  #definition({ function: fn, workers, deadLetterQueue }: FleetStarterProps): object {
+    const { partition } = Stack.of(this);
+    return {
+      QueryLanguage: 'JSONata',
+      StartAt: 'Workers',
+      States: {
+        Workers: {
+          Type: 'Map',
+          Items: `{% [0..${workers - 1}] %}`,
+          ItemSelector: {
+            worker: { number: '{% $states.context.Map.Item.Value %}', of: workers },
+            time: '{% $states.input.time %}',
+          },
+          ItemProcessor: {
+            ProcessorConfig: { Mode: 'INLINE' },
+            StartAt: 'Start',
+            States: {
+              Start: {
+                Type: 'Task',
+                Resource: `arn:${partition}:states:::lambda:invoke`,
+                Arguments: {
+                  FunctionName: fn.functionArn,
+                  InvocationType: 'Event',
+                  Payload: '{% $states.input %}',
+                },
+                Output: {},
+                Retry: RETRY,
+                // One worker that cannot be started must not keep the others from starting.
+                Catch: [{ ErrorEquals: ['States.ALL'], Output: '{% $states.input %}', Next: 'Keep' }],
+                End: true,
+              },
+              Keep: {
+                Type: 'Task',
+                Resource: `arn:${partition}:states:::sqs:sendMessage`,
+                Arguments: { QueueUrl: deadLetterQueue.queueUrl, MessageBody: '{% $string($states.input) %}' },
+                Output: {},
+                Retry: RETRY,
+                End: true,
+              },
+            },
+          },
+          Output: {},
+          End: true,
+        },
+      },
+    };
+  }
+}

@@ -1,0 +1,64 @@
+import { Stack } from 'aws-cdk-lib';
+import type * as lambda from 'aws-cdk-lib/aws-lambda';
+import type { IConstruct } from 'constructs';
+import { LOCK_TABLE_NAME } from '../names.ts';
+import { show } from '../record/check.ts';
+
+/** The parts by which the kinds of constructs are told apart. No class is asked for: an app may hold two copies of the CDK. */
+type Found = Partial<IConstruct> & {
+  readonly addEnvironment?: unknown;
+  readonly lambda?: unknown;
+  readonly functionArn?: unknown;
+  readonly role?: unknown;
+  readonly taskRole?: unknown;
+  readonly taskDefinition?: unknown;
+};
+
+const resourceTypeOf = ({ node }: Found): string | undefined =>
+  (node?.defaultChild as lambda.CfnFunction | undefined)?.cfnResourceType;
+
+/** The function behind an alias, or the value itself. An alias gets the environment of its function with the next version. */
+export function functionOf(fn: lambda.Function | lambda.Alias): lambda.Function {
+  const found = fn as Partial<lambda.Alias> | undefined;
+  return (found?.aliasName === undefined ? fn : found.lambda) as lambda.Function;
+}
+
+/** Says that a value is no function whose environment this app sets, and what to do with such a value. */
+export function functionFault(value: unknown): { readonly found: string; readonly instead: string } | undefined {
+  if (typeof value !== 'object' || value === null) return { found: show(value), instead: 'pass a Function' };
+  const found: Found = value;
+  const { addEnvironment, taskRole, taskDefinition } = found;
+  const type = resourceTypeOf(found);
+  if (type === 'AWS::Lambda::Function' && typeof addEnvironment === 'function') return undefined;
+  const shown = found.node?.path ?? show(value);
+  const set = `set the environment variable ${LOCK_TABLE_NAME} to lockTable.tableName`;
+  if (taskRole ?? taskDefinition) {
+    return {
+      found: `${shown}, an ECS task`,
+      instead: `grant its taskRole with grants.lock(), and ${set} of its container`,
+    };
+  }
+  if (type === 'AWS::Lambda::Version') {
+    return { found: `the version ${shown}, whose environment is fixed`, instead: 'pass its function' };
+  }
+  if (typeof addEnvironment === 'function') {
+    return {
+      found: `${shown}, a singleton function`,
+      instead: `grant with grants.lock(), and ${set} with addEnvironment()`,
+    };
+  }
+  if (found.functionArn !== undefined) {
+    const role = found.role ? '' : 'import it with its role, ';
+    return {
+      found: `the imported function ${shown}`,
+      instead: `${role}grant with grants.lock(), and ${set} where it is made`,
+    };
+  }
+  return { found: shown, instead: `grant with grants.lock(), and ${set}` };
+}
+
+/** The value of a function's environment variable, as the template has it. */
+export function environmentOf(fn: lambda.Function, name: string): unknown {
+  const { environment } = fn.node.defaultChild as lambda.CfnFunction;
+  return Stack.of(fn).resolve(environment)?.variables?.[name];
+}
