@@ -10,6 +10,7 @@ import type { Grant } from './attempt.ts';
 import { type Clock, systemClock } from './clock.ts';
 import type { LeaseContext } from './context.ts';
 import { type LockEventListener, notify, type ReportedEvent } from './events.ts';
+import { gateOf, ORDER, sendInTurn } from './gate.ts';
 import { inspect, inspectMany, type LockState, list } from './inspect.ts';
 import { Lease, type LeaseHandle } from './lease.ts';
 import {
@@ -25,7 +26,6 @@ import {
   type TryAcquireOptions,
 } from './options.ts';
 import { resume } from './resume.ts';
-import { send } from './send.ts';
 import { serverClockOf } from './server-clock.ts';
 
 /**
@@ -104,7 +104,8 @@ export class LockClient {
       const { skewMs } = serverClock;
       notify(onEvent, { ...event, at: clock.now(), ...(skewMs !== undefined && { skewMs }) });
     };
-    this.#context = { store, clock, serverClock, leases: new Set(), closing: this.#closing.signal, report };
+    const { signal: closing } = this.#closing;
+    this.#context = { store, gate: gateOf(store), clock, serverClock, leases: new Set(), closing, report };
   }
 
   /** @internal The clock and the timers of everything that runs under this client's locks. */
@@ -278,7 +279,9 @@ export class LockClient {
     const lockId = checkText('lockId', options.lockId);
     const request = { key: checkKey(key), lockId, immediately: options.immediately ?? false };
     const force = (signal: AbortSignal) => store.forceRelease(request, signal);
-    const { applied, record } = await send(this.#context, `Force-releasing '${key}'`, force);
+    const { applied, record } = await sendInTurn(this.#context, `Force-releasing '${key}'`, force, {
+      order: ORDER.release,
+    });
     return applied || record?.releasedBy === lockId;
   }
 

@@ -1,10 +1,11 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { LockClient } from '../../lib/lease/client.ts';
 import { LockBusyError, LockDoneError, LockError, LockLostError, LockStoreError } from '../../lib/record/errors.ts';
-import { outcomeOf, settle, taken, type World, world } from './setup.ts';
+import { outcomeOf, punctual, settle, taken, type World, world } from './setup.ts';
 
 let scene: World;
 beforeEach(() => {
+  punctual();
   scene = world();
 });
 afterEach(() => {
