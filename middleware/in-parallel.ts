@@ -1,4 +1,4 @@
-/** The number of requests at a time. The SDK's client has 50 sockets; a request that waits for a socket would time out. */
+/** The number of items that are worked on at a time: about as many requests as a client has under way. */
 export const AT_ONCE = 50;
 
 /**

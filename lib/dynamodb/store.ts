@@ -61,6 +61,11 @@ export class DynamoDBLockStore implements LockStore {
     this.onEvent = emfByEnvironment(this.tableName);
   }
 
+  /** The sockets of the client's request handler. Undefined until the client has sent a request, or without a bound. */
+  get maxInFlight(): number | undefined {
+    return this.#table.maxSockets;
+  }
+
   acquire(request: AcquireRequest, signal?: AbortSignal): Promise<StoreAnswer> {
     return this.#write(request.key, writes.acquire(request, this.#table), signal);
   }

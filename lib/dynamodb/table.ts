@@ -56,6 +56,11 @@ const OPTIONS = { tableName: 0, client: 0, keyAttribute: 0, sortKey: 0, retentio
   0
 >;
 
+/** The SDK's `NodeHttpHandler`. Its configuration is empty until it has sent a request. */
+interface HttpHandler {
+  httpHandlerConfigs?(): Readonly<Partial<Record<'httpAgent' | 'httpsAgent', { readonly maxSockets?: number }>>>;
+}
+
 /** Errors that pass although the SDK calls them the client's fault. */
 const PASSING = /Throttl|LimitExceeded|ThroughputExceeded|TransactionConflict|InProgress|TooSkewed|RequestTimeout/;
 
@@ -89,6 +94,15 @@ export class Table {
     }
     this.sortKey = sortKey;
     this.#retentionS = Math.ceil(retentionDays(options.retentionDays) * 86_400);
+  }
+
+  /** The most sockets that the client's requests may use. Undefined until the first request, or if there is no bound. */
+  get maxSockets(): number | undefined {
+    const handler = this.#client?.config?.requestHandler as HttpHandler | undefined;
+    const { httpAgent, httpsAgent } = handler?.httpHandlerConfigs?.() ?? {};
+    // The SDK makes the agent for plain HTTP only if the endpoint is plain HTTP.
+    const { maxSockets = Infinity } = httpAgent ?? httpsAgent ?? {};
+    return Number.isFinite(maxSockets) ? maxSockets : undefined;
   }
 
   /** The moment at which DynamoDB's TTL may delete a record. */

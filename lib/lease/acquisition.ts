@@ -4,10 +4,10 @@ import { type Attempt, attempt, type Grant } from './attempt.ts';
 import { BackOff } from './back-off.ts';
 import { elapsedMs, type Instant, instant, pause } from './clock.ts';
 import type { LeaseContext } from './context.ts';
+import { ORDER, sendInTurn } from './gate.ts';
 import { giveBack } from './give-back.ts';
 import { type AcquirePlan, remainingOf } from './options.ts';
 import { discard } from './release.ts';
-import { send } from './send.ts';
 import type { Term } from './term.ts';
 
 /** The outcome of an acquisition. */
@@ -25,10 +25,15 @@ type Failed = { readonly type: 'failed'; readonly error: unknown };
 type Misjudged = { readonly type: 'misjudged'; readonly record?: LockRecord };
 
 /**
- * A waiter's pauses grow by 15% from 30 ms. So a pause is about a seventh of the time waited: a lock that is released after
- * half a second is seen within 100 ms, after about 9 reads. In the long run there is one read a second.
+ * A waiter's pauses grow by 15% from 30 ms, so a pause is about a seventh of the time waited: a lock that is released after
+ * half a second is seen within 100 ms, after about 9 reads. In the long run there are four reads a second.
+ *
+ * A longer pause would cost fewer reads. But who waits longest would look most seldom, and those who come later would take
+ * the lock. (At a load of 0.7, waits of 20 s instead of 11 s at the 99th percentile.)
  */
-const PAUSE_MS = { first: 30, most: 1_000, growth: 1.15 };
+const PAUSE_MS = { first: 30, most: 250, growth: 1.15 };
+/** The longest pause after a write that failed, in milliseconds: the server may be throttling. */
+const FAILED_MOST_MS = 1_000;
 /** The longest random delay after an expiry. So the waiters for one expiry do not all write in the same millisecond. */
 const MOST_LATE_MS = 25;
 
@@ -39,7 +44,8 @@ export class Acquisition {
   readonly #plan: AcquirePlan;
   readonly #started: Instant;
   readonly #remainingMs: number;
-  readonly #backOff = new BackOff(PAUSE_MS.first, PAUSE_MS.most, PAUSE_MS.growth);
+  readonly #busyBackOff = new BackOff(PAUSE_MS.first, PAUSE_MS.most, PAUSE_MS.growth);
+  readonly #failedBackOff = new BackOff(PAUSE_MS.first, FAILED_MOST_MS, PAUSE_MS.growth);
   /** The ids of this call's attempts. A grant for an attempt that was given up is released. */
   readonly #tried = new Set<string | undefined>();
   #isWaiting = false;
@@ -99,7 +105,7 @@ export class Acquisition {
       const { fencingToken, expiresAt } = seen;
       report({ type: 'waiting', key: this.#key, owner: holderOf(seen), fencingToken, expiresAt });
     }
-    const backOffMs = this.#backOff.nextMs();
+    const backOffMs = (seen ? this.#busyBackOff : this.#failedBackOff).nextMs();
     const openMs = seen ? this.#untilOpenMs(seen) + Math.random() * MOST_LATE_MS : backOffMs;
     await pause(clock, Math.min(backOffMs, openMs, leftMs), this.#plan.signal, closing);
   }
@@ -110,12 +116,13 @@ export class Acquisition {
    * @returns the newest known state of the lock, or undefined if a write is worthwhile.
    */
   async #look(seen: LockRecord): Promise<LockRecord | undefined> {
-    const { store } = this.#context;
+    const { store, closing } = this.#context;
     const { requestTimeoutMs, signal } = this.#plan;
     const consistent = this.#untilOpenMs(seen) === 0;
     const read = (signal: AbortSignal) => store.read(this.#key, { consistent }, signal);
     try {
-      const { record } = await send(this.#context, `Reading '${this.#key}'`, read, { requestTimeoutMs, signal });
+      const limits = { order: ORDER.read, requestTimeoutMs, signal, closing };
+      const { record } = await sendInTurn(this.#context, `Reading '${this.#key}'`, read, limits);
       if (this.#tried.has(record?.lockId)) return undefined;
       return consistent ? record : fresher(seen, record);
     } catch (error) {

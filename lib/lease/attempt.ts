@@ -3,6 +3,7 @@ import { isGrantOf, type LockRecord } from '../record/record.ts';
 import type { StoreAnswer } from '../record/store.ts';
 import { elapsedMs, type Instant, instant } from './clock.ts';
 import type { LeaseContext } from './context.ts';
+import { ORDER } from './gate.ts';
 import { judgedInstant } from './judge.ts';
 import { newLockId } from './lock-id.ts';
 import type { AcquirePlan } from './options.ts';
@@ -50,12 +51,52 @@ export interface Asking {
  * @throws LockStoreError if no answer came. A grant that the store may have made is released.
  */
 export async function attempt(context: LeaseContext, asking: Asking): Promise<Attempt> {
-  const { what, key, plan, remainingMs, since } = asking;
+  const { key, plan } = asking;
+  const { requestTimeoutMs, signal } = plan;
+  // 1. A slot, in which the request is written and sent. An attempt that leaves the queue has sent nothing.
+  const turn = { clock: context.clock, what: nameOf(asking), order: ORDER.acquire, withinMs: timeFor(asking, context) };
+  const signals = [signal, context.closing];
+  const { lockId, term, answered } = await context.gate.run({ ...turn, signals }, () => ask(context, asking));
+  if (answered.status === 'rejected') {
+    const error: unknown = answered.reason;
+    // The reason of the caller's signal may look like any answer, and is none.
+    const isAnswer = error instanceof LockStoreError && !signal?.aborted;
+    if (isAnswer && isMisdated(error)) return { type: 'misjudged' };
+    // Nobody knows whether the store has made the grant. Release the grant, if there is one.
+    if (!isAnswer || error.transient) {
+      await discard(context, { key, lockId, until: term.until }, requestTimeoutMs);
+    }
+    throw error;
+  }
+  const { record, serverDate } = answered.value;
+  if (!isGrantOf(lockId, record)) return { type: 'refused', record, term };
+
+  // 2. The server's clock, as the answer told it, judges the grant (invariant 13).
+  const grant = { key, lockId, term, record, serverDate };
+  const isTooEarly = context.serverClock.tooEarly(record.tookOver, serverDate);
+  if (term.isDisproved || isTooEarly) return { type: 'misjudged', grant };
+
+  // 3. A grant that came too late (invariant 4), or that nobody waits for any more, is discarded.
+  await discardUnwanted(context, asking, grant);
+
+  // 4. If the clock was set meanwhile, the expiry that was written may be wrong (invariant 13).
+  return { type: term.wasInterrupted ? 'misjudged' : 'granted', grant };
+}
+
+/** A request that was sent, and the answer or the reason why none came. */
+interface Asked {
+  readonly lockId: string;
+  readonly term: Term;
+  readonly answered: PromiseSettledResult<StoreAnswer>;
+}
+
+/** Writes the request and sends it. The attempt has its slot. */
+async function ask(context: LeaseContext, asking: Asking): Promise<Asked> {
+  const { plan, remainingMs, since } = asking;
   const { holdAtMostMs, requestTimeoutMs, signal } = plan;
   // 1. The moment of sending, by a judged clock (invariant 13), within the time that is left (invariant 4).
-  const withinMs = remainingMs - elapsedMs(since, instant(context.clock));
-  checkTime(asking, withinMs);
-  const sent = await judgedInstant(context, key, { requestTimeoutMs, withinMs, signal }, context.closing);
+  const withinMs = timeFor(asking, context);
+  const sent = await judgedInstant(context, asking.key, { requestTimeoutMs, withinMs, signal }, context.closing);
   signal?.throwIfAborted();
 
   // 2. The term: no longer than `holdAtMostMs`, and no longer than the invocation (invariant 8).
@@ -68,32 +109,19 @@ export async function attempt(context: LeaseContext, asking: Asking): Promise<At
 
   // 4. The request, which is not sent past the deadline (invariant 4).
   const limits = { requestTimeoutMs, withinMs: term.believeMs, since: sent, signal, throwMisdated: true };
-  let answer: StoreAnswer;
-  try {
-    answer = await send(context, `${what} '${key}'`, asking.request(lockId, term), limits);
-  } catch (error) {
-    // The reason of the caller's signal may look like any answer, and is none.
-    const isAnswer = error instanceof LockStoreError && !signal?.aborted;
-    if (isAnswer && isMisdated(error)) return { type: 'misjudged' };
-    // Nobody knows whether the store has made the grant. Release the grant, if there is one.
-    if (!isAnswer || error.transient) {
-      await discard(context, { key, lockId, until: term.until }, requestTimeoutMs);
-    }
-    throw error;
-  }
-  const { record, serverDate } = answer;
-  if (!isGrantOf(lockId, record)) return { type: 'refused', record, term };
+  const sending = send(context, nameOf(asking), asking.request(lockId, term), limits);
+  const [answered] = await Promise.allSettled([sending]);
+  return { lockId, term, answered };
+}
 
-  // 5. The server's clock, as the answer told it, judges the grant (invariant 13).
-  const grant = { key, lockId, term, record, serverDate };
-  const isTooEarly = context.serverClock.tooEarly(record.tookOver, serverDate);
-  if (term.isDisproved || isTooEarly) return { type: 'misjudged', grant };
+/** The operation, as messages begin with it: `Acquiring 'nightly'`. */
+const nameOf = ({ what, key }: Asking): string => `${what} '${key}'`;
 
-  // 6. A grant that came too late (invariant 4), or that nobody waits for any more, is discarded.
-  await discardUnwanted(context, asking, grant);
-
-  // 7. If the clock was set meanwhile, the expiry that was written may be wrong (invariant 13).
-  return { type: term.wasInterrupted ? 'misjudged' : 'granted', grant };
+/** Gives the milliseconds that are left of the invocation (invariant 4). */
+function timeFor(asking: Asking, { clock }: LeaseContext): number {
+  const leftMs = asking.remainingMs - elapsedMs(asking.since, instant(clock));
+  checkTime(asking, leftMs);
+  return leftMs;
 }
 
 /**

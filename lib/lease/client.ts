@@ -11,6 +11,7 @@ import { call } from './callback.ts';
 import { type Clock, systemClock } from './clock.ts';
 import type { LeaseContext } from './context.ts';
 import { type LockEventListener, notify, type ReportedEvent } from './events.ts';
+import { gateOf, ORDER, sendInTurn } from './gate.ts';
 import { inspect, inspectMany, type LockState, list } from './inspect.ts';
 import { Lease, type LeaseHandle } from './lease.ts';
 import {
@@ -26,7 +27,7 @@ import {
   type TryAcquireOptions,
 } from './options.ts';
 import { resume } from './resume.ts';
-import { limited, send } from './send.ts';
+import { limited } from './send.ts';
 import { serverClockOf } from './server-clock.ts';
 
 /**
@@ -106,7 +107,8 @@ export class LockClient {
       notify(onEvent, told);
       if ('onEvent' in store) call(() => store.onEvent?.(told as never));
     };
-    this.#context = { store, clock, serverClock, leases: new Set(), closing: this.closing, report };
+    const { closing } = this;
+    this.#context = { store, gate: gateOf(store), clock, serverClock, leases: new Set(), closing, report };
   }
 
   /** @internal Aborts when the client is closed. */
@@ -285,7 +287,9 @@ export class LockClient {
     const lockId = checkText('lockId', options.lockId);
     const request = { key: checkKey(key), lockId, immediately: options.immediately ?? false };
     const force = (signal: AbortSignal) => store.forceRelease(request, signal);
-    const { applied, record } = await send(this.#context, `Force-releasing '${key}'`, force);
+    const { applied, record } = await sendInTurn(this.#context, `Force-releasing '${key}'`, force, {
+      order: ORDER.release,
+    });
     return applied || record?.releasedBy === lockId;
   }
 

@@ -1,3 +1,5 @@
+import { onAbort } from './on-abort.ts';
+
 /**
  * The clock and the timers that leasehold uses. Give a client a clock of your own to test without waiting, or to correct a
  * wrong clock.
@@ -11,6 +13,7 @@
  *   monotonic: () => performance.now(),
  *   setTimeout: (callback, ms) => setTimeout(callback, ms),
  *   clearTimeout: (timer) => clearTimeout(timer as NodeJS.Timeout),
+ *   setImmediate: (callback) => setImmediate(callback),
  *   isDisciplined: true,
  * };
  * ```
@@ -28,6 +31,13 @@ export interface Clock {
   /** Stops a timer that `setTimeout` gave. */
   clearTimeout(timer: unknown): void;
   /**
+   * Calls `callback` when the answers that have arrived are read, as the global `setImmediate` does. After the event loop was
+   * blocked, timers fire before arrived answers are read. With this function, a request is given up only if its answer has
+   * not arrived.
+   * @default calls `callback` at once
+   */
+  setImmediate?(callback: () => void): void;
+  /**
    * True if somebody keeps the wall clock right, as on Lambda. An answer of the server must judge any other clock before
    * leasehold writes a moment by that clock. The judge read costs one request for each process, and one more whenever the
    * clock was set or stood still.
@@ -42,6 +52,7 @@ export const systemClock: Clock = {
   monotonic: () => performance.now(),
   setTimeout: (callback, ms) => setTimeout(callback, ms),
   clearTimeout: (timer) => clearTimeout(timer as NodeJS.Timeout),
+  setImmediate: (callback) => void setImmediate(callback),
   get isDisciplined() {
     return process.env.AWS_LAMBDA_FUNCTION_NAME !== undefined;
   },
@@ -88,13 +99,13 @@ export const backgroundTimer = (clock: Clock, ms: number, callback: () => void):
 export function pause(clock: Clock, ms: number, ...signals: (AbortSignal | undefined)[]): Promise<void> {
   return new Promise((resolve, reject) => {
     const end = (settle: () => void) => {
+      stopTimer();
       stop();
-      for (const signal of signals) signal?.removeEventListener('abort', abort);
       settle();
     };
     const abort = () => end(() => reject(signals.find((signal) => signal?.aborted)?.reason));
-    const stop = startTimer(clock, ms, () => end(resolve));
-    for (const signal of signals) signal?.addEventListener('abort', abort);
+    const stopTimer = startTimer(clock, ms, () => end(resolve));
+    const stop = onAbort(signals, abort);
     if (signals.some((signal) => signal?.aborted)) abort();
   });
 }

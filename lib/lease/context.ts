@@ -1,5 +1,6 @@
 import type { LockStore } from '../record/store.ts';
 import type { ReportedEvent } from './events.ts';
+import type { Gate } from './gate.ts';
 import type { SendContext } from './send.ts';
 
 /**
@@ -7,6 +8,8 @@ import type { SendContext } from './send.ts';
  */
 export interface LeaseContext extends SendContext {
   readonly store: LockStore;
+  /** The one way to the store: the client's operations wait here for a slot. */
+  readonly gate: Gate;
   /** The leases that are held, or whose release is under way. */
   readonly leases: Set<{ close(reason: unknown, graceMs: number | undefined): Promise<void> }>;
   /** Aborts when the client is closed. */

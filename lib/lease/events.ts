@@ -9,7 +9,7 @@ interface EventBase {
   readonly owner: string | undefined;
   /**
    * Milliseconds by which this host's clock is ahead of the server's (negative: behind). Present if this host's clock is
-   * known to be wrong.
+   * known to be wrong by more than a second.
    */
   readonly skewMs?: number;
 }

@@ -2,7 +2,7 @@ import { beforeGrant, isGrantOf, type LockRecord, type Takeover } from '../recor
 import type { StoreAnswer } from '../record/store.ts';
 import type { Grant } from './attempt.ts';
 import type { LeaseContext } from './context.ts';
-import { send } from './send.ts';
+import { ORDER, sendInTurn } from './gate.ts';
 
 /**
  * Restores the state that a grant replaced, if the clock that asked for the grant turned out to be wrong (invariant 13). If
@@ -44,5 +44,5 @@ function sendBack(
     const now = Math.min(serverClock.now(key), serverDate);
     return store.giveBack({ key, lockId: lockId as string, fencingToken, now, previous }, signal);
   };
-  return send(context, `Giving back '${key}'`, request, { withinMs });
+  return sendInTurn(context, `Giving back '${key}'`, request, { order: ORDER.release, withinMs });
 }

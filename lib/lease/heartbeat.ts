@@ -123,7 +123,7 @@ export class Heartbeat {
     let term: Term;
     let answer: StoreAnswer;
     try {
-      [term, answer] = await this.#send(handOffMs, signal);
+      [term, answer] = await this.#sendInTurn(handOffMs, signal);
     } catch (error) {
       if (!this.isAlive()) throw error;
       if (isMisdated(error) && !isSecond) return this.#renew(handOffMs, signal, true);
@@ -148,7 +148,16 @@ export class Heartbeat {
     this.#kept.report({ type: 'renewed', expiresAt: this.#until, deadline: this.deadline });
   }
 
-  async #send(handOffMs: number | undefined, signal: AbortSignal): Promise<[Term, StoreAnswer]> {
+  /** Sends a renewal as soon as the gate has a slot. The request is written then: no lease loses the time in the queue. */
+  #sendInTurn(handOffMs: number | undefined, signal: AbortSignal): Promise<[Term, StoreAnswer]> {
+    const { clock, gate } = this.#context;
+    const what = `Renewing '${this.#grant.key}'`;
+    // Invariant 7: a renewal whose lease has reached its deadline leaves the queue.
+    const turn = { clock, what, order: this.deadline, withinMs: this.leftMs, signals: [signal] };
+    return gate.run(turn, () => this.#send(what, handOffMs, signal));
+  }
+
+  async #send(what: string, handOffMs: number | undefined, signal: AbortSignal): Promise<[Term, StoreAnswer]> {
     const { store } = this.#context;
     const { leaseMs, safetyMs, requestTimeoutMs } = this.#plan;
     const { key, lockId, term: granted } = this.#grant;
@@ -161,7 +170,7 @@ export class Heartbeat {
     const request = (signal: AbortSignal) => store.renew({ key, lockId, until: term.until }, signal);
     // Invariant 7: a renewal that may arrive after the deadline must not be sent.
     const limits = { requestTimeoutMs, withinMs: this.leftMs, since: sent, signal, throwMisdated: true };
-    return [term, await send(this.#context, `Renewing '${key}'`, request, limits)];
+    return [term, await send(this.#context, what, request, limits)];
   }
 
   /** Tries a failed renewal again, ever more slowly, until the deadline, which has a timer of its own (invariant 6). */
@@ -199,7 +208,8 @@ export class Heartbeat {
       this.#enter({ type: 'capped' });
       return;
     }
-    const dueMs = heartbeatMs - elapsedMs(term.sent, instant(this.#context.clock));
+    // Leases that were taken together are renewed apart.
+    const dueMs = heartbeatMs * (1 - Math.random() / 5) - elapsedMs(term.sent, instant(this.#context.clock));
     const { leftMs } = this;
     // The answer may have shown that the deadline is earlier than the next renewal would be.
     this.#waitMs(dueMs < leftMs ? dueMs : leftMs / 2);

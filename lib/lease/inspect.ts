@@ -3,8 +3,9 @@ import type { LockRecord } from '../record/record.ts';
 import { BackOff } from './back-off.ts';
 import { pause } from './clock.ts';
 import type { LeaseContext } from './context.ts';
+import { ORDER, sendInTurn } from './gate.ts';
 import { dataOf } from './options.ts';
-import { send, storeError } from './send.ts';
+import { storeError } from './send.ts';
 
 /** The state of a lock, for operators. */
 export interface LockState extends Omit<LockRecord, 'data'> {
@@ -18,13 +19,15 @@ export interface LockState extends Omit<LockRecord, 'data'> {
 
 /** The most keys that one request reads. */
 const BATCH = 100;
+/** The batches that are read at a time. */
+const READERS = 4;
 /** The pauses of a reader after a throttled server has left keys out, in milliseconds. */
 const THROTTLED_MS = { first: 50, most: 2_000 };
 
 export async function inspect(context: LeaseContext, key: string): Promise<LockState | undefined> {
   checkKey(key);
   const read = (signal: AbortSignal) => context.store.read(key, { consistent: true }, signal);
-  const { record } = await send(context, `Reading '${key}'`, read);
+  const { record } = await sendInTurn(context, `Reading '${key}'`, read, { order: ORDER.read });
   return record && stateOf(context, record);
 }
 
@@ -36,17 +39,32 @@ export async function inspectMany(
   checkNames('inspectMany', options, { signal: 0 });
   const { store, clock, closing } = context;
   const { signal } = options;
+  const limits = { order: ORDER.read, signal, closing };
   const states = new Map<string, LockState>();
-  const backOff = new BackOff(THROTTLED_MS.first, THROTTLED_MS.most);
-  let left = keys.map(checkKey);
-  while (left.length > 0) {
-    const batch = left.slice(0, BATCH);
-    const read = (signal: AbortSignal) => store.readMany(batch, signal);
-    const { records, unprocessed } = await send(context, `Reading ${batch.length} locks`, read, { signal });
-    for (const record of records) states.set(record.key, stateOf(context, record));
-    left = [...unprocessed, ...left.slice(batch.length)];
-    if (unprocessed.length > 0) await pause(clock, backOff.nextMs(), closing, signal);
-  }
+  // DynamoDB refuses a batch that has a key twice.
+  const all = [...new Set(keys.map(checkKey))];
+  let next = 0;
+  let failure: { readonly error: unknown } | undefined;
+  const readOn = async () => {
+    const backOff = new BackOff(THROTTLED_MS.first, THROTTLED_MS.most);
+    let again: readonly string[] = [];
+    while (!failure && (again.length > 0 || next < all.length)) {
+      const from = next;
+      next = Math.min(all.length, from + BATCH - again.length);
+      const batch = [...again, ...all.slice(from, next)];
+      const read = (signal: AbortSignal) => store.readMany(batch, signal);
+      const { records, unprocessed } = await sendInTurn(context, `Reading ${batch.length} locks`, read, limits);
+      for (const record of records) states.set(record.key, stateOf(context, record));
+      again = unprocessed;
+      if (again.length > 0) await pause(clock, backOff.nextMs(), closing, signal);
+    }
+  };
+  // Nothing is left behind: the other readers end before the first failure is thrown.
+  const fail = (error: unknown) => {
+    failure ??= { error };
+  };
+  await Promise.all(Array.from({ length: READERS }, () => readOn().catch(fail)));
+  if (failure) throw (failure as { readonly error: unknown }).error;
   return states;
 }
 

@@ -1,6 +1,7 @@
 import { LockStoreError } from '../record/errors.ts';
 import type { LockStore } from '../record/store.ts';
 import { elapsedMs, type Instant, instant } from './clock.ts';
+import { onAbort } from './on-abort.ts';
 import { checkLeft, limited, type SendContext, type SendOptions, send } from './send.ts';
 
 /** The most judge reads for a clock that is set, or stands still, again and again. */
@@ -17,6 +18,7 @@ type JudgeContext = SendContext & { readonly store: LockStore };
  * 2. A clock that an answer has judged costs no request, as long as it was neither set nor stood still since.
  * 3. Any other clock is judged by the answer to one judge read.
  *
+ * The caller has its slot of the gate.
  * @throws LockStoreError if no answer came. Transient if the clock was set, or stood still, during each read.
  */
 export async function judgedInstant(
@@ -85,11 +87,8 @@ async function judge(
 function either(...signals: (AbortSignal | undefined)[]): { readonly signal: AbortSignal; end(): void } {
   const controller = new AbortController();
   const abort = () => controller.abort(signals.find((signal) => signal?.aborted)?.reason);
-  for (const signal of signals) signal?.addEventListener('abort', abort);
+  const end = onAbort(signals, abort);
   if (signals.some((signal) => signal?.aborted)) abort();
-  const end = () => {
-    for (const signal of signals) signal?.removeEventListener('abort', abort);
-  };
   return { signal: controller.signal, end };
 }
 

@@ -20,8 +20,9 @@ export interface LeaseTiming {
    */
   leaseMs?: number | undefined;
   /**
-   * The time between two renewals. Smaller means more requests, and more tries before the deadline. 1 or more, and smaller
-   * than `leaseMs - safetyMs`.
+   * The longest time from one renewal to the next, which comes after four to five fifths of this time. So leases that were
+   * taken together are renewed apart. Smaller means more requests, and more tries before the deadline. 1 or more, and
+   * smaller than `leaseMs - safetyMs`.
    * @default a third of `leaseMs`
    */
   heartbeatMs?: number | undefined;
@@ -45,8 +46,8 @@ export interface LeaseTiming {
  */
 export interface AcquireOptions extends LeaseTiming {
   /**
-   * The longest wait for a busy lock, in milliseconds. 0 or more. With `Infinity`, the wait ends when the lock is acquired,
-   * when `signal` aborts, or when the client is closed.
+   * The longest wait for a busy lock, in milliseconds. There is no order among those who wait. 0 or more. With `Infinity`, the
+   * wait ends when the lock is acquired, when `signal` aborts, or when the client is closed.
    * @default 0: no wait
    */
   waitMs?: number | undefined;
@@ -56,7 +57,7 @@ export interface AcquireOptions extends LeaseTiming {
    */
   signal?: AbortSignal | undefined;
   /**
-   * The time after which a request without an answer is sent again, in milliseconds. A short lease shortens this time, so
+   * The time after which a request without an answer is sent again, in milliseconds from its sending. A short lease shortens this time, so
    * that there is room for three sendings. 1 or more.
    * @default 1,000
    */

@@ -2,8 +2,8 @@ import { LockStoreError, type LostReason } from '../record/errors.ts';
 import { isDone, lossOf } from '../record/record.ts';
 import type { StoreAnswer } from '../record/store.ts';
 import type { LeaseContext } from './context.ts';
+import { ORDER, sendInTurn } from './gate.ts';
 import { leavingOf } from './options.ts';
-import { send } from './send.ts';
 
 /** The grant that a release ends, and the state that the release leaves. */
 export interface Releasing {
@@ -57,7 +57,7 @@ export async function release(
     return store.release({ key, lockId, now, holdAtLeastMs, doneToken }, signal);
   };
   try {
-    const answer = await send(context, `Releasing '${key}'`, request, limits);
+    const answer = await sendInTurn(context, `Releasing '${key}'`, request, { ...limits, order: ORDER.release });
     if (answer.applied || wasReleasedBefore(releasing, answer, isBelieved())) {
       if (holdAtLeastMs <= 1) serverClock.wrote(key, acquiredAt + 1);
       return { type: 'released' };
@@ -108,5 +108,6 @@ export async function discard(
   const { store } = context;
   // `until` stands for the present. This host's clock may have been set, and TTL would count from a wrong moment.
   const request = { key, lockId, now: until, holdAtLeastMs: 0 };
-  await send(context, `Discarding '${key}'`, (signal) => store.release(request, signal), { withinMs }).catch(() => {});
+  const discarding = (signal: AbortSignal) => store.release(request, signal);
+  await sendInTurn(context, `Discarding '${key}'`, discarding, { order: ORDER.release, withinMs }).catch(() => {});
 }

@@ -2,6 +2,7 @@ import { LockStoreError } from '../record/errors.ts';
 import type { DatedAnswer } from '../record/store.ts';
 import { BackOff } from './back-off.ts';
 import { type Clock, elapsedMs, type Instant, instant, pause, startTimer } from './clock.ts';
+import { onAbort } from './on-abort.ts';
 import type { ServerClock } from './server-clock.ts';
 
 /** The most sendings of a request whose answer does not come. The SDK sends a request that fails as often. */
@@ -47,7 +48,8 @@ export interface SendOptions {
 }
 
 /**
- * Sends one request to a store until an answer comes. The same request is sent again in two cases:
+ * Sends one request to a store until an answer comes. The caller has its slot of the gate, and keeps the slot until then.
+ * The same request is sent again in two cases:
  *
  * - The answer does not come in time, since a socket hangs. (The SDK itself sends a request again that fails.)
  * - The request met another transaction.
@@ -132,18 +134,23 @@ export function limited<Answer>(
 ): Promise<Answer> {
   return new Promise<Answer>((resolve, reject) => {
     const controller = new AbortController();
+    let isOver = false;
     const end = () => {
+      isOver = true;
+      stopTimer();
       stop();
-      signal?.removeEventListener('abort', cancel);
     };
     const giveUp = (reason: unknown) => {
+      if (isOver) return;
       end();
       reject(reason);
       controller.abort();
     };
-    const cancel = () => giveUp(signal?.reason);
-    const stop = startTimer(clock, Math.max(1, Math.floor(ms)), () => giveUp(HUNG));
-    signal?.addEventListener('abort', cancel);
+    const hung = () => giveUp(HUNG);
+    // If the event loop was blocked, the timer fires before an answer is read that has arrived meanwhile.
+    const late = () => (clock.setImmediate ? clock.setImmediate(hung) : hung());
+    const stopTimer = startTimer(clock, Math.max(1, Math.floor(ms)), late);
+    const stop = onAbort([signal], () => giveUp(signal?.reason));
     new Promise<Answer>((answer) => answer(request(controller.signal))).then(resolve, reject).finally(end);
   });
 }

@@ -15,6 +15,11 @@ const DRIFT_MS = 100;
  */
 const RELAY_MOST_MS = 15 * 60_000;
 
+/**
+ * Milliseconds of skew that are worth a report. Many answers together show a clock that is some milliseconds off, as every
+ * clock is.
+ */
+const REPORTED_SKEW_MS = 1_000;
 /** The most releases that are remembered. Each release matters for a millisecond, and a process may use many keys once. */
 const MOST_RELEASED = 1_000;
 
@@ -152,10 +157,11 @@ export class ServerClock {
 
   /**
    * Milliseconds by which this host's clock is ahead of the server's (negative: behind). Undefined unless the clock is known
-   * to be wrong.
+   * to be wrong by more than a second.
    */
   get skewMs(): number | undefined {
-    return this.isWrong ? -Math.round((this.#lowest + this.#highest) / 2) : undefined;
+    const skewMs = -Math.round((this.#lowest + this.#highest) / 2);
+    return this.isWrong && Math.abs(skewMs) > REPORTED_SKEW_MS ? skewMs : undefined;
   }
 
   /**

@@ -61,7 +61,10 @@ export class LockBusyError extends LockError {
   readonly expiresAt: number;
   /** Milliseconds from now to `expiresAt`, 0 or more. */
   readonly retryAfterMs: number;
-  /** Milliseconds by which this host's clock is ahead of the server's (behind: negative), once known to be wrong. */
+  /**
+   * Milliseconds by which this host's clock is ahead of the server's (behind: negative), once known to be wrong by more than a
+   * second.
+   */
   readonly skewMs: number | undefined;
   /** 423 Locked, RFC 4918, section 11.3. */
   readonly statusCode = 423;

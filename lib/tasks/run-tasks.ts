@@ -80,7 +80,8 @@ class TaskRun<Task> {
     // 1. Runners take one candidate after the other. A runner that fails ends the run; the others end their tasks first.
     const candidates = new Candidates(this.#plan, this.#limit, this.#unsettled, this.#marks).of(tasks);
     const length = Math.min(this.#plan.concurrency, Array.isArray(tasks) ? tasks.length : MOST_IN_HAND);
-    await Promise.all(Array.from({ length }, () => this.#take(candidates)));
+    const next = inTurn(() => candidates.next());
+    await Promise.all(Array.from({ length }, () => this.#take(next)));
     // 2. Nothing is left behind: no timer, and no iterator that was not told of the end.
     this.#limit.end();
     await candidates.return().catch((error) => this.#limit.fail(error));
@@ -95,10 +96,10 @@ class TaskRun<Task> {
   }
 
   /** Tries one candidate after the other. */
-  async #take(candidates: AsyncGenerator<OpenTask<Task>, void>): Promise<void> {
+  async #take(next: () => Promise<IteratorResult<OpenTask<Task>, void>>): Promise<void> {
     try {
       while (!this.#limit.isOver) {
-        const { value } = await candidates.next();
+        const { value } = await next();
         if (!value) return;
         await this.#try(value);
       }
@@ -174,5 +175,18 @@ class TaskRun<Task> {
       () => this.#plan.onProgress?.({ task, key, outcome, error, report }),
       (thrown) => this.#limit.fail(thrown),
     );
+  };
+}
+
+/**
+ * Makes each call wait for the call before. An async generator would do so too, but goes through all the calls that wait
+ * whenever another call comes.
+ */
+function inTurn<Result>(call: () => Promise<Result>): () => Promise<Result> {
+  let last: Promise<unknown> = Promise.resolve();
+  return () => {
+    const mine = last.then(call);
+    last = mine.catch(() => {});
+    return mine;
   };
 }

@@ -8,10 +8,11 @@ import {
   LockLostError,
   LockStoreError,
 } from '../../lib/record/errors.ts';
-import { outcomeOf, settle, taken, type World, world } from './setup.ts';
+import { outcomeOf, punctual, settle, taken, type World, world } from './setup.ts';
 
 let scene: World;
 beforeEach(() => {
+  punctual();
   scene = world();
 });
 afterEach(() => {

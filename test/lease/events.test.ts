@@ -2,10 +2,11 @@ import { inspect } from 'node:util';
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import type { LockEvent } from '../../lib/lease/events.ts';
 import { LockDoneError, LockLostError, LockStoreError } from '../../lib/record/errors.ts';
-import { outcomeOf, taken, type World, world } from './setup.ts';
+import { outcomeOf, punctual, taken, type World, world } from './setup.ts';
 
 let scene: World;
 beforeEach(() => {
+  punctual();
   scene = world();
 });
 afterEach(() => {

@@ -1,10 +1,11 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import type { LeaseHandle } from '../../lib/lease/lease.ts';
 import { LockLostError, LockStoreError } from '../../lib/record/errors.ts';
-import { outcomeOf, settle, taken, type World, world } from './setup.ts';
+import { outcomeOf, punctual, settle, taken, type World, world } from './setup.ts';
 
 let scene: World;
 beforeEach(() => {
+  punctual();
   scene = world();
 });
 afterEach(() => {

@@ -1,13 +1,17 @@
-import { beforeEach, describe, expect, test } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { LockClient } from '../../lib/lease/client.ts';
 import type { LockEvent } from '../../lib/lease/events.ts';
 import type { Lease } from '../../lib/lease/lease.ts';
 import { LockStoreError } from '../../lib/record/errors.ts';
-import { outcomeOf, settle, taken, type World, world } from './setup.ts';
+import { outcomeOf, punctual, settle, taken, type World, world } from './setup.ts';
 
 let scene: World;
 beforeEach(() => {
+  punctual();
   scene = world();
+});
+afterEach(() => {
+  jest.restoreAllMocks();
 });
 
 const HOUR = 3_600_000;

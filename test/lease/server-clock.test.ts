@@ -180,6 +180,18 @@ describe('ServerClock', () => {
     expect(serverClock.skewMs).toBe(-5_001);
   });
 
+  test.each([
+    [1_000, undefined],
+    [1_001, -1_001],
+    [-1_000, undefined],
+    [-1_001, 1_001],
+  ])('reports a skew only beyond a second: with a server that is %i ms ahead, %s', async (ahead, skewMs) => {
+    // Two answers that meet in a point, a second apart: the server is exactly so far ahead.
+    const { serverClock } = await knowing([11_000, 11_000 + ahead], [12_000, 11_000 + ahead]);
+    expect(serverClock.isWrong).toBe(true);
+    expect(serverClock.skewMs).toBe(skewMs);
+  });
+
   test('knows the exact offset if the intervals meet in a point', async () => {
     const { serverClock } = await knowing([1_000, 6_000], [2_000, 6_000]);
     expect(serverClock.expiryOffsetMs).toBe(5_000);

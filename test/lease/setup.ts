@@ -127,6 +127,11 @@ export function seededRandom(seed: number): () => number {
   return mulberry32(-seed);
 }
 
+/** Makes each heartbeat come `heartbeatMs` after the last request, and no sooner, until the mocks are restored. */
+export function punctual(): void {
+  jest.spyOn(Math, 'random').mockReturnValue(0);
+}
+
 /** A controller whose signal counts its abort listeners. */
 export function watchedSignal(): { controller: AbortController; listeners(): number } {
   const controller = new AbortController();

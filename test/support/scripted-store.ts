@@ -7,7 +7,7 @@ import { LockStoreError } from '../../lib/record/errors.ts';
 import type { LockRecord } from '../../lib/record/record.ts';
 import type { LockStore, ReadAnswer, ReadManyAnswer, StoreAnswer } from '../../lib/record/store.ts';
 
-export type Operation = Exclude<keyof LockStore, 'list' | 'onEvent'>;
+export type Operation = Exclude<keyof LockStore, 'list' | 'onEvent' | 'maxInFlight'>;
 
 export type Fault =
   /** The connection breaks before the request reaches the store. */
@@ -66,6 +66,7 @@ interface LoggedRequest {
 export class ScriptedStore implements LockStore {
   /** The other store. Replace it to let every record vanish. */
   inner: LockStore;
+  maxInFlight: number | undefined;
   /** The lag of eventually consistent reads. */
   lagMs = 0;
   /**
