@@ -1579,6 +1579,21 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
     expect([await handler({}, context), await handler({}, context)]).toEqual(['done', 'done']);
   });
 
+  test.each(['key', 'once', 'data'])(
+    'a %s function fails by a LockBusyError of its own: the run is no skip',
+    async (name) => {
+      await others.acquire('other');
+      const busy = await locks.acquire('other').catch((error) => error);
+      const fail = () => {
+        throw busy;
+      };
+      const handler = middy()
+        .use(lock({ key: 'nightly', locks, onBusy: 'skip', [name]: fail } as never))
+        .handler(() => 'never');
+      await expect(handler({}, invocation())).rejects.toBe(busy);
+    },
+  );
+
   test('the key function throws: its error is thrown, and nothing is locked', async () => {
     const handler = middy()
       .use(lock({ key: (event: { job?: { name: string } }) => (event.job as { name: string }).name, locks }))
