@@ -5,6 +5,7 @@ import { HeldLease } from './held-lease.ts';
 import type { Guard } from './hooks.ts';
 import { checkPlace, ofInvocation, putInto } from './invocation.ts';
 import type { LambdaContext } from './lambda-context.ts';
+import { logSkip } from './log-skip.ts';
 import type { LockOptions } from './options.ts';
 import { Remaining } from './remaining.ts';
 import { type BatchResponse, messageIdOf, messagesOf, recordLocks, sendBack } from './sqs.ts';
@@ -27,34 +28,30 @@ export function lockGuard(what: string, options: LockOptions<never, never, strin
   checkChoice('onDone', onDone, 'skip', 'a function');
   const { client, acquire } = configure(what, options);
 
-  async function take(event: unknown, context: object, hold: (held: HeldLease) => void): Promise<void> {
-    // 1. Whatever may fail by the event or the context fails before the lock is taken.
+  return async (event, context, hold) => {
     const given = (value: unknown) =>
       typeof value === 'function' ? noPromise((value as OfRequest)(event, context)) : value;
+    // 1. Whatever may fail by the event or the context fails before the lock is taken.
     const invocation = ofInvocation(context as LambdaContext, waitMs, reserveMs);
     const remaining = new Remaining(context as LambdaContext);
     const isBatch = messagesOf(event) !== undefined;
     checkPlace(context, contextKey);
-    // 2. The lease, which is noted first of all: `before` releases what is noted, whatever fails.
-    const lease = await client.acquire(given(key) as string, {
-      ...acquire,
-      ...invocation,
-      // Without a token the handler would run every time.
-      once: once && checkText('once', given(once)),
-      data: given(data),
-    });
-    hold(new HeldLease(lease, remaining, onLost, isBatch));
-    putInto(context, contextKey, lease);
-  }
-
-  return async (event, context, hold) => {
+    const name = given(key) as string;
+    // Without a token the handler would run every time.
+    const token = once && checkText('once', given(once));
+    const asked = { ...acquire, ...invocation, once: token, data: given(data) };
     try {
-      await take(event, context, hold);
+      // 2. The lease is noted first of all: `before` ends what is noted, whatever fails.
+      const lease = await client.acquire(name, asked);
+      hold(new HeldLease(lease, remaining, onLost, isBatch));
+      putInto(context, contextKey, lease);
       return undefined;
     } catch (error) {
       const isBusy = error instanceof LockBusyError;
       const respond = isBusy ? onBusy : error instanceof LockDoneError ? onDone : 'throw';
       if (respond === 'throw') throw error;
+      // 3. A response in the handler's place.
+      logSkip(name, token, error);
       const response = typeof respond === 'function' ? await (respond as OfRequest)(error, event, context) : undefined;
       // SQS must not delete messages that nobody has worked on. SQS may delete a batch that is done, unless its records
       // have locks of their own, which say what is done.

@@ -4,11 +4,12 @@ import { heed } from '../lib/lease/callback.ts';
 import type { LockClient } from '../lib/lease/client.ts';
 import type { Lease } from '../lib/lease/lease.ts';
 import type { AcquireOptions } from '../lib/lease/options.ts';
-import { LockDoneError, LockError, LockStoreError, type LostReason } from '../lib/record/errors.ts';
+import { LockBusyError, LockDoneError, LockError, LockStoreError, type LostReason } from '../lib/record/errors.ts';
 import { BatchRecords, type Entry, idOf, isOpen } from './batch-records.ts';
 import { noPromise } from './configure.ts';
 import { AT_ONCE, inParallel } from './in-parallel.ts';
 import { KeyLock } from './key-lock.ts';
+import { logSkip } from './log-skip.ts';
 import type { LockRecordsOptions, RecordLocks } from './record-options.ts';
 import type { Remaining } from './remaining.ts';
 import type { HeldBatch } from './request.ts';
@@ -91,6 +92,9 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks, HeldBatc
     for (const entry of this.#batch.entries.filter(isOpen)) {
       const lock = this.#locks.get(entry.key ?? '');
       if (lock?.lease) this.#given.set(idOf(entry), { entry, lock, lease: lock.lease });
+    }
+    for (const { key, token, state, error } of this.#batch.entries) {
+      if (key !== undefined && (state === 'done' || error instanceof LockBusyError)) logSkip(key, token, error);
     }
     // Nobody waits for these releases before the end.
     for (const lock of this.#locks.values()) void this.#endIfFinished(lock);

@@ -364,8 +364,11 @@ export class LockClient {
     const outcome = await this.#acquire(key, options);
     if (outcome instanceof Lease) return outcome;
     const { record, retryAfterMs } = outcome;
-    const { skewMs } = this.#context.serverClock;
-    throw new LockBusyError({ key, owner: holderOf(record), expiresAt: record.expiresAt, retryAfterMs, skewMs });
+    const { serverClock } = this.#context;
+    const { skewMs } = serverClock;
+    const { lockId, expiresAt, acquiredAt } = record;
+    const heldMs = lockId === undefined ? undefined : serverClock.now(key) - acquiredAt;
+    throw new LockBusyError({ key, owner: holderOf(record), expiresAt, retryAfterMs, skewMs, heldMs });
   }
 
   /** Acquires a lock, and reports the outcome. */

@@ -70,7 +70,11 @@ export class LockBusyError extends LockError {
   readonly statusCode = 423;
   /** Tells HTTP error handlers that the message may be shown. */
   readonly expose = true;
-  /** `Retry-After` in whole seconds, RFC 9110, section 10.2.3. */
+  /**
+   * `Retry-After` in whole seconds, RFC 9110, section 10.2.3. Nobody knows how long a holder will go on: a lock that was
+   * held for 8 seconds is asked for again after 8 more. At the least 1 second, and at the most `retryAfterMs`. If nobody
+   * holds the lock, `retryAfterMs`: the lock opens then.
+   */
   readonly headers: { readonly 'Retry-After': string };
 
   constructor(busy: {
@@ -79,14 +83,18 @@ export class LockBusyError extends LockError {
     expiresAt: number;
     retryAfterMs: number;
     skewMs?: number | undefined;
+    /** Milliseconds for which the holder has had the lock. Absent if nobody holds the lock, or if the time is not known. */
+    heldMs?: number | undefined;
   }) {
-    super(`The lock '${busy.key}' is busy; retry in ${Math.ceil(busy.retryAfterMs)} ms.`);
+    const { retryAfterMs, heldMs = Infinity } = busy;
+    const seconds = Math.max(1, Math.ceil(Math.min(retryAfterMs, heldMs) / 1000));
+    super(`The lock '${busy.key}' is busy; retry in ${seconds} s.`);
     this.key = busy.key;
     this.owner = busy.owner;
     this.expiresAt = busy.expiresAt;
-    this.retryAfterMs = busy.retryAfterMs;
+    this.retryAfterMs = retryAfterMs;
     this.skewMs = busy.skewMs;
-    this.headers = { 'Retry-After': String(Math.max(1, Math.ceil(busy.retryAfterMs / 1000))) };
+    this.headers = { 'Retry-After': String(seconds) };
   }
 }
 

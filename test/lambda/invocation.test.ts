@@ -40,7 +40,7 @@ describeOnLambda("a handler on Lambda's own runtime", () => {
     const { error } = await lambda.invoke({ key: 'busy' });
     expect(error).toMatchObject({
       errorType: 'LockBusyError',
-      errorMessage: expect.stringMatching(/^The lock 'busy' is busy; retry in \d+ ms\.$/),
+      errorMessage: expect.stringMatching(/^The lock 'busy' is busy; retry in \d+ s\.$/),
     });
     expect(testBed.proxy.count()).toBe(1);
   });

@@ -177,11 +177,36 @@ describe('acquire', () => {
       retryAfterMs: 29_500,
       statusCode: 423,
       expose: true,
-      headers: { 'Retry-After': '30' },
+      headers: { 'Retry-After': '1' },
     });
     expect(error.message).toContain("'job'");
     expect(error.message).not.toContain('host-1');
     expect(store.count()).toBe(2);
+  });
+
+  test('asks to come back after as long as the holder has had the lock, and at the expiry at the latest', async () => {
+    const { time } = scene;
+    const { client } = scene.host();
+    const lease = await client.acquire('job', { leaseMs: 60_000 });
+    const retryAfter = async () => (await thrownBy(scene.host().client.acquire('job'))).headers['Retry-After'];
+    await time.advance(100);
+    expect(await retryAfter()).toBe('1');
+    await time.advance(7_900);
+    expect(await retryAfter()).toBe('8');
+    lease.abandon('abandoned');
+    await time.advance(47_000);
+    expect(await retryAfter()).toBe('5');
+  });
+
+  test('asks to come back when the lock opens if nobody holds the lock', async () => {
+    const { client } = scene.host();
+    await (await client.acquire('job', { holdAtLeastMs: 40_000 })).release();
+    await scene.time.advance(1_000);
+    const error = await thrownBy(client.acquire('job'));
+    expect(error).toMatchObject({
+      headers: { 'Retry-After': '39' },
+      message: "The lock 'job' is busy; retry in 39 s.",
+    });
   });
 
   test('names no owner of a lock that holdAtLeastMs keeps closed', async () => {

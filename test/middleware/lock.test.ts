@@ -1188,7 +1188,7 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
         name: 'LockBusyError',
         statusCode: 423,
         owner: 'somebody else',
-        headers: { 'Retry-After': '30' },
+        headers: { 'Retry-After': '1' },
       });
       expect(ran).toEqual([]);
     });
@@ -1578,6 +1578,21 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
       .handler(() => 'done');
     expect([await handler({}, context), await handler({}, context)]).toEqual(['done', 'done']);
   });
+
+  test.each(['key', 'once', 'data'])(
+    'a %s function fails by a LockBusyError of its own: the run is no skip',
+    async (name) => {
+      await others.acquire('other');
+      const busy = await locks.acquire('other').catch((error) => error);
+      const fail = () => {
+        throw busy;
+      };
+      const handler = middy()
+        .use(lock({ key: 'nightly', locks, onBusy: 'skip', [name]: fail } as never))
+        .handler(() => 'never');
+      await expect(handler({}, invocation())).rejects.toBe(busy);
+    },
+  );
 
   test('the key function throws: its error is thrown, and nothing is locked', async () => {
     const handler = middy()

@@ -1001,6 +1001,7 @@ const middleware = [
     ['a misspelled option of lockRecords, ignored', '  checkNames(what, options, names);\n', ''],
   ]),
   ...of('middleware/lock-guard.ts', [
+    ['a skipped run that looks like a run that did its work', '      logSkip(name, token, error);\n', ''],
     ['a misspelled option of lock, ignored', '  checkNames(what, options, names);\n', ''],
     ['messages deleted though their lock skipped them', "(isBusy && respond === 'skip') || ", ''],
     ['messages deleted though a lock inside of their record locks skipped them', ' || hasRecordLocks(context)', ''],

@@ -61,4 +61,14 @@ describe('errors', () => {
     const { headers } = new LockBusyError({ key: 'job', expiresAt: 0, retryAfterMs });
     expect(headers).toEqual({ 'Retry-After': seconds });
   });
+
+  test.each([
+    [0, '1'],
+    [1_001, '2'],
+    [60_000, '30'],
+    [-5_000, '1'],
+  ])('a holder that has had the lock for %i ms makes a Retry-After of %s', (heldMs, seconds) => {
+    const { headers } = new LockBusyError({ key: 'job', owner: 'me', expiresAt: 0, retryAfterMs: 30_000, heldMs });
+    expect(headers).toEqual({ 'Retry-After': seconds });
+  });
 });
