@@ -1,5 +1,6 @@
-import { checkKey, checkNames, checkText } from '../lib/record/check.ts';
+import { checkKey, checkNames } from '../lib/record/check.ts';
 import { LockBusyError, LockDoneError } from '../lib/record/errors.ts';
+import type { OnceToken } from '../lib/record/token.ts';
 import { checkChoice, configure, noPromise, sharedNames } from './configure.ts';
 import { HeldLease } from './held-lease.ts';
 import type { Guard } from './hooks.ts';
@@ -33,8 +34,8 @@ export function lockGuard(what: string, options: LockOptions<never, never, strin
     const lease = await client.acquire(given(key) as string, {
       ...acquire,
       ...ofInvocation(context as LambdaContext, waitMs, reserveMs),
-      // Without a token the handler would run every time.
-      once: once && checkText('once', given(once)),
+      // Without a token the handler would run every time: `acquire` refuses a token that is given and undefined.
+      ...(once !== undefined && { once: given(once) as OnceToken }),
       data: given(data),
     });
     const held = new HeldLease(lease, new Remaining(context as LambdaContext), onLost, messagesOf(event) !== undefined);

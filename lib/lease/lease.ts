@@ -1,9 +1,9 @@
 // Over 250 lines: half of them document the public API.
 
 import { checkNames, show } from '../record/check.ts';
-import { LockError, LockLostError, type LostReason } from '../record/errors.ts';
-import { isDone } from '../record/record.ts';
+import { LockError, LockLostError, LockTokenError, type LostReason } from '../record/errors.ts';
 import type { LockStore } from '../record/store.ts';
+import { canonicalToken, haveOneForm, isDone, type OnceToken, shownToken } from '../record/token.ts';
 import type { Grant } from './attempt.ts';
 import { elapsedMs, instant } from './clock.ts';
 import type { LeaseContext } from './context.ts';
@@ -55,15 +55,21 @@ export interface ReleaseOptions {
   /**
    * Says how far the work succeeded.
    * - `true`: the work succeeded, and the lease's `once` token is done.
-   * - A token, up to the lease's own: a part of the work succeeded, and this token is done.
+   * - A token of the lease's own form, up to the lease's own: a part of the work succeeded, and this token is done.
    * - `false`: no token is done.
    * @default false
    */
-  readonly done?: boolean | string;
+  readonly done?: boolean | OnceToken;
   /**
    * The longest time in which to try the release, in milliseconds.
    * @default the rest of `remainingMs` at the call, less 200 ms for the response, or less half of a shorter rest
    */
+  readonly withinMs?: number;
+}
+
+/** The options of a release, with the canonical text of the token. An empty text takes the record's token away. */
+interface Ending {
+  readonly done?: boolean | string;
   readonly withinMs?: number;
 }
 
@@ -115,7 +121,7 @@ export class Lease {
     this.owner = plan.owner;
     this.fencingToken = fencingToken;
     this.acquiredAt = acquiredAt;
-    this.doneToken = doneToken;
+    this.doneToken = shownToken(doneToken);
     this.data = dataOf(data);
     if (tookOver?.type === 'lease') {
       this.takenOverFrom = { owner: tookOver.owner ?? '', expiredAt: tookOver.expiresAt };
@@ -248,12 +254,13 @@ export class Lease {
     if (typeof withinMs !== 'number' || !(withinMs >= 0)) {
       throw new TypeError(`withinMs must be a number of milliseconds, 0 or more, but it is ${show(withinMs)}.`);
     }
-    if (typeof done !== 'boolean' && !(typeof done === 'string' && isDone(done, once))) {
+    const token = typeof done === 'boolean' ? done : canonicalToken(done, 'done');
+    if (typeof token !== 'boolean' && !(isDone(token, once) && haveOneForm(token, once))) {
       throw new TypeError(
-        `done must be true, false or a once token up to that of the lease, ${show(once)}, but it is ${show(done)}.`,
+        `done must be true, false or a once token up to that of the lease, ${show(shownToken(once))}, and of the same form, but it is ${show(done)}.`,
       );
     }
-    this.#releasing ??= this.#release(options);
+    this.#releasing ??= this.#release({ ...options, done: token });
     return this.#releasing;
   }
 
@@ -284,7 +291,7 @@ export class Lease {
     const { once } = this.#plan;
     if (once !== undefined && !this.#releasedAsDone) {
       throw new LockError(
-        `Releasing '${this.key}': the work released its lease itself, so the once token '${once}' is not done. Call release({ done: true }), or leave the release out.`,
+        `Releasing '${this.key}': the work released its lease itself, so the once token '${shownToken(once)}' is not done. Call release({ done: true }), or leave the release out.`,
       );
     }
     return released ? 'released' : 'unknown';
@@ -320,7 +327,7 @@ export class Lease {
       key: this.key,
       lockId: this.lockId,
       fencingToken: this.fencingToken,
-      ...(once !== undefined && { once }),
+      ...(once !== undefined && { once: shownToken(once) }),
       ...(holdAtLeastMs > 0 && { holdAtLeastMs }),
     };
   }
@@ -350,6 +357,24 @@ export class Lease {
     return this.release();
   }
 
+  /** @internal Releases the lease, and takes the record's token away. */
+  resetOnce(): Promise<boolean> {
+    this.#releasing ??= this.#release({ done: '' });
+    return this.#releasing;
+  }
+
+  /**
+   * @internal Tells whether a token had finished when the lease was granted.
+   * @param token a canonical text.
+   * @throws LockTokenError if the token that had finished has another form.
+   */
+  wasDone(token: string | undefined): boolean {
+    const { doneToken } = this.#grant.record;
+    if (token === undefined || !isDone(token, doneToken)) return false;
+    if (haveOneForm(token, doneToken)) return true;
+    throw new LockTokenError({ key: this.key, once: shownToken(token), doneToken: shownToken(doneToken) });
+  }
+
   /**
    * @internal Abandons the lease: the signal aborts, the heartbeat stops, nothing is released, and the lock opens at the
    *   expiry.
@@ -369,7 +394,7 @@ export class Lease {
     }
   }
 
-  async #release(options: ReleaseOptions): Promise<boolean> {
+  async #release(options: Ending): Promise<boolean> {
     const { done } = options;
     this.#releasedAsDone = done === true || (done !== undefined && done === this.#plan.once);
     if (this.isHeld()) {
@@ -383,11 +408,11 @@ export class Lease {
     return false;
   }
 
-  async #releaseEnded(options: ReleaseOptions): Promise<boolean> {
+  async #releaseEnded(options: Ending): Promise<boolean> {
     const { done } = options;
-    const finished = done === true ? this.#plan.once : done || undefined;
-    // `doneToken` only grows. A greater token may have finished before this lease.
-    const doneToken = isDone(finished, this.doneToken) ? undefined : finished;
+    const finished = done === true ? this.#plan.once : done === false ? undefined : done;
+    // `doneToken` only grows, but for a reset. A greater token may have finished before this lease.
+    const doneToken = finished !== '' && isDone(finished, this.#grant.record.doneToken) ? undefined : finished;
     const released = await this.#send(doneToken, options);
     // A client that is being closed waits for the answer to the release.
     this.#context.leases.delete(this);
@@ -398,7 +423,7 @@ export class Lease {
     return released.type === 'released';
   }
 
-  #send(doneToken: string | undefined, options: ReleaseOptions): Promise<Released> {
+  #send(doneToken: string | undefined, options: Ending): Promise<Released> {
     const { requestTimeoutMs, holdAtLeastMs, remainingMs } = this.#plan;
     const { key, lockId, fencingToken, acquiredAt } = this;
     const { withinMs = releaseMsOf(remainingMs) } = options;

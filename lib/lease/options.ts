@@ -1,6 +1,7 @@
 // Over 250 lines: half of them document the options.
 
 import { bytes, checkDuration, checkText, show } from '../record/check.ts';
+import { canonicalToken, type OnceToken } from '../record/token.ts';
 import { heed } from './callback.ts';
 
 /**
@@ -77,11 +78,12 @@ export interface AcquireOptions extends LeaseTiming {
    */
   remainingMs?: (() => number) | undefined;
   /**
-   * An ordered token, as a rule the schedule's time in ISO 8601. The lock is granted only for a token that is greater than
-   * the last finished token. 1 to 1,024 bytes.
+   * An ordered token, as a rule the schedule's time: an instant, a number, or another string. The lock is granted only for a
+   * token that is greater than the last finished token. `undefined` is refused: a token that is missing would let the work
+   * run every time.
    * @default none
    */
-  once?: string | undefined;
+  once?: OnceToken;
   /**
    * A note to attach to the lease, for operators to read: any JSON, up to 8 kB.
    * @default none
@@ -155,6 +157,7 @@ export interface AcquirePlan {
   readonly holdAtMostMs: number;
   readonly remainingMs: (() => number) | undefined;
   readonly signal: AbortSignal | undefined;
+  /** The canonical text of the token. */
   readonly once: string | undefined;
   readonly data: string | undefined;
   readonly owner: string;
@@ -206,7 +209,7 @@ export function planAcquire(options: AcquireOptions): AcquirePlan {
       `heartbeatMs must be smaller than leaseMs - safetyMs, or no renewal comes in time, but ${heartbeatMs} is not smaller than ${leaseMs} - ${safetyMs}.`,
     );
   }
-  const { remainingMs, signal, once, owner } = options;
+  const { remainingMs, signal, owner } = options;
   if (remainingMs !== undefined && typeof remainingMs !== 'function') {
     throw new TypeError(`remainingMs must be a function, but it is ${show(remainingMs)}.`);
   }
@@ -223,7 +226,7 @@ export function planAcquire(options: AcquireOptions): AcquirePlan {
     holdAtMostMs: holdAtMostMs === undefined ? Infinity : checkDuration('holdAtMostMs', holdAtMostMs, 1),
     remainingMs,
     signal,
-    once: once === undefined ? undefined : checkText('once', once),
+    once: 'once' in options ? canonicalToken(options.once) : undefined,
     data: json(options.data),
     owner: checkText('owner', owner),
   };

@@ -3,6 +3,7 @@ import type { LockEvent } from '../../lib/lease/events.ts';
 import type { Lease } from '../../lib/lease/lease.ts';
 import type { LockRecord } from '../../lib/record/record.ts';
 import type { StoreAnswer } from '../../lib/record/store.ts';
+import { canonicalToken, isDone } from '../../lib/record/token.ts';
 import type { Operation, Witness, WriteRequest } from './network.ts';
 import { HOLD_AT_LEAST_MS } from './schedule.ts';
 import type { Host, VirtualTime } from './virtual-time.ts';
@@ -59,9 +60,9 @@ export class Watch implements Witness {
   #standing: LockRecord | undefined;
   #token = 0;
   #opensAt = 0;
-  /** The greatest `once` token that finished since the record was made. */
+  /** The canonical text of the greatest `once` token that finished since the record was made. */
   #doneToken: string | undefined;
-  /** The `once` tokens of the hosts' leases, by host and fencing token. */
+  /** The canonical texts of the `once` tokens of the hosts' leases, by host and fencing token. */
   readonly #onceOf = new Map<string, string>();
 
   constructor(time: VirtualTime, safetyMs: number, options: { clocksAreRight: boolean; traced: boolean }) {
@@ -156,7 +157,8 @@ export class Watch implements Witness {
     // A released lock still has the name of its last owner.
     if (event.type === 'lost') this.#isLost(event);
     if (event.type === 'released' && event.done) this.#saysDone(host, event.fencingToken);
-    if (event.type === 'done' && !this.#isDone(event.once)) this.found(`once: '${event.once}' is called done`);
+    if (event.type === 'done' && !this.#isDone(canonicalToken(event.once)))
+      this.found(`once: '${event.once}' is called done`);
     if (event.type !== 'busy' || event.owner !== owner) return;
     const lockId = this.#lastAnswer.get(host)?.lockId;
     if (lockId !== undefined && this.#ownerOf.get(lockId) === owner)
@@ -189,12 +191,12 @@ export class Watch implements Witness {
   }
 
   #isDone(once: string): boolean {
-    return this.#doneToken !== undefined && this.#doneToken >= once;
+    return isDone(once, this.#doneToken);
   }
 
   /** A host got a lease. The host may believe until `endsAt` at the latest, by its own clock. */
   add(host: Host, lease: Lease, { once, endsAt = Number.POSITIVE_INFINITY }: { once?: string; endsAt?: number }): void {
-    if (once !== undefined) this.#onceOf.set(`${host.name} ${lease.fencingToken}`, once);
+    if (once !== undefined) this.#onceOf.set(`${host.name} ${lease.fencingToken}`, canonicalToken(once));
     const held: Held = { host, lease, signal: lease.signal, endsAt, deadline: 0, abortsAt: 0, ended: false };
     this.#held.push(held);
     if (!lease.isHeld()) this.found('4: a grant past its deadline is given out');
