@@ -1,8 +1,8 @@
 #!/usr/bin/env node
-/** The operators' command: lists and inspects locks, and ends leases. */
+/** The operators' command: lists and inspects locks, ends leases, and resets once tokens. */
 import { parseArgs } from 'node:util';
 import { DynamoDBLockStore } from '../lib/dynamodb/store.ts';
-import { LockClient, type LockState } from '../lib/index.ts';
+import { LockBusyError, LockClient, type LockState } from '../lib/index.ts';
 import { KEY_ATTRIBUTE, LOCK_TABLE_NAME } from '../lib/names.ts';
 
 const USAGE = `Usage: leasehold <command> [options]
@@ -13,6 +13,8 @@ const USAGE = `Usage: leasehold <command> [options]
                                   ends the grant ID, as inspect shows it; the lock opens at its expiry, when the holder's
                                   belief has surely ended; with --immediately it opens at once, and two holders may run
                                   at the same time
+  leasehold reset-once KEY        forgets the finished once token of a lock that nobody holds: the next token is granted, and
+                                  work that was done may be done once more
 
 Options:
   --table NAME       the lock table; default: the environment variable ${LOCK_TABLE_NAME}
@@ -28,6 +30,8 @@ class UsageError extends Error {}
 const seconds = (ms: number): string => `${Math.ceil(ms / 1000)} s`;
 
 function describe(lock: LockState): string {
+  if (lock.flaw !== undefined)
+    return `${describe({ ...lock, flaw: undefined })}; somebody has changed the record: ${lock.flaw}`;
   if (lock.held) return `held by ${lock.owner}, for ${seconds(lock.opensInMs)} unless renewed`;
   if (lock.opensInMs > 0) return `closed for ${seconds(lock.opensInMs)}`;
   return lock.lockId === undefined ? 'free' : `free: the lease of ${lock.owner} expired without a release`;
@@ -52,11 +56,32 @@ async function run(locks: LockClient, [command, key]: string[], options: Options
     if (!options.json) console.log(JSON.stringify(lock, undefined, 2));
     return 0;
   }
+  if (command === 'reset-once') return resetOnce(locks, key);
   const lockId = options['lock-id'];
   if (lockId === undefined) throw new UsageError(`force-release needs --lock-id: leasehold inspect ${key} shows it.`);
   const ended = await locks.forceRelease(key, { lockId, immediately: options.immediately ?? false });
   console.log(ended ? `The grant ${lockId} of '${key}' is ended.` : `'${key}' is not held under the grant ${lockId}.`);
   return ended ? 0 : 1;
+}
+
+async function resetOnce(locks: LockClient, key: string): Promise<number> {
+  const token = (await locks.inspect(key))?.doneToken;
+  let wasReset: boolean;
+  try {
+    wasReset = await locks.resetOnce(key);
+  } catch (error) {
+    if (!(error instanceof LockBusyError)) throw error;
+    console.error(
+      `${error.message} Its holder may finish a token at its release: reset the token when the lock is free.`,
+    );
+    return 1;
+  }
+  console.log(
+    wasReset
+      ? `'${key}' was done up to ${token ?? 'an unknown token'}, and is done for no token now.`
+      : `'${key}' is done for no token: there is nothing to reset.`,
+  );
+  return wasReset ? 0 : 1;
 }
 
 interface Options {
@@ -93,7 +118,7 @@ async function main(): Promise<number> {
     return 0;
   }
   const [command] = positionals;
-  if (command === undefined || !['list', 'inspect', 'force-release'].includes(command)) {
+  if (command === undefined || !['list', 'inspect', 'force-release', 'reset-once'].includes(command)) {
     throw new UsageError(command === undefined ? 'A command is missing.' : `There is no command '${command}'.`);
   }
   if (positionals.length > 2) throw new UsageError(`${command} takes one argument, but got ${positionals.length - 1}.`);

@@ -13,6 +13,7 @@ export {
   LockLostError,
   LockNoTimeError,
   LockStoreError,
+  LockTokenError,
   type LostReason,
 } from './record/errors.ts';
 export type { LockRecord, Takeover } from './record/record.ts';
@@ -29,3 +30,4 @@ export type {
   ResumeRequest,
   StoreAnswer,
 } from './record/store.ts';
+export type { OnceToken } from './record/token.ts';

@@ -1,7 +1,7 @@
 import { call } from '../lib/lease/callback.ts';
-import { checkKey, checkText } from '../lib/record/check.ts';
-import { LockBusyError } from '../lib/record/errors.ts';
-import { isDone } from '../lib/record/record.ts';
+import { checkKey } from '../lib/record/check.ts';
+import { LockBusyError, LockTokenError } from '../lib/record/errors.ts';
+import { canonicalToken, haveOneForm, isDone, shownToken } from '../lib/record/token.ts';
 import { noPromise } from './configure.ts';
 import type { LockRecordsOptions } from './record-options.ts';
 import { type Lockable, messageIdOf } from './sqs.ts';
@@ -15,6 +15,7 @@ export interface Entry<Item> {
   readonly records: [Item, ...Item[]];
   /** In a FIFO queue, the message groups of the entry's records, each of which must stay in order. */
   readonly groups: Set<string>;
+  /** The canonical text of the records' `once` token. */
   token?: string | undefined;
   /** The name of its lock; absent where `key` or `once` gave none. */
   key?: string;
@@ -95,11 +96,12 @@ export class BatchRecords<Item extends Lockable> {
       const { once } = this.#options;
       const key = checkKey(noPromise(this.#options.key(record)));
       // Without a token the record would be worked on every time.
-      entry.token = once && checkText('once', noPromise(once(record)));
+      entry.token = once && canonicalToken(noPromise(once(record)));
       const earlier = this.byKey.get(key) ?? [];
       const last = earlier.at(-1);
       // A record without a later token is done when the record before is done.
       if (last && isDone(entry.token, last.token)) {
+        assertOneForm(key, entry.token as string, last.token);
         this.#join(last, entry);
         return;
       }
@@ -125,6 +127,12 @@ export class BatchRecords<Item extends Lockable> {
     const { onFailed = logFailure } = this.#options;
     call(() => onFailed(error, record));
   }
+}
+
+/** Tokens of two forms have no order: nobody can tell which of their records is the later one. */
+function assertOneForm(key: string, token: string, before: string): void {
+  if (haveOneForm(token, before)) return;
+  throw new LockTokenError({ key, once: shownToken(token), doneToken: shownToken(before) });
 }
 
 function logFailure(error: unknown, { messageId }: Lockable): void {

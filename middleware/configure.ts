@@ -47,7 +47,7 @@ export function configure(
     ...acquire,
     // A shared client has a lease time of its own to judge the heartbeat by.
     leaseMs: acquire.leaseMs ?? (isClient(locks) ? MOST_MS : undefined),
-    once: typeof once === 'function' ? undefined : once,
+    ...('once' in options && typeof once !== 'function' && { once }),
     data: typeof data === 'function' ? undefined : data,
     owner: 'known at each request',
   });

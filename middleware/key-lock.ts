@@ -1,7 +1,7 @@
 import type { LockClient } from '../lib/lease/client.ts';
 import type { Lease } from '../lib/lease/lease.ts';
 import type { AcquireOptions } from '../lib/lease/options.ts';
-import { isDone } from '../lib/record/record.ts';
+import { shownToken } from '../lib/record/token.ts';
 import { type Entry, isOpen } from './batch-records.ts';
 
 /** The lock of one key, which the key's records of a batch share. */
@@ -28,9 +28,10 @@ export class KeyLock<Item> {
   /** Acquires the lock for the open entries. Entries whose tokens had finished before become `done`. */
   async acquire(client: LockClient, options: AcquireOptions): Promise<void> {
     this.#last = this.open.at(-1);
-    this.lease = await client.acquire(this.key, { ...options, once: this.#last?.token });
+    const once = shownToken(this.#last?.token);
+    this.lease = await client.acquire(this.key, { ...options, ...(once !== undefined && { once }) });
     // The last entry is not done. The entries before may be.
-    for (const entry of this.open) if (isDone(entry.token, this.lease.doneToken)) entry.state = 'done';
+    for (const entry of this.open) if (this.lease.wasDone(entry.token)) entry.state = 'done';
   }
 
   /**
@@ -46,7 +47,7 @@ export class KeyLock<Item> {
     if (isUnused && done === undefined) await this.lease?.discard(withinMs);
     else {
       await this.lease?.release({
-        done: done !== undefined && (done === this.#last || (done.token ?? false)),
+        done: done !== undefined && (done === this.#last || (shownToken(done.token) ?? false)),
         withinMs,
       });
     }

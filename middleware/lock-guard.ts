@@ -1,5 +1,6 @@
-import { checkKey, checkNames, checkText } from '../lib/record/check.ts';
+import { checkKey, checkNames } from '../lib/record/check.ts';
 import { LockBusyError, LockDoneError } from '../lib/record/errors.ts';
+import type { OnceToken } from '../lib/record/token.ts';
 import { checkChoice, configure, noPromise, sharedNames } from './configure.ts';
 import { HeldLease } from './held-lease.ts';
 import type { Guard } from './hooks.ts';
@@ -37,9 +38,9 @@ export function lockGuard(what: string, options: LockOptions<never, never, strin
     const isBatch = messagesOf(event) !== undefined;
     checkPlace(context, contextKey);
     const name = given(key) as string;
-    // Without a token the handler would run every time.
-    const token = once && checkText('once', given(once));
-    const asked = { ...acquire, ...invocation, once: token, data: given(data) };
+    // Without a token the handler would run every time: `acquire` refuses a token that is given and undefined.
+    const token = given(once) as OnceToken;
+    const asked = { ...acquire, ...invocation, ...(once !== undefined && { once: token }), data: given(data) };
     try {
       // 2. The lease is noted first of all: `before` ends what is noted, whatever fails.
       const lease = await client.acquire(name, asked);

@@ -1,11 +1,12 @@
 import { show } from '../lib/record/check.ts';
 import { LockBusyError } from '../lib/record/errors.ts';
+import type { OnceToken } from '../lib/record/token.ts';
 
 /**
  * Says, on Lambda and at level debug, that work was skipped. Otherwise a skipped run looks like a run that did its work.
  * @param reason the `LockBusyError`; anything else if the work was done for the `once` token.
  */
-export function logSkip(key: string, once: string | undefined, reason: unknown): void {
+export function logSkip(key: string, once: OnceToken | undefined, reason: unknown): void {
   if (process.env.AWS_LAMBDA_FUNCTION_NAME === undefined) return;
   let why = 'done';
   if (reason instanceof LockBusyError) {

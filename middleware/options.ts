@@ -4,6 +4,7 @@ import type { LockEventListener } from '../lib/lease/events.ts';
 import type { AcquireOptions } from '../lib/lease/options.ts';
 import type { LockBusyError, LockDoneError } from '../lib/record/errors.ts';
 import type { LockStore } from '../lib/record/store.ts';
+import type { OnceToken } from '../lib/record/token.ts';
 import type { LambdaContext } from './lambda-context.ts';
 
 /** The options of every lock. */
@@ -68,12 +69,13 @@ export interface LockOptions<Event = unknown, Context = LambdaContext, Name exte
    */
   key: string | ((event: Event, context: Context) => string);
   /**
-   * An ordered token, as a rule the schedule's time in ISO 8601 (`(event) => event.time`): the handler runs only for a
-   * token that is greater than the last token that finished. A batch of which records go back (a response with
+   * An ordered token, as a rule the schedule's time (`(event) => event.time`): an instant, a number, or another string. The
+   * handler runs only for a token that is greater than the last token that finished. If the function gives `undefined`, or
+   * if the token that finished has another form, the invocation fails. A batch of which records go back (a response with
    * `batchItemFailures`, or rejected results to SQS messages) has not finished.
    * @default none
    */
-  once?: string | ((event: Event, context: Context) => string) | undefined;
+  once?: OnceToken | ((event: Event, context: Context) => OnceToken);
   /**
    * JSON to attach to the lease, for operators to read, up to 8 kB.
    * @default nothing

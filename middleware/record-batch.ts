@@ -5,6 +5,7 @@ import type { LockClient } from '../lib/lease/client.ts';
 import type { Lease } from '../lib/lease/lease.ts';
 import type { AcquireOptions } from '../lib/lease/options.ts';
 import { LockBusyError, LockDoneError, LockError, LockStoreError, type LostReason } from '../lib/record/errors.ts';
+import { shownToken } from '../lib/record/token.ts';
 import { BatchRecords, type Entry, idOf, isOpen } from './batch-records.ts';
 import { noPromise } from './configure.ts';
 import { AT_ONCE, inParallel } from './in-parallel.ts';
@@ -94,7 +95,8 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks, HeldBatc
       if (lock?.lease) this.#given.set(idOf(entry), { entry, lock, lease: lock.lease });
     }
     for (const { key, token, state, error } of this.#batch.entries) {
-      if (key !== undefined && (state === 'done' || error instanceof LockBusyError)) logSkip(key, token, error);
+      if (key !== undefined && (state === 'done' || error instanceof LockBusyError))
+        logSkip(key, shownToken(token), error);
     }
     // Nobody waits for these releases before the end.
     for (const lock of this.#locks.values()) void this.#endIfFinished(lock);

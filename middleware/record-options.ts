@@ -1,4 +1,5 @@
 import type { Lease } from '../lib/lease/lease.ts';
+import type { OnceToken } from '../lib/record/token.ts';
 import type { Data, SharedOptions } from './options.ts';
 import type { Lockable, QueueRecord } from './sqs.ts';
 
@@ -24,10 +25,11 @@ export interface LockRecordsOptions<Item extends Lockable = QueueRecord, Name ex
   /**
    * Gets an ordered token from a record, as a rule `({ attributes }) => attributes.SequenceNumber` of a FIFO queue. A
    * record is worked on only if its token is greater than the last token of its key that finished; otherwise the record is
-   * taken for done. A token without an order (a message id) would make records vanish.
+   * taken for done. A token without an order (a message id) would make records vanish. A record without a token fails, and
+   * so does a record whose token has another form than the one that finished.
    * @default none
    */
-  once?: ((record: Item) => string | undefined) | undefined;
+  once?: (record: Item) => OnceToken | undefined;
   /**
    * JSON to attach to a lease, for operators to read, up to 8 kB. A function gets the first record of the key.
    * @default nothing

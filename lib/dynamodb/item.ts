@@ -1,5 +1,5 @@
 import type { AttributeValue } from '@aws-sdk/client-dynamodb';
-import type { LockRecord, Takeover } from '../record/record.ts';
+import { isCountable, type LockRecord, MOST_COUNTABLE, type Takeover } from '../record/record.ts';
 
 /** An item of DynamoDB. */
 export type Item = Record<string, AttributeValue>;
@@ -8,30 +8,42 @@ export const S = (value: string): AttributeValue => ({ S: value });
 export const N = (value: number): AttributeValue => ({ N: String(value) });
 
 /**
- * Reads the record of a lock from an item.
+ * Reads the record of a lock from an item. An attribute that judges no request is left out if it has another type: one bad
+ * attribute hides no lock. A value that requests are judged by, and that leasehold cannot have written, is told as `flaw`.
  * @param foreign makes the error for an item that is no record of a lock.
  */
 export function parse(item: Item, keyAttribute: string, foreign: (key: string, why: string) => Error): LockRecord {
   const key = item[keyAttribute]?.S ?? '';
   const string = (name: string): string | undefined => item[name]?.S || undefined;
-  const number = (name: string, fallback?: number): number => {
-    const value = Number(item[name]?.N ?? fallback ?? Number.NaN);
-    if (Number.isFinite(value)) return value;
+  const number = (name: string): number | undefined => (item[name]?.N === undefined ? undefined : Number(item[name].N));
+  const judging = (name: string): number => {
+    const value = number(name);
+    if (value !== undefined) return value;
     throw foreign(key, `${name} is ${item[name] ? `of type ${Object.keys(item[name])}, not N` : 'missing'}`);
   };
   return {
     key,
     lockId: string('lockId'),
     owner: string('owner'),
-    fencingToken: number('fencingToken'),
-    expiresAt: number('expiresAt'),
-    acquiredAt: number('acquiredAt', 0),
-    leaseMs: number('leaseMs', 0),
+    fencingToken: judging('fencingToken'),
+    expiresAt: judging('expiresAt'),
+    acquiredAt: number('acquiredAt') ?? 0,
+    leaseMs: number('leaseMs') ?? 0,
     releasedBy: string('releasedBy'),
-    tookOver: item.previousExpiresAt && tookOver(string('previousLockId'), string('previousOwner'), number),
+    tookOver: tookOver(string, number),
     doneToken: string('doneToken'),
     data: string('data'),
+    flaw: flawIn(item),
   };
+}
+
+function flawIn(item: Item): string | undefined {
+  for (const name of ['fencingToken', 'expiresAt']) {
+    const value = item[name]?.N;
+    if (!isCountable(Number(value))) return `${name} is ${value}, which is no whole number from 0 to ${MOST_COUNTABLE}`;
+  }
+  const [type = 'S'] = Object.keys(item.doneToken ?? {});
+  return type === 'S' ? undefined : `doneToken is of type ${type}, not S`;
 }
 
 /**
@@ -39,12 +51,13 @@ export function parse(item: Item, keyAttribute: string, foreign: (key: string, w
  * for a missing moment 0.
  */
 function tookOver(
-  lockId: string | undefined,
-  owner: string | undefined,
-  number: (name: string, fallback?: number) => number,
-): Takeover {
+  string: (name: string) => string | undefined,
+  number: (name: string) => number | undefined,
+): Takeover | undefined {
   const expiresAt = number('previousExpiresAt');
+  if (expiresAt === undefined) return undefined;
   if (expiresAt === 0) return { type: 'nothing' };
-  const replaced = { owner, acquiredAt: number('previousAcquiredAt', 0), expiresAt };
+  const lockId = string('previousLockId');
+  const replaced = { owner: string('previousOwner'), acquiredAt: number('previousAcquiredAt') ?? 0, expiresAt };
   return lockId === undefined ? { type: 'closed', ...replaced } : { type: 'lease', lockId, ...replaced };
 }

@@ -1,6 +1,7 @@
 // The conditions of lib/record/transitions.ts as expressions of DynamoDB, one conditional UpdateItem for each operation.
 
 import type { AttributeValue, UpdateItemCommandInput } from '@aws-sdk/client-dynamodb';
+import { MOST_COUNTABLE } from '../record/record.ts';
 import type {
   AcquireRequest,
   ForceReleaseRequest,
@@ -27,7 +28,10 @@ const NONE = S('');
 /** Every lock has a numeric token and expiry. Any other item is another program's: no request writes it or gives it out. */
 export const IS_LOCK = 'attribute_type(fencingToken, :number) AND attribute_type(expiresAt, :number)';
 export const NUMBER = { ':number': S('N') };
-const FREE = `attribute_not_exists(#key) OR (${IS_LOCK} AND expiresAt <= :now AND lockId <> :me AND releasedBy <> :me)`;
+/** After any greater token, JavaScript could not tell the next tokens apart. */
+const COUNTABLE = 'fencingToken BETWEEN :zero AND :most';
+const COUNTS = { ':zero': N(0), ':most': N(MOST_COUNTABLE) };
+const FREE = `attribute_not_exists(#key) OR (${COUNTABLE} AND expiresAt BETWEEN :zero AND :now AND lockId <> :me AND releasedBy <> :me)`;
 const NOT_DONE = '(attribute_not_exists(doneToken) OR doneToken < :once)';
 /** The random `lockId` proves that leasehold wrote the record. */
 const MINE = 'lockId = :me';
@@ -52,9 +56,8 @@ export function acquire(request: AcquireRequest, table: TableShape): Write {
       ':leaseMs': N(leaseMs),
       ':ttl': table.ttl(until),
       ':one': N(1),
-      ':zero': N(0),
+      ...COUNTS,
       ':none': NONE,
-      ...NUMBER,
       ...(once !== undefined && { ':once': S(once) }),
       ...(data !== undefined && { ':data': S(data) }),
     },
@@ -116,12 +119,12 @@ export function resume({ handed, lockId, owner, until, leaseMs }: ResumeRequest,
     UpdateExpression:
       'SET lockId = :me, #owner = :owner, expiresAt = :until, leaseMs = :leaseMs, #ttl = :ttl, fencingToken = fencingToken + :one',
     // The new expiry turns away every acquire that was sent before the resume (invariant 3).
-    ConditionExpression: `lockId = :handed AND ${IS_LOCK} AND acquiredAt < :until`,
+    ConditionExpression: `lockId = :handed AND ${COUNTABLE} AND expiresAt BETWEEN :zero AND :most AND acquiredAt < :until`,
     ExpressionAttributeNames: { '#owner': 'owner', '#ttl': 'ttl' },
     ExpressionAttributeValues: {
       ':me': S(lockId),
       ':handed': S(handed),
-      ...NUMBER,
+      ...COUNTS,
       ':owner': S(owner),
       ':until': N(until),
       ':leaseMs': N(leaseMs),

@@ -1,6 +1,7 @@
-import { LockStoreError } from '../record/errors.ts';
-import { fresher, holderOf, isDone, type LockRecord } from '../record/record.ts';
-import { type Attempt, attempt, type Grant } from './attempt.ts';
+import { LockStoreError, LockTokenError } from '../record/errors.ts';
+import { areCountable, fresher, holderOf, type LockRecord } from '../record/record.ts';
+import { haveOneForm, isDone, shownToken } from '../record/token.ts';
+import { type Attempt, attempt, flawError, type Grant } from './attempt.ts';
 import { BackOff } from './back-off.ts';
 import { elapsedMs, type Instant, instant, pause } from './clock.ts';
 import type { LeaseContext } from './context.ts';
@@ -91,8 +92,8 @@ export class Acquisition {
       await this.#pause(leftMs, seen);
       if (seen === undefined) return undefined;
       seen = await this.#look(seen);
-      const doneToken = seen?.doneToken;
-      if (isDone(this.#plan.once, doneToken)) return { type: 'done', doneToken };
+      const done = this.#doneBy(seen);
+      if (done) return done;
     } while (seen && this.#untilOpenMs(seen) > 0);
     return undefined;
   }
@@ -188,7 +189,8 @@ export class Acquisition {
         `Acquiring '${key}': refused without its record; the server must support ReturnValuesOnConditionCheckFailure.`,
       );
     }
-    if (isDone(this.#plan.once, record.doneToken)) return { type: 'done', doneToken: record.doneToken };
+    const done = this.#doneBy(record);
+    if (done) return done;
     await this.#discardOurs(record);
     // The refusal showed that our clock is behind. By the server's clock the lock is open, so ask again.
     const wasOpen = term.isDisproved && this.#untilOpenMs(record) === 0;
@@ -211,8 +213,21 @@ export class Acquisition {
     return this.#context.serverClock.untilOpenMs(record);
   }
 
+  /** @throws LockTokenError if the order of the two tokens means nothing, since they have two forms. */
+  #doneBy(record: LockRecord | undefined): Outcome | undefined {
+    const { once = '' } = this.#plan;
+    const doneToken = record?.doneToken;
+    if (!isDone(this.#plan.once, doneToken)) return undefined;
+    if (haveOneForm(once, doneToken)) return { type: 'done', doneToken };
+    throw new LockTokenError({ key: this.#key, once: shownToken(once), doneToken: shownToken(doneToken) });
+  }
+
+  /** @throws LockStoreError if no holder refuses the request, but a value that somebody has written into the record. */
   #busy(record: LockRecord): Busy {
-    return { type: 'busy', record, retryAfterMs: this.#untilOpenMs(record) };
+    const retryAfterMs = this.#untilOpenMs(record);
+    const isJudged = areCountable(record) && (retryAfterMs > 0 || this.#plan.once === undefined);
+    if (record.flaw !== undefined && !isJudged) throw flawError('Acquiring', record);
+    return { type: 'busy', record, retryAfterMs: Math.max(1, retryAfterMs) };
   }
 }
 

@@ -70,6 +70,11 @@ export async function attempt(context: LeaseContext, asking: Asking): Promise<At
   }
   const { record, serverDate } = answered.value;
   if (!isGrantOf(lockId, record)) return { type: 'refused', record, term };
+  // A condition of DynamoDB's cannot tell a fraction from a whole number, whose order a fencing token needs.
+  if (!Number.isSafeInteger(record.fencingToken)) {
+    await discard(context, { key, lockId, until: term.until }, requestTimeoutMs);
+    throw flawError(nameOf(asking), record);
+  }
 
   // 2. The server's clock, as the answer told it, judges the grant (invariant 13).
   const grant = { key, lockId, term, record, serverDate };
@@ -146,6 +151,13 @@ export async function discardUnwanted(
     message: `${what} '${key}': the store's answer came after the lease's own deadline, so the lease was given up. Try again, or set a longer leaseMs.`,
   });
 }
+
+/** Makes the error for a record with a value that no request can be judged by. */
+export const flawError = (what: string, { key, flaw }: Pick<LockRecord, 'key' | 'flaw'>): LockStoreError =>
+  new LockStoreError(
+    `${what} '${key}': somebody has changed the record: its ${flaw}. Mend the attribute (resetOnce() resets doneToken), or delete the item while nobody holds the lock.`,
+    { foreign: true },
+  );
 
 /** Invariant 4: no request is sent for a lease that would be past its deadline at its grant. */
 function checkTime({ what, key }: Asking, leftMs: number): void {

@@ -2,9 +2,10 @@
 
 import { hostname } from 'node:os';
 import { checkDuration, checkKey, checkNames, checkText, show } from '../record/check.ts';
-import { LockBusyError, LockClosedError, LockDoneError } from '../record/errors.ts';
+import { LockBusyError, LockClosedError, LockDoneError, LockStoreError } from '../record/errors.ts';
 import { holderOf } from '../record/record.ts';
 import type { LockStore } from '../record/store.ts';
+import { shownToken } from '../record/token.ts';
 import { Acquisition, type Busy } from './acquisition.ts';
 import { discardUnwanted, type Grant } from './attempt.ts';
 import { call } from './callback.ts';
@@ -135,6 +136,7 @@ export class LockClient {
    * ```
    * @returns the lease, or null if the lock is busy.
    * @throws LockDoneError if the `once` token is done.
+   * @throws LockTokenError if a token of another form is done, so that nobody can tell whether this token is.
    * @throws LockNoTimeError if the invocation is about to end, or if the answer came after the lease's own deadline.
    * @throws LockStoreError if the store did not answer. A lease that the store may have granted is released.
    * @throws LockClosedError if the client is closed; and the reason of `options.signal`, if that signal aborts.
@@ -157,8 +159,8 @@ export class LockClient {
    * }
    * ```
    * @throws LockBusyError if the lock is still busy after `waitMs`.
-   * @throws LockDoneError, LockNoTimeError, LockStoreError, LockClosedError and the reason of `options.signal`, as
-   *   `tryAcquire` does.
+   * @throws LockDoneError, LockTokenError, LockNoTimeError, LockStoreError, LockClosedError and the reason of
+   *   `options.signal`, as `tryAcquire` does.
    */
   acquire(key: string, options: AcquireOptions = {}): Promise<Lease> {
     return this.#take('acquire', key, options);
@@ -294,6 +296,36 @@ export class LockClient {
   }
 
   /**
+   * Forgets the greatest finished `once` token of a lock: the next token that comes is granted, whatever its form, and work
+   * that was done may be done once more. Takes the lock and releases the lock, so that no holder can finish a token
+   * meanwhile.
+   * @example
+   * ```ts
+   * import type { LockClient } from 'leasehold';
+   *
+   * export const forget = (locks: LockClient) => locks.resetOnce('nightly', { waitMs: 60_000 });
+   * ```
+   * @param options.waitMs the longest wait for a busy lock, in milliseconds. Default: 0, no wait.
+   * @returns true if a token was there and is forgotten. False if no token was there.
+   * @throws LockBusyError if the lock is busy. Its holder may finish a token at its release.
+   * @throws LockNoTimeError, LockStoreError, LockClosedError, as `tryAcquire` does.
+   */
+  async resetOnce(key: string, options: { readonly waitMs?: number | undefined } = {}): Promise<boolean> {
+    checkNames('resetOnce', options, { waitMs: 0 });
+    const state = await this.inspect(key);
+    // A lock without a record is not made by a key that is misspelled.
+    if (state?.doneToken === undefined && state?.flaw === undefined) return false;
+    const lease = await this.#take('resetOnce', key, options);
+    if (await lease.resetOnce()) return true;
+    throw new LockStoreError(
+      `Resetting the token of '${key}': nobody knows whether the release was applied. Try again.`,
+      {
+        transient: true,
+      },
+    );
+  }
+
+  /**
    * Continues a lease that another process handed off. Of two resumes of one handle, one is refused.
    * @example
    * ```ts
@@ -313,7 +345,8 @@ export class LockClient {
       throw new TypeError(`The handle of a lease must be what handOff() gave, but it is ${show(handle)}.`);
     }
     checkNames('resume', options, RESUME_OPTIONS);
-    const plan = this.#plan({ ...options, once: handle.once, holdAtLeastMs: handle.holdAtLeastMs });
+    const { once, holdAtLeastMs } = handle;
+    const plan = this.#plan({ ...options, ...(once !== undefined && { once }), holdAtLeastMs });
     return this.#track(async () => {
       const grant = await resume(this.#context, handle, plan);
       const lease = await this.#hold('Resuming', grant, plan);
@@ -382,8 +415,8 @@ export class LockClient {
       const waitedMs = Math.round(acquisition.elapsedMs);
       if (outcome.type === 'granted') return this.#granted(outcome.grant, plan, waitedMs);
       if (outcome.type === 'done') {
-        const { doneToken } = outcome;
-        const once = plan.once as string;
+        const doneToken = shownToken(outcome.doneToken);
+        const once = shownToken(plan.once as string);
         report({ type: 'done', key, owner: plan.owner, once, doneToken });
         throw new LockDoneError({ key, once, doneToken });
       }
@@ -426,7 +459,10 @@ export class LockClient {
     const plan: Record<string, unknown> = { ...this.#defaults };
     // Asked at each call: a process that is started from a snapshot has a name of its own.
     plan.owner ??= defaultOwner();
-    for (const [name, value] of Object.entries(options)) if (value !== undefined) plan[name] = value;
+    for (const [name, value] of Object.entries(options)) {
+      // A token that is given must be there: without a token the work would run every time.
+      if (value !== undefined || name === 'once') plan[name] = value;
+    }
     return planAcquire(plan);
   }
 

@@ -1,5 +1,6 @@
-import { checkKey, checkNames } from '../record/check.ts';
+import { checkKey, checkNames, show } from '../record/check.ts';
 import type { LockRecord } from '../record/record.ts';
+import { isCanonical, shownToken } from '../record/token.ts';
 import { BackOff } from './back-off.ts';
 import { pause } from './clock.ts';
 import type { LeaseContext } from './context.ts';
@@ -13,7 +14,9 @@ export interface LockState extends Omit<LockRecord, 'data'> {
   readonly held: boolean;
   /** Milliseconds until others may take the lock, if its holder does not renew. 0 if the lock is open. */
   readonly opensInMs: number;
-  /** The note that its holder attached. */
+  /** The greatest `once` token that finished: `2026-01-01T02:00:00Z`, `10`, `text`. */
+  readonly doneToken?: string | undefined;
+  /** The note that its holder attached. Text that is no JSON, which somebody else has written, is given as it is. */
   readonly data: unknown;
 }
 
@@ -79,5 +82,14 @@ export async function* list(context: LeaseContext, options: { readonly prefix?: 
 
 function stateOf({ serverClock }: LeaseContext, record: LockRecord): LockState {
   const opensInMs = serverClock.untilOpenMs(record);
-  return { ...record, held: record.lockId !== undefined && opensInMs > 0, opensInMs, data: dataOf(record.data) };
+  const { lockId, doneToken, data } = record;
+  const isToken = doneToken === undefined || isCanonical(doneToken);
+  return {
+    ...record,
+    held: lockId !== undefined && opensInMs > 0,
+    opensInMs,
+    doneToken: isToken ? shownToken(doneToken) : undefined,
+    data: dataOf(data),
+    flaw: record.flaw ?? (isToken ? undefined : `doneToken is ${show(doneToken)}, which leasehold did not write`),
+  };
 }

@@ -1,9 +1,9 @@
 // Over 250 lines: half of them document the public API.
 
 import { checkNames, show } from '../record/check.ts';
-import { LockError, LockLostError, type LostReason } from '../record/errors.ts';
-import { isDone } from '../record/record.ts';
+import { LockError, LockLostError, LockTokenError, type LostReason } from '../record/errors.ts';
 import type { LockStore } from '../record/store.ts';
+import { canonicalToken, haveOneForm, isDone, type OnceToken, shownToken } from '../record/token.ts';
 import type { Grant } from './attempt.ts';
 import { elapsedMs, instant, startTimer } from './clock.ts';
 import type { LeaseContext } from './context.ts';
@@ -55,11 +55,11 @@ export interface ReleaseOptions {
   /**
    * Says how far the work succeeded.
    * - `true`: the work succeeded, and the lease's `once` token is done.
-   * - A token, up to the lease's own: a part of the work succeeded, and this token is done.
+   * - A token of the lease's own form, up to the lease's own: a part of the work succeeded, and this token is done.
    * - `false`: no token is done.
    * @default false
    */
-  readonly done?: boolean | string;
+  readonly done?: boolean | OnceToken;
   /**
    * The longest time in which to try the release, in milliseconds.
    * @default the rest of `remainingMs` at the call, less 200 ms for the response, or less half of a shorter rest
@@ -67,10 +67,18 @@ export interface ReleaseOptions {
   readonly withinMs?: number;
 }
 
-const RELEASE_OPTIONS = { done: 0, withinMs: 0 } satisfies Record<keyof ReleaseOptions, 0>;
+/** The options of a release, with the canonical text of the token. An empty text takes the record's token away. */
+interface Ending {
+  readonly done?: boolean | string;
+  readonly withinMs?: number;
+  /**
+   * The time for which the release keeps the lock closed.
+   * @default the lease's own
+   */
+  readonly holdAtLeastMs?: number;
+}
 
-/** The options of a release, and the time for which the release keeps the lock closed if not for the lease's own. */
-type Ending = ReleaseOptions & { readonly holdAtLeastMs?: number };
+const RELEASE_OPTIONS = { done: 0, withinMs: 0 } satisfies Record<keyof ReleaseOptions, 0>;
 
 /**
  * A grant of a lock, which a heartbeat renews in the background until the lease is released, handed off or lost.
@@ -120,7 +128,7 @@ export class Lease {
     this.owner = plan.owner;
     this.fencingToken = fencingToken;
     this.acquiredAt = acquiredAt;
-    this.doneToken = doneToken;
+    this.doneToken = shownToken(doneToken);
     this.data = dataOf(data);
     if (tookOver?.type === 'lease') {
       this.takenOverFrom = { owner: tookOver.owner ?? '', expiredAt: tookOver.expiresAt };
@@ -264,12 +272,13 @@ export class Lease {
     if (typeof withinMs !== 'number' || !(withinMs >= 0)) {
       throw new TypeError(`withinMs must be a number of milliseconds, 0 or more, but it is ${show(withinMs)}.`);
     }
-    if (typeof done !== 'boolean' && !(typeof done === 'string' && isDone(done, once))) {
+    const token = typeof done === 'boolean' ? done : canonicalToken(done, 'done');
+    if (typeof token !== 'boolean' && !(isDone(token, once) && haveOneForm(token, once))) {
       throw new TypeError(
-        `done must be true, false or a once token up to that of the lease, ${show(once)}, but it is ${show(done)}.`,
+        `done must be true, false or a once token up to that of the lease, ${show(shownToken(once))}, and of the same form, but it is ${show(done)}.`,
       );
     }
-    this.#releasing ??= this.#release(options);
+    this.#releasing ??= this.#release({ ...options, done: token });
     return this.#releasing;
   }
 
@@ -299,7 +308,7 @@ export class Lease {
     const { once } = this.#plan;
     if (once !== undefined && !this.#releasedAsDone) {
       throw new LockError(
-        `Releasing '${this.key}': the work released its lease itself, so the once token '${once}' is not done. Call release({ done: true }), or leave the release out.`,
+        `Releasing '${this.key}': the work released its lease itself, so the once token '${shownToken(once)}' is not done. Call release({ done: true }), or leave the release out.`,
       );
     }
     return released ? 'released' : 'unknown';
@@ -335,7 +344,7 @@ export class Lease {
       key: this.key,
       lockId: this.lockId,
       fencingToken: this.fencingToken,
-      ...(once !== undefined && { once }),
+      ...(once !== undefined && { once: shownToken(once) }),
       ...(holdAtLeastMs > 0 && { holdAtLeastMs }),
     };
   }
@@ -378,6 +387,24 @@ export class Lease {
     return this.#ended.promise;
   }
 
+  /** @internal Releases the lease, and takes the record's token away. */
+  resetOnce(): Promise<boolean> {
+    this.#releasing ??= this.#release({ done: '' });
+    return this.#releasing;
+  }
+
+  /**
+   * @internal Tells whether a token had finished when the lease was granted.
+   * @param token a canonical text.
+   * @throws LockTokenError if the token that had finished has another form.
+   */
+  wasDone(token: string | undefined): boolean {
+    const { doneToken } = this.#grant.record;
+    if (token === undefined || !isDone(token, doneToken)) return false;
+    if (haveOneForm(token, doneToken)) return true;
+    throw new LockTokenError({ key: this.key, once: shownToken(token), doneToken: shownToken(doneToken) });
+  }
+
   /**
    * @internal Abandons the lease: the signal aborts, the heartbeat stops, nothing is released, and the lock opens at the
    *   expiry.
@@ -413,9 +440,9 @@ export class Lease {
 
   async #releaseEnded(options: Ending): Promise<boolean> {
     const { done } = options;
-    const finished = done === true ? this.#plan.once : done || undefined;
-    // `doneToken` only grows. A greater token may have finished before this lease.
-    const doneToken = isDone(finished, this.doneToken) ? undefined : finished;
+    const finished = done === true ? this.#plan.once : done === false ? undefined : done;
+    // `doneToken` only grows, but for a reset. A greater token may have finished before this lease.
+    const doneToken = finished !== '' && isDone(finished, this.#grant.record.doneToken) ? undefined : finished;
     const released = await this.#send(doneToken, options);
     // A client that is closed waits for the answer to the release.
     this.#leave();

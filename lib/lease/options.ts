@@ -1,6 +1,7 @@
 // Over 250 lines: half of them document the options.
 
 import { bytes, checkDuration, checkText, show } from '../record/check.ts';
+import { canonicalToken, type OnceToken } from '../record/token.ts';
 import { heed } from './callback.ts';
 
 /**
@@ -79,11 +80,12 @@ export interface AcquireOptions extends LeaseTiming {
    */
   remainingMs?: (() => number) | undefined;
   /**
-   * An ordered token, as a rule the schedule's time in ISO 8601. The lock is granted only for a token that is greater than
-   * the last finished token. 1 to 1,024 bytes.
+   * An ordered token, as a rule the schedule's time: an instant, a number, or another string. The lock is granted only for a
+   * token that is greater than the last finished token. `undefined` is refused: a token that is missing would let the work
+   * run every time.
    * @default none
    */
-  once?: string | undefined;
+  once?: OnceToken;
   /**
    * A note to attach to the lease, for operators to read: any JSON, up to 8 kB.
    * @default none
@@ -157,6 +159,7 @@ export interface AcquirePlan {
   readonly holdAtMostMs: number;
   readonly remainingMs: (() => number) | undefined;
   readonly signal: AbortSignal | undefined;
+  /** The canonical text of the token. */
   readonly once: string | undefined;
   readonly data: string | undefined;
   readonly owner: string;
@@ -208,7 +211,7 @@ export function planAcquire(options: AcquireOptions): AcquirePlan {
       `heartbeatMs must be smaller than leaseMs - safetyMs, or no renewal comes in time, but ${heartbeatMs} is not smaller than ${leaseMs} - ${safetyMs}.`,
     );
   }
-  const { remainingMs, signal, once, owner } = options;
+  const { remainingMs, signal, owner } = options;
   if (remainingMs !== undefined && typeof remainingMs !== 'function') {
     throw new TypeError(`remainingMs must be a function, but it is ${show(remainingMs)}.`);
   }
@@ -225,7 +228,7 @@ export function planAcquire(options: AcquireOptions): AcquirePlan {
     holdAtMostMs: checkDuration('holdAtMostMs', holdAtMostMs, 1, true),
     remainingMs,
     signal,
-    once: once === undefined ? undefined : checkText('once', once),
+    once: 'once' in options ? canonicalToken(options.once) : undefined,
     data: json(options.data),
     owner: checkText('owner', owner),
   };

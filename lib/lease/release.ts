@@ -1,6 +1,7 @@
 import { LockStoreError, type LostReason } from '../record/errors.ts';
-import { isDone, lossOf } from '../record/record.ts';
+import { lossOf } from '../record/record.ts';
 import type { StoreAnswer } from '../record/store.ts';
+import { isDone } from '../record/token.ts';
 import type { LeaseContext } from './context.ts';
 import { ORDER, sendInTurn } from './gate.ts';
 import { leavingOf } from './options.ts';
@@ -14,7 +15,10 @@ export interface Releasing {
   /** The expiry that was last written. */
   readonly until: number;
   readonly holdAtLeastMs: number;
-  /** The `once` token that becomes done. Absent if no token does, or if a later token is done already. */
+  /**
+   * The `once` token that becomes done. Absent if no token does, or if a later token is done already. Empty if the record's
+   * token is taken away.
+   */
   readonly doneToken: string | undefined;
 }
 
@@ -86,7 +90,7 @@ export async function release(
  */
 function wasReleasedBefore(releasing: Releasing, { record, attempts = 1 }: StoreAnswer, isBelieved: boolean): boolean {
   const { lockId, fencingToken, acquiredAt, holdAtLeastMs, doneToken } = releasing;
-  const isDue = doneToken !== undefined;
+  const isDue = doneToken !== undefined && doneToken !== '';
   if (isDue && !isDone(doneToken, record?.doneToken)) return false;
   if (record?.releasedBy !== lockId) return (attempts > 1 || isDue) && isBelieved;
   const { tookOver } = record;

@@ -26,11 +26,11 @@ export function checkDuration(name: string, value: unknown, least: number, unbou
   );
 }
 
-function text(name: string, value: unknown, max: number): string {
+function text(name: string, value: unknown, max: number, kind = 'a string'): string {
   if (typeof value !== 'string') {
     // A user's function may have given a promise in the place of a string. Nobody waits for the promise, which may reject.
     Promise.resolve(value).then(undefined, () => {});
-    throw new TypeError(`${name} must be a string, but it is ${show(value)}.`);
+    throw new TypeError(`${name} must be ${kind}, but it is ${show(value)}.`);
   }
   if (value === '') throw new TypeError(`${name} must not be empty, but it is ''.`);
   if (bytes(value) > max) {
@@ -42,8 +42,9 @@ function text(name: string, value: unknown, max: number): string {
 /** Checks a lock's key: a string of 1 to 1,024 bytes of UTF-8. */
 export const checkKey = (key: unknown): string => text('The key of a lock', key, MAX_TEXT_BYTES);
 
-export function checkText(name: string, value: unknown): string {
-  return text(name, value, MAX_TEXT_BYTES);
+/** @param kind the types that the value may have, for the message. */
+export function checkText(name: string, value: unknown, kind?: string): string {
+  return text(name, value, MAX_TEXT_BYTES, kind);
 }
 
 /**

@@ -128,6 +128,41 @@ export class LockDoneError extends LockError {
 }
 
 /**
+ * Nobody can tell whether the work was done for this `once` token: the greatest finished token has another form, and the
+ * order of two forms means nothing. The work was not run.
+ *
+ * - A token of another form is a mistake: give all tokens of a lock in one form.
+ * - The finished token is the mistake, as after a test by hand: reset that token by `resetOnce(key)`.
+ * @example
+ * ```ts
+ * import { type LockClient, LockTokenError } from 'leasehold';
+ *
+ * export async function forgetTests(locks: LockClient, error: unknown) {
+ *   if (!(error instanceof LockTokenError)) throw error;
+ *   if (error.doneToken.startsWith('test')) await locks.resetOnce(error.key);
+ * }
+ * ```
+ */
+export class LockTokenError extends LockError {
+  static override readonly kind: string = 'LockTokenError';
+  override readonly code = 'ERR_LOCK_TOKEN';
+  readonly key: string;
+  /** The token that was asked for. */
+  readonly once: string;
+  /** The token of another form that has finished, or that comes before in the same batch. */
+  readonly doneToken: string;
+
+  constructor({ key, once, doneToken }: { key: string; once: string; doneToken: string }) {
+    super(
+      `The lock '${key}' cannot tell whether '${once}' is done: the token before is '${doneToken}', which has another form. Give all tokens of a lock in one form, with the same length and separators. If '${doneToken}' is a mistake, reset it: leasehold reset-once.`,
+    );
+    this.key = key;
+    this.once = once;
+    this.doneToken = doneToken;
+  }
+}
+
+/**
  * The reason for which a lease is no longer held.
  * - `expired`: the deadline came before the holder could renew or release the lease.
  * - `takenOver`: another grant stands in the record.

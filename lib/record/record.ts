@@ -14,11 +14,29 @@ export interface LockRecord {
   readonly releasedBy?: string | undefined;
   /** The state that the present grant replaced. Absent once another write has forgotten that state. */
   readonly tookOver?: Takeover | undefined;
-  /** The greatest `once` token that finished. */
+  /**
+   * The greatest `once` token that finished, as the canonical text whose order by the bytes of UTF-8 is the order of tokens:
+   * `~t2026-01-01T02:00:00`, `~n0002:10`, `text`.
+   */
   readonly doneToken?: string | undefined;
   /** JSON, as the user attached it. */
   readonly data?: string | undefined;
+  /**
+   * Says what is wrong with a record that somebody has changed: a value that no request can be judged by. No lease is
+   * granted by such a value.
+   */
+  readonly flaw?: string | undefined;
 }
+
+/** The greatest fencing token after which there is a next one that JavaScript can tell apart. */
+export const MOST_COUNTABLE = Number.MAX_SAFE_INTEGER - 1;
+
+/** Tells whether a fencing token or an expiry is a number that JavaScript counts exactly, also after the next grant. */
+export const isCountable = (value: number): boolean =>
+  Number.isSafeInteger(value) && value >= 0 && value <= MOST_COUNTABLE;
+
+export const areCountable = ({ fencingToken, expiresAt }: LockRecord): boolean =>
+  isCountable(fencingToken) && isCountable(expiresAt);
 
 /** The state of a lock that a grant replaced. */
 export type Takeover =
@@ -38,10 +56,6 @@ interface Replaced {
 /** Tells whether the grant in a record has this `lockId`. This one question decides over every answer. */
 export const isGrantOf = (lockId: string, record: LockRecord | undefined): record is LockRecord =>
   record?.lockId === lockId;
-
-/** Tells whether the work was done for a `once` token, or for a later token. Compares bytes of UTF-8, as DynamoDB does. */
-export const isDone = (once: string | undefined, doneToken: string | undefined): doneToken is string =>
-  once !== undefined && doneToken !== undefined && Buffer.compare(Buffer.from(once), Buffer.from(doneToken)) <= 0;
 
 /** The holder of a lock. Nobody holds a released lock that `holdAtLeastMs` keeps closed. */
 export const holderOf = ({ lockId, owner }: LockRecord): string | undefined =>

@@ -10,6 +10,7 @@ export interface AcquireRequest {
   /** The expiry to write: milliseconds since the epoch. */
   readonly until: number;
   readonly leaseMs: number;
+  /** The canonical text of the token, as `LockRecord.doneToken` has it. */
   readonly once?: string | undefined;
   readonly data?: string | undefined;
 }
@@ -25,6 +26,10 @@ export interface ReleaseRequest {
   readonly lockId: string;
   readonly now: number;
   readonly holdAtLeastMs: number;
+  /**
+   * The canonical text of the token that is done from now on. Absent: the record's token stays. Empty: the record has no
+   * token from now on.
+   */
   readonly doneToken?: string | undefined;
 }
 

@@ -3,7 +3,7 @@
 // A store that judges by itself, as DynamoDB does, is
 // compared with these functions by random histories (test/contract).
 
-import { isDone, isGrantOf, type LockRecord, replacedBy } from './record.ts';
+import { areCountable, isGrantOf, type LockRecord, replacedBy } from './record.ts';
 import type {
   AcquireRequest,
   ForceReleaseRequest,
@@ -12,6 +12,7 @@ import type {
   RenewRequest,
   ResumeRequest,
 } from './store.ts';
+import { isDone } from './token.ts';
 
 type Transition = LockRecord | undefined;
 
@@ -22,12 +23,13 @@ type Transition = LockRecord | undefined;
  *   request is harmless (invariant 3).
  *
  * With `once`, a token up to the greatest finished token is refused. The fencing token only grows. The first token of a key
- * starts from the clock (invariant 2).
+ * starts from the clock (invariant 2). A record whose next token JavaScript could not tell from the one after is refused.
  */
 export function acquire(record: LockRecord | undefined, request: AcquireRequest): Transition {
   const { key, lockId, owner, now, until, leaseMs, once, data } = request;
   const isFree =
-    record === undefined || (record.expiresAt <= now && record.lockId !== lockId && record.releasedBy !== lockId);
+    record === undefined ||
+    (areCountable(record) && record.expiresAt <= now && record.lockId !== lockId && record.releasedBy !== lockId);
   if (!isFree || isDone(once, record?.doneToken)) return undefined;
   return {
     ...record,
@@ -59,7 +61,8 @@ export function release(record: LockRecord | undefined, request: ReleaseRequest)
   return {
     ...ended(record),
     expiresAt: record.acquiredAt + Math.max(1, holdAtLeastMs),
-    doneToken: doneToken ?? record.doneToken,
+    // An empty text takes the token away.
+    doneToken: (doneToken ?? record.doneToken) || undefined,
   };
 }
 
@@ -87,7 +90,7 @@ export function giveBack(record: LockRecord | undefined, request: GiveBackReques
  */
 export function resume(record: LockRecord | undefined, request: ResumeRequest): Transition {
   const { handed, lockId, owner, until, leaseMs } = request;
-  if (!isGrantOf(handed, record) || record.acquiredAt >= until) return undefined;
+  if (!isGrantOf(handed, record) || !areCountable(record) || record.acquiredAt >= until) return undefined;
   return { ...record, lockId, owner, expiresAt: until, leaseMs, fencingToken: record.fencingToken + 1 };
 }
 

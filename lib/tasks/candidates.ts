@@ -1,5 +1,4 @@
 import { BackOff } from '../lease/back-off.ts';
-import { isDone } from '../record/record.ts';
 import { BLOCK, type Block, type OpenTask, type Outlook } from './block.ts';
 import type { Marks } from './marks.ts';
 import type { RunPlan } from './options.ts';
@@ -147,7 +146,7 @@ export class Candidates<Task> {
 
   /** Reads the records of tasks, settles the done ones, and notes the busy ones. Returns the tasks that look free. */
   async #look(block: Block<Task>, batch: readonly OpenTask<Task>[]): Promise<readonly OpenTask<Task>[]> {
-    const { once } = this.#plan;
+    const { token } = this.#plan;
     const states = await this.#marks.read([block], batch);
     if (states === undefined || this.#marks.settleBy(block, states)) return [];
     const free: OpenTask<Task>[] = [];
@@ -155,12 +154,13 @@ export class Candidates<Task> {
       const state = states.get(open.key);
       // Without `once` nobody can tell whether a task that was busy, and was released since, is done. Only a task whose
       // holder let its lease expire is tried again.
-      const wasHandled = open.opensAt !== undefined && once === undefined && state?.lockId === undefined;
-      if (isDone(once, state?.doneToken)) {
+      const wasHandled = open.opensAt !== undefined && token === undefined && state?.lockId === undefined;
+      if (this.#marks.isDoneIn(state)) {
         block.lastTakenAt = Math.max(block.lastTakenAt, state?.acquiredAt ?? 0);
         this.#unsettled.settle(open, 'alreadyDone');
       } else if (wasHandled) this.#unsettled.settle(open, 'busy');
-      else if (state === undefined || state.opensInMs === 0) {
+      else if (state === undefined || state.opensInMs === 0 || state.flaw !== undefined) {
+        // The acquisition judges a record that somebody has changed.
         open.freeSince ??= this.#now();
         free.push(open);
       } else this.#unsettled.foundBusy(open, state.opensInMs);

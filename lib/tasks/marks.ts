@@ -1,6 +1,6 @@
 import type { LockState } from '../lease/inspect.ts';
 import { LockStoreError } from '../record/errors.ts';
-import { isDone } from '../record/record.ts';
+import { canonicalToken, haveOneForm, isDone } from '../record/token.ts';
 import type { Block, OpenTask } from './block.ts';
 import type { RunPlan } from './options.ts';
 import type { RunLimit } from './run-limit.ts';
@@ -49,12 +49,23 @@ export class Marks<Task> {
   }
 
   /**
+   * Tells whether a task or a mark is done for the run's token. A finished token of another form tells nothing: the
+   * acquisition of the task says so, and the task fails alone.
+   */
+  isDoneIn(state: LockState | undefined): boolean {
+    const { token } = this.#plan;
+    if (token === undefined || state?.doneToken === undefined) return false;
+    const doneToken = canonicalToken(state.doneToken);
+    return isDone(token, doneToken) && haveOneForm(token, doneToken);
+  }
+
+  /**
    * Settles the tasks of a block whose mark was read, except the tasks that run here. Returns false for a block without its
    * mark.
    */
   settleBy(block: Block<Task>, states: Map<string, LockState>): boolean {
     const { markKey, left } = block;
-    if (markKey === undefined || !isDone(this.#plan.once, states.get(markKey)?.doneToken)) return false;
+    if (markKey === undefined || !this.isDoneIn(states.get(markKey))) return false;
     // There is no use for a second mark.
     block.markKey = undefined;
     for (const open of left) this.#unsettled.settle(open, 'alreadyDone');
@@ -69,7 +80,12 @@ export class Marks<Task> {
     block.markKey = undefined;
     const { locks, once, owner, remainingMs } = this.#plan;
     try {
-      const lease = await locks.tryAcquire(markKey, { once, owner, remainingMs, signal: this.#limit.signal });
+      const lease = await locks.tryAcquire(markKey, {
+        once: once as string,
+        owner,
+        remainingMs,
+        signal: this.#limit.signal,
+      });
       await lease?.release({ done: true });
     } catch (error) {
       // This worker may write the tasks and not the marks.

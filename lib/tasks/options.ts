@@ -1,7 +1,8 @@
 import type { LockClient } from '../lease/client.ts';
 import type { Clock } from '../lease/clock.ts';
 import { type AcquireOptions, LEASE_TIMES } from '../lease/options.ts';
-import { checkNames, checkText, show } from '../record/check.ts';
+import { checkNames, show } from '../record/check.ts';
+import { canonicalToken, type OnceToken, shownToken } from '../record/token.ts';
 import type { TaskProgress } from './report.ts';
 
 /** The options of each task's lease, as for `acquire`. */
@@ -40,11 +41,12 @@ export interface RunTasksOptions<Task> extends LeaseOptions {
    */
   concurrency?: number | undefined;
   /**
-   * The run's token, as a rule the schedule's time in ISO 8601: 1 to 1,024 bytes. A task that is done for this token, or
-   * for a later one, is stepped over.
+   * The run's token, as a rule the schedule's time: an instant, a number, or another string. A task that is done for this
+   * token, or for a later one, is stepped over. A task that is done for a token of another form fails alone. `undefined` is
+   * refused: with a token that is missing, every worker would run every task.
    * @default none: each worker runs every task that nobody holds when the worker comes by
    */
-  once?: string | undefined;
+  once?: OnceToken;
   /**
    * This worker's number, counted from 0, and the number of all workers. Each worker begins with a share of its own.
    * @default none: each worker begins at a random place, which costs a few reads and refused writes more
@@ -98,8 +100,11 @@ const OPTIONS = {
 } satisfies Record<keyof RunTasksOptions<unknown>, 0>;
 
 /** Options with their defaults filled in. */
-export type RunPlan<Task> = RunTasksOptions<Task> &
+export type RunPlan<Task> = Omit<RunTasksOptions<Task>, 'once'> &
   Required<Pick<RunTasksOptions<Task>, 'concurrency' | 'marginMs' | 'revisitBusy'>> & {
+    /** The token as people are shown it, and its canonical text. */
+    readonly once: string | undefined;
+    readonly token: string | undefined;
     readonly lease: AcquireOptions;
     readonly clock: Clock;
     readonly closing: AbortSignal;
@@ -111,14 +116,15 @@ export type RunPlan<Task> = RunTasksOptions<Task> &
  */
 export function planRun<Task>(options: RunTasksOptions<Task>): RunPlan<Task> {
   checkNames('runTasks', options, OPTIONS);
-  const { locks, key, once, worker, remainingMs, onProgress, revisitBusy = true } = options;
+  const { locks, key, worker, remainingMs, onProgress, revisitBusy = true } = options;
   if (typeof locks?.tryAcquire !== 'function') {
     throw new TypeError(`locks must be a LockClient, but it is ${show(locks)}.`);
   }
   checkFunction('key', key);
   if (remainingMs !== undefined) checkFunction('remainingMs', remainingMs);
   if (onProgress !== undefined) checkFunction('onProgress', onProgress);
-  if (once !== undefined) checkText('once', once);
+  const token = 'once' in options ? canonicalToken(options.once) : undefined;
+  const once = shownToken(token);
   if (worker !== undefined && !(isCount(worker?.of, 1) && isCount(worker.number, 0) && worker.number < worker.of)) {
     throw new TypeError(
       `worker must be { number, of } with 0 <= number < of, but it is { number: ${show(worker?.number)}, of: ${show(worker?.of)} }.`,
@@ -128,10 +134,12 @@ export function planRun<Task>(options: RunTasksOptions<Task>): RunPlan<Task> {
   const timing = { leaseMs, heartbeatMs, safetyMs, requestTimeoutMs, holdAtLeastMs, holdAtMostMs };
   return {
     ...options,
+    once,
+    token,
     revisitBusy,
     concurrency: count('concurrency', options.concurrency ?? 1, 1),
     marginMs: count('marginMs', options.marginMs ?? 1_000, 0),
-    lease: { ...timing, once, owner, remainingMs, waitMs: 0 },
+    lease: { ...timing, ...(once !== undefined && { once }), owner, remainingMs, waitMs: 0 },
     clock: locks.clock,
     closing: locks.closing,
   };

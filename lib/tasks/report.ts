@@ -40,7 +40,8 @@ export interface TaskReport<Task> {
   busy: number;
   /**
    * - Tasks whose work threw, whose lease was lost, or whose key was invalid.
-   * - Tasks under whose key an item stands that leasehold did not write.
+   * - Tasks under whose key an item stands that leasehold did not write, or that somebody has changed.
+   * - With `once`, also tasks that are done for a token of another form (a `LockTokenError`).
    * - With `once`, also tasks whose work released its lease without `done`.
    * - With `once`, also tasks whose release failed, so that nobody knows whether the token is done.
    */

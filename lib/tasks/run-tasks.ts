@@ -1,6 +1,6 @@
 import { call } from '../lease/callback.ts';
 import type { Lease } from '../lease/lease.ts';
-import { LockBusyError, LockDoneError, LockNoTimeError, LockStoreError } from '../record/errors.ts';
+import { LockBusyError, LockDoneError, LockNoTimeError, LockStoreError, LockTokenError } from '../record/errors.ts';
 import type { OpenTask } from './block.ts';
 import { Candidates, MOST_IN_HAND } from './candidates.ts';
 import { Marks } from './marks.ts';
@@ -129,8 +129,11 @@ class TaskRun<Task> {
     } catch (error) {
       if (error instanceof LockDoneError) this.#unsettled.settle(open, 'alreadyDone');
       else if (error instanceof LockBusyError) this.#unsettled.foundBusy(open, error.retryAfterMs);
-      // An item of the user's own stands under this key: the other tasks are not concerned.
-      else if (error instanceof LockStoreError && error.foreign) this.#unsettled.settle(open, 'failed', error);
+      // An item of the user's own, a changed record or a token of another form stands under this key: the other tasks are
+      // not concerned.
+      else if ((error instanceof LockStoreError && error.foreign) || error instanceof LockTokenError) {
+        this.#unsettled.settle(open, 'failed', error);
+      }
       // A grant that came too late was given up: the task is free, and is met again.
       else if (!(error instanceof LockNoTimeError)) throw error;
       return undefined;

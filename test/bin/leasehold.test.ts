@@ -1,6 +1,7 @@
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
+import { UpdateItemCommand } from '@aws-sdk/client-dynamodb';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { type DynamoDB, startDynamoDB } from '../../demo/local/launcher.ts';
 import { DynamoDBLockStore } from '../../lib/dynamodb.ts';
@@ -56,6 +57,41 @@ describe('the command leasehold', () => {
       status: 0,
     });
     expect(await locks.tryAcquire('stuck')).not.toBeNull();
+  });
+
+  test('resets the token of a lock that nobody holds, and shows the token', async () => {
+    await locks.using('monthly', { once: '2026-01-01T03:00:00+01:00' }, () => {});
+    const held = await locks.acquire('monthly');
+    expect(await leasehold('reset-once', 'monthly')).toMatchObject({
+      status: 1,
+      err: expect.stringContaining("The lock 'monthly' is busy"),
+    });
+    await held.release();
+    expect(await leasehold('reset-once', 'monthly')).toMatchObject({
+      status: 0,
+      out: "'monthly' was done up to 2026-01-01T02:00:00Z, and is done for no token now.\n",
+    });
+    await locks.using('monthly', { once: '2026-01-01T02:00:00Z' }, () => {});
+    for (const key of ['never', 'nightly/backup']) {
+      expect(await leasehold('reset-once', key)).toMatchObject({
+        status: 1,
+        out: `'${key}' is done for no token: there is nothing to reset.\n`,
+      });
+    }
+  });
+
+  test('lists a lock whose record somebody has changed, and says what was changed', async () => {
+    await (await locks.acquire('changed')).release();
+    await server.client().send(
+      new UpdateItemCommand({
+        TableName: table,
+        Key: { lockKey: { S: 'changed' } },
+        UpdateExpression: 'SET doneToken = :done',
+        ExpressionAttributeValues: { ':done': { N: '0' } },
+      }),
+    );
+    const { out } = await leasehold('list', 'changed');
+    expect(out).toBe('changed  free; somebody has changed the record: doneToken is of type N, not S\n');
   });
 
   test('says that a lock without a record is free', async () => {

@@ -6,6 +6,7 @@
 import { once } from 'node:events';
 import { Agent, createServer, type IncomingMessage, request, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+import { shownToken } from '../../lib/record/token.ts';
 import { type HistoryWriter, type Kept, operationOf, referenceNow, type ServerLine } from './history.ts';
 
 /** A DynamoDB item in its JSON form. */
@@ -147,7 +148,7 @@ function lineOf({ Key, ExpressionAttributeValues: values = {} }: Body, answer: A
     lockId: values[':me']?.S ?? '',
     owner: values[':owner']?.S,
     leaseMs: values[':leaseMs'] && Number(values[':leaseMs'].N),
-    once: values[':once']?.S,
+    once: shownToken(values[':once']?.S),
     handed: values[':handed']?.S,
     applied,
     record: item && keptOf(item),
@@ -161,5 +162,5 @@ const keptOf = (item: Item): Kept => ({
   expiresAt: Number(item.expiresAt?.N),
   acquiredAt: Number(item.acquiredAt?.N),
   releasedBy: item.releasedBy?.S,
-  doneToken: item.doneToken?.S,
+  doneToken: shownToken(item.doneToken?.S),
 });

@@ -154,7 +154,7 @@ function attempt(
   key: string,
   leaseMs: number,
   waitMs: number,
-  more: Pick<AcquireOptions, 'holdAtMostMs' | 'once'> = {},
+  more: Pick<AcquireOptions, 'holdAtMostMs'> & { readonly once?: string | undefined } = {},
 ) {
   history.write({ type: 'attempt', key, leaseMs, waitMs });
   const requestTimeoutMs = oneOf(random, [undefined, 300]);
@@ -313,8 +313,7 @@ async function takeHandedOff(): Promise<Task | undefined> {
 }
 
 /** The `once` token of the present period, or sometimes of the last period. */
-const tokenOfNow = (): string =>
-  String(Math.floor(referenceNow() / PERIOD_MS) - oneOf(random, [0, 0, 0, 1])).padStart(10, '0');
+const tokenOfNow = (): string => String(Math.floor(referenceNow() / PERIOD_MS) - oneOf(random, [0, 0, 0, 1]));
 
 async function takeAny(): Promise<Task | undefined> {
   const leaseMs = oneOf(random, [500, 500, 2_000]);

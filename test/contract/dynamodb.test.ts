@@ -10,7 +10,9 @@ import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals
 import fc from 'fast-check';
 import { availableServers, type DynamoDB, startDynamoDB } from '../../demo/local/launcher.ts';
 import { DynamoDBLockStore, type DynamoDBLockStoreOptions } from '../../lib/dynamodb.ts';
+import { LockClient } from '../../lib/lease/client.ts';
 import type { LockStore, StoreAnswer } from '../../lib/record/store.ts';
+import { canonicalToken, isDone } from '../../lib/record/token.ts';
 import { MemoryLockStore } from '../../lib/testing/memory.ts';
 import { lockStoreContract } from './lock-store-contract.ts';
 
@@ -126,6 +128,124 @@ for (const { server, missing } of servers) {
         }),
         { numRuns: server === first ? 60 : 15 },
       );
+    });
+
+    test('judges random once tokens in the order of lib/record/token.ts', async () => {
+      const store = await newStore();
+      const text = fc.string({ unit: 'binary', minLength: 1, maxLength: 4 }).filter((text) => text.isWellFormed());
+      const instant = fc.date({ min: new Date(0), max: new Date(8e12), noInvalidDate: true });
+      const given = fc.oneof(
+        text,
+        text.map((rest) => `}~${rest}`),
+        fc.bigInt({ min: 0n, max: 10n ** 20n }),
+        instant,
+      );
+      const token = given.map((value) => canonicalToken(value));
+      await fc.assert(
+        fc.asyncProperty(token, token, async (doneToken, once) => {
+          const [key, owner, leaseMs] = [randomUUID(), 'owner', 1_000];
+          await store.acquire({ key, lockId: 'anna', owner, now: base, until: base + 1_000, leaseMs });
+          await store.release({ key, lockId: 'anna', now: base, holdAtLeastMs: 0, doneToken });
+          const next = { key, lockId: 'bert', owner, now: base + 1_000, until: base + 2_000, leaseMs, once };
+          const { applied, record } = await store.acquire(next);
+          expect({ applied, doneToken: record?.doneToken }).toEqual({ applied: !isDone(once, doneToken), doneToken });
+        }),
+        { numRuns: server === first ? 150 : 30 },
+      );
+    });
+
+    describe('a record that somebody has changed', () => {
+      const change = async (store: DynamoDBLockStore, key: string, name: string, value: AttributeValue) => {
+        await client.send(
+          new UpdateItemCommand({
+            TableName: store.tableName,
+            Key: { lockKey: { S: key } },
+            UpdateExpression: 'SET #name = :value',
+            ExpressionAttributeNames: { '#name': name },
+            ExpressionAttributeValues: { ':value': value },
+          }),
+        );
+      };
+      const opened = async (key: string, once?: string) => {
+        const store = await newStore();
+        const locks = new LockClient({ store });
+        await (await locks.acquire(key, once === undefined ? {} : { once })).release({ done: true });
+        return { store, locks };
+      };
+
+      test('with a doneToken of another type, a token is refused at once, and work without a token goes on', async () => {
+        for (const value of [{ N: '0' }, { NULL: true }, { SS: ['2026'] }] as AttributeValue[]) {
+          const { store, locks } = await opened('job', '2026-01-01T02:00:00Z');
+          await change(store, 'job', 'doneToken', value);
+          const acquire = jest.spyOn(store, 'acquire');
+          const [type] = Object.keys(value);
+          await expect(locks.acquire('job', { once: '2026-01-02T02:00:00Z', waitMs: 60_000 })).rejects.toMatchObject({
+            name: 'LockStoreError',
+            foreign: true,
+            message: expect.stringContaining(`its doneToken is of type ${type}, not S`),
+          });
+          expect(acquire).toHaveBeenCalledTimes(1);
+          expect((await locks.inspect('job'))?.flaw).toBe(`doneToken is of type ${type}, not S`);
+          await locks.using('job', async () => {});
+          expect(await locks.resetOnce('job')).toBe(true);
+          await locks.using('job', { once: '2026-01-02T02:00:00Z' }, async () => {});
+          expect(await locks.inspect('job')).toMatchObject({ doneToken: '2026-01-02T02:00:00Z', flaw: undefined });
+        }
+      });
+
+      test.each([
+        ['fencingToken', '9007199254740991'],
+        ['fencingToken', '9007199254740993'],
+        ['fencingToken', '-1'],
+        ['fencingToken', '1.5', '2.5'],
+        ['expiresAt', '99999999999999999999'],
+        ['expiresAt', '-1'],
+      ])('with the %s %s, no lease is granted and the error names the value', async (name, value, told = value) => {
+        const { store, locks } = await opened('job');
+        await change(store, 'job', name, { N: value });
+        await expect(locks.acquire('job', { waitMs: 60_000 })).rejects.toMatchObject({
+          name: 'LockStoreError',
+          foreign: true,
+          message: expect.stringContaining(`its ${name} is ${told}, which is no whole number from 0 to`),
+        });
+        expect((await itemOf(store.tableName, 'job'))?.lockId).toBeUndefined();
+      });
+
+      test('two grants up to the greatest fencing token have two tokens, and no grant comes after', async () => {
+        const { store, locks } = await opened('job');
+        await change(store, 'job', 'fencingToken', { N: `${Number.MAX_SAFE_INTEGER - 2}` });
+        for (const token of [Number.MAX_SAFE_INTEGER - 1, Number.MAX_SAFE_INTEGER]) {
+          const lease = await locks.acquire('job');
+          expect(lease.fencingToken).toBe(token);
+          await lease.release();
+        }
+        await expect(locks.acquire('job')).rejects.toThrow('its fencingToken is 9007199254740991');
+      });
+
+      test('list and inspectMany give every lock, and mark the changed ones', async () => {
+        const { store, locks } = await opened('a/good');
+        for (const [key, name, value] of [
+          ['a/data', 'data', { S: 'no JSON' }],
+          ['a/map', 'data', { M: {} }],
+          ['a/acquired', 'acquiredAt', { S: 'yesterday' }],
+          ['a/previous', 'previousExpiresAt', { BOOL: true }],
+          ['a/done', 'doneToken', { N: '5' }],
+          ['a/hand', 'doneToken', { S: '2026-01-01T02:00:00Z' }],
+          ['a/token', 'fencingToken', { N: '1e30' }],
+          ['a/expiry', 'expiresAt', { N: '1.5' }],
+        ] as [string, string, AttributeValue][]) {
+          await (await locks.acquire(key)).release();
+          await change(store, key, name, value);
+        }
+        const listed = await Array.fromAsync(locks.list({ prefix: 'a/' }));
+        const flawed = ['a/done', 'a/expiry', 'a/hand', 'a/token'];
+        expect(listed).toHaveLength(9);
+        expect(listed.flatMap(({ key, flaw }) => (flaw === undefined ? [] : key)).sort()).toEqual(flawed);
+        const states = await locks.inspectMany(listed.map(({ key }) => key));
+        expect([...states.values()].flatMap(({ key, flaw }) => (flaw === undefined ? [] : key)).sort()).toEqual(flawed);
+        expect(states.get('a/data')?.data).toBe('no JSON');
+        expect(states.get('a/hand')).toMatchObject({ doneToken: undefined });
+      });
     });
 
     test('every write sets a ttl of at least the expiry and the retention', async () => {

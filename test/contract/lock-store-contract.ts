@@ -229,6 +229,15 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
     });
   });
 
+  test('a release with an empty doneToken takes the finished token away', async () => {
+    await acquire('anna', { once: '2' });
+    await release('anna', { doneToken: '2' });
+    await takeOver('bert');
+    await release('bert', { doneToken: '' });
+    expect((await recordOf())?.doneToken).toBeUndefined();
+    expect((await takeOver('carl', { once: '1', now: until + 1 })).applied).toBe(true);
+  });
+
   describe('data', () => {
     test('stays unchanged through renewal and release', async () => {
       const data = JSON.stringify({ text: `"quotes" \\ \u0000 \u{1f512} ${'é'.repeat(4_000)}` });

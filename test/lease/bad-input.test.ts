@@ -224,8 +224,8 @@ describe('data', () => {
 describe.each(['once', 'owner'] as const)('%s', (name) => {
   test.each([
     ['empty', '', "''"],
-    ['a number', 7, '7'],
-    ['a date', new Date(0), '1970'],
+    ['a negative number', -7, '-7'],
+    ['an invalid date', new Date(Number.NaN), 'Invalid Date'],
     ['null', null, 'null'],
     ['over-long', 'x'.repeat(1_025), '1025'],
   ])('a value that is %s is refused', async (_, value, shown) => {
@@ -268,7 +268,7 @@ describe('resume', () => {
     ['a handle without a key', { ...handle, key: undefined }, 'undefined'],
     ['a handle without a lockId', { ...handle, lockId: undefined }, 'undefined'],
     ['a handle with an empty lockId', { ...handle, lockId: '' }, "''"],
-    ['a handle whose once is a number', { ...handle, once: 5 }, '5'],
+    ['a handle whose once is a negative number', { ...handle, once: -5 }, '-5'],
     ['a handle whose holdAtLeastMs is negative', { ...handle, holdAtLeastMs: -1 }, '-1'],
   ])('a resume of %s is refused', async (_, junk, shown) => {
     await refused(() => client.resume(junk as never), shown);

@@ -344,7 +344,7 @@ describe('once', () => {
     await run(client, '1', false);
     await run(client, '1', true);
     await run(client, '2', false);
-    expect((await recordOf())?.doneToken).toBe('1');
+    expect((await recordOf())?.doneToken).toBe('~n0001:1');
   });
 
   test('a waiter learns by a read that another host finished its token', async () => {
@@ -373,7 +373,7 @@ describe('using', () => {
       return lease.key;
     });
     expect(result).toBe('job');
-    expect(await recordOf()).toMatchObject({ lockId: undefined, doneToken: '1' });
+    expect(await recordOf()).toMatchObject({ lockId: undefined, doneToken: '~n0001:1' });
   });
 
   test('releases the lease of work that fails, and marks no token as done', async () => {
@@ -423,10 +423,10 @@ describe('using', () => {
   test('with once, lets the work release the lease as done, or hand the lease off', async () => {
     const { client } = scene.host();
     expect(await client.using('job', { once: '1' }, (lease) => lease.release({ done: true }))).toBe(true);
-    expect((await recordOf())?.doneToken).toBe('1');
+    expect((await recordOf())?.doneToken).toBe('~n0001:1');
     const handle = await client.using('job', { once: '2' }, (lease) => lease.handOff({ leaseMs: 60_000 }));
     await (await client.resume(handle)).finish();
-    expect((await recordOf())?.doneToken).toBe('2');
+    expect((await recordOf())?.doneToken).toBe('~n0001:2');
   });
 
   test('throws the error of work that fails after its own release', async () => {

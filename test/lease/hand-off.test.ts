@@ -41,7 +41,7 @@ describe('handOff and resume', () => {
     await time.advance(60_000);
     expect(resumed.isHeld()).toBe(true);
     expect(await resumed.release({ done: true })).toBe(true);
-    expect((await recordOf())?.doneToken).toBe('7');
+    expect((await recordOf())?.doneToken).toBe('~n0001:7');
   });
 
   test('a hand-off keeps the lock closed for its leaseMs, even beyond the end of its own invocation', async () => {

@@ -27,6 +27,13 @@ const badTexts = [
   { value: null, message: /must be a string, but it is null/ },
   { value: { job: 1 }, message: /must be a string, but it is object \[object Object\]/ },
 ];
+const badTokens = [
+  ...badTexts.slice(0, 2),
+  { value: -7, message: /once must be a whole number from 0 to \d+, but it is -7/ },
+  { value: undefined, message: /once is given, but it is undefined: the value is missing/ },
+  { value: null, message: /once must be a Date, a number or a string, but it is null/ },
+  { value: '2026-01-01T02:00', message: /once must have its time in ISO 8601 with an offset, .* '2026-01-01T02:00'/ },
+];
 const circular: { self?: unknown } = {};
 circular.self = circular;
 const badData = [
@@ -60,9 +67,7 @@ describe.each(ofEvents)('$name throws when it is configured', ({ configure }) =>
 
   test.each(badTexts)('on the key $value', ({ value, message }) => refuses({ key: value }, message));
 
-  test.each(badTexts.filter(({ value }) => value !== undefined))('on the once token $value', ({ value, message }) =>
-    refuses({ once: value }, message),
-  );
+  test.each(badTokens)('on the once token $value', ({ value, message }) => refuses({ once: value }, message));
 
   test.each([
     { option: 'onBusy', message: "onBusy must be throw or skip or a function, but it is 'wait'" },
@@ -245,7 +250,7 @@ describe.each([
     test('the promise of a key', () => refuses({ key: async () => 'nightly' }, /must be a string.*Promise/));
 
     // Without a token the job would run at every delivery.
-    test.each(badTexts)('the once token $value', ({ value, message }) => refuses({ once: () => value }, message));
+    test.each(badTokens)('the once token $value', ({ value, message }) => refuses({ once: () => value }, message));
 
     test.each(badData)('the data $message', ({ value, message }) => refuses({ data: () => value }, message));
   },

@@ -139,7 +139,11 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
         onFailed: (error) => errors.push(error),
       });
       expect(failed).toEqual(['1']);
-      expect(errors).toEqual([new TypeError('once must be a string, but it is undefined.')]);
+      expect(errors).toEqual([
+        new TypeError(
+          'once is given, but it is undefined: the value is missing, as with an event that has no time. Leave once out only for work that may run every time.',
+        ),
+      ]);
     });
   });
 
@@ -331,7 +335,7 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
     test('the data or the token is bad: the record fails alone', async () => {
       const data = ({ body }: QueueRecord) => (body === 'b' ? 7n : body);
       expect(await run([message('1', 'a'), message('2', 'b')], { data })).toMatchObject({ seen: ['1'], failed: ['2'] });
-      const token = (record: QueueRecord) => (record.body === 'b' ? (new Date() as never) : '1');
+      const token = (record: QueueRecord) => (record.body === 'b' ? new Date(Number.NaN) : '1');
       expect(await run([message('3', 'a'), message('4', 'b')], { once: token })).toMatchObject({ failed: ['4'] });
       // Without a token the record would be worked on at every delivery.
       expect(await run([message('5', 'a')], { once: () => undefined })).toMatchObject({ seen: [], failed: ['5'] });
@@ -698,6 +702,29 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       expect([await doneToken('a'), await doneToken('b')]).toEqual(['3', '4']);
       expect(await run(sequence('1', '2', '3'), { once })).toMatchObject({ seen: [], failed: [] });
       expect(await isHeld('a')).toBe(false);
+    });
+
+    test('tokens of more and more digits are ordered as numbers, and an equal instant in another text is done', async () => {
+      expect(await run(sequence('9', '10', '11'), { once })).toMatchObject({ seen: ['9', '10', '11'], failed: [] });
+      expect(await doneToken('a')).toBe('11');
+      const instants = { once: ({ body }: QueueRecord) => body, key: () => 'instants' };
+      expect(await run([message('1', '2026-01-01T02:00:00Z')], instants)).toMatchObject({ seen: ['1'], failed: [] });
+      await clock.advance(1);
+      expect(await run([message('2', '2026-01-01T03:00:00+01:00')], instants)).toMatchObject({ seen: [], failed: [] });
+    });
+
+    test('a record whose token has another form than the token before it fails, and is not taken for done', async () => {
+      const runs = { once: ({ body }: QueueRecord) => body, key: () => 'runs' };
+      const records = [message('1', 'run-8'), message('2', 'run-9'), message('3', 'run-10')];
+      expect(await run(records, { ...runs })).toMatchObject({ seen: ['1', '2'], failed: ['3'] });
+      await clock.advance(1);
+      expect(await run([message('3', 'run-10')], { ...runs })).toMatchObject({ seen: [], failed: ['3'] });
+      await clock.advance(1);
+      expect(await run([message('4', 'run-80'), message('5', 'run-95')], { ...runs })).toMatchObject({
+        seen: [],
+        failed: ['4', '5'],
+      });
+      expect(told).toEqual(['3: LockTokenError', '3: LockTokenError', '4: LockTokenError', '5: LockTokenError']);
     });
 
     test('the greatest token of a key is done when all of its records have succeeded, in two writes and no read', async () => {

@@ -1151,6 +1151,39 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
       expect(runs).toBe(1);
     });
 
+    test('run numbers of more and more digits: each runs once', async () => {
+      const handler = middy()
+        .use(lock({ key: 'nightly', once: ({ run }: { run: number }) => run, locks }))
+        .handler(() => 'ran');
+      for (const run of [8, 9, 10, 11, 100]) {
+        expect(await handler({ run }, invocation())).toBe('ran');
+        expect(await handler({ run }, invocation())).toBeUndefined();
+        await clock.advance(1);
+      }
+    });
+
+    test('a test event before a schedule stops no schedule, and a test event after a schedule is an error', async () => {
+      let runs = 0;
+      const handler = middy()
+        .use(
+          lock({ key: 'nightly', once: ({ time }: typeof event) => time, onBusy: 'skip', onDone: () => 'done', locks }),
+        )
+        .handler(() => {
+          runs += 1;
+        });
+      await handler({ time: 'test' }, invocation());
+      await clock.advance(1);
+      await handler(event, invocation());
+      await clock.advance(1);
+      await expect(handler({ time: 'test' }, invocation())).rejects.toMatchObject({
+        code: 'ERR_LOCK_TOKEN',
+        once: 'test',
+        doneToken: '2026-01-01T02:00:00Z',
+      });
+      await handler({ time: '2026-01-02T02:00:00.000Z' }, invocation());
+      expect(runs).toBe(3);
+    });
+
     test('later: work that was done is not done again, and work that failed is', async () => {
       const outcomes = [() => Promise.reject(new Error('Disk full.')), () => 'done', () => 'never'];
       let runs = 0;

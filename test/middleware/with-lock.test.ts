@@ -132,7 +132,7 @@ describe('withLock', () => {
   test('a token of undefined is refused, and the error names once', async () => {
     const handler = withLock({ key: 'nightly', locks, once: () => undefined as never }, () => 'never');
     await expect(handler({}, invocation())).rejects.toThrow(
-      new TypeError('once must be a string, but it is undefined.'),
+      /^once is given, but it is undefined: the value is missing/,
     );
   });
 

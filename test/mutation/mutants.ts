@@ -16,12 +16,12 @@ const of = (file: string, mutants: readonly (readonly [name: string, code: strin
 const dynamodb = [
   ...of('lib/dynamodb/writes.ts', [
     ['acquire without the condition "no record"', '`attribute_not_exists(#key) OR (', '`('],
-    ['acquire without the condition "expired"', 'AND expiresAt <= :now AND ', 'AND '],
-    ['acquire refused at the very moment of the expiry', 'AND expiresAt <= :now', 'AND expiresAt < :now'],
+    ['acquire without the condition "expired"', 'AND expiresAt BETWEEN :zero AND :now AND ', 'AND '],
+    ['acquire refused at the very moment of the expiry', 'expiresAt BETWEEN :zero AND :now', 'expiresAt < :now'],
     [
       'acquire of an item that has no fencing token',
-      'attribute_type(fencingToken, :number) AND attribute_type(expiresAt, :number)',
-      'attribute_type(expiresAt, :number)',
+      "'fencingToken BETWEEN :zero AND :most'",
+      "'(fencingToken BETWEEN :zero AND :most OR attribute_not_exists(fencingToken))'",
     ],
     ['acquire without the condition "the grant is not of this request"', ' AND lockId <> :me AND', ' AND'],
     ['acquire without the condition "the release is not of this request"', ' AND releasedBy <> :me)', ')'],
@@ -88,8 +88,8 @@ const dynamodb = [
     ],
     [
       "resume of an item of the user's own",
-      'lockId = :handed AND ${IS_LOCK} AND',
-      '(${IS_LOCK} OR lockId = :handed) AND lockId = :handed AND',
+      'lockId = :handed AND ${COUNTABLE} AND expiresAt BETWEEN :zero AND :most AND',
+      '(${COUNTABLE} OR lockId = :handed) AND (expiresAt BETWEEN :zero AND :most OR lockId = :handed) AND lockId = :handed AND',
     ],
     [
       "force release of an item of the user's own",
@@ -161,6 +161,11 @@ const record = [
       'if (!isFree)',
     ],
     [
+      'a release that resets the token in memory leaves the token',
+      '(doneToken ?? record.doneToken)',
+      '(doneToken || record.doneToken)',
+    ],
+    [
       'a grant in memory leaves the fencing token as it was',
       '(record?.fencingToken ?? now) + 1',
       'record?.fencingToken ?? now + 1',
@@ -186,8 +191,8 @@ const record = [
     ['give back in memory of a later grant of the same acquire', ' || record.fencingToken !== fencingToken', ''],
     [
       'resume in memory of a grant other than that of the handle',
-      '!isGrantOf(handed, record) || record.acquiredAt',
-      'record === undefined || record.acquiredAt',
+      '!isGrantOf(handed, record) || !areCountable(record)',
+      'record === undefined || !areCountable(record)',
     ],
     ['resume in memory writes an expiry before the acquisition', ' || record.acquiredAt >= until', ''],
     [
@@ -631,6 +636,50 @@ const lease = [
       '',
     ],
   ]),
+  ...of('lib/record/token.ts', [
+    [
+      'once tokens compared as JavaScript compares them',
+      'Buffer.compare(Buffer.from(one), Buffer.from(other))',
+      'one < other ? -1 : one > other ? 1 : 0',
+    ],
+    [
+      'the offset of an instant, added and not taken off',
+      'Number(minute) - aheadMinutes',
+      'Number(minute) + aheadMinutes',
+    ],
+  ]),
+  ...of('lib/record/record.ts', [
+    ['fencing tokens that JavaScript cannot tell apart, granted', 'Number.MAX_SAFE_INTEGER - 1;', '2 ** 60;'],
+  ]),
+  ...of('lib/lease/acquisition.ts', [
+    ['a token of another form, taken for done', 'if (haveOneForm(once, doneToken)) return', 'return'],
+    [
+      'a doneToken of another type, told as a busy lock',
+      'if (record.flaw !== undefined && !isJudged)',
+      'if (record.flaw !== undefined && !isJudged && !areCountable(record))',
+    ],
+  ]),
+  ...of('lib/lease/client.ts', [
+    [
+      'a token that is given and undefined, taken for none',
+      "value !== undefined || name === 'once'",
+      'value !== undefined',
+    ],
+  ]),
+  ...of('lib/tasks/marks.ts', [
+    [
+      'a task that is done for a token of another form, stepped over',
+      'isDone(token, doneToken) && haveOneForm(token, doneToken)',
+      'isDone(token, doneToken)',
+    ],
+  ]),
+  ...of('middleware/batch-records.ts', [
+    [
+      'a record whose token has another form, taken for done with the record before',
+      '        assertOneForm(key, entry.token as string, last.token);\n',
+      '',
+    ],
+  ]),
   ...of('lib/lease/lease.ts', [
     [
       'close() does not wait for a release that is under way',
@@ -661,9 +710,9 @@ const lease = [
     ['a listener of lost that releases the lease meets no reason', '    this.#loss = error;\n', ''],
     ['a misspelled option of a release, ignored', "    checkNames('release', options, RELEASE_OPTIONS);\n", ''],
     [
-      'a done that is no token, taken',
-      " && !(typeof done === 'string' && isDone(done, once))",
-      " && typeof done === 'string' && !isDone(done, once)",
+      "a done that is a token of another form than the lease's own, taken",
+      ' && !(isDone(token, once) && haveOneForm(token, once))',
+      ' && !isDone(token, once)',
     ],
     [
       'a release outlasts the invocation',
@@ -847,10 +896,10 @@ const middleware = [
   ...of('middleware/key-lock.ts', [
     [
       'a part of a batch that succeeded, its once token not done',
-      '(done === this.#last || (done.token ?? false))',
+      '(done === this.#last || (shownToken(done.token) ?? false))',
       '(done === this.#last)',
     ],
-    ['a record that is done, worked on again', 'if (isDone(entry.token, this.lease.doneToken))', 'if (false)'],
+    ['a record that is done, worked on again', 'if (this.lease.wasDone(entry.token))', 'if (false)'],
   ]),
   ...of('middleware/turns.ts', [
     [

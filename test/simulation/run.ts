@@ -159,7 +159,7 @@ class Player {
     return {
       owner: this.#owner,
       requestTimeoutMs: this.#stage.schedule.patient ? LONG_REQUEST_TIMEOUT_MS : REQUEST_TIMEOUT_MS,
-      once: onceOf(deed),
+      ...(deed.with === 'once' && { once: onceOf(deed) as string }),
       ...(deed.with === 'holdAtLeast' && { holdAtLeastMs: HOLD_AT_LEAST_MS }),
       ...(deed.with === 'holdAtMost' && { holdAtMostMs: HOLD_AT_MOST_MS }),
       ...(deed.with === 'invocation' && { remainingMs: () => REMAINING_MS }),

@@ -4,6 +4,7 @@ import type { Lease } from '../../lib/lease/lease.ts';
 import { LockLostError } from '../../lib/record/errors.ts';
 import type { LockRecord } from '../../lib/record/record.ts';
 import type { StoreAnswer } from '../../lib/record/store.ts';
+import { canonicalToken, isDone } from '../../lib/record/token.ts';
 import type { Operation, Witness, WriteRequest } from './network.ts';
 import { HOLD_AT_LEAST_MS } from './schedule.ts';
 import type { Host, VirtualTime } from './virtual-time.ts';
@@ -63,9 +64,9 @@ export class Watch implements Witness {
   #standing: LockRecord | undefined;
   #token = 0;
   #opensAt = 0;
-  /** The greatest `once` token that finished since the record was made. */
+  /** The canonical text of the greatest `once` token that finished since the record was made. */
   #doneToken: string | undefined;
-  /** The `once` tokens of the hosts' leases, by host and fencing token. */
+  /** The canonical texts of the `once` tokens of the hosts' leases, by host and fencing token. */
   readonly #onceOf = new Map<string, string>();
 
   constructor(time: VirtualTime, safetyMs: number, options: { clocksAreRight: boolean; traced: boolean }) {
@@ -171,7 +172,8 @@ export class Watch implements Witness {
       }
     }
     if (event.type === 'released' && event.done) this.#saysDone(host, event.fencingToken);
-    if (event.type === 'done' && !this.#isDone(event.once)) this.found(`once: '${event.once}' is called done`);
+    if (event.type === 'done' && !this.#isDone(canonicalToken(event.once)))
+      this.found(`once: '${event.once}' is called done`);
     if (event.type !== 'busy' || event.owner !== owner) return;
     const lockId = this.#lastAnswer.get(host)?.lockId;
     if (lockId !== undefined && this.#ownerOf.get(lockId) === owner)
@@ -204,12 +206,12 @@ export class Watch implements Witness {
   }
 
   #isDone(once: string): boolean {
-    return this.#doneToken !== undefined && this.#doneToken >= once;
+    return isDone(once, this.#doneToken);
   }
 
   /** A host got a lease. The host may believe until `endsAt` at the latest, by its own clock. */
   add(host: Host, lease: Lease, { once, endsAt = Number.POSITIVE_INFINITY }: { once?: string; endsAt?: number }): void {
-    if (once !== undefined) this.#onceOf.set(`${host.name} ${lease.fencingToken}`, once);
+    if (once !== undefined) this.#onceOf.set(`${host.name} ${lease.fencingToken}`, canonicalToken(once));
     const { signal } = lease;
     const held: Held = { host, lease, signal, endsAt, deadline: 0, abortsAt: 0, ended: false, lost: false };
     this.#held.push(held);

@@ -63,8 +63,9 @@ function mocked(options: DynamoDBLockStoreOptions = {}) {
 describe('each operation is one request', () => {
   const isLock = 'attribute_type(fencingToken, :number) AND attribute_type(expiresAt, :number)';
   const free =
-    'attribute_not_exists(#key) OR (attribute_type(fencingToken, :number) AND attribute_type(expiresAt, :number) ' +
-    'AND expiresAt <= :now AND lockId <> :me AND releasedBy <> :me)';
+    'attribute_not_exists(#key) OR (fencingToken BETWEEN :zero AND :most AND expiresAt BETWEEN :zero AND :now ' +
+    'AND lockId <> :me AND releasedBy <> :me)';
+  const most = { N: String(Number.MAX_SAFE_INTEGER - 1) };
   const grant =
     'SET lockId = :me, #owner = :owner, expiresAt = :until, acquiredAt = :now, leaseMs = :leaseMs, #ttl = :ttl, ' +
     'fencingToken = if_not_exists(fencingToken, :now) + :one, previousLockId = if_not_exists(lockId, :none), ' +
@@ -78,8 +79,8 @@ describe('each operation is one request', () => {
     ':ttl': ttlOf(until),
     ':one': { N: '1' },
     ':zero': { N: '0' },
+    ':most': most,
     ':none': { S: '' },
-    ':number': { S: 'N' },
   };
   const grantNames = { '#key': 'lockKey', '#owner': 'owner', '#ttl': 'ttl', '#data': 'data' };
 
@@ -186,12 +187,14 @@ describe('each operation is one request', () => {
         UpdateExpression:
           'SET lockId = :me, #owner = :owner, expiresAt = :until, leaseMs = :leaseMs, #ttl = :ttl, ' +
           'fencingToken = fencingToken + :one',
-        ConditionExpression: `lockId = :handed AND ${isLock} AND acquiredAt < :until`,
+        ConditionExpression:
+          'lockId = :handed AND fencingToken BETWEEN :zero AND :most AND expiresAt BETWEEN :zero AND :most AND acquiredAt < :until',
         ExpressionAttributeNames: { '#owner': 'owner', '#ttl': 'ttl' },
         ExpressionAttributeValues: {
           ':me': { S: 'bert' },
           ':handed': { S: 'anna' },
-          ':number': { S: 'N' },
+          ':zero': { N: '0' },
+          ':most': most,
           ':owner': { S: 'Bert' },
           ':until': { N: `${until}` },
           ':leaseMs': { N: '30000' },
@@ -590,8 +593,7 @@ describe('an error of DynamoDB becomes a LockStoreError that says what to do', (
     answers
       .on(GetItemCommand)
       .resolvesOnce({ Item: rest })
-      .resolvesOnce({ Item: { ...item, expiresAt: { S: 'never' } } })
-      .resolvesOnce({ Item: { ...item, previousExpiresAt: { BOOL: true } } });
+      .resolvesOnce({ Item: { ...item, expiresAt: { S: 'never' } } });
     const read = () => store.read('job', { consistent: true });
     answers.on(UpdateItemCommand).resolves({ Attributes: rest });
     const message =
@@ -599,12 +601,39 @@ describe('an error of DynamoDB becomes a LockStoreError that says what to do', (
     await expect(store.acquire(request)).rejects.toMatchObject({ message, foreign: true });
     await expect(read()).rejects.toMatchObject({ message, foreign: true });
     await expect(read()).rejects.toThrow('expiresAt is of type S, not N');
-    await expect(read()).rejects.toThrow('previousExpiresAt is of type BOOL, not N');
   });
 
-  test('an item with an attribute of a wrong type: list and readMany still give the locks beside the item', async () => {
+  test('an item with an attribute of a wrong type that judges no request: the attribute is left out', async () => {
     const { store, answers } = mocked();
-    const Items = [{ ...item, previousExpiresAt: { S: 'never' } }, item];
+    const bad = Object.fromEntries(
+      ['acquiredAt', 'leaseMs', 'owner', 'releasedBy', 'data', 'previousExpiresAt'].map((name) => [
+        name,
+        { BOOL: true },
+      ]),
+    );
+    answers.on(GetItemCommand).resolves({ Item: { ...item, ...bad } });
+    const { record } = await store.read('job', { consistent: true });
+    expect(record).toMatchObject({ lockId: 'anna', fencingToken: 7, acquiredAt: 0, leaseMs: 0, flaw: undefined });
+    expect(record?.tookOver).toBeUndefined();
+  });
+
+  test.each([
+    ['fencingToken', { N: '9007199254740992' }, 'is 9007199254740992, which is no whole number from 0 to'],
+    ['fencingToken', { N: '-1' }, 'is -1, which is no whole number'],
+    ['fencingToken', { N: '1.5' }, 'is 1.5, which is no whole number'],
+    ['expiresAt', { N: '1e20' }, 'is 1e20, which is no whole number'],
+    ['doneToken', { N: '0' }, 'is of type N, not S'],
+    ['doneToken', { NULL: true }, 'is of type NULL, not S'],
+  ] as const)('a record whose %s is %j has a flaw, and is read all the same', async (name, value, flaw) => {
+    const { store, answers } = mocked();
+    answers.on(GetItemCommand).resolves({ Item: { ...item, [name]: value } });
+    const { record } = await store.read('job', { consistent: true });
+    expect(record).toMatchObject({ key: 'job', lockId: 'anna', flaw: expect.stringContaining(`${name} ${flaw}`) });
+  });
+
+  test('an item that is no record of a lock: list and readMany still give the locks beside the item', async () => {
+    const { store, answers } = mocked();
+    const Items = [{ ...item, expiresAt: { S: 'never' } }, item];
     answers
       .on(ScanCommand)
       .resolves({ Items })

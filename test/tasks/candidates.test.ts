@@ -1,5 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import type { LockRecord } from '../../lib/record/record.ts';
+import { canonicalToken } from '../../lib/record/token.ts';
 import { runTasks } from '../../lib/tasks/index.ts';
 import { counts, type Options, only, options, ran, run, world, writesOf } from './one-worker.ts';
 import { names, ONCE, sleep } from './world.ts';
@@ -75,7 +76,7 @@ describe('the tasks of runTasks', () => {
       expiresAt: 1,
       acquiredAt: 0,
       leaseMs: 1,
-      doneToken: ONCE,
+      doneToken: canonicalToken(ONCE),
     });
     world.store.readMany = async (keys) => ({ records: keys.map(done), unprocessed: [] });
     const report = await run(source(), { onProgress });
@@ -193,7 +194,7 @@ describe('beside workers that hold much', () => {
   const noMarks = (task: string) => task.padEnd(1_000, '.');
 
   test.each([
-    ['without once', { once: undefined }],
+    ['without once', { withoutOnce: true }],
     ['without marks', { key: noMarks }],
   ])('%s one pass finds every free task among many busy ones', async (_how, more: Options) => {
     for (const task of tasks.slice(0, 288)) await world.holdFor(more.key?.(task) ?? task, 3_600_000);

@@ -3,6 +3,7 @@ import { fork } from 'node:child_process';
 import { once as event } from 'node:events';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { type AttributeValue, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
 import { afterAll, beforeAll, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { type DynamoDB, startDynamoDB } from '../../demo/local/launcher.ts';
 import { DynamoDBLockStore } from '../../lib/dynamodb.ts';
@@ -47,6 +48,30 @@ describe('on DynamoDB', () => {
     expect(second.map(({ alreadyDone }) => alreadyDone)).toEqual(Array(10).fill(300));
     expect(ran).toHaveLength(300);
   });
+
+  test.each([
+    ['data', { S: 'no JSON' }, { done: 40, failed: [] }],
+    ['doneToken', { N: '0' }, { done: 39, failed: [{ key: 'task/000007' }] }],
+    ['fencingToken', { N: '1e20' }, { done: 39, failed: [{ key: 'task/000007' }] }],
+    ['expiresAt', { N: '1e20' }, { done: 39, failed: [{ key: 'task/000007' }] }],
+    ['expiresAt', { S: 'never' }, { done: 39, failed: [{ key: 'task/000007' }] }],
+  ] as [string, AttributeValue, object][])(
+    'a task whose record has %s of %j disturbs no other task',
+    async (name, value, report) => {
+      const { locks } = options();
+      await (await locks.acquire('task/000007')).release();
+      await dynamodb.client().send(
+        new UpdateItemCommand({
+          TableName: tableName,
+          Key: { lockKey: { S: 'task/000007' } },
+          UpdateExpression: 'SET #name = :value',
+          ExpressionAttributeNames: { '#name': name },
+          ExpressionAttributeValues: { ':value': value },
+        }),
+      );
+      expect(await runTasks(names(40), options(), () => {})).toMatchObject({ ...report, busy: 0, notReached: 0 });
+    },
+  );
 
   test('a worker that is killed in mid-task delays that task alone, by its lease at the most', async () => {
     const leaseMs = 3_000;

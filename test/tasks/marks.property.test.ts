@@ -6,7 +6,7 @@ import { afterEach, expect, jest, test } from '@jest/globals';
 import fc from 'fast-check';
 import type { Lease } from '../../lib/index.ts';
 import { systemClock } from '../../lib/lease/clock.ts';
-import { isDone } from '../../lib/record/record.ts';
+import { canonicalToken, isDone } from '../../lib/record/token.ts';
 import { blocksOf } from '../../lib/tasks/block.ts';
 import { runTasks } from '../../lib/tasks/index.ts';
 import { seededRandom } from '../lease/setup.ts';
@@ -75,7 +75,7 @@ type Worker = typeof worker extends fc.Arbitrary<infer Value> ? Value : never;
 async function play(workers: readonly Worker[]): Promise<string[]> {
   const world = new World();
   const checks: Promise<string | undefined>[] = [];
-  /** Compares a claim with the record of this moment. */
+  /** Compares a claim for a token, as a canonical text, with the record of this moment. */
   const check = (who: string, key: string, token: string) => {
     const reading = world.memory.read(key);
     checks.push(
@@ -144,7 +144,8 @@ async function play(workers: readonly Worker[]): Promise<string[]> {
         key: (task) => task,
         remainingMs: () => end - Date.now(),
         onProgress({ key = '', outcome }) {
-          if (outcome === 'done' || outcome === 'alreadyDone') check(`a report of ${outcome}`, key, options.once);
+          if (outcome === 'done' || outcome === 'alreadyDone')
+            check(`a report of ${outcome}`, key, canonicalToken(options.once));
         },
       },
       (task, lease) => works[deeds[TASKS.indexOf(task) % deeds.length] ?? 'work'](lease),

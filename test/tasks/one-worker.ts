@@ -18,12 +18,13 @@ afterEach(() => {
   jest.useRealTimers();
 });
 
-export type Options = Partial<RunTasksOptions<string>>;
+/** The options of a run. `withoutOnce` leaves the token out. */
+export type Options = Partial<RunTasksOptions<string>> & { withoutOnce?: boolean };
 
-export const options = (more: Options = {}): RunTasksOptions<string> => ({
+export const options = ({ withoutOnce, ...more }: Options = {}): RunTasksOptions<string> => ({
   locks: world.client(),
   key: (task) => task,
-  once: ONCE,
+  ...(!withoutOnce && { once: ONCE }),
   ...more,
 });
 const record = (task: string): void => {

@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { type Lease, LockClosedError, LockLostError, LockStoreError } from '../../lib/index.ts';
+import { canonicalToken } from '../../lib/record/token.ts';
 import type { TaskProgress } from '../../lib/tasks/index.ts';
 import { counts, errorOf, marks, only, ran, run, type Work, world } from './one-worker.ts';
 import { names, ONCE, sleep } from './world.ts';
@@ -34,6 +35,34 @@ test('a task fails alone if an item that leasehold did not write stands under it
   expect(counts(report)).toEqual(only({ done: 39, failed: 1 }));
   const message = "Acquiring 'task/000003': the item 'task/000003' was not written by leasehold";
   expect(report.failed).toMatchObject([{ task: 'task/000003', key: 'task/000003', error: { message, foreign: true } }]);
+});
+
+describe('a task that is done for a token of another form', () => {
+  test('fails alone, with an error that shows both tokens, and no task is skipped', async () => {
+    await world.until(world.client().using('task/000003', { once: 'week-99' }, () => {}));
+    const report = await run(names(40), { once: 'week-100' });
+    expect(counts(report)).toEqual(only({ done: 39, failed: 1 }));
+    expect(report.failed).toMatchObject([
+      { key: 'task/000003', error: { code: 'ERR_LOCK_TOKEN', once: 'week-100', doneToken: 'week-99' } },
+    ]);
+  });
+
+  test('every task fails if every task was done for a token of another form, though marks say that all is done', async () => {
+    await run(names(40), { once: 'week-99' });
+    const report = await run(names(40), { once: 'week-100' });
+    expect(counts(report)).toEqual(only({ failed: 40 }));
+  });
+
+  test('no task fails after a run by hand with a test token', async () => {
+    await run(names(40), { once: 'test' });
+    expect(counts(await run(names(40)))).toEqual(only({ done: 40 }));
+    expect(counts(await run(names(40)))).toEqual(only({ alreadyDone: 40 }));
+  });
+
+  test('the tokens of two runs are compared as the instants that they are', async () => {
+    await run(names(40), { once: '2026-01-01T03:00:00.000+01:00' });
+    expect(counts(await run(names(40), { once: new Date('2026-01-01T02:00:00Z') }))).toEqual(only({ alreadyDone: 40 }));
+  });
 });
 
 describe('a lost lease', () => {
@@ -74,7 +103,7 @@ describe('a task whose work ends its lease itself', () => {
 
   test('without once, a task whose work releases its lease is done', async () => {
     const work = ending((lease) => lease.release());
-    expect(counts(await run(names(4), { once: undefined }, work))).toEqual(only({ done: 4 }));
+    expect(counts(await run(names(4), { withoutOnce: true }, work))).toEqual(only({ done: 4 }));
   });
 
   test('a task whose work releases its lease as done is done', async () => {
@@ -83,12 +112,12 @@ describe('a task whose work ends its lease itself', () => {
     expect(counts(await run(names(40)))).toEqual(only({ alreadyDone: 40 }));
   });
 
-  test.each([ONCE, undefined])(
-    'a task whose work hands its lease off is busy, and the run does not wait for it, with once: %s',
-    async (once) => {
+  test.each([{ once: ONCE }, { withoutOnce: true }])(
+    'a task whose work hands its lease off is busy, and the run does not wait for it, with %j',
+    async (options) => {
       const started = Date.now();
       const work = ending((lease) => lease.handOff({ leaseMs: 60_000 }));
-      expect(counts(await run(names(32), { once }, work))).toEqual(only({ done: 31, busy: 1 }));
+      expect(counts(await run(names(32), options, work))).toEqual(only({ done: 31, busy: 1 }));
       expect(Date.now() - started).toBeLessThan(1_000);
       expect(await marks()).toEqual([]);
     },
@@ -110,7 +139,7 @@ describe('a task whose release fails', () => {
   });
 
   test('without once, a task whose release fails is done', async () => {
-    expect(counts(await run(names(4), { once: undefined }))).toEqual(only({ done: 4 }));
+    expect(counts(await run(names(4), { withoutOnce: true }))).toEqual(only({ done: 4 }));
   });
 });
 
@@ -138,11 +167,17 @@ describe('once', () => {
   });
 
   const releaseAsDone = (key: string) =>
-    world.memory.release({ key, lockId: `dead ${key}`, now: Date.now(), holdAtLeastMs: 0, doneToken: ONCE });
+    world.memory.release({
+      key,
+      lockId: `dead ${key}`,
+      now: Date.now(),
+      holdAtLeastMs: 0,
+      doneToken: canonicalToken(ONCE),
+    });
 
   test('without once, a worker that comes later runs a task again', async () => {
-    await run(names(40), { once: undefined });
-    expect(counts(await run(names(40), { once: undefined }))).toEqual(only({ done: 40 }));
+    await run(names(40), { withoutOnce: true });
+    expect(counts(await run(names(40), { withoutOnce: true }))).toEqual(only({ done: 40 }));
     expect(ran).toHaveLength(80);
     expect(await marks()).toEqual([]);
   });
@@ -150,17 +185,17 @@ describe('once', () => {
   test('without once, a busy task that its holder released is not run again', async () => {
     const holder = await world.until(world.client().acquire('task/000001'));
     setTimeout(() => void holder.release(), 300);
-    expect(counts(await run(names(3), { once: undefined }))).toEqual(only({ done: 2, busy: 1 }));
+    expect(counts(await run(names(3), { withoutOnce: true }))).toEqual(only({ done: 2, busy: 1 }));
     expect(ran.toSorted()).toEqual(['task/000000', 'task/000002']);
   });
 
   test('without once, a busy task whose holder let its lease expire is taken', async () => {
     await world.holdFor('task/000001', 3_000);
-    expect(counts(await run(names(3), { once: undefined }))).toEqual(only({ done: 3 }));
+    expect(counts(await run(names(3), { withoutOnce: true }))).toEqual(only({ done: 3 }));
   });
 
   test('holdAtLeastMs keeps a short task closed to the other workers', async () => {
-    const blink = { once: undefined, holdAtLeastMs: 60_000 };
+    const blink = { withoutOnce: true, holdAtLeastMs: 60_000 };
     await run(names(3), blink);
     expect(counts(await run(names(3), { ...blink, revisitBusy: false }))).toEqual(only({ busy: 3 }));
   });

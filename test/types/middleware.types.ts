@@ -110,8 +110,9 @@ lock({});
 lock({ key: 1 });
 // @ts-expect-error 'skip' is written small
 lock({ key: 'nightly', onBusy: 'Skip' });
-// @ts-expect-error a token is a string
 lock({ key: 'nightly', once: () => new Date() });
+// @ts-expect-error a token must be there
+lock({ key: 'nightly', once: () => undefined });
 // @ts-expect-error each invocation has its own signal and owner
 lock({ key: 'nightly', owner: 'me' });
 
@@ -166,8 +167,9 @@ same<Promise<unknown>>()(withLock(elsewhere, length)(job, context));
 withLock({ key: 'nightly', onBussy: 'skip' }, length);
 // @ts-expect-error 'skip' is written small
 withLock({ key: 'nightly', onBusy: 'Skip' }, length);
-// @ts-expect-error a token is a string
-withLock({ key: 'nightly', once: 5 }, length);
+withLock({ key: 'nightly', once: 5n }, length);
+// @ts-expect-error a token is a Date, a number or a string
+withLock({ key: 'nightly', once: true }, length);
 // @ts-expect-error onBusy gets a LockBusyError
 withLock({ key: 'nightly', onBusy: (busy: number) => busy }, length);
 
@@ -264,8 +266,9 @@ lockRecords({
 lockRecords({});
 // @ts-expect-error each record has its own
 lockRecords({ key: 'queue' });
-// @ts-expect-error a token is a string
-lockRecords({ key: (record) => record.body, once: () => 1 });
+lockRecords({ key: (record) => record.body, once: ({ attributes }) => attributes.SequenceNumber });
+// @ts-expect-error a token is a Date, a number or a string
+lockRecords({ key: (record) => record.body, once: () => ({}) });
 // @ts-expect-error a busy record goes back
 lockRecords({ key: (record) => record.body, onBusy: 'skip' });
 // @ts-expect-error a record has an id

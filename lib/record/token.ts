@@ -1,0 +1,139 @@
+// The order of `once` tokens. A store compares the bytes of two texts. So each token has one canonical text, whose order by
+// the bytes of UTF-8 is the order of the tokens:
+//
+//     text      as it is; from `}~` on behind another `}~`, so that every text sorts before numbers and instants
+//     number    `~n`, the number of digits in four digits, `:`, and the digits: `~n0002:10`
+//     instant   `~t`, the time in UTC, and the fraction of the second without zeros at its end: `~t2026-01-01T02:00:00.5`
+//
+// Records, and the requests of a store, have canonical texts. People are shown tokens by `shownToken`.
+
+import { checkText, show } from './check.ts';
+
+/**
+ * A `once` token. Give all tokens of a lock in one form:
+ * - An instant: a `Date`, or a date and a time with an offset in ISO 8601.
+ * - A number, 0 or more: a safe integer, a `bigint`, or a string of digits of any length.
+ * - Any other string of 1 to 1,024 bytes, in the order of its bytes in UTF-8.
+ * @example
+ * ```ts
+ * import type { LockClient, OnceToken } from 'leasehold';
+ *
+ * export const importOnce = (locks: LockClient, once: OnceToken) =>
+ *   locks.using('import', { once }, ({ signal }) => fetch('https://example.com/import', { method: 'POST', signal }));
+ *
+ * export const examples: OnceToken[] = [new Date(), '2026-01-01T02:00:00+01:00', 4711, '18849496460467696128', 'week-07'];
+ * ```
+ */
+export type OnceToken = string | number | bigint | Date;
+
+const NUMBER = '~n';
+const INSTANT = '~t';
+const HIGH_TEXT = '}~';
+
+/** A date, a time and an offset, in ISO 8601's extended or basic form, with a suffix of RFC 9557 such as `[Europe/Rome]`. */
+const DATE_TIME =
+  /^(\d{4})-?(\d\d)-?(\d\d)[Tt ](\d\d)(?::?(\d\d)(?::?(\d\d)(?:[.,](\d+))?)?)? ?(?:[Zz]|([+-])(\d\d)(?::?(\d\d))?)(?:\[[^\]]+\])*$/;
+/** The beginning of a date and a time: with an ordinal date, a week date or an expanded year, too. */
+const BEGINS_AS_DATE_TIME = /^[+-]?\d{4,6}-?(?:\d\d-?\d\d|\d{3}|W\d\d-?\d)[Tt ]\d\d/;
+/** `String(new Date())` and the dates of mail and HTTP begin with the day of the week: their bytes have no order of time. */
+const BEGINS_AS_WEEKDAY = /^(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*,? (?:[A-Z][a-z]+ )?\d/;
+
+/**
+ * Gives the canonical text of a token.
+ * @throws TypeError that shows the value, if it is no token.
+ */
+export function canonicalToken(value: unknown, name = 'once'): string {
+  if (isDate(value)) return instant(name, value, value);
+  if (typeof value === 'bigint' || typeof value === 'number') {
+    if ((typeof value === 'bigint' || Number.isSafeInteger(value)) && value >= 0) return number(String(value));
+    throw new TypeError(
+      `${name} must be a whole number from 0 to ${Number.MAX_SAFE_INTEGER}, but it is ${value}. Give a larger number as a bigint or as a string of digits.`,
+    );
+  }
+  if (value === undefined) {
+    throw new TypeError(
+      `${name} is given, but it is undefined: the value is missing, as with an event that has no time. Leave ${name} out only for work that may run every time.`,
+    );
+  }
+  const text = checkText(name, value, 'a Date, a number or a string');
+  if (/^\d+$/.test(text)) return number(text);
+  const parts = DATE_TIME.exec(text);
+  if (parts) return instantOf(name, text, parts);
+  if (BEGINS_AS_DATE_TIME.test(text) || BEGINS_AS_WEEKDAY.test(text)) {
+    throw new TypeError(
+      `${name} must have its time in ISO 8601 with an offset, such as 2026-01-01T02:00:00Z or 2026-01-01T02:00:00+01:00, but it is ${show(text)}. A local time comes twice when the clocks go back.`,
+    );
+  }
+  return compare(text, HIGH_TEXT) < 0 ? text : HIGH_TEXT + text;
+}
+
+/** Tells a `Date` of any realm. */
+const isDate = (value: unknown): value is Date => Object.prototype.toString.call(value) === '[object Date]';
+
+/** Gives a token from its canonical text as people read it. Its canonical text is the same again. */
+export function shownToken(token: string): string;
+export function shownToken(token: string | undefined): string | undefined;
+export function shownToken(token: string | undefined): string | undefined {
+  if (token?.startsWith(INSTANT)) return `${token.slice(INSTANT.length)}Z`;
+  if (token?.startsWith(NUMBER)) return token.slice(token.indexOf(':') + 1);
+  return token?.startsWith(HIGH_TEXT) ? token.slice(HIGH_TEXT.length) : token;
+}
+
+/** Tells whether a text is the canonical text of a token. Somebody else may have written the text into a record. */
+export function isCanonical(text: string): boolean {
+  try {
+    return canonicalToken(shownToken(text)) === text;
+  } catch {
+    return false;
+  }
+}
+
+/** Tells whether the work was done for a `once` token, or for a later token. Both are canonical texts. */
+export const isDone = (once: string | undefined, doneToken: string | undefined): doneToken is string =>
+  once !== undefined && doneToken !== undefined && compare(once, doneToken) <= 0;
+
+/**
+ * Tells whether two tokens have one form, so that their order means something. Both are canonical texts. Two texts have one
+ * form if they have the same length and the same separators at the same places, and:
+ * - Letters stand where letters stand, and digits where digits stand: `run-9` and `run-10` have two forms.
+ * - Letters and digits may stand for one another in an identifier that mixes them, as a ULID or a hexadecimal number does.
+ */
+export function haveOneForm(one: string, other: string): boolean {
+  const typeOf = (token: string) => (token.startsWith(INSTANT) || token.startsWith(NUMBER) ? token.slice(0, 2) : '');
+  if (typeOf(one) || typeOf(other)) return typeOf(one) === typeOf(other);
+  const isMixed = [one, other].some((token) => /\p{L}\p{N}|\p{N}\p{L}/u.test(token));
+  const shapeOf = (token: string) => token.replace(/\p{L}/gu, 'a').replace(/\p{N}/gu, isMixed ? 'a' : '0');
+  return shapeOf(one) === shapeOf(other);
+}
+
+/** Compares the bytes of UTF-8, as DynamoDB does. JavaScript's own order differs beyond the Basic Multilingual Plane. */
+const compare = (one: string, other: string): number => Buffer.compare(Buffer.from(one), Buffer.from(other));
+
+function number(digits: string): string {
+  const trimmed = digits.replace(/^0+(?=\d)/, '');
+  return `${NUMBER}${String(trimmed.length).padStart(4, '0')}:${trimmed}`;
+}
+
+function instantOf(name: string, text: string, parts: RegExpExecArray): string {
+  const [, year, month, day, hour, minute = 0, second = 0, fraction = '', sign = '', hours = 0, minutes = 0] = parts;
+  const at = new Date(0);
+  at.setUTCFullYear(Number(year), Number(month) - 1, Number(day));
+  const isDay = at.getUTCMonth() + 1 === Number(month) && at.getUTCDate() === Number(day);
+  const isTime = Number(hour) < 24 && Math.max(Number(minute), Number(second), Number(minutes)) < 60;
+  if (!isDay || !isTime || Number(hours) >= 24) {
+    throw new TypeError(`${name} must be a valid date and time, but it is ${show(text)}.`);
+  }
+  const aheadMinutes = Number(`${sign}${Number(hours) * 60 + Number(minutes)}`);
+  at.setUTCHours(Number(hour), Number(minute) - aheadMinutes, Number(second));
+  return instant(name, text, at, fraction);
+}
+
+/** @param fraction the digits of the fraction of the second. Default: those of the date. */
+function instant(name: string, given: unknown, at: Date, fraction?: string): string {
+  const iso = Number.isNaN(at.getTime()) ? '' : at.toISOString();
+  const [, seconds, milliseconds] = /^(\d{4}-.{14})\.(\d+)Z$/.exec(iso) ?? [];
+  if (seconds === undefined) {
+    throw new TypeError(`${name} must be a valid time in the years 0000 to 9999 of UTC, but it is ${show(given)}.`);
+  }
+  return `${INSTANT}${seconds}.${fraction ?? milliseconds}`.replace(/\.?0*$/, '');
+}
