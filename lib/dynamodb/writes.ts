@@ -26,6 +26,8 @@ const NONE = S('');
 
 /** Every lock has a numeric token and expiry. Any other item is another program's: no request writes it or gives it out. */
 export const IS_LOCK = 'attribute_type(fencingToken, :number) AND attribute_type(expiresAt, :number)';
+/** Tells a lock by attributes that a forced release names anyway: the grant for it leaves out the fencing token. */
+const HAS_TIMES = 'attribute_type(acquiredAt, :number) AND attribute_type(expiresAt, :number)';
 export const NUMBER = { ':number': S('N') };
 const FREE = `attribute_not_exists(#key) OR (${IS_LOCK} AND expiresAt <= :now AND lockId <> :me AND releasedBy <> :me)`;
 const NOT_DONE = '(attribute_not_exists(doneToken) OR doneToken < :once)';
@@ -138,7 +140,7 @@ export function forceRelease({ lockId, immediately }: ForceReleaseRequest): Writ
   return {
     UpdateExpression: `SET releasedBy = :seen${opens}${FORGET_TOOK_OVER}, lockId`,
     // The operator's `lockId` comes from elsewhere, and may stand in an item of the user's own.
-    ConditionExpression: `lockId = :seen AND ${IS_LOCK}`,
+    ConditionExpression: `lockId = :seen AND ${HAS_TIMES}`,
     ExpressionAttributeValues: { ':seen': S(lockId), ...NUMBER, ...(immediately && { ':two': N(2) }) },
   };
 }
