@@ -18,6 +18,19 @@ export const KEY_ATTRIBUTE = 'lockKey';
 /** The attribute by which DynamoDB's TTL deletes records that nobody has used for long: seconds since the epoch. */
 export const TTL_ATTRIBUTE = 'ttl';
 
+/** The attributes that a forced release reads in its condition or writes. IAM cannot tell the two apart. */
+export const FORCE_RELEASE_ATTRIBUTES = [
+  KEY_ATTRIBUTE,
+  'lockId',
+  'releasedBy',
+  'acquiredAt',
+  'expiresAt',
+  'previousLockId',
+  'previousOwner',
+  'previousAcquiredAt',
+  'previousExpiresAt',
+] as const;
+
 /** The CloudWatch namespace of leasehold's metrics. */
 export const METRIC_NAMESPACE = 'Leasehold';
 

@@ -1,4 +1,4 @@
-import { Token } from 'aws-cdk-lib';
+import { Annotations, Token } from 'aws-cdk-lib';
 import type { IConstruct } from 'constructs';
 import { bytes, MAX_TEXT_BYTES, show } from '../record/check.ts';
 import { invalid } from './invalid.ts';
@@ -15,7 +15,7 @@ import { invalid } from './invalid.ts';
 export interface LockKeyOptions {
   /**
    * Locks whose key starts with one of these prefixes: `jobs/` allows `jobs/nightly`. End a prefix with a delimiter, or
-   * `jobs` allows `jobs-of-others`, too. Each prefix has 1 to 1,024 bytes, holds no `*`, no `?` and no `${`, and is known
+   * `jobs` allows `jobs-of-others`, too: the synthesis warns. Each prefix has 1 to 1,024 bytes, holds no `*`, no `?` and no `${`, and is known
    * when the app is synthesised.
    *
    * @default - no prefixes
@@ -53,6 +53,50 @@ export function checkKeys(scope: IConstruct, { keyPrefixes = [], keys = [] }: Lo
       "a grant must name its locks by keyPrefixes or keys, but it names none; for every lock under 'jobs/' pass keyPrefixes: ['jobs/'].",
     );
   }
+}
+
+/** The characters of keys in one statement. With the rest of the statement, they fit into a policy of 6,144 characters. */
+const MOST_CHARACTERS = 5_000;
+
+/**
+ * The conditions of statements that together allow the keys. IAM takes a policy of 6,144 characters, and the CDK moves what is
+ * more into further policies, statement by statement.
+ *
+ * `ForAllValues` is true of a request without any key, so the second condition demands that a request carries some:
+ * https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-single-vs-multi-valued-context-keys.html
+ * @throws TypeError if the prefixes of a fleet do not fit into one statement: one read of a fleet names keys of all prefixes.
+ */
+export function keyConditions(
+  scope: IConstruct,
+  { keyPrefixes = [], keys = [], fleet = false }: LockKeyOptions & { readonly fleet?: boolean },
+): Record<string, Record<string, unknown>>[] {
+  for (const prefix of keyPrefixes.filter((prefix) => /[A-Za-z0-9]$/.test(prefix))) {
+    Annotations.of(scope).addWarningV2(
+      'leasehold:prefixWithoutDelimiter',
+      `The prefix '${prefix}' also allows the locks of others, such as '${prefix}-of-others'. End the prefix with a delimiter, as '${prefix}/', or name the key '${prefix}' in keys.`,
+    );
+  }
+  const groups: string[][] = [];
+  let room = 0;
+  for (const key of [...keyPrefixes.map((prefix) => `${prefix}*`), ...keys]) {
+    const { length } = JSON.stringify([key]);
+    if (length > room) {
+      groups.push([]);
+      room = MOST_CHARACTERS;
+    }
+    groups.at(-1)?.push(key);
+    room -= length;
+  }
+  if (fleet && groups.length > 1) {
+    throw invalid(
+      scope,
+      `the keyPrefixes and keys of a fleet must fit into one statement of ${MOST_CHARACTERS} characters, since one request of a fleet reads keys of all, but these ${keyPrefixes.length + keys.length} need more; name fewer and shorter prefixes.`,
+    );
+  }
+  return groups.map((group) => ({
+    'ForAllValues:StringLike': { 'dynamodb:LeadingKeys': group },
+    Null: { 'dynamodb:LeadingKeys': 'false' },
+  }));
 }
 
 /** Says why a policy cannot hold a key or a prefix. */

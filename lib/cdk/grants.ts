@@ -1,11 +1,13 @@
-import { Stack } from 'aws-cdk-lib';
 import * as iam from 'aws-cdk-lib/aws-iam';
 import type * as kms from 'aws-cdk-lib/aws-kms';
 import type { IConstruct } from 'constructs';
+import { FORCE_RELEASE_ATTRIBUTES } from '../names.ts';
 import { checkNames } from '../record/check.ts';
 import type { LockKeyOptions } from './grant-keys.ts';
-import { checkKeys } from './grant-keys.ts';
+import { checkKeys, keyConditions } from './grant-keys.ts';
+import { checkGrantee, warnOfNothing } from './grantee.ts';
 import { invalid } from './invalid.ts';
+import { checkPolicySize } from './policy-size.ts';
 
 /**
  * The permissions of a holder of locks.
@@ -101,72 +103,90 @@ export class LockTableGrants {
     const actions = ['dynamodb:UpdateItem', 'dynamodb:GetItem'];
     if (options.fleet) actions.push('dynamodb:BatchGetItem');
     if (options.guardedWrites) actions.push('dynamodb:ConditionCheckItem');
-    return this.#grant(grantee, actions, KMS_WRITE, this.#leadingKeys(options));
+    return this.#grant(grantee, [{ actions, conditions: this.#keys(options) }], KMS_WRITE);
   }
 
   /** Allows to read who holds the locks: `GetItem`. */
   inspect(grantee: iam.IGrantable, options: LockKeyOptions): iam.Grant {
-    return this.#grant(grantee, ['dynamodb:GetItem'], KMS_READ, this.#leadingKeys(options));
+    const actions = ['dynamodb:GetItem'];
+    return this.#grant(grantee, [{ actions, conditions: this.#keys(options) }], KMS_READ);
   }
 
   /**
-   * Allows an operator to end another host's lease: `GetItem`, to read the `lockId` first, and `UpdateItem`. IAM cannot
-   * tell the updates of a lock apart, so an operator with this grant can acquire the locks as well.
+   * Allows an operator to end another host's lease: `GetItem`, to read the `lockId` first, and `UpdateItem` of the attributes
+   * that a forced release names. Those are too few to acquire, to renew and to release, and leave out the fencing token and
+   * the `once` token. A hand-made update can set the expiry, and so close a lock.
    */
   forceRelease(grantee: iam.IGrantable, options: LockKeyOptions): iam.Grant {
-    return this.#grant(grantee, ['dynamodb:GetItem', 'dynamodb:UpdateItem'], KMS_WRITE, this.#leadingKeys(options));
+    const keys = this.#keys(options);
+    const updates = keys.map((condition) => ({
+      ...condition,
+      'ForAllValues:StringEquals': { 'dynamodb:Attributes': FORCE_RELEASE_ATTRIBUTES },
+      Null: { ...condition.Null, 'dynamodb:Attributes': 'false' },
+    }));
+    const requests = [
+      { actions: ['dynamodb:GetItem'], conditions: keys },
+      { actions: ['dynamodb:UpdateItem'], conditions: updates },
+    ];
+    return this.#grant(grantee, requests, KMS_WRITE);
   }
 
   /** Allows to list every lock of the table: `Scan`, which IAM cannot confine to keys. */
   list(grantee: iam.IGrantable): iam.Grant {
-    return this.#grant(grantee, ['dynamodb:Scan'], KMS_READ);
+    return this.#grant(grantee, [{ actions: ['dynamodb:Scan'], conditions: [{}] }], KMS_READ);
   }
 
-  #grant(
-    grantee: iam.IGrantable,
-    actions: string[],
-    keyActions: string[],
-    conditions?: Record<string, Record<string, unknown>>,
-  ): iam.Grant {
-    const { construct, tableArn, policyResource, encryptionKey, viaService } = this.#table;
-    const { Service: service } = grantee.grantPrincipal.policyFragment.principalJson;
-    if (service) {
-      const name = Stack.of(construct).resolve(service);
-      throw invalid(construct, `the grantee must be a role, a user or an account, but it is the service ${name}.`);
-    }
-    const grant = addGrant({
-      grantee,
-      actions,
-      resourceArns: [tableArn],
-      resource: policyResource,
-      resourceSelfArns: ['*'],
-      ...(conditions && { conditions }),
-    });
-    if (!encryptionKey) return grant;
-    return grant.combine(
-      addGrant({
-        grantee,
-        actions: keyActions,
-        resourceArns: [encryptionKey.keyArn],
-        resource: encryptionKey,
-        resourceSelfArns: ['*'],
-        conditions: { StringEquals: { 'kms:ViaService': viaService } },
-      }),
-    );
-  }
-
-  /**
-   * `ForAllValues` is true of a request without any key, so the second condition demands that a request carries some:
-   * https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-single-vs-multi-valued-context-keys.html
-   */
-  #leadingKeys(options: LockKeyOptions): Record<string, Record<string, unknown>> {
+  #keys(options: LockKeyOptions & { readonly fleet?: boolean }): Conditions[] {
     checkKeys(this.#table.construct, options);
-    const { keyPrefixes = [], keys = [] } = options;
-    return {
-      'ForAllValues:StringLike': { 'dynamodb:LeadingKeys': [...keyPrefixes.map((prefix) => `${prefix}*`), ...keys] },
-      Null: { 'dynamodb:LeadingKeys': 'false' },
-    };
+    return keyConditions(this.#table.construct, options);
   }
+
+  /** Grants with a statement for each set of conditions. */
+  #grant(grantee: iam.IGrantable, requests: readonly Requests[], keyActions: string[]): iam.Grant {
+    const { construct, tableArn, policyResource, encryptionKey, viaService } = this.#table;
+    checkGrantee(construct, grantee);
+    const grants = requests.flatMap(({ actions, conditions }) =>
+      conditions.map((condition) =>
+        addGrant({
+          grantee,
+          actions,
+          resourceArns: [tableArn],
+          resource: policyResource,
+          resourceSelfArns: ['*'],
+          conditions: condition,
+        }),
+      ),
+    );
+    // An imported table takes statements for its policy, and adds them nowhere.
+    const hasPolicy = policyResource.node.defaultChild !== undefined;
+    warnOfNothing(
+      construct,
+      grantee,
+      hasPolicy && grants.some(({ resourceStatements }) => resourceStatements.length > 0),
+    );
+    if (encryptionKey) {
+      grants.push(
+        addGrant({
+          grantee,
+          actions: keyActions,
+          resourceArns: [encryptionKey.keyArn],
+          resource: encryptionKey,
+          resourceSelfArns: ['*'],
+          conditions: { StringEquals: { 'kms:ViaService': viaService } },
+        }),
+      );
+    }
+    checkPolicySize(grantee);
+    return grants.reduce((all, grant) => all.combine(grant));
+  }
+}
+
+type Conditions = Record<string, Record<string, unknown>>;
+
+interface Requests {
+  readonly actions: string[];
+  /** One statement is made for each. */
+  readonly conditions: readonly Conditions[];
 }
 
 /** Makes the CDK's grant, with its conditions also in a resource's policy, where older versions such as 2.223 omit them. */

@@ -11,6 +11,7 @@ interface Regions {
   readonly witnessRegion?: string;
   readonly timeToLive?: boolean;
   readonly encryptionKey?: kms.IKey;
+  readonly replicaKeyArns?: Readonly<Record<string, string>>;
 }
 
 /** True for a table whose replicas agree before a write is answered. Such a table has no TTL and no transactions. */
@@ -54,8 +55,12 @@ export function checkReplication(scope: Construct, props: Regions): void {
   );
 }
 
-/** Refuses replicas, and a customer's key, in a stack that does not know its Region; and a replica in the stack's own. */
-export function checkRegion(scope: Construct, { replicas = [], encryptionKey }: Regions): void {
+/**
+ * Refuses replicas, and a customer's key, in a stack that does not know its Region; a Region that is named twice; and keys of
+ * Regions that need none.
+ */
+export function checkRegion(scope: Construct, props: Regions): void {
+  const { replicas = [], witnessRegion, encryptionKey, replicaKeyArns } = props;
   const { region } = Stack.of(scope);
   if (Token.isUnresolved(region) && (replicas.length > 0 || encryptionKey)) {
     const what =
@@ -67,5 +72,31 @@ export function checkRegion(scope: Construct, { replicas = [], encryptionKey }: 
   }
   if (replicas.includes(region)) {
     throw invalid(scope, `replicas must be other Regions than the stack's, but ${region} is among them.`);
+  }
+  if (witnessRegion !== undefined && [region, ...replicas].includes(witnessRegion)) {
+    throw invalid(
+      scope,
+      `witnessRegion must be another Region than the stack's and the replicas', but it is ${witnessRegion} as well.`,
+    );
+  }
+  const twice = replicas.find((replica, index) => replicas.indexOf(replica) !== index);
+  if (twice !== undefined) throw invalid(scope, `replicas must be named once each, but ${twice} is named twice.`);
+  if (replicaKeyArns && !encryptionKey) {
+    throw invalid(
+      scope,
+      `replicaKeyArns must come with an encryptionKey, the key of the stack's own Region, but there is none.`,
+    );
+  }
+  const keyed = Object.keys(replicaKeyArns ?? {});
+  const needed = encryptionKey ? replicas : [];
+  const differing = [
+    ...needed.filter((replica) => !keyed.includes(replica)),
+    ...keyed.filter((key) => !needed.includes(key)),
+  ];
+  if (differing.length > 0) {
+    throw invalid(
+      scope,
+      `replicaKeyArns must have a key for each of the replicas [${replicas.join(', ')}] and for no other Region, but it has [${keyed.join(', ')}].`,
+    );
   }
 }

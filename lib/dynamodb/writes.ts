@@ -27,6 +27,8 @@ const NONE = S('');
 
 /** Every lock has a numeric token and expiry. Any other item is another program's: no request writes it or gives it out. */
 export const IS_LOCK = 'attribute_type(fencingToken, :number) AND attribute_type(expiresAt, :number)';
+/** Tells a lock by attributes that a forced release names anyway: the grant for it leaves out the fencing token. */
+const HAS_TIMES = 'attribute_type(acquiredAt, :number) AND attribute_type(expiresAt, :number)';
 export const NUMBER = { ':number': S('N') };
 /** After any greater token, JavaScript could not tell the next tokens apart. */
 const COUNTABLE = 'fencingToken BETWEEN :zero AND :most';
@@ -141,7 +143,7 @@ export function forceRelease({ lockId, immediately }: ForceReleaseRequest): Writ
   return {
     UpdateExpression: `SET releasedBy = :seen${opens}${FORGET_TOOK_OVER}, lockId`,
     // The operator's `lockId` comes from elsewhere, and may stand in an item of the user's own.
-    ConditionExpression: `lockId = :seen AND ${IS_LOCK}`,
+    ConditionExpression: `lockId = :seen AND ${HAS_TIMES}`,
     ExpressionAttributeValues: { ':seen': S(lockId), ...NUMBER, ...(immediately && { ':two': N(2) }) },
   };
 }

@@ -1,8 +1,10 @@
 import { describe, expect, test } from '@jest/globals';
 import { Duration, Stack } from 'aws-cdk-lib';
 import { Template } from 'aws-cdk-lib/assertions';
+import { ContainerImage, FargateTaskDefinition } from 'aws-cdk-lib/aws-ecs';
+import * as lambda from 'aws-cdk-lib/aws-lambda';
 import { LockTable } from '../../lib/cdk/index.ts';
-import { app, ENV, functionIn, newStack, statementsOf } from './stacks.ts';
+import { app, ENV, functionIn, newStack, roleIn, statementsOf } from './stacks.ts';
 
 describe('LockTable.attach', () => {
   test('attach() tells the function its table, and grants', () => {
@@ -99,5 +101,81 @@ describe('LockTable.attach', () => {
     expect(JSON.stringify(Template.fromStack(stack).findResources('AWS::Lambda::Function'))).not.toContain(
       'LOCK_TABLE',
     );
+  });
+
+  test('attach() of an alias attaches the function behind it', () => {
+    const stack = newStack();
+    const fn = functionIn(stack);
+    const table = new LockTable(stack, 'Locks');
+    table.attach(fn.addAlias('live'), { keys: ['nightly'] });
+    Template.fromStack(stack).hasResourceProperties('AWS::Lambda::Function', {
+      Environment: { Variables: { LOCK_TABLE_NAME: stack.resolve(table.tableName) } },
+    });
+    expect(statementsOf(stack)).toHaveLength(1);
+  });
+
+  const arn = 'arn:aws:lambda:us-east-1:111111111111:function:legacy';
+  const code = {
+    runtime: lambda.Runtime.NODEJS_22_X,
+    handler: 'index.handler',
+    code: lambda.Code.fromInline('exports.handler = async () => {}'),
+  };
+  test.each<[string, (stack: Stack) => unknown, string]>([
+    ['undefined', () => undefined, 'but it is undefined; pass a Function.'],
+    ['a name', () => 'worker', "but it is 'worker'; pass a Function."],
+    [
+      'a version',
+      (stack) => functionIn(stack).currentVersion,
+      'but it is the version Stack/Worker/CurrentVersion, whose environment is fixed; pass its function.',
+    ],
+    [
+      'an imported function without its role',
+      (stack) => lambda.Function.fromFunctionArn(stack, 'Imported', arn),
+      'but it is the imported function Stack/Imported; import it with its role, grant with grants.lock(), and set the environment variable LOCK_TABLE_NAME to lockTable.tableName where it is made.',
+    ],
+    [
+      'an imported function with its role',
+      (stack) => lambda.Function.fromFunctionAttributes(stack, 'Imported', { functionArn: arn, role: roleIn(stack) }),
+      'but it is the imported function Stack/Imported; grant with grants.lock(), and set',
+    ],
+    [
+      'an alias of an imported function',
+      (stack) =>
+        lambda.Alias.fromAliasAttributes(stack, 'Live', {
+          aliasName: 'live',
+          aliasVersion: lambda.Version.fromVersionArn(stack, 'Version', `${arn}:1`),
+        }),
+      'but it is the imported function Stack/',
+    ],
+    [
+      'a singleton function',
+      (stack) => new lambda.SingletonFunction(stack, 'Single', { ...code, uuid: 'one' }),
+      'but it is Stack/Single, a singleton function; grant with grants.lock(), and set the environment variable LOCK_TABLE_NAME to lockTable.tableName with addEnvironment().',
+    ],
+    [
+      'an ECS task',
+      (stack) => new FargateTaskDefinition(stack, 'Task'),
+      'but it is Stack/Task, an ECS task; grant its taskRole with grants.lock(), and set the environment variable LOCK_TABLE_NAME to lockTable.tableName of its container.',
+    ],
+    [
+      'the container of an ECS task',
+      (stack) =>
+        new FargateTaskDefinition(stack, 'Task').addContainer('Job', { image: ContainerImage.fromRegistry('job') }),
+      'but it is Stack/Task/Job, an ECS task; grant its taskRole',
+    ],
+    ['a role', (stack) => roleIn(stack), 'but it is Stack/Role; grant with grants.lock(), and set'],
+  ])('attach() refuses %s, and says what to do', (_, make, message) => {
+    const stack = newStack();
+    const table = new LockTable(stack, 'Locks');
+    const given = make(stack) as lambda.Function;
+    const attach = () => table.attach(given, { keys: ['nightly'] });
+    expect(attach).toThrow(TypeError);
+    expect(attach).toThrow(`[Stack/Locks] attach() must be given a function of this app, ${message}`);
+  });
+
+  test('attach() without options says that they are missing', () => {
+    const stack = newStack();
+    const attach = () => new LockTable(stack, 'Locks').attach(functionIn(stack), undefined as never);
+    expect(attach).toThrow('[Stack/Locks] A grant: the options must be an object, but they are undefined.');
   });
 });

@@ -1,9 +1,21 @@
 import { describe, expect, test } from '@jest/globals';
-import { Match, Template } from 'aws-cdk-lib/assertions';
+import type { Stack } from 'aws-cdk-lib';
+import { Annotations, Match, Template } from 'aws-cdk-lib/assertions';
 import { MultiRegionConsistency } from 'aws-cdk-lib/aws-dynamodb';
-import { AccountPrincipal, type Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
+import {
+  AccountPrincipal,
+  AnyPrincipal,
+  ArnPrincipal,
+  type IRole,
+  OrganizationPrincipal,
+  Role,
+  ServicePrincipal,
+  StarPrincipal,
+  User,
+} from 'aws-cdk-lib/aws-iam';
 import { Key } from 'aws-cdk-lib/aws-kms';
-import { type ILockTable, LockTable } from '../../lib/cdk/index.ts';
+import * as lambda from 'aws-cdk-lib/aws-lambda';
+import { type ILockTable, type LockGrantOptions, LockTable } from '../../lib/cdk/index.ts';
 import { ENV, newStack, roleIn, statementsOf } from './stacks.ts';
 
 describe('LockTableGrants', () => {
@@ -49,10 +61,20 @@ describe('LockTableGrants', () => {
     expect(JSON.stringify(statements)).toContain('LeadingKeys');
   });
 
-  test('the grant to force a release allows a read and an update', () => {
+  test('the grant to force a release allows a read, and an update of the attributes that a forced release names', () => {
     const { statements } = granted((table, role) => table.grants.forceRelease(role, { keyPrefixes: ['jobs/'] }));
-    expect(statements).toMatchObject([{ Action: ['dynamodb:GetItem', 'dynamodb:UpdateItem'] }]);
-    expect(JSON.stringify(statements)).toContain('LeadingKeys');
+    expect(statements).toMatchObject([
+      { Action: 'dynamodb:GetItem', Condition: condition('jobs/*') },
+      {
+        Action: 'dynamodb:UpdateItem',
+        Condition: {
+          ...condition('jobs/*'),
+          'ForAllValues:StringEquals': { 'dynamodb:Attributes': expect.arrayContaining(['lockId', 'expiresAt']) },
+          Null: { 'dynamodb:LeadingKeys': 'false', 'dynamodb:Attributes': 'false' },
+        },
+      },
+    ]);
+    expect(JSON.stringify(statements)).not.toMatch(/fencingToken|doneToken/);
   });
 
   test('the grant to list allows a scan of the table, without any key', () => {
@@ -180,6 +202,99 @@ describe('LockTableGrants', () => {
     expect(() => table.grants.list(new ServicePrincipal('states.amazonaws.com'))).toThrow(
       /\[Stack\/Locks\] the grantee must be .* but it is the service states.amazonaws.com/,
     );
+  });
+
+  const RETIRED = 'arn:aws:iam::111111111111:role/legacy';
+  test.each<[string, (stack: Stack) => unknown, string]>([
+    ['nobody', () => undefined, 'but it is undefined.'],
+    ['a value that is no grantee', () => 'worker', "but it is 'worker'."],
+    ['everybody', () => new AnyPrincipal(), 'but it is everybody: anyone could take the locks'],
+    ['everybody, by a star', () => new StarPrincipal(), 'but it is everybody'],
+    ['everybody, by an ARN', () => new ArnPrincipal('*'), 'but it is everybody'],
+    [
+      'a function that is imported without its role',
+      (stack) => lambda.Function.fromFunctionName(stack, 'Imported', 'legacy'),
+      'but it is Stack/Imported, which is imported without its role; import it with its role.',
+    ],
+  ])('a grant refuses %s as the grantee', (_, grantee, message) => {
+    const stack = newStack();
+    const table = new LockTable(stack, 'Locks');
+    const given = grantee(stack) as Role;
+    const grant = () => table.grants.lock(given, { keys: ['nightly'] });
+    expect(grant).toThrow(TypeError);
+    expect(grant).toThrow(message);
+    expect(grant).toThrow('[Stack/Locks] the grantee must be a role, a user or an account');
+  });
+
+  test('a grant takes everybody of an organization', () => {
+    const table = new LockTable(newStack(), 'Locks');
+    expect(table.grants.list(new OrganizationPrincipal('o-1234567890')).success).toBe(true);
+  });
+
+  test('a grant to a role that this app does not change warns that it allows nothing', () => {
+    const warned = (grantTo: (stack: Stack) => [ILockTable, IRole]) => {
+      const stack = newStack('Stack', ENV);
+      const [table, role] = grantTo(stack);
+      table.grants.lock(role, { keys: ['nightly'] });
+      return Annotations.fromStack(stack).findWarning('*', Match.stringLikeRegexp('allows nothing')).length;
+    };
+    const own = (stack: Stack) => new LockTable(stack, 'Locks');
+    const imported = (stack: Stack) => LockTable.fromLockTableName(stack, 'Locks', 'locks');
+    const fixed = (stack: Stack) => Role.fromRoleArn(stack, 'Role', RETIRED, { mutable: false });
+    const foreign = (stack: Stack) => Role.fromRoleArn(stack, 'Role', RETIRED.replace('111111111111', '222222222222'));
+    expect(warned((stack) => [own(stack), fixed(stack)])).toBe(1);
+    expect(warned((stack) => [imported(stack), foreign(stack)])).toBe(1);
+    // The table's own policy allows the role of another account.
+    expect(warned((stack) => [own(stack), foreign(stack)])).toBe(0);
+    expect(warned((stack) => [own(stack), Role.fromRoleArn(stack, 'Role', RETIRED)])).toBe(0);
+  });
+
+  const many = (count: number) =>
+    Array.from({ length: count }, (_, number) => `tenants/customer-${number}-${'x'.repeat(12)}`);
+
+  test('a grant for many keys is made of statements that each fit into a policy, and together name every key', () => {
+    const stack = newStack();
+    const table = new LockTable(stack, 'Locks');
+    table.grants.lock(roleIn(stack), { keys: many(900), keyPrefixes: ['jobs/'] });
+    const template = Template.fromStack(stack);
+    const policies = ['AWS::IAM::Policy', 'AWS::IAM::ManagedPolicy'].flatMap((type) =>
+      Object.values(template.findResources(type)).map((policy) => JSON.stringify(policy.Properties.PolicyDocument)),
+    );
+    expect(policies.length).toBeGreaterThan(4);
+    for (const policy of policies) expect(policy.length).toBeLessThan(10_240);
+    for (const key of [...many(900), 'jobs/*']) expect(policies.join('')).toContain(`"${key}"`);
+  });
+
+  test('a grant whose policy is larger than IAM takes of a user fails the synthesis, and tells the sizes', () => {
+    const synthesised = (count: number) => {
+      const stack = newStack();
+      const table = new LockTable(stack, 'Locks');
+      const user = new User(stack, 'Operator');
+      table.grants.inspect(user, { keys: many(count) });
+      table.grants.inspect(user, { keys: ['nightly'] });
+      return () => Template.fromStack(stack);
+    };
+    expect(synthesised(20)).not.toThrow();
+    expect(synthesised(60)).toThrow(/The grants to Stack\/Operator have about \d+ characters, but IAM takes 2048/);
+  });
+
+  test('a grant to a fleet refuses more prefixes than one statement holds, since one read names keys of all', () => {
+    const grant = (count: number) => () =>
+      granted((table, role) => table.grants.lock(role, { keyPrefixes: many(count), fleet: true }));
+    expect(grant(100)).not.toThrow();
+    expect(grant(200)).toThrow(/^\[Stack\/Locks\] the keyPrefixes and keys of a fleet must fit into one statement/);
+  });
+
+  test('a grant warns of a prefix without a delimiter, which allows the locks of others', () => {
+    const warned = (options: LockGrantOptions) => {
+      const stack = newStack();
+      new LockTable(stack, 'Locks').grants.lock(roleIn(stack), options);
+      return Annotations.fromStack(stack).findWarning('/Stack/Locks', Match.anyValue());
+    };
+    expect(warned({ keyPrefixes: ['jobs/', 'nightly'] })).toMatchObject([
+      { entry: { data: expect.stringContaining("The prefix 'nightly' also allows the locks of others") } },
+    ]);
+    expect(warned({ keyPrefixes: ['jobs/', 'a#', 'b:', 'c-'], keys: ['nightly'] })).toEqual([]);
   });
 
   test('a grant refuses guarded writes on a table without transactions', () => {

@@ -130,6 +130,47 @@ describe('LockTable', () => {
       /timeToLive must be false with strong consistency.*but it is true/,
     ],
     [
+      'a witness in the own Region',
+      { ...strong, replicas: ['us-east-2'], witnessRegion: 'us-east-1' },
+      ENV,
+      /witnessRegion must be another Region than the stack's and the replicas', but it is us-east-1 as well/,
+    ],
+    [
+      "a witness in a replica's Region",
+      { ...strong, replicas: ['us-east-2'], witnessRegion: 'us-east-2' },
+      ENV,
+      /witnessRegion must be another Region .* but it is us-east-2 as well/,
+    ],
+    [
+      'a replica that is named twice',
+      { ...strong, replicas: ['us-east-2', 'us-east-2'] },
+      ENV,
+      /replicas must be named once each, but us-east-2 is named twice/,
+    ],
+    [
+      'keys of replicas without a key of its own',
+      { ...strong, replicas: ['us-east-2', 'us-west-2'], replicaKeyArns: { 'us-east-2': 'arn' } },
+      ENV,
+      /replicaKeyArns must come with an encryptionKey, .* but there is none/,
+    ],
+    [
+      'a replica without a key',
+      {
+        ...strong,
+        replicas: ['us-east-2', 'us-west-2'],
+        encryptionKey: aKey(),
+        replicaKeyArns: { 'us-east-2': 'arn' },
+      },
+      ENV,
+      /replicaKeyArns must have a key for each of the replicas \[us-east-2, us-west-2\] .* but it has \[us-east-2\]/,
+    ],
+    [
+      'the key of a Region without a replica',
+      { encryptionKey: aKey(), replicaKeyArns: { 'us-east-2': 'arn' } },
+      ENV,
+      /replicaKeyArns must have a key for each of the replicas \[\] and for no other Region, but it has \[us-east-2\]/,
+    ],
+    [
       'replicas of a stack without a Region',
       { ...strong, replicas: ['us-east-2', 'us-west-2'] },
       undefined,

@@ -447,6 +447,9 @@ for (const { server, missing } of servers) {
       const { record: healthy } = await store.read('healthy', { consistent: true });
       await fc.assert(
         fc.asyncProperty(foreignItem, requests, async (attributes, request) => {
+          // With the lockId that the operator names and both times, an item is a lock that lost its token.
+          const hasTimes = attributes.acquiredAt?.N !== undefined && attributes.expiresAt?.N !== undefined;
+          fc.pre(!(request.do === 'forceRelease' && attributes.lockId?.S && hasTimes));
           const key = 'session-1';
           await client.send(new PutItemCommand({ TableName, Item: { lockKey: { S: key }, ...attributes } }));
           const item = await itemOf(TableName, key);

@@ -93,8 +93,8 @@ const dynamodb = [
     ],
     [
       "force release of an item of the user's own",
-      '`lockId = :seen AND ${IS_LOCK}`',
-      '`lockId = :seen AND (${IS_LOCK} OR lockId = :seen)`',
+      '`lockId = :seen AND ${HAS_TIMES}`',
+      '`lockId = :seen AND (${HAS_TIMES} OR lockId = :seen)`',
     ],
     ['resume writes an expiry before the acquisition', ' AND acquiredAt < :until', ''],
     [

@@ -62,6 +62,7 @@ function mocked(options: DynamoDBLockStoreOptions = {}) {
 
 describe('each operation is one request', () => {
   const isLock = 'attribute_type(fencingToken, :number) AND attribute_type(expiresAt, :number)';
+  const hasTimes = 'attribute_type(acquiredAt, :number) AND attribute_type(expiresAt, :number)';
   const free =
     'attribute_not_exists(#key) OR (fencingToken BETWEEN :zero AND :most AND expiresAt BETWEEN :zero AND :now ' +
     'AND lockId <> :me AND releasedBy <> :me)';
@@ -209,7 +210,7 @@ describe('each operation is one request', () => {
       {
         UpdateExpression:
           'SET releasedBy = :seen REMOVE previousLockId, previousOwner, previousAcquiredAt, previousExpiresAt, lockId',
-        ConditionExpression: `lockId = :seen AND ${isLock}`,
+        ConditionExpression: `lockId = :seen AND ${hasTimes}`,
         ExpressionAttributeValues: { ':seen': { S: 'anna' }, ':number': { S: 'N' } },
       },
     ],
@@ -219,7 +220,7 @@ describe('each operation is one request', () => {
         UpdateExpression:
           'SET releasedBy = :seen, expiresAt = acquiredAt + :two ' +
           'REMOVE previousLockId, previousOwner, previousAcquiredAt, previousExpiresAt, lockId',
-        ConditionExpression: `lockId = :seen AND ${isLock}`,
+        ConditionExpression: `lockId = :seen AND ${hasTimes}`,
         ExpressionAttributeValues: { ':seen': { S: 'anna' }, ':number': { S: 'N' }, ':two': { N: '2' } },
       },
     ],
