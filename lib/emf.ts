@@ -51,6 +51,8 @@ function metricsOf(event: LockEvent): Metrics | undefined {
       return { [METRIC.acquired]: 1, [METRIC.busy]: 0, [METRIC.takeover]: 0 };
     case 'busy':
       return { [METRIC.acquired]: 0, [METRIC.busy]: 1, [METRIC.waitTime]: event.waitedMs };
+    case 'acquireFailed':
+      return { [METRIC.acquireFailed]: 1 };
     case 'done':
       return { [METRIC.done]: 1 };
     case 'renewFailed':

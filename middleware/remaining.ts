@@ -13,6 +13,11 @@ export class Remaining {
     this.#ask = context?.getRemainingTimeInMillis && (() => context.getRemainingTimeInMillis?.());
   }
 
+  /** Milliseconds that are left: many, if the context tells none. */
+  get leftMs(): number {
+    return Math.min(LONGEST_MS, leavingOf(this.#ask, 0));
+  }
+
   /** Milliseconds for which a release may be tried, also where the time-out does not end the lease. */
   get releaseMs(): number {
     return releaseMsOf(this.#ask);

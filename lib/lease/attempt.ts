@@ -7,7 +7,7 @@ import { judgedInstant } from './judge.ts';
 import { newLockId } from './lock-id.ts';
 import type { AcquirePlan } from './options.ts';
 import { discard } from './release.ts';
-import { isMisdated, send } from './send.ts';
+import { checkLeft, isMisdated, send } from './send.ts';
 import { Term } from './term.ts';
 
 /** A grant, as the store confirmed it. */
@@ -40,22 +40,24 @@ export interface Asking {
   /** Milliseconds from `since` to the invocation's end. */
   readonly remainingMs: number;
   readonly since: Instant;
+  /** Gives the milliseconds for which the caller still waits. */
+  callerMs(): number;
   /** Makes the request. Every sending of the request is the same. */
   request(lockId: string, term: Term): (signal: AbortSignal) => Promise<StoreAnswer>;
 }
 
 /**
  * Asks the store for a lease, once.
- * @throws LockNoTimeError if no time is left for the lease.
- * @throws LockStoreError if no answer came. A grant that the store may have made is released.
+ * @throws LockNoTimeError if no time is left for the lease, or if no answer came before the lease's deadline.
+ * @throws LockStoreError if no answer came. A grant that the store may have made is released in the background.
  */
 export async function attempt(context: LeaseContext, asking: Asking): Promise<Attempt> {
-  const { what, key, plan, remainingMs, since } = asking;
+  const { what, key, plan, remainingMs, since, callerMs } = asking;
   const { holdAtMostMs, requestTimeoutMs, signal } = plan;
   // 1. The moment of sending, by a judged clock (invariant 13), within the time that is left (invariant 4).
   const withinMs = remainingMs - elapsedMs(since, instant(context.clock));
   checkTime(asking, withinMs);
-  const sent = await judgedInstant(context, key, { requestTimeoutMs, withinMs, signal }, context.closing);
+  const sent = await judgedInstant(context, key, { requestTimeoutMs, withinMs, callerMs, signal }, context.closing);
   signal?.throwIfAborted();
 
   // 2. The term: no longer than `holdAtMostMs`, and no longer than the invocation (invariant 8).
@@ -65,9 +67,10 @@ export async function attempt(context: LeaseContext, asking: Asking): Promise<At
 
   // 3. A `lockId` of its own: the record in the answer tells whether its grant is this attempt's (invariant 3).
   const lockId = newLockId();
+  checkLeft(callerMs(), `${what} '${key}'`);
 
   // 4. The request, which is not sent past the deadline (invariant 4).
-  const limits = { requestTimeoutMs, withinMs: term.believeMs, since: sent, signal, throwMisdated: true };
+  const limits = { requestTimeoutMs, withinMs: term.believeMs, since: sent, callerMs, signal, throwMisdated: true };
   let answer: StoreAnswer;
   try {
     answer = await send(context, `${what} '${key}'`, asking.request(lockId, term), limits);
@@ -75,9 +78,13 @@ export async function attempt(context: LeaseContext, asking: Asking): Promise<At
     // The reason of the caller's signal may look like any answer, and is none.
     const isAnswer = error instanceof LockStoreError && !signal?.aborted;
     if (isAnswer && isMisdated(error)) return { type: 'misjudged' };
-    // Nobody knows whether the store has made the grant. Release the grant, if there is one.
-    if (!isAnswer || error.transient) {
-      await discard(context, { key, lockId, until: term.until }, requestTimeoutMs);
+    // Nobody knows whether the store has made the grant, unless the server refused. Release the grant, if there is one.
+    if (!isAnswer || error.transient || (error.cause !== undefined && error.serverDate === undefined)) {
+      discard(context, { key, lockId, until: term.until }, plan);
+    }
+    if (isAnswer && error.transient && term.isOver) {
+      const message = `${error.message} A lease that is granted now would be past its deadline.`;
+      throw new LockNoTimeError({ key, message }, { cause: error });
     }
     throw error;
   }
@@ -90,7 +97,7 @@ export async function attempt(context: LeaseContext, asking: Asking): Promise<At
   if (term.isDisproved || isTooEarly) return { type: 'misjudged', grant };
 
   // 6. A grant that came too late (invariant 4), or that nobody waits for any more, is discarded.
-  await discardUnwanted(context, asking, grant);
+  discardUnwanted(context, asking, grant);
 
   // 7. If the clock was set meanwhile, the expiry that was written may be wrong (invariant 13).
   return { type: term.wasInterrupted ? 'misjudged' : 'granted', grant };
@@ -101,12 +108,12 @@ export async function attempt(context: LeaseContext, asking: Asking): Promise<At
  * @throws LockNoTimeError if the grant came too late.
  * @throws the reason of the signal, or of the client's closing, if nobody waits any more.
  */
-export async function discardUnwanted(context: LeaseContext, { what, plan }: Asking, grant: Grant): Promise<void> {
+export function discardUnwanted(context: LeaseContext, { what, plan }: Asking, grant: Grant): void {
   const { closing } = context;
-  const { signal, requestTimeoutMs } = plan;
+  const { signal } = plan;
   const { key, lockId, term } = grant;
   if (!term.isOver && !closing.aborted && !signal?.aborted) return;
-  await discard(context, { key, lockId, until: term.until }, requestTimeoutMs);
+  discard(context, { key, lockId, until: term.until }, plan);
   closing.throwIfAborted();
   signal?.throwIfAborted();
   throw new LockNoTimeError({

@@ -10,7 +10,7 @@ import type { Grant } from './attempt.ts';
 import { type Clock, systemClock } from './clock.ts';
 import type { LeaseContext } from './context.ts';
 import { type LockEventListener, notify, type ReportedEvent } from './events.ts';
-import { inspect, inspectMany, type LockState, list } from './inspect.ts';
+import { inspect, inspectMany, type ListOptions, type LockState, list } from './inspect.ts';
 import { Lease, type LeaseHandle } from './lease.ts';
 import {
   ACQUIRE_OPTIONS,
@@ -104,7 +104,15 @@ export class LockClient {
       const { skewMs } = serverClock;
       notify(onEvent, { ...event, at: clock.now(), ...(skewMs !== undefined && { skewMs }) });
     };
-    this.#context = { store, clock, serverClock, leases: new Set(), closing: this.#closing.signal, report };
+    this.#context = {
+      store,
+      clock,
+      serverClock,
+      leases: new Set(),
+      closing: this.#closing.signal,
+      pending: this.#pending,
+      report,
+    };
   }
 
   /** @internal The clock and the timers of everything that runs under this client's locks. */
@@ -234,7 +242,8 @@ export class LockClient {
   }
 
   /**
-   * Gives the state of every lock whose key starts with `prefix`. Reads the whole table.
+   * Gives the state of every lock whose key starts with `prefix`. Reads the whole table, page by page: each page has a
+   * time-out of five seconds, and is read again after a fault that may pass.
    * @example
    * ```ts
    * import type { LockClient } from 'leasehold';
@@ -243,10 +252,10 @@ export class LockClient {
    *   for await (const { key, held } of locks.list({ prefix: 'invoices/' })) console.log(key, held);
    * }
    * ```
-   * @param options.prefix the beginning of the keys. Default: every key.
    * @throws LockStoreError if the store did not answer.
+   * @throws LockClosedError if the client is closed; and the reason of `options.signal`, if that signal aborts.
    */
-  list(options: { readonly prefix?: string } = {}): AsyncIterable<LockState> {
+  list(options: ListOptions = {}): AsyncIterable<LockState> {
     return list(this.#context, options);
   }
 

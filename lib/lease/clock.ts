@@ -62,6 +62,9 @@ export const instant = (clock: Clock): Instant => ({ wall: clock.now(), monotoni
 export const elapsedMs = (from: Instant, to: Instant): number =>
   Math.max(to.wall - from.wall, to.monotonic - from.monotonic);
 
+/** The rest of a caller's wait, in milliseconds. A wait is no lease: a wall clock that is set does not end it. */
+export const leftOf = (ms: number, since: Instant, clock: Clock): number => ms - (clock.monotonic() - since.monotonic);
+
 /** Sets a timer of a lease, which keeps no process alive (invariant 12). */
 export function backgroundTimer(clock: Clock, ms: number, callback: () => void): unknown {
   const timer = clock.setTimeout(callback, Math.max(0, Math.ceil(ms)));

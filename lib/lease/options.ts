@@ -2,6 +2,7 @@
 
 import { bytes, checkDuration, checkText, show } from '../record/check.ts';
 import { heed } from './callback.ts';
+import { SENDS } from './send.ts';
 
 /**
  * The times of a lease, in whole milliseconds.
@@ -49,6 +50,12 @@ export interface AcquireOptions extends LeaseTiming {
    * @default 0: no wait
    */
   waitMs?: number | undefined;
+  /**
+   * The longest time for the whole call, in milliseconds: its requests, its wait and its error. A lease that the store may
+   * have granted to a call that failed is released in the background. 0 or more. Values over the default have no effect.
+   * @default the larger of `waitMs` (and 50 ms for a last look) and `requestTimeoutMs`; without a wait, three times `requestTimeoutMs`
+   */
+  withinMs?: number | undefined;
   /**
    * Ends the wait, with the signal's reason. A lease that the store may have granted to the last attempt is released.
    * @default none
@@ -130,6 +137,7 @@ export const RESUME_OPTIONS = {
   ...LEASE_TIMING,
   requestTimeoutMs: 0,
   holdAtMostMs: 0,
+  withinMs: 0,
   signal: 0,
   remainingMs: 0,
   owner: 0,
@@ -150,6 +158,7 @@ export interface AcquirePlan {
   readonly heartbeatMs: number;
   readonly safetyMs: number;
   readonly waitMs: number;
+  readonly withinMs: number;
   readonly requestTimeoutMs: number;
   readonly holdAtLeastMs: number;
   readonly holdAtMostMs: number;
@@ -161,6 +170,8 @@ export interface AcquirePlan {
 }
 
 const MAX_DATA_BYTES = 8192;
+/** The time for a last look at the end of a wait. */
+const LAST_LOOK_MS = 50;
 
 function json(data: unknown): string | undefined {
   if (data === undefined) return undefined;
@@ -195,7 +206,10 @@ export const checkLeaseMs = (value: unknown): number => checkDuration('leaseMs',
  * @throws TypeError that shows the value.
  */
 export function planAcquire(options: AcquireOptions): AcquirePlan {
-  const { waitMs = 0, requestTimeoutMs = 1_000, holdAtLeastMs = 0, holdAtMostMs } = options;
+  const { waitMs = 0, withinMs, requestTimeoutMs = 1_000, holdAtLeastMs = 0, holdAtMostMs } = options;
+  checkDuration('waitMs', waitMs, 0);
+  checkDuration('requestTimeoutMs', requestTimeoutMs, 1);
+  const callMs = waitMs === 0 ? SENDS * requestTimeoutMs : Math.max(waitMs + LAST_LOOK_MS, requestTimeoutMs);
   const leaseMs = checkLeaseMs(options.leaseMs === undefined ? 30_000 : options.leaseMs);
   const { heartbeatMs = Math.max(1, Math.floor(leaseMs / 3)) } = options;
   const { safetyMs = Math.floor(Math.max(leaseMs / 10, Math.min(2_000, leaseMs / 4))) } = options;
@@ -217,8 +231,9 @@ export function planAcquire(options: AcquireOptions): AcquirePlan {
     leaseMs,
     heartbeatMs,
     safetyMs,
-    waitMs: checkDuration('waitMs', waitMs, 0),
-    requestTimeoutMs: checkDuration('requestTimeoutMs', requestTimeoutMs, 1),
+    waitMs,
+    withinMs: withinMs === undefined ? callMs : Math.min(callMs, checkDuration('withinMs', withinMs, 0)),
+    requestTimeoutMs,
     holdAtLeastMs: checkDuration('holdAtLeastMs', holdAtLeastMs, 0),
     holdAtMostMs: holdAtMostMs === undefined ? Infinity : checkDuration('holdAtMostMs', holdAtMostMs, 1),
     remainingMs,

@@ -1,0 +1,14 @@
+/**
+ * Makes a signal that aborts when either signal does. `AbortSignal.any` cannot do this: a startup snapshot cannot hold its
+ * listeners.
+ */
+export function either(...signals: (AbortSignal | undefined)[]): { readonly signal: AbortSignal; end(): void } {
+  const controller = new AbortController();
+  const abort = () => controller.abort(signals.find((signal) => signal?.aborted)?.reason);
+  for (const signal of signals) signal?.addEventListener('abort', abort);
+  if (signals.some((signal) => signal?.aborted)) abort();
+  const end = () => {
+    for (const signal of signals) signal?.removeEventListener('abort', abort);
+  };
+  return { signal: controller.signal, end };
+}
