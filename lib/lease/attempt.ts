@@ -83,7 +83,7 @@ export async function attempt(context: LeaseContext, asking: Asking): Promise<At
       discard(context, { key, lockId, until: term.until }, plan);
     }
     if (isAnswer && error.transient && term.isOver) {
-      const message = `${error.message} A lease that is granted now would be past its deadline.`;
+      const message = `${what} '${key}': no answer came in the time of the lease, which would be past its deadline now. Set a longer leaseMs or holdAtMostMs, or check the network.`;
       throw new LockNoTimeError({ key, message }, { cause: error });
     }
     throw error;

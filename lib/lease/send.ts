@@ -164,9 +164,9 @@ export function storeError(error: unknown, what: string): LockStoreError {
   if (error instanceof LockStoreError) return new LockStoreError(`${what}: ${error.message}`, error);
   if (!(error instanceof Hung)) return new LockStoreError(`${what}: ${error}`, { cause: error });
   const { ms, fault } = error;
-  const last = fault === undefined ? '' : `; the last fault was ${fault}`;
+  const last = fault === undefined ? '' : ` The last fault was ${fault}`;
   return new LockStoreError(
-    `${what}: no answer came within ${Math.ceil(ms)} ms${last}. Check the network, or allow more time (requestTimeoutMs, leaseMs, holdAtMostMs).`,
+    `${what}: no answer came within ${Math.ceil(ms)} ms. Check the network, or allow more time (requestTimeoutMs, leaseMs, holdAtMostMs).${last}`,
     { cause: fault, transient: true },
   );
 }

@@ -377,7 +377,7 @@ describe('a call to acquire is bounded', () => {
       client.acquire('job', { holdAtMostMs: 20 }).catch((error) => error),
     );
     expect(error).toMatchObject({ name: 'LockNoTimeError', cause: { transient: true } });
-    expect(error.message).toContain('allow more time (requestTimeoutMs, leaseMs, holdAtMostMs)');
+    expect(error.message).toContain('Set a longer leaseMs or holdAtMostMs');
     // A fault that may pass ends no wait.
     store.heal();
     store.plan({ do: 'hang', operation: 'acquire', times: 3 });
