@@ -20,7 +20,7 @@ const locks = new LockClient({ store: new DynamoDBLockStore() });
 
 /**
  * One worker of a fleet. The worker does each task that no other worker holds or has done for this time of the schedule.
- * If a task fails, the worker fails, too: its event goes to the dead-letter queue, and an alarm tells the operator.
+ * If a task fails or is not reached, the worker fails, too: its event goes to the dead-letter queue, and an alarm tells the operator.
  */
 export async function handler({ worker, time }: Shift, context: LambdaContext) {
   const { failed, ...counts } = await runTasks(
@@ -38,6 +38,10 @@ export async function handler({ worker, time }: Shift, context: LambdaContext) {
     },
   );
   for (const { error } of failed) console.error(error);
-  if (failed.length > 0) throw new Error(`Failed: ${failed.map(({ task }) => task.name).join(', ')}.`);
+  if (failed.length + counts.notReached > 0) {
+    throw new Error(
+      `${counts.notReached} tasks not reached. Failed: ${failed.map(({ task }) => task.name).join(', ')}.`,
+    );
+  }
   return counts;
 }

@@ -60,6 +60,8 @@ export function metricsOf(event: LockEvent): Record<string, number> {
       return { [METRIC.acquired]: 1, [METRIC.busy]: 0, [METRIC.takeover]: 0 };
     case 'busy':
       return { [METRIC.acquired]: 0, [METRIC.busy]: 1, [METRIC.waitTime]: event.waitedMs };
+    case 'acquireFailed':
+      return { [METRIC.acquireFailed]: 1 };
     case 'done':
       return { [METRIC.done]: 1 };
     case 'renewed':

@@ -2,7 +2,7 @@ export { type EmfOptions, emf, metricsOf } from './emf.ts';
 export { LockClient, type LockClientOptions } from './lease/client.ts';
 export type { Clock } from './lease/clock.ts';
 export type { LockEvent, LockEventListener } from './lease/events.ts';
-export type { LockState } from './lease/inspect.ts';
+export type { ListOptions, LockState } from './lease/inspect.ts';
 export type { Lease, LeaseHandle, ReleaseOptions } from './lease/lease.ts';
 export type { AcquireOptions, LeaseTiming, ResumeOptions, TryAcquireOptions } from './lease/options.ts';
 export {
@@ -22,6 +22,7 @@ export type {
   DatedAnswer,
   ForceReleaseRequest,
   GiveBackRequest,
+  ListAnswer,
   LockStore,
   ReadAnswer,
   ReadManyAnswer,

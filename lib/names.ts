@@ -43,6 +43,8 @@ export const METRIC = {
   acquired: 'Acquired',
   /** 1 for a try that was busy, 0 for a grant: the average is the busy rate. */
   busy: 'Busy',
+  /** An attempt, or a look during a wait, to which the store did not answer in time. */
+  acquireFailed: 'AcquireFailed',
   /** A try for a `once` token that had finished. */
   done: 'Done',
   /** 1 for a grant that took over an expired lease, 0 for any other. */

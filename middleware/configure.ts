@@ -8,7 +8,7 @@ import type { LockRecordsOptions } from './record-options.ts';
 
 /** The names of the options that a lock passes to `client.acquire()`. */
 const acquireNames = { ...LEASE_TIMES, waitMs: 0 } satisfies Record<
-  Exclude<keyof AcquireOptions, 'signal' | 'remainingMs' | 'owner' | 'once' | 'data'>,
+  Exclude<keyof AcquireOptions, 'withinMs' | 'signal' | 'remainingMs' | 'owner' | 'once' | 'data'>,
   0
 >;
 

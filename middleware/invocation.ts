@@ -1,4 +1,5 @@
-import { type AcquireOptions, remainingOf } from '../lib/lease/options.ts';
+import { type AcquireOptions, leavingOf, remainingOf } from '../lib/lease/options.ts';
+import { MOST_MS } from '../lib/record/check.ts';
 import { LockError } from '../lib/record/errors.ts';
 import type { LambdaContext } from './lambda-context.ts';
 
@@ -21,6 +22,7 @@ export function ofInvocation(context: LambdaContext, waitMs = 0, reserveMs = 1_0
   return {
     owner,
     waitMs: Math.max(0, Math.min(waitMs, Math.floor(remainingOf({ remainingMs })) - reserveMs)),
+    withinMs: Math.min(MOST_MS, Math.floor(leavingOf(remainingMs, reserveMs))),
     // If invocations share a process, Lambda does not stop their code at the time-out, and the lease goes on with the code.
     remainingMs: process.env.AWS_LAMBDA_MAX_CONCURRENCY ? undefined : remainingMs,
   };

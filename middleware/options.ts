@@ -9,11 +9,11 @@ import type { LambdaContext } from './lambda-context.ts';
 
 /** The options of every lock. */
 export interface SharedOptions<Name extends string>
-  extends Omit<AcquireOptions, 'signal' | 'remainingMs' | 'owner' | 'once' | 'data'> {
+  extends Omit<AcquireOptions, 'withinMs' | 'signal' | 'remainingMs' | 'owner' | 'once' | 'data'> {
   /**
-   * Milliseconds of the invocation's time that `waitMs` leaves to the handler. When half of `reserveMs` is left,
-   * `lockRecords()` gives up on a store that has not answered. Larger: more time for the handler, less time to wait for a
-   * busy lock. 0 or more.
+   * Milliseconds of the invocation's time that are left to the handler, whatever becomes of the lock: the lease, or the error
+   * of a lock that is busy or of a store that does not answer, comes before. If the invocation has less than twice that time
+   * left, half of the time is left. Larger: more time for the handler, less time to wait for a busy lock. 0 or more.
    * @default 1_000
    */
   reserveMs?: number | undefined;

@@ -4,7 +4,8 @@ import { heed } from '../lib/lease/callback.ts';
 import type { LockClient } from '../lib/lease/client.ts';
 import type { Lease } from '../lib/lease/lease.ts';
 import type { AcquireOptions } from '../lib/lease/options.ts';
-import { LockBusyError, LockDoneError, LockError, LockStoreError, type LostReason } from '../lib/record/errors.ts';
+import { MOST_MS } from '../lib/record/check.ts';
+import { LockBusyError, LockDoneError, LockError, type LostReason } from '../lib/record/errors.ts';
 import { shownToken } from '../lib/record/token.ts';
 import { BatchRecords, type Entry, idOf, isOpen } from './batch-records.ts';
 import { noPromise } from './configure.ts';
@@ -17,9 +18,6 @@ import type { HeldBatch } from './request.ts';
 import { type BatchResponse, failuresIn, type Lockable, recordLocks, sendBack } from './sqs.ts';
 import { Turns } from './turns.ts';
 import { warnIfReleased } from './warn-if-released.ts';
-
-/** Milliseconds of an invocation's time that are left at least when the batch gives up acquiring locks. */
-const LEAST_END_MS = 200;
 
 /** A record that the handler gets. */
 interface Given<Item> {
@@ -79,16 +77,13 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks, HeldBatc
    */
   async take(acquireOptions: () => AcquireOptions): Promise<void> {
     this.#batch.holdBack();
-    const late = new LockStoreError(
-      'Acquiring the locks of a batch: the store did not answer, and the invocation has little time left. The ' +
-        'records go back to the queue.',
-      { transient: true },
-    );
-    // A wait for a busy lock ends when `reserveMs` is left, and the last answer of the wait comes after that.
-    const endMs = Math.max(LEAST_END_MS, (this.#options.reserveMs ?? 1_000) / 2);
-    const limit = new AbortController();
-    const cancel = this.#remaining.after(endMs, () => limit.abort(late));
-    await inParallel(this.#locks.values(), (lock) => this.#acquire(lock, acquireOptions, limit.signal)).finally(cancel);
+    // One end for the whole batch: the locks after the first 50 get what these leave.
+    const { withinMs = MOST_MS } = acquireOptions();
+    const reservedMs = this.#remaining.leftMs - withinMs;
+    await inParallel(this.#locks.values(), (lock) => {
+      const leftMs = Math.max(0, Math.floor(this.#remaining.leftMs - reservedMs));
+      return this.#acquire(lock, () => ({ ...acquireOptions(), withinMs: leftMs }));
+    });
     this.#batch.holdBack();
     for (const entry of this.#batch.entries.filter(isOpen)) {
       const lock = this.#locks.get(entry.key ?? '');
@@ -176,15 +171,13 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks, HeldBatc
     for (const lock of this.#locks.values()) this.#abandonLock(lock, reason);
   }
 
-  async #acquire(lock: KeyLock<Item>, acquireOptions: () => AcquireOptions, signal: AbortSignal): Promise<void> {
+  async #acquire(lock: KeyLock<Item>, acquireOptions: () => AcquireOptions): Promise<void> {
     const { data } = this.#options;
     const [first] = lock.open;
     if (!first) return;
     try {
-      signal.throwIfAborted();
       await lock.acquire(this.#client, {
         ...acquireOptions(),
-        signal,
         data: typeof data === 'function' ? noPromise(data(first.records[0])) : data,
       });
     } catch (error) {

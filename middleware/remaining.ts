@@ -1,6 +1,7 @@
 import { backgroundTimer, systemClock } from '../lib/lease/clock.ts';
 import { leavingOf } from '../lib/lease/options.ts';
 import { releaseMsOf } from '../lib/lease/release.ts';
+import { MOST_MS } from '../lib/record/check.ts';
 
 /** Milliseconds of an invocation's time that a wait for unfinished work leaves to the releases and the response. */
 const END_MS = 1_000;
@@ -11,6 +12,11 @@ export class Remaining {
 
   constructor(context: { getRemainingTimeInMillis?: () => unknown } | undefined) {
     this.#ask = context?.getRemainingTimeInMillis && (() => context.getRemainingTimeInMillis?.());
+  }
+
+  /** Milliseconds that are left: many, if the context tells none. */
+  get leftMs(): number {
+    return Math.min(MOST_MS, leavingOf(this.#ask, 0));
   }
 
   /** Milliseconds for which a release may be tried, also where the time-out does not end the lease. */

@@ -68,6 +68,9 @@ export interface ILockMetrics extends IResource {
   /** The leases that were lost. Default: the sum over 5 minutes. */
   metricLost(options?: LockMetricOptions): cloudwatch.Metric;
 
+  /** The attempts and looks to which the store did not answer in time. Default: the sum over 5 minutes. */
+  metricAcquireFailed(options?: LockMetricOptions): cloudwatch.Metric;
+
   /** The renewals that failed. Each is tried again until the lease's deadline. Default: the sum over 5 minutes. */
   metricRenewFailed(options?: LockMetricOptions): cloudwatch.Metric;
 
@@ -155,6 +158,10 @@ export abstract class LockMetrics extends Resource implements ILockMetrics {
 
   metricLost(options?: LockMetricOptions): cloudwatch.Metric {
     return this.metric(METRIC.lost, options);
+  }
+
+  metricAcquireFailed(options?: LockMetricOptions): cloudwatch.Metric {
+    return this.metric(METRIC.acquireFailed, options);
   }
 
   metricRenewFailed(options?: LockMetricOptions): cloudwatch.Metric {

@@ -48,31 +48,31 @@ export function keepDates({ middlewareStack: stack }: DynamoDBClient): void {
     },
     { step: 'deserialize', priority: 'high', name: 'leaseholdServerDate', override: true },
   );
-  stack?.addRelativeTo(throwMisdated, {
+  stack?.addRelativeTo(watchAttempts, {
     relation: 'after',
     toMiddleware: 'retryMiddleware',
-    name: 'leaseholdMisdated',
+    name: 'leaseholdAttempts',
     override: true,
   });
 }
 
-/** Marks the input of leasehold's requests. The SDK still corrects the user's own requests on the same client. */
-const OURS = Symbol.for('leasehold.ours');
 /**
- * Marks the error that is thrown past the retries, and holds the refusal. Not in `cause`: there the SDK looks for a reason
- * to send again.
+ * Marks the input of leasehold's requests. Holds the function that hears of each attempt's fault. The SDK still corrects the
+ * user's own requests on the same client.
  */
-const MISDATED = Symbol.for('leasehold.misdated');
-
-const throwMisdated =
+const OURS = Symbol.for('leasehold.ours');
+/** Tells of the fault of each attempt that the SDK makes, before the SDK decides whether to make another attempt. */
+const watchAttempts =
   <Args extends object, Output>(next: (args: Args) => Promise<Output>) =>
   async (args: Args): Promise<Output> => {
     try {
       return await next(args);
     } catch (error) {
-      const isOurs = (args as { input?: { [OURS]?: true } }).input?.[OURS];
-      if (!(isOurs && (error as { $metadata?: Metadata } | undefined)?.$metadata?.misdated)) throw error;
-      throw Object.assign(new Error('refused for the time in its signature'), { [MISDATED]: error });
+      const heard = (args as { input?: { [OURS]?: (fault: unknown) => void } }).input?.[OURS];
+      heard?.(error);
+      if (!(heard && (error as { $metadata?: Metadata } | undefined)?.$metadata?.misdated)) throw error;
+      // The refusal itself would be a reason for the SDK to send again, also as a `cause`.
+      throw new Error('refused for the time in its signature');
     }
   };
 
@@ -96,10 +96,10 @@ function refusalIn(request: HttpMessage, { name, message, $response }: Error & {
 /** Parses a time in UTC in ISO 8601's basic form, which signatures use: `20260101T000000Z`. */
 const basicTime = (text = ''): number => Date.parse(text.replace(/^(....)(..)(..T..)(..)(..Z)$/, '$1-$2-$3:$4:$5'));
 
-/** Marks the input of a command as leasehold's own request. */
-export function markOurs(command: { readonly input: object }): void {
-  Object.defineProperty(command.input, OURS, { value: true });
+/**
+ * Marks the input of a command as leasehold's own request.
+ * @param heard hears of the fault of each attempt that the SDK makes.
+ */
+export function markOurs(command: { readonly input: object }, heard: (fault: unknown) => void): void {
+  Object.defineProperty(command.input, OURS, { value: heard });
 }
-
-/** Gives the refusal for the time in the signature that an error stands for. Undefined for any other error. */
-export const misdatedRefusal = (error: unknown): unknown => (error as { [MISDATED]?: unknown } | undefined)?.[MISDATED];

@@ -14,6 +14,7 @@ import type {
   AcquireRequest,
   ForceReleaseRequest,
   GiveBackRequest,
+  ListAnswer,
   LockStore,
   ReadAnswer,
   ReadManyAnswer,
@@ -112,35 +113,35 @@ export class DynamoDBLockStore implements LockStore {
     };
   }
 
-  async *list(prefix: string): AsyncIterable<LockRecord> {
+  async list(prefix: string, cursor?: unknown, signal?: AbortSignal): Promise<ListAnswer> {
     const { name, keyAttribute, sortKey } = this.#table;
-    let from: Item | undefined;
-    do {
-      const command: ScanCommand = new ScanCommand({
-        TableName: name,
-        ExclusiveStartKey: from,
-        // A table that leasehold shares with another program has other items too.
-        FilterExpression: [
-          writes.IS_LOCK,
-          ...(prefix ? ['begins_with(#key, :prefix)'] : []),
-          ...(sortKey ? ['#sort = :sort'] : []),
-        ].join(' AND '),
-        ...((prefix || sortKey) && {
-          ExpressionAttributeNames: {
-            ...(prefix && { '#key': keyAttribute }),
-            ...(sortKey && { '#sort': sortKey.name }),
-          },
-        }),
-        ExpressionAttributeValues: {
-          ...writes.NUMBER,
-          ...(prefix && { ':prefix': S(prefix) }),
-          ...(sortKey && { ':sort': S(sortKey.value) }),
+    const command = new ScanCommand({
+      TableName: name,
+      ExclusiveStartKey: cursor as Item | undefined,
+      // A table that leasehold shares with another program has other items too.
+      FilterExpression: [
+        writes.IS_LOCK,
+        ...(prefix ? ['begins_with(#key, :prefix)'] : []),
+        ...(sortKey ? ['#sort = :sort'] : []),
+      ].join(' AND '),
+      ...((prefix || sortKey) && {
+        ExpressionAttributeNames: {
+          ...(prefix && { '#key': keyAttribute }),
+          ...(sortKey && { '#sort': sortKey.name }),
         },
-      });
-      const { Items, LastEvaluatedKey } = await this.#table.send<ScanCommandOutput>(command, 'dynamodb:Scan');
-      yield* (Items ?? []).flatMap((item) => this.#parseIfLock(item));
-      from = LastEvaluatedKey;
-    } while (from !== undefined);
+      }),
+      ExpressionAttributeValues: {
+        ...writes.NUMBER,
+        ...(prefix && { ':prefix': S(prefix) }),
+        ...(sortKey && { ':sort': S(sortKey.value) }),
+      },
+    });
+    const answer = await this.#table.send<ScanCommandOutput>(command, 'dynamodb:Scan', undefined, signal);
+    return {
+      records: (answer.Items ?? []).flatMap((item) => this.#parseIfLock(item)),
+      cursor: answer.LastEvaluatedKey,
+      ...datesOf(answer.$metadata),
+    };
   }
 
   /** @internal The condition under which a write of the user's own belongs to a lease, for `conditionCheck`. */

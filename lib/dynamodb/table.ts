@@ -2,10 +2,12 @@ import { type AttributeValue, DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { DEFAULT_RETENTION_DAYS, KEY_ATTRIBUTE, LOCK_RETENTION_DAYS, LOCK_TABLE_NAME } from '../names.ts';
 import { checkNames, checkText, show } from '../record/check.ts';
 import { LockStoreError, type LockStoreErrorOptions } from '../record/errors.ts';
+import { noteFault } from '../record/last-fault.ts';
 import type { LockRecord } from '../record/record.ts';
 import type { DatedAnswer } from '../record/store.ts';
+import { kindOf, type Thrown } from './faults.ts';
 import { type Item, N, parse, S } from './item.ts';
-import { datesOf, keepDates, type Metadata, markOurs, misdatedRefusal } from './server-date.ts';
+import { datesOf, keepDates, type Metadata, markOurs } from './server-date.ts';
 
 /**
  * The options of a `DynamoDBLockStore`.
@@ -31,7 +33,7 @@ export interface DynamoDBLockStoreOptions {
   /**
    * The client that sends the requests.
    * @default a client of the store's own, made at the first request. So heartbeats never wait for sockets that other
-   *   requests use.
+   *   requests use. This client makes one attempt at each request, since leasehold itself sends a request again.
    */
   client?: DynamoDBClient | undefined;
   /**
@@ -60,9 +62,6 @@ const OPTIONS = { tableName: 0, client: 0, keyAttribute: 0, sortKey: 0, retentio
 interface HttpHandler {
   httpHandlerConfigs?(): Readonly<Partial<Record<'httpAgent' | 'httpsAgent', { readonly maxSockets?: number }>>>;
 }
-
-/** Errors that pass although the SDK calls them the client's fault. */
-const PASSING = /Throttl|LimitExceeded|ThroughputExceeded|TransactionConflict|InProgress|TooSkewed|RequestTimeout/;
 
 /** The lock table: its name and keys, the client that reaches it, and the reading of its items and faults. */
 export class Table {
@@ -136,29 +135,36 @@ export class Table {
     signal?: AbortSignal,
   ): Promise<Output> {
     if (this.#client === undefined) {
-      this.#client = new DynamoDBClient({});
+      this.#client = new DynamoDBClient({ maxAttempts: 1 });
       keepDates(this.#client);
     }
-    // A scan writes no moment. So the SDK may correct the time of its signature and send it again.
-    if (action !== 'dynamodb:Scan') markOurs(command);
+    // The SDK may wrap the error of its last attempt, and the wrapper has neither code nor status.
+    const faults: unknown[] = [];
+    markOurs(command, (fault) => {
+      faults.push(fault);
+      noteFault(signal, fault);
+    });
     try {
       return (await this.#client.send(command as never, signal && { abortSignal: signal })) as Output;
     } catch (error) {
       if (isRefusal(error)) throw error;
-      throw await this.#storeError(error, action, key);
+      throw await this.#storeError(faults.at(-1) ?? error, faults.length, action, key);
     }
   }
 
   /** Makes the error that says what to do, and whether the fault may pass. */
-  async #storeError(error: unknown, action: string, key: string | undefined): Promise<LockStoreError> {
-    if (error instanceof LockStoreError) return error;
-    const refusal = misdatedRefusal(error);
-    const misdated = refusal !== undefined;
-    const cause = refusal ?? error;
-    const thrown = (cause ?? {}) as { name?: string; message?: string; $fault?: string; $metadata?: Metadata };
-    const { name = '', message = '', $fault, $metadata } = thrown;
+  async #storeError(
+    cause: unknown,
+    attempts: number,
+    action: string,
+    key: string | undefined,
+  ): Promise<LockStoreError> {
+    if (cause instanceof LockStoreError) return cause;
+    const thrown = (cause ?? {}) as Thrown;
+    const { name = '', message = '', $metadata } = thrown;
+    const misdated = $metadata?.misdated ?? false;
     const table = `the table '${this.name}'`;
-    const transient = misdated || $fault !== 'client' || PASSING.test(name);
+    const kind = kindOf(thrown);
     let text = `DynamoDB did not answer ${action} on ${table}: ${name}: ${message}`;
     if (misdated) {
       text = `${action} on ${table} was refused for the time in its signature: set the clock of this host right. ${message}`;
@@ -173,8 +179,9 @@ export class Table {
     } else if (name === 'ValidationException' && key !== undefined) {
       return this.#foreign(key, message, { cause, ...datesOf($metadata) });
     }
-    const conflict = name === 'TransactionConflictException';
-    return new LockStoreError(text, { cause, transient, conflict, misdated, ...datesOf($metadata) });
+    const transient = misdated || kind !== 'lasting';
+    const facts = { transient, conflict: kind === 'conflict', misdated, attempts: Math.max(1, attempts) };
+    return new LockStoreError(text, { cause, ...facts, ...datesOf($metadata) });
   }
 
   /** Makes the error for a key under which another program's item stands. The message shows none of that item's values. */

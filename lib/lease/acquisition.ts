@@ -1,14 +1,16 @@
-import { LockStoreError, LockTokenError } from '../record/errors.ts';
+import { LockNoTimeError, LockStoreError, LockTokenError } from '../record/errors.ts';
 import { areCountable, fresher, holderOf, type LockRecord } from '../record/record.ts';
 import { haveOneForm, isDone, shownToken } from '../record/token.ts';
 import { type Attempt, attempt, flawError, type Grant } from './attempt.ts';
 import { BackOff } from './back-off.ts';
+import { Budget } from './budget.ts';
 import { elapsedMs, type Instant, instant, pause } from './clock.ts';
-import type { LeaseContext } from './context.ts';
+import { inBackground, type LeaseContext } from './context.ts';
 import { ORDER, sendInTurn } from './gate.ts';
 import { giveBack } from './give-back.ts';
 import { type AcquirePlan, remainingOf } from './options.ts';
 import { discard } from './release.ts';
+import { checkLeft, limited, storeError } from './send.ts';
 import type { Term } from './term.ts';
 
 /** The outcome of an acquisition. */
@@ -49,6 +51,8 @@ export class Acquisition {
   readonly #failedBackOff = new BackOff(PAUSE_MS.first, FAILED_MOST_MS, PAUSE_MS.growth);
   /** The ids of this call's attempts. A grant for an attempt that was given up is released. */
   readonly #tried = new Set<string | undefined>();
+  /** The time until the caller gets an answer, whatever the store does. */
+  readonly #budget: Budget;
   #isWaiting = false;
 
   constructor(context: LeaseContext, key: string, plan: AcquirePlan) {
@@ -56,6 +60,7 @@ export class Acquisition {
     this.#key = key;
     this.#plan = plan;
     this.#started = instant(context.clock);
+    this.#budget = new Budget(context.clock, plan);
     this.#remainingMs = remainingOf(plan);
   }
 
@@ -84,13 +89,14 @@ export class Acquisition {
   async #wait(outcome: Busy | Failed): Promise<Outcome | undefined> {
     let seen = outcome.type === 'busy' ? outcome.record : undefined;
     do {
-      const leftMs = this.#plan.waitMs - this.elapsedMs;
+      const leftMs = Math.min(this.#plan.waitMs - this.elapsedMs, this.#budget.leftMs);
       if (leftMs <= 0) {
         if (outcome.type === 'failed') throw outcome.error;
         return seen && this.#busy(seen);
       }
       await this.#pause(leftMs, seen);
       if (seen === undefined) return undefined;
+      if (this.#budget.leftMs <= 0) return this.#busy(seen);
       seen = await this.#look(seen);
       const done = this.#doneBy(seen);
       if (done) return done;
@@ -121,14 +127,15 @@ export class Acquisition {
     const { requestTimeoutMs, signal } = this.#plan;
     const consistent = this.#untilOpenMs(seen) === 0;
     const read = (signal: AbortSignal) => store.read(this.#key, { consistent }, signal);
+    const callerMs = () => this.#budget.leftMs;
+    const limits = { order: ORDER.read, requestTimeoutMs, callerMs, signal, closing };
     try {
-      const limits = { order: ORDER.read, requestTimeoutMs, signal, closing };
       const { record } = await sendInTurn(this.#context, `Reading '${this.#key}'`, read, limits);
       if (this.#tried.has(record?.lockId)) return undefined;
       return consistent ? record : fresher(seen, record);
     } catch (error) {
       // The next look may succeed.
-      if (isTransient(error)) return seen;
+      if (this.#mayPass(error)) return seen;
       throw error;
     }
   }
@@ -149,12 +156,22 @@ export class Acquisition {
           { transient: true },
         );
       }
-      await this.#discardOurs(second.record);
+      this.#discardOurs(second.record);
       return this.#busy(second.record);
     } catch (error) {
-      if (isTransient(error)) return { type: 'failed', error };
+      if (this.#mayPass(error)) return { type: 'failed', error };
       throw error;
     }
+  }
+
+  /** Reports the error of a request, and tells whether the fault may pass. A lease that was too short once may do later. */
+  #mayPass(error: unknown): boolean {
+    if (this.#plan.signal?.aborted || !(error instanceof LockStoreError || error instanceof LockNoTimeError))
+      return false;
+    const { owner } = this.#plan;
+    const waitedMs = Math.round(this.elapsedMs);
+    this.#context.report({ type: 'acquireFailed', key: this.#key, owner, error, waitedMs });
+    return [error, error.cause].some((fault) => fault instanceof LockStoreError && fault.transient);
   }
 
   async #attempt(): Promise<Outcome | Misjudged> {
@@ -164,13 +181,28 @@ export class Acquisition {
       plan: this.#plan,
       remainingMs: this.#remainingMs,
       since: this.#started,
+      budget: this.#budget,
       request: (lockId, term) => this.#request(lockId, term),
     });
     if (answered.type === 'granted') return answered;
     if (answered.type === 'refused') return this.#refused(answered);
     const { grant } = answered;
     if (grant === undefined) return { type: 'misjudged' };
-    return { type: 'misjudged', record: await giveBack(this.#context, grant, this.#plan.requestTimeoutMs) };
+    return { type: 'misjudged', record: await this.#giveBack(grant) };
+  }
+
+  /** Gives a grant back. The giving back goes on in the background if the caller cannot wait for its end. */
+  async #giveBack(grant: Grant): Promise<LockRecord> {
+    const what = `Giving back '${this.#key}'`;
+    const givingBack = giveBack(this.#context, grant, this.#plan);
+    inBackground(this.#context, givingBack);
+    try {
+      const leftMs = checkLeft(this.#budget.leftMs, what);
+      return await limited(this.#context.clock, () => givingBack, leftMs, this.#plan.signal);
+    } catch (error) {
+      this.#plan.signal?.throwIfAborted();
+      throw storeError(error, what);
+    }
   }
 
   #request(lockId: string, { sent, until }: Term) {
@@ -182,7 +214,7 @@ export class Acquisition {
     return (signal: AbortSignal) => store.acquire(request, signal);
   }
 
-  async #refused({ record, term }: Attempt & { type: 'refused' }): Promise<Outcome | Misjudged> {
+  #refused({ record, term }: Attempt & { type: 'refused' }): Outcome | Misjudged {
     const key = this.#key;
     if (record === undefined) {
       throw new LockStoreError(
@@ -191,7 +223,7 @@ export class Acquisition {
     }
     const done = this.#doneBy(record);
     if (done) return done;
-    await this.#discardOurs(record);
+    this.#discardOurs(record);
     // The refusal showed that our clock is behind. By the server's clock the lock is open, so ask again.
     const wasOpen = term.isDisproved && this.#untilOpenMs(record) === 0;
     return wasOpen ? { type: 'misjudged', record } : this.#busy(record);
@@ -201,10 +233,10 @@ export class Acquisition {
    * Releases a grant of an earlier attempt of this call, which came late or a second time. So a call is never busy with
    * itself.
    */
-  async #discardOurs({ key, lockId, expiresAt }: LockRecord): Promise<void> {
+  #discardOurs({ key, lockId, expiresAt }: LockRecord): void {
     if (lockId === undefined || !this.#tried.has(lockId)) return;
-    await discard(this.#context, { key, lockId, until: expiresAt }, this.#plan.requestTimeoutMs);
-    throw new LockStoreError(`Acquiring '${key}': an earlier attempt was granted late, and was released. Try again.`, {
+    discard(this.#context, { key, lockId, until: expiresAt }, this.#plan);
+    throw new LockStoreError(`Acquiring '${key}': an earlier attempt was granted late, and is released. Try again.`, {
       transient: true,
     });
   }
@@ -230,5 +262,3 @@ export class Acquisition {
     return { type: 'busy', record, retryAfterMs: Math.max(1, retryAfterMs) };
   }
 }
-
-const isTransient = (error: unknown): boolean => error instanceof LockStoreError && error.transient;

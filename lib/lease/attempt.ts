@@ -1,6 +1,7 @@
 import { LockNoTimeError, LockStoreError } from '../record/errors.ts';
 import { isGrantOf, type LockRecord } from '../record/record.ts';
 import type { StoreAnswer } from '../record/store.ts';
+import type { Budget } from './budget.ts';
 import { elapsedMs, type Instant, instant } from './clock.ts';
 import type { LeaseContext } from './context.ts';
 import { ORDER } from './gate.ts';
@@ -8,7 +9,7 @@ import { judgedInstant } from './judge.ts';
 import { newLockId } from './lock-id.ts';
 import type { AcquirePlan } from './options.ts';
 import { discard } from './release.ts';
-import { isMisdated, send } from './send.ts';
+import { checkLeft, isMisdated, send } from './send.ts';
 import { Term } from './term.ts';
 
 /** A grant, as the store confirmed it. */
@@ -41,20 +42,22 @@ export interface Asking {
   /** Milliseconds from `since` to the invocation's end. */
   readonly remainingMs: number;
   readonly since: Instant;
+  readonly budget: Budget;
   /** Makes the request. Every sending of the request is the same. */
   request(lockId: string, term: Term): (signal: AbortSignal) => Promise<StoreAnswer>;
 }
 
 /**
  * Asks the store for a lease, once.
- * @throws LockNoTimeError if no time is left for the lease.
- * @throws LockStoreError if no answer came. A grant that the store may have made is released.
+ * @throws LockNoTimeError if no time is left for the lease, or if no answer came before the lease's deadline.
+ * @throws LockStoreError if no answer came. A grant that the store may have made is released in the background.
  */
 export async function attempt(context: LeaseContext, asking: Asking): Promise<Attempt> {
   const { key, plan } = asking;
-  const { requestTimeoutMs, signal } = plan;
+  const { signal } = plan;
   // 1. A slot, in which the request is written and sent. An attempt that leaves the queue has sent nothing.
-  const turn = { clock: context.clock, what: nameOf(asking), order: ORDER.acquire, withinMs: timeFor(asking, context) };
+  const withinMs = Math.min(timeFor(asking, context), asking.budget.queueMs);
+  const turn = { clock: context.clock, what: nameOf(asking), order: ORDER.acquire, withinMs };
   const signals = [signal, context.closing];
   const { lockId, term, answered } = await context.gate.run({ ...turn, signals }, () => ask(context, asking));
   if (answered.status === 'rejected') {
@@ -62,9 +65,13 @@ export async function attempt(context: LeaseContext, asking: Asking): Promise<At
     // The reason of the caller's signal may look like any answer, and is none.
     const isAnswer = error instanceof LockStoreError && !signal?.aborted;
     if (isAnswer && isMisdated(error)) return { type: 'misjudged' };
-    // Nobody knows whether the store has made the grant. Release the grant, if there is one.
-    if (!isAnswer || error.transient) {
-      await discard(context, { key, lockId, until: term.until }, requestTimeoutMs);
+    // Nobody knows whether the store has made the grant, unless the server refused. Release the grant, if there is one.
+    if (!isAnswer || error.transient || (error.cause !== undefined && error.serverDate === undefined)) {
+      discard(context, { key, lockId, until: term.until }, plan);
+    }
+    if (isAnswer && error.transient && term.isOver) {
+      const message = `${nameOf(asking)}: no answer came in the time of the lease, which would be past its deadline now. Set a longer leaseMs or holdAtMostMs, or check the network.`;
+      throw new LockNoTimeError({ key, message }, { cause: error });
     }
     throw error;
   }
@@ -72,8 +79,8 @@ export async function attempt(context: LeaseContext, asking: Asking): Promise<At
   if (!isGrantOf(lockId, record)) return { type: 'refused', record, term };
   // A condition of DynamoDB's cannot tell a fraction from a whole number, whose order a fencing token needs.
   if (!Number.isSafeInteger(record.fencingToken)) {
-    await discard(context, { key, lockId, until: term.until }, requestTimeoutMs);
-    throw flawError(nameOf(asking), record);
+    discard(context, { key, lockId, until: term.until }, plan);
+    throw flawError(asking.what, record);
   }
 
   // 2. The server's clock, as the answer told it, judges the grant (invariant 13).
@@ -82,7 +89,7 @@ export async function attempt(context: LeaseContext, asking: Asking): Promise<At
   if (term.isDisproved || isTooEarly) return { type: 'misjudged', grant };
 
   // 3. A grant that came too late (invariant 4), or that nobody waits for any more, is discarded.
-  await discardUnwanted(context, asking, grant);
+  discardUnwanted(context, asking, grant);
 
   // 4. If the clock was set meanwhile, the expiry that was written may be wrong (invariant 13).
   return { type: term.wasInterrupted ? 'misjudged' : 'granted', grant };
@@ -97,11 +104,18 @@ interface Asked {
 
 /** Writes the request and sends it. The attempt has its slot. */
 async function ask(context: LeaseContext, asking: Asking): Promise<Asked> {
-  const { plan, remainingMs, since } = asking;
+  const { plan, remainingMs, since, budget } = asking;
   const { holdAtMostMs, requestTimeoutMs, signal } = plan;
+  budget.start();
+  const callerMs = () => budget.leftMs;
   // 1. The moment of sending, by a judged clock (invariant 13), within the time that is left (invariant 4).
   const withinMs = timeFor(asking, context);
-  const sent = await judgedInstant(context, asking.key, { requestTimeoutMs, withinMs, signal }, context.closing);
+  const sent = await judgedInstant(
+    context,
+    asking.key,
+    { requestTimeoutMs, withinMs, callerMs, signal },
+    context.closing,
+  );
   signal?.throwIfAborted();
 
   // 2. The term: no longer than `holdAtMostMs`, and no longer than the invocation (invariant 8).
@@ -111,9 +125,10 @@ async function ask(context: LeaseContext, asking: Asking): Promise<Asked> {
 
   // 3. A `lockId` of its own: the record in the answer tells whether its grant is this attempt's (invariant 3).
   const lockId = newLockId();
+  checkLeft(callerMs(), nameOf(asking));
 
   // 4. The request, which is not sent past the deadline (invariant 4).
-  const limits = { requestTimeoutMs, withinMs: term.believeMs, since: sent, signal, throwMisdated: true };
+  const limits = { requestTimeoutMs, withinMs: term.believeMs, since: sent, callerMs, signal, throwMisdated: true };
   const sending = send(context, nameOf(asking), asking.request(lockId, term), limits);
   const [answered] = await Promise.allSettled([sending]);
   return { lockId, term, answered };
@@ -134,16 +149,16 @@ function timeFor(asking: Asking, { clock }: LeaseContext): number {
  * @throws LockNoTimeError if the grant came too late.
  * @throws the reason of the signal, or of the client's closing, if nobody waits any more.
  */
-export async function discardUnwanted(
+export function discardUnwanted(
   context: LeaseContext,
   { what, plan }: Pick<Asking, 'what' | 'plan'>,
   grant: Grant,
-): Promise<void> {
+): void {
   const { closing } = context;
-  const { signal, requestTimeoutMs } = plan;
+  const { signal } = plan;
   const { key, lockId, term } = grant;
   if (!term.isOver && !closing.aborted && !signal?.aborted) return;
-  await discard(context, { key, lockId, until: term.until }, requestTimeoutMs);
+  discard(context, { key, lockId, until: term.until }, plan);
   closing.throwIfAborted();
   signal?.throwIfAborted();
   throw new LockNoTimeError({

@@ -13,7 +13,7 @@ import { type Clock, systemClock } from './clock.ts';
 import type { LeaseContext } from './context.ts';
 import { type LockEventListener, notify, type ReportedEvent } from './events.ts';
 import { gateOf, ORDER, sendInTurn } from './gate.ts';
-import { inspect, inspectMany, type LockState, list } from './inspect.ts';
+import { inspect, inspectMany, type ListOptions, type LockState, list } from './inspect.ts';
 import { Lease, type LeaseHandle } from './lease.ts';
 import {
   ACQUIRE_OPTIONS,
@@ -108,8 +108,16 @@ export class LockClient {
       notify(onEvent, told);
       if ('onEvent' in store) call(() => store.onEvent?.(told as never));
     };
-    const { closing } = this;
-    this.#context = { store, gate: gateOf(store), clock, serverClock, leases: new Set(), closing, report };
+    this.#context = {
+      store,
+      gate: gateOf(store),
+      clock,
+      serverClock,
+      leases: new Set(),
+      closing: this.closing,
+      pending: this.#pending,
+      report,
+    };
   }
 
   /** @internal Aborts when the client is closed. */
@@ -245,7 +253,8 @@ export class LockClient {
   }
 
   /**
-   * Gives the state of every lock whose key starts with `prefix`. Reads the whole table.
+   * Gives the state of every lock whose key starts with `prefix`. Reads the whole table, page by page: each page has a
+   * time-out of five seconds, and is read again after a fault that may pass.
    * @example
    * ```ts
    * import type { LockClient } from 'leasehold';
@@ -254,10 +263,10 @@ export class LockClient {
    *   for await (const { key, held } of locks.list({ prefix: 'invoices/' })) console.log(key, held);
    * }
    * ```
-   * @param options.prefix the beginning of the keys. Default: every key.
    * @throws LockStoreError if the store did not answer.
+   * @throws LockClosedError if the client is closed; and the reason of `options.signal`, if that signal aborts.
    */
-  list(options: { readonly prefix?: string } = {}): AsyncIterable<LockState> {
+  list(options: ListOptions = {}): AsyncIterable<LockState> {
     return list(this.#context, options);
   }
 
@@ -349,7 +358,7 @@ export class LockClient {
     const plan = this.#plan({ ...options, ...(once !== undefined && { once }), holdAtLeastMs });
     return this.#track(async () => {
       const grant = await resume(this.#context, handle, plan);
-      const lease = await this.#hold('Resuming', grant, plan);
+      const lease = this.#hold('Resuming', grant, plan);
       const { key, owner, fencingToken, deadline } = lease;
       this.#context.report({ type: 'resumed', key, owner, fencingToken, expiresAt: grant.term.until, deadline });
       return lease;
@@ -427,13 +436,13 @@ export class LockClient {
     });
   }
 
-  async #granted(grant: Grant, plan: AcquirePlan, waitedMs: number): Promise<Lease> {
+  #granted(grant: Grant, plan: AcquirePlan, waitedMs: number): Lease {
     const { term, record } = grant;
     // A release keeps the lock closed from `acquiredAt`, the earliest moment of the grant. `holdAtLeastMs` promises a time
     // from the latest moment. The two moments differ if this host's clock is known to be wrong.
     const lateMs = Math.max(0, term.latestSent - record.acquiredAt);
     const holdAtLeastMs = plan.holdAtLeastMs && Math.ceil(plan.holdAtLeastMs + lateMs);
-    const lease = await this.#hold('Acquiring', grant, { ...plan, holdAtLeastMs });
+    const lease = this.#hold('Acquiring', grant, { ...plan, holdAtLeastMs });
     const { key, owner, fencingToken, deadline, takenOverFrom } = lease;
     const times = { expiresAt: term.until, deadline, waitedMs };
     this.#context.report({
@@ -447,9 +456,9 @@ export class LockClient {
     return lease;
   }
 
-  async #hold(what: string, grant: Grant, plan: AcquirePlan): Promise<Lease> {
+  #hold(what: string, grant: Grant, plan: AcquirePlan): Lease {
     // The client may have been closed since the grant was judged. From here on, `close` knows the lease.
-    if (this.closing.aborted) await discardUnwanted(this.#context, { what, plan }, grant);
+    if (this.closing.aborted) discardUnwanted(this.#context, { what, plan }, grant);
     const lease = new Lease(this.#context, plan, grant);
     lease.start();
     return lease;

@@ -12,8 +12,17 @@ export interface LeaseContext extends SendContext {
   readonly gate: Gate;
   /** The leases that are held, or whose release is under way. */
   readonly leases: Set<{ close(reason: unknown, graceMs: number | undefined): Promise<void> }>;
+  /** The calls that are under way, and the work that goes on after its caller has got an answer. `close` waits for them. */
+  readonly pending: Set<Promise<unknown>>;
   /** Aborts when the client is closed. */
   readonly closing: AbortSignal;
   /** Reports an event. Adds the time, and the skew of a clock that is known to be wrong. */
   report(event: ReportedEvent): void;
+}
+
+/** Lets work go on that nobody waits for but `close`. Nobody hears of a failure of the work (invariant 12). */
+export function inBackground({ pending }: LeaseContext, work: Promise<unknown>): void {
+  const end = () => pending.delete(work);
+  pending.add(work);
+  work.then(end, end);
 }

@@ -1,4 +1,4 @@
-import type { LockLostError, LockStoreError, LostReason } from '../record/errors.ts';
+import type { LockLostError, LockNoTimeError, LockStoreError, LostReason } from '../record/errors.ts';
 import { call } from './callback.ts';
 
 interface EventBase {
@@ -52,6 +52,16 @@ export type LockEvent =
     })
   /** The `once` token, or a later token, had finished. */
   | (EventBase & { readonly type: 'done'; readonly once: string; readonly doneToken: string })
+  /**
+   * An attempt, or a look during a wait, failed: the store did not answer, or no time was left. A wait goes on if the fault
+   * may pass. `owner` is the name of the holder that was not to be.
+   */
+  | (EventBase & {
+      readonly type: 'acquireFailed';
+      readonly error: LockStoreError | LockNoTimeError;
+      /** Milliseconds since the call. */
+      readonly waitedMs: number;
+    })
   /** The lock is busy, and a wait begins. */
   | (EventBase & { readonly type: 'waiting'; readonly fencingToken: number; readonly expiresAt: number })
   /** A renewal was confirmed. */

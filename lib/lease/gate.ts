@@ -161,9 +161,10 @@ export function sendInTurn<Answer extends DatedAnswer & { attempts?: number | un
   options: QueuedOptions,
 ): Promise<Answer> {
   const { clock, gate } = context;
-  const { order, withinMs = Infinity, signal, closing } = options;
+  const { order, withinMs = Infinity, callerMs, signal, closing } = options;
   const since = instant(clock);
-  return gate.run({ clock, what, order, withinMs, signals: [signal, closing] }, () =>
+  const queueMs = Math.min(withinMs, callerMs?.() ?? Infinity);
+  return gate.run({ clock, what, order, withinMs: queueMs, signals: [signal, closing] }, () =>
     send(context, what, request, { ...options, since }),
   );
 }

@@ -3,19 +3,20 @@ import type { StoreAnswer } from '../record/store.ts';
 import type { Grant } from './attempt.ts';
 import type { LeaseContext } from './context.ts';
 import { ORDER, sendInTurn } from './gate.ts';
+import type { AcquirePlan } from './options.ts';
 
 /**
  * Restores the state that a grant replaced, if the clock that asked for the grant turned out to be wrong (invariant 13). If
  * the request fails, the lock stays closed until the grant's own expiry.
  * @returns the lock as callers are told of the lock.
  */
-export async function giveBack(context: LeaseContext, grant: Grant, withinMs: number): Promise<LockRecord> {
+export async function giveBack(context: LeaseContext, grant: Grant, plan: AcquirePlan): Promise<LockRecord> {
   const { record, serverDate } = grant;
   const { tookOver } = record;
   // The grant's answer was lost. Since then another wrong clock has taken the grant over and given it back. So the record no
   // longer tells what our grant replaced, which may be a live lease, and the lock stays closed.
   if (tookOver === undefined) return record;
-  const restore = (of: LockRecord, previous: Takeover) => sendBack(context, of, previous, serverDate, withinMs);
+  const restore = (of: LockRecord, previous: Takeover) => sendBack(context, of, previous, serverDate, plan);
   try {
     const { record: standing } = await restore(record, tookOver);
     if (!isGrantOf(grant.lockId, standing)) return beforeGrant(record);
@@ -36,7 +37,7 @@ function sendBack(
   { key, lockId, fencingToken }: LockRecord,
   previous: Takeover,
   serverDate = Infinity,
-  withinMs: number,
+  { requestTimeoutMs, leaseMs }: AcquirePlan,
 ): Promise<StoreAnswer> {
   const { store, serverClock } = context;
   const request = (signal: AbortSignal) => {
@@ -44,5 +45,6 @@ function sendBack(
     const now = Math.min(serverClock.now(key), serverDate);
     return store.giveBack({ key, lockId: lockId as string, fencingToken, now, previous }, signal);
   };
-  return sendInTurn(context, `Giving back '${key}'`, request, { order: ORDER.release, withinMs });
+  const limits = { order: ORDER.release, requestTimeoutMs, withinMs: leaseMs };
+  return sendInTurn(context, `Giving back '${key}'`, request, limits);
 }

@@ -14,6 +14,8 @@ import { Term } from './term.ts';
 
 /** Pauses between two tries of a renewal that failed, in milliseconds. */
 const RETRY_MS = { first: 50, most: 2_000 };
+/** The share of the time that is left in which a renewal is tried. So a failure is reported before the loss that follows. */
+const TRIED_SHARE = 0.9;
 
 type HeartbeatState =
   /** Nothing was started. */
@@ -27,10 +29,20 @@ type HeartbeatState =
   /** The lease is lost, released or handed off. No timer is set, and an answer that still comes changes nothing. */
   | { readonly type: 'ended' };
 
+/** A renewal, as `Heartbeat.renew` was asked for it. */
+interface Renewing {
+  readonly handOffMs: number | undefined;
+  readonly resendsFaults: boolean;
+  readonly signal: AbortSignal;
+}
+
 /** The lease that a heartbeat keeps alive, and tells of everything that happens. */
 export interface Kept {
-  /** The lease is lost. Called once, when the heartbeat has ended. */
-  lost(reason: LostReason): void;
+  /**
+   * The lease is lost. Called once, when the heartbeat has ended.
+   * @param cause the error of the last renewal, if that renewal failed and the lease therefore expired.
+   */
+  lost(reason: LostReason, cause?: LockStoreError): void;
   report(event: ReportedLeaseEvent): void;
 }
 
@@ -47,6 +59,8 @@ export class Heartbeat {
   #forMs: number;
   #until: number;
   #stopDeadline: (() => void) | undefined;
+  /** The error of the last renewal. Undefined if that renewal succeeded. */
+  #failure: LockStoreError | undefined;
 
   constructor(context: LeaseContext, plan: AcquirePlan, grant: Grant, kept: Kept) {
     this.#context = context;
@@ -98,14 +112,15 @@ export class Heartbeat {
   lose(reason: LostReason): void {
     if (this.#state.type === 'ended') return;
     this.end();
-    this.#kept.lost(reason);
+    this.#kept.lost(reason, reason === 'expired' ? this.#failure : undefined);
   }
 
   /**
    * Renews now. One renewal at a time is out: a caller who comes meanwhile waits for that renewal.
    * @param handOffMs the lease time of a hand-off. The renewal then ignores any cap, and leaves the belief as it is.
+   * @param resendsFaults whether a fault that may pass is tried again at once. The heartbeat itself tries again later.
    */
-  async renew(handOffMs?: number): Promise<void> {
+  async renew(handOffMs?: number, resendsFaults = true): Promise<void> {
     while (this.#state.type === 'renewing') {
       const { done } = this.#state;
       if (handOffMs === undefined) return done;
@@ -113,21 +128,23 @@ export class Heartbeat {
       if (!this.isAlive()) return;
     }
     const cancel = new AbortController();
-    const done = this.#renew(handOffMs, cancel.signal);
+    const done = this.#renew({ handOffMs, resendsFaults, signal: cancel.signal });
     this.#enter({ type: 'renewing', done, cancel });
     return done;
   }
 
-  async #renew(handOffMs: number | undefined, signal: AbortSignal, isSecond = false): Promise<void> {
+  async #renew(renewing: Renewing, isSecond = false): Promise<void> {
+    const { handOffMs } = renewing;
     // 1. Send. If the server refuses the request for the time in its signature, write the request anew, once (invariant 13).
     let term: Term;
     let answer: StoreAnswer;
     try {
-      [term, answer] = await this.#sendInTurn(handOffMs, signal);
+      [term, answer] = await this.#sendInTurn(renewing);
     } catch (error) {
-      if (!this.isAlive()) throw error;
-      if (isMisdated(error) && !isSecond) return this.#renew(handOffMs, signal, true);
-      this.#failed(error as LockStoreError);
+      if (this.#state.type !== 'ended') {
+        if (isMisdated(error) && !isSecond && this.isAlive()) return this.#renew(renewing, true);
+        this.#failed(error as LockStoreError);
+      }
       throw error;
     }
     // 2. Lost is final, whatever the store answers (invariant 7).
@@ -136,7 +153,7 @@ export class Heartbeat {
     const { applied, record } = answer;
     if (!applied && !isGrantOf(this.#grant.lockId, record)) return this.lose(lossOf(record));
     // 4. If the answer shows that a wrong clock wrote the expiry, write the expiry anew, once (invariant 13).
-    if (term.isDisproved && !isSecond) return this.#renew(handOffMs, signal, true);
+    if (term.isDisproved && !isSecond) return this.#renew(renewing, true);
     // A refusal shows the later expiry that stands in the record.
     this.#until = Math.max(term.until, applied ? 0 : (record as LockRecord).expiresAt);
     if (handOffMs !== undefined) return;
@@ -144,24 +161,27 @@ export class Heartbeat {
     if (!applied && hasStepped(this.#since, term.sent)) return this.#waitMs(this.leftMs / 4);
     // 6. The belief moves on.
     this.#backOff.reset();
+    this.#failure = undefined;
     this.#believe(term);
     this.#kept.report({ type: 'renewed', expiresAt: this.#until, deadline: this.deadline });
   }
 
   /** Sends a renewal as soon as the gate has a slot. The request is written then: no lease loses the time in the queue. */
-  #sendInTurn(handOffMs: number | undefined, signal: AbortSignal): Promise<[Term, StoreAnswer]> {
+  #sendInTurn(renewing: Renewing): Promise<[Term, StoreAnswer]> {
     const { clock, gate } = this.#context;
     const what = `Renewing '${this.#grant.key}'`;
     // Invariant 7: a renewal whose lease has reached its deadline leaves the queue.
-    const turn = { clock, what, order: this.deadline, withinMs: this.leftMs, signals: [signal] };
-    return gate.run(turn, () => this.#send(what, handOffMs, signal));
+    const withinMs = this.leftMs * TRIED_SHARE;
+    const turn = { clock, what, order: this.deadline, withinMs, signals: [renewing.signal] };
+    return gate.run(turn, () => this.#send(what, renewing));
   }
 
-  async #send(what: string, handOffMs: number | undefined, signal: AbortSignal): Promise<[Term, StoreAnswer]> {
+  async #send(what: string, { handOffMs, resendsFaults, signal }: Renewing): Promise<[Term, StoreAnswer]> {
     const { store } = this.#context;
     const { leaseMs, safetyMs, requestTimeoutMs } = this.#plan;
     const { key, lockId, term: granted } = this.#grant;
-    const sent = await judgedInstant(this.#context, key, { requestTimeoutMs, withinMs: this.leftMs, signal });
+    const judging = { requestTimeoutMs, withinMs: this.leftMs * TRIED_SHARE, signal, resendsFaults };
+    const sent = await judgedInstant(this.#context, key, judging);
     const term = new Term(this.#context, sent, {
       safetyMs,
       leaseMs: handOffMs ?? leaseMs,
@@ -169,15 +189,24 @@ export class Heartbeat {
     });
     const request = (signal: AbortSignal) => store.renew({ key, lockId, until: term.until }, signal);
     // Invariant 7: a renewal that may arrive after the deadline must not be sent.
-    const limits = { requestTimeoutMs, withinMs: this.leftMs, since: sent, signal, throwMisdated: true };
+    const options = { requestTimeoutMs, signal, resendsFaults, throwMisdated: true };
+    const limits = { ...options, withinMs: this.leftMs * TRIED_SHARE, since: sent };
     return [term, await send(this.#context, what, request, limits)];
   }
 
-  /** Tries a failed renewal again, ever more slowly, until the deadline, which has a timer of its own (invariant 6). */
+  /**
+   * Tries a failed renewal again, ever more slowly, until the deadline, which has a timer of its own (invariant 6). The error
+   * does not matter: credentials that have expired may be refreshed, and a permission may be given. A pause takes at most a
+   * third of the time that is left, so that a store that recovers keeps the lease.
+   */
   #failed(error: LockStoreError): void {
-    this.#waitMs(this.#backOff.nextMs());
+    this.#failure = error;
+    const { leftMs, deadline } = this;
+    this.#waitMs(Math.min(this.#backOff.nextMs(), Math.max(RETRY_MS.first, leftMs / 3)));
     // Reported last: the listener may end the lease.
-    this.#kept.report({ type: 'renewFailed', error, deadline: this.deadline, remainingMs: Math.round(this.leftMs) });
+    this.#kept.report({ type: 'renewFailed', error, deadline, remainingMs: Math.max(0, Math.round(leftMs)) });
+    // If the deadline has passed meanwhile, the lease is lost now.
+    this.isAlive();
   }
 
   #believe(term: Term): void {
@@ -218,7 +247,7 @@ export class Heartbeat {
   #waitMs(ms: number): void {
     const stop = backgroundTimer(this.#context.clock, ms, () => {
       // A failure was reported, and the next try is scheduled: nothing is left to do with the error (invariant 12).
-      if (this.isAlive()) this.renew().catch(() => {});
+      if (this.isAlive()) this.renew(undefined, false).catch(() => {});
     });
     this.#enter({ type: 'waiting', stop });
   }

@@ -4,9 +4,9 @@ import { isCanonical, shownToken } from '../record/token.ts';
 import { BackOff } from './back-off.ts';
 import { pause } from './clock.ts';
 import type { LeaseContext } from './context.ts';
+import { either } from './either.ts';
 import { ORDER, sendInTurn } from './gate.ts';
 import { dataOf } from './options.ts';
-import { storeError } from './send.ts';
 
 /** The state of a lock, for operators. */
 export interface LockState extends Omit<LockRecord, 'data'> {
@@ -24,8 +24,34 @@ export interface LockState extends Omit<LockRecord, 'data'> {
 const BATCH = 100;
 /** The batches that are read at a time. */
 const READERS = 4;
+/** The time-out of one page of a list. A page of DynamoDB's is a megabyte, of which the filter may leave nothing. */
+const PAGE_MS = 5_000;
 /** The pauses of a reader after a throttled server has left keys out, in milliseconds. */
 const THROTTLED_MS = { first: 50, most: 2_000 };
+
+/**
+ * The options of `list`.
+ * @example
+ * ```ts
+ * import type { ListOptions } from 'leasehold';
+ *
+ * export const options: ListOptions = { prefix: 'invoices/', signal: AbortSignal.timeout(60_000) };
+ * ```
+ */
+export interface ListOptions {
+  /**
+   * The beginning of the keys.
+   * @default '': every key
+   */
+  readonly prefix?: string | undefined;
+  /**
+   * Ends the list, with the signal's reason.
+   * @default none
+   */
+  readonly signal?: AbortSignal | undefined;
+}
+
+const LIST_OPTIONS = { prefix: 0, signal: 0 } satisfies Record<keyof ListOptions, 0>;
 
 export async function inspect(context: LeaseContext, key: string): Promise<LockState | undefined> {
   checkKey(key);
@@ -71,12 +97,27 @@ export async function inspectMany(
   return states;
 }
 
-export async function* list(context: LeaseContext, options: { readonly prefix?: string }): AsyncIterable<LockState> {
-  checkNames('list', options, { prefix: 0 });
+export async function* list(context: LeaseContext, options: ListOptions): AsyncIterable<LockState> {
+  checkNames('list', options, LIST_OPTIONS);
+  const { prefix = '' } = options;
+  const { signal, end } = either(context.closing, options.signal);
+  let cursor: unknown;
   try {
-    for await (const record of context.store.list(options.prefix ?? '')) yield stateOf(context, record);
-  } catch (error) {
-    throw storeError(error, 'Listing locks');
+    do {
+      const read = (signal: AbortSignal) => context.store.list(prefix, cursor, signal);
+      const page = await sendInTurn(context, 'Listing locks', read, {
+        order: ORDER.read,
+        requestTimeoutMs: PAGE_MS,
+        signal,
+      });
+      for (const record of page.records) {
+        signal.throwIfAborted();
+        yield stateOf(context, record);
+      }
+      cursor = page.cursor;
+    } while (cursor !== undefined);
+  } finally {
+    end();
   }
 }
 

@@ -1,7 +1,7 @@
 import { LockStoreError } from '../record/errors.ts';
 import type { LockStore } from '../record/store.ts';
 import { elapsedMs, type Instant, instant } from './clock.ts';
-import { onAbort } from './on-abort.ts';
+import { either } from './either.ts';
 import { checkLeft, limited, type SendContext, type SendOptions, send } from './send.ts';
 
 /** The most judge reads for a clock that is set, or stands still, again and again. */
@@ -30,7 +30,7 @@ export async function judgedInstant(
   const { clock, serverClock } = context;
   const now = instant(clock);
   if (clock.isDisciplined || serverClock.isJudged(now)) return now;
-  const { requestTimeoutMs = 1_000, withinMs = Infinity } = options;
+  const { requestTimeoutMs = 1_000, withinMs = Infinity, callerMs } = options;
   const what = `Reading '${key}', to judge the clock of this host`;
   const { signal, end } = either(closing, options.signal);
   let mayJoin = true;
@@ -38,11 +38,12 @@ export async function judgedInstant(
     for (let reads = 0; ; ) {
       const moment = instant(clock);
       if (serverClock.isJudged(moment)) return moment;
-      const leftMs = checkLeft(withinMs - elapsedMs(now, moment), what);
+      const leftMs = withinMs - elapsedMs(now, moment);
+      const waitMs = checkLeft(Math.min(leftMs, callerMs?.() ?? Infinity), what);
       if (serverClock.judging !== undefined && mayJoin) {
         // One read judges the clock for all callers who wait. If the read fails, each caller reads for itself.
         mayJoin = false;
-        await limited(clock, async () => serverClock.judging, Math.min(requestTimeoutMs, leftMs), signal).catch(noop);
+        await limited(clock, async () => serverClock.judging, Math.min(requestTimeoutMs, waitMs), signal).catch(noop);
         signal.throwIfAborted();
       } else if (reads++ < READS) await judge(context, key, what, { ...options, signal, withinMs: leftMs });
       else {
@@ -78,18 +79,6 @@ async function judge(
   } finally {
     if (serverClock.judging === judging) serverClock.judging = undefined;
   }
-}
-
-/**
- * Makes a signal that aborts when either signal does. `AbortSignal.any` cannot do this: a startup snapshot cannot hold its
- * listeners.
- */
-function either(...signals: (AbortSignal | undefined)[]): { readonly signal: AbortSignal; end(): void } {
-  const controller = new AbortController();
-  const abort = () => controller.abort(signals.find((signal) => signal?.aborted)?.reason);
-  const end = onAbort(signals, abort);
-  if (signals.some((signal) => signal?.aborted)) abort();
-  return { signal: controller.signal, end };
 }
 
 const noop = () => {};

@@ -1,7 +1,7 @@
 // Over 250 lines: half of them document the public API.
 
 import { checkNames, show } from '../record/check.ts';
-import { LockError, LockLostError, LockTokenError, type LostReason } from '../record/errors.ts';
+import { LockError, LockLostError, type LockStoreError, LockTokenError, type LostReason } from '../record/errors.ts';
 import type { LockStore } from '../record/store.ts';
 import { canonicalToken, haveOneForm, isDone, type OnceToken, shownToken } from '../record/token.ts';
 import type { Grant } from './attempt.ts';
@@ -137,7 +137,7 @@ export class Lease {
     this.#plan = plan;
     this.#grant = grant;
     this.#heartbeat = new Heartbeat(context, plan, grant, {
-      lost: (reason) => this.#lose(reason),
+      lost: (reason, cause) => this.#lose(reason, cause),
       report: (event) => this.#report(event),
     });
   }
@@ -462,13 +462,13 @@ export class Lease {
     return release(this.#context, releasing, { requestTimeoutMs, withinMs }, () => this.#heartbeat.leftMs > 0);
   }
 
-  #lose(reason: LostReason): void {
+  #lose(reason: LostReason, cause: LockStoreError | undefined): void {
     this.#end('lost');
-    this.#abort(reason);
+    this.#abort(reason, cause);
   }
 
-  #abort(reason: LostReason): void {
-    const error = this.#lostError(reason);
+  #abort(reason: LostReason, cause?: LockStoreError): void {
+    const error = this.#lostError(reason, cause);
     // Before the report: a listener of `lost` may ask the lease, or end the lease.
     this.#loss = error;
     this.#report({ type: 'lost', reason, error });
@@ -488,8 +488,8 @@ export class Lease {
     this.#ended.resolve();
   }
 
-  #lostError(reason: LostReason): LockLostError {
-    return new LockLostError({ key: this.key, reason, detail: LOST_DETAIL[reason] });
+  #lostError(reason: LostReason, cause?: LockStoreError): LockLostError {
+    return new LockLostError({ key: this.key, reason, detail: LOST_DETAIL[reason] }, cause && { cause });
   }
 
   #report(event: ReportedLeaseEvent): void {

@@ -3,6 +3,7 @@
 import { bytes, checkDuration, checkText, show } from '../record/check.ts';
 import { canonicalToken, type OnceToken } from '../record/token.ts';
 import { heed } from './callback.ts';
+import { SENDS } from './send.ts';
 
 /**
  * The times of a lease, in whole milliseconds.
@@ -52,6 +53,12 @@ export interface AcquireOptions extends LeaseTiming {
    * @default 0: no wait
    */
   waitMs?: number | undefined;
+  /**
+   * The longest time for the whole call, in milliseconds: its requests, its wait and its error. A lease that the store may
+   * have granted to a call that failed is released in the background. 0 or more. Values over the default have no effect.
+   * @default the larger of `waitMs` (and 50 ms for a last look) and `requestTimeoutMs`; without a wait, three times `requestTimeoutMs`
+   */
+  withinMs?: number | undefined;
   /**
    * Ends the wait, with the signal's reason. A lease that the store may have granted to the last attempt is released.
    * @default none
@@ -134,6 +141,7 @@ export const RESUME_OPTIONS = {
   ...LEASE_TIMING,
   requestTimeoutMs: 0,
   holdAtMostMs: 0,
+  withinMs: 0,
   signal: 0,
   remainingMs: 0,
   owner: 0,
@@ -154,6 +162,9 @@ export interface AcquirePlan {
   readonly heartbeatMs: number;
   readonly safetyMs: number;
   readonly waitMs: number;
+  readonly withinMs: number;
+  /** Tells whether `withinMs` counts from the call, and not from the first request's slot. */
+  readonly countsQueue: boolean;
   readonly requestTimeoutMs: number;
   readonly holdAtLeastMs: number;
   readonly holdAtMostMs: number;
@@ -166,6 +177,8 @@ export interface AcquirePlan {
 }
 
 const MAX_DATA_BYTES = 8192;
+/** The time for a last look at the end of a wait. */
+const LAST_LOOK_MS = 50;
 
 function json(data: unknown): string | undefined {
   if (data === undefined) return undefined;
@@ -200,7 +213,10 @@ export const checkLeaseMs = (value: unknown): number => checkDuration('leaseMs',
  * @throws TypeError that shows the value.
  */
 export function planAcquire(options: AcquireOptions): AcquirePlan {
-  const { waitMs = 0, requestTimeoutMs = 1_000, holdAtLeastMs = 0, holdAtMostMs = Infinity } = options;
+  const { waitMs = 0, withinMs, requestTimeoutMs = 1_000, holdAtLeastMs = 0, holdAtMostMs = Infinity } = options;
+  checkDuration('waitMs', waitMs, 0, true);
+  checkDuration('requestTimeoutMs', requestTimeoutMs, 1);
+  const callMs = waitMs === 0 ? SENDS * requestTimeoutMs : Math.max(waitMs + LAST_LOOK_MS, requestTimeoutMs);
   const leaseMs = checkLeaseMs(options.leaseMs === undefined ? 30_000 : options.leaseMs);
   const { heartbeatMs = Math.max(1, Math.floor(leaseMs / 3)) } = options;
   const { safetyMs = Math.floor(Math.max(leaseMs / 10, Math.min(2_000, leaseMs / 4))) } = options;
@@ -222,8 +238,10 @@ export function planAcquire(options: AcquireOptions): AcquirePlan {
     leaseMs,
     heartbeatMs,
     safetyMs,
-    waitMs: checkDuration('waitMs', waitMs, 0, true),
-    requestTimeoutMs: checkDuration('requestTimeoutMs', requestTimeoutMs, 1),
+    waitMs,
+    withinMs: withinMs === undefined ? callMs : Math.min(callMs, checkDuration('withinMs', withinMs, 0)),
+    countsQueue: waitMs > 0 || withinMs !== undefined,
+    requestTimeoutMs,
     holdAtLeastMs: checkDuration('holdAtLeastMs', holdAtLeastMs, 0),
     holdAtMostMs: checkDuration('holdAtMostMs', holdAtMostMs, 1, true),
     remainingMs,

@@ -2,9 +2,9 @@ import { LockStoreError, type LostReason } from '../record/errors.ts';
 import { lossOf } from '../record/record.ts';
 import type { StoreAnswer } from '../record/store.ts';
 import { isDone } from '../record/token.ts';
-import type { LeaseContext } from './context.ts';
+import { inBackground, type LeaseContext } from './context.ts';
 import { ORDER, sendInTurn } from './gate.ts';
-import { leavingOf } from './options.ts';
+import { type AcquirePlan, leavingOf } from './options.ts';
 
 /** The grant that a release ends, and the state that the release leaves. */
 export interface Releasing {
@@ -100,18 +100,20 @@ function wasReleasedBefore(releasing: Releasing, { record, attempts = 1 }: Store
 }
 
 /**
- * Releases a grant that nobody believes in, or that the store may have made. Sends one request. If the request fails, the
- * lock opens at the expiry, and the caller hears only of the fault that came before.
+ * Releases a grant that nobody believes in, or that the store may have made. Nobody waits for the release: its caller has got
+ * an answer. If the release fails, or if Lambda freezes the process meanwhile, the lock opens at the expiry. A release that
+ * arrives late ends no other grant (invariant 9).
  * @param grant.until the expiry that was written, or may have been written.
  */
-export async function discard(
+export function discard(
   context: LeaseContext,
   { key, lockId, until }: { readonly key: string; readonly lockId: string; readonly until: number },
-  withinMs: number,
-): Promise<void> {
+  { requestTimeoutMs, leaseMs }: Pick<AcquirePlan, 'requestTimeoutMs' | 'leaseMs'>,
+): void {
   const { store } = context;
   // `until` stands for the present. This host's clock may have been set, and TTL would count from a wrong moment.
   const request = { key, lockId, now: until, holdAtLeastMs: 0 };
   const discarding = (signal: AbortSignal) => store.release(request, signal);
-  await sendInTurn(context, `Discarding '${key}'`, discarding, { order: ORDER.release, withinMs }).catch(() => {});
+  const limits = { order: ORDER.release, requestTimeoutMs, withinMs: leaseMs };
+  inBackground(context, sendInTurn(context, `Discarding '${key}'`, discarding, limits));
 }

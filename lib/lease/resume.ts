@@ -2,6 +2,7 @@ import { checkKey, checkText } from '../record/check.ts';
 import { LockLostError, LockStoreError } from '../record/errors.ts';
 import { isGrantOf, type LockRecord, lossOf } from '../record/record.ts';
 import { type Asking, attempt, discardUnwanted, type Grant } from './attempt.ts';
+import { Budget } from './budget.ts';
 import { instant } from './clock.ts';
 import type { LeaseContext } from './context.ts';
 import type { LeaseHandle } from './lease.ts';
@@ -21,12 +22,14 @@ export async function resume(context: LeaseContext, handle: LeaseHandle, plan: A
   const { store, clock } = context;
   const key = checkKey(handle.key);
   let handed = checkText('The lockId of a handle', handle.lockId);
+  const since = instant(clock);
   const asking: Asking = {
     what: 'Resuming',
     key,
     plan,
     remainingMs: remainingOf(plan),
-    since: instant(clock),
+    since,
+    budget: new Budget(clock, plan),
     request: (lockId, { until }) => {
       const request = { key, handed, lockId, owner: plan.owner, until, leaseMs: plan.leaseMs };
       return (signal) => store.resume(request, signal);
@@ -49,7 +52,7 @@ export async function resume(context: LeaseContext, handle: LeaseHandle, plan: A
     if (second.type === 'refused') checkHanded(second.record);
     else if (second.grant) {
       // The clock is not right even now. But the belief in the grant ends before the record's expiry, whatever the clock.
-      await discardUnwanted(context, asking, second.grant);
+      discardUnwanted(context, asking, second.grant);
       return second.grant;
     }
     throw new LockStoreError(
@@ -58,8 +61,7 @@ export async function resume(context: LeaseContext, handle: LeaseHandle, plan: A
     );
   } catch (error) {
     // The handle is used up, and nobody would hold the first grant.
-    if (misjudged)
-      await discard(context, { key, lockId: misjudged.lockId, until: misjudged.term.until }, plan.requestTimeoutMs);
+    if (misjudged) discard(context, { key, lockId: misjudged.lockId, until: misjudged.term.until }, plan);
     throw error;
   }
 }

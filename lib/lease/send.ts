@@ -1,13 +1,16 @@
 import { LockStoreError } from '../record/errors.ts';
+import { lastFault } from '../record/last-fault.ts';
 import type { DatedAnswer } from '../record/store.ts';
 import { BackOff } from './back-off.ts';
 import { type Clock, elapsedMs, type Instant, instant, pause, startTimer } from './clock.ts';
 import { onAbort } from './on-abort.ts';
 import type { ServerClock } from './server-clock.ts';
 
-/** The most sendings of a request whose answer does not come. The SDK sends a request that fails as often. */
-const SENDS = 3;
-/** The most sendings of a request that meets other transactions. Each transaction is over within milliseconds. */
+/** The most sendings of a request whose answer does not come, or tells of a fault that may pass. */
+export const SENDS = 3;
+/** The first pause lets a socket be replaced, and the second lets a server that throttles recover. */
+const FAULT_MS = { first: 50, most: 400, growth: 8 };
+/** The most sendings of a request that meets other writes of the item. Each of these writes is over within milliseconds. */
 const CONFLICTS = 10;
 const CONFLICT_MS = { first: 10, most: 100 };
 
@@ -34,6 +37,16 @@ export interface SendOptions {
    */
   readonly since?: Instant | undefined;
   /**
+   * Gives the milliseconds for which the caller still waits for the answer.
+   * @default no bound
+   */
+  readonly callerMs?: (() => number) | undefined;
+  /**
+   * Sends the request again after a fault that may pass. `false` leaves this to the caller, who has pauses of its own.
+   * @default true
+   */
+  readonly resendsFaults?: boolean | undefined;
+  /**
    * Ends the sending at once: the caller no longer wants the answer.
    * @default none
    */
@@ -49,14 +62,17 @@ export interface SendOptions {
 
 /**
  * Sends one request to a store until an answer comes. The caller has its slot of the gate, and keeps the slot until then.
- * The same request is sent again in two cases:
+ * This is the one layer that sends a request again, in three cases:
  *
- * - The answer does not come in time, since a socket hangs. (The SDK itself sends a request again that fails.)
- * - The request met another transaction.
+ * - The answer does not come in time, since a socket hangs.
+ * - The answer tells of a fault that may pass: throttling, a server's error, a connection that broke. A client that has sent
+ *   the request several times by itself has used up as many of these sendings.
+ * - The request met another write of the item.
  *
  * The store judges a request by its `lockId`, so a request may be applied twice without harm (invariant 3). No request
- * outlives `withinMs`, so no lease is granted past its deadline (invariants 4 and 6).
- * @throws LockStoreError, or the signal's reason.
+ * outlives `withinMs`, so no lease is granted past its deadline (invariants 4 and 6). No caller waits for longer than
+ * `callerMs`.
+ * @throws LockStoreError that tells of the last fault, or the signal's reason.
  */
 export async function send<Answer extends DatedAnswer & { attempts?: number | undefined }>(
   context: SendContext,
@@ -65,25 +81,57 @@ export async function send<Answer extends DatedAnswer & { attempts?: number | un
   options: SendOptions = {},
 ): Promise<Answer> {
   const { clock } = context;
-  const { requestTimeoutMs = 1_000, withinMs = Infinity, since = instant(clock), signal } = options;
-  const backOff = new BackOff(CONFLICT_MS.first, CONFLICT_MS.most);
-  let hung = 0;
-  let resendsMisdated = !options.throwMisdated;
-  for (let sends = 1; ; sends++) {
+  const { requestTimeoutMs = 1_000, withinMs = Infinity, since = instant(clock), callerMs, signal } = options;
+  const retries = new Retries(options);
+  let fault: LockStoreError | undefined;
+  for (;;) {
     signal?.throwIfAborted();
-    const leftMs = checkLeft(withinMs - elapsedMs(since, instant(clock)), what);
+    const requestMs = withinMs - elapsedMs(since, instant(clock));
+    const leftMs = Math.min(requestMs, callerMs?.() ?? Infinity);
+    if (fault && leftMs <= 0) throw fault;
+    checkLeft(leftMs, what);
     try {
       // Each sending gets a share of the time that is left, so that one dead socket does not cost a short lease.
-      const answer = await sendOnce(context, request, Math.min(requestTimeoutMs, leftMs / (SENDS - hung)), signal);
-      return { ...answer, attempts: (answer.attempts ?? 1) + hung };
+      const ms = Math.min(requestTimeoutMs, requestMs / (SENDS - retries.sends), leftMs);
+      const answer = await sendOnce(context, request, ms, signal);
+      return { ...answer, attempts: (answer.attempts ?? 1) + retries.sends };
     } catch (error) {
       signal?.throwIfAborted();
-      if (error === HUNG) hung++;
-      if (isConflict(error) && sends - hung < CONFLICTS) {
-        await pause(clock, Math.min(leftMs, backOff.nextMs()), signal);
-      } else if (isMisdated(error) && resendsMisdated) resendsMisdated = false;
-      else if (error !== HUNG || hung === SENDS) throw storeError(error, what);
+      fault = storeError(error, what);
+      const pauseMs = retries.pauseMs(fault, error instanceof Hung);
+      if (pauseMs === undefined) throw fault;
+      if (pauseMs > 0) await pause(clock, Math.min(leftMs, pauseMs), signal);
     }
+  }
+}
+
+/** Decides whether, and after which pause, a request is sent again. */
+class Retries {
+  /** The sendings that failed, and that the store may have applied. */
+  sends = 0;
+  #conflicts = 0;
+  #resendsMisdated: boolean;
+  readonly #resendsFaults: boolean;
+  readonly #afterConflict = new BackOff(CONFLICT_MS.first, CONFLICT_MS.most);
+  readonly #afterFault = new BackOff(FAULT_MS.first, FAULT_MS.most, FAULT_MS.growth);
+
+  constructor({ throwMisdated = false, resendsFaults = true }: SendOptions) {
+    this.#resendsMisdated = !throwMisdated;
+    this.#resendsFaults = resendsFaults;
+  }
+
+  /** Gives the pause before the next sending, in milliseconds. Undefined if the request is not sent again. */
+  pauseMs({ transient, conflict, misdated, attempts }: LockStoreError, isHung: boolean): number | undefined {
+    if (conflict) return ++this.#conflicts < CONFLICTS ? this.#afterConflict.nextMs() : undefined;
+    if (misdated) {
+      const resends = this.#resendsMisdated;
+      this.#resendsMisdated = false;
+      return resends ? 0 : undefined;
+    }
+    this.sends += attempts;
+    if (!transient || this.sends >= SENDS) return undefined;
+    if (isHung) return 0;
+    return this.#resendsFaults ? this.#afterFault.nextMs() : undefined;
   }
 }
 
@@ -110,20 +158,32 @@ async function sendOnce<Answer extends DatedAnswer>(
   }
 }
 
-const isConflict = (error: unknown): boolean => error instanceof LockStoreError && error.conflict;
-
 /** Tells whether the server refused the request for the time in its signature. */
 export const isMisdated = (error: unknown): boolean => error instanceof LockStoreError && error.misdated;
 
 /** Makes the error of an operation: of a store's error, whose facts are kept, or of any other fault. */
 export function storeError(error: unknown, what: string): LockStoreError {
   if (error instanceof LockStoreError) return new LockStoreError(`${what}: ${error.message}`, error);
-  const reason =
-    error === HUNG ? `no answer came, ${SENDS} times. Check the network, or raise requestTimeoutMs.` : error;
-  return new LockStoreError(`${what}: ${reason}`, { cause: error === HUNG ? undefined : error, transient: true });
+  if (!(error instanceof Hung)) return new LockStoreError(`${what}: ${error}`, { cause: error });
+  const { ms, fault } = error;
+  const last = fault === undefined ? '' : ` The last fault was ${fault}`;
+  return new LockStoreError(
+    `${what}: no answer came within ${Math.ceil(ms)} ms. Check the network, or allow more time (requestTimeoutMs, leaseMs, holdAtMostMs).${last}`,
+    { cause: fault, transient: true },
+  );
 }
 
-const HUNG = Symbol('hung');
+/** The fault of a request whose answer did not come in time. */
+class Hung {
+  readonly ms: number;
+  /** The last fault that the store's own client met meanwhile. */
+  readonly fault: unknown;
+
+  constructor(ms: number, fault: unknown) {
+    this.ms = ms;
+    this.fault = fault;
+  }
+}
 
 /** Makes one request. Gives up after `ms`, or when `signal` aborts, even if the store does not listen to the signal. */
 export function limited<Answer>(
@@ -146,7 +206,7 @@ export function limited<Answer>(
       reject(reason);
       controller.abort();
     };
-    const hung = () => giveUp(HUNG);
+    const hung = () => giveUp(new Hung(ms, lastFault(controller.signal)));
     // If the event loop was blocked, the timer fires before an answer is read that has arrived meanwhile.
     const late = () => (clock.setImmediate ? clock.setImmediate(hung) : hung());
     const stopTimer = startTimer(clock, Math.max(1, Math.floor(ms)), late);

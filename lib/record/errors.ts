@@ -185,7 +185,8 @@ export type LostReason =
   | 'abandoned';
 
 /**
- * A lease was held and no longer is. `lease.signal` aborts with this error.
+ * A lease was held and no longer is. `lease.signal` aborts with this error. `cause` is the error of the last renewal, if the
+ * lease expired since renewals failed.
  * @example
  * ```ts
  * import { LockLostError } from 'leasehold';
@@ -210,7 +211,7 @@ export class LockLostError extends LockError {
 }
 
 /**
- * No time is left to hold the lock: the invocation is about to end, or the store's answer came after the lease's own
+ * No time is left to hold the lock: the invocation is about to end, or the store's answer did not come before the lease's own
  * deadline. Nothing is held.
  * @example
  * ```ts
@@ -227,8 +228,8 @@ export class LockNoTimeError extends LockError {
   override readonly code = 'ERR_LOCK_NO_TIME';
   readonly key: string;
 
-  constructor({ key, message }: { key: string; message: string }) {
-    super(message);
+  constructor({ key, message }: { key: string; message: string }, options?: ErrorOptions) {
+    super(message, options);
     this.key = key;
   }
 }
@@ -259,7 +260,7 @@ export class LockClosedError extends LockError {
   }
 }
 
-/** The facts of a `LockStoreError`. Each fact is false, or absent, by default. */
+/** The facts of a `LockStoreError`. Each fact is false, or absent, by default. `attempts` is 1 by default. */
 export interface LockStoreErrorOptions extends ErrorOptions {
   transient?: boolean | undefined;
   conflict?: boolean | undefined;
@@ -267,6 +268,7 @@ export interface LockStoreErrorOptions extends ErrorOptions {
   serverDate?: number | undefined;
   relayed?: boolean | undefined;
   foreign?: boolean | undefined;
+  attempts?: number | undefined;
 }
 
 /**
@@ -282,8 +284,8 @@ export class LockStoreError extends LockError {
   static override readonly kind: string = 'LockStoreError';
   override readonly code = 'ERR_LOCK_STORE';
   /**
-   * True if the same request may succeed a moment later (a lost answer, throttling). False if the request cannot succeed
-   * (no permission, no table).
+   * True if the same request may succeed a moment later (a lost answer, throttling). False if somebody must mend the cause
+   * first (no permission, no table, no credentials, no Region, a host that does not exist).
    */
   readonly transient: boolean;
   /** True after a conflict with another transaction. Nothing was written, and the same request may be sent again at once. */
@@ -302,6 +304,8 @@ export class LockStoreError extends LockError {
    * concerned.
    */
   readonly foreign: boolean;
+  /** The number of times that the store's own client sent the request before it gave up. */
+  readonly attempts: number;
 
   constructor(message: string, options: LockStoreErrorOptions = {}) {
     super(message, options);
@@ -311,5 +315,6 @@ export class LockStoreError extends LockError {
     this.serverDate = options.serverDate;
     this.relayed = options.relayed ?? false;
     this.foreign = options.foreign ?? false;
+    this.attempts = options.attempts ?? 1;
   }
 }

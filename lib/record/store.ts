@@ -95,6 +95,12 @@ export interface ReadManyAnswer extends DatedAnswer {
   readonly unprocessed: readonly string[];
 }
 
+export interface ListAnswer extends DatedAnswer {
+  readonly records: readonly LockRecord[];
+  /** Stands for the place from which the next page begins. Absent on the last page. */
+  readonly cursor?: unknown;
+}
+
 /**
  * The place where lock records live. Every write is one conditional update of one record, which the server judges under the
  * condition of the same name in `lib/record/transitions.ts`. Nothing above this interface knows the database. A call rejects
@@ -142,6 +148,9 @@ export interface LockStore {
   read(key: string, options: { readonly consistent: boolean }, signal?: AbortSignal): Promise<ReadAnswer>;
   /** Reads up to 100 records, eventually consistent. Leaves out items that are no records of locks. */
   readMany(keys: readonly string[], signal?: AbortSignal): Promise<ReadManyAnswer>;
-  /** Reads every record whose key starts with `prefix`, in no order. Leaves out items that are no records of locks. */
-  list(prefix: string): AsyncIterable<LockRecord>;
+  /**
+   * Reads one page of the records whose keys start with `prefix`, in no order. Leaves out items that are no records of locks.
+   * @param cursor the `cursor` of the page before. Undefined for the first page.
+   */
+  list(prefix: string, cursor?: unknown, signal?: AbortSignal): Promise<ListAnswer>;
 }

@@ -14,6 +14,8 @@ export interface OpenTask<Task> {
   opensAt?: number | undefined;
   /** The moment since which each look has found the task free. */
   freeSince?: number | undefined;
+  /** The number of answers for the task that came after the deadline of the lease that they granted. */
+  lates?: number | undefined;
 }
 
 /** The last view of a block: a task may be free by now, nothing was seen yet, or others hold every task that is left. */

@@ -37,6 +37,8 @@ export class Marks<Task> {
   ): Promise<Map<string, LockState> | undefined> {
     const marks = this.#areUsed ? blocks.flatMap(({ markKey }) => markKey ?? []) : [];
     const keys = [...marks, ...tasks.map(({ key }) => key)];
+    // Nothing to ask is no answer of the store.
+    if (keys.length === 0) return new Map();
     const { signal } = this.#limit;
     try {
       return await this.#limit.patiently(() => this.#plan.locks.inspectMany(keys, { signal }));

@@ -42,13 +42,14 @@ export interface TaskReport<Task> {
    * - Tasks whose work threw, whose lease was lost, or whose key was invalid.
    * - Tasks under whose key an item stands that leasehold did not write, or that somebody has changed.
    * - With `once`, also tasks that are done for a token of another form (a `LockTokenError`).
+   * - Tasks whose leases are too short: three answers came after the deadline.
    * - With `once`, also tasks whose work released its lease without `done`.
    * - With `once`, also tasks whose release failed, so that nobody knows whether the token is done.
    */
   failed: TaskFailure<Task>[];
   /**
-   * Tasks that were not tried, since the time ran out or the run was aborted. Of an iterable, only tasks that were taken
-   * from it.
+   * Tasks that were not tried, since the time ran out or the run was aborted. A run with such tasks is not complete: look at
+   * this number. Of an iterable, only tasks that were taken from it.
    */
   notReached: number;
 }

@@ -1,10 +1,13 @@
 import { BackOff } from '../lease/back-off.ts';
 import { backgroundTimer, type Clock, pause } from '../lease/clock.ts';
 import { remainingOf } from '../lease/options.ts';
-import { LockStoreError } from '../record/errors.ts';
+import { LockNoTimeError, LockStoreError } from '../record/errors.ts';
 
 /** The pause after a throttled or failed request: the first pause, and the longest pause. */
 const SLOW_DOWN_MS = { first: 100, most: 5_000 };
+/** The time for which one request is asked for again and again. A store that does not answer for longer ends the run. */
+const PATIENCE_MS = 60_000;
+const NO_ANSWER = "No answer to the first request came within the run's time. Allow more time, or check the network.";
 
 /**
  * The end of a run: by its time, by the user's signal, by the closing of its client, or by a failure. Nothing waits beyond
@@ -16,6 +19,10 @@ export class RunLimit {
   readonly #stop = new AbortController();
   /** The first failure. The run rejects with its error. */
   failure: { readonly error: unknown } | undefined;
+  /** The error of the store, if the last request of the run was not answered. The run may have ended meanwhile. */
+  unanswered: LockStoreError | undefined;
+  #hasAnswered = false;
+  readonly #signal: AbortSignal | undefined;
   readonly #clock: Clock;
   readonly #closing: AbortSignal;
   readonly #remainingMs: (() => number) | undefined;
@@ -35,6 +42,7 @@ export class RunLimit {
     this.#closing.addEventListener('abort', this.#close);
     this.#remainingMs = options.remainingMs;
     this.#marginMs = options.marginMs;
+    this.#signal = options.signal;
     this.signal = options.signal ? AbortSignal.any([options.signal, this.#stop.signal]) : this.#stop.signal;
     this.#watch();
   }
@@ -70,21 +78,46 @@ export class RunLimit {
   }
 
   /**
-   * Asks the store, ever more slowly while requests are throttled or not answered. Returns undefined when the run is over
-   * meanwhile.
+   * Asks the store, ever more slowly while requests are throttled or not answered, for a minute at the most. Returns
+   * undefined when the run is over meanwhile.
+   * @throws the store's error: at once if the fault will not pass, and else after a minute.
    */
   async patiently<Answer>(ask: () => Promise<Answer>): Promise<Answer | undefined> {
     const backOff = new BackOff(SLOW_DOWN_MS.first, SLOW_DOWN_MS.most);
+    const started = this.#clock.monotonic();
     while (!this.isOver) {
       try {
-        return await ask();
+        const answer = await ask();
+        this.#answered();
+        return answer;
       } catch (error) {
+        this.#failed(error);
         if (this.signal.aborted) return undefined;
-        if (!(error instanceof LockStoreError && error.transient)) throw error;
+        const mayPass = error instanceof LockStoreError && error.transient;
+        if (!mayPass || this.#clock.monotonic() - started >= PATIENCE_MS) throw error;
         await this.pause(backOff.nextMs());
       }
     }
     return undefined;
+  }
+
+  /** Learns whether an error is an answer of the store, such as a busy lock. */
+  #failed(error: unknown): void {
+    const fault = error instanceof LockNoTimeError && error.cause !== undefined ? error.cause : error;
+    if (fault instanceof LockStoreError) this.unanswered = fault;
+    else if (!this.signal.aborted) this.#answered();
+    // A first request that was given up at the end of the run tells as much: nothing was reached.
+    else if (!this.#hasAnswered) this.unanswered ??= new LockStoreError(NO_ANSWER, { transient: true });
+  }
+
+  /** True if the time ended the run while the store did not answer. A user who aborts the run knows that it is not done. */
+  get endedUnanswered(): boolean {
+    return this.unanswered !== undefined && !this.#signal?.aborted;
+  }
+
+  #answered(): void {
+    this.unanswered = undefined;
+    this.#hasAnswered = true;
   }
 
   #leftMs(): number {

@@ -42,7 +42,9 @@ import { type Settle, Unsettled } from './unsettled.ts';
  * ```
  * @throws TypeError that shows the value, if an option is unknown or invalid.
  * @throws LockClosedError if the client is closed at the call.
- * @throws LockStoreError if the store refuses for a reason that will not pass, such as a missing permission.
+ * @throws LockStoreError if the store refuses for a reason that will not pass, such as a missing permission or missing
+ *   credentials; if the store does not answer a request for a minute; and if the time ends the run while the store does not
+ *   answer, and tasks were not reached. The last error is the `cause`.
  * @throws the error of the tasks' iterator, of `onProgress` or of `remainingMs`. The run waits for running tasks before it
  *   rejects, whatever the error.
  */
@@ -59,6 +61,9 @@ export async function runTasks<Task>(
   plan.closing.throwIfAborted();
   return new TaskRun(work, plan).run(tasks);
 }
+
+/** The most answers for one task that may come after the deadline of the lease that they grant. */
+const MOST_LATE = 3;
 
 class TaskRun<Task> {
   readonly #work: (task: Task, lease: Lease) => unknown;
@@ -91,7 +96,15 @@ class TaskRun<Task> {
     // 4. Every task is counted once, also a task of an array that the run never looked at.
     const { done, alreadyDone, busy, failed } = this.#report;
     const settled = done + alreadyDone + busy + failed.length;
-    this.#report.notReached = Array.isArray(tasks) ? tasks.length - settled : notTried;
+    const notReached = Array.isArray(tasks) ? tasks.length - settled : notTried;
+    this.#report.notReached = notReached;
+    // 5. A run that the store left alone is no success.
+    if (notReached > 0 && this.#limit.endedUnanswered) {
+      throw new LockStoreError(
+        `runTasks: the time was over while the store did not answer, with ${notReached} tasks not reached and ${settled} settled. Run the tasks again.`,
+        { cause: this.#limit.unanswered, transient: true },
+      );
+    }
     return this.#report;
   }
 
@@ -133,11 +146,19 @@ class TaskRun<Task> {
       // not concerned.
       else if ((error instanceof LockStoreError && error.foreign) || error instanceof LockTokenError) {
         this.#unsettled.settle(open, 'failed', error);
-      }
-      // A grant that came too late was given up: the task is free, and is met again.
-      else if (!(error instanceof LockNoTimeError)) throw error;
+      } else if (error instanceof LockNoTimeError) this.#late(open, error);
+      else throw error;
       return undefined;
     }
+  }
+
+  /**
+   * Notes that the answer for a task came after the lease's own deadline. One answer may be slow: the task is free, and is met
+   * again. If each answer comes too late, the lease is too short, and the task fails.
+   */
+  #late(open: OpenTask<Task>, error: LockNoTimeError): void {
+    open.lates = (open.lates ?? 0) + 1;
+    if (open.lates >= MOST_LATE && !this.#limit.isOver) this.#unsettled.settle(open, 'failed', error);
   }
 
   async #runUnder(lease: Lease, open: OpenTask<Task>): Promise<void> {

@@ -4,6 +4,7 @@ import type {
   AcquireRequest,
   ForceReleaseRequest,
   GiveBackRequest,
+  ListAnswer,
   LockStore,
   ReadAnswer,
   ReadManyAnswer,
@@ -72,8 +73,9 @@ export class MemoryLockStore implements LockStore {
     return { records, unprocessed: [], serverDate: this.#date() };
   }
 
-  async *list(prefix: string): AsyncIterable<LockRecord> {
-    for (const record of [...this.#records.values()]) if (record.key.startsWith(prefix)) yield record;
+  async list(prefix: string): Promise<ListAnswer> {
+    const records = [...this.#records.values()].filter(({ key }) => key.startsWith(prefix));
+    return { records, serverDate: this.#date() };
   }
 
   /** Judges and applies one write in one step. */

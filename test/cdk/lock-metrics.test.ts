@@ -27,6 +27,7 @@ describe('the metrics of a LockTable', () => {
       Busy: table.metricBusy(),
       Done: table.metricDone(),
       Takeover: table.metricTakeovers(),
+      AcquireFailed: table.metricAcquireFailed(),
       RenewFailed: table.metricRenewFailed(),
       ReleaseFailed: table.metricReleaseFailed(),
     });

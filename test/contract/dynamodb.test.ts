@@ -14,6 +14,7 @@ import { LockClient } from '../../lib/lease/client.ts';
 import type { LockStore, StoreAnswer } from '../../lib/record/store.ts';
 import { canonicalToken, isDone } from '../../lib/record/token.ts';
 import { MemoryLockStore } from '../../lib/testing/memory.ts';
+import { listed } from '../support/listed.ts';
 import { lockStoreContract } from './lock-store-contract.ts';
 
 // A busy machine needs more time than Jest's default.
@@ -330,8 +331,8 @@ for (const { server, missing } of servers) {
       const keys = Array.from({ length: 140 }, (_, i) => `job-${i}`);
       const request = { lockId: 'anna', owner: 'owner', now: base, until: base + 1_000, leaseMs: 1_000, data };
       await Promise.all(keys.map((key) => store.acquire({ ...request, key })));
-      const listed = await Array.fromAsync(store.list('job-'));
-      expect(listed.map(({ key }) => key).sort()).toEqual([...keys].sort());
+      const all = await listed(store, 'job-');
+      expect(all.map(({ key }) => key).sort()).toEqual([...keys].sort());
     });
 
     describe("in the user's own table, with other key names, a fixed sort key and the user's own items", () => {
@@ -360,8 +361,8 @@ for (const { server, missing } of servers) {
 
         expect((await store.read('job', { consistent: true })).record?.lockId).toBe('anna');
         expect((await store.readMany(['job', 'job-1'])).records).toMatchObject([{ key: 'job', lockId: 'anna' }]);
-        expect(await Array.fromAsync(store.list('job'))).toMatchObject([{ key: 'job', lockId: 'anna' }]);
-        expect(await Array.fromAsync(other.list(''))).toMatchObject([{ key: 'job', lockId: 'bert' }]);
+        expect(await listed(store, 'job')).toMatchObject([{ key: 'job', lockId: 'anna' }]);
+        expect(await listed(other)).toMatchObject([{ key: 'job', lockId: 'bert' }]);
         for (const item of foreign) {
           const { pk, sk } = item as { pk: AttributeValue; sk: AttributeValue };
           const { Item } = await client.send(new GetItemCommand({ TableName: table.tableName, Key: { pk, sk } }));
@@ -404,7 +405,7 @@ for (const { server, missing } of servers) {
           () => store.acquire(request),
           () => store.read('job', { consistent: true }),
           () => store.readMany(['job']),
-          () => Array.fromAsync(store.list('')),
+          () => listed(store),
         ]) {
           await expect(attempt()).rejects.toMatchObject({
             name: 'LockStoreError',
@@ -471,7 +472,7 @@ for (const { server, missing } of servers) {
           await expect(attempt).rejects.toMatchObject(named);
           await expect(store.read(key, { consistent: true })).rejects.toMatchObject(named);
           expect((await store.readMany([key, 'healthy'])).records).toEqual([healthy]);
-          expect(await Array.fromAsync(store.list(''))).toEqual([healthy]);
+          expect(await listed(store)).toEqual([healthy]);
           expect(await itemOf(TableName, key)).toEqual(item);
         }),
         { numRuns: server === first ? 150 : 30 },

@@ -207,13 +207,11 @@ test('a clock that is set again and again makes no attempt busy with an earlier 
     { do: 'first', act: set(3_600_000), operation: 'giveBack' },
     { do: 'then', act: set(-3_600_000), operation: 'acquire' },
   );
-  jest
-    .spyOn(memory, 'giveBack')
-    .mockRejectedValueOnce(new LockStoreError('The connection broke.', { transient: true }));
+  jest.spyOn(memory, 'giveBack').mockRejectedValueOnce(new LockStoreError('The connection broke.'));
   const error = await host.client.tryAcquire('job').catch((error) => error);
   expect(store.operations).toEqual(['acquire', 'giveBack', 'acquire', 'giveBack', 'release']);
   expect(error).toMatchObject({ name: 'LockStoreError', transient: true });
-  expect(error.message).toBe("Acquiring 'job': an earlier attempt was granted late, and was released. Try again.");
+  expect(error.message).toBe("Acquiring 'job': an earlier attempt was granted late, and is released. Try again.");
   expect((await memory.read('job')).record?.lockId).toBeUndefined();
 });
 

@@ -81,8 +81,8 @@ describe('handOff and resume', () => {
   test('a lease whose hand-off fails stays held and is renewed', async () => {
     const { time, store } = scene;
     const lease = await scene.host().client.acquire('job');
-    store.plan({ do: 'loseRequest', operation: 'renew' });
-    await expect(lease.handOff({ leaseMs: 60_000 })).rejects.toThrow(LockStoreError);
+    store.plan({ do: 'loseRequest', operation: 'renew', times: 3 });
+    await expect(settle(time, lease.handOff({ leaseMs: 60_000 }))).rejects.toThrow(LockStoreError);
     expect(lease.isHeld()).toBe(true);
     await time.advance(100_000);
     expect(lease.isHeld()).toBe(true);

@@ -46,8 +46,8 @@ describe('renew()', () => {
 
   test('throws the error of the store, and the lease stays held', async () => {
     const lease = await scene.host().client.acquire('job');
-    scene.store.plan({ do: 'loseRequest', operation: 'renew' });
-    await expect(lease.renew()).rejects.toThrow(LockStoreError);
+    scene.store.plan({ do: 'loseRequest', operation: 'renew', times: 3 });
+    await expect(settle(scene.time, lease.renew())).rejects.toThrow(LockStoreError);
     expect(lease.isHeld()).toBe(true);
   });
 
@@ -177,6 +177,38 @@ describe('a lease that has ended stays ended (invariant 7)', () => {
     expect(time.timers).toBe(0);
   });
 
+  test('a loss is reported after the failure of its last renewal, which is its cause', async () => {
+    const { time, store } = scene;
+    const host = scene.host();
+    const lease = await host.client.acquire('job', { leaseMs: 2_000 });
+    store.plan({ do: 'hang', operation: 'renew', times: EVER });
+    await time.advance(2_000);
+    const failures = host.of('renewFailed');
+    expect(host.events.map(({ type }) => type).slice(0, 2)).toEqual(['acquired', 'renewFailed']);
+    expect(host.events.at(-1)?.type).toBe('lost');
+    expect(lease.signal.reason).toMatchObject({ reason: 'expired', cause: failures.at(-1)?.error });
+  });
+
+  test('a loss after a renewal that succeeded has no cause', async () => {
+    const { time, store } = scene;
+    const lease = await scene.host().client.acquire('job', { holdAtMostMs: 12_000 });
+    store.plan({ do: 'loseRequest', operation: 'renew' });
+    await time.advance(20_000);
+    expect(lease.signal.reason).toMatchObject({ reason: 'expired' });
+    expect(lease.signal.reason.cause).toBeUndefined();
+  });
+
+  test('a store that recovers with a third of the time left keeps the lease, whatever its errors were', async () => {
+    const { time, store } = scene;
+    const lease = await scene.host().client.acquire('job', { leaseMs: 9_000, heartbeatMs: 2_000, safetyMs: 2_000 });
+    store.script = (operation) =>
+      operation === 'renew' ? { do: 'fail', error: new LockStoreError('The token has expired.') } : undefined;
+    await time.advance(5_500);
+    store.script = undefined;
+    await time.advance(60_000);
+    expect(lease.isHeld()).toBe(true);
+  });
+
   test('a renewal that fails after the deadline is not tried again', async () => {
     const { time, store } = scene;
     const host = scene.host();
@@ -188,7 +220,7 @@ describe('a lease that has ended stays ended (invariant 7)', () => {
     store.plan({ do: 'then', act, operation: 'renew' });
     await expect(lease.renew()).rejects.toMatchObject({ name: 'LockLostError', reason: 'expired' });
     await time.advance(HOUR);
-    expect(host.events.map(({ type }) => type)).toEqual(['acquired', 'lost']);
+    expect(host.events.map(({ type }) => type)).toEqual(['acquired', 'renewFailed', 'lost']);
     expect(store.operations).toEqual(['acquire', 'renew']);
     expect(time.timers).toBe(0);
   });

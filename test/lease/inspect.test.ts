@@ -1,7 +1,8 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import type { LockState } from '../../lib/lease/inspect.ts';
 import { LockStoreError } from '../../lib/record/errors.ts';
-import type { ReadManyAnswer } from '../../lib/record/store.ts';
-import { outcomeOf, settle, type World, world } from './setup.ts';
+import type { LockStore, ReadManyAnswer } from '../../lib/record/store.ts';
+import { outcomeOf, settle, type World, watchedSignal, world } from './setup.ts';
 
 let scene: World;
 beforeEach(() => {
@@ -146,7 +147,7 @@ describe('inspectMany', () => {
   test('says in its error how many locks the client could not read', async () => {
     jest.spyOn(scene.store, 'readMany').mockReturnValue(new Promise(() => {}));
     const reading = settle(scene.time, scene.host().client.inspectMany(keys(3)));
-    await expect(reading).rejects.toThrow('Reading 3 locks: no answer came, 3 times');
+    await expect(reading).rejects.toThrow('Reading 3 locks: no answer came within 1000 ms');
   });
 
   test('refuses an invalid key before any request', async () => {
@@ -163,7 +164,9 @@ test.each([
   scene.store.plan({ do: 'hang', times: 3 });
   const { client } = scene.host();
   const asking = operation === 'inspect' ? client.inspect('job') : client.forceRelease('job', { lockId: 'it' });
-  await expect(settle(scene.time, asking as Promise<unknown>)).rejects.toThrow(`${what}: no answer came, 3 times`);
+  await expect(settle(scene.time, asking as Promise<unknown>)).rejects.toThrow(
+    `${what}: no answer came within 1000 ms`,
+  );
 });
 
 test('list gives every lock the same state as inspect', async () => {
@@ -255,10 +258,7 @@ describe('inspect, list and forceRelease', () => {
 
 test('list says that it could not list, for a fault of the store of whatever kind', async () => {
   const { client } = scene.host();
-  const failing = (error: Error) =>
-    jest
-      .spyOn(scene.store, 'list')
-      .mockReturnValue({ [Symbol.asyncIterator]: () => ({ next: () => Promise.reject(error) }) });
+  const failing = (error: Error) => jest.spyOn(scene.store, 'list').mockRejectedValue(error);
   failing(new LockStoreError('dynamodb:Scan is not allowed'));
   await expect(Array.fromAsync(client.list())).rejects.toMatchObject({
     name: 'LockStoreError',
@@ -270,6 +270,56 @@ test('list says that it could not list, for a fault of the store of whatever kin
   await expect(Array.fromAsync(client.list())).rejects.toMatchObject({
     name: 'LockStoreError',
     cause,
-    transient: true,
+    transient: false,
+  });
+});
+
+describe('list', () => {
+  /** A store of two pages: the first page has the lock a, the second page has the lock b. */
+  async function pages() {
+    const host = scene.host();
+    for (const key of ['a', 'b']) await host.client.acquire(key);
+    jest.spyOn(scene.memory as LockStore, 'list').mockImplementation(async (_prefix, cursor) => {
+      const key = cursor === undefined ? 'a' : 'b';
+      const { record } = await scene.memory.read(key);
+      return { records: record ? [record] : [], cursor: cursor === undefined ? 'second' : undefined };
+    });
+    return host;
+  }
+  const keysOf = async (states: AsyncIterable<LockState>) => (await Array.fromAsync(states)).map(({ key }) => key);
+
+  test('reads a page again whose answer does not come, or tells of a fault that may pass', async () => {
+    const { client } = await pages();
+    scene.store.plan({ do: 'hang', operation: 'list', after: 2 }, { do: 'loseAnswer', operation: 'list' });
+    expect(await settle(scene.time, keysOf(client.list()))).toEqual(['a', 'b']);
+    expect(
+      scene.store.requests.filter(({ operation }) => operation === 'list').map(({ request }) => request.cursor),
+    ).toEqual([undefined, undefined, 'second', 'second']);
+  });
+
+  test('ends with an error when the store never answers', async () => {
+    const { client } = await pages();
+    scene.store.plan({ do: 'hang', operation: 'list', times: Infinity });
+    const error = await settle(
+      scene.time,
+      keysOf(client.list()).catch((error) => error),
+    );
+    expect(error).toMatchObject({ name: 'LockStoreError', transient: true });
+    expect(error.message).toMatch(/^Listing locks: no answer came/);
+    // Each of the two leases has two timers.
+    expect(scene.time.timers).toBe(4);
+  });
+
+  test('ends at close(), and when its signal aborts', async () => {
+    const { client } = await pages();
+    scene.store.plan({ do: 'hang', operation: 'list', times: Infinity });
+    const { controller, listeners } = watchedSignal();
+    const listing = [outcomeOf(keysOf(client.list({ signal: controller.signal }))), outcomeOf(keysOf(client.list()))];
+    await scene.time.advance(10);
+    controller.abort('enough');
+    await client.close();
+    expect(listing.map(({ error }) => error?.code ?? error)).toEqual(['enough', 'ERR_LOCK_CLOSED']);
+    expect(listeners()).toBe(0);
+    expect(scene.time.timers).toBe(0);
   });
 });

@@ -2,6 +2,7 @@ import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import { type SendOptions, send } from '../../lib/lease/send.ts';
 import { ServerClock } from '../../lib/lease/server-clock.ts';
 import { LockStoreError } from '../../lib/record/errors.ts';
+import { noteFault } from '../../lib/record/last-fault.ts';
 import { FakeClock } from '../../lib/testing/fake-clock.ts';
 import { outcomeOf, settle } from './setup.ts';
 
@@ -10,7 +11,7 @@ afterEach(() => {
 });
 
 type Answer = { attempts?: number };
-type Reply = 'hang' | 'conflict' | Answer;
+type Reply = 'hang' | 'conflict' | LockStoreError | Answer;
 
 /**
  * Sends to a server that gives one reply after the other, and the last reply for ever. Logs each request's time and
@@ -23,6 +24,7 @@ function sending(replies: readonly Reply[], options: SendOptions = {}) {
   const request = (signal: AbortSignal): Promise<Answer> => {
     const reply = replies[Math.min(requests.length, replies.length - 1)] as Reply;
     requests.push({ at: clock.now() - start, signal });
+    if (reply instanceof LockStoreError) return Promise.reject(reply);
     if (reply === 'hang') return new Promise(() => {});
     if (reply === 'conflict')
       return Promise.reject(new LockStoreError('conflict', { conflict: true, transient: true }));
@@ -47,7 +49,8 @@ describe('a request whose answer does not come', () => {
     const error = await ended();
     expect(error).toBeInstanceOf(LockStoreError);
     expect(error).toMatchObject({
-      message: 'Asking: no answer came, 3 times. Check the network, or raise requestTimeoutMs.',
+      message:
+        'Asking: no answer came within 100 ms. Check the network, or allow more time (requestTimeoutMs, leaseMs, holdAtMostMs).',
       transient: true,
       cause: undefined,
     });
@@ -72,6 +75,63 @@ describe('a request whose answer does not come', () => {
   });
 });
 
+describe('a request to which the store answers with a fault that may pass', () => {
+  const throttled = new LockStoreError('ThrottlingException', { transient: true });
+  const timesOf = (requests: readonly { at: number }[]) => requests.map(({ at }) => at);
+
+  test('is sent three times, soon and then after a longer pause', async () => {
+    jest.spyOn(Math, 'random').mockReturnValue(0.5);
+    const { requests, ended } = sending([throttled]);
+    expect(await ended()).toMatchObject({ message: 'Asking: ThrottlingException', transient: true });
+    expect(timesOf(requests)).toEqual([0, 50, 450]);
+  });
+
+  test('counts each sending, since the store may have applied the request', async () => {
+    expect(await sending([throttled, {}]).ended()).toEqual({ attempts: 2 });
+  });
+
+  test("is not sent again if the store's own client has sent the request three times", async () => {
+    const { requests, ended } = sending([new LockStoreError('busy', { transient: true, attempts: 3 })]);
+    await ended();
+    expect(requests).toHaveLength(1);
+  });
+
+  test('is not sent again if the fault will not pass, or if the caller tries again by itself', async () => {
+    const denied = sending([new LockStoreError('denied')]);
+    await denied.ended();
+    expect(denied.requests).toHaveLength(1);
+    const renewal = sending([throttled], { resendsFaults: false });
+    await renewal.ended();
+    expect(renewal.requests).toHaveLength(1);
+  });
+
+  test('is not sent when the caller waits no longer, and the error tells of the fault', async () => {
+    jest.spyOn(Math, 'random').mockReturnValue(0.5);
+    const left = [300, 250, 0];
+    const { requests, ended } = sending([throttled], { callerMs: () => left.shift() ?? 0 });
+    expect(await ended()).toMatchObject({ message: 'Asking: ThrottlingException' });
+    expect(timesOf(requests)).toEqual([0, 50]);
+  });
+});
+
+test("a request that hangs inside of the store's own client tells of the last fault that the client met", async () => {
+  const clock = new FakeClock();
+  const fault = Object.assign(new Error('slow down'), { name: 'ThrottlingException' });
+  const request = (signal: AbortSignal) => {
+    noteFault(signal, fault);
+    return new Promise<Answer>(() => {});
+  };
+  const context = { clock, serverClock: new ServerClock(clock) };
+  const error = await settle(
+    clock,
+    send(context, 'Asking', request).catch((error) => error),
+  );
+  expect(error.cause).toBe(fault);
+  expect(error.message).toMatch(
+    /no answer came within 1000 ms\. .* The last fault was ThrottlingException: slow down$/,
+  );
+});
+
 test('an error of the store keeps its facts, and its message begins with the operation', async () => {
   const clock = new FakeClock();
   const facts = {
@@ -82,6 +142,7 @@ test('an error of the store keeps its facts, and its message begins with the ope
     serverDate: 1_000,
     relayed: true,
     foreign: true,
+    attempts: 2,
   };
   const refused = () => Promise.reject(new LockStoreError('refused', facts));
   const context = { clock, serverClock: new ServerClock(clock) };
@@ -105,13 +166,10 @@ describe('a request that meets another transaction', () => {
     expect(requests).toHaveLength(12);
   });
 
-  test('is not sent when no time is left, and the error says so and is transient', async () => {
+  test('is not sent when no time is left, and the error tells of the conflict', async () => {
     jest.spyOn(Math, 'random').mockReturnValue(0.5);
     const { requests, ended } = sending(['conflict'], { withinMs: 40 });
-    expect(await ended()).toMatchObject({
-      message: 'Asking: no time is left to send the request. Allow more time.',
-      transient: true,
-    });
+    expect(await ended()).toMatchObject({ message: 'Asking: conflict', conflict: true });
     expect(requests.map(({ at }) => at)).toEqual([0, 10, 30]);
   });
 

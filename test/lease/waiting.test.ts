@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import type { AcquireOptions } from '../../lib/lease/options.ts';
 import { LockBusyError, LockStoreError } from '../../lib/record/errors.ts';
 import { outcomeOf, seededRandom, settle, watchedSignal, world } from './setup.ts';
 
@@ -227,6 +228,8 @@ describe('a wait that is cancelled', () => {
     await time.advance(1_001);
     expect(attempt.error).toMatchObject({ message: 'cancelled' });
     expect(listeners()).toBe(0);
+    // What the store may have granted is discarded in the background.
+    await time.advance(3_000);
     expect(time.timers).toBe(0);
   });
 
@@ -282,12 +285,104 @@ describe('an attempt that was given up and is granted late', () => {
 
   test('is released at the end of the wait, and another host can take the lock', async () => {
     const { time, store, memory, host } = world();
-    store.plan({ do: 'hangAnswer', operation: 'acquire', times: 3 });
+    store.plan({ do: 'hangAnswer', operation: 'acquire' });
     const attempt = outcomeOf(host().client.acquire('job', { waitMs: 100 }));
     await time.advance(5_000);
     expect(attempt.error).toBeInstanceOf(LockStoreError);
     expect((await memory.read('job')).record?.lockId).toBeUndefined();
     expect(await host().client.tryAcquire('job')).not.toBeNull();
+  });
+});
+
+describe('a call to acquire is bounded', () => {
+  const hangs = { do: 'hang', times: Infinity } as const;
+  /** The milliseconds from a call to its error. The store answers nothing. */
+  async function errorAfter(options: AcquireOptions, isDisciplined = true) {
+    const { time, store, host } = world();
+    store.plan(hangs);
+    const { client, of } = host({ isDisciplined });
+    const call = outcomeOf(client.acquire('job', options));
+    const start = time.monotonic();
+    while (!call.settled) await time.advance(10);
+    expect(call.error).toMatchObject({ name: 'LockStoreError', transient: true });
+    expect(of('acquireFailed').at(-1)).toMatchObject({ key: 'job', owner: 'host-1', error: call.error });
+    const ms = time.monotonic() - start;
+    await time.advance(10_000);
+    expect(time.timers).toBe(0);
+    return ms;
+  }
+
+  test.each([
+    [{ waitMs: 5_000 }, 5_050],
+    [{ waitMs: 100 }, 1_000],
+    [{ waitMs: 100, requestTimeoutMs: 300 }, 300],
+    [{ waitMs: 1_500 }, 1_550],
+    [{}, 3_000],
+    [{ withinMs: 2_000 }, 2_000],
+    [{ waitMs: 60_000, withinMs: 2_000 }, 2_000],
+  ])('with %j and a store that answers nothing, the error comes after %i ms', async (options, ms) => {
+    expect(await errorAfter(options)).toBe(ms);
+    expect(await errorAfter(options, false)).toBe(ms);
+  });
+
+  test('with withinMs 0 no request is sent', async () => {
+    const { store, host } = world();
+    await expect(host().client.acquire('job', { withinMs: 0 })).rejects.toMatchObject({ name: 'LockStoreError' });
+    expect(store.requests).toEqual([]);
+  });
+
+  test('a resume of a store that answers nothing is bounded too', async () => {
+    const { time, store, host } = world();
+    const handle = await (await host().client.acquire('job')).handOff({ leaseMs: 60_000 });
+    store.plan(hangs);
+    const call = outcomeOf(host().client.resume(handle, { withinMs: 1_500 }));
+    await time.advance(1_500);
+    expect(call.error).toMatchObject({ name: 'LockStoreError', transient: true });
+  });
+
+  test('a wait ends in time though its reads are never answered, and the lock counts as busy', async () => {
+    const { time, store, host } = world();
+    await host().client.acquire('job');
+    const call = outcomeOf(host().client.acquire('job', { waitMs: 5_000 }));
+    await time.advance(1_000);
+    store.plan({ ...hangs, operation: 'read' });
+    await time.advance(4_050);
+    expect(call.error).toBeInstanceOf(LockBusyError);
+  });
+
+  test('what the store may have granted to a call that failed is released in the background, and close() waits for it', async () => {
+    const { time, store, memory, host } = world();
+    store.plan(
+      { do: 'hangAnswer', operation: 'acquire', times: 3 },
+      { do: 'delayAnswer', ms: 800, operation: 'release' },
+    );
+    const { client } = host();
+    const call = outcomeOf(client.tryAcquire('job'));
+    await time.advance(3_000);
+    expect(call.error).toMatchObject({ name: 'LockStoreError' });
+    const closing = outcomeOf(client.close());
+    await time.advance(799);
+    expect(closing.settled).toBe(false);
+    await time.advance(1);
+    expect(closing.settled).toBe(true);
+    expect((await memory.read('job')).record?.lockId).toBeUndefined();
+  });
+
+  test('a lease whose own time is shorter than an answer: the error says so', async () => {
+    const { time, store, host } = world();
+    store.plan({ do: 'delayAnswer', ms: 40, times: Infinity });
+    const { client } = host();
+    const error = await settle(
+      time,
+      client.acquire('job', { holdAtMostMs: 20 }).catch((error) => error),
+    );
+    expect(error).toMatchObject({ name: 'LockNoTimeError', cause: { transient: true } });
+    expect(error.message).toContain('Set a longer leaseMs or holdAtMostMs');
+    // A fault that may pass ends no wait.
+    store.heal();
+    store.plan({ do: 'hang', operation: 'acquire', times: 3 });
+    const lease = await settle(time, client.acquire('job', { leaseMs: 300, waitMs: 5_000 }));
+    expect(lease.isHeld()).toBe(true);
   });
 });
 
@@ -313,7 +408,7 @@ describe('errors of the store', () => {
     const waiting = outcomeOf(host().client.acquire('job', { waitMs: 5_000 }));
     await time.advance(6_000);
     expect(waiting.error).toMatchObject({ message: `Acquiring 'job': ${error.message}`, transient: true });
-    expect(store.count('acquire')).toBeLessThan(30);
+    expect(store.count('acquire')).toBeLessThan(40);
   });
 
   test('an error that is not transient ends a wait at once', async () => {

@@ -9,6 +9,7 @@ import { executionModeStreamifyResponse } from '@middy/core/StreamifyResponse';
 import middy6 from 'middy6';
 import { type Lease, LockBusyError, LockError, LockLostError } from '../../lib/index.ts';
 import { type LockOptions, lock, lockPlugin } from '../../middleware/index.ts';
+import { outcomeOf } from '../lease/setup.ts';
 import { gate, invocation, setUp, sink } from './setup.ts';
 
 type Handler = (event: unknown, context: unknown, ...rest: unknown[]) => unknown;
@@ -1477,6 +1478,27 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
     await refused;
     expect(events.find(({ type }) => type === 'busy')).toMatchObject({ waitedMs: waited });
   });
+
+  test.each([
+    { remaining: 3_000, waitMs: 0, reserveMs: 1_000, left: 1_000 },
+    { remaining: 30_000, waitMs: 60_000, reserveMs: 1_000, left: 1_000 },
+    { remaining: 30_000, waitMs: 5_000, reserveMs: 1_000, left: 24_950 },
+    { remaining: 1_200, waitMs: 0, reserveMs: 1_000, left: 600 },
+  ])(
+    'a store that answers nothing, with $remaining ms left, waitMs $waitMs and reserveMs $reserveMs: the error comes with $left ms left',
+    async ({ remaining, waitMs, reserveMs, left }) => {
+      const end = clock.now() + remaining;
+      store.acquire = () => new Promise(() => {});
+      const handler = middy()
+        .use(lock({ key: 'nightly', locks, waitMs, reserveMs }))
+        .handler(() => 'never');
+      const context = invocation({ getRemainingTimeInMillis: () => end - clock.now() });
+      const answer = outcomeOf(handler({}, context) as Promise<unknown>);
+      while (!answer.settled && clock.now() < end + 5_000) await clock.advance(10);
+      expect(answer.error).toMatchObject({ name: 'LockStoreError', transient: true });
+      expect(end - clock.now()).toBe(left);
+    },
+  );
 
   test.each([
     { what: 'is frozen', make: () => Object.freeze(invocation()) },

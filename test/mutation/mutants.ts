@@ -116,11 +116,9 @@ const dynamodb = [
     ],
   ]),
   ...of('lib/dynamodb/table.ts', [
-    [
-      'a scan refused for the time in its signature, not corrected by the SDK',
-      "if (action !== 'dynamodb:Scan') markOurs(command);",
-      'markOurs(command);',
-    ],
+    ["the reason of a request that hangs in the SDK's own retries, lost", '      noteFault(signal, fault);\n', ''],
+    ['an error that the SDK wrapped, judged by its wrapper', 'faults.at(-1) ?? error', 'error'],
+    ["the store's own client sends again beside leasehold", '{ maxAttempts: 1 }', '{}'],
     [
       'a misspelled option of a DynamoDBLockStore, ignored',
       "    checkNames('DynamoDBLockStore', options, OPTIONS);\n",
@@ -281,9 +279,11 @@ const clocks = [
     ],
     [
       'a release refused for the time in its signature, not sent again',
-      'else if (isMisdated(error) && resendsMisdated) resendsMisdated = false;',
-      '',
+      'return resends ? 0 : undefined;',
+      'return undefined;',
     ],
+    ['a caller who waits longer than its time', 'Math.min(requestMs, callerMs?.() ?? Infinity)', 'requestMs'],
+    ['the last fault, forgotten when the time is over', '    if (fault && leftMs <= 0) throw fault;\n', ''],
     [
       'an error of the store, thrown without the facts',
       'return new LockStoreError(`${what}: ${error.message}`, error);',
@@ -300,11 +300,18 @@ const clocks = [
       '?.$metadata?.misdated && false)) throw error;',
     ],
     ['every refusal of a signature, taken for one of its time', '> MISDATED_MS', '>= 0'],
-    ["a request of the user's own, not corrected by the SDK", 'if (!(isOurs && ', 'if (!('],
+    ["a request of the user's own, not corrected by the SDK", 'if (!(heard && ', 'if (!('],
   ]),
 ];
 
 const attempts = [
+  ...of('lib/dynamodb/faults.ts', [
+    [
+      'a conflict with another Region, taken for a fault that lasts',
+      "  ReplicatedWriteConflictException: 'conflict',\n",
+      '',
+    ],
+  ]),
   ...of('lib/lease/term.ts', [
     [
       'the belief lasts until the expiry, without the safety',
@@ -351,13 +358,13 @@ const attempts = [
     ],
     [
       'a lease that may have been granted, not released',
-      '      await discard(context, { key, lockId, until: term.until }, requestTimeoutMs);\n    }\n',
+      '      discard(context, { key, lockId, until: term.until }, plan);\n    }\n',
       '    }\n',
     ],
     [
       'a resumed lease that may have been granted, not released',
-      '      await discard(context, { key, lockId, until: term.until }, requestTimeoutMs);\n    }\n',
-      "      if (what !== 'Resuming') await discard(context, { key, lockId, until: term.until }, requestTimeoutMs);\n    }\n",
+      '      discard(context, { key, lockId, until: term.until }, plan);\n    }\n',
+      "      if (what !== 'Resuming') discard(context, { key, lockId, until: term.until }, plan);\n    }\n",
     ],
     [
       'a grant written by a clock that its answer disproves, kept',
@@ -414,12 +421,12 @@ const attempts = [
   ...of('lib/lease/acquisition.ts', [
     [
       'a late grant of an earlier attempt, not released',
-      '    await discard(this.#context, { key, lockId, until: expiresAt }, this.#plan.requestTimeoutMs);\n    throw',
+      '    discard(this.#context, { key, lockId, until: expiresAt }, this.#plan);\n    throw',
       '    throw',
     ],
     [
       'a lock reported as busy that an earlier attempt of the same call holds',
-      '      await this.#discardOurs(second.record);\n',
+      '      this.#discardOurs(second.record);\n',
       '',
     ],
     ['a waiter writes instead of reading', 'seen = await this.#look(seen);', 'return undefined;'],
@@ -435,14 +442,10 @@ const attempts = [
       '    if (misjudged) handed = misjudged.lockId;\n',
       '',
     ],
-    [
-      "a resume's second grant kept though it is over",
-      '      await discardUnwanted(context, asking, second.grant);\n',
-      '',
-    ],
+    ["a resume's second grant kept though it is over", '      discardUnwanted(context, asking, second.grant);\n', ''],
     [
       "a resume's first grant left when its second request fails",
-      '    if (misjudged)\n      await discard(context, { key, lockId: misjudged.lockId, until: misjudged.term.until }, plan.requestTimeoutMs);\n',
+      '    if (misjudged) discard(context, { key, lockId: misjudged.lockId, until: misjudged.term.until }, plan);\n',
       '',
     ],
   ]),
@@ -452,7 +455,7 @@ const client = [
   ...of('lib/lease/client.ts', [
     [
       'a lease granted while its client is closing, not released',
-      '    if (this.closing.aborted) await discardUnwanted(this.#context, { what, plan }, grant);\n',
+      '    if (this.closing.aborted) discardUnwanted(this.#context, { what, plan }, grant);\n',
       '',
     ],
     [
@@ -496,7 +499,8 @@ const client = [
   ]),
   ...of('lib/lease/inspect.ts', [
     ['a misspelled option of inspectMany, ignored', "  checkNames('inspectMany', options, { signal: 0 });\n", ''],
-    ['a misspelled option of list, ignored', "  checkNames('list', options, { prefix: 0 });\n", ''],
+    ['a misspelled option of list, ignored', "  checkNames('list', options, LIST_OPTIONS);\n", ''],
+    ['a list that close() does not end', 'either(context.closing, options.signal)', 'either(options.signal)'],
   ]),
   ...of('lib/lease/lock-id.ts', [
     [
@@ -538,25 +542,34 @@ const lease = [
     ],
     [
       'a renewal that fails after the end of a lease revives its heartbeat',
-      '      if (!this.isAlive()) throw error;\n',
-      '',
+      "      if (this.#state.type !== 'ended') {",
+      '      {',
     ],
     [
       'a listener of renewFailed that releases the lease revives its heartbeat',
-      "    this.#waitMs(this.#backOff.nextMs());\n    // Reported last: the listener may end the lease.\n    this.#kept.report({ type: 'renewFailed', error, deadline: this.deadline, remainingMs: Math.round(this.leftMs) });\n",
-      "    this.#kept.report({ type: 'renewFailed', error, deadline: this.deadline, remainingMs: Math.round(this.leftMs) });\n    this.#waitMs(this.#backOff.nextMs());\n",
+      '    // If the deadline has passed meanwhile, the lease is lost now.\n',
+      '    this.#waitMs(this.#backOff.nextMs());\n',
     ],
     [
       'a renewal sent though it may arrive past the deadline',
-      'withinMs: this.leftMs, since: sent, signal',
-      'withinMs: Number.POSITIVE_INFINITY, since: sent, signal',
+      'withinMs: this.leftMs * TRIED_SHARE, since: sent',
+      'withinMs: Number.POSITIVE_INFINITY, since: sent',
     ],
     [
       'a slow answer shortens the belief',
       'if (forMs - elapsedMs(term.sent, instant(this.#context.clock)) > this.leftMs) {',
       'if (true) {',
     ],
-    ['a renewal that failed, not tried again', '    this.#waitMs(this.#backOff.nextMs());\n', ''],
+    [
+      'a renewal that failed, not tried again',
+      '    this.#waitMs(Math.min(this.#backOff.nextMs(), Math.max(RETRY_MS.first, leftMs / 3)));\n',
+      '',
+    ],
+    [
+      'a lease is lost before the failure of its last renewal is told',
+      'const TRIED_SHARE = 0.9;',
+      'const TRIED_SHARE = 1;',
+    ],
     [
       'a renewal refused for another grant, believed',
       'if (!applied && !isGrantOf(this.#grant.lockId, record)) return this.lose(lossOf(record));',
@@ -564,12 +577,12 @@ const lease = [
     ],
     [
       'a renewal refused for the time in its signature, not written once more',
-      '      if (isMisdated(error) && !isSecond) return this.#renew(handOffMs, signal, true);\n',
+      '        if (isMisdated(error) && !isSecond && this.isAlive()) return this.#renew(renewing, true);\n',
       '',
     ],
     [
       'a renewal written by a clock that its answer disproves, not written once more',
-      '    if (term.isDisproved && !isSecond) return this.#renew(handOffMs, signal, true);\n',
+      '    if (term.isDisproved && !isSecond) return this.#renew(renewing, true);\n',
       '',
     ],
     [
@@ -763,6 +776,11 @@ const callbacks = [
   ]),
   ...of('lib/tasks/run-tasks.ts', [
     [
+      'a run that the store left alone, taken for a success',
+      'if (notReached > 0 && this.#limit.endedUnanswered) {',
+      'if (false as boolean) {',
+    ],
+    [
       'a run of tasks starts more runners than there are tasks',
       'Array.isArray(tasks) ? tasks.length : MOST_IN_HAND',
       'Infinity',
@@ -931,7 +949,11 @@ const middleware = [
     ],
     ['a record deleted though an earlier one of its group failed in using', '    this.#batch.holdBack(isOpen);\n', ''],
     ['a record counted as done though it failed under another lock', ' || failed.has(messageId)', ''],
-    ['the acquire of a record goes on after the time is up', '        signal,\n        data', '        data'],
+    [
+      'the acquire of a record goes on after the time is up',
+      '({ ...acquireOptions(), withinMs: leftMs })',
+      'acquireOptions()',
+    ],
     [
       "no warning when the handler releases a record's lease",
       'warnIfReleased(lease);\n    const hasFailed',

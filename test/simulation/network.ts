@@ -1,7 +1,7 @@
 /** The network between the hosts and the store. Messages are late, lost and repeated, and overtake each other. */
 import { LockStoreError } from '../../lib/record/errors.ts';
 import type { LockRecord } from '../../lib/record/record.ts';
-import type { LockStore, ReadAnswer, ReadManyAnswer, StoreAnswer } from '../../lib/record/store.ts';
+import type { ListAnswer, LockStore, ReadAnswer, ReadManyAnswer, StoreAnswer } from '../../lib/record/store.ts';
 import { MemoryLockStore } from '../../lib/testing/memory.ts';
 import { type Fate, retentionMs, type Schedule } from './schedule.ts';
 import type { Happening, Host, VirtualTime } from './virtual-time.ts';
@@ -138,8 +138,8 @@ export class Wire implements LockStore {
     }
   }
 
-  async *list(): AsyncIterable<LockRecord> {
-    yield* [];
+  async list(): Promise<ListAnswer> {
+    return { records: [] };
   }
 
   #send(operation: Operation, request: object, signal?: AbortSignal): Promise<Answer> {

@@ -20,11 +20,13 @@ import {
 } from '@aws-sdk/client-dynamodb';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { mockClient } from 'aws-sdk-client-mock';
+import type { keepDates } from '../../lib/dynamodb/server-date.ts';
 import { DynamoDBLockStore, type DynamoDBLockStoreOptions } from '../../lib/dynamodb.ts';
 import { LockClient } from '../../lib/lease/client.ts';
 import { LockStoreError } from '../../lib/record/errors.ts';
 import type { LockStore } from '../../lib/record/store.ts';
 import { disciplinedClock } from '../support/disciplined-clock.ts';
+import { listed } from '../support/listed.ts';
 
 const tableName = 'locks';
 const configuration = {
@@ -278,7 +280,7 @@ describe('each operation is one request', () => {
       .resolvesOnce({ Items: [item], LastEvaluatedKey })
       .resolvesOnce({ Items: [], LastEvaluatedKey })
       .resolves({ Items: [item] });
-    expect(await Array.fromAsync(store.list('jo'))).toHaveLength(2);
+    expect(await listed(store, 'jo')).toHaveLength(2);
 
     const first = {
       TableName: tableName,
@@ -299,7 +301,7 @@ describe('each operation is one request', () => {
     await store.acquire(request);
     await store.read('job', { consistent: true });
     await store.readMany(['job']);
-    await Array.fromAsync(store.list('jo'));
+    await listed(store, 'jo');
 
     const [acquire, read, readMany, list] = sent().map(({ input }) => input);
     expect(acquire).toMatchObject({
@@ -460,7 +462,7 @@ describe('an answer', () => {
       expect(sent()).toBe(1);
     });
 
-    test("is left to the SDK for the user's own requests and scans: the SDK signs by the right time and sends again", async () => {
+    test("is left to the SDK for the user's own requests, and a list is sent again, signed by the right time", async () => {
       const off = -HOUR;
       let sent = 0;
       const refusal = { __type: 'x#InvalidSignatureException', message: 'Signature not yet current' };
@@ -476,14 +478,14 @@ describe('an answer', () => {
       ).resolves.toBeDefined();
       expect(sent).toBe(2);
       client.config.systemClockOffset = 0;
-      expect(await Array.fromAsync(store.list(''))).toEqual([]);
+      expect(await Array.fromAsync(new LockClient({ store }).list())).toEqual([]);
       expect(sent).toBe(4);
     });
 
     test('is recognised if another copy of leasehold shares the client', async () => {
       const { store, client } = refusing(-HOUR);
-      const another = Object.assign(new Error('refused'), { [Symbol.for('leasehold.misdated')]: new Error('a') });
-      client.middlewareStack.add(() => async () => Promise.reject(another), { step: 'initialize' });
+      const another: string = '../../lib/dynamodb/server-date.ts?another';
+      ((await import(another)) as { keepDates: typeof keepDates }).keepDates(client);
       await expect(store.acquire(request)).rejects.toMatchObject({ name: 'LockStoreError', misdated: true });
     });
 
@@ -525,7 +527,7 @@ describe('an error of DynamoDB becomes a LockStoreError that says what to do', (
     ['dynamodb:UpdateItem', (store) => store.release({ ...request, holdAtLeastMs: 0 })],
     ['dynamodb:GetItem', (store) => store.read('job', { consistent: true })],
     ['dynamodb:BatchGetItem', (store) => store.readMany(['job'])],
-    ['dynamodb:Scan', (store) => Array.fromAsync(store.list(''))],
+    ['dynamodb:Scan', (store) => listed(store)],
   ])('a missing permission: the message has the action, %s, and the table', async (action, operation) => {
     const { message, transient } = await failureOf(exception('AccessDeniedException', denied), operation);
     expect(message).toMatch(new RegExp(`^${action} on the table 'locks' is not allowed.*grant it.*${denied}$`));
@@ -567,7 +569,7 @@ describe('an error of DynamoDB becomes a LockStoreError that says what to do', (
     const error = exception('InternalServerError', 'oops', 'server');
     for (const operation of ['BatchGetItem', 'Scan']) {
       const { message } = await failureOf(error, (store) =>
-        operation === 'Scan' ? Array.fromAsync(store.list('')) : store.readMany(['job']),
+        operation === 'Scan' ? listed(store) : store.readMany(['job']),
       );
       expect(message).toBe(
         `DynamoDB did not answer dynamodb:${operation} on the table 'locks': InternalServerError: oops`,
@@ -640,7 +642,7 @@ describe('an error of DynamoDB becomes a LockStoreError that says what to do', (
       .resolves({ Items })
       .on(BatchGetItemCommand)
       .resolves({ Responses: { [tableName]: Items } });
-    expect(await Array.fromAsync(store.list(''))).toHaveLength(1);
+    expect(await listed(store)).toHaveLength(1);
     expect((await store.readMany(['job'])).records).toHaveLength(1);
   });
 

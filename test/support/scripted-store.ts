@@ -5,9 +5,9 @@
 import type { Clock } from '../../lib/lease/clock.ts';
 import { LockStoreError } from '../../lib/record/errors.ts';
 import type { LockRecord } from '../../lib/record/record.ts';
-import type { LockStore, ReadAnswer, ReadManyAnswer, StoreAnswer } from '../../lib/record/store.ts';
+import type { ListAnswer, LockStore, ReadAnswer, ReadManyAnswer, StoreAnswer } from '../../lib/record/store.ts';
 
-export type Operation = Exclude<keyof LockStore, 'list' | 'onEvent' | 'maxInFlight'>;
+export type Operation = Exclude<keyof LockStore, 'onEvent' | 'maxInFlight'>;
 
 export type Fault =
   /** The connection breaks before the request reaches the store. */
@@ -128,11 +128,11 @@ export class ScriptedStore implements LockStore {
     return this.#send('readMany', { keys }, () => this.inner.readMany(keys));
   }
 
-  list(prefix: string): AsyncIterable<LockRecord> {
-    return this.inner.list(prefix);
+  list(prefix: string, cursor?: unknown): Promise<ListAnswer> {
+    return this.#send('list', { prefix, cursor }, () => this.inner.list(prefix, cursor));
   }
 
-  #write<Name extends Exclude<Operation, 'read' | 'readMany'>>(operation: Name) {
+  #write<Name extends Exclude<Operation, 'read' | 'readMany' | 'list'>>(operation: Name) {
     return (request: Parameters<LockStore[Name]>[0]): Promise<StoreAnswer> =>
       this.#send(operation, request, async () => {
         const answer = await this.inner[operation](request as never);

@@ -45,7 +45,7 @@ type Way = (typeof ways)[string];
 const client = (options: Partial<LockClientOptions> = {}) =>
   new LockClient({ store: new MemoryLockStore(), ...options });
 
-const once = (locks: LockClient) => locks.using('job', { requestTimeoutMs: 10 }, () => 'ends');
+const once = (locks: LockClient) => locks.using('job', { requestTimeoutMs: 200 }, () => 'ends');
 const run = async (options: Partial<RunTasksOptions<string>>, work: () => unknown = () => sleep(2 * LATER_MS)) => {
   const { done, failed } = await runTasks(
     ['a', 'b', 'c'],

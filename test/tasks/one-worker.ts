@@ -48,6 +48,6 @@ export const errorOf = ({ failed }: TaskReport<unknown>) => String((failed[0]?.e
 export const writesOf = (key: string) => world.store.requests.filter(({ request }) => request.key === key).length;
 export const marks = async (): Promise<string[]> => {
   const keys: string[] = [];
-  for await (const { key } of world.memory.list('')) if (key.includes('#')) keys.push(key);
+  for (const { key } of (await world.memory.list('')).records) if (key.includes('#')) keys.push(key);
   return keys;
 };

@@ -64,27 +64,65 @@ describe('the time that remains', () => {
     expect(remainingMs()).toBeLessThan(1_010);
   });
 
-  test('the end of the time ends the wait for a store that answers nothing', async () => {
-    const remainingMs = during(10_000);
+  test.each(['readMany', 'acquire'])(
+    'the end of the time ends the wait for a store that never answers a %s, and the run rejects',
+    async (operation) => {
+      const remainingMs = during(10_000);
+      world.store.script = (name) => (name === operation ? { do: 'hang' } : undefined);
+      const error = await run(names(3), { remainingMs }).catch((error) => error);
+      expect(error).toMatchObject({ name: 'LockStoreError', transient: true, cause: { name: 'LockStoreError' } });
+      expect(error.message).toBe(
+        'runTasks: the time was over while the store did not answer, with 3 tasks not reached and 0 settled. Run the tasks again.',
+      );
+      expect(error.cause.message).toContain('no answer came within 1000 ms');
+      expect(remainingMs()).toBeGreaterThanOrEqual(990);
+    },
+  );
+
+  test('a run that is over before its first request is answered rejects', async () => {
     world.store.script = () => ({ do: 'hang' });
-    const report = await run(names(3), { remainingMs });
-    expect(counts(report)).toEqual(only({ notReached: 3 }));
-    expect(remainingMs()).toBeGreaterThanOrEqual(990);
+    await expect(run(names(3), { remainingMs: during(1_500) })).rejects.toMatchObject({ cause: { transient: true } });
   });
 
-  test('the end of the time ends the wait for a store that grants nothing', async () => {
+  test('a run whose store answers again before the end of the time is a report', async () => {
     const remainingMs = during(10_000);
-    world.store.script = (operation) => (operation === 'acquire' ? { do: 'hang' } : undefined);
-    const report = await run(names(3), { remainingMs });
+    world.store.plan({ do: 'hang', operation: 'readMany', times: 6 });
+    expect(counts(await run(names(3), { remainingMs }))).toEqual(only({ done: 3 }));
+  });
+
+  test('a run without remainingMs rejects if the store does not answer for a minute', async () => {
+    world.store.script = () => ({ do: 'fail', error: new LockStoreError('ECONNREFUSED', { transient: true }) });
+    const started = Date.now();
+    await expect(run(names(3))).rejects.toThrow('Reading 3 locks: ECONNREFUSED');
+    expect(Date.now() - started).toBeGreaterThanOrEqual(60_000);
+    expect(Date.now() - started).toBeLessThan(70_000);
+  });
+
+  test('a run that its user aborts is a report, though the store does not answer', async () => {
+    world.store.script = () => ({ do: 'hang' });
+    const abort = new AbortController();
+    setTimeout(() => abort.abort(), 5_000);
+    const report = await run(names(3), { signal: abort.signal });
     expect(counts(report)).toEqual(only({ notReached: 3 }));
-    expect(remainingMs()).toBeGreaterThanOrEqual(900);
+  });
+
+  test('tasks whose leases are shorter than each answer fail, and the error says so', async () => {
+    world.store.plan({ do: 'delayAnswer', ms: 40, operation: 'acquire', times: Infinity });
+    const report = await run(names(3), { holdAtMostMs: 20 });
+    expect(counts(report)).toEqual(only({ failed: 3 }));
+    expect(report.failed.map(({ error }) => error)).toMatchObject(Array(3).fill({ name: 'LockNoTimeError' }));
+    expect(world.store.count('acquire')).toBeLessThanOrEqual(27);
+  });
+
+  test('a task whose first answer comes after the deadline of its lease is met again, and is done', async () => {
+    world.store.plan({ do: 'delayAnswer', ms: 60_000, operation: 'acquire' });
+    expect(counts(await run(names(1), { holdAtMostMs: 2_000, requestTimeoutMs: 60_000 }))).toEqual(only({ done: 1 }));
   });
 
   test('the end of the time ends the wait for a store that leaves all keys unprocessed', async () => {
     const remainingMs = during(10_000);
     world.store.readMany = async (keys) => ({ records: [], unprocessed: keys });
-    const report = await run(names(3), { remainingMs });
-    expect(counts(report)).toEqual(only({ notReached: 3 }));
+    await expect(run(names(3), { remainingMs })).rejects.toMatchObject({ cause: { transient: true } });
     expect(remainingMs()).toBeGreaterThanOrEqual(990);
   });
 
@@ -106,7 +144,7 @@ describe('a store', () => {
     world.store.plan({ do: 'fail', error: throttled, operation: 'acquire', times: 5 });
     const started = Date.now();
     expect(counts(await run(names(20)))).toEqual(only({ done: 20 }));
-    expect(Date.now() - started).toBeGreaterThan(2_000);
+    expect(Date.now() - started).toBeGreaterThan(1_000);
   });
 
   test('keys that a store leaves unprocessed are read again', async () => {

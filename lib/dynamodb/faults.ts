@@ -1,0 +1,77 @@
+import type { Metadata } from './server-date.ts';
+
+/** An error that the SDK threw, as far as its kind is known by it. */
+export interface Thrown {
+  readonly name?: string;
+  readonly message?: string;
+  readonly code?: unknown;
+  readonly cause?: unknown;
+  readonly $fault?: string;
+  readonly $response?: unknown;
+  readonly $metadata?: Metadata & { readonly httpStatusCode?: number };
+}
+
+/**
+ * The kind of an error.
+ * - `conflict`: the request met another write of the item. Nothing was written, and the request may be sent again at once.
+ * - `passing`: the same request may succeed a moment later.
+ * - `lasting`: the same request will fail again, until somebody mends the cause.
+ */
+export type FaultKind = 'conflict' | 'passing' | 'lasting';
+
+/**
+ * The refusals that pass, by the names that DynamoDB and AWS's front ends give them. Every other refusal with a status
+ * under 500 is lasting.
+ */
+const KINDS: Readonly<Record<string, FaultKind>> = {
+  TransactionConflictException: 'conflict',
+  // Another Region writes the same item of a table with strong consistency across Regions.
+  ReplicatedWriteConflictException: 'conflict',
+  InternalFailure: 'passing',
+  InternalServerError: 'passing',
+  LimitExceededException: 'passing',
+  PriorRequestNotComplete: 'passing',
+  ProvisionedThroughputExceededException: 'passing',
+  RequestLimitExceeded: 'passing',
+  RequestThrottled: 'passing',
+  RequestThrottledException: 'passing',
+  RequestTimeout: 'passing',
+  RequestTimeoutException: 'passing',
+  RequestTimeTooSkewed: 'passing',
+  ServiceUnavailable: 'passing',
+  ServiceUnavailableException: 'passing',
+  SlowDown: 'passing',
+  Throttling: 'passing',
+  ThrottlingException: 'passing',
+  TooManyRequestsException: 'passing',
+  TransactionInProgressException: 'passing',
+};
+
+/**
+ * The codes of a connection that broke, or that could not be made. A host that does not exist (`ENOTFOUND`) is none of them.
+ */
+const CONNECTION =
+  /^(E(CONN|PIPE|TIME|HOST|NET|AI_AGAIN|ADDR|MFILE|NFILE|NOBUFS|PROTO|SERVFAIL|REFUSED)|UND_ERR|HPE_|ERR_(HTTP2|STREAM|SOCKET))/;
+
+/**
+ * Tells the kind of an error of the SDK:
+ *
+ * 1. An answer of the server is judged by its name and its status.
+ * 2. An answer that nobody can read passes: a proxy cut the answer short, or put another answer in its place.
+ * 3. Without an answer, only an error of the connection passes. Missing credentials, a missing Region and a client that is
+ *    none last.
+ */
+export function kindOf({ name = '', message = '', code, cause, ...thrown }: Thrown): FaultKind {
+  const { $fault, $response, $metadata } = thrown;
+  const status = $metadata?.httpStatusCode ?? 0;
+  const isPassing =
+    $fault === 'server' ||
+    status >= 500 ||
+    status === 429 ||
+    ($fault === undefined &&
+      ($response !== undefined ||
+        /^(Timeout|Abort)Error$/.test(name) ||
+        CONNECTION.test(String(code ?? (cause as Thrown | undefined)?.code)) ||
+        /http2|fetch failed/i.test(message)));
+  return KINDS[name] ?? (isPassing ? 'passing' : 'lasting');
+}
