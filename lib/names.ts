@@ -6,11 +6,37 @@ export const LOCK_TABLE_NAME = 'LOCK_TABLE_NAME';
 /** The environment variable that says for how many days a record outlives its lease. */
 export const LOCK_RETENTION_DAYS = 'LOCK_RETENTION_DAYS';
 
+/** The environment variable that names the partition key of the table that `LOCK_TABLE_NAME` names. */
+export const LOCK_KEY_ATTRIBUTE = 'LOCK_KEY_ATTRIBUTE';
+
+/** The environment variable that gives the sort key of all locks in the table that `LOCK_TABLE_NAME` names: `NAME=VALUE`. */
+export const LOCK_SORT_KEY = 'LOCK_SORT_KEY';
+
+/** The environment variable that names the TTL attribute of the table that `LOCK_TABLE_NAME` names. */
+export const LOCK_TTL_ATTRIBUTE = 'LOCK_TTL_ATTRIBUTE';
+
 /** The partition key of a lock table. */
 export const KEY_ATTRIBUTE = 'lockKey';
 
 /** The attribute by which DynamoDB's TTL deletes records that nobody has used for long: seconds since the epoch. */
 export const TTL_ATTRIBUTE = 'ttl';
+
+/** The attributes of a record beside its keys and its TTL. */
+export const RECORD_ATTRIBUTES: readonly string[] = [
+  'lockId',
+  'owner',
+  'fencingToken',
+  'expiresAt',
+  'acquiredAt',
+  'leaseMs',
+  'releasedBy',
+  'previousLockId',
+  'previousOwner',
+  'previousAcquiredAt',
+  'previousExpiresAt',
+  'doneToken',
+  'data',
+];
 
 /** The CloudWatch namespace of leasehold's metrics. */
 export const METRIC_NAMESPACE = 'Leasehold';

@@ -5,7 +5,9 @@ import type * as iam from 'aws-cdk-lib/aws-iam';
 import type * as kms from 'aws-cdk-lib/aws-kms';
 import type * as lambda from 'aws-cdk-lib/aws-lambda';
 import type { Construct } from 'constructs';
+import { isRetention, isTableName, layoutVariables, RETENTION, type TableLayout } from '../dynamodb/settings.ts';
 import { LOCK_RETENTION_DAYS, LOCK_TABLE_NAME } from '../names.ts';
+import { show } from '../record/check.ts';
 import type { LockAlarmsProps } from './alarms.ts';
 import { LockAlarms } from './alarms.ts';
 import type { LockGrantOptions } from './grants.ts';
@@ -49,9 +51,10 @@ export interface ILockTable extends ILockMetrics {
   readonly grants: LockTableGrants;
 
   /**
-   * Makes the function a user of this table. Sets the function's environment variable `LOCK_TABLE_NAME`, and allows the
-   * function to lock what `options` names. Can be called again for more keys.
-   * @throws TypeError if the variable has another value already, or if the function runs in another Region or
+   * Makes the function a user of this table. Sets the function's environment variable `LOCK_TABLE_NAME`, and those of the
+   * table's retention, keys and TTL if they are given, and allows the function to lock what `options` names. Can be called
+   * again for more keys.
+   * @throws TypeError if a variable has another value already, or if the function runs in another Region or
    *   account, where that name means another table.
    */
   attach(fn: lambda.Function, options: LockGrantOptions): iam.Grant;
@@ -72,18 +75,22 @@ export abstract class LockTableBase extends LockMetrics implements ILockTable {
   abstract readonly table: dynamodb.ITableV2;
   abstract readonly grants: LockTableGrants;
   readonly encryptionKey?: kms.IKey | undefined;
-  readonly #retention: Duration | undefined;
+  readonly #variables: Readonly<Record<string, string>>;
 
   constructor(
     scope: Construct,
     id: string,
-    { encryptionKey, retention }: { readonly encryptionKey?: kms.IKey; readonly retention?: Duration },
+    props: TableLayout & { readonly encryptionKey?: kms.IKey; readonly retention?: Duration },
     resourceProps?: ResourceProps,
   ) {
     super(scope, id, resourceProps);
+    const { encryptionKey, retention } = props;
     checkRetention(this, retention);
     this.encryptionKey = encryptionKey;
-    this.#retention = retention;
+    this.#variables = {
+      ...(retention && { [LOCK_RETENTION_DAYS]: String(retention.toDays()) }),
+      ...layoutVariables(props),
+    };
   }
 
   get tableName(): string {
@@ -107,7 +114,7 @@ export abstract class LockTableBase extends LockMetrics implements ILockTable {
       }
     }
     // 2. Nobody else has set the variables.
-    const variables = { [LOCK_TABLE_NAME]: this.tableName, ...this.#retentionVariable() };
+    const variables = { [LOCK_TABLE_NAME]: this.tableName, ...this.#variables };
     const faults = () => Object.entries(variables).flatMap(([name, value]) => conflict(fn, name, value));
     const [fault] = faults();
     if (fault) throw invalid(this, fault);
@@ -133,10 +140,6 @@ export abstract class LockTableBase extends LockMetrics implements ILockTable {
       transactions,
     });
   }
-
-  #retentionVariable(): Record<string, string> {
-    return this.#retention ? { [LOCK_RETENTION_DAYS]: String(this.#retention.toDays()) } : {};
-  }
 }
 
 /** Says that a function's environment variable has another value than the expected one. */
@@ -153,13 +156,13 @@ function conflict(fn: lambda.Function, name: string, expected: string): string[]
 function checkRetention(scope: Construct, retention: Duration | undefined): void {
   if (!retention) return;
   const days = retention.isUnresolved() ? Number.NaN : retention.toDays({ integral: false });
-  if (!Number.isInteger(days) || days < 1) {
-    throw invalid(scope, `retention must be a whole number of days, at least 1, but it is ${retention.toString()}.`);
+  if (!Number.isInteger(days) || !isRetention(days)) {
+    throw invalid(scope, `retention must be a whole ${RETENTION}, but it is ${retention.toString()}.`);
   }
 }
 
 /** Says that a table cannot have this name. */
 export function tableNameFault(tableName: string | undefined): string | undefined {
-  if (tableName === undefined || Token.isUnresolved(tableName) || /^[\w.-]{3,255}$/.test(tableName)) return undefined;
-  return `tableName must have 3 to 255 letters, digits, '_', '-' and '.', but it is '${tableName}'.`;
+  if (tableName === undefined || Token.isUnresolved(tableName) || isTableName(tableName)) return undefined;
+  return `tableName must have 3 to 255 letters, digits, '_', '-' and '.', but it is ${show(tableName)}.`;
 }

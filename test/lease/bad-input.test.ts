@@ -163,11 +163,15 @@ describe('remainingMs', () => {
     await refused(() => client.acquire('job', { remainingMs: () => value as number }), 'remainingMs', shown);
   });
 
-  test('a function that throws makes acquire throw the same error', async () => {
+  test('a function that throws is refused, and its error is the cause', async () => {
     const remainingMs = () => {
       throw new RangeError('no context');
     };
-    await expect(client.acquire('job', { remainingMs })).rejects.toThrow('no context');
+    await expect(client.acquire('job', { remainingMs })).rejects.toThrow(
+      new TypeError('remainingMs must give a number of milliseconds, but it threw: no context', {
+        cause: new RangeError('no context'),
+      }),
+    );
     expect(scene.store.count()).toBe(0);
   });
 });
@@ -247,6 +251,15 @@ describe('forceRelease', () => {
     ['a number for a lockId', { lockId: 5 }, '5'],
   ])('a force release with %s is refused', async (_, options, shown) => {
     await refused(() => client.forceRelease('job', options as never), 'lockId', shown);
+  });
+});
+
+describe('repair', () => {
+  test.each([-1, 1.5, 2 ** 53, Number.NaN, '7'])('the fencing token %p is refused', async (fencingToken) => {
+    const seen = { fencingToken: 1, expiresAt: 1, acquiredAt: 1 };
+    await expect(client.repair('job', { seen, fencingToken: fencingToken as number })).rejects.toThrow(
+      'fencingToken must be a whole number from 0 to 9007199254740991, but it is',
+    );
   });
 });
 
@@ -368,6 +381,7 @@ describe('options', () => {
     inspectMany: (options) => client().inspectMany([], options),
     list: (options) => Array.fromAsync(client().list(options)),
     forceRelease: (options: object) => client().forceRelease('job', { lockId: 'id', ...options }),
+    repair: (options) => client().repair('job', options),
   };
   const names = Object.keys(takers);
 
