@@ -9,7 +9,7 @@ import {
   RECORD_ATTRIBUTES,
   TTL_ATTRIBUTE,
 } from '../names.ts';
-import { bytes, checkText, show } from '../record/check.ts';
+import { checkText, show } from '../record/check.ts';
 
 /** The sort key that all locks of a table have. */
 export interface SortKey {
@@ -24,8 +24,6 @@ export interface TableLayout {
   readonly ttlAttribute?: string | undefined;
 }
 
-/** DynamoDB's limit on the name of a key, in bytes. */
-const MAX_NAME_BYTES = 255;
 /** A hundred years: the moments that DynamoDB's TTL reads stay dates of this calendar. */
 const MAX_RETENTION_DAYS = 36_500;
 
@@ -62,15 +60,12 @@ export function checkLayout(layout: TableLayout): TableLayout & { keyAttribute: 
   ] as const;
   for (const [index, [option, name]] of names.entries()) {
     checkText(option, name);
-    if (bytes(name) > MAX_NAME_BYTES) {
-      throw new TypeError(`${option} must have at most ${MAX_NAME_BYTES} bytes, but ${show(name)} has ${bytes(name)}.`);
-    }
     if (RECORD_ATTRIBUTES.includes(name)) {
       const reason =
         option === 'ttlAttribute' && name === 'expiresAt'
-          ? 'leasehold writes it in milliseconds, and DynamoDB reads a TTL in seconds'
-          : 'leasehold writes an attribute of that name in each record';
-      throw new TypeError(`${option} must not be ${show(name)}: ${reason}.`);
+          ? 'it in milliseconds, and DynamoDB reads a TTL in seconds'
+          : 'an attribute of that name in each record';
+      throw new TypeError(`${option} must not be ${show(name)}: leasehold writes ${reason}.`);
     }
     const [same] = names.slice(0, index).find((other) => other[1] === name) ?? [];
     if (same) throw new TypeError(`${option} must differ from ${same}, but both are ${show(name)}.`);

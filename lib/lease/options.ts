@@ -203,6 +203,11 @@ export function planAcquire(options: AcquireOptions): AcquirePlan {
   const { safetyMs = Math.floor(Math.max(leaseMs / 10, Math.min(2_000, leaseMs / 4))) } = options;
   checkDuration('heartbeatMs', heartbeatMs, 1);
   checkDuration('safetyMs', safetyMs, 0);
+  if (safetyMs >= leaseMs) {
+    throw new TypeError(
+      `safetyMs must be smaller than leaseMs, or nobody ever believes in the lease, but ${safetyMs} is not smaller than ${leaseMs}.`,
+    );
+  }
   if (heartbeatMs >= leaseMs - safetyMs) {
     throw new TypeError(
       `heartbeatMs must be smaller than leaseMs - safetyMs, or no renewal comes in time, but ${heartbeatMs} is not smaller than ${leaseMs} - ${safetyMs}.`,

@@ -130,10 +130,13 @@ describe('durations', () => {
     [{ leaseMs: 1_000, heartbeatMs: 750 }, ['750', '1000', '250']],
     [{ leaseMs: 1_000, heartbeatMs: 800, safetyMs: 200 }, ['800', '1000', '200']],
     [{ leaseMs: 1_000, safetyMs: 900 }, ['333', '1000', '900']],
-    [{ leaseMs: 1_000, safetyMs: 1_000 }, ['333', '1000', '1000']],
   ])('heartbeatMs that is not under leaseMs - safetyMs is refused: %p', async (timing, shown) => {
     await refused(() => client.acquire('job', timing), 'heartbeatMs', ...shown);
     await refused(() => new LockClient({ store: scene.store, ...timing }), 'heartbeatMs', ...shown);
+  });
+
+  test('safetyMs that is not under leaseMs is refused', async () => {
+    await refused(() => client.acquire('job', { leaseMs: 1_000, safetyMs: 1_000 }), 'safetyMs', '1000');
   });
 
   test("an option of a call is checked together with the client's options", async () => {

@@ -146,7 +146,7 @@ describe.each([...ofEvents, ...ofRecords])('$name throws when it is configured',
 
   test.each<[object, RegExp, object?]>([
     [{ heartbeatMs: 60_000 }, /60000 is not smaller than 30000 - 3000/],
-    [{ safetyMs: 40_000 }, /10000 is not smaller than 30000 - 40000/],
+    [{ safetyMs: 40_000 }, /safetyMs must be smaller than leaseMs.* 40000 is not smaller than 30000/],
     [{ leaseMs: 10_000 }, /20000 is not smaller than 10000 - 2000/, { heartbeatMs: 20_000 }],
   ])('on %j, which the lease of the shared client makes impossible', (options, message, defaults = {}) =>
     refuses({ locks: new LockClient({ store: new MemoryLockStore(), ...defaults }), ...options }, message),

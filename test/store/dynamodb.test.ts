@@ -925,7 +925,6 @@ describe('the options of DynamoDBLockStore', () => {
     ],
     ["ttlAttribute must not be 'leaseMs'", { ttlAttribute: 'leaseMs' }],
     ["ttlAttribute must not be empty, but it is ''", { ttlAttribute: '' }],
-    ['keyAttribute must have at most 255 bytes', { keyAttribute: 'k'.repeat(256) }],
     ['sortKey.value must be well-formed Unicode', { sortKey: { name: 'sk', value: '\ud800' } }],
     ["client must be a DynamoDBClient, but it is 'eu-central-1'", { client: 'eu-central-1' }],
     ['client must be a DynamoDBClient, but it is object [object Object]', { client: {} }],
