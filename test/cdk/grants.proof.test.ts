@@ -175,7 +175,7 @@ const CASES: Record<string, Case> = {
   },
   'grants.forceRelease': {
     grant: (table, role) => table.grants.forceRelease(role, locks),
-    for: ['inspect', 'force release', 'force release, immediately'],
+    for: ['inspect', 'force release', 'force release, immediately', 'repair'],
     forbidden: [...FORBIDDEN, SCAN, BATCH, CHECK],
   },
   'grants.list': {
@@ -260,6 +260,8 @@ async function recordEveryOperation(client: DynamoDBClient, tableName: string): 
       two.forceRelease(held.key, { lockId: held.lockId, immediately }),
     );
   }
+  const seen = await one.inspect('jobs/forced');
+  await during('repair', () => two.repair('jobs/forced', { seen }));
   const night = await one.acquire('nightly');
   const { key, lockId, fencingToken } = night;
   await during('give back', () =>
