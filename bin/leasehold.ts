@@ -1,9 +1,11 @@
 #!/usr/bin/env node
-/** The operators' command: lists and inspects locks, ends leases, and resets once tokens. */
+/** The operators' command: lists, inspects and repairs locks, ends leases, and resets once tokens. */
 import { parseArgs } from 'node:util';
+import { parseSortKey } from '../lib/dynamodb/settings.ts';
 import { DynamoDBLockStore } from '../lib/dynamodb/store.ts';
-import { LockBusyError, LockClient, type LockState } from '../lib/index.ts';
-import { KEY_ATTRIBUTE, LOCK_TABLE_NAME } from '../lib/names.ts';
+import { LockBusyError, LockClient, type LockState, LockStoreError } from '../lib/index.ts';
+import { KEY_ATTRIBUTE, LOCK_TABLE_NAME, TTL_ATTRIBUTE } from '../lib/names.ts';
+import { printable, show } from '../lib/record/check.ts';
 
 const USAGE = `Usage: leasehold <command> [options]
 
@@ -11,57 +13,112 @@ const USAGE = `Usage: leasehold <command> [options]
   leasehold inspect KEY           shows the record of one lock
   leasehold force-release KEY --lock-id ID [--immediately]
                                   ends the grant ID, as inspect shows it; the lock opens at its expiry, when the holder's
-                                  belief has surely ended; with --immediately it opens at once, and two holders may run
-                                  at the same time
+                                  belief has surely ended; with --immediately it opens at once, whatever keeps it closed,
+                                  and two holders may run at the same time
+  leasehold repair KEY [--token N]
+                                  opens a lock that nobody holds and that is closed all the same, mends a record whose
+                                  token or expiry is none, and raises the fencing token to the present time in
+                                  milliseconds, or sets it to N
   leasehold reset-once KEY        forgets the finished once token of a lock that nobody holds: the next token is granted, and
                                   work that was done may be done once more
 
 Options:
-  --table NAME       the lock table; default: the environment variable ${LOCK_TABLE_NAME}
-  --key-attribute A  the table's partition key; default: ${KEY_ATTRIBUTE}
-  --json             prints one JSON object a line
+  --table NAME           the lock table's name or ARN; default: the environment variable ${LOCK_TABLE_NAME}
+  --key-attribute NAME   the table's partition key; default: ${KEY_ATTRIBUTE}
+  --sort-key NAME=VALUE  the table's sort key, and the value that all locks have there; default: none
+  --ttl-attribute NAME   the attribute that the table's TTL reads; default: ${TTL_ATTRIBUTE}
+  --retention-days N     the days that a record stays after its expiry; default: 7
+  --json                 prints one JSON object a line
   --help
 
+The environment variables that lockTable.attach sets for a function serve the command, too.
 The AWS SDK finds the credentials and the Region as always (AWS_PROFILE, AWS_REGION, ...).
-Exit status: 0 done; 1 not found, or not ended; 2 used wrongly; 3 the table did not answer.`;
+Characters that do not print are shown as escapes, such as \\u001b.
+Exit status: 0 done; 1 not found, or not done; 2 used wrongly; 3 the table did not answer.`;
 
 class UsageError extends Error {}
 
-const seconds = (ms: number): string => `${Math.ceil(ms / 1000)} s`;
+/** Prints one line. Others choose keys, owners and data, and must not rule the operator's terminal. */
+const print = (line: string) => console.log(printable(line));
+const warn = (line: string) => console.error(printable(line));
+
+const inTime = (ms: number): string => {
+  const seconds = Math.ceil(ms / 1000);
+  const date = new Date(Date.now() + ms);
+  return seconds < 3600 || Number.isNaN(date.getTime()) ? `${seconds} s` : `${seconds} s (until ${date.toISOString()})`;
+};
 
 function describe(lock: LockState): string {
   if (lock.flaw !== undefined)
     return `${describe({ ...lock, flaw: undefined })}; somebody has changed the record: ${lock.flaw}`;
-  if (lock.held) return `held by ${lock.owner}, for ${seconds(lock.opensInMs)} unless renewed`;
-  if (lock.opensInMs > 0) return `closed for ${seconds(lock.opensInMs)}`;
+  if (lock.held) return `held by ${lock.owner}, for ${inTime(lock.opensInMs)} unless renewed`;
+  if (lock.opensInMs > 0) return `closed for ${inTime(lock.opensInMs)}`;
   return lock.lockId === undefined ? 'free' : `free: the lease of ${lock.owner} expired without a release`;
 }
 
-async function run(locks: LockClient, [command, key]: string[], options: Options): Promise<number> {
-  const print = (lock: LockState) => {
-    console.log(options.json ? JSON.stringify(lock) : `${lock.key}  ${describe(lock)}`);
-  };
-  if (command === 'list') {
-    for await (const lock of locks.list(key === undefined ? {} : { prefix: key })) print(lock);
-    return 0;
+/** Says how the lock of a key stands, after a command has changed the lock. */
+async function tell(locks: LockClient, key: string, done: string): Promise<void> {
+  const lock = await locks.inspect(key);
+  print(`${done} ${show(key)} is ${lock === undefined ? 'free' : describe(lock)}.`);
+}
+
+async function list(locks: LockClient, prefix: string | undefined, { json }: Options): Promise<number> {
+  for await (const lock of locks.list(prefix === undefined ? {} : { prefix })) {
+    print(json ? JSON.stringify(lock) : `${lock.key}  ${describe(lock)}`);
   }
-  if (key === undefined) throw new UsageError(`${command} needs the KEY of a lock.`);
-  if (command === 'inspect') {
-    const lock = await locks.inspect(key);
-    if (lock === undefined) {
-      console.error(`There is no record of the lock '${key}': it is free.`);
-      return 1;
-    }
-    print(lock);
-    if (!options.json) console.log(JSON.stringify(lock, undefined, 2));
-    return 0;
-  }
-  if (command === 'reset-once') return resetOnce(locks, key);
+  return 0;
+}
+
+async function inspect(locks: LockClient, key: string, { json }: Options): Promise<number> {
+  const lock = await locks.inspect(key);
+  if (lock === undefined) return missing(key);
+  print(json ? JSON.stringify(lock) : `${lock.key}  ${describe(lock)}`);
+  // JSON has no line break inside of a text. So each line is printed by itself.
+  if (!json) for (const line of JSON.stringify(lock, undefined, 2).split('\n')) print(line);
+  return 0;
+}
+
+function missing(key: string): number {
+  warn(`There is no record of the lock ${show(key)}: it is free.`);
+  return 1;
+}
+
+async function forceRelease(locks: LockClient, key: string, options: Options): Promise<number> {
   const lockId = options['lock-id'];
   if (lockId === undefined) throw new UsageError(`force-release needs --lock-id: leasehold inspect ${key} shows it.`);
-  const ended = await locks.forceRelease(key, { lockId, immediately: options.immediately ?? false });
-  console.log(ended ? `The grant ${lockId} of '${key}' is ended.` : `'${key}' is not held under the grant ${lockId}.`);
-  return ended ? 0 : 1;
+  if (await locks.forceRelease(key, { lockId, immediately: options.immediately ?? false })) {
+    await tell(locks, key, `The grant ${lockId} of ${show(key)} is ended.`);
+    return 0;
+  }
+  print(`${show(key)} is not held under the grant ${lockId}.`);
+  const lock = await locks.inspect(key);
+  if (lock && lock.lockId === undefined && lock.opensInMs > 0) {
+    print(`Nobody holds the lock, which is ${describe(lock)}: leasehold repair opens it.`);
+  }
+  return 1;
+}
+
+async function repair(locks: LockClient, key: string, { token }: Options): Promise<number> {
+  const fencingToken = token === undefined ? undefined : Number(token || Number.NaN);
+  let seen: LockState | undefined;
+  try {
+    seen = await locks.inspect(key);
+    if (seen === undefined) return missing(key);
+  } catch (error) {
+    // A record whose token or expiry is none cannot be shown. Nothing of it is kept but its done token.
+    if (!(error instanceof LockStoreError && error.foreign)) throw error;
+    warn(error.message);
+  }
+  if (seen?.lockId !== undefined) {
+    warn(`${show(key)} has the grant ${seen.lockId} of ${seen.owner}: end it first, by leasehold force-release.`);
+    return 1;
+  }
+  if (!(await locks.repair(key, { seen, fencingToken }))) {
+    warn(`${show(key)} has changed meanwhile, or is no record of leasehold's: look at it again.`);
+    return 1;
+  }
+  await tell(locks, key, `The record of ${show(key)} is repaired.`);
+  return 0;
 }
 
 async function resetOnce(locks: LockClient, key: string): Promise<number> {
@@ -71,44 +128,50 @@ async function resetOnce(locks: LockClient, key: string): Promise<number> {
     wasReset = await locks.resetOnce(key);
   } catch (error) {
     if (!(error instanceof LockBusyError)) throw error;
-    console.error(
-      `${error.message} Its holder may finish a token at its release: reset the token when the lock is free.`,
-    );
+    warn(`${error.message} Its holder may finish a token at its release: reset the token when the lock is free.`);
     return 1;
   }
-  console.log(
+  print(
     wasReset
-      ? `'${key}' was done up to ${token ?? 'an unknown token'}, and is done for no token now.`
-      : `'${key}' is done for no token: there is nothing to reset.`,
+      ? `${show(key)} was done up to ${token ?? 'an unknown token'}, and is done for no token now.`
+      : `${show(key)} is done for no token: there is nothing to reset.`,
   );
   return wasReset ? 0 : 1;
 }
 
-interface Options {
-  table?: string | undefined;
-  'key-attribute'?: string | undefined;
-  'lock-id'?: string | undefined;
-  immediately?: boolean | undefined;
-  json?: boolean | undefined;
-  help?: boolean | undefined;
-}
+const COMMANDS = { list, inspect, 'force-release': forceRelease, repair, 'reset-once': resetOnce } as const;
 
-function parse(): { values: Options; positionals: string[] } {
+const OPTIONS = {
+  table: { type: 'string' },
+  'key-attribute': { type: 'string' },
+  'sort-key': { type: 'string' },
+  'ttl-attribute': { type: 'string' },
+  'retention-days': { type: 'string' },
+  'lock-id': { type: 'string' },
+  immediately: { type: 'boolean' },
+  token: { type: 'string' },
+  json: { type: 'boolean' },
+  help: { type: 'boolean' },
+} as const;
+type Options = ReturnType<typeof parse>['values'];
+
+function parse() {
   try {
-    return parseArgs({
-      allowPositionals: true,
-      options: {
-        table: { type: 'string' },
-        'key-attribute': { type: 'string' },
-        'lock-id': { type: 'string' },
-        immediately: { type: 'boolean' },
-        json: { type: 'boolean' },
-        help: { type: 'boolean' },
-      },
-    });
+    return parseArgs({ allowPositionals: true, options: OPTIONS });
   } catch (error) {
     throw new UsageError((error as Error).message);
   }
+}
+
+function storeOf(values: Options): DynamoDBLockStore {
+  const { 'sort-key': sortKey, 'retention-days': days } = values;
+  return new DynamoDBLockStore({
+    tableName: values.table,
+    keyAttribute: values['key-attribute'],
+    sortKey: sortKey === undefined ? undefined : parseSortKey('--sort-key', sortKey),
+    ttlAttribute: values['ttl-attribute'],
+    retentionDays: days === undefined ? undefined : Number(days),
+  });
 }
 
 async function main(): Promise<number> {
@@ -117,19 +180,19 @@ async function main(): Promise<number> {
     console.log(USAGE);
     return 0;
   }
-  const [command] = positionals;
-  if (command === undefined || !['list', 'inspect', 'force-release', 'reset-once'].includes(command)) {
-    throw new UsageError(command === undefined ? 'A command is missing.' : `There is no command '${command}'.`);
-  }
-  if (positionals.length > 2) throw new UsageError(`${command} takes one argument, but got ${positionals.length - 1}.`);
-  const store = new DynamoDBLockStore({ tableName: values.table, keyAttribute: values['key-attribute'] });
-  return run(new LockClient({ store }), positionals, values);
+  const [command, key, ...more] = positionals;
+  if (command === undefined) throw new UsageError('A command is missing.');
+  if (!Object.hasOwn(COMMANDS, command)) throw new UsageError(`There is no command ${show(command)}.`);
+  if (more.length > 0) throw new UsageError(`${command} takes one argument, but got ${positionals.length - 1}.`);
+  if (key === undefined && command !== 'list') throw new UsageError(`${command} needs the KEY of a lock.`);
+  const run = COMMANDS[command as keyof typeof COMMANDS];
+  return run(new LockClient({ store: storeOf(values) }), key as string, values);
 }
 
 function explain(error: unknown): number {
   const wrong = error instanceof UsageError || error instanceof TypeError;
-  console.error(`leasehold: ${(error as Error).message}`);
-  if (wrong) console.error('leasehold --help shows the commands and options.');
+  warn(`leasehold: ${(error as Error).message}`);
+  if (wrong) warn('leasehold --help shows the commands and options.');
   return wrong ? 2 : 3;
 }
 

@@ -4,6 +4,7 @@ export type { Clock } from './lease/clock.ts';
 export type { LockEvent, LockEventListener } from './lease/events.ts';
 export type { ListOptions, LockState } from './lease/inspect.ts';
 export type { Lease, LeaseHandle, ReleaseOptions } from './lease/lease.ts';
+export type { ForceReleaseOptions, RepairOptions } from './lease/operate.ts';
 export type { AcquireOptions, LeaseTiming, ResumeOptions, TryAcquireOptions } from './lease/options.ts';
 export {
   LockBusyError,
@@ -28,6 +29,7 @@ export type {
   ReadManyAnswer,
   ReleaseRequest,
   RenewRequest,
+  RepairRequest,
   ResumeRequest,
   StoreAnswer,
 } from './record/store.ts';

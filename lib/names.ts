@@ -12,15 +12,23 @@ export const DEFAULT_RETENTION_DAYS = 7;
 /** The environment variable by which every client publishes its metrics: `emf`, or `off`. */
 export const LOCK_METRICS = 'LOCK_METRICS';
 
+/** The environment variable that names the partition key of the table that `LOCK_TABLE_NAME` names. */
+export const LOCK_KEY_ATTRIBUTE = 'LOCK_KEY_ATTRIBUTE';
+
+/** The environment variable that gives the sort key of all locks in the table that `LOCK_TABLE_NAME` names: `NAME=VALUE`. */
+export const LOCK_SORT_KEY = 'LOCK_SORT_KEY';
+
+/** The environment variable that names the TTL attribute of the table that `LOCK_TABLE_NAME` names. */
+export const LOCK_TTL_ATTRIBUTE = 'LOCK_TTL_ATTRIBUTE';
+
 /** The partition key of a lock table. */
 export const KEY_ATTRIBUTE = 'lockKey';
 
 /** The attribute by which DynamoDB's TTL deletes records that nobody has used for long: seconds since the epoch. */
 export const TTL_ATTRIBUTE = 'ttl';
 
-/** The attributes that a forced release reads in its condition or writes. IAM cannot tell the two apart. */
+/** The attributes beside the keys that a forced release reads in its condition or writes. IAM cannot tell the two apart. */
 export const FORCE_RELEASE_ATTRIBUTES = [
-  KEY_ATTRIBUTE,
   'lockId',
   'releasedBy',
   'acquiredAt',
@@ -30,6 +38,16 @@ export const FORCE_RELEASE_ATTRIBUTES = [
   'previousAcquiredAt',
   'previousExpiresAt',
 ] as const;
+
+/** The attributes of a record beside its keys and its TTL. */
+export const RECORD_ATTRIBUTES: readonly string[] = [
+  ...FORCE_RELEASE_ATTRIBUTES,
+  'owner',
+  'fencingToken',
+  'leaseMs',
+  'doneToken',
+  'data',
+];
 
 /** The CloudWatch namespace of leasehold's metrics. */
 export const METRIC_NAMESPACE = 'Leasehold';

@@ -1,8 +1,9 @@
 import { DynamoDBLockStore } from '../lib/dynamodb/store.ts';
+import { STORE_OPTIONS } from '../lib/dynamodb/table.ts';
 import { heed } from '../lib/lease/callback.ts';
 import { LockClient } from '../lib/lease/client.ts';
-import { type AcquireOptions, LEASE_TIMES, planAcquire } from '../lib/lease/options.ts';
-import { checkDuration, checkText, MOST_MS, show } from '../lib/record/check.ts';
+import { type AcquireOptions, LEASE_TIMES } from '../lib/lease/options.ts';
+import { checkDuration, checkText, show } from '../lib/record/check.ts';
 import type { LockOptions, SharedOptions } from './options.ts';
 import type { LockRecordsOptions } from './record-options.ts';
 
@@ -15,14 +16,13 @@ const acquireNames = { ...LEASE_TIMES, waitMs: 0 } satisfies Record<
 /** The names of the options that `lock()` and `lockRecords()` share. */
 export const sharedNames = {
   ...acquireNames,
+  ...STORE_OPTIONS,
   key: 0,
   once: 0,
   data: 0,
   onLost: 0,
   contextKey: 0,
   locks: 0,
-  tableName: 0,
-  client: 0,
   onEvent: 0,
   reserveMs: 0,
 } satisfies Record<keyof (LockOptions | LockRecordsOptions), 0>;
@@ -37,34 +37,38 @@ export function configure(
   what: string,
   options: LockOptions<never, never, string> | LockRecordsOptions<never, string>,
 ): { client: LockClient; acquire: AcquireOptions } {
-  const { once, data, contextKey = 'lock', reserveMs = 1_000, onLost = 'throw', locks } = options;
+  const { once, data, contextKey = 'lock', reserveMs = 1_000, onLost = 'throw' } = options;
   checkText('contextKey', contextKey);
   checkChoice('onLost', onLost, 'throw', 'ignore');
   checkDuration('reserveMs', reserveMs, 0);
   const given = Object.entries(options).filter(([name]) => Object.hasOwn(acquireNames, name));
   const acquire: AcquireOptions = Object.fromEntries(given);
-  planAcquire({
+  const client = clientOf(what, options);
+  // A shared client has a lease time of its own to judge the heartbeat by.
+  client.plan({
     ...acquire,
-    // A shared client has a lease time of its own to judge the heartbeat by.
-    leaseMs: acquire.leaseMs ?? (isClient(locks) ? MOST_MS : undefined),
     ...('once' in options && typeof once !== 'function' && { once }),
     data: typeof data === 'function' ? undefined : data,
-    owner: 'known at each request',
   });
-  return { client: clientOf(what, options), acquire };
+  return { client, acquire };
 }
 
 const isClient = (locks: SharedOptions<string>['locks']): locks is LockClient =>
   typeof (locks as LockClient | null | undefined)?.using === 'function';
 
 /** The client to share, or one of the lock's own over a store. */
-function clientOf(what: string, { locks, tableName, client, onEvent }: SharedOptions<string>): LockClient {
-  if (locks === undefined) return new LockClient({ store: new DynamoDBLockStore({ tableName, client }), onEvent });
+function clientOf(what: string, options: SharedOptions<string>): LockClient {
+  const { locks, onEvent } = options;
+  const ofStore = Object.entries(options).filter(
+    ([name, value]) => Object.hasOwn(STORE_OPTIONS, name) && value !== undefined,
+  );
+  if (locks === undefined)
+    return new LockClient({ store: new DynamoDBLockStore(Object.fromEntries(ofStore)), onEvent });
   if (typeof locks?.acquire !== 'function') {
     throw new TypeError(`locks must be a LockClient or a LockStore, but it is ${show(locks)}.`);
   }
-  if (tableName !== undefined || client !== undefined) {
-    throw new TypeError(`${what} takes either locks or tableName and client, not both: leave one out.`);
+  if (ofStore.length > 0) {
+    throw new TypeError(`${what} takes either locks or ${ofStore[0]?.[0]}, not both: leave one out.`);
   }
   if (!isClient(locks)) return new LockClient({ store: locks, onEvent });
   if (onEvent === undefined) return locks;

@@ -1,5 +1,5 @@
 import { inspect } from 'node:util';
-import { checkNames } from '../lib/record/check.ts';
+import { checkNames, printable } from '../lib/record/check.ts';
 import { checkChoice, configure, sharedNames } from './configure.ts';
 import { after, before, type Guard, onError } from './hooks.ts';
 import { checkPlace, ofInvocation, putInto } from './invocation.ts';
@@ -114,7 +114,7 @@ function recordsOf<Item extends Lockable>(event: unknown): Item[] {
   if (records) return records;
   throw new TypeError(
     'An event of SQS was expected, { Records: [{ messageId, body, ... }] } with one record or more, but it is ' +
-      `${inspect(event, { depth: 2, breakLength: Infinity }).slice(0, 300)}. ` +
+      `${printable(inspect(event, { depth: 2, breakLength: Infinity }).slice(0, 300))}. ` +
       'Lock events of other sources with lock().',
   );
 }

@@ -9,7 +9,8 @@ import type { LambdaContext } from './lambda-context.ts';
 
 /** The options of every lock. */
 export interface SharedOptions<Name extends string>
-  extends Omit<AcquireOptions, 'withinMs' | 'signal' | 'remainingMs' | 'owner' | 'once' | 'data'> {
+  extends Omit<AcquireOptions, 'withinMs' | 'signal' | 'remainingMs' | 'owner' | 'once' | 'data'>,
+    DynamoDBLockStoreOptions {
   /**
    * Milliseconds of the invocation's time that are left to the handler, whatever becomes of the lock: the lease, or the error
    * of a lock that is busy or of a store that does not answer, comes before. If the invocation has less than twice that time
@@ -24,20 +25,11 @@ export interface SharedOptions<Name extends string>
    */
   contextKey?: Name | undefined;
   /**
-   * The place where the locks live: a client to share, or a store for a client of its own.
-   * @default a `DynamoDBLockStore` of `tableName` and `client`
+   * The place where the locks live: a client to share, or a store for a client of its own. Not with an option of
+   * `DynamoDBLockStore`.
+   * @default a `DynamoDBLockStore` of the options given for it
    */
   locks?: LockClient | LockStore | undefined;
-  /**
-   * The lock table's name or ARN. Not with `locks`.
-   * @default the environment variable `LOCK_TABLE_NAME`
-   */
-  tableName?: DynamoDBLockStoreOptions['tableName'];
-  /**
-   * The DynamoDB client. Not with `locks`.
-   * @default a client of the store's own
-   */
-  client?: DynamoDBLockStoreOptions['client'];
   /**
    * Called with every event of the lock. Not with a `LockClient`, which has a listener of its own.
    * @default none

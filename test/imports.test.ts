@@ -9,7 +9,11 @@ const parts: Record<string, { parts: string[]; packages: RegExp }> = {
   'lib/names.ts': { parts: [], packages: /^$/ },
   'lib/record/': { parts: [], packages: /^$/ },
   'lib/lease/': { parts: ['lib/record/'], packages: /^node:/ },
-  'lib/dynamodb/': { parts: ['lib/record/', 'lib/names.ts', 'lib/emf.ts'], packages: /^(node:|@aws-sdk\/)/ },
+  'lib/dynamodb/': {
+    parts: ['lib/record/', 'lib/names.ts', 'lib/emf.ts', 'lib/dynamodb/settings.ts'],
+    packages: /^(node:|@aws-sdk\/)/,
+  },
+  'lib/dynamodb/settings.ts': { parts: ['lib/record/', 'lib/names.ts'], packages: /^$/ },
   'lib/dynamodb/guarded-write.ts': { parts: ['lib/record/', 'lib/lease/', 'lib/dynamodb/'], packages: /^@aws-sdk\// },
   'lib/dynamodb.ts': { parts: ['lib/dynamodb/', 'lib/dynamodb/guarded-write.ts'], packages: /^$/ },
   'lib/testing.ts': { parts: ['lib/testing/'], packages: /^$/ },
@@ -18,7 +22,10 @@ const parts: Record<string, { parts: string[]; packages: RegExp }> = {
   'lib/index.ts': { parts: ['lib/record/', 'lib/lease/', 'lib/emf.ts'], packages: /^$/ },
   'lib/tasks/': { parts: ['lib/record/', 'lib/lease/'], packages: /^node:/ },
   'middleware/': { parts: ['lib/record/', 'lib/lease/', 'lib/dynamodb/'], packages: /^(node:|@aws-sdk\/)/ },
-  'lib/cdk/': { parts: ['lib/record/', 'lib/names.ts'], packages: /^(node:|aws-cdk-lib|constructs$)/ },
+  'lib/cdk/': {
+    parts: ['lib/record/', 'lib/names.ts', 'lib/dynamodb/settings.ts'],
+    packages: /^(node:|aws-cdk-lib|constructs$)/,
+  },
 };
 
 const files = globSync('{lib,middleware}/**/*.ts', { cwd: repository });

@@ -47,6 +47,8 @@ export interface GrantableLockTable {
   readonly viaService: string;
   /** False for a table with strong consistency across Regions, which has no transactions. */
   readonly transactions: boolean;
+  /** The names of the table's partition key and sort key. */
+  readonly keyAttributes: readonly string[];
 }
 
 /** The actions on a customer's key that DynamoDB needs, with the wildcards of AWS's documentation spelled out. */
@@ -119,9 +121,10 @@ export class LockTableGrants {
    */
   forceRelease(grantee: iam.IGrantable, options: LockKeyOptions): iam.Grant {
     const keys = this.#keys(options);
+    const attributes = [...this.#table.keyAttributes, ...FORCE_RELEASE_ATTRIBUTES];
     const updates = keys.map((condition) => ({
       ...condition,
-      'ForAllValues:StringEquals': { 'dynamodb:Attributes': FORCE_RELEASE_ATTRIBUTES },
+      'ForAllValues:StringEquals': { 'dynamodb:Attributes': attributes },
       Null: { ...condition.Null, 'dynamodb:Attributes': 'false' },
     }));
     const requests = [

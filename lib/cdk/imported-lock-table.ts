@@ -4,7 +4,8 @@ import * as dynamodb from 'aws-cdk-lib/aws-dynamodb';
 import type * as iam from 'aws-cdk-lib/aws-iam';
 import type * as kms from 'aws-cdk-lib/aws-kms';
 import type { Construct } from 'constructs';
-import { checkNames } from '../record/check.ts';
+import { checkLayout, isTableArn } from '../dynamodb/settings.ts';
+import { checkNames, show } from '../record/check.ts';
 import type { LockTableGrants } from './grants.ts';
 import { LockTableBase, tableNameFault } from './lock-table-base.ts';
 
@@ -42,15 +43,44 @@ export interface LockTableAttributes {
   readonly encryptionKey?: kms.IKey;
 
   /**
-   * The time for which a record outlives its lease: whole days, at least one.
+   * The time for which a record outlives its lease: whole days, 1 to 36,500.
    *
    * @default - the runtime's default, Duration.days(7)
    */
   readonly retention?: Duration;
+
+  /**
+   * The table's partition key: an attribute of type string, and none that leasehold writes. `attach` tells the function.
+   *
+   * @default 'lockKey'
+   */
+  readonly keyAttribute?: string;
+
+  /**
+   * The name of the table's sort key, of type string, and the value that all locks have there. `attach` tells the function.
+   *
+   * @default - the table has no sort key
+   */
+  readonly sortKey?: { readonly name: string; readonly value: string };
+
+  /**
+   * The attribute that the table's TTL reads, in seconds since the epoch. `attach` tells the function.
+   *
+   * @default 'ttl'
+   */
+  readonly ttlAttribute?: string;
 }
 
 type Names = Record<keyof LockTableAttributes, 0>;
-const ATTRIBUTES = { tableName: 0, tableArn: 0, encryptionKey: 0, retention: 0 } satisfies Names;
+const ATTRIBUTES = {
+  tableName: 0,
+  tableArn: 0,
+  encryptionKey: 0,
+  retention: 0,
+  keyAttribute: 0,
+  sortKey: 0,
+  ttlAttribute: 0,
+} satisfies Names;
 
 /** A lock table that is there already. */
 export class ImportedLockTable extends LockTableBase {
@@ -73,6 +103,16 @@ function importedArn(scope: Construct, id: string, attributes: LockTableAttribut
   checkNames(`${path} LockTable`, attributes, ATTRIBUTES);
   const fault = (message: string) => new TypeError(`${path} ${message}`);
   const { tableName, tableArn } = attributes;
+  try {
+    checkLayout(attributes);
+  } catch (error) {
+    throw fault((error as Error).message);
+  }
+  if (attributes.sortKey?.name.includes('=')) {
+    throw fault(
+      `sortKey.name must hold no '=', which the function's variable LOCK_SORT_KEY cannot hold, but it is ${show(attributes.sortKey.name)}.`,
+    );
+  }
   if ((tableName === undefined) === (tableArn === undefined)) {
     throw fault(
       `either tableName or tableArn must be given, but tableName is ${tableName} and tableArn is ${tableArn}.`,
@@ -83,9 +123,9 @@ function importedArn(scope: Construct, id: string, attributes: LockTableAttribut
     if (reason) throw fault(reason);
     return Stack.of(scope).formatArn({ service: 'dynamodb', resource: 'table', resourceName: tableName });
   }
-  if (!Token.isUnresolved(tableArn) && !/^arn:[^:]+:dynamodb:[^:]+:[^:]+:table\/[\w.-]{3,255}$/.test(tableArn)) {
+  if (!Token.isUnresolved(tableArn) && !isTableArn(tableArn)) {
     throw fault(
-      `tableArn must look like arn:aws:dynamodb:eu-west-1:123456789012:table/locks, but it is '${tableArn}'.`,
+      `tableArn must look like arn:aws:dynamodb:eu-west-1:123456789012:table/locks, but it is ${show(tableArn)}.`,
     );
   }
   return tableArn;

@@ -6,7 +6,8 @@ import type * as iam from 'aws-cdk-lib/aws-iam';
 import type * as kms from 'aws-cdk-lib/aws-kms';
 import type * as lambda from 'aws-cdk-lib/aws-lambda';
 import type { Construct } from 'constructs';
-import { DEFAULT_RETENTION_DAYS, LOCK_METRICS, LOCK_RETENTION_DAYS, LOCK_TABLE_NAME } from '../names.ts';
+import { isRetention, isTableName, layoutVariables, RETENTION, type TableLayout } from '../dynamodb/settings.ts';
+import { DEFAULT_RETENTION_DAYS, KEY_ATTRIBUTE, LOCK_METRICS, LOCK_RETENTION_DAYS, LOCK_TABLE_NAME } from '../names.ts';
 import { checkNames, show } from '../record/check.ts';
 import type { DidNotRunAlarmProps, LockAlarmsProps } from './alarms.ts';
 import { LockAlarms } from './alarms.ts';
@@ -75,9 +76,10 @@ export interface ILockTable extends ILockMetrics {
   readonly retention: Duration | undefined;
 
   /**
-   * Makes the function a user of this table. Sets the function's environment variable `LOCK_TABLE_NAME`, and allows the
-   * function to lock what `options` names. Can be called again for more keys. Of an alias, takes the function.
-   * @throws TypeError if the variable has another value already, if this app does not set the function's environment, or if
+   * Makes the function a user of this table. Sets the function's environment variable `LOCK_TABLE_NAME`, and those of the
+   * table's retention, keys and TTL if they are given, and allows the function to lock what `options` names. Can be called
+   * again for more keys. Of an alias, takes the function.
+   * @throws TypeError if a variable has another value already, if this app does not set the function's environment, or if
    *   the function runs in another Region or account, where that name means another table.
    */
   attach(fn: lambda.Function | lambda.Alias, options: LockAttachOptions): iam.Grant;
@@ -102,7 +104,7 @@ export const isLockTable = (value: unknown): value is ILockTable =>
   typeof value === 'object' && value !== null && brand in value;
 
 /** The props of a lock table that its base needs. */
-interface BaseProps {
+interface BaseProps extends TableLayout {
   readonly encryptionKey?: kms.IKey;
   readonly retention?: Duration;
   readonly timeToLive?: boolean;
@@ -116,15 +118,20 @@ export abstract class LockTableBase extends LockMetrics implements ILockTable {
   readonly encryptionKey?: kms.IKey | undefined;
   readonly retention: Duration | undefined;
   readonly #variables: Readonly<Record<string, string>>;
+  readonly #keyAttributes: readonly string[];
   #alarms: LockAlarms | undefined;
 
   constructor(scope: Construct, id: string, props: BaseProps, resourceProps?: ResourceProps) {
     super(scope, id, resourceProps);
-    const { encryptionKey, retention, timeToLive = true } = props;
+    const { encryptionKey, retention, timeToLive = true, keyAttribute = KEY_ATTRIBUTE, sortKey } = props;
     checkRetention(this, retention);
     this.encryptionKey = encryptionKey;
     this.retention = timeToLive ? (retention ?? Duration.days(DEFAULT_RETENTION_DAYS)) : undefined;
-    this.#variables = retention ? { [LOCK_RETENTION_DAYS]: String(retention.toDays()) } : {};
+    this.#keyAttributes = sortKey ? [keyAttribute, sortKey.name] : [keyAttribute];
+    this.#variables = {
+      ...(retention && { [LOCK_RETENTION_DAYS]: String(retention.toDays()) }),
+      ...layoutVariables(props),
+    };
   }
 
   get tableName(): string {
@@ -198,6 +205,7 @@ export abstract class LockTableBase extends LockMetrics implements ILockTable {
       encryptionKey: this.encryptionKey,
       viaService: `dynamodb.${this.env.region}.amazonaws.com`,
       transactions,
+      keyAttributes: this.#keyAttributes,
     });
   }
 }
@@ -214,13 +222,13 @@ function conflict(fn: lambda.Function, name: string, expected: string): string[]
 function checkRetention(scope: Construct, retention: Duration | undefined): void {
   if (!retention) return;
   const days = retention.isUnresolved() ? Number.NaN : retention.toDays({ integral: false });
-  if (!Number.isInteger(days) || days < 1) {
-    throw invalid(scope, `retention must be a whole number of days, at least 1, but it is ${retention.toString()}.`);
+  if (!Number.isInteger(days) || !isRetention(days)) {
+    throw invalid(scope, `retention must be a whole ${RETENTION}, but it is ${retention.toString()}.`);
   }
 }
 
 /** Says that a table cannot have this name. */
 export function tableNameFault(tableName: string | undefined): string | undefined {
-  if (tableName === undefined || Token.isUnresolved(tableName) || /^[\w.-]{3,255}$/.test(tableName)) return undefined;
-  return `tableName must have 3 to 255 letters, digits, '_', '-' and '.', but it is '${tableName}'.`;
+  if (tableName === undefined || Token.isUnresolved(tableName) || isTableName(tableName)) return undefined;
+  return `tableName must have 3 to 255 letters, digits, '_', '-' and '.', but it is ${show(tableName)}.`;
 }

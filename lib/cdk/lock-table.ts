@@ -61,7 +61,7 @@ export interface LockTableProps {
   readonly removalPolicy?: RemovalPolicy;
 
   /**
-   * The time for which a record outlives its lease before DynamoDB may delete it: whole days, at least one. A `once`
+   * The time for which a record outlives its lease before DynamoDB may delete it: whole days, 1 to 36,500. A `once`
    * token is remembered for as long. `attach` tells the function.
    *
    * @default - the runtime's default, Duration.days(7)

@@ -2,6 +2,7 @@ import type { TransactWriteCommandInput } from '@aws-sdk/lib-dynamodb';
 import { BackOff } from '../lease/back-off.ts';
 import { pause, systemClock } from '../lease/clock.ts';
 import type { Lease } from '../lease/lease.ts';
+import { show } from '../record/check.ts';
 import { LockLostError } from '../record/errors.ts';
 import type { DynamoDBLockStore, LockCondition } from './store.ts';
 
@@ -64,7 +65,7 @@ export function conditionCheck(lease: Lease): { ConditionCheck: LockCondition } 
   const store = lease.store as Partial<DynamoDBLockStore>;
   if (typeof store.conditionFor !== 'function') {
     throw new TypeError(
-      `conditionCheck needs a lease of a DynamoDBLockStore; '${lease.key}' lives in ${lease.store.constructor.name}.`,
+      `conditionCheck needs a lease of a DynamoDBLockStore; ${show(lease.key)} lives in ${lease.store.constructor.name}.`,
     );
   }
   return { ConditionCheck: store.conditionFor(lease.key, lease.lockId) };

@@ -20,6 +20,7 @@ import type {
   ReadManyAnswer,
   ReleaseRequest,
   RenewRequest,
+  RepairRequest,
   ResumeRequest,
   StoreAnswer,
 } from '../record/store.ts';
@@ -89,6 +90,10 @@ export class DynamoDBLockStore implements LockStore {
 
   forceRelease(request: ForceReleaseRequest, signal?: AbortSignal): Promise<StoreAnswer> {
     return this.#write(request.key, writes.forceRelease(request), signal);
+  }
+
+  repair(request: RepairRequest, signal?: AbortSignal): Promise<StoreAnswer> {
+    return this.#write(request.key, writes.repair(request, this.#table), signal);
   }
 
   async read(key: string, { consistent }: { consistent: boolean }, signal?: AbortSignal): Promise<ReadAnswer> {

@@ -1,6 +1,6 @@
 import { type AttributeValue, DynamoDBClient } from '@aws-sdk/client-dynamodb';
-import { DEFAULT_RETENTION_DAYS, KEY_ATTRIBUTE, LOCK_RETENTION_DAYS, LOCK_TABLE_NAME } from '../names.ts';
-import { checkNames, checkText, show } from '../record/check.ts';
+import { DEFAULT_RETENTION_DAYS, LOCK_RETENTION_DAYS, LOCK_TABLE_NAME } from '../names.ts';
+import { checkNames, show } from '../record/check.ts';
 import { LockStoreError, type LockStoreErrorOptions } from '../record/errors.ts';
 import { noteFault } from '../record/last-fault.ts';
 import type { LockRecord } from '../record/record.ts';
@@ -8,6 +8,7 @@ import type { DatedAnswer } from '../record/store.ts';
 import { kindOf, type Thrown } from './faults.ts';
 import { type Item, N, parse, S } from './item.ts';
 import { datesOf, keepDates, type Metadata, markOurs } from './server-date.ts';
+import { checkLayout, checkTableName, isRetention, layoutIn, RETENTION, type SortKey } from './settings.ts';
 
 /**
  * The options of a `DynamoDBLockStore`.
@@ -21,6 +22,7 @@ import { datesOf, keepDates, type Metadata, markOurs } from './server-date.ts';
  *   client: new DynamoDBClient({ region: 'eu-west-1' }),
  *   keyAttribute: 'pk',
  *   sortKey: { name: 'sk', value: 'lock' },
+ *   ttlAttribute: 'expires_at',
  * };
  * ```
  */
@@ -37,62 +39,82 @@ export interface DynamoDBLockStoreOptions {
    */
   client?: DynamoDBClient | undefined;
   /**
-   * The table's partition key, a string attribute.
-   * @default 'lockKey'
+   * The table's partition key: an attribute of type string, and none that leasehold writes.
+   * @default the environment variable `LOCK_KEY_ATTRIBUTE` if `LOCK_TABLE_NAME` names the table, or else 'lockKey'
    */
   keyAttribute?: string | undefined;
   /**
-   * The name of the table's sort key, if the table has a sort key, and the value that all locks have there.
-   * @default none
+   * The name of the table's sort key, if the table has a sort key, and the value that all locks have there. The sort key is
+   * an attribute of type string, and none that leasehold writes.
+   * @default the environment variable `LOCK_SORT_KEY` (`NAME=VALUE`) if `LOCK_TABLE_NAME` names the table, or else none
    */
   sortKey?: { readonly name: string; readonly value: string } | undefined;
   /**
-   * The days that a record stays after its expiry before DynamoDB's TTL deletes the record. 1 or more.
+   * The attribute that the table's TTL reads. leasehold writes seconds since the epoch there. So `expiresAt`, which is in
+   * milliseconds, cannot be the attribute.
+   * @default the environment variable `LOCK_TTL_ATTRIBUTE` if `LOCK_TABLE_NAME` names the table, or else 'ttl'
+   */
+  ttlAttribute?: string | undefined;
+  /**
+   * The days that a record stays after its expiry before DynamoDB's TTL deletes the record. 1 to 36,500.
    * @default the environment variable `LOCK_RETENTION_DAYS`, or else 7
    */
   retentionDays?: number | undefined;
 }
 
-const OPTIONS = { tableName: 0, client: 0, keyAttribute: 0, sortKey: 0, retentionDays: 0 } satisfies Record<
-  keyof DynamoDBLockStoreOptions,
-  0
->;
+/** The names of `DynamoDBLockStoreOptions`: everything that any entry can tell the store of its table. */
+export const STORE_OPTIONS = {
+  tableName: 0,
+  client: 0,
+  keyAttribute: 0,
+  sortKey: 0,
+  ttlAttribute: 0,
+  retentionDays: 0,
+} satisfies Record<keyof DynamoDBLockStoreOptions, 0>;
 
 /** The SDK's `NodeHttpHandler`. Its configuration is empty until it has sent a request. */
 interface HttpHandler {
   httpHandlerConfigs?(): Readonly<Partial<Record<'httpAgent' | 'httpsAgent', { readonly maxSockets?: number }>>>;
 }
 
+/** The server's words for a key that is not the table's. Any other refusal is told by the server's own message. */
+const WRONG_SCHEMA =
+  /does not match the schema|required keys|number of conditions on the keys|Type mismatch for key|part of the key/;
+/** The server's words for an item whose attributes have other types than those of a lock, or are missing. */
+const WRONG_ITEM = /incorrect data type|does not exist in the item|Type mismatch for attribute/;
+
 /** The lock table: its name and keys, the client that reaches it, and the reading of its items and faults. */
 export class Table {
   readonly name: string;
   readonly keyAttribute: string;
-  readonly sortKey: DynamoDBLockStoreOptions['sortKey'];
+  readonly sortKey: SortKey | undefined;
+  readonly ttlAttribute: string;
   readonly #retentionS: number;
   #client: DynamoDBClient | undefined;
 
   constructor(options: DynamoDBLockStoreOptions) {
-    checkNames('DynamoDBLockStore', options, OPTIONS);
+    checkNames('DynamoDBLockStore', options, STORE_OPTIONS);
     const fromEnvironment = process.env[LOCK_TABLE_NAME];
-    const { tableName = fromEnvironment, client, keyAttribute = KEY_ATTRIBUTE, sortKey } = options;
+    const { tableName = fromEnvironment, client } = options;
     if (tableName === undefined || tableName === '') {
       throw new TypeError(
         `tableName is missing: give the lock table's name, or set the environment variable ${LOCK_TABLE_NAME}, which is ${tableName === '' ? "''" : 'not set'}.`,
       );
     }
-    this.name = checkText('tableName', tableName);
     if (client !== undefined && typeof client?.send !== 'function') {
       throw new TypeError(`client must be a DynamoDBClient, but it is ${show(client)}.`);
     }
+    // The environment tells the layout of one table. A second table of the process may have another layout.
+    const told = tableName === fromEnvironment ? layoutIn(process.env) : {};
+    const { keyAttribute = told.keyAttribute, sortKey = told.sortKey, ttlAttribute = told.ttlAttribute } = options;
+    const layout = checkLayout({ keyAttribute, sortKey, ttlAttribute });
+    this.keyAttribute = layout.keyAttribute;
+    this.sortKey = layout.sortKey;
+    this.ttlAttribute = layout.ttlAttribute;
+    this.#retentionS = Math.ceil(retentionDays(options.retentionDays) * 86_400);
+    this.name = checkTableName(tableName);
     this.#client = client;
     if (client) keepDates(client);
-    this.keyAttribute = checkText('keyAttribute', keyAttribute);
-    if (sortKey !== undefined) {
-      checkText('sortKey.name', sortKey?.name);
-      checkText('sortKey.value', sortKey?.value);
-    }
-    this.sortKey = sortKey;
-    this.#retentionS = Math.ceil(retentionDays(options.retentionDays) * 86_400);
   }
 
   /** The most sockets that the client's requests may use. Undefined until the first request, or if there is no bound. */
@@ -165,7 +187,8 @@ export class Table {
     const misdated = $metadata?.misdated ?? false;
     const table = `the table '${this.name}'`;
     const kind = kindOf(thrown);
-    let text = `DynamoDB did not answer ${action} on ${table}: ${name}: ${message}`;
+    const failed = name === 'ValidationException' ? 'refused' : 'did not answer';
+    let text = `DynamoDB ${failed} ${action} on ${table}: ${name}: ${message}`;
     if (misdated) {
       text = `${action} on ${table} was refused for the time in its signature: set the clock of this host right. ${message}`;
     } else if (name === 'ResourceNotFoundException') {
@@ -173,10 +196,10 @@ export class Table {
       text = `there is no ${table.slice(4)} in the Region '${region}': create it, or mend LOCK_TABLE_NAME or tableName.`;
     } else if (name === 'AccessDeniedException') {
       text = `${action} on ${table} is not allowed: grant it (LockTable.grants does). ${message}`;
-    } else if (name === 'ValidationException' && /key|schema/i.test(message)) {
+    } else if (name === 'ValidationException' && WRONG_SCHEMA.test(message)) {
       const sort = this.sortKey ? ` and the sort key '${this.sortKey.name}' (string)` : ' alone';
       text = `the key of ${table} is not '${this.keyAttribute}' (string)${sort}: mend keyAttribute or sortKey, or use a table of leasehold's own. ${message}`;
-    } else if (name === 'ValidationException' && key !== undefined) {
+    } else if (name === 'ValidationException' && key !== undefined && WRONG_ITEM.test(message)) {
       return this.#foreign(key, message, { cause, ...datesOf($metadata) });
     }
     const transient = misdated || kind !== 'lasting';
@@ -196,10 +219,10 @@ export class Table {
 function retentionDays(given: number | undefined): number {
   const fromEnvironment = process.env[LOCK_RETENTION_DAYS];
   const days = given ?? Number(fromEnvironment ?? DEFAULT_RETENTION_DAYS);
-  if (Number.isFinite(days) && days >= 1) return days;
-  const from = given === undefined ? `, from ${LOCK_RETENTION_DAYS}='${fromEnvironment}'` : '';
-  const shown = typeof days === 'string' ? `'${days}'` : days;
-  throw new TypeError(`retentionDays must be a number of days, 1 or more, but it is ${shown}${from}.`);
+  if (isRetention(days)) return days;
+  const from = given === undefined ? `, from ${LOCK_RETENTION_DAYS}=${show(fromEnvironment)}` : '';
+  const shown = typeof days === 'number' ? days : show(days);
+  throw new TypeError(`retentionDays must be a ${RETENTION}, but it is ${shown}${from}.`);
 }
 
 /** The SDK's error for a refused condition, with the present item. */

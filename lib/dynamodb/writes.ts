@@ -8,6 +8,7 @@ import type {
   GiveBackRequest,
   ReleaseRequest,
   RenewRequest,
+  RepairRequest,
   ResumeRequest,
 } from '../record/store.ts';
 import { N, S } from './item.ts';
@@ -18,6 +19,7 @@ export type Write = Omit<UpdateItemCommandInput, 'TableName' | 'Key'>;
 /** The part of a table's settings that writes need. */
 export interface TableShape {
   readonly keyAttribute: string;
+  readonly ttlAttribute: string;
   /** Gives the moment for DynamoDB's TTL, from an expiry in milliseconds. */
   ttl(expiresAt: number): AttributeValue;
 }
@@ -28,7 +30,7 @@ const NONE = S('');
 /** Every lock has a numeric token and expiry. Any other item is another program's: no request writes it or gives it out. */
 export const IS_LOCK = 'attribute_type(fencingToken, :number) AND attribute_type(expiresAt, :number)';
 /** Tells a lock by attributes that a forced release names anyway: the grant for it leaves out the fencing token. */
-const HAS_TIMES = 'attribute_type(acquiredAt, :number) AND attribute_type(expiresAt, :number)';
+const HAS_TIMES = 'acquiredAt >= :zero AND expiresAt >= :zero';
 export const NUMBER = { ':number': S('N') };
 /** After any greater token, JavaScript could not tell the next tokens apart. */
 const COUNTABLE = 'fencingToken BETWEEN :zero AND :most';
@@ -49,7 +51,12 @@ export function acquire(request: AcquireRequest, table: TableShape): Write {
   return {
     UpdateExpression: data === undefined ? `${GRANT} REMOVE #data` : `${GRANT}, #data = :data`,
     ConditionExpression: once === undefined ? FREE : `(${FREE}) AND ${NOT_DONE}`,
-    ExpressionAttributeNames: { '#key': table.keyAttribute, '#owner': 'owner', '#ttl': 'ttl', '#data': 'data' },
+    ExpressionAttributeNames: {
+      '#key': table.keyAttribute,
+      '#owner': 'owner',
+      '#ttl': table.ttlAttribute,
+      '#data': 'data',
+    },
     ExpressionAttributeValues: {
       ':me': S(lockId),
       ':owner': S(owner),
@@ -72,7 +79,7 @@ export function renew({ lockId, until }: RenewRequest, table: TableShape): Write
     UpdateExpression: 'SET expiresAt = :until, #ttl = :ttl',
     // A renewal that is sent twice or late never shortens a lease (invariant 3).
     ConditionExpression: `${MINE} AND expiresAt <= :until`,
-    ExpressionAttributeNames: { '#ttl': 'ttl' },
+    ExpressionAttributeNames: { '#ttl': table.ttlAttribute },
     ExpressionAttributeValues: { ':me': S(lockId), ':until': N(until), ':ttl': table.ttl(until) },
   };
 }
@@ -85,7 +92,7 @@ export function release({ lockId, now, holdAtLeastMs, doneToken }: ReleaseReques
     UpdateExpression: `SET releasedBy = :me, expiresAt = acquiredAt + :hold, #ttl = :ttl${done}${FORGET_TOOK_OVER}, lockId`,
     // Invariant 9: nobody releases another holder's grant.
     ConditionExpression: MINE,
-    ExpressionAttributeNames: { '#ttl': 'ttl' },
+    ExpressionAttributeNames: { '#ttl': table.ttlAttribute },
     ExpressionAttributeValues: {
       ':me': S(lockId),
       ':hold': N(Math.max(1, holdAtLeastMs)),
@@ -122,7 +129,7 @@ export function resume({ handed, lockId, owner, until, leaseMs }: ResumeRequest,
       'SET lockId = :me, #owner = :owner, expiresAt = :until, leaseMs = :leaseMs, #ttl = :ttl, fencingToken = fencingToken + :one',
     // The new expiry turns away every acquire that was sent before the resume (invariant 3).
     ConditionExpression: `lockId = :handed AND ${COUNTABLE} AND expiresAt BETWEEN :zero AND :most AND acquiredAt < :until`,
-    ExpressionAttributeNames: { '#owner': 'owner', '#ttl': 'ttl' },
+    ExpressionAttributeNames: { '#owner': 'owner', '#ttl': table.ttlAttribute },
     ExpressionAttributeValues: {
       ':me': S(lockId),
       ':handed': S(handed),
@@ -143,7 +150,29 @@ export function forceRelease({ lockId, immediately }: ForceReleaseRequest): Writ
   return {
     UpdateExpression: `SET releasedBy = :seen${opens}${FORGET_TOOK_OVER}, lockId`,
     // The operator's `lockId` comes from elsewhere, and may stand in an item of the user's own.
-    ConditionExpression: `lockId = :seen AND ${HAS_TIMES}`,
-    ExpressionAttributeValues: { ':seen': S(lockId), ...NUMBER, ...(immediately && { ':two': N(2) }) },
+    ConditionExpression: `(lockId = :seen${immediately ? ' OR (attribute_not_exists(lockId) AND releasedBy = :seen)' : ''}) AND ${HAS_TIMES}`,
+    ExpressionAttributeValues: { ':seen': S(lockId), ':zero': N(0), ...(immediately && { ':two': N(2) }) },
+  };
+}
+
+/** The token or the expiry is none, in an item that leasehold wrote: it has another of leasehold's attributes. */
+const BROKEN =
+  `(attribute_exists(fencingToken) OR attribute_exists(lockId) OR attribute_exists(releasedBy)) AND (NOT (${IS_LOCK}) ` +
+  'OR NOT fencingToken BETWEEN :zero AND :most OR NOT expiresAt BETWEEN :zero AND :most)';
+const AS_SEEN = 'attribute_not_exists(lockId) AND fencingToken = :seenToken AND expiresAt = :seenExpiry';
+
+export function repair({ seen, opensAt, fencingToken }: RepairRequest, table: TableShape): Write {
+  return {
+    UpdateExpression: `SET expiresAt = :opensAt, fencingToken = :token, #ttl = :ttl${FORGET_TOOK_OVER}, lockId`,
+    ConditionExpression: seen ? AS_SEEN : BROKEN,
+    ExpressionAttributeNames: { '#ttl': table.ttlAttribute },
+    ExpressionAttributeValues: {
+      ':opensAt': N(opensAt),
+      ':token': N(fencingToken),
+      ':ttl': table.ttl(opensAt),
+      ...(seen
+        ? { ':seenToken': N(seen.fencingToken), ':seenExpiry': N(seen.expiresAt) }
+        : { ...NUMBER, ':zero': N(0), ':most': N(Number.MAX_SAFE_INTEGER) }),
+    },
   };
 }

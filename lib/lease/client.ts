@@ -1,7 +1,7 @@
 // Over 250 lines: half of them document the public API.
 
 import { hostname } from 'node:os';
-import { checkDuration, checkKey, checkNames, checkText, show } from '../record/check.ts';
+import { checkDuration, checkKey, checkNames, show } from '../record/check.ts';
 import { LockBusyError, LockClosedError, LockDoneError, LockStoreError } from '../record/errors.ts';
 import { holderOf } from '../record/record.ts';
 import type { LockStore } from '../record/store.ts';
@@ -12,9 +12,10 @@ import { call } from './callback.ts';
 import { type Clock, systemClock } from './clock.ts';
 import type { LeaseContext } from './context.ts';
 import { type LockEventListener, notify, type ReportedEvent } from './events.ts';
-import { gateOf, ORDER, sendInTurn } from './gate.ts';
+import { gateOf } from './gate.ts';
 import { inspect, inspectMany, type ListOptions, type LockState, list } from './inspect.ts';
 import { Lease, type LeaseHandle } from './lease.ts';
+import { type ForceReleaseOptions, forceRelease, type RepairOptions, repair } from './operate.ts';
 import {
   ACQUIRE_OPTIONS,
   type AcquireOptions,
@@ -100,7 +101,7 @@ export class LockClient {
       throw new TypeError(`clock must be a Clock, such as a FakeClock, but it is ${show(clock)}.`);
     }
     this.#defaults = { leaseMs, heartbeatMs, safetyMs, owner };
-    this.#plan({});
+    this.plan({});
     const serverClock = serverClockOf(store, clock);
     const report = (event: ReportedEvent) => {
       const { skewMs } = serverClock;
@@ -128,6 +129,18 @@ export class LockClient {
   /** @internal The clock and the timers of everything that runs under this client's locks. */
   get clock(): Clock {
     return this.#context.clock;
+  }
+
+  /** @internal Checks options together with the defaults of this client's leases, and fills the defaults in. */
+  plan(options: AcquireOptions): AcquirePlan {
+    const plan: Record<string, unknown> = { ...this.#defaults };
+    // Asked at each call: a process that is started from a snapshot has a name of its own.
+    plan.owner ??= defaultOwner();
+    for (const [name, value] of Object.entries(options)) {
+      // A token that is given must be there: without a token the work would run every time.
+      if (value !== undefined || name === 'once') plan[name] = value;
+    }
+    return planAcquire(plan);
   }
 
   /**
@@ -272,8 +285,8 @@ export class LockClient {
 
   /**
    * Ends another holder's lease. The holder learns of this at its next renewal. The lock opens at the expiry, when the
-   * holder's belief has ended for certain. With `immediately` the lock opens at once: the one way to have two holders at a
-   * time.
+   * holder's belief has ended for certain. With `immediately` the lock opens at once, also if the grant has ended before and
+   * the lock is closed still: then two holders may run at a time.
    * @example
    * ```ts
    * import type { LockClient } from 'leasehold';
@@ -283,25 +296,33 @@ export class LockClient {
    *   if (state?.lockId) await locks.forceRelease(key, { lockId: state.lockId });
    * }
    * ```
-   * @param options.lockId the id of the grant to end, as `inspect` shows the id. So no later grant is ended by mistake.
-   * @param options.immediately opens the lock at once. Default: false.
    * @returns true if the grant is ended, also if its holder released the lease just before. False if another grant, or none,
    *   stands in the record.
    * @throws LockStoreError if the store did not answer.
    */
-  async forceRelease(
-    key: string,
-    options: { readonly lockId: string; readonly immediately?: boolean },
-  ): Promise<boolean> {
-    checkNames('forceRelease', options, { lockId: 0, immediately: 0 });
-    const { store } = this.#context;
-    const lockId = checkText('lockId', options.lockId);
-    const request = { key: checkKey(key), lockId, immediately: options.immediately ?? false };
-    const force = (signal: AbortSignal) => store.forceRelease(request, signal);
-    const { applied, record } = await sendInTurn(this.#context, `Force-releasing '${key}'`, force, {
-      order: ORDER.release,
-    });
-    return applied || record?.releasedBy === lockId;
+  forceRelease(key: string, options: ForceReleaseOptions): Promise<boolean> {
+    return forceRelease(this.#context, key, options);
+  }
+
+  /**
+   * Opens a lock that nobody holds and that is closed all the same: by a forced release, by `holdAtLeastMs`, or by a clock
+   * that was wrong. Sets the fencing token, too. The holder of a lease that was force-released may still believe until the
+   * expiry: then two holders may run at a time.
+   * @example
+   * ```ts
+   * import type { LockClient } from 'leasehold';
+   *
+   * export async function open(locks: LockClient, key: string) {
+   *   const seen = await locks.inspect(key);
+   *   if (seen !== undefined && !seen.held && seen.opensInMs > 0) await locks.repair(key, { seen });
+   * }
+   * ```
+   * @returns true if the lock is repaired. False if a grant stands in the record, if the record is no longer as it was seen,
+   *   or if there is no record.
+   * @throws LockStoreError if the store did not answer.
+   */
+  repair(key: string, options: RepairOptions): Promise<boolean> {
+    return repair(this.#context, key, options);
   }
 
   /**
@@ -355,7 +376,7 @@ export class LockClient {
     }
     checkNames('resume', options, RESUME_OPTIONS);
     const { once, holdAtLeastMs } = handle;
-    const plan = this.#plan({ ...options, ...(once !== undefined && { once }), holdAtLeastMs });
+    const plan = this.plan({ ...options, ...(once !== undefined && { once }), holdAtLeastMs });
     return this.#track(async () => {
       const grant = await resume(this.#context, handle, plan);
       const lease = this.#hold('Resuming', grant, plan);
@@ -416,7 +437,7 @@ export class LockClient {
   /** Acquires a lock, and reports the outcome. */
   async #acquire(key: string, options: AcquireOptions): Promise<Lease | Busy> {
     checkKey(key);
-    const plan = this.#plan(options);
+    const plan = this.plan(options);
     const acquisition = new Acquisition(this.#context, key, plan);
     const { report } = this.#context;
     return this.#track(async () => {
@@ -462,17 +483,6 @@ export class LockClient {
     const lease = new Lease(this.#context, plan, grant);
     lease.start();
     return lease;
-  }
-
-  #plan(options: AcquireOptions): AcquirePlan {
-    const plan: Record<string, unknown> = { ...this.#defaults };
-    // Asked at each call: a process that is started from a snapshot has a name of its own.
-    plan.owner ??= defaultOwner();
-    for (const [name, value] of Object.entries(options)) {
-      // A token that is given must be there: without a token the work would run every time.
-      if (value !== undefined || name === 'once') plan[name] = value;
-    }
-    return planAcquire(plan);
   }
 
   /** Lets `close` wait for the calls that are under way. */

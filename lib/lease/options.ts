@@ -1,6 +1,6 @@
 // Over 250 lines: half of them document the options.
 
-import { bytes, checkDuration, checkText, show } from '../record/check.ts';
+import { bytes, checkDuration, checkText, printable, show } from '../record/check.ts';
 import { canonicalToken, type OnceToken } from '../record/token.ts';
 import { heed } from './callback.ts';
 import { SENDS } from './send.ts';
@@ -186,7 +186,9 @@ function json(data: unknown): string | undefined {
   try {
     encoded = JSON.stringify(data);
   } catch (error) {
-    throw new TypeError(`data must be JSON, but it cannot be encoded: ${(error as Error).message}`, { cause: error });
+    throw new TypeError(`data must be JSON, but it cannot be encoded: ${printable((error as Error).message)}`, {
+      cause: error,
+    });
   }
   if (encoded === undefined) throw new TypeError(`data must be JSON, but it is ${show(data)}.`);
   if (bytes(encoded) > MAX_DATA_BYTES) {
@@ -222,6 +224,11 @@ export function planAcquire(options: AcquireOptions): AcquirePlan {
   const { safetyMs = Math.floor(Math.max(leaseMs / 10, Math.min(2_000, leaseMs / 4))) } = options;
   checkDuration('heartbeatMs', heartbeatMs, 1);
   checkDuration('safetyMs', safetyMs, 0);
+  if (safetyMs >= leaseMs) {
+    throw new TypeError(
+      `safetyMs must be smaller than leaseMs, or nobody ever believes in the lease, but ${safetyMs} is not smaller than ${leaseMs}.`,
+    );
+  }
   if (heartbeatMs >= leaseMs - safetyMs) {
     throw new TypeError(
       `heartbeatMs must be smaller than leaseMs - safetyMs, or no renewal comes in time, but ${heartbeatMs} is not smaller than ${leaseMs} - ${safetyMs}.`,
@@ -252,9 +259,18 @@ export function planAcquire(options: AcquireOptions): AcquirePlan {
   };
 }
 
-/** Milliseconds that the invocation still lasts, as `remainingMs` says. */
+/**
+ * Milliseconds that the invocation still lasts, as `remainingMs` says.
+ * @throws TypeError if `remainingMs` throws, or gives anything but a number.
+ */
 export function remainingOf({ remainingMs }: Pick<AcquirePlan, 'remainingMs'>): number {
-  const ms: unknown = remainingMs?.() ?? Infinity;
+  let ms: unknown;
+  try {
+    ms = remainingMs?.() ?? Infinity;
+  } catch (cause) {
+    const thrown = printable(String((cause as Error | undefined)?.message ?? cause));
+    throw new TypeError(`remainingMs must give a number of milliseconds, but it threw: ${thrown}`, { cause });
+  }
   if (typeof ms === 'number' && !Number.isNaN(ms)) return ms;
   heed(ms);
   throw new TypeError(`remainingMs must give a number of milliseconds, but it gave ${show(ms)}.`);

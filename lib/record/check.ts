@@ -3,12 +3,23 @@ export const MOST_MS = 100 * 365 * 86_400_000;
 /** DynamoDB's limit on a sort key, and our limit on every text that names something. */
 export const MAX_TEXT_BYTES = 1024;
 
+/**
+ * Escapes the characters of a text that are not printed: controls, line breaks, marks of direction, and halves of surrogate
+ * pairs. Others may choose a key or an owner, and such characters would rule a reader's terminal or forge a line of a log.
+ * The escapes `\u001b` are those of JSON, so escaped JSON is JSON.
+ */
+export const printable = (text: string): string =>
+  text.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, (character) =>
+    character.replace(/./gs, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`),
+  );
+
 /** Formats a value for a message: `'short text'`, `number 7`, `undefined`. */
 export function show(value: unknown): string {
-  if (typeof value === 'string') return `'${value.length > 80 ? `${value.slice(0, 80)}…` : value}'`;
+  if (typeof value === 'string')
+    return `'${printable(value.length > 80 ? `${value.slice(0, 80).replace(/[\ud800-\udbff]$/, '')}…` : value)}'`;
   if (value == null) return String(value);
   try {
-    return `${typeof value} ${String(value)}`;
+    return `${typeof value} ${printable(String(value))}`;
   } catch {
     return `${typeof value} that cannot be shown`;
   }
@@ -36,10 +47,16 @@ function text(name: string, value: unknown, max: number, kind = 'a string'): str
   if (bytes(value) > max) {
     throw new TypeError(`${name} must have at most ${max} bytes, but ${show(value)} has ${bytes(value)}.`);
   }
+  // In UTF-8 the halves of all surrogate pairs are the same three bytes: three keys would be one lock.
+  if (!value.isWellFormed()) {
+    throw new TypeError(
+      `${name} must be well-formed Unicode, but ${show(value)} has half of a surrogate pair: cut texts between characters.`,
+    );
+  }
   return value;
 }
 
-/** Checks a lock's key: a string of 1 to 1,024 bytes of UTF-8. */
+/** Checks a lock's key: a string of well-formed Unicode, of 1 to 1,024 bytes of UTF-8. */
 export const checkKey = (key: unknown): string => text('The key of a lock', key, MAX_TEXT_BYTES);
 
 /** @param kind the types that the value may have, for the message. */
@@ -64,7 +81,7 @@ export function checkNames(what: string, options: unknown, known: Readonly<Recor
   const [nearest = ''] = names.sort((a, b) => editDistance(unknown, a) - editDistance(unknown, b));
   const isNear = editDistance(unknown, nearest) <= Math.max(unknown.length, nearest.length) / 2;
   throw new TypeError(
-    `${what} has no option '${unknown}'; ${isNear ? `did you mean '${nearest}'?` : `it has ${names.join(', ')}.`}`,
+    `${what} has no option ${show(unknown)}; ${isNear ? `did you mean '${nearest}'?` : `it has ${names.join(', ')}.`}`,
   );
 }
 

@@ -1,5 +1,7 @@
 // Over 250 lines: half of them document the public API.
 
+import { printable } from './check.ts';
+
 /** Marks the errors of every copy of leasehold in a process (ESM and CommonJS, two versions), so that they agree. */
 const brand = Symbol.for('leasehold.error');
 
@@ -26,7 +28,7 @@ export class LockError extends Error {
   readonly code: string = 'ERR_LOCK';
 
   constructor(message: string, options?: ErrorOptions) {
-    super(message, options);
+    super(printable(message), options);
     this.name = (this.constructor as typeof LockError).kind;
   }
 

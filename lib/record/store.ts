@@ -61,6 +61,19 @@ export interface ForceReleaseRequest {
   readonly immediately: boolean;
 }
 
+export interface RepairRequest {
+  readonly key: string;
+  /**
+   * The record as the operator saw it. A repair of any other record is refused. Absent if the record is none of a lock, for
+   * its token or its expiry is none.
+   */
+  readonly seen?: { readonly fencingToken: number; readonly expiresAt: number } | undefined;
+  /** The expiry to write: milliseconds since the epoch. */
+  readonly opensAt: number;
+  /** The token to write. The next grant has a token that is one higher. */
+  readonly fencingToken: number;
+}
+
 /** The part of an answer that tells the server's time. */
 export interface DatedAnswer {
   /** The time of the server's clock at the answer, in milliseconds since the epoch, cut down to the whole second. */
@@ -142,8 +155,10 @@ export interface LockStore {
   giveBack(request: GiveBackRequest, signal?: AbortSignal): Promise<StoreAnswer>;
   /** Puts a new grant in the place of a grant that was handed off. */
   resume(request: ResumeRequest, signal?: AbortSignal): Promise<StoreAnswer>;
-  /** Ends another holder's grant. */
+  /** Ends another holder's grant. With `immediately`, also opens a lock that stayed closed after that grant's end. */
   forceRelease(request: ForceReleaseRequest, signal?: AbortSignal): Promise<StoreAnswer>;
+  /** Writes the expiry and the token of a lock that nobody holds. */
+  repair(request: RepairRequest, signal?: AbortSignal): Promise<StoreAnswer>;
   /** Reads one record. A consistent read costs twice as much, and misses no write that was answered before the read. */
   read(key: string, options: { readonly consistent: boolean }, signal?: AbortSignal): Promise<ReadAnswer>;
   /** Reads up to 100 records, eventually consistent. Leaves out items that are no records of locks. */

@@ -10,6 +10,7 @@ import type {
   GiveBackRequest,
   ReleaseRequest,
   RenewRequest,
+  RepairRequest,
   ResumeRequest,
 } from './store.ts';
 import { isDone } from './token.ts';
@@ -95,13 +96,25 @@ export function resume(record: LockRecord | undefined, request: ResumeRequest): 
 }
 
 /**
- * Ends another holder's grant. The lock opens at the expiry. With `immediately`, the lock opens 2 ms after the acquisition.
- * A holder's own release opens the lock after 1 ms, so the holder can tell the operator's release from its own.
+ * Ends another holder's grant. The lock opens at the expiry. With `immediately`, the lock opens 2 ms after the acquisition,
+ * also if the grant has ended before and the lock is closed still, by a forced release or by `holdAtLeastMs`. A holder's own
+ * release opens the lock after 1 ms, so the holder can tell the operator's release from its own.
  */
 export function forceRelease(record: LockRecord | undefined, request: ForceReleaseRequest): Transition {
   const { lockId, immediately } = request;
-  if (!isGrantOf(lockId, record)) return undefined;
-  return { ...ended(record), expiresAt: immediately ? record.acquiredAt + 2 : record.expiresAt };
+  const hasEnded = record?.lockId === undefined && record?.releasedBy === lockId;
+  if (!isGrantOf(lockId, record) && !(immediately && hasEnded)) return undefined;
+  return { ...ended(record), releasedBy: lockId, expiresAt: immediately ? record.acquiredAt + 2 : record.expiresAt };
+}
+
+/**
+ * Writes the expiry and the token of a lock that nobody holds. The record must be as the operator saw it: the token and the
+ * expiry tell the record from any later record, so a repeated request changes nothing (invariant 3).
+ */
+export function repair(record: LockRecord | undefined, { seen, opensAt, fencingToken }: RepairRequest): Transition {
+  if (record === undefined || record.lockId !== undefined) return undefined;
+  if (record.fencingToken !== seen?.fencingToken || record.expiresAt !== seen.expiresAt) return undefined;
+  return { ...record, expiresAt: opensAt, fencingToken };
 }
 
 /** A record whose grant has ended. The record then no longer tells what the grant replaced. */

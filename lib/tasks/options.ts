@@ -36,7 +36,7 @@ export interface RunTasksOptions<Task> extends LeaseOptions {
    */
   key: (task: Task) => string;
   /**
-   * The number of tasks that run at a time in this process. 1 or more; of an iterable, 4,224 at the most.
+   * The number of tasks that run at a time in this process. 1 to 1,000,000; of an iterable, 4,224 at the most.
    * @default 1
    */
   concurrency?: number | undefined;
@@ -53,8 +53,8 @@ export interface RunTasksOptions<Task> extends LeaseOptions {
    */
   worker?: { readonly number: number; readonly of: number } | undefined;
   /**
-   * Gives the milliseconds that the invocation still lasts: `() => context.getRemainingTimeInMillis()`. An error that this
-   * function throws ends the run, as if the time were over, and the run rejects with the error.
+   * Gives the milliseconds that the invocation still lasts: `() => context.getRemainingTimeInMillis()`. If this
+   * function throws, the run ends as if the time were over, and rejects with a `TypeError` whose cause is the error.
    * @default no bound
    */
   remainingMs?: (() => number) | undefined;
@@ -99,6 +99,9 @@ const OPTIONS = {
   owner: 0,
 } satisfies Record<keyof RunTasksOptions<unknown>, 0>;
 
+/** More leases than one process can renew. A larger number is a mistake, and not a wish for more. */
+const MOST_CONCURRENT = 1_000_000;
+
 /** Options with their defaults filled in. */
 export type RunPlan<Task> = Omit<RunTasksOptions<Task>, 'once'> &
   Required<Pick<RunTasksOptions<Task>, 'concurrency' | 'marginMs' | 'revisitBusy'>> & {
@@ -132,12 +135,13 @@ export function planRun<Task>(options: RunTasksOptions<Task>): RunPlan<Task> {
   }
   const { leaseMs, heartbeatMs, safetyMs, requestTimeoutMs, holdAtLeastMs, holdAtMostMs, owner } = options;
   const timing = { leaseMs, heartbeatMs, safetyMs, requestTimeoutMs, holdAtLeastMs, holdAtMostMs };
+  locks.plan({ ...timing, owner });
   return {
     ...options,
     once,
     token,
     revisitBusy,
-    concurrency: count('concurrency', options.concurrency ?? 1, 1),
+    concurrency: count('concurrency', options.concurrency ?? 1, 1, MOST_CONCURRENT),
     marginMs: count('marginMs', options.marginMs ?? 1_000, 0),
     lease: { ...timing, ...(once !== undefined && { once }), owner, remainingMs, waitMs: 0 },
     clock: locks.clock,
@@ -157,8 +161,8 @@ export function checkFunction(name: string, value: unknown): void {
 
 const isCount = (value: unknown, least: number): boolean => Number.isInteger(value) && (value as number) >= least;
 
-function count(name: string, value: unknown, least: number): number {
-  if (isCount(value, least)) return value as number;
+function count(name: string, value: unknown, least: number, most = Number.MAX_SAFE_INTEGER): number {
+  if (isCount(value, least) && (value as number) <= most) return value as number;
   const shown = typeof value === 'number' ? value : show(value);
-  throw new TypeError(`${name} must be a whole number, ${least} or more, but it is ${shown}.`);
+  throw new TypeError(`${name} must be a whole number from ${least} to ${most}, but it is ${shown}.`);
 }

@@ -1,4 +1,4 @@
-import { checkKey } from '../record/check.ts';
+import { checkKey, show } from '../record/check.ts';
 import { type Block, blocksOf, type OpenTask } from './block.ts';
 import type { RunPlan } from './options.ts';
 import type { TaskProgress } from './report.ts';
@@ -31,7 +31,7 @@ export class Unsettled<Task> {
       let key: string | undefined;
       try {
         key = checkKey(this.#plan.key(task));
-        if (keys.has(key)) throw new TypeError(`Two tasks have the key '${key}': give each task a key of its own.`);
+        if (keys.has(key)) throw new TypeError(`Two tasks have the key ${show(key)}: give each task a key of its own.`);
         keys.add(key);
         return [{ task, key }];
       } catch (error) {

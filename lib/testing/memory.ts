@@ -10,6 +10,7 @@ import type {
   ReadManyAnswer,
   ReleaseRequest,
   RenewRequest,
+  RepairRequest,
   ResumeRequest,
   StoreAnswer,
 } from '../record/store.ts';
@@ -62,6 +63,10 @@ export class MemoryLockStore implements LockStore {
 
   async forceRelease(request: ForceReleaseRequest): Promise<StoreAnswer> {
     return this.#write(transitions.forceRelease, request);
+  }
+
+  async repair(request: RepairRequest): Promise<StoreAnswer> {
+    return this.#write(transitions.repair, request);
   }
 
   async read(key: string): Promise<ReadAnswer> {

@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import { UpdateItemCommand } from '@aws-sdk/client-dynamodb';
+import { type AttributeValue, ScanCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { type DynamoDB, startDynamoDB } from '../../demo/local/launcher.ts';
 import { DynamoDBLockStore } from '../../lib/dynamodb.ts';
@@ -53,8 +53,15 @@ describe('the command leasehold', () => {
     expect(lockId).toBe(lease.lockId);
     const wrong = await leasehold('force-release', 'stuck', '--lock-id', 'another');
     expect(wrong).toMatchObject({ status: 1, out: "'stuck' is not held under the grant another.\n" });
+    const ended = await leasehold('force-release', 'stuck', '--lock-id', lockId);
+    expect(ended).toMatchObject({
+      status: 0,
+      out: expect.stringMatching(`^The grant ${lockId} of 'stuck' is ended. 'stuck' is closed for \\d+ s.\n$`),
+    });
+    expect(await locks.tryAcquire('stuck')).toBeNull();
     expect(await leasehold('force-release', 'stuck', '--lock-id', lockId, '--immediately')).toMatchObject({
       status: 0,
+      out: `The grant ${lockId} of 'stuck' is ended. 'stuck' is free.\n`,
     });
     expect(await locks.tryAcquire('stuck')).not.toBeNull();
   });
@@ -94,6 +101,103 @@ describe('the command leasehold', () => {
     expect(out).toBe('changed  free; somebody has changed the record: doneToken is of type N, not S\n');
   });
 
+  test('opens by repair a lock that nobody holds, and refuses to repair a lock that is held', async () => {
+    const lease = await locks.acquire('shut', { holdAtLeastMs: 86_400_000 });
+    expect(await leasehold('repair', 'shut')).toMatchObject({
+      status: 1,
+      err: `'shut' has the grant ${lease.lockId} of anna: end it first, by leasehold force-release.\n`,
+    });
+    await lease.release();
+    expect((await leasehold('force-release', 'shut', '--lock-id', 'lost', '--immediately')).out).toMatch(
+      /^'shut' is not held under the grant lost\.\nNobody holds the lock, which is closed for 86\d{3} s \(until 20.*Z\): leasehold repair opens it\.\n$/,
+    );
+    expect(await leasehold('repair', 'shut')).toMatchObject({
+      status: 0,
+      out: "The record of 'shut' is repaired. 'shut' is free.\n",
+    });
+    const next = await locks.acquire('shut');
+    expect(next.fencingToken).toBeGreaterThan(lease.fencingToken + 1_000);
+    await next.release();
+    expect(await leasehold('repair', 'never')).toMatchObject({ status: 1 });
+  });
+
+  test.each<[string, Record<string, AttributeValue>]>([
+    ['put down', { fencingToken: { N: '0' } }],
+    ['raised to 2^53 - 1', { fencingToken: { N: '9007199254740991' } }],
+    ['raised to 2^53', { fencingToken: { N: '9007199254740992' } }],
+    ['replaced by a text', { fencingToken: { S: 'x' } }],
+  ])('repairs a record whose token was %s by a hostile holder', async (how, attributes) => {
+    const key = `hostile ${how}`;
+    const lease = await locks.acquire(key);
+    await lease.release();
+    await server.client().send(
+      new UpdateItemCommand({
+        TableName: table,
+        Key: { lockKey: { S: key } },
+        UpdateExpression: 'SET fencingToken = :token, expiresAt = :far',
+        ExpressionAttributeValues: {
+          ':token': attributes.fencingToken as AttributeValue,
+          ':far': { N: '9007199254740000' },
+        },
+      }),
+    );
+    const token = how.startsWith('raised') ? ['--token', `${Date.now()}`] : [];
+    expect(await leasehold('repair', key, ...token)).toMatchObject({ status: 0 });
+    const { fencingToken } = await locks.acquire(key);
+    expect(fencingToken).toBeGreaterThan(lease.fencingToken);
+    expect(fencingToken).toBeLessThanOrEqual(Date.now() + 1);
+  });
+
+  test('lists and ends locks under the sort key of an existing table', async () => {
+    const tableName = await server.createLockTable(undefined, { keyAttribute: 'PK', sortKeyAttribute: 'SK' });
+    const sortKey = { name: 'SK', value: 'LOCK=1' };
+    const store = new DynamoDBLockStore({ client: server.client(), tableName, keyAttribute: 'PK', sortKey });
+    const lease = await new LockClient({ store, owner: 'anna' }).acquire('nightly');
+    const layout = [
+      '--table',
+      tableName,
+      '--key-attribute',
+      'PK',
+      '--sort-key',
+      'SK=LOCK=1',
+      '--ttl-attribute',
+      'until',
+    ];
+    expect((await leasehold('list', ...layout)).out).toMatch(/^nightly {2}held by anna/);
+    expect((await leasehold('list', ...layout.with(5, 'SK=OTHER'))).out).toBe('');
+    const ending = await leasehold('force-release', 'nightly', '--lock-id', lease.lockId, '--immediately', ...layout);
+    expect(ending).toMatchObject({ status: 0 });
+    expect(await leasehold('repair', 'nightly', ...layout)).toMatchObject({ status: 0 });
+    const { Items } = await server.client().send(new ScanCommand({ TableName: tableName }));
+    expect(Items?.[0]).toHaveProperty('until');
+  });
+
+  test('shows keys, owners, data and messages escaped, as text and as JSON', async () => {
+    const owner = 'me\u001b[2K\rnightly/report  free';
+    const key = 'tenant/\u001b]0;x\u0007\nforged  free\u202e';
+    const data = { c1: '\u009b31m', line: 'a\u2028b' };
+    await locks.acquire(key, { owner, data });
+    const listed = (await leasehold('list', 'tenant/')).out;
+    expect(listed.split('\n')).toEqual([
+      expect.stringMatching(
+        /^tenant\/\\u001b\]0;x\\u0007\\u000aforged {2}free\\u202e {2}held by me\\u001b\[2K\\u000dnightly/,
+      ),
+      '',
+    ]);
+    for (const args of [
+      ['list', 'tenant/', '--json'],
+      ['inspect', key, '--json'],
+    ]) {
+      const { out } = await leasehold(...args);
+      expect(out.trimEnd()).not.toMatch(/[\p{C}\p{Zl}\p{Zp}]/u);
+      expect(JSON.parse(out)).toMatchObject({ key, owner, data });
+    }
+    const { out } = await leasehold('inspect', key);
+    expect(JSON.parse(out.slice(out.indexOf('\n{')))).toMatchObject({ key, owner, data });
+    expect((await leasehold('inspect', 'no\u009bthing')).err).toContain("'no\\u009bthing'");
+    expect((await leasehold('list\u001b[2K')).err).toContain("There is no command 'list\\u001b[2K'.");
+  });
+
   test('says that a lock without a record is free', async () => {
     expect(await leasehold('inspect', 'never')).toMatchObject({
       status: 1,
@@ -107,6 +211,12 @@ describe('the command leasehold', () => {
     { args: ['inspect'], says: 'inspect needs the KEY of a lock.' },
     { args: ['force-release', 'a'], says: 'force-release needs --lock-id: leasehold inspect a shows it.' },
     { args: ['list', '--tabel', 'x'], says: "'--tabel'" },
+    { args: ['list', '--sort-key', 'SK'], says: "--sort-key must be NAME=VALUE, such as SK=LOCK, but it is 'SK'." },
+    { args: ['list', '--key-attribute', 'owner'], says: "keyAttribute must not be 'owner'" },
+    { args: ['list', '--ttl-attribute', 'expiresAt'], says: "ttlAttribute must not be 'expiresAt'" },
+    { args: ['list', '--retention-days', 'x'], says: 'retentionDays must be a number of days from 1' },
+    { args: ['list', '--table', 'my table'], says: "but it is 'my table'" },
+
     { args: ['inspect', 'a', 'b'], says: 'inspect takes one argument, but got 2.' },
   ])('answers $args with a message and exit status 2', async ({ args, says }) => {
     const { status, err } = await leasehold(...args);

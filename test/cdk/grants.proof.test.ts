@@ -204,7 +204,7 @@ const CASES: Record<string, Case> = {
     grant: (table, role) => table.grants.forceRelease(role, locks),
     for: ['inspect', 'force release', 'force release, immediately'],
     forbidden: [...FORBIDDEN, ...FORBIDDEN.map(ofAttributes), SCAN, BATCH, CHECK, UPDATE, ...OTHER_UPDATES],
-    forbids: ['tryAcquire', 'renew', 'release', 'hand off', 'resume', 'give back'],
+    forbids: ['tryAcquire', 'renew', 'release', 'hand off', 'resume', 'give back', 'repair'],
   },
   'grants.list': {
     grant: (table, role) => table.grants.list(role),
@@ -289,6 +289,8 @@ async function recordEveryOperation(client: DynamoDBClient, tableName: string): 
       two.forceRelease(held.key, { lockId: held.lockId, immediately }),
     );
   }
+  const seen = await one.inspect('jobs/forced');
+  await during('repair', () => two.repair('jobs/forced', { seen }));
   const night = await one.acquire('nightly');
   const { key, lockId, fencingToken } = night;
   await during('give back', () =>

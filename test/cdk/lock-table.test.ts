@@ -106,9 +106,14 @@ describe('LockTable', () => {
       'a retention under a day',
       { retention: Duration.hours(12) },
       undefined,
-      /retention must be a whole number of days, at least 1, but it is .*12/,
+      /retention must be a whole number of days from 1 to 36500 \(100 years\), but it is .*12/,
     ],
-    ['a retention of nothing', { retention: Duration.days(0) }, undefined, /retention .* at least 1, but it is .*0/],
+    [
+      'a retention of nothing',
+      { retention: Duration.days(0) },
+      undefined,
+      /retention .* from 1 to 36500 .*, but it is .*0/,
+    ],
     ['a retention of a day and a half', { retention: Duration.hours(36) }, undefined, /retention .* but it is .*36/],
     [
       'replicas',

@@ -46,6 +46,12 @@ const requests = fc.oneof(
   fc.record({ do: fc.constant('giveBack' as const), now: fc.constant(base) }),
   fc.record({ do: fc.constant('resume' as const), handed: lockId, lockId, until: moment, leaseMs: fc.constant(1_000) }),
   fc.record({ do: fc.constant('forceRelease' as const), lockId, immediately: fc.boolean() }),
+  fc.record({
+    do: fc.constant('repair' as const),
+    opensAt: moment,
+    fencingToken: fc.constantFrom(1, base + 7),
+    isStale: fc.boolean(),
+  }),
 );
 type Request = typeof requests extends fc.Arbitrary<infer T> ? T : never;
 
@@ -345,7 +351,7 @@ for (const { server, missing } of servers) {
       const newTable = async () => {
         const tableName = await dynamodb.createLockTable(undefined, { keyAttribute: 'pk', sortKeyAttribute: 'sk' });
         await Promise.all(foreign.map((Item) => client.send(new PutItemCommand({ TableName: tableName, Item }))));
-        return { tableName, client, keyAttribute: 'pk' };
+        return { tableName, client, keyAttribute: 'pk', ttlAttribute: 'expires_at' };
       };
 
       // One server is enough: the store alone uses the names.
@@ -359,6 +365,10 @@ for (const { server, missing } of servers) {
         expect((await store.acquire({ ...request, lockId: 'anna' })).applied).toBe(true);
         expect((await other.acquire({ ...request, lockId: 'bert' })).applied).toBe(true);
 
+        const Key = { pk: { S: 'job' }, sk: { S: 'LOCK' } };
+        const { Item } = await client.send(new GetItemCommand({ TableName: table.tableName, Key }));
+        expect(Item).toMatchObject({ expires_at: { N: `${Math.ceil((base + 1_000) / 1_000) + 7 * daySeconds}` } });
+        expect(Item).not.toHaveProperty('ttl');
         expect((await store.read('job', { consistent: true })).record?.lockId).toBe('anna');
         expect((await store.readMany(['job', 'job-1'])).records).toMatchObject([{ key: 'job', lockId: 'anna' }]);
         expect(await listed(store, 'job')).toMatchObject([{ key: 'job', lockId: 'anna' }]);
@@ -460,7 +470,9 @@ for (const { server, missing } of servers) {
           const attempt =
             request.do === 'giveBack'
               ? store.giveBack({ key, lockId, fencingToken: 1, now: base, previous: { type: 'nothing' } })
-              : send(store, key, { ...request, lockId, ...('handed' in request && { handed: lockId }) } as never);
+              : request.do === 'repair'
+                ? store.repair({ key, seen: { fencingToken: 1, expiresAt: base }, opensAt: base, fencingToken: 1 })
+                : send(store, key, { ...request, lockId, ...('handed' in request && { handed: lockId }) } as never);
           const named = {
             name: 'LockStoreError',
             transient: false,
@@ -477,6 +489,36 @@ for (const { server, missing } of servers) {
         }),
         { numRuns: server === first ? 150 : 30 },
       );
+    });
+
+    test.each<[string, Record<string, AttributeValue>]>([
+      ['a token that is a text', { fencingToken: { S: 'x' }, expiresAt: { N: '1' } }],
+      ['a token beyond 2^53', { fencingToken: { N: '9007199254740993' }, expiresAt: { N: '1' } }],
+      ['a token below 0', { fencingToken: { N: '-1' }, expiresAt: { N: '1' } }],
+      ['no token', { expiresAt: { N: '1' } }],
+      ['an expiry that is a text', { fencingToken: { N: '1' }, expiresAt: { S: 'never' }, lockId: { S: 'me' } }],
+      ['an expiry beyond 2^53', { fencingToken: { N: '1' }, expiresAt: { N: '1e20' } }],
+    ])('a record with %s is repaired without having been seen', async (_, attributes) => {
+      const store = await newStore();
+      const { tableName: TableName } = store;
+      const Item = { lockKey: { S: 'job' }, releasedBy: { S: 'anna' }, doneToken: { S: '5' }, ...attributes };
+      await client.send(new PutItemCommand({ TableName, Item }));
+      const request = { key: 'job', opensAt: base, fencingToken: base };
+      expect(await store.repair(request)).toMatchObject({ applied: true });
+      expect(await recordOf(store, 'job')).toMatchObject({ fencingToken: base, expiresAt: base, doneToken: '5' });
+      expect((await recordOf(store, 'job'))?.lockId).toBeUndefined();
+      expect(await store.repair({ ...request, opensAt: base + 1 })).toMatchObject({ applied: false });
+    });
+
+    test("an item of the user's own is not repaired", async () => {
+      const store = await newStore();
+      const { tableName: TableName } = store;
+      const Item = { lockKey: { S: 'job' }, total: { N: '12' }, expiresAt: { S: 'never' } };
+      await client.send(new PutItemCommand({ TableName, Item }));
+      await expect(store.repair({ key: 'job', opensAt: base, fencingToken: base })).rejects.toMatchObject({
+        foreign: true,
+      });
+      expect(await itemOf(TableName, 'job')).toEqual(Item);
     });
 
     test("an item of the user's own is not resumed by a lockId that stands in it", async () => {
@@ -534,6 +576,11 @@ async function send(store: LockStore, key: string, request: Request): Promise<St
       if (record?.lockId === undefined || record.tookOver === undefined) return undefined;
       const { lockId, fencingToken, tookOver: previous } = record;
       return store.giveBack({ key, lockId, fencingToken, now: request.now, previous });
+    }
+    case 'repair': {
+      const { fencingToken = 0, expiresAt = 0 } = (await recordOf(store, key)) ?? {};
+      const seen = { fencingToken, expiresAt: expiresAt - (request.isStale ? 1 : 0) };
+      return store.repair({ key, seen, opensAt: request.opensAt, fencingToken: request.fencingToken });
     }
     default:
       return store[request.do]({ ...request, key } as never);

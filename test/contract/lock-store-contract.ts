@@ -65,6 +65,11 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
       leaseMs: 60_000,
       ...request,
     });
+  /** Repairs the record as it is, or as it was `seen`. */
+  const repair = async (opensAt: number, fencingToken: number, seen?: LockRecord) => {
+    const { fencingToken: token = 0, expiresAt = 0 } = seen ?? (await recordOf()) ?? {};
+    return store.repair({ key, seen: { fencingToken: token, expiresAt }, opensAt, fencingToken });
+  };
   const forceRelease = (lockId: string, immediately = false) => store.forceRelease({ key, lockId, immediately });
   const recordOf = async (of = key) => (await store.read(of, { consistent: true })).record;
   /** Expects a refusal that changes nothing and shows the record. */
@@ -576,6 +581,89 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
       await takeOver('bert');
       await expectRefused(() => forceRelease('anna'));
       await expectRefused(() => forceRelease('anna', true));
+    });
+
+    test('with immediately, opens a lock that an earlier force release of the grant left closed', async () => {
+      await acquire('anna');
+      await forceRelease('anna');
+      expect((await forceRelease('anna', true)).applied).toBe(true);
+      expect(await recordOf()).toEqual({ ...released(anna()), expiresAt: now + 2 });
+      expect((await acquire('bert', { now: now + 2 })).applied).toBe(true);
+      await expectRefused(() => forceRelease('anna', true));
+    });
+
+    test('with immediately, opens a lock that holdAtLeastMs keeps closed after its release', async () => {
+      await acquire('anna');
+      await release('anna', { holdAtLeastMs: 86_400_000, doneToken: '1' });
+      await expectRefused(() => forceRelease('anna'));
+      await expectRefused(() => forceRelease('another', true));
+      expect((await forceRelease('anna', true)).applied).toBe(true);
+      expect(await recordOf()).toEqual({ ...released(anna()), expiresAt: now + 2, doneToken: '1' });
+    });
+
+    test('with immediately, changes no lock that a later holder released', async () => {
+      await acquire('anna');
+      await forceRelease('anna');
+      await takeOver('bert');
+      await release('bert', { holdAtLeastMs: 90_000 });
+      await expectRefused(() => forceRelease('anna', true));
+    });
+  });
+
+  describe('repair', () => {
+    /** Anna's released lock, which stays closed for a day. */
+    const closed = async () => {
+      await acquire('anna', { data: '1' });
+      await release('anna', { holdAtLeastMs: 86_400_000, doneToken: '1' });
+      return (await recordOf()) as LockRecord;
+    };
+
+    test('writes the expiry and the token of a lock that nobody holds, and nothing else', async () => {
+      const record = await closed();
+      expect((await repair(now + 50, now + 700)).applied).toBe(true);
+      expect(await recordOf()).toEqual({ ...record, expiresAt: now + 50, fencingToken: now + 700 });
+      await expectRefused(() => acquire('bert', { now: now + 49 }));
+      expect((await acquire('bert', { now: now + 50 })).record?.fencingToken).toBe(now + 701);
+    });
+
+    test('lowers a token, as an operator asks', async () => {
+      await closed();
+      await repair(now + 1, 7);
+      expect((await acquire('bert', { now: now + 1 })).record?.fencingToken).toBe(8);
+    });
+
+    test('is refused while a grant is outstanding, expired or not', async () => {
+      await acquire('anna');
+      await expectRefused(() => repair(now, now + 1));
+      await expectRefused(() => repair(until + leaseMs, now + 1));
+    });
+
+    test('is refused if the record has another expiry or another token than the operator saw', async () => {
+      const seen = await closed();
+      await expectRefused(() => repair(now, 1, { ...seen, expiresAt: seen.expiresAt + 1 }));
+      await expectRefused(() => repair(now, 1, { ...seen, fencingToken: seen.fencingToken - 1 }));
+    });
+
+    test('is refused the second time, and changes nothing that came after the first', async () => {
+      const seen = await closed();
+      await repair(now + 50, now + 700, seen);
+      await expectRefused(() => repair(now + 50, now + 700, seen));
+      await acquire('bert', { now: now + 50 });
+      await release('bert', { holdAtLeastMs: 86_400_000 - 50 });
+      await expectRefused(() => repair(now + 50, now + 700, seen));
+    });
+
+    test('is refused without a record, and makes no record', async () => {
+      expect(await repair(now, 1)).toMatchObject({ applied: false });
+      expect(await store.repair({ key, opensAt: now, fencingToken: 1 })).toMatchObject({ applied: false });
+      expect(await recordOf()).toBeUndefined();
+    });
+
+    test('of a record that the operator could not see is refused if the record is a lock', async () => {
+      await acquire('anna');
+      await expectRefused(() => store.repair({ key, opensAt: now, fencingToken: 1 }));
+      await release('anna');
+      await expectRefused(() => store.repair({ key, opensAt: now, fencingToken: 1 }));
     });
   });
 

@@ -137,10 +137,13 @@ describe('durations', () => {
     [{ leaseMs: 1_000, heartbeatMs: 750 }, ['750', '1000', '250']],
     [{ leaseMs: 1_000, heartbeatMs: 800, safetyMs: 200 }, ['800', '1000', '200']],
     [{ leaseMs: 1_000, safetyMs: 900 }, ['333', '1000', '900']],
-    [{ leaseMs: 1_000, safetyMs: 1_000 }, ['333', '1000', '1000']],
   ])('heartbeatMs that is not under leaseMs - safetyMs is refused: %p', async (timing, shown) => {
     await refused(() => client.acquire('job', timing), 'heartbeatMs', ...shown);
     await refused(() => new LockClient({ store: scene.store, ...timing }), 'heartbeatMs', ...shown);
+  });
+
+  test('safetyMs that is not under leaseMs is refused', async () => {
+    await refused(() => client.acquire('job', { leaseMs: 1_000, safetyMs: 1_000 }), 'safetyMs', '1000');
   });
 
   test("an option of a call is checked together with the client's options", async () => {
@@ -170,11 +173,15 @@ describe('remainingMs', () => {
     await refused(() => client.acquire('job', { remainingMs: () => value as number }), 'remainingMs', shown);
   });
 
-  test('a function that throws makes acquire throw the same error', async () => {
+  test('a function that throws is refused, and its error is the cause', async () => {
     const remainingMs = () => {
       throw new RangeError('no context');
     };
-    await expect(client.acquire('job', { remainingMs })).rejects.toThrow('no context');
+    await expect(client.acquire('job', { remainingMs })).rejects.toThrow(
+      new TypeError('remainingMs must give a number of milliseconds, but it threw: no context', {
+        cause: new RangeError('no context'),
+      }),
+    );
     expect(scene.store.count()).toBe(0);
   });
 });
@@ -254,6 +261,15 @@ describe('forceRelease', () => {
     ['a number for a lockId', { lockId: 5 }, '5'],
   ])('a force release with %s is refused', async (_, options, shown) => {
     await refused(() => client.forceRelease('job', options as never), 'lockId', shown);
+  });
+});
+
+describe('repair', () => {
+  test.each([-1, 1.5, 2 ** 53, Number.NaN, '7'])('the fencing token %p is refused', async (fencingToken) => {
+    const seen = { fencingToken: 1, expiresAt: 1, acquiredAt: 1 };
+    await expect(client.repair('job', { seen, fencingToken: fencingToken as number })).rejects.toThrow(
+      'fencingToken must be a whole number from 0 to 9007199254740991, but it is',
+    );
   });
 });
 
@@ -375,6 +391,7 @@ describe('options', () => {
     inspectMany: (options) => client().inspectMany([], options),
     list: (options) => Array.fromAsync(client().list(options)),
     forceRelease: (options: object) => client().forceRelease('job', { lockId: 'id', ...options }),
+    repair: (options) => client().repair('job', options),
   };
   const names = Object.keys(takers);
 

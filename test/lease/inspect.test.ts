@@ -200,7 +200,7 @@ test('data that an operator changed to text that is no JSON is shown as text, an
   expect(await lease.release()).toBe(true);
 });
 
-describe('inspect, list and forceRelease', () => {
+describe('inspect and list', () => {
   test('inspect shows the record by one consistent read', async () => {
     const { time, store } = scene;
     const { client } = scene.host();
@@ -229,30 +229,6 @@ describe('inspect, list and forceRelease', () => {
     for (const key of ['a/1', 'a/2', 'b/1']) await client.acquire(key);
     expect((await Array.fromAsync(client.list({ prefix: 'a/' }))).map(({ key }) => key).sort()).toEqual(['a/1', 'a/2']);
     expect(await Array.fromAsync(client.list())).toHaveLength(3);
-  });
-
-  test('forceRelease opens the lock at the expiry, or at once with immediately', async () => {
-    const { time } = scene;
-    const { client } = scene.host();
-    const operator = scene.host().client;
-    const first = await client.acquire('job');
-    expect(await operator.forceRelease('job', { lockId: first.lockId })).toBe(true);
-    await time.advance(1);
-    expect(await operator.tryAcquire('job')).toBeNull();
-    await time.advance(30_000);
-    const second = await operator.acquire('job');
-    expect(await operator.forceRelease('job', { lockId: second.lockId, immediately: true })).toBe(true);
-    await time.advance(2);
-    expect(await client.tryAcquire('job')).not.toBeNull();
-  });
-
-  test('forceRelease gives true if the answer was lost and the request was sent again', async () => {
-    const { time, store } = scene;
-    const { client } = scene.host();
-    const { lockId } = await client.acquire('job');
-    store.plan({ do: 'hangAnswer', operation: 'forceRelease' });
-    expect(await settle(time, client.forceRelease('job', { lockId }))).toBe(true);
-    expect(store.count('forceRelease')).toBe(2);
   });
 });
 

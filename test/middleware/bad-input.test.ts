@@ -135,8 +135,26 @@ describe.each([...ofEvents, ...ofRecords])('$name throws when it is configured',
     ),
   );
 
-  test.each([{ tableName: 'locks' }, { client: { send() {} } }])('on locks beside %p', (second) =>
-    refuses(second, /either locks or tableName and client, not both/),
+  test.each([
+    { tableName: 'locks' },
+    { client: { send() {} } },
+    { keyAttribute: 'pk' },
+    { sortKey: { name: 'sk', value: 'LOCK' } },
+    { ttlAttribute: 'expires' },
+    { retentionDays: 3 },
+  ])('on locks beside %p', (second) =>
+    refuses(second, new RegExp(`takes either locks or ${Object.keys(second)}, not both`)),
+  );
+
+  test('on a name of the table that leasehold writes itself', () =>
+    refuses({ locks: undefined, tableName: 'locks', keyAttribute: 'owner' }, /keyAttribute must not be 'owner'/));
+
+  test.each<[object, RegExp, object?]>([
+    [{ heartbeatMs: 60_000 }, /60000 is not smaller than 30000 - 3000/],
+    [{ safetyMs: 40_000 }, /safetyMs must be smaller than leaseMs.* 40000 is not smaller than 30000/],
+    [{ leaseMs: 10_000 }, /20000 is not smaller than 10000 - 2000/, { heartbeatMs: 20_000 }],
+  ])('on %j, which the lease of the shared client makes impossible', (options, message, defaults = {}) =>
+    refuses({ locks: new LockClient({ store: new MemoryLockStore(), ...defaults }), ...options }, message),
   );
 
   test('on an onEvent beside a LockClient, which has a listener of its own', () =>

@@ -22,14 +22,14 @@
  * over and given it back. Then the record no longer tells what the grant took over.
  *
  * Each step has the name of its counterpart in the code:
- *   storeAcquire to storeForceRelease      the function of that name in lib/record/transitions.ts
+ *   storeAcquire to storeRepair            the function of that name in lib/record/transitions.ts
  *   storeGuardedWrite                      lib/dynamodb/guarded-write.ts
  *   Network                                lib/lease/send.ts, and everything between it and the store
  *   Client: tryAcquire, resume, discard    lib/lease/attempt.ts, acquisition.ts, resume.ts
  *   Client: giveBack                       lib/lease/give-back.ts
  *   Client: renew                          lib/lease/heartbeat.ts
  *   Client: release, handOff               lib/lease/release.ts, lease.ts
- *   Operator                               LockClient.forceRelease
+ *   Operator                               LockClient.forceRelease, LockClient.repair
  *   Belief and deadline                    lib/lease/term.ts
  *   invariant(n, ...)                      invariant n of docs/protocol.md
  *
@@ -78,6 +78,9 @@
 #endif
 #ifndef FORCE           /* 1: an operator may force a release; 2: also immediately */
 #define FORCE 0
+#endif
+#ifndef REPAIR          /* 1: an operator may repair a lock that nobody holds */
+#define REPAIR 0
 #endif
 #ifndef AHEAD           /* the ticks by which a wrong clock may be ahead; BEHIND: by which it may be behind */
 #define AHEAD 0
@@ -171,6 +174,10 @@
 #define SLOW_BELIEVED 156
 #define RELAY_BELIEVED 157
 #define PART_UNASKED 158
+#define FORCE_OPENS_OTHERS 159
+#define REPAIR_HELD 160
+#define REPAIR_UNSEEN 161
+#define REPAIR_BEFORE_ACQUIRED 162
 
 #define SKEW (MUTANT == SKEW_IS_SAFETY -> SAFETY : SAFETY - 1)
 #define IDS (OWNERS * ATTEMPTS)
@@ -209,6 +216,9 @@ typedef Sent {
 };
 Sent sent[IDS + 1];
 byte handed;                /* the handle of the lease that was handed off */
+
+/* The request to repair: the record as the operator saw it, and the expiry to write. */
+byte repairToken, repairExpiry, repairOpens;
 
 /* The knowledge of an owner: lib/lease/lease.ts, heartbeat.ts, term.ts. */
 mtype = { idle, acquiring, held, releasing, releasingAgain };
@@ -254,6 +264,7 @@ short everGranted, everBelieved;
 short superseded;           /* another owner was granted the lock later, and believed */
 short forgotten;            /* grants that were given back, and that releasedBy no longer names */
 short opened;               /* grants that an operator ended immediately: invariant 1 is waived for them */
+short repaired;             /* releases after which an operator repaired the lock */
 bit discarded;              /* 1: the grant of a wrong clock was released before its owner saw the grant */
 byte lastEnded;             /* the lockId of the release that was the record's last change; 0: the last change was another */
 byte highestToken, finished, closedUntil, attempts;
@@ -419,14 +430,16 @@ inline storeRelease(a) {
     result = applied
   :: else ->
     result = (record.releasedBy == id(a) -> signed : lost);
-    invariant(TOLD, result == signed || lastEnded != a || !record.exists || sent[a].force || sent[a].immediately);
+    invariant(TOLD, result == signed || lastEnded != a || !record.exists || sent[a].force || sent[a].immediately ||
+      repaired & bit(a));
     /*
      * The record proves an earlier delivery of this release, however often the owner sent the release. Either the record
      * has the release's token. Or the release has no token, no grant came since, and the expiry is that of this release.
      */
     i = record.acquiredAt + (sent[a].hold -> HOLD : 1);
     result = (result == signed && (sent[a].done || (!record.lockId && record.expiresAt == i)) -> proven : result);
-    invariant(TOLD, result == proven || lastEnded != a || !record.exists || record.lockId || sent[a].force || sent[a].immediately);
+    invariant(TOLD, result == proven || lastEnded != a || !record.exists || record.lockId || sent[a].force ||
+      sent[a].immediately || repaired & bit(a));
     /* A force release writes the same releasedBy. So a token is done only if the record has the token. */
     result = (sent[a].done && record.doneToken < sent[a].done && !mutant(SIGNED_MEANS_DONE) -> none : result)
   fi;
@@ -486,9 +499,29 @@ inline storeForceRelease(a, atOnce) {
     record.expiresAt = (atOnce || mutant(FORCE_OPENS) -> record.acquiredAt + 2 : record.expiresAt);
     opened = opened | (atOnce -> bit(a) : 0);
     lastEnded = a
+  /* The grant has ended, and the lock is closed still: by a forced release, or by holdAtLeastMs. */
+  :: atOnce && !record.lockId && record.exists && (mutant(FORCE_OPENS_OTHERS) || record.releasedBy == id(a)) ->
+    record.expiresAt = record.acquiredAt + 2;
+    opened = opened | bit(a);
+    closedUntil = (record.releasedBy == id(a) -> 0 : closedUntil)
   :: else
   fi;
   printf("%d: force release of %d. Record: %d until %d\n", now, a, record.lockId, record.expiresAt)
+}
+
+inline storeRepair() {
+  if
+  :: record.exists && (mutant(REPAIR_HELD) || !record.lockId) &&
+     (mutant(REPAIR_UNSEEN) || (record.fencingToken == repairToken && record.expiresAt == repairExpiry)) ->
+    opened = opened | bit(record.releasedBy);
+    repaired = repaired | bit(record.releasedBy);
+    closedUntil = 0;
+    record.fencingToken = repairToken;
+    record.expiresAt = repairOpens;
+    writeTtl(repairOpens)
+  :: else
+  fi;
+  printf("%d: repair to %d. Record: %d until %d\n", now, repairOpens, record.lockId, record.expiresAt)
 }
 
 inline storeGuardedWrite(a) {
@@ -899,12 +932,28 @@ proctype Client(byte self) {
   od
 }
 
-#if FORCE
+#if FORCE || REPAIR
 proctype Operator() {
   do
+#if FORCE
   :: d_step { record.lockId && !sent[record.lockId].force -> sent[record.lockId].force = 1 }
+#endif
 #if FORCE > 1
   :: d_step { record.lockId && !sent[record.lockId].immediately -> sent[record.lockId].immediately = 1 }
+  :: d_step {
+      !record.lockId && record.releasedBy && !sent[record.releasedBy].immediately ->
+      sent[record.releasedBy].immediately = 1
+    }
+#endif
+#if REPAIR
+  /* One request, which the network delivers at any time and again and again. */
+  :: d_step {
+      !repairOpens && record.exists && record.expiresAt > now ->
+      repairToken = record.fencingToken;
+      repairExpiry = record.expiresAt;
+      repairOpens = (mutant(REPAIR_BEFORE_ACQUIRED) -> now : max(now, record.acquiredAt + 1))
+    }
+  :: d_step { repairOpens -> storeRepair() }
 #endif
   od
 }
@@ -983,7 +1032,7 @@ init {
     :: n <= IDS -> run Network(n); n++
     :: else -> break
     od;
-#if FORCE
+#if FORCE || REPAIR
     run Operator();
 #endif
     run Time();

@@ -14,6 +14,9 @@ const configurations = {
   'three owners, force release, guarded writes': { OWNERS: 3, ATTEMPTS: 1, TICKS: 4, FORCE: 1, GUARD: 1 },
   'force release, renewals': { BUDGET: 2, TICKS: 4, FORCE: 1, RENEWALS: 1 },
   'force release at once': { BUDGET: 3, TICKS: 2, FORCE: 2 },
+  'force release at once, hold at least': { BUDGET: 3, TICKS: 3, HOLD: 2, FORCE: 2 },
+  'repair, hold at least': { BUDGET: 3, TICKS: 4, HOLD: 2, REPAIR: 1 },
+  'repair, force release, renewals': { BUDGET: 2, TICKS: 4, FORCE: 1, REPAIR: 1, RENEWALS: 1 },
   'three owners, hand-off, renewals': { OWNERS: 3, ATTEMPTS: 1, TICKS: 4, RESUME: 1, RENEWALS: 1 },
   'three owners, deletion by TTL': { OWNERS: 3, ATTEMPTS: 1, TICKS: 7, RETENTION: 2 },
   'deletion by TTL, renewals': { BUDGET: 2, TICKS: 6, RETENTION: 1, RENEWALS: 3 },
@@ -48,6 +51,9 @@ const clauses: [fault: string, configuration: Configuration][] = [
   ['RESUME_HANDED', 'three owners, hand-off, renewals'],
   ['RESUME_INTO_PAST', 'a hand-off between wrong clocks'],
   ['FORCE_SEEN', 'force release at once'],
+  ['FORCE_OPENS_OTHERS', 'force release at once, hold at least'],
+  ['REPAIR_HELD', 'repair, force release, renewals'],
+  ['REPAIR_UNSEEN', 'repair, hold at least'],
   ['GUARD_MINE', 'three owners, renewals, guarded writes'],
 ];
 
@@ -72,6 +78,7 @@ const values: [fault: string, configuration: Configuration][] = [
   ['RESUME_KEEPS_TOKEN', 'three owners, hand-off, renewals'],
   ['RESUME_MOVES_ACQUIRED', 'three owners, hand-off, renewals'],
   ['FORCE_OPENS', 'three owners, force release, guarded writes'],
+  ['REPAIR_BEFORE_ACQUIRED', 'repair, hold at least'],
   ['FORCE_KEEPS_LOCK_ID', 'force release, renewals'],
 ];
 

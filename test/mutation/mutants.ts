@@ -93,8 +93,8 @@ const dynamodb = [
     ],
     [
       "force release of an item of the user's own",
-      '`lockId = :seen AND ${HAS_TIMES}`',
-      '`lockId = :seen AND (${HAS_TIMES} OR lockId = :seen)`',
+      "releasedBy = :seen)' : ''}) AND ${HAS_TIMES}`",
+      "releasedBy = :seen)' : ''}) AND (${HAS_TIMES} OR lockId = :seen)`",
     ],
     ['resume writes an expiry before the acquisition', ' AND acquiredAt < :until', ''],
     [
@@ -104,8 +104,23 @@ const dynamodb = [
     ],
     [
       'force release of a grant other than the one that the operator saw',
-      '`lockId = :seen AND',
-      '`(lockId = :seen OR lockId <> :seen) AND',
+      '`(lockId = :seen$',
+      '`(lockId = :seen OR lockId <> :seen$',
+    ],
+    [
+      'force release opens a lock that another grant left closed',
+      ' AND releasedBy = :seen)',
+      ' AND attribute_exists(releasedBy))',
+    ],
+    [
+      'repair under a holder',
+      "'attribute_not_exists(lockId) AND fencingToken = :seenToken",
+      "'fencingToken = :seenToken",
+    ],
+    [
+      'repair of a later record than the operator saw',
+      ' AND expiresAt = :seenExpiry',
+      ' AND (expiresAt = :seenExpiry OR attribute_exists(expiresAt))',
     ],
   ]),
   ...of('lib/dynamodb/item.ts', [
@@ -121,7 +136,7 @@ const dynamodb = [
     ["the store's own client sends again beside leasehold", '{ maxAttempts: 1 }', '{}'],
     [
       'a misspelled option of a DynamoDBLockStore, ignored',
-      "    checkNames('DynamoDBLockStore', options, OPTIONS);\n",
+      "    checkNames('DynamoDBLockStore', options, STORE_OPTIONS);\n",
       '',
     ],
     ['a client without send(), accepted', "client !== undefined && typeof client?.send !== 'function'", 'false'],
@@ -195,8 +210,8 @@ const record = [
     ['resume in memory writes an expiry before the acquisition', ' || record.acquiredAt >= until', ''],
     [
       'force release in memory of a grant other than the one that the operator saw',
-      'if (!isGrantOf(lockId, record)) return undefined;\n  return { ...ended(record), expiresAt: immediately',
-      'if (record === undefined) return undefined;\n  return { ...ended(record), expiresAt: immediately',
+      'if (!isGrantOf(lockId, record) && !(immediately && hasEnded)) return undefined;',
+      'if (record === undefined) return undefined;',
     ],
     [
       "force release in memory writes the expiry of a holder's own release",
@@ -491,11 +506,19 @@ const client = [
     ['a misspelled option of a LockClient, ignored', "    checkNames('LockClient', options, CLIENT_OPTIONS);\n", ''],
     ['a misspelled option of acquire, ignored', '    checkNames(what, options, ACQUIRE_OPTIONS);\n', ''],
     ['a misspelled option of resume, ignored', "    checkNames('resume', options, RESUME_OPTIONS);\n", ''],
+  ]),
+  ...of('lib/lease/operate.ts', [
     [
       'a misspelled option of forceRelease, ignored',
-      "    checkNames('forceRelease', options, { lockId: 0, immediately: 0 });\n",
+      "  checkNames('forceRelease', options, { lockId: 0, immediately: 0 });\n",
       '',
     ],
+    [
+      'a lock that a wrong clock closed stays closed after an immediate force release',
+      'if (!immediately) return true;',
+      'return true;',
+    ],
+    ['a repair writes a moment of a clock that no answer has judged', '  await judgedInstant(context, key, {});\n', ''],
   ]),
   ...of('lib/lease/inspect.ts', [
     ['a misspelled option of inspectMany, ignored', "  checkNames('inspectMany', options, { signal: 0 });\n", ''],
@@ -1057,11 +1080,7 @@ const middleware = [
   ]),
   ...of('middleware/configure.ts', [
     ['a key that is a promise which rejects ends the process', '  heed(value);\n', ''],
-    [
-      'locks and a table name together, accepted',
-      'if (tableName !== undefined || client !== undefined) {',
-      'if (false) {',
-    ],
+    ['locks and an option of their store together, accepted', 'if (ofStore.length > 0) {', 'if (false) {'],
     [
       'a listener beside a LockClient, accepted and never called',
       '  if (onEvent === undefined) return locks;',

@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { checkNames } from '../../lib/record/check.ts';
+import { checkKey, checkNames, checkText, printable, show } from '../../lib/record/check.ts';
 
 const known = { leaseMs: 0, heartbeatMs: 0, waitMs: 0, onBusy: 0, once: 0 };
 
@@ -33,4 +33,52 @@ describe('checkNames', () => {
   test('known names pass', () => {
     expect(() => checkNames('acquire', { leaseMs: 1, once: undefined }, known)).not.toThrow();
   });
+});
+
+describe('a text that is not well-formed Unicode', () => {
+  test.each(['job/\ud800', '\udbff/job', 'job/\ude00\ud83d'])(
+    'is refused as a key, and the message shows it escaped: %j',
+    (key) => {
+      const shown = JSON.stringify(key).slice(1, -1);
+      expect(() => checkKey(key)).toThrow(
+        new TypeError(
+          `The key of a lock must be well-formed Unicode, but '${shown}' has half of a surrogate pair: cut texts between characters.`,
+        ),
+      );
+      expect(() => checkText('owner', key)).toThrow(/^owner must be well-formed Unicode/);
+    },
+  );
+
+  test('is told from whole surrogate pairs, which pass', () => {
+    expect(checkKey('job/\u{1f512}\u{10ffff}')).toBe('job/\u{1f512}\u{10ffff}');
+  });
+});
+
+describe('printable', () => {
+  test.each([
+    ['C0 controls', 'a\u001b[2K\r\n\t\0', 'a\\u001b[2K\\u000d\\u000a\\u0009\\u0000'],
+    ['DEL and C1 controls', '\u007f\u009b31m\u0085', '\\u007f\\u009b31m\\u0085'],
+    ['marks of direction', '\u202egpj\u2066\u200f\u061c', '\\u202egpj\\u2066\\u200f\\u061c'],
+    ['line and paragraph separators', '\u2028\u2029', '\\u2028\\u2029'],
+    ['invisible characters', 'a\u200bb\ufeff\u00ad', 'a\\u200bb\\ufeff\\u00ad'],
+    ['halves of surrogate pairs', '\ud800 \udfff', '\\ud800 \\udfff'],
+    ['characters beyond the BMP that nobody prints', '\u{e0041}\u{10ffff}', '\\udb40\\udc41\\udbff\\udfff'],
+  ])('escapes %s', (_, text, escaped) => {
+    expect(printable(text)).toBe(escaped);
+    expect(JSON.parse(`"${escaped}"`)).toBe(text);
+  });
+
+  test('leaves what is printed', () => {
+    const text = "nightly/réport 'x' \u{1f512} 日本 a\\b";
+    expect(printable(text)).toBe(text);
+    expect(show(text)).toBe(`'${text}'`);
+  });
+});
+
+test('a long text is cut between characters for a message', () => {
+  expect(show(`${'x'.repeat(79)}\u{1f512}yz`)).toBe(`'${'x'.repeat(79)}…'`);
+});
+
+test('an unknown option is shown escaped', () => {
+  expect(() => checkNames('acquire', { 'on\nBusy': 1 }, known)).toThrow("acquire has no option 'on\\u000aBusy'");
 });

@@ -71,4 +71,21 @@ describe('errors', () => {
     const { headers } = new LockBusyError({ key: 'job', owner: 'me', expiresAt: 0, retryAfterMs: 30_000, heldMs });
     expect(headers).toEqual({ 'Retry-After': seconds });
   });
+
+  test('the message of each error shows a key, a token and a cause escaped, and the properties keep them as they are', () => {
+    const key = 'tenant/\u001b]0;x\u0007\nnightly  free';
+    const once = '2026\u202e';
+    const errors = [
+      new LockBusyError({ key, expiresAt: 5, retryAfterMs: 2_001 }),
+      new LockDoneError({ key, once, doneToken: '\u{10ffff}' }),
+      new LockLostError({ key, reason: 'expired', detail: 'its deadline has passed\u009b' }),
+      new LockStoreError(`Acquiring '${key}': no answer`),
+    ];
+    for (const error of errors) expect(error.message).not.toMatch(/[\p{C}\p{Zl}\p{Zp}]/u);
+    expect(errors[0]).toMatchObject({
+      key,
+      message: expect.stringContaining(String.raw`tenant/\u001b]0;x\u0007\u000anightly`),
+    });
+    expect(errors[1]).toMatchObject({ once, doneToken: '\u{10ffff}' });
+  });
 });

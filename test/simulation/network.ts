@@ -124,6 +124,7 @@ export class Wire implements LockStore {
   giveBack = (request: object, signal?: AbortSignal) => this.#send('giveBack', request, signal);
   resume = (request: object, signal?: AbortSignal) => this.#send('resume', request, signal);
   forceRelease = (request: object, signal?: AbortSignal) => this.#send('forceRelease', request, signal);
+  repair = (request: object, signal?: AbortSignal) => this.#send('repair', request, signal);
   read = (key: string, { consistent }: { consistent: boolean }, signal?: AbortSignal) =>
     this.#send('read', { key, consistent }, signal);
 

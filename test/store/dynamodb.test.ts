@@ -17,6 +17,7 @@ import {
   ThrottlingException,
   TransactionConflictException,
   UpdateItemCommand,
+  type UpdateItemCommandInput,
 } from '@aws-sdk/client-dynamodb';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { mockClient } from 'aws-sdk-client-mock';
@@ -63,8 +64,7 @@ function mocked(options: DynamoDBLockStoreOptions = {}) {
 }
 
 describe('each operation is one request', () => {
-  const isLock = 'attribute_type(fencingToken, :number) AND attribute_type(expiresAt, :number)';
-  const hasTimes = 'attribute_type(acquiredAt, :number) AND attribute_type(expiresAt, :number)';
+  const hasTimes = 'acquiredAt >= :zero AND expiresAt >= :zero';
   const free =
     'attribute_not_exists(#key) OR (fencingToken BETWEEN :zero AND :most AND expiresAt BETWEEN :zero AND :now ' +
     'AND lockId <> :me AND releasedBy <> :me)';
@@ -212,8 +212,8 @@ describe('each operation is one request', () => {
       {
         UpdateExpression:
           'SET releasedBy = :seen REMOVE previousLockId, previousOwner, previousAcquiredAt, previousExpiresAt, lockId',
-        ConditionExpression: `lockId = :seen AND ${hasTimes}`,
-        ExpressionAttributeValues: { ':seen': { S: 'anna' }, ':number': { S: 'N' } },
+        ConditionExpression: `(lockId = :seen) AND ${hasTimes}`,
+        ExpressionAttributeValues: { ':seen': { S: 'anna' }, ':zero': { N: '0' } },
       },
     ],
     'force release immediately': [
@@ -222,8 +222,26 @@ describe('each operation is one request', () => {
         UpdateExpression:
           'SET releasedBy = :seen, expiresAt = acquiredAt + :two ' +
           'REMOVE previousLockId, previousOwner, previousAcquiredAt, previousExpiresAt, lockId',
-        ConditionExpression: `lockId = :seen AND ${hasTimes}`,
-        ExpressionAttributeValues: { ':seen': { S: 'anna' }, ':number': { S: 'N' }, ':two': { N: '2' } },
+        ConditionExpression: `(lockId = :seen OR (attribute_not_exists(lockId) AND releasedBy = :seen)) AND ${hasTimes}`,
+        ExpressionAttributeValues: { ':seen': { S: 'anna' }, ':zero': { N: '0' }, ':two': { N: '2' } },
+      },
+    ],
+    repair: [
+      (store) =>
+        store.repair({ key: 'job', seen: { fencingToken: 7, expiresAt: until }, opensAt: now, fencingToken: 9 }),
+      {
+        UpdateExpression:
+          'SET expiresAt = :opensAt, fencingToken = :token, #ttl = :ttl ' +
+          'REMOVE previousLockId, previousOwner, previousAcquiredAt, previousExpiresAt, lockId',
+        ConditionExpression: 'attribute_not_exists(lockId) AND fencingToken = :seenToken AND expiresAt = :seenExpiry',
+        ExpressionAttributeNames: { '#ttl': 'ttl' },
+        ExpressionAttributeValues: {
+          ':opensAt': { N: `${now}` },
+          ':token': { N: '9' },
+          ':ttl': ttlOf(now),
+          ':seenToken': { N: '7' },
+          ':seenExpiry': { N: `${until}` },
+        },
       },
     ],
   };
@@ -541,6 +559,16 @@ describe('an error of DynamoDB becomes a LockStoreError that says what to do', (
     expect(transient).toBe(false);
   });
 
+  test.each([
+    'One or more parameter values were invalid: Size of hashkey has exceeded the maximum size limit of2048 bytes',
+    "Value 'x' at 'tableName' failed to satisfy constraint",
+    'Item size to update has exceeded the maximum allowed size',
+  ])('another refusal of a request is told as the server told it: %s', async (told) => {
+    const { message, transient, foreign } = await failureOf(exception('ValidationException', told));
+    expect(message).toBe(`DynamoDB refused dynamodb:UpdateItem on the table 'locks': ValidationException: ${told}`);
+    expect([transient, foreign]).toEqual([false, false]);
+  });
+
   test('an item that another program wrote: the message has the key of the lock', async () => {
     const error = exception('ValidationException', 'An operand in the update expression has an incorrect data type');
     const { message, transient, foreign } = await failureOf(error);
@@ -814,10 +842,63 @@ describe('the options of DynamoDBLockStore', () => {
       expect(sent()[0]?.input).toMatchObject({ ExpressionAttributeValues: { ':ttl': ttl } });
     }
     process.env.LOCK_RETENTION_DAYS = 'a week';
-    const message = 'retentionDays must be a number of days, 1 or more, but it is';
+    const message = 'retentionDays must be a number of days from 1 to 36500 (100 years), but it is';
     expect(() => mocked()).toThrow(new TypeError(`${message} NaN, from LOCK_RETENTION_DAYS='a week'.`));
     expect(() => mocked({ retentionDays: 0 })).toThrow(new TypeError(`${message} 0.`));
     expect(() => mocked({ retentionDays: 1 })).not.toThrow();
+  });
+
+  test.each([
+    'lockId',
+    'owner',
+    'fencingToken',
+    'expiresAt',
+    'acquiredAt',
+    'leaseMs',
+    'releasedBy',
+    'previousLockId',
+    'previousOwner',
+    'previousAcquiredAt',
+    'previousExpiresAt',
+    'doneToken',
+    'data',
+  ])('the attribute %s of the record is refused as the name of a key and of the TTL', (name) => {
+    const reason = `must not be '${name}': leasehold writes`;
+    expect(() => mocked({ keyAttribute: name })).toThrow(`keyAttribute ${reason}`);
+    expect(() => mocked({ sortKey: { name, value: 'LOCK' } })).toThrow(`sortKey.name ${reason}`);
+    expect(() => mocked({ ttlAttribute: name })).toThrow(`ttlAttribute ${reason}`);
+  });
+
+  test('the layout of the table that LOCK_TABLE_NAME names comes from the environment, and of no other table', async () => {
+    Object.assign(process.env, {
+      LOCK_TABLE_NAME: 'orders',
+      LOCK_KEY_ATTRIBUTE: 'PK',
+      LOCK_SORT_KEY: 'SK=LOCK#a=b',
+      LOCK_TTL_ATTRIBUTE: 'expires_at',
+    });
+    const renewing = async (options: DynamoDBLockStoreOptions) => {
+      const { store, answers, sent } = mocked({ tableName: undefined, ...options });
+      answers.resolves({});
+      await store.renew({ key: 'job', lockId: 'anna', until });
+      const input = sent()[0]?.input as UpdateItemCommandInput | undefined;
+      return [input?.Key, input?.ExpressionAttributeNames?.['#ttl']];
+    };
+    const ofOrders = [{ PK: { S: 'job' }, SK: { S: 'LOCK#a=b' } }, 'expires_at'];
+    expect(await renewing({})).toEqual(ofOrders);
+    expect(await renewing({ tableName: 'orders' })).toEqual(ofOrders);
+    expect(await renewing({ tableName: 'locks' })).toEqual([{ lockKey: { S: 'job' } }, 'ttl']);
+    expect(await renewing({ keyAttribute: 'pk', ttlAttribute: 'ttl' })).toEqual([
+      { pk: { S: 'job' }, SK: { S: 'LOCK#a=b' } },
+      'ttl',
+    ]);
+    Object.assign(process.env, { LOCK_SORT_KEY: '', LOCK_KEY_ATTRIBUTE: '' });
+    expect(await renewing({})).toEqual([{ lockKey: { S: 'job' } }, 'expires_at']);
+    process.env.LOCK_SORT_KEY = 'SK';
+    expect(() => mocked({ tableName: undefined })).toThrow(
+      new TypeError("LOCK_SORT_KEY must be NAME=VALUE, such as SK=LOCK, but it is 'SK'."),
+    );
+    process.env.LOCK_SORT_KEY = 'data=LOCK';
+    expect(() => mocked({ tableName: undefined })).toThrow("sortKey.name must not be 'data'");
   });
 
   test('a missing table name is refused, and the message says what to set', () => {
@@ -838,10 +919,44 @@ describe('the options of DynamoDBLockStore', () => {
     ["sortKey.name must not be empty, but it is ''", { sortKey: { name: '', value: 'LOCK' } }],
     ["sortKey.value must not be empty, but it is ''", { sortKey: { name: 'sk', value: '' } }],
     ['sortKey.value must be a string, but it is undefined', { sortKey: { name: 'sk' } }],
-    ['retentionDays must be a number of days, 1 or more, but it is 0.5', { retentionDays: 0.5 }],
-    ['retentionDays must be a number of days, 1 or more, but it is NaN', { retentionDays: Number.NaN }],
-    ['retentionDays must be a number of days, 1 or more, but it is Infinity', { retentionDays: Infinity }],
-    ["retentionDays must be a number of days, 1 or more, but it is '7'", { retentionDays: '7' }],
+    ['retentionDays must be a number of days from 1 to 36500 (100 years), but it is 0.5', { retentionDays: 0.5 }],
+    [
+      'retentionDays must be a number of days from 1 to 36500 (100 years), but it is NaN',
+      { retentionDays: Number.NaN },
+    ],
+    [
+      'retentionDays must be a number of days from 1 to 36500 (100 years), but it is Infinity',
+      { retentionDays: Infinity },
+    ],
+    ["retentionDays must be a number of days from 1 to 36500 (100 years), but it is '7'", { retentionDays: '7' }],
+    ['but it is 1e+300', { retentionDays: 1e300 }],
+    ['but it is 36501', { retentionDays: 36_501 }],
+    [
+      "tableName must be the table's ARN, or 3 to 255 letters, digits, '_', '-' and '.', but it is ' locks'",
+      { tableName: ' locks' },
+    ],
+    ["but it is 'locks\\u000a'", { tableName: 'locks\n' }],
+    ["but it is 'my table'", { tableName: 'my table' }],
+    ["but it is 'lo'", { tableName: 'lo' }],
+    [
+      "but it is 'arn:aws:dynamodb:eu-west-1:123456789012:locks'",
+      { tableName: 'arn:aws:dynamodb:eu-west-1:123456789012:locks' },
+    ],
+    ['leasehold writes an attribute of that name in each record', { keyAttribute: 'releasedBy' }],
+    ["sortKey.name must not be 'data'", { sortKey: { name: 'data', value: 'LOCK' } }],
+    ["ttlAttribute must differ from keyAttribute, but both are 'ttl'", { keyAttribute: 'ttl' }],
+    [
+      "sortKey.name must differ from keyAttribute, but both are 'lockKey'",
+      { sortKey: { name: 'lockKey', value: 'LOCK' } },
+    ],
+    ["ttlAttribute must differ from sortKey.name, but both are 'ttl'", { sortKey: { name: 'ttl', value: 'LOCK' } }],
+    [
+      "ttlAttribute must not be 'expiresAt': leasehold writes it in milliseconds, and DynamoDB reads a TTL in seconds",
+      { ttlAttribute: 'expiresAt' },
+    ],
+    ["ttlAttribute must not be 'leaseMs'", { ttlAttribute: 'leaseMs' }],
+    ["ttlAttribute must not be empty, but it is ''", { ttlAttribute: '' }],
+    ['sortKey.value must be well-formed Unicode', { sortKey: { name: 'sk', value: '\ud800' } }],
     ["client must be a DynamoDBClient, but it is 'eu-central-1'", { client: 'eu-central-1' }],
     ['client must be a DynamoDBClient, but it is object [object Object]', { client: {} }],
     ["DynamoDBLockStore has no option 'tablename'; did you mean 'tableName'?", { tablename: 'locks' }],

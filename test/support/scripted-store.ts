@@ -113,6 +113,7 @@ export class ScriptedStore implements LockStore {
   giveBack = this.#write('giveBack');
   resume = this.#write('resume');
   forceRelease = this.#write('forceRelease');
+  repair = this.#write('repair');
 
   read(key: string, options: { readonly consistent: boolean }): Promise<ReadAnswer> {
     return this.#send('read', { key, ...options }, async () => {

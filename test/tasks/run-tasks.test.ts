@@ -303,7 +303,8 @@ describe('the report', () => {
 });
 
 describe('concurrency', () => {
-  test.each([2 ** 32, Number.MAX_SAFE_INTEGER])('a concurrency of %i runs all tasks at a time', async (concurrency) => {
+  test('a concurrency of a million runs all tasks at a time', async () => {
+    const concurrency = 1_000_000;
     expect(counts(await run(names(40), { concurrency }))).toEqual(only({ done: 40 }));
     expect(counts(await run(new Set(names(40)), { concurrency }))).toEqual(only({ alreadyDone: 40 }));
     expect(counts(await run([], { concurrency }))).toEqual(only({}));

@@ -1,0 +1,111 @@
+import { checkKey, checkNames, checkText, show } from '../record/check.ts';
+import type { StoreAnswer } from '../record/store.ts';
+import type { LeaseContext } from './context.ts';
+import { ORDER, sendInTurn } from './gate.ts';
+import { inspect, type LockState } from './inspect.ts';
+import { judgedInstant } from './judge.ts';
+
+/**
+ * The options of `forceRelease`.
+ * @example
+ * ```ts
+ * import type { ForceReleaseOptions } from 'leasehold';
+ *
+ * export const endingAtOnce = (lockId: string): ForceReleaseOptions => ({ lockId, immediately: true });
+ * ```
+ */
+export interface ForceReleaseOptions {
+  /** The id of the grant to end, as `inspect` shows the id. So no later grant is ended by mistake. */
+  readonly lockId: string;
+  /**
+   * Opens the lock at once, whatever keeps it closed: the lease, an earlier forced release of the grant, `holdAtLeastMs`, or
+   * a clock that was wrong.
+   * @default false
+   */
+  readonly immediately?: boolean | undefined;
+}
+
+/**
+ * The options of `repair`.
+ * @example
+ * ```ts
+ * import type { LockState, RepairOptions } from 'leasehold';
+ *
+ * export const withToken = (seen: LockState, fencingToken: number): RepairOptions => ({ seen, fencingToken });
+ * ```
+ */
+export interface RepairOptions {
+  /**
+   * The state as `inspect` gave it. So no later state is changed by mistake. Leave the state out only if `inspect` rejects
+   * with a `foreign` error, for the record's token or expiry is none.
+   * @default none
+   */
+  readonly seen?: Pick<LockState, 'fencingToken' | 'expiresAt' | 'acquiredAt'> | undefined;
+  /**
+   * The fencing token to write. The next grant has a token that is one higher. 0 to 9,007,199,254,740,991.
+   * @default the greater of the token seen and the present time in milliseconds. Every token that began from a right clock
+   *   is smaller.
+   */
+  readonly fencingToken?: number | undefined;
+}
+
+/** Two hosts' clocks differ by less, unless one of them is wrong. */
+const WRONG_MS = 2_000;
+
+/**
+ * Ends a grant.
+ *
+ * 1. Ends the grant in one write. With `immediately`, the write also opens a lock that stayed closed after the grant's end.
+ * 2. With `immediately`, looks at the lock. A wrong clock may have written an acquisition in the future, and the lock is
+ *    still closed: repairs the lock.
+ */
+export async function forceRelease(context: LeaseContext, key: string, options: ForceReleaseOptions): Promise<boolean> {
+  checkNames('forceRelease', options, { lockId: 0, immediately: 0 });
+  const lockId = checkText('lockId', options.lockId);
+  const { immediately = false } = options;
+  const request = { key: checkKey(key), lockId, immediately };
+  const force = (signal: AbortSignal) => context.store.forceRelease(request, signal);
+  const { applied, record } = await sendInTurn(context, `Force-releasing ${show(key)}`, force, {
+    order: ORDER.release,
+  });
+  if (!applied && record?.releasedBy !== lockId) return false;
+  if (!immediately) return true;
+  const seen = await inspect(context, key);
+  const isClosed = seen?.lockId === undefined && seen?.releasedBy === lockId && seen.opensInMs > WRONG_MS;
+  return !isClosed || repair(context, key, { seen });
+}
+
+/** Opens a lock that nobody holds, and writes its token. */
+export async function repair(context: LeaseContext, key: string, options: RepairOptions): Promise<boolean> {
+  checkNames('repair', options, { seen: 0, fencingToken: 0 });
+  checkKey(key);
+  const { seen } = options;
+  // The moment that is written must be right: any other moment would close the lock again (invariant 13).
+  await judgedInstant(context, key, {});
+  const now = context.serverClock.now(key);
+  const { fencingToken = Math.max(seen?.fencingToken ?? 0, now) } = options;
+  if (!Number.isSafeInteger(fencingToken) || fencingToken < 0) {
+    throw new TypeError(
+      `fencingToken must be a whole number from 0 to ${Number.MAX_SAFE_INTEGER}, but it is ${show(fencingToken)}.`,
+    );
+  }
+  // The expiry turns away each acquire that was sent before the last acquisition (invariant 3). A moment that lies far in the
+  // future is a wrong clock's, and not the acquisition.
+  const acquiredAt = seen?.acquiredAt ?? 0;
+  const opensAt = acquiredAt > now + WRONG_MS ? now : Math.max(now, acquiredAt + 1);
+  const request = {
+    key,
+    seen: seen && { fencingToken: seen.fencingToken, expiresAt: seen.expiresAt },
+    opensAt,
+    fencingToken,
+  };
+  const mend = (signal: AbortSignal) => context.store.repair(request, signal);
+  const { applied, record }: StoreAnswer = await sendInTurn(context, `Repairing ${show(key)}`, mend, {
+    order: ORDER.release,
+    throwMisdated: true,
+  });
+  // A refusal that shows what this request writes comes after a lost answer.
+  return (
+    applied || (record?.lockId === undefined && record?.expiresAt === opensAt && record.fencingToken === fencingToken)
+  );
+}
