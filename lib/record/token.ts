@@ -35,8 +35,12 @@ const DATE_TIME =
   /^(\d{4})-?(\d\d)-?(\d\d)[Tt ](\d\d)(?::?(\d\d)(?::?(\d\d)(?:[.,](\d+))?)?)? ?(?:[Zz]|([+-])(\d\d)(?::?(\d\d))?)(?:\[[^\]]+\])*$/;
 /** The beginning of a date and a time: with an ordinal date, a week date or an expanded year, too. */
 const BEGINS_AS_DATE_TIME = /^[+-]?\d{4,6}-?(?:\d\d-?\d\d|\d{3}|W\d\d-?\d)[Tt ]\d\d/;
-/** `String(new Date())` and the dates of mail and HTTP begin with the day of the week: their bytes have no order of time. */
-const BEGINS_AS_WEEKDAY = /^(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*,? (?:[A-Z][a-z]+ )?\d/;
+/**
+ * The beginning of `String(new Date())`, of a date of mail and HTTP, and of a date that begins with its day or its month
+ * (`31.12.2026`, `12/31/2026`, `31 Dec 2026`). Their bytes have no order of time.
+ */
+const BEGINS_WITH_DAY =
+  /^(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),? (?:[A-Z][a-z]{2} )?\d\d|\d\d?[ ./-](?:\d\d?|[A-Z][a-z]{2})[ ./-](?:19|20)\d\d(?!\d))/;
 
 /**
  * Gives the canonical text of a token.
@@ -59,9 +63,9 @@ export function canonicalToken(value: unknown, name = 'once'): string {
   if (/^\d+$/.test(text)) return number(text);
   const parts = DATE_TIME.exec(text);
   if (parts) return instantOf(name, text, parts);
-  if (BEGINS_AS_DATE_TIME.test(text) || BEGINS_AS_WEEKDAY.test(text)) {
+  if (BEGINS_AS_DATE_TIME.test(text) || BEGINS_WITH_DAY.test(text)) {
     throw new TypeError(
-      `${name} must have its time in ISO 8601 with an offset, such as 2026-01-01T02:00:00Z or 2026-01-01T02:00:00+01:00, but it is ${show(text)}. A local time comes twice when the clocks go back.`,
+      `${name} must have its time in ISO 8601 with an offset, such as 2026-01-01T02:00:00Z or 2026-01-01T02:00:00+01:00, but it is ${show(text)}. A local time comes twice when the clocks go back; a date that begins with its day has no order as text.`,
     );
   }
   return compare(text, HIGH_TEXT) < 0 ? text : HIGH_TEXT + text;

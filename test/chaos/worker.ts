@@ -312,8 +312,9 @@ async function takeHandedOff(): Promise<Task | undefined> {
   return lease && { lease, once: handle.once };
 }
 
-/** The `once` token of the present period, or sometimes of the last period. */
-const tokenOfNow = (): string => String(Math.floor(referenceNow() / PERIOD_MS) - oneOf(random, [0, 0, 0, 1]));
+/** The `once` token of the present period, or sometimes of the last period. All have ten digits, for the checker to compare. */
+const tokenOfNow = (): string =>
+  String(1_000_000_000 + Math.floor(referenceNow() / PERIOD_MS) - oneOf(random, [0, 0, 0, 1]));
 
 async function takeAny(): Promise<Task | undefined> {
   const leaseMs = oneOf(random, [500, 500, 2_000]);

@@ -64,6 +64,9 @@ describe('an instant', () => {
     '2026-298T02:30:00Z',
     '+012026-01-01T00:00:00Z',
     'Sun, 25 Oct 2026 02:30:00 GMT',
+    '31.12.2025',
+    '12/31/2025, 2:30:00 AM',
+    '31-Dec-2025',
     'Sun Oct 25 2026 02:30:00 GMT+0100 (Central European Standard Time)',
   ])('%s is refused, since its bytes have no order of time', (text) => {
     expect(() => canonicalToken(text)).toThrow(/^once must have its time in ISO 8601 with an offset, such as .+ 'S?/);
@@ -137,6 +140,13 @@ describe('a text', () => {
       { numRuns: 1_000 },
     );
   });
+
+  test.each(['Monitor 1', 'Sunrise-01', '1.0.1234', '10.0.0.1', '2026-01-01', '2026-W07', '2026-01-01-7'])(
+    '%s is a text, and no date of another form',
+    (text) => {
+      expect(canonicalToken(text)).toBe(text);
+    },
+  );
 
   test('every text sorts before every number, and every number before every instant', () => {
     for (const text of ['test', '}~', '~t2026', 'é', '\u{10ffff}']) {
