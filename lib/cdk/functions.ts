@@ -38,6 +38,7 @@ export function functionFault(value: unknown): { readonly found: string; readonl
       instead: `grant its taskRole with grants.lock(), and ${set} of its container`,
     };
   }
+  if (type === 'AWS::Lambda::Alias') return { found: `the alias ${shown}`, instead: 'pass its function' };
   if (type === 'AWS::Lambda::Version') {
     return { found: `the version ${shown}, whose environment is fixed`, instead: 'pass its function' };
   }

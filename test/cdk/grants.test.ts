@@ -6,7 +6,7 @@ import {
   AccountPrincipal,
   AnyPrincipal,
   ArnPrincipal,
-  type IRole,
+  type IGrantable,
   OrganizationPrincipal,
   Role,
   ServicePrincipal,
@@ -16,7 +16,7 @@ import {
 import { Key } from 'aws-cdk-lib/aws-kms';
 import * as lambda from 'aws-cdk-lib/aws-lambda';
 import { type ILockTable, type LockGrantOptions, LockTable } from '../../lib/cdk/index.ts';
-import { ENV, newStack, roleIn, statementsOf } from './stacks.ts';
+import { ENV, functionIn, newStack, roleIn, statementsOf } from './stacks.ts';
 
 describe('LockTableGrants', () => {
   const granted = (grant: (table: ILockTable, role: Role) => unknown) => {
@@ -232,7 +232,7 @@ describe('LockTableGrants', () => {
   });
 
   test('a grant to a role that this app does not change warns that it allows nothing', () => {
-    const warned = (grantTo: (stack: Stack) => [ILockTable, IRole]) => {
+    const warned = (grantTo: (stack: Stack) => [ILockTable, IGrantable]) => {
       const stack = newStack('Stack', ENV);
       const [table, role] = grantTo(stack);
       table.grants.lock(role, { keys: ['nightly'] });
@@ -244,6 +244,7 @@ describe('LockTableGrants', () => {
     const foreign = (stack: Stack) => Role.fromRoleArn(stack, 'Role', RETIRED.replace('111111111111', '222222222222'));
     expect(warned((stack) => [own(stack), fixed(stack)])).toBe(1);
     expect(warned((stack) => [imported(stack), foreign(stack)])).toBe(1);
+    expect(warned((stack) => [own(stack), functionIn(stack, 'Worker', {}, { role: fixed(stack) })])).toBe(1);
     // The table's own policy allows the role of another account.
     expect(warned((stack) => [own(stack), foreign(stack)])).toBe(0);
     expect(warned((stack) => [own(stack), Role.fromRoleArn(stack, 'Role', RETIRED)])).toBe(0);
