@@ -300,10 +300,25 @@ const clocks = [
     ['a caller who waits longer than its time', 'Math.min(requestMs, callerMs?.() ?? Infinity)', 'requestMs'],
     ['the last fault, forgotten when the time is over', '    if (fault && leftMs <= 0) throw fault;\n', ''],
     [
+      'a request given up whose answer has arrived while the event loop was blocked',
+      'clock.setImmediate ? clock.setImmediate(hung) : hung()',
+      'hung()',
+    ],
+    [
       'an error of the store, thrown without the facts',
       'return new LockStoreError(`${what}: ${error.message}`, error);',
       'return new LockStoreError(`${what}: ${error.message}`);',
     ],
+  ]),
+  ...of('lib/lease/gate.ts', [
+    [
+      'any number of requests at a time',
+      'if (this.#hasSlot(turn.order)) this.#running++;',
+      'if (turn) this.#running++;',
+    ],
+    ['an operation that ends keeps its slot', '      this.#running--;\n', ''],
+    ['the latest deadline is renewed first', 'a.order < b.order ||', 'a.order > b.order ||'],
+    ['an operation that nobody wants any more, sent in its turn', '        queued.start = undefined;\n', ''],
   ]),
   ...of('lib/dynamodb/server-date.ts', [
     ["a relay's Date, taken for DynamoDB's", ' || !AWS_HOST.test(hostname)', ''],

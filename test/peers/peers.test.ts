@@ -1,9 +1,14 @@
 /** The scenarios of the suites of other lock clients. Each title ends with the name of the other suite's test. */
-import { describe, expect, test } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import type { LockClient } from '../../lib/lease/client.ts';
 import { LockStoreError } from '../../lib/record/errors.ts';
 import { MemoryLockStore } from '../../lib/testing/memory.ts';
-import { outcomeOf, settle, taken, world } from '../lease/setup.ts';
+import { outcomeOf, punctual, settle, taken, world } from '../lease/setup.ts';
+
+beforeEach(punctual);
+afterEach(() => {
+  jest.restoreAllMocks();
+});
 
 /** The holder renews after 10 s and believes for 27 s. The lock opens after 30 s. */
 const timing = { leaseMs: 30_000, heartbeatMs: 10_000, safetyMs: 3_000 };
