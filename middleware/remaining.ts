@@ -32,6 +32,6 @@ export class Remaining {
    */
   after(reserveMs: number, late: () => void): () => void {
     const ms = leavingOf(this.#ask, reserveMs);
-    return ms === Infinity ? () => {} : backgroundTimer(systemClock, ms, late);
+    return backgroundTimer(systemClock, ms, late);
   }
 }

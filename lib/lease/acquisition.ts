@@ -156,6 +156,8 @@ export class Acquisition {
       plan: this.#plan,
       remainingMs: this.#remainingMs,
       since: this.#started,
+      discardHoldMs: 0,
+      closedUntil: (sent) => this.#closedUntil(sent),
       request: (lockId, term) => this.#request(lockId, term),
     });
     if (answered.type === 'granted') return answered;
@@ -163,6 +165,13 @@ export class Acquisition {
     const { grant } = answered;
     if (grant === undefined) return { type: 'misjudged' };
     return { type: 'misjudged', record: await giveBack(this.#context, grant, this.#plan.requestTimeoutMs) };
+  }
+
+  /** Counts from the latest moment of the sending, by the server's clock, and not before the record's `acquiredAt`. */
+  #closedUntil(sent: Instant): number {
+    const { serverClock } = this.#context;
+    const latest = Math.ceil(sent.wall + serverClock.expiryOffsetMs);
+    return Math.max(serverClock.now(this.#key, sent), latest) + this.#plan.holdAtLeastMs;
   }
 
   #request(lockId: string, { sent, until }: Term) {

@@ -40,6 +40,10 @@ export interface Asking {
   /** Milliseconds from `since` to the invocation's end. */
   readonly remainingMs: number;
   readonly since: Instant;
+  /** Milliseconds for which a grant that is discarded keeps the lock closed. 0 if the grant was for nothing. */
+  readonly discardHoldMs: number;
+  /** The moment before which `holdAtLeastMs` lets nobody in, for a request that is sent at `sent`. */
+  closedUntil(sent: Instant): number;
   /** Makes the request. Every sending of the request is the same. */
   request(lockId: string, term: Term): (signal: AbortSignal) => Promise<StoreAnswer>;
 }
@@ -60,7 +64,7 @@ export async function attempt(context: LeaseContext, asking: Asking): Promise<At
 
   // 2. The term: no longer than `holdAtMostMs`, and no longer than the invocation (invariant 8).
   const capMs = Math.min(holdAtMostMs, remainingMs - elapsedMs(since, sent));
-  const term = new Term(context, sent, { ...plan, capMs });
+  const term = new Term(context, sent, { ...plan, capMs, closedUntil: asking.closedUntil(sent) });
   checkTime(asking, term.believeMs);
 
   // 3. A `lockId` of its own: the record in the answer tells whether its grant is this attempt's (invariant 3).
@@ -77,7 +81,7 @@ export async function attempt(context: LeaseContext, asking: Asking): Promise<At
     if (isAnswer && isMisdated(error)) return { type: 'misjudged' };
     // Nobody knows whether the store has made the grant. Release the grant, if there is one.
     if (!isAnswer || error.transient) {
-      await discard(context, { key, lockId, until: term.until }, requestTimeoutMs);
+      await discard(context, { key, lockId, until: term.until }, requestTimeoutMs, asking.discardHoldMs);
     }
     throw error;
   }
@@ -103,14 +107,14 @@ export async function attempt(context: LeaseContext, asking: Asking): Promise<At
  */
 export async function discardUnwanted(
   context: LeaseContext,
-  { what, plan }: Pick<Asking, 'what' | 'plan'>,
+  { what, plan, discardHoldMs }: Pick<Asking, 'what' | 'plan' | 'discardHoldMs'>,
   grant: Grant,
 ): Promise<void> {
   const { closing } = context;
   const { signal, requestTimeoutMs } = plan;
   const { key, lockId, term } = grant;
   if (!term.isOver && !closing.aborted && !signal?.aborted) return;
-  await discard(context, { key, lockId, until: term.until }, requestTimeoutMs);
+  await discard(context, { key, lockId, until: term.until }, requestTimeoutMs, discardHoldMs);
   closing.throwIfAborted();
   signal?.throwIfAborted();
   throw new LockNoTimeError({

@@ -150,13 +150,14 @@ export class Heartbeat {
 
   async #send(handOffMs: number | undefined, signal: AbortSignal): Promise<[Term, StoreAnswer]> {
     const { store } = this.#context;
-    const { leaseMs, safetyMs, requestTimeoutMs } = this.#plan;
-    const { key, lockId, term: granted } = this.#grant;
+    const { leaseMs, safetyMs, requestTimeoutMs, holdAtLeastMs } = this.#plan;
+    const { key, lockId, term: granted, record } = this.#grant;
     const sent = await judgedInstant(this.#context, key, { requestTimeoutMs, withinMs: this.leftMs, signal });
     const term = new Term(this.#context, sent, {
       safetyMs,
       leaseMs: handOffMs ?? leaseMs,
       capMs: handOffMs === undefined ? granted.capLeftMs(sent) : Infinity,
+      closedUntil: record.acquiredAt + holdAtLeastMs,
     });
     const request = (signal: AbortSignal) => store.renew({ key, lockId, until: term.until }, signal);
     // Invariant 7: a renewal that may arrive after the deadline must not be sent.

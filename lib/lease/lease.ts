@@ -19,6 +19,8 @@ export interface LeaseHandle {
   readonly fencingToken: number;
   readonly once?: string;
   readonly holdAtLeastMs?: number;
+  /** Present with `holdAtLeastMs`, which counts from this moment. */
+  readonly acquiredAt?: number;
 }
 
 /**
@@ -332,7 +334,7 @@ export class Lease {
       lockId: this.lockId,
       fencingToken: this.fencingToken,
       ...(once !== undefined && { once }),
-      ...(holdAtLeastMs > 0 && { holdAtLeastMs }),
+      ...(holdAtLeastMs > 0 && { holdAtLeastMs, acquiredAt: this.acquiredAt }),
     };
   }
 

@@ -219,7 +219,7 @@ const clocks = [
       'to.monotonic - from.monotonic',
     ],
     ["a lease's timer keeps the process alive", '?.unref?.()', ''],
-    ['a long time ends with its first timer', 'if (ms <= partMs) callback();', 'if (ms > 0) callback();'],
+    ['a long time ends with its first timer', 'if (ms <= partMs) callback();', 'if (partMs >= 0) callback();'],
   ]),
   ...of('lib/lease/server-clock.ts', [
     ["the server's Date, ignored", 'if (date === undefined || !Number.isFinite(date)) return;', 'return;'],
@@ -311,6 +311,7 @@ const attempts = [
       'this.believeMs = Math.min(leaseMs - safetyMs, capMs);',
       'this.believeMs = leaseMs - safetyMs;',
     ],
+    ['a lock that opens before its holdAtLeastMs when its holder dies', '+ safetyMs, closedUntil)', '+ safetyMs, 0)'],
   ]),
   ...of('lib/lease/attempt.ts', [
     [
@@ -346,12 +347,12 @@ const attempts = [
     ],
     [
       'a lease that may have been granted, not released',
-      '      await discard(context, { key, lockId, until: term.until }, requestTimeoutMs);\n    }\n',
+      '      await discard(context, { key, lockId, until: term.until }, requestTimeoutMs, asking.discardHoldMs);\n    }\n',
       '    }\n',
     ],
     [
       'a resumed lease that may have been granted, not released',
-      '      await discard(context, { key, lockId, until: term.until }, requestTimeoutMs);\n    }\n',
+      '      await discard(context, { key, lockId, until: term.until }, requestTimeoutMs, asking.discardHoldMs);\n    }\n',
       "      if (what !== 'Resuming') await discard(context, { key, lockId, until: term.until }, requestTimeoutMs);\n    }\n",
     ],
     [
@@ -437,9 +438,10 @@ const attempts = [
     ],
     [
       "a resume's first grant left when its second request fails",
-      '    if (misjudged)\n      await discard(context, { key, lockId: misjudged.lockId, until: misjudged.term.until }, plan.requestTimeoutMs);\n',
+      '      await discard(context, { key, lockId, until: term.until }, plan.requestTimeoutMs, plan.holdAtLeastMs);\n',
       '',
     ],
+    ['a resume that forgets holdAtLeastMs', 'closedUntil: () => closedUntil', 'closedUntil: () => 0'],
   ]),
 ];
 
@@ -447,7 +449,7 @@ const client = [
   ...of('lib/lease/client.ts', [
     [
       'a lease granted while its client is closing, not released',
-      '    if (this.closing.aborted) await discardUnwanted(this.#context, { what, plan }, grant);\n',
+      '    if (this.closing.aborted) await discardUnwanted(this.#context, { what, plan, discardHoldMs }, grant);\n',
       '',
     ],
     [
@@ -467,7 +469,7 @@ const client = [
     ],
     [
       'a lock closed for less than holdAtLeastMs by a wrong clock',
-      'Math.ceil(plan.holdAtLeastMs + lateMs)',
+      'plan.holdAtLeastMs && term.closedUntil - record.acquiredAt',
       'plan.holdAtLeastMs',
     ],
     [
@@ -596,7 +598,7 @@ const lease = [
   ...of('lib/lease/release.ts', [
     [
       "a clock that was set back has the record's TTL come too soon",
-      'Math.max(serverClock.now(key), until)',
+      'Math.max(serverClock.now(key), until - holdAtLeastMs)',
       'serverClock.now(key)',
     ],
     [
