@@ -39,6 +39,6 @@ export class Remaining {
    */
   after(reserveMs: number, late: () => void, mostMs = Infinity): () => void {
     const ms = Math.min(mostMs, leavingOf(this.#ask, reserveMs));
-    return ms === Infinity ? () => {} : backgroundTimer(systemClock, ms, late);
+    return backgroundTimer(systemClock, ms, late);
   }
 }

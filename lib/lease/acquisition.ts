@@ -182,6 +182,8 @@ export class Acquisition {
       remainingMs: this.#remainingMs,
       since: this.#started,
       budget: this.#budget,
+      discardHoldMs: 0,
+      closedUntil: (sent) => this.#closedUntil(sent),
       request: (lockId, term) => this.#request(lockId, term),
     });
     if (answered.type === 'granted') return answered;
@@ -203,6 +205,13 @@ export class Acquisition {
       this.#plan.signal?.throwIfAborted();
       throw storeError(error, what);
     }
+  }
+
+  /** Counts from the latest moment of the sending, by the server's clock, and not before the record's `acquiredAt`. */
+  #closedUntil(sent: Instant): number {
+    const { serverClock } = this.#context;
+    const latest = Math.ceil(sent.wall + serverClock.expiryOffsetMs);
+    return Math.max(serverClock.now(this.#key, sent), latest) + this.#plan.holdAtLeastMs;
   }
 
   #request(lockId: string, { sent, until }: Term) {

@@ -43,6 +43,10 @@ export interface Asking {
   readonly remainingMs: number;
   readonly since: Instant;
   readonly budget: Budget;
+  /** Milliseconds for which a grant that is discarded keeps the lock closed. 0 if the grant was for nothing. */
+  readonly discardHoldMs: number;
+  /** The moment before which `holdAtLeastMs` lets nobody in, for a request that is sent at `sent`. */
+  closedUntil(sent: Instant): number;
   /** Makes the request. Every sending of the request is the same. */
   request(lockId: string, term: Term): (signal: AbortSignal) => Promise<StoreAnswer>;
 }
@@ -67,7 +71,7 @@ export async function attempt(context: LeaseContext, asking: Asking): Promise<At
     if (isAnswer && isMisdated(error)) return { type: 'misjudged' };
     // Nobody knows whether the store has made the grant, unless the server refused. Release the grant, if there is one.
     if (!isAnswer || error.transient || (error.cause !== undefined && error.serverDate === undefined)) {
-      discard(context, { key, lockId, until: term.until }, plan);
+      discard(context, { key, lockId, until: term.until }, plan, asking.discardHoldMs);
     }
     if (isAnswer && error.transient && term.isOver) {
       const message = `${nameOf(asking)}: no answer came in the time of the lease, which would be past its deadline now. Set a longer leaseMs or holdAtMostMs, or check the network.`;
@@ -79,7 +83,7 @@ export async function attempt(context: LeaseContext, asking: Asking): Promise<At
   if (!isGrantOf(lockId, record)) return { type: 'refused', record, term };
   // A condition of DynamoDB's cannot tell a fraction from a whole number, whose order a fencing token needs.
   if (!Number.isSafeInteger(record.fencingToken)) {
-    discard(context, { key, lockId, until: term.until }, plan);
+    discard(context, { key, lockId, until: term.until }, plan, asking.discardHoldMs);
     throw flawError(asking.what, record);
   }
 
@@ -120,7 +124,7 @@ async function ask(context: LeaseContext, asking: Asking): Promise<Asked> {
 
   // 2. The term: no longer than `holdAtMostMs`, and no longer than the invocation (invariant 8).
   const capMs = Math.min(holdAtMostMs, remainingMs - elapsedMs(since, sent));
-  const term = new Term(context, sent, { ...plan, capMs });
+  const term = new Term(context, sent, { ...plan, capMs, closedUntil: asking.closedUntil(sent) });
   checkTime(asking, term.believeMs);
 
   // 3. A `lockId` of its own: the record in the answer tells whether its grant is this attempt's (invariant 3).
@@ -151,14 +155,14 @@ function timeFor(asking: Asking, { clock }: LeaseContext): number {
  */
 export function discardUnwanted(
   context: LeaseContext,
-  { what, plan }: Pick<Asking, 'what' | 'plan'>,
+  { what, plan, discardHoldMs }: Pick<Asking, 'what' | 'plan' | 'discardHoldMs'>,
   grant: Grant,
 ): void {
   const { closing } = context;
   const { signal } = plan;
   const { key, lockId, term } = grant;
   if (!term.isOver && !closing.aborted && !signal?.aborted) return;
-  discard(context, { key, lockId, until: term.until }, plan);
+  discard(context, { key, lockId, until: term.until }, plan, discardHoldMs);
   closing.throwIfAborted();
   signal?.throwIfAborted();
   throw new LockNoTimeError({

@@ -379,7 +379,7 @@ export class LockClient {
     const plan = this.plan({ ...options, ...(once !== undefined && { once }), holdAtLeastMs });
     return this.#track(async () => {
       const grant = await resume(this.#context, handle, plan);
-      const lease = this.#hold('Resuming', grant, plan);
+      const lease = this.#hold('Resuming', grant, plan, plan.holdAtLeastMs);
       const { key, owner, fencingToken, deadline } = lease;
       this.#context.report({ type: 'resumed', key, owner, fencingToken, expiresAt: grant.term.until, deadline });
       return lease;
@@ -459,10 +459,9 @@ export class LockClient {
 
   #granted(grant: Grant, plan: AcquirePlan, waitedMs: number): Lease {
     const { term, record } = grant;
-    // A release keeps the lock closed from `acquiredAt`, the earliest moment of the grant. `holdAtLeastMs` promises a time
-    // from the latest moment. The two moments differ if this host's clock is known to be wrong.
-    const lateMs = Math.max(0, term.latestSent - record.acquiredAt);
-    const holdAtLeastMs = plan.holdAtLeastMs && Math.ceil(plan.holdAtLeastMs + lateMs);
+    // A release counts from `acquiredAt`, the earliest moment of the grant, and `holdAtLeastMs` from the latest. The two
+    // moments differ if this host's clock is known to be wrong.
+    const holdAtLeastMs = plan.holdAtLeastMs && term.closedUntil - record.acquiredAt;
     const lease = this.#hold('Acquiring', grant, { ...plan, holdAtLeastMs });
     const { key, owner, fencingToken, deadline, takenOverFrom } = lease;
     const times = { expiresAt: term.until, deadline, waitedMs };
@@ -477,9 +476,9 @@ export class LockClient {
     return lease;
   }
 
-  #hold(what: string, grant: Grant, plan: AcquirePlan): Lease {
+  #hold(what: string, grant: Grant, plan: AcquirePlan, discardHoldMs = 0): Lease {
     // The client may have been closed since the grant was judged. From here on, `close` knows the lease.
-    if (this.closing.aborted) discardUnwanted(this.#context, { what, plan }, grant);
+    if (this.closing.aborted) discardUnwanted(this.#context, { what, plan, discardHoldMs }, grant);
     const lease = new Lease(this.#context, plan, grant);
     lease.start();
     return lease;

@@ -77,10 +77,12 @@ export const elapsedMs = (from: Instant, to: Instant): number =>
 const LONGEST_TIMER_MS = 2_147_483_647;
 
 /**
- * Calls `callback` after `ms` milliseconds. Makes several timers of a time that is longer than one timer can last.
+ * Calls `callback` after `ms` milliseconds. Makes several timers of a time that is longer than one timer can last, and none of
+ * Infinity.
  * @returns a function that stops the timer.
  */
 export function startTimer(clock: Clock, ms: number, callback: () => void, keepsAlive = true): () => void {
+  if (ms === Infinity) return () => {};
   const partMs = Math.min(Math.max(0, Math.ceil(ms)), LONGEST_TIMER_MS);
   let stop = () => clock.clearTimeout(timer);
   const timer = clock.setTimeout(() => {

@@ -178,14 +178,15 @@ export class Heartbeat {
 
   async #send(what: string, { handOffMs, resendsFaults, signal }: Renewing): Promise<[Term, StoreAnswer]> {
     const { store } = this.#context;
-    const { leaseMs, safetyMs, requestTimeoutMs } = this.#plan;
-    const { key, lockId, term: granted } = this.#grant;
+    const { leaseMs, safetyMs, requestTimeoutMs, holdAtLeastMs } = this.#plan;
+    const { key, lockId, term: granted, record } = this.#grant;
     const judging = { requestTimeoutMs, withinMs: this.leftMs * TRIED_SHARE, signal, resendsFaults };
     const sent = await judgedInstant(this.#context, key, judging);
     const term = new Term(this.#context, sent, {
       safetyMs,
       leaseMs: handOffMs ?? leaseMs,
       capMs: handOffMs === undefined ? granted.capLeftMs(sent) : Infinity,
+      closedUntil: record.acquiredAt + holdAtLeastMs,
     });
     const request = (signal: AbortSignal) => store.renew({ key, lockId, until: term.until }, signal);
     // Invariant 7: a renewal that may arrive after the deadline must not be sent.

@@ -10,7 +10,7 @@ import { dataOf } from './options.ts';
 
 /** The state of a lock, for operators. */
 export interface LockState extends Omit<LockRecord, 'data'> {
-  /** True if a grant is outstanding and has not expired. */
+  /** True if a grant is outstanding and has not expired. Also if its holder is dead, and `holdAtLeastMs` keeps the lock closed. */
   readonly held: boolean;
   /** Milliseconds until others may take the lock, if its holder does not renew. 0 if the lock is open. */
   readonly opensInMs: number;

@@ -19,6 +19,8 @@ export interface LeaseHandle {
   readonly fencingToken: number;
   readonly once?: string;
   readonly holdAtLeastMs?: number;
+  /** Present with `holdAtLeastMs`, which counts from this moment. */
+  readonly acquiredAt?: number;
 }
 
 /**
@@ -345,7 +347,7 @@ export class Lease {
       lockId: this.lockId,
       fencingToken: this.fencingToken,
       ...(once !== undefined && { once: shownToken(once) }),
-      ...(holdAtLeastMs > 0 && { holdAtLeastMs }),
+      ...(holdAtLeastMs > 0 && { holdAtLeastMs, acquiredAt: this.acquiredAt }),
     };
   }
 

@@ -71,7 +71,8 @@ export interface AcquireOptions extends LeaseTiming {
    */
   requestTimeoutMs?: number | undefined;
   /**
-   * The milliseconds for which the lock stays closed from its acquisition, even if it is released earlier. 0 or more.
+   * The milliseconds for which the lock stays closed from its acquisition, however the lease ends: by a release, a crash or a
+   * time-out. Larger means that a dead holder's lock, and that of work that failed, stays closed for longer. 0 or more.
    * @default 0
    */
   holdAtLeastMs?: number | undefined;

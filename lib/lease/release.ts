@@ -57,7 +57,7 @@ export async function release(
   const { key, lockId, acquiredAt, until, holdAtLeastMs, doneToken } = releasing;
   const request = (signal: AbortSignal) => {
     // The clock may have been set back since the last renewal. By such a clock, TTL would delete the record too soon.
-    const now = Math.max(serverClock.now(key), until);
+    const now = Math.max(serverClock.now(key), until - holdAtLeastMs);
     return store.release({ key, lockId, now, holdAtLeastMs, doneToken }, signal);
   };
   try {
@@ -84,7 +84,8 @@ export async function release(
  *   writes no token, and another holder's release writes its own `releasedBy`. Without our `releasedBy`, another holder's
  *   grant before our deadline proves our release: only our release, or an operator, lets another holder in so early.
  * - **No token is due.** Our `releasedBy` and the expiry that our release writes prove our release: an operator writes
- *   another expiry. If another holder was granted the lock since, the record still has that expiry, in `tookOver`.
+ *   another expiry. (If `holdAtLeastMs` outlasts the lease, an operator leaves that same expiry. Then the lock opens at the
+ *   same moment, and nobody was let in before. So the lease counts as released.) If another holder was granted the lock since, the record still has that expiry, in `tookOver`.
  * - **We sent the release more than once.** Then the release was most likely applied. Our `releasedBy` is enough, and so is
  *   another holder's grant before our deadline.
  */
@@ -104,15 +105,17 @@ function wasReleasedBefore(releasing: Releasing, { record, attempts = 1 }: Store
  * an answer. If the release fails, or if Lambda freezes the process meanwhile, the lock opens at the expiry. A release that
  * arrives late ends no other grant (invariant 9).
  * @param grant.until the expiry that was written, or may have been written.
+ * @param holdAtLeastMs of a grant that was resumed. Any other grant that is discarded was for nothing, and opens at once.
  */
 export function discard(
   context: LeaseContext,
   { key, lockId, until }: { readonly key: string; readonly lockId: string; readonly until: number },
   { requestTimeoutMs, leaseMs }: Pick<AcquirePlan, 'requestTimeoutMs' | 'leaseMs'>,
+  holdAtLeastMs = 0,
 ): void {
   const { store } = context;
   // `until` stands for the present. This host's clock may have been set, and TTL would count from a wrong moment.
-  const request = { key, lockId, now: until, holdAtLeastMs: 0 };
+  const request = { key, lockId, now: until, holdAtLeastMs };
   const discarding = (signal: AbortSignal) => store.release(request, signal);
   const limits = { order: ORDER.release, requestTimeoutMs, withinMs: leaseMs };
   inBackground(context, sendInTurn(context, `Discarding '${key}'`, discarding, limits));

@@ -1,4 +1,4 @@
-import { checkKey, checkText } from '../record/check.ts';
+import { checkKey, checkText, show } from '../record/check.ts';
 import { LockLostError, LockStoreError } from '../record/errors.ts';
 import { isGrantOf, type LockRecord, lossOf } from '../record/record.ts';
 import { type Asking, attempt, discardUnwanted, type Grant } from './attempt.ts';
@@ -22,14 +22,23 @@ export async function resume(context: LeaseContext, handle: LeaseHandle, plan: A
   const { store, clock } = context;
   const key = checkKey(handle.key);
   let handed = checkText('The lockId of a handle', handle.lockId);
-  const since = instant(clock);
+  const { acquiredAt = 0 } = handle;
+  if (!Number.isSafeInteger(acquiredAt) || (acquiredAt === 0 && plan.holdAtLeastMs > 0)) {
+    throw new TypeError(
+      `The acquiredAt of a handle must be as handOff() gave it, but it is ${show(handle.acquiredAt)}.`,
+    );
+  }
+  const closedUntil = acquiredAt + plan.holdAtLeastMs;
   const asking: Asking = {
     what: 'Resuming',
     key,
     plan,
     remainingMs: remainingOf(plan),
-    since,
+    since: instant(clock),
     budget: new Budget(clock, plan),
+    // The work before the hand-off counts: a discard keeps the promise of `holdAtLeastMs`.
+    discardHoldMs: plan.holdAtLeastMs,
+    closedUntil: () => closedUntil,
     request: (lockId, { until }) => {
       const request = { key, handed, lockId, owner: plan.owner, until, leaseMs: plan.leaseMs };
       return (signal) => store.resume(request, signal);
@@ -61,7 +70,10 @@ export async function resume(context: LeaseContext, handle: LeaseHandle, plan: A
     );
   } catch (error) {
     // The handle is used up, and nobody would hold the first grant.
-    if (misjudged) discard(context, { key, lockId: misjudged.lockId, until: misjudged.term.until }, plan);
+    if (misjudged) {
+      const { lockId, term } = misjudged;
+      discard(context, { key, lockId, until: term.until }, plan, plan.holdAtLeastMs);
+    }
     throw error;
   }
 }

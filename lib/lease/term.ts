@@ -9,14 +9,18 @@ import { hasStepped } from './server-clock.ts';
  *     this host   |sent                       |end of belief
  *                 |<------- believeMs ------->|<- safetyMs ->|
  *     the record                                             |until
+ *     the record, with a long holdAtLeastMs                  |<----- ... ----->|closedUntil = until
  */
 export class Term {
   /** The moment before the sending, from which the holder's belief is counted (invariant 4). */
   readonly sent: Instant;
   /**
    * The expiry that the request writes, by the server's clock as far as that clock is known: milliseconds since the epoch.
+   * The belief ends before. `holdAtLeastMs` may close the lock for longer than anybody believes, however the lease ends.
    */
   readonly until: number;
+  /** The moment before which `holdAtLeastMs` lets nobody in, by the server's clock. May lie in the past. */
+  readonly closedUntil: number;
   /** Milliseconds from `sent` for which the holder may believe at the most, by this request alone. */
   readonly believeMs: number;
   /**
@@ -34,10 +38,15 @@ export class Term {
   constructor(
     context: SendContext,
     sent: Instant,
-    times: { readonly leaseMs: number; readonly safetyMs: number; readonly capMs: number },
+    times: {
+      readonly leaseMs: number;
+      readonly safetyMs: number;
+      readonly capMs: number;
+      readonly closedUntil: number;
+    },
   ) {
     const { serverClock } = context;
-    const { leaseMs, safetyMs, capMs } = times;
+    const { leaseMs, safetyMs, capMs, closedUntil } = times;
     this.sent = sent;
     this.capMs = capMs;
     this.believeMs = Math.min(leaseMs - safetyMs, capMs);
@@ -46,7 +55,8 @@ export class Term {
     this.#isJudged = serverClock.isJudged(sent);
     this.#offsetMs = serverClock.expiryOffsetMs;
     this.#behindMs = serverClock.behindMs;
-    this.until = Math.ceil(sent.wall + this.#offsetMs + this.believeMs + safetyMs);
+    this.closedUntil = closedUntil;
+    this.until = Math.ceil(Math.max(sent.wall + this.#offsetMs + this.believeMs + safetyMs, closedUntil));
   }
 
   /**
@@ -62,11 +72,6 @@ export class Term {
   /** Tells whether the belief has ended. A grant whose answer comes now is no grant (invariant 4). */
   get isOver(): boolean {
     return elapsedMs(this.sent, instant(this.#context.clock)) >= this.believedMs;
-  }
-
-  /** The latest moment, by the server's clock, at which the request was sent. */
-  get latestSent(): number {
-    return this.until - this.believeMs - this.#safetyMs;
   }
 
   /** Milliseconds from `moment` for which the holder may believe at the most (invariant 8). */

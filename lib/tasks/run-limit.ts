@@ -134,8 +134,6 @@ export class RunLimit {
   #watch(): void {
     const leftMs = this.#leftMs();
     if (leftMs < 0) this.#stop.abort();
-    else if (leftMs < Infinity) {
-      this.#stopTimer = backgroundTimer(this.#clock, leftMs + 1, () => this.#watch());
-    }
+    else this.#stopTimer = backgroundTimer(this.#clock, leftMs + 1, () => this.#watch());
   }
 }

@@ -49,6 +49,7 @@ export function check(history: readonly Entry[]): Check[] {
     toldInTime(history, beliefs),
     lostIsFinal(beliefs),
     nobodyTouchesWhatIsNotTheirs(served),
+    nothingReleasedUnderWork(beliefs),
     oneResumeOfAHandle(history, served),
     noTokenTwice(history, served),
     doneIsFinished(history, served),
@@ -82,6 +83,8 @@ interface Belief {
   /** The entry by which the holder ended the lease, or learned of its end. */
   end: EntryOf<'lost'> | EntryOf<'releasing'> | EntryOf<'handedOff'> | undefined;
   released: EntryOf<'released'> | undefined;
+  /** A release that was sent before `end`. */
+  early: EntryOf<'sent'> | undefined;
   /** The moment at which its process was killed. */
   killedAt: number;
 }
@@ -110,7 +113,16 @@ function beliefsOf(history: readonly Entry[]): Belief[] {
 
 function beliefOf(grant: EntryOf<'granted'>, sendings: Sendings): Belief {
   const terms = [{ sent: sendingOf(grant.lockId, grant, sendings), claim: grant }];
-  return { grant, terms, work: [], tries: [], end: undefined, released: undefined, killedAt: Number.POSITIVE_INFINITY };
+  return {
+    grant,
+    terms,
+    work: [],
+    tries: [],
+    end: undefined,
+    released: undefined,
+    early: undefined,
+    killedAt: Infinity,
+  };
 }
 
 function follow(belief: Belief | undefined, entry: Entry, sendings: Sendings): void {
@@ -127,6 +139,7 @@ type Sendings = Map<string, EntryOf<'sent'>>;
 
 /** Notes a sending. The clock of a request that is sent again counts from the first sending. */
 function noteSending(sent: EntryOf<'sent'>, sendings: Sendings, belief: Belief | undefined): void {
+  if (sent.what === 'release' && belief && !belief.end) belief.early ??= sent;
   if (sent.what === 'renew') belief?.tries.push({ sent, terms: [...belief.terms] });
   const before = sendings.get(sent.lockId);
   if (before?.what !== sent.what || before.until !== sent.until) sendings.set(sent.lockId, sent);
@@ -305,6 +318,14 @@ function ran(stalls: readonly EntryOf<'stalled'>[], from: number, to: number): b
     free = Math.max(free, stall.at);
   }
   return to - free >= SURELY_RAN_MS;
+}
+
+/** Invariant 9: no lease is released before its holder ends its work, or learns of its loss. */
+function nothingReleasedUnderWork(beliefs: readonly Belief[]): Check {
+  const findings = beliefs.flatMap(({ grant: { by, key, at }, early }): Finding[] =>
+    early ? [{ text: `the lease of ${by} on ${key} is released under its work`, key, from: at, to: early.at }] : [],
+  );
+  return { name: 'nothing is released under work that goes on (9)', examined: beliefs.length, findings };
 }
 
 /** Invariant 7: a lease that was lost or handed off is not held, renewed or released any more. */

@@ -144,6 +144,9 @@ const dynamodb = new DynamoDBClient({ requestHandler: { requestTimeout: 1_000, t
 const documents = DynamoDBDocumentClient.from(dynamodb);
 
 function onEvent(event: LockEvent): void {
+  if (event.type === 'lost' && event.reason === 'closed') {
+    history.write({ type: 'lost', key: event.key, fencingToken: event.fencingToken, reason: event.reason });
+  }
   if (event.type !== 'renewed') return;
   const { key, fencingToken, expiresAt, deadline } = event;
   history.write({ type: 'renewed', key, fencingToken, until: expiresAt, deadline });
@@ -183,8 +186,9 @@ async function take(key: string, terms: Terms, ask: () => Promise<Lease>): Promi
     const lease = await ask();
     const { fencingToken, lockId, deadline } = lease;
     lease.signal.addEventListener('abort', () => {
-      const { reason } = lease.signal.reason as LockLostError;
-      history.write({ type: 'lost', key, fencingToken, reason });
+      // The signal of a lease that is held aborts, too, when the client is closed.
+      const { reason } = lease.signal;
+      if (reason instanceof LockLostError) history.write({ type: 'lost', key, fencingToken, reason: reason.reason });
     });
     const { leaseMs } = terms;
     const safetyMs = Math.max(leaseMs / 10, Math.min(2_000, leaseMs / 4));
@@ -364,6 +368,23 @@ async function doTasks(tasks: readonly { task: string; key: string }[]): Promise
   }
 }
 
+/** Closes the client under work that asks `isHeld()`, and does not listen to its signal. */
+async function closeUnderWork(): Promise<void> {
+  const task = await takeAny();
+  const closing = locks.close({ graceMs: oneOf(random, [undefined, 0, 200]) });
+  if (task) {
+    const { key, fencingToken } = task.lease;
+    for (let step = 0; step < 20; step++) {
+      const at = referenceNow();
+      if (!task.lease.isHeld()) break;
+      history.write({ type: 'work', key, fencingToken, asked: true }, at);
+      await sleep(between(random, 5, 50));
+    }
+    await release(task.lease);
+  }
+  await closing;
+}
+
 const closed = { now: false };
 // The process ends with its parent, however the parent ended.
 process.on('disconnect', () => process.exit());
@@ -377,7 +398,7 @@ process.on('message', async (message: WorkerMessage) => {
   closed.now = true;
   await running;
   await doTasks(message.tasks);
-  await locks.close();
+  await closeUnderWork();
   dynamodb.destroy();
   // From here on nothing may keep the process alive, and no other process ends it.
   process.removeAllListeners('disconnect');

@@ -439,6 +439,14 @@ describe('the checker', () => {
       },
     ],
     [
+      'a release under work that goes on',
+      (history) => {
+        const release = { type: 'sent', what: 'release', key: 'k1', lockId: '2.1#2' } as const;
+        history.add('2.1', 815, { ...release, since: START + 815 });
+      },
+      { 'nothing is released under work that goes on (9)': ['the lease of 2.1 on k1 is released under its work'] },
+    ],
+    [
       "a fenced resource that accepts a late holder's token",
       (history) => {
         const late = { type: 'fenced', key: 'k1', fencingToken: 2, applied: true } as const;

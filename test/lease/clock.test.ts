@@ -51,15 +51,10 @@ test('a timer of 60 days that is stopped after 50 days leaves no timer', async (
   expect(clock.timers).toBe(0);
 });
 
-test('a timer for ever does not fire, and can be stopped', async () => {
-  let isOver = false;
-  const stop = backgroundTimer(clock, Infinity, () => {
-    isOver = true;
-  });
-  await clock.advance(365 * DAY_MS);
-  expect(isOver).toBe(false);
-  stop();
+test('a time without an end sets no timer', () => {
+  const stop = backgroundTimer(clock, Infinity, () => {});
   expect(clock.timers).toBe(0);
+  stop();
 });
 
 describe.each([

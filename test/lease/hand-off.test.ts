@@ -26,10 +26,11 @@ describe('handOff and resume', () => {
       fencingToken: lease.fencingToken,
       once: '7',
       holdAtLeastMs: 90_000,
+      acquiredAt: at,
     });
     expect(lease.isHeld()).toBe(false);
     expect(lease.signal.aborted).toBe(false);
-    expect((await recordOf())?.expiresAt).toBe(at + 60_000);
+    expect((await recordOf())?.expiresAt).toBe(at + 90_000);
     await time.advance(59_000);
     expect(await scene.host().client.tryAcquire('job')).toBeNull();
 

@@ -209,7 +209,11 @@ describe('the LockLostError of a lease that is not held has the reason', () => {
     ['abandoned', 'it was given up, for its work may go on', async (lease: Lease) => lease.abandon('abandoned')],
     ['released', 'it was released', (lease: Lease) => lease.release()],
     ['handedOff', 'it was handed off', (lease: Lease) => lease.handOff({ leaseMs: 1_000 })],
-    ['closed', 'its client was closed', async (lease: Lease) => lease.abandon('closed')],
+    [
+      'closed',
+      'its client was closed, and its work had not ended in time',
+      async (lease: Lease) => lease.abandon('closed'),
+    ],
     [
       'gone',
       'its record was deleted',

@@ -39,8 +39,8 @@
  *     given back: its answer was lost, or the record did not tell what the grant took over;
  *   - no owner is granted a lock in which another owner believes.
  *
- * Not in the model: waiting (its reads decide nothing), heartbeats as such (a renewal may be sent at any time), the end of
- * an invocation (a shorter lease), and freezes (an owner that does nothing for long).
+ * Not in the model: waiting (its reads decide nothing), heartbeats as such (a renewal may be sent at any time), and freezes
+ * (an owner that does nothing for long). The end of an invocation is a shorter lease (CAP).
  *
  * mutant(X) plants the fault X: a clause of a condition is dropped, a write sets something else, or an owner misreads an
  * answer. model.test.ts has the bounds of each configuration, and the configuration that finds each fault.
@@ -67,8 +67,11 @@
 #ifndef RENEWALS        /* of each lease */
 #define RENEWALS 0
 #endif
-#ifndef HOLD            /* the holdAtLeastMs of a release */
+#ifndef HOLD            /* the holdAtLeastMs of a lease */
 #define HOLD 0
+#endif
+#ifndef CAP             /* 1: a lease may be shorter, SAFETY ticks, as at the end of an invocation */
+#define CAP 0
 #endif
 #ifndef ONCE            /* once tokens 1 to ONCE */
 #define ONCE 0
@@ -178,6 +181,10 @@
 #define REPAIR_HELD 160
 #define REPAIR_UNSEEN 161
 #define REPAIR_BEFORE_ACQUIRED 162
+#define ACQUIRE_WITHOUT_HOLD 163
+#define RESUME_WITHOUT_HOLD 164
+#define DISCARD_WITH_HOLD 165
+#define DISCARD_OPENS_RESUMED 166
 
 #define SKEW (MUTANT == SKEW_IS_SAFETY -> SAFETY : SAFETY - 1)
 #define IDS (OWNERS * ATTEMPTS)
@@ -207,7 +214,10 @@ typedef Sent {
   byte resume;              /* the lockId that was handed off */
   byte done;                /* release: the finished token, at most the grant's own; 0: none */
   byte toldDone;            /* the finished token that the grant showed */
-  bit release, hold, giveBack, giveBackAgain, force, immediately, guardedWrite;
+  bit hold;                 /* the lease has a holdAtLeastMs */
+  bit capped;
+  bit believed;             /* the owner has believed in the grant: its release keeps the lock closed for HOLD */
+  bit release, giveBack, giveBackAgain, force, immediately, guardedWrite;
   /* The record in the answer told this of the grant. giveBack carries it. */
   bit told;
   byte token, previousLockId, previousExpiresAt, previousAcquiredAt, givenBackAt;
@@ -254,7 +264,7 @@ byte sets;
 #define invariant(n, holds) assert((holds) || (n) == 0)
 #define GUARDED_WRITE 201   /* a guarded write commits only if no other owner was granted the lock since */
 #define ONCE_AT_MOST 202    /* no grant for a token that is not greater than the finished token */
-#define HOLD_AT_LEAST 203   /* no grant before the end of a release's holdAtLeastMs */
+#define HOLD_AT_LEAST 203   /* no grant before the end of the holdAtLeastMs of a lease that was believed, however it ended */
 #define PROGRESS 204        /* a free lock is granted to the first asker; no lock is closed for longer than a lease */
 #define TOLD 205            /* an owner is told that its release was applied if, and only if, that is so */
 #define DONE_GROWS 206      /* the finished token never shrinks */
@@ -295,6 +305,12 @@ inline onGrant(a) {
   :: else -> onlyBeliever(a)
   fi
 }
+
+/* The expiry that a request writes (Term.until) is no moment of belief: holdAtLeastMs keeps the lock closed for longer. */
+#define leaseOf(a) (sent[a].capped -> SAFETY : LEASE)
+#define written(a, until, acquired) (sent[a].hold -> max(until, (acquired) + HOLD) : (until))
+/* A release keeps the lock closed for HOLD. A grant that nobody believed in is discarded, and opens at once. */
+#define releasesToHold(a) (sent[a].hold && (sent[a].believed || mutant(DISCARD_WITH_HOLD)))
 
 /* The store: lib/record/transitions.ts, which every store keeps. */
 
@@ -342,7 +358,7 @@ inline storeAcquire(a, t) {
   if
   :: acquirable(id(a), t, sent[a].once) ->
     invariant(ONCE_AT_MOST, sent[a].once == 0 || sent[a].once > finished);
-    invariant(HOLD_AT_LEAST, t >= closedUntil);
+    invariant(HOLD_AT_LEAST, t >= closedUntil || opened);
 #if CLOCK_WRONG
     record.previous = 1;
     record.previousLockId = record.lockId;
@@ -358,7 +374,8 @@ inline storeAcquire(a, t) {
     record.exists = 1;
     record.lockId = id(a);
     record.acquiredAt = t;
-    record.expiresAt = t + LEASE + sent[a].late;
+    i = t + leaseOf(a) + sent[a].late;
+    record.expiresAt = (mutant(ACQUIRE_WITHOUT_HOLD) -> i : written(a, i, t));
     writeTtl(record.expiresAt);
 #ifdef PART
     sent[a].toldDone = record.doneToken;
@@ -383,12 +400,12 @@ inline storeAcquire(a, t) {
 inline storeRenew(a, until) {
   if
   :: record.exists && (mutant(RENEW_MINE) || record.lockId == id(a)) &&
-     (mutant(RENEW_GROWS) || record.expiresAt <= until) ->
+     (mutant(RENEW_GROWS) || record.expiresAt <= written(a, until, record.acquiredAt)) ->
     invariant(3, lastEnded != a);
-    record.expiresAt = until;
+    record.expiresAt = written(a, until, record.acquiredAt);
     if
     :: mutant(RENEW_WITHOUT_TTL)
-    :: else -> writeTtl(until)
+    :: else -> writeTtl(record.expiresAt)
     fi;
     result = kept
   :: else ->
@@ -409,14 +426,13 @@ inline storeRelease(a) {
     sign(a, RELEASE_UNSIGNED);
     lastEnded = a;
     discarded = discarded || sent[a].wrongClock;
-    closedUntil = max(closedUntil, (sent[a].hold -> record.acquiredAt + HOLD : 0));
-    i = (sent[a].hold && !mutant(RELEASE_WITHOUT_HOLD) -> HOLD : (mutant(RELEASE_TO_ACQUIRED) -> 0 : 1));
+    i = (releasesToHold(a) && !mutant(RELEASE_WITHOUT_HOLD) -> HOLD : (mutant(RELEASE_TO_ACQUIRED) -> 0 : 1));
     record.expiresAt = (mutant(RELEASE_TO_ZERO) -> 0 : record.acquiredAt + i);
     /*
      * A wrong clock that was not judged may get a grant and give it up unseen. Then the lock is closed until that
      * clock's time.
      */
-    invariant(PROGRESS, record.expiresAt <= now + SKEW + ATTEMPTS + (sent[a].hold -> HOLD : 0) ||
+    invariant(PROGRESS, record.expiresAt <= now + SKEW + ATTEMPTS + (sent[a].believed && sent[a].hold -> HOLD : 0) ||
       (!JUDGED && sent[a].wrongClock && (STEPPED || !(everBelieved & bit(a)))));
     i = max(record.expiresAt, now);
     writeTtl(i);
@@ -436,7 +452,7 @@ inline storeRelease(a) {
      * The record proves an earlier delivery of this release, however often the owner sent the release. Either the record
      * has the release's token. Or the release has no token, no grant came since, and the expiry is that of this release.
      */
-    i = record.acquiredAt + (sent[a].hold -> HOLD : 1);
+    i = record.acquiredAt + (releasesToHold(a) -> HOLD : 1);
     result = (result == signed && (sent[a].done || (!record.lockId && record.expiresAt == i)) -> proven : result);
     invariant(TOLD, result == proven || lastEnded != a || !record.exists || record.lockId || sent[a].force ||
       sent[a].immediately || repaired & bit(a));
@@ -480,7 +496,7 @@ inline storeResume(a, t) {
     record.fencingToken = record.fencingToken + (mutant(RESUME_KEEPS_TOKEN) -> 0 : 1);
     onGrant(a);
     record.lockId = (mutant(RESUME_KEEPS_LOCK_ID) -> record.lockId : id(a));
-    record.expiresAt = t + LEASE;
+    record.expiresAt = (mutant(RESUME_WITHOUT_HOLD) -> t + LEASE : written(a, t + LEASE, record.acquiredAt));
     record.acquiredAt = (mutant(RESUME_MOVES_ACQUIRED) -> t : record.acquiredAt);
     writeTtl(record.expiresAt)
   :: else
@@ -751,6 +767,18 @@ proctype Client(byte self) {
   :: atomic {
       mayAttempt(self) && (self == 0 || attempt[max(self, 1) - 1]) ->
       d_step { sendAcquire(self) };
+#if HOLD
+      if
+      :: skip
+      :: sent[me(self)].hold = 1
+      fi;
+#endif
+#if CAP
+      if
+      :: skip
+      :: d_step { sent[me(self)].capped = 1; deadline[self] = now }
+      fi;
+#endif
 #if ONCE
       if
       :: sent[me(self)].once = 1
@@ -771,7 +799,17 @@ proctype Client(byte self) {
 #endif
 #ifdef RESUME
   /* resume. A refused resume may be tried again. */
-  :: d_step { mayAttempt(self) && handed -> sendAcquire(self); sent[me(self)].resume = handed }
+  :: d_step {
+      mayAttempt(self) && handed ->
+      sendAcquire(self);
+      sent[me(self)].resume = handed;
+#if HOLD
+      /* The handle says until when the lock is closed. The work before the hand-off counts, so a discard keeps it closed. */
+      sent[me(self)].hold = sent[handed].hold;
+      sent[me(self)].believed = !mutant(DISCARD_OPENS_RESUMED);
+#endif
+      skip
+    }
 #endif
 #if defined(RESUME) && CLOCK_WRONG
   /* The answer shows that the clock that wrote the expiry is wrong. So the owner resumes the resumed lease once more. */
@@ -818,6 +856,10 @@ proctype Client(byte self) {
         :: now <= deadline[self] ->
           state[self] = held;
           answer[self] = none;
+#if HOLD
+          sent[me(self)].believed = 1;
+          closedUntil = max(closedUntil, (sent[me(self)].hold && record.lockId == id(me(self)) -> record.acquiredAt + HOLD : 0));
+#endif
           printf("%d: %d believed until %d\n", now, me(self), deadline[self]);
           onlyBeliever(me(self));
 #if CLOCK_WRONG
@@ -890,12 +932,6 @@ proctype Client(byte self) {
         :: else -> sent[me(self)].done = (sent[me(self)].toldDone >= 1 -> 0 : 1)
         fi
 #endif
-      fi;
-#endif
-#if HOLD
-      if
-      :: sent[me(self)].hold = 0
-      :: sent[me(self)].hold = 1
       fi;
 #endif
 #ifdef TELL
@@ -991,7 +1027,7 @@ proctype Time() {
   /* In every state, a request with a new lockId and a greater once token is granted a free lock. */
   :: d_step {
       invariant(PROGRESS, (record.exists && record.expiresAt > now) || acquirable(IDS + 1, now, ONCE + 1));
-      invariant(PROGRESS, record.expiresAt <= now + LEASE + max(SKEW, (JUDGED -> 0 : AHEAD)) + RELAY + ATTEMPTS);
+      invariant(PROGRESS, record.expiresAt <= now + max(LEASE, HOLD) + max(SKEW, (JUDGED -> 0 : AHEAD)) + RELAY + ATTEMPTS);
       /* In every state, that request is not granted a lock in which an owner believes. */
       if
       :: acquirable(IDS + 1, now + SKEW, ONCE + 1) -> onlyBeliever(0)

@@ -237,7 +237,7 @@ const clocks = [
       'to.monotonic - from.monotonic',
     ],
     ["a lease's timer keeps the process alive", '?.unref?.()', ''],
-    ['a long time ends with its first timer', 'if (ms <= partMs) callback();', 'if (ms > 0) callback();'],
+    ['a long time ends with its first timer', 'if (ms <= partMs) callback();', 'if (partMs >= 0) callback();'],
   ]),
   ...of('lib/lease/server-clock.ts', [
     ["the server's Date, ignored", 'if (date === undefined || !Number.isFinite(date)) return;', 'return;'],
@@ -353,6 +353,7 @@ const attempts = [
       'this.believeMs = Math.min(leaseMs - safetyMs, capMs);',
       'this.believeMs = leaseMs - safetyMs;',
     ],
+    ['a lock that opens before its holdAtLeastMs when its holder dies', '+ safetyMs, closedUntil)', '+ safetyMs, 0)'],
   ]),
   ...of('lib/lease/attempt.ts', [
     [
@@ -388,12 +389,12 @@ const attempts = [
     ],
     [
       'a lease that may have been granted, not released',
-      '      discard(context, { key, lockId, until: term.until }, plan);\n    }\n',
+      '      discard(context, { key, lockId, until: term.until }, plan, asking.discardHoldMs);\n    }\n',
       '    }\n',
     ],
     [
       'a resumed lease that may have been granted, not released',
-      '      discard(context, { key, lockId, until: term.until }, plan);\n    }\n',
+      '      discard(context, { key, lockId, until: term.until }, plan, asking.discardHoldMs);\n    }\n',
       "      if (what !== 'Resuming') discard(context, { key, lockId, until: term.until }, plan);\n    }\n",
     ],
     [
@@ -475,9 +476,10 @@ const attempts = [
     ["a resume's second grant kept though it is over", '      discardUnwanted(context, asking, second.grant);\n', ''],
     [
       "a resume's first grant left when its second request fails",
-      '    if (misjudged) discard(context, { key, lockId: misjudged.lockId, until: misjudged.term.until }, plan);\n',
+      '      discard(context, { key, lockId, until: term.until }, plan, plan.holdAtLeastMs);\n',
       '',
     ],
+    ['a resume that forgets holdAtLeastMs', 'closedUntil: () => closedUntil', 'closedUntil: () => 0'],
   ]),
 ];
 
@@ -485,7 +487,7 @@ const client = [
   ...of('lib/lease/client.ts', [
     [
       'a lease granted while its client is closing, not released',
-      '    if (this.closing.aborted) discardUnwanted(this.#context, { what, plan }, grant);\n',
+      '    if (this.closing.aborted) discardUnwanted(this.#context, { what, plan, discardHoldMs }, grant);\n',
       '',
     ],
     [
@@ -505,7 +507,7 @@ const client = [
     ],
     [
       'a lock closed for less than holdAtLeastMs by a wrong clock',
-      'Math.ceil(plan.holdAtLeastMs + lateMs)',
+      'plan.holdAtLeastMs && term.closedUntil - record.acquiredAt',
       'plan.holdAtLeastMs',
     ],
     [
@@ -652,7 +654,7 @@ const lease = [
   ...of('lib/lease/release.ts', [
     [
       "a clock that was set back has the record's TTL come too soon",
-      'Math.max(serverClock.now(key), until)',
+      'Math.max(serverClock.now(key), until - holdAtLeastMs)',
       'serverClock.now(key)',
     ],
     [

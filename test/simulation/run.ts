@@ -133,7 +133,8 @@ class Player {
     this.#lease = lease;
     this.#once = once;
     const ends = { holdAtMost: this.host.now() + HOLD_AT_MOST_MS, invocation: this.#calledAt + REMAINING_MS };
-    this.#stage.watch.add(this.host, lease, { once, endsAt: ends[deed.with as keyof typeof ends] });
+    const holdsAtLeast = deed.with === 'holdAtLeast' && deed.do !== 'resume';
+    this.#stage.watch.add(this.host, lease, { once, endsAt: ends[deed.with as keyof typeof ends], holdsAtLeast });
   }
 
   async #look(): Promise<void> {

@@ -15,7 +15,8 @@ export const REQUEST_TIMEOUT_MS = 300;
 /** The default `requestTimeoutMs` of clients. */
 export const LONG_REQUEST_TIMEOUT_MS = 1_000;
 export const HAND_OFF_MS = 3_000;
-export const HOLD_AT_LEAST_MS = 1_500;
+/** Longer than two of the leases, so that the hold outlasts a holder that dies. */
+export const HOLD_AT_LEAST_MS = 2_500;
 export const HOLD_AT_MOST_MS = 1_300;
 /** The duration of an invocation. */
 export const REMAINING_MS = 1_700;

@@ -144,16 +144,12 @@ export class Watch implements Witness {
   }
 
   #ends(operation: Operation, request: WriteRequest): void {
-    const { lockId, doneToken, holdAtLeastMs } = request;
+    const { lockId, doneToken } = request;
     this.#over.add(lockId);
     if (operation !== 'release') return;
     if (typeof doneToken === 'string') {
       if (this.#isDone(doneToken)) this.found(`once: '${doneToken}' finishes after '${this.#doneToken}'`);
       this.#doneToken = doneToken;
-    }
-    const sentAt = this.#sentAt.get(lockId);
-    if (this.#clocksAreRight && holdAtLeastMs === HOLD_AT_LEAST_MS && sentAt !== undefined) {
-      this.#opensAt = sentAt + HOLD_AT_LEAST_MS - this.#safetyMs;
     }
   }
 
@@ -209,8 +205,19 @@ export class Watch implements Witness {
     return isDone(once, this.#doneToken);
   }
 
-  /** A host got a lease. The host may believe until `endsAt` at the latest, by its own clock. */
-  add(host: Host, lease: Lease, { once, endsAt = Number.POSITIVE_INFINITY }: { once?: string; endsAt?: number }): void {
+  /**
+   * A host got a lease. The host may believe until `endsAt` at the latest, by its own clock. With `holdsAtLeast`, the lock is
+   * closed for `HOLD_AT_LEAST_MS` from the sending, however the lease ends.
+   */
+  add(
+    host: Host,
+    lease: Lease,
+    { once, endsAt = Infinity, holdsAtLeast }: { once?: string; endsAt?: number; holdsAtLeast: boolean },
+  ): void {
+    const sentAt = this.#sentAt.get(lease.lockId);
+    if (holdsAtLeast && this.#clocksAreRight && sentAt !== undefined) {
+      this.#opensAt = Math.max(this.#opensAt, sentAt + HOLD_AT_LEAST_MS - this.#safetyMs);
+    }
     if (once !== undefined) this.#onceOf.set(`${host.name} ${lease.fencingToken}`, canonicalToken(once));
     const { signal } = lease;
     const held: Held = { host, lease, signal, endsAt, deadline: 0, abortsAt: 0, ended: false, lost: false };
