@@ -39,9 +39,8 @@ export async function handler({ worker, time }: Shift, context: LambdaContext) {
   );
   for (const { error } of failed) console.error(error);
   if (failed.length + counts.notReached > 0) {
-    throw new Error(
-      `${counts.notReached} tasks not reached. Failed: ${failed.map(({ task }) => task.name).join(', ')}.`,
-    );
+    const names = failed.map(({ task }) => task.name).join(', ') || 'none';
+    throw new Error(`Failed: ${names}. Not reached: ${counts.notReached}.`);
   }
   return counts;
 }

@@ -40,7 +40,7 @@ export interface RepairOptions {
    * with a `foreign` error, for the record's token or expiry is none.
    * @default none
    */
-  readonly seen?: Pick<LockState, 'fencingToken' | 'expiresAt' | 'acquiredAt'> | undefined;
+  readonly seen?: Pick<LockState, 'lockId' | 'fencingToken' | 'expiresAt' | 'acquiredAt'> | undefined;
   /**
    * The fencing token to write. The next grant has a token that is one higher. 0 to 9,007,199,254,740,991.
    * @default the greater of the token seen and the present time in milliseconds. Every token that began from a right clock
@@ -80,6 +80,8 @@ export async function repair(context: LeaseContext, key: string, options: Repair
   checkNames('repair', options, { seen: 0, fencingToken: 0 });
   checkKey(key);
   const { seen } = options;
+  // A grant may have ended since, with the same expiry, which then keeps the promise of `holdAtLeastMs`.
+  if (seen?.lockId !== undefined) return false;
   // The moment that is written must be right: any other moment would close the lock again (invariant 13).
   await judgedInstant(context, key, {});
   const now = context.serverClock.now(key);

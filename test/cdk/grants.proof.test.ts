@@ -312,7 +312,7 @@ async function workTogether(workers: readonly LockClient[], once: string): Promi
 }
 
 const storeMethods = Object.getOwnPropertyNames(DynamoDBLockStore.prototype).filter(
-  (name) => name !== 'constructor',
+  (name) => !['constructor', 'maxInFlight'].includes(name),
 ) as (keyof DynamoDBLockStore)[];
 
 async function drain(states: AsyncIterable<unknown>): Promise<void> {

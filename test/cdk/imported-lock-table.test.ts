@@ -49,6 +49,7 @@ describe('an imported LockTable', () => {
     ).Properties.Environment.Variables;
     expect(variables).toEqual({
       LOCK_KEY_ATTRIBUTE: 'PK',
+      LOCK_METRICS: 'emf',
       LOCK_SORT_KEY: 'SK=LOCK#a=b',
       LOCK_TTL_ATTRIBUTE: 'expires_at',
     });

@@ -173,7 +173,9 @@ describe('the fleet, deployed', () => {
     const running = Promise.allSettled(await fire(workers, time));
     const stolen = await steal();
     const failed = (await running).filter(({ status }) => status === 'rejected');
-    expect(failed).toMatchObject([{ reason: { message: expect.stringContaining(`Error: Failed: ${stolen}.`) } }]);
+    expect(failed).toMatchObject([
+      { reason: { message: expect.stringContaining(`Error: Failed: ${stolen}. Not reached: 0.`) } },
+    ]);
     expect(workers.map(({ log }) => log).join('')).toContain('LockLostError');
     expect(new Set(ranFor(workers, time))).toEqual(new Set(everyTask));
   }, 20_000);

@@ -135,10 +135,10 @@ describe('the gate', () => {
     expect(clock.timers).toBe(0);
   });
 
-  test('sets no timer for a time that is longer than a timer may be', async () => {
+  test('sets no timer for a time without end', async () => {
     const { run } = gateWith(1);
     run('first');
-    const patient = run('second', { withinMs: 2 ** 31 });
+    const patient = run('second', { withinMs: Infinity });
     await clock.advance(10);
     expect(patient.settled).toBe(false);
     expect(clock.timers).toBe(0);

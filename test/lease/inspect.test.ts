@@ -293,7 +293,7 @@ describe('list', () => {
     const listing = [outcomeOf(keysOf(client.list({ signal: controller.signal }))), outcomeOf(keysOf(client.list()))];
     await scene.time.advance(10);
     controller.abort('enough');
-    await client.close();
+    await client.close({ graceMs: 0 });
     expect(listing.map(({ error }) => error?.code ?? error)).toEqual(['enough', 'ERR_LOCK_CLOSED']);
     expect(listeners()).toBe(0);
     expect(scene.time.timers).toBe(0);
