@@ -40,9 +40,7 @@ export async function handler({ worker, time }: Shift, context: LambdaContext) {
   );
   for (const { error } of failed) console.error(error);
   if (failed.length + counts.notReached > 0) {
-    throw new Error(
-      `${counts.notReached} tasks not reached. Failed: ${failed.map(({ task }) => task.name).join(', ')}.`,
-    );
+    throw new Error(`Failed: ${failed.map(({ task }) => task.name).join(', ')}. Not reached: ${counts.notReached}.`);
   }
   return counts;
 }
