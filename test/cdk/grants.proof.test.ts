@@ -296,7 +296,7 @@ async function recordEveryOperation(client: DynamoDBClient, tableName: string): 
   await during('give back', () =>
     store.giveBack({ key, lockId, fencingToken, now: Date.now(), previous: { type: 'nothing' } }),
   );
-  await Promise.all([one.close(), two.close()]);
+  await Promise.all([one, two].map((client) => client.close({ graceMs: 0 })));
   delete operations['set-up'];
   return operations;
 }

@@ -294,6 +294,7 @@ describe('list', () => {
     await scene.time.advance(10);
     controller.abort('enough');
     await client.close({ graceMs: 0 });
+    await scene.time.advance(0);
     expect(listing.map(({ error }) => error?.code ?? error)).toEqual(['enough', 'ERR_LOCK_CLOSED']);
     expect(listeners()).toBe(0);
     expect(scene.time.timers).toBe(0);

@@ -736,12 +736,13 @@ describe('the client that a store makes for itself', () => {
     servers.clear();
   });
 
-  /** A server that answers every request with an empty object, or never answers if it is `silent`. */
-  async function listen({ silent = false } = {}) {
+  /** A server that answers every request with an empty object and the status, or never answers if it is `silent`. */
+  async function listen({ silent = false, status = 200 } = {}) {
     const requests: IncomingMessage[] = [];
     let connections = 0;
     const server = createServer((incoming, outgoing) => {
       requests.push(incoming);
+      outgoing.statusCode = status;
       if (!silent) outgoing.setHeader('content-type', 'application/x-amz-json-1.0').end('{}');
     });
     servers.add(server);
@@ -778,6 +779,15 @@ describe('the client that a store makes for itself', () => {
     await listen();
     const { serverDate } = await read(new DynamoDBLockStore({ tableName }));
     expect(Math.abs((serverDate ?? 0) - Date.now())).toBeLessThan(5_000);
+  });
+
+  test('makes one attempt at a request, since leasehold sends it again', async () => {
+    const listening = await listen({ status: 500 });
+    const store = new DynamoDBLockStore({ tableName });
+    await expect(read(store)).rejects.toMatchObject({ transient: true, attempts: 1 });
+    expect(listening.requests).toHaveLength(1);
+    await expect(new LockClient({ store }).inspect('job')).rejects.toMatchObject({ transient: true });
+    expect(listening.requests).toHaveLength(4);
   });
 
   test('needs no Region and no credentials before the first request', () => {

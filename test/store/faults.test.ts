@@ -218,6 +218,14 @@ describe('acquire throws a LockStoreError and leaves no grant when', () => {
   });
 });
 
+test.concurrent('an acquire that hangs in the retries of the client tells of the last fault that the client met', async () => {
+  await using the = await setUp({ requestTimeoutMs: 300 });
+  the.proxy.plan({ do: 'throttle' }, { do: 'hang', times: Number.POSITIVE_INFINITY });
+  const failure = (await the.acquire({ withinMs: 300 }).catch((error: unknown) => error)) as LockStoreError;
+  expect(failure).toMatchObject({ transient: true, cause: { name: 'ProvisionedThroughputExceededException' } });
+  expect(failure.message).toContain('The last fault was ProvisionedThroughputExceededException');
+});
+
 test.concurrent('the grant of a given-up acquire that arrives late ends at its expiry', async () => {
   await using the = await setUp({ leaseMs: 2_000, requestTimeoutMs: 100 });
   the.proxy.plan({ do: 'delayRequest', ms: 1_000, when: isAcquire, times: Number.POSITIVE_INFINITY });
