@@ -73,8 +73,17 @@ async function atOnce(): Promise<void> {
       `${served} served in ${seconds(ms)}`,
       `${each.toFixed(2)} requests each`,
     );
-    await locks.close();
+    await end(
+      locks,
+      results.flatMap((result) => (result.status === 'fulfilled' && result.value ? [result.value] : [])),
+    );
   }
+}
+
+/** Releases the leases. A client that is closed waits for the end of its leases. */
+async function end(locks: LockClient, leases: readonly Lease[]): Promise<void> {
+  await Promise.all(leases.map((lease) => lease.release()));
+  await locks.close();
 }
 
 async function take(locks: LockClient, leases: number): Promise<Lease[]> {
@@ -97,7 +106,7 @@ async function held(): Promise<void> {
   while (performance.now() < until);
   await sleep(1.5 * size.leaseMs);
   told(`the same, after ${seconds(size.blockedMs)} without an event loop`);
-  await locks.close();
+  await end(locks, leases);
 }
 
 async function slow(): Promise<void> {
@@ -111,7 +120,7 @@ async function slow(): Promise<void> {
   const still = leases.filter((lease) => lease.isHeld()).length;
   row(`${leases.length} leases, answers in 120 instead of 5 ms`, still === leases.length, `${count.lost} lost`);
   relay.send(0);
-  await locks.close();
+  await end(locks, leases);
   relay.kill();
 }
 

@@ -89,7 +89,7 @@ export async function attempt(context: LeaseContext, asking: Asking): Promise<At
 
   // 2. The server's clock, as the answer told it, judges the grant (invariant 13).
   const grant = { key, lockId, term, record, serverDate };
-  const isTooEarly = context.serverClock.tooEarly(record.tookOver, serverDate);
+  const isTooEarly = context.serverClock.tooEarly(key, record.tookOver, serverDate);
   if (term.isDisproved || isTooEarly) return { type: 'misjudged', grant };
 
   // 3. A grant that came too late (invariant 4), or that nobody waits for any more, is discarded.

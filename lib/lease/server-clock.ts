@@ -20,7 +20,7 @@ const RELAY_MOST_MS = 15 * 60_000;
  * clock is.
  */
 const REPORTED_SKEW_MS = 1_000;
-/** The most releases that are remembered. Each release matters for a millisecond, and a process may use many keys once. */
+/** The most releases that are remembered. Each release matters for a second at the most, and a process may use many keys once. */
 const MOST_RELEASED = 1_000;
 
 /** Tells whether a clock was set, or stood still, between two moments. */
@@ -171,12 +171,13 @@ export class ServerClock {
    * and does not hold.
    */
   now(key: string, moment = instant(this.#clock)): number {
-    const now = Math.floor(moment.wall + this.#comparedOffsetMs);
-    const released = this.#released.get(key);
-    if (released === undefined) return now;
-    if (released > now && this.#releasedAt && !hasStepped(this.#releasedAt, moment)) return released;
-    this.#released.delete(key);
-    return now;
+    return Math.max(Math.floor(moment.wall + this.#comparedOffsetMs), this.#releasedUntil(key, moment));
+  }
+
+  /** The expiry that this process's last release of a key wrote. Unknown, and so long past, if the clock was set since. */
+  #releasedUntil(key: string, moment: Instant): number {
+    const isKnown = this.#releasedAt !== undefined && !hasStepped(this.#releasedAt, moment);
+    return (isKnown && this.#released.get(key)) || -Infinity;
   }
 
   /** Milliseconds until a lock opens, by the server's clock as far as that clock is known. 0 if the lock is open. */
@@ -210,10 +211,12 @@ export class ServerClock {
    *
    * - If this host's clock may be right: tells so only if this is certain.
    * - If this host's clock is known to be wrong: tells so also if this is possible.
+   * - Never of a lock that this process has released itself.
    */
-  tooEarly(tookOver: Takeover | undefined, date: number | undefined): boolean {
+  tooEarly(key: string, tookOver: Takeover | undefined, date: number | undefined): boolean {
     if (tookOver === undefined || tookOver.type === 'nothing' || date === undefined) return false;
     const { expiresAt } = tookOver;
+    if (expiresAt <= this.#releasedUntil(key, instant(this.#clock))) return false;
     if (!this.isWrong) return date + DATE_STEP_MS <= expiresAt;
     return Math.max(date, this.#clock.now() + this.#lowest) < expiresAt;
   }

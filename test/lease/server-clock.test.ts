@@ -212,18 +212,18 @@ describe('ServerClock', () => {
     // The server is 5 to 5.001 s ahead: when this host's clock shows 2.5 s, the server's clock shows 7.5 s.
     const { time, serverClock } = await knowing([1_000, 6_000], [1_999, 6_000], [2_500, undefined]);
     expect(time.now()).toBe(2_500);
-    expect(serverClock.tooEarly(closedUntil(7_500), 7_000)).toBe(false);
-    expect(serverClock.tooEarly(closedUntil(7_501), 7_000)).toBe(true);
-    expect(serverClock.tooEarly(closedUntil(7_900), 8_000)).toBe(false);
+    expect(serverClock.tooEarly('job', closedUntil(7_500), 7_000)).toBe(false);
+    expect(serverClock.tooEarly('job', closedUntil(7_501), 7_000)).toBe(true);
+    expect(serverClock.tooEarly('job', closedUntil(7_900), 8_000)).toBe(false);
   });
 
   test('judges a takeover by the answer alone if the clock may be right, and only a certain takeover is too early', async () => {
     const { serverClock } = await knowing([1_000, 1_000]);
     expect(serverClock.skewMs).toBeUndefined();
-    expect(serverClock.tooEarly(closedUntil(2_000), 1_000)).toBe(true);
-    expect(serverClock.tooEarly(closedUntil(1_999), 1_000)).toBe(false);
-    expect(serverClock.tooEarly(undefined, 1_000)).toBe(false);
-    expect(serverClock.tooEarly(closedUntil(2_000), undefined)).toBe(false);
+    expect(serverClock.tooEarly('job', closedUntil(2_000), 1_000)).toBe(true);
+    expect(serverClock.tooEarly('job', closedUntil(1_999), 1_000)).toBe(false);
+    expect(serverClock.tooEarly('job', undefined, 1_000)).toBe(false);
+    expect(serverClock.tooEarly('job', closedUntil(2_000), undefined)).toBe(false);
   });
 
   test.each([
@@ -297,6 +297,16 @@ describe('ServerClock', () => {
 });
 
 describe('a lock that a process has released', () => {
+  test.each([30, 700, 1_500])('is open for the process at once, though its clock is %i ms ahead', async (ahead) => {
+    const { time, host } = world({ dated: true, start: START });
+    const { client, events } = host({ ahead });
+    for (let n = 0; n < 600; n++) {
+      await (await client.acquire('job')).release();
+      await time.advance(7);
+    }
+    expect(events.map(({ type }) => type)).not.toContain('busy');
+  });
+
   test('is open to its process at once, by a clock that shows at least the expiry', () => {
     const time = new FakeClock(5_000);
     const serverClock = new ServerClock(time);
