@@ -182,7 +182,7 @@ const HOLDING = [
 const CASES: Record<string, Case> = {
   'grants.lock': {
     grant: (table, role) => table.grants.lock(role, locks),
-    for: [...HOLDING, 'inspect'],
+    for: [...HOLDING, 'inspect', 'repair'],
     forbidden: [...FORBIDDEN, SCAN, BATCH, CHECK],
   },
   'grants.lock with guardedWrites': {

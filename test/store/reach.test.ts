@@ -215,10 +215,14 @@ describe('a lock whose holder died is taken within 100 ms of its expiry', () => 
 test('a waiter gets a released lock within 100 ms in the median, with at most 12 requests and two writes', async () => {
   await using the = await counted();
   const others = new LockClient({ store: direct });
+  const leases: Lease[] = [];
   const wait = async () => {
     const key = newKey();
     const held = await others.acquire(key);
-    const acquired = the.locks.acquire(key, { waitMs: 5_000 }).then(() => Date.now());
+    const acquired = the.locks.acquire(key, { waitMs: 5_000 }).then((lease) => {
+      leases.push(lease);
+      return Date.now();
+    });
     await sleep(500);
     const releasedAt = Date.now();
     await held.release();
@@ -234,6 +238,7 @@ test('a waiter gets a released lock within 100 ms in the median, with at most 12
     for (let round = 0; round < 3; round++) late.push(...(await Promise.all([wait(), wait(), wait()])));
     return late;
   });
+  await Promise.all(leases.map((lease) => lease.release()));
   await the.locks.close();
 });
 
