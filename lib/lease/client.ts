@@ -417,8 +417,10 @@ export class LockClient {
     if (!this.closing.aborted) this.#closing.abort(new LockClosedError());
     const { leases, clock } = this.#context;
     const ended = [...leases].map((lease) => lease.close(this.closing.reason, graceMs));
-    // A call that is under way makes no lease any more.
-    const calls = () => Promise.allSettled(this.#pending);
+    // A call that is under way makes no lease any more, but may still discard a grant.
+    const calls = async () => {
+      while (this.#pending.size > 0) await Promise.allSettled(this.#pending);
+    };
     await Promise.allSettled([...ended, limited(clock, calls, graceMs ?? Infinity, undefined)]);
   }
 

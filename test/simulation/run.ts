@@ -26,6 +26,8 @@ import { Watch } from './watch.ts';
 
 /** A limit that no schedule reaches, unless a clock is an hour off. */
 const LIMIT_MS = 300_000;
+/** Background work ends by then: three sendings, each within its time-out, and the pauses between them. */
+const BACKGROUND_MS = 20_000;
 /** The most that two clocks drift apart while a schedule runs. */
 const DRIFT_MS = 50;
 
@@ -50,6 +52,7 @@ class Player {
   #owner = '';
   #calledAt = 0;
   #closing: Promise<void> | undefined;
+  #graceMs: number | undefined;
   /** True if all deeds are done and the client is closed. */
   done = false;
 
@@ -75,13 +78,18 @@ class Player {
       });
     }
     await this.close();
+    // A grant that is discarded in the background may outlast the time that the close was given.
+    if (this.#graceMs !== undefined) await this.#pause(BACKGROUND_MS);
     if (this.host.timers > 0) watch.found(`12: ${this.host.timers} timers are left on ${this.host.name}`);
     this.done = true;
   }
 
   /** Closes the client. The deeds go on, as work goes on that does not listen to its signal. */
   close(graceMs?: number): Promise<void> {
-    this.#closing ??= this.client.close({ graceMs });
+    if (this.#closing === undefined) {
+      this.#graceMs = graceMs;
+      this.#closing = this.client.close({ graceMs });
+    }
     return this.#closing;
   }
 
