@@ -818,6 +818,17 @@ describe('the client that a store makes for itself', () => {
 });
 
 describe('a client of the user', () => {
+  test('that sends again until the time is over leaves its last fault to the error', async () => {
+    const body = JSON.stringify({ __type: 'x#ThrottlingException', message: 'Slow down.' });
+    const handle = async () => ({ response: { statusCode: 400, headers: {}, body: Readable.from([body]) } });
+    const client = new DynamoDBClient({ ...configuration, maxAttempts: 99, requestHandler: { handle } as never });
+    const locks = new LockClient({ store: new DynamoDBLockStore({ tableName, client }), clock: disciplinedClock });
+    const error = await locks.acquire('job', { withinMs: 100 }).catch((thrown) => thrown);
+    expect(error).toMatchObject({ transient: true, cause: { name: 'ThrottlingException' } });
+    expect(error.message).toMatch(/The last fault was ThrottlingException: Slow down\.$/);
+    await locks.close();
+  });
+
   test('gets two middlewares in all, even if two stores share the client', async () => {
     const client = new DynamoDBClient(configuration);
     const before = client.middlewareStack.identify().length;
