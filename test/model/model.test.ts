@@ -18,7 +18,7 @@ const configurations = {
   'three owners, force release, guarded writes': { OWNERS: 3, ATTEMPTS: 1, TICKS: 4, FORCE: 1, GUARD: 1 },
   'force release, renewals': { BUDGET: 2, TICKS: 4, FORCE: 1, RENEWALS: 1 },
   'force release at once': { BUDGET: 3, TICKS: 2, FORCE: 2 },
-  'force release at once, hold at least': { BUDGET: 3, TICKS: 3, HOLD: 2, FORCE: 2 },
+  'force release at once, hold at least': { BUDGET: 2, TICKS: 3, HOLD: 2, FORCE: 2 },
   'repair, hold at least': { BUDGET: 3, TICKS: 4, HOLD: 2, REPAIR: 1 },
   'repair, force release, renewals': { BUDGET: 2, TICKS: 4, FORCE: 1, REPAIR: 1, RENEWALS: 1 },
   'three owners, hand-off, renewals': { OWNERS: 3, ATTEMPTS: 1, TICKS: 4, RESUME: 1, RENEWALS: 1 },
