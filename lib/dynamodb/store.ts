@@ -60,8 +60,12 @@ export class DynamoDBLockStore implements LockStore {
   constructor(options: DynamoDBLockStoreOptions = {}) {
     this.#table = new Table(options);
     this.tableName = this.#table.name;
+    this.connection = options.client ?? this;
     this.onEvent = emfByEnvironment(this.tableName);
   }
+
+  /** The client that was given. Stores on one client share its sockets. */
+  readonly connection: object;
 
   /** The sockets of the client's request handler. Undefined until the client has sent a request, or without a bound. */
   get maxInFlight(): number | undefined {

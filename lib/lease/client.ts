@@ -406,6 +406,7 @@ export class LockClient {
    *     process.exit();
    *   });
    * ```
+   * Do not await `close()` in work that runs under one of the leases: the close waits for this work.
    * @param options.graceMs the milliseconds for the work to end. 0 abandons at once, and `Infinity` waits for as long as the
    *   work takes. Default: for each lease, the time until its deadline at the call.
    * @returns a promise that settles when every lease has ended, or when `graceMs` is over. Never rejects because of a lease.

@@ -11,9 +11,10 @@ const MOST_KEPT = 5;
 
 /**
  * The order in which operations get a slot: the smaller number first, and of equal numbers the earlier call. The order of a
- * renewal is the deadline of its lease, in milliseconds since the epoch, which comes before all of these.
+ * renewal is the deadline of its lease, in milliseconds since the epoch, which comes before all of these. A read comes when
+ * an acquire of that moment would: behind a crowd of acquires, a waiter would not see that its lock has opened.
  */
-export const ORDER = { release: 1e15, acquire: 2e15, read: 3e15 } as const;
+export const ORDER = { release: 1e15, acquire: 2e15, read: 2e15 } as const;
 
 const LATE =
   'the time was over before it could be sent, behind other requests of this process. Allow more time, or send fewer at once.';
@@ -43,8 +44,8 @@ interface Queued {
  * and for the CPU while their time-outs run, and each time-out would send one request more.
  *
  * - The moments of a request are written when the operation has its slot, so that no lease loses the time in the queue.
- * - Renewals overtake everything else, the soonest deadline first. A tenth of the slots, up to five, is for renewals alone,
- *   so that other requests which hang keep no renewal waiting.
+ * - Renewals overtake everything else, the soonest deadline first. A tenth of the slots, from one to five, is for renewals
+ *   alone, so that other requests which hang keep no renewal waiting. A single slot is for everybody.
  */
 export class Gate {
   readonly #store: Pick<LockStore, 'maxInFlight'>;
@@ -75,7 +76,7 @@ export class Gate {
   #hasSlot(order: number): boolean {
     const { maxInFlight = 0 } = this.#store;
     const most = maxInFlight >= 1 ? maxInFlight : MOST_IN_FLIGHT;
-    const kept = order < ORDER.release ? 0 : Math.min(MOST_KEPT, Math.floor(most / 10));
+    const kept = order < ORDER.release || most < 2 ? 0 : Math.min(MOST_KEPT, Math.max(1, Math.floor(most / 10)));
     return this.#running < most - kept;
   }
 
@@ -135,10 +136,11 @@ function pop(heap: Queued[]): void {
 
 const gates = new WeakMap<object, Gate>();
 
-/** Gives the one `Gate` of a store. A gate knows of requests and of no grant (invariant 11). */
+/** Gives the one `Gate` of a store's connection. A gate knows of requests and of no grant (invariant 11). */
 export function gateOf(store: LockStore): Gate {
-  const gate = gates.get(store) ?? new Gate(store);
-  gates.set(store, gate);
+  const { connection = store } = store;
+  const gate = gates.get(connection) ?? new Gate(store);
+  gates.set(connection, gate);
   return gate;
 }
 

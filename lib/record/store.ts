@@ -137,11 +137,16 @@ export interface LockStore {
   /** Receives every `LockEvent` of the clients on this store, after the client's own listener, and in the same way. */
   readonly onEvent?: ((event: never) => unknown) | undefined;
   /**
-   * The most requests that leasehold has under way at a time, in all clients of the store in a process. Further requests wait
+   * The most requests that leasehold has under way at a time, in all clients of the store's connection in a process. Further requests wait
    * in a queue: renewals first, the soonest deadline first. 1 or more.
    * @default 50
    */
   readonly maxInFlight?: number | undefined;
+  /**
+   * The object that stands for the store's sockets. Stores with one connection share the bound of `maxInFlight`.
+   * @default the store itself
+   */
+  readonly connection?: object | undefined;
   /**
    * Grants a free lock. An item without a numeric `fencingToken` and `expiresAt` is no record of a lock. The call for such
    * an item rejects and leaves the item as it is.

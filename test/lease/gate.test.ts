@@ -1,7 +1,10 @@
+import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
-import { Gate, ORDER, type Turn } from '../../lib/lease/gate.ts';
+import { DynamoDBLockStore } from '../../lib/dynamodb/store.ts';
+import { Gate, gateOf, ORDER, type Turn } from '../../lib/lease/gate.ts';
 import { limited } from '../../lib/lease/send.ts';
 import { LockStoreError } from '../../lib/record/errors.ts';
+import type { LockStore } from '../../lib/record/store.ts';
 import { FakeClock } from '../../lib/testing/fake-clock.ts';
 import { outcomeOf, punctual, settle, taken, type World, watchedSignal, world } from './setup.ts';
 
@@ -48,7 +51,8 @@ describe('the gate', () => {
 
   test.each([
     [1, 1],
-    [9, 9],
+    [2, 1],
+    [9, 8],
     [20, 18],
     [0, 45],
     [-1, 45],
@@ -74,7 +78,7 @@ describe('the gate', () => {
     expect(started).toHaveLength(5);
   });
 
-  test('gives slots to renewals by their deadlines, then to releases, acquires and reads in the order of their calls', async () => {
+  test('gives slots to renewals by their deadlines, then to releases, then to acquires and reads in the order of their calls', async () => {
     const { started, run, end } = gateWith(1);
     run('first');
     for (const n of [1, 2]) run(`read ${n}`);
@@ -85,7 +89,7 @@ describe('the gate', () => {
     expect(started).toEqual([
       'first',
       ...[1, 2, 3, 5, 7, 8, 9].map((n) => `renewal ${n}`),
-      ...['release 1', 'release 2', 'acquire 1', 'acquire 2', 'read 1', 'read 2'],
+      ...['release 1', 'release 2', 'read 1', 'read 2', 'acquire 1', 'acquire 2'],
     ]);
   });
 
@@ -389,4 +393,16 @@ test('heartbeats of leases that were taken together come apart, after four to fi
   expect(Math.min(...renewals)).toBeGreaterThanOrEqual(8_000);
   expect(Math.min(...renewals)).toBeLessThan(8_500);
   expect(Math.max(...renewals)).toBeGreaterThan(9_500);
+});
+
+describe('gateOf', () => {
+  test('gives one gate for all stores on one client, and one for each store without a connection', () => {
+    const store = (connection?: object) => ({ ...(connection && { connection }) }) as LockStore;
+    const client = {};
+    expect(gateOf(store(client))).toBe(gateOf(store(client)));
+    expect(gateOf(store())).not.toBe(gateOf(store()));
+    const dynamodb = new DynamoDBClient({ region: 'eu-central-1' });
+    const [a, b] = ['aaa', 'bbb'].map((tableName) => gateOf(new DynamoDBLockStore({ tableName, client: dynamodb })));
+    expect(a).toBe(b);
+  });
 });

@@ -6,7 +6,7 @@ import { MemoryLockStore } from '../../lib/testing/memory.ts';
 import { type Fate, retentionMs, type Schedule } from './schedule.ts';
 import type { Happening, Host, VirtualTime } from './virtual-time.ts';
 
-export type Operation = Exclude<keyof LockStore, 'list' | 'readMany' | 'onEvent' | 'maxInFlight'>;
+export type Operation = Exclude<keyof LockStore, 'list' | 'readMany' | 'onEvent' | 'maxInFlight' | 'connection'>;
 export type WriteRequest = { readonly key: string; readonly lockId: string; readonly [name: string]: unknown };
 
 /** Hears of every request. */

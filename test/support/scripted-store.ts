@@ -7,7 +7,7 @@ import { LockStoreError } from '../../lib/record/errors.ts';
 import type { LockRecord } from '../../lib/record/record.ts';
 import type { ListAnswer, LockStore, ReadAnswer, ReadManyAnswer, StoreAnswer } from '../../lib/record/store.ts';
 
-export type Operation = Exclude<keyof LockStore, 'onEvent' | 'maxInFlight'>;
+export type Operation = Exclude<keyof LockStore, 'onEvent' | 'maxInFlight' | 'connection'>;
 
 export type Fault =
   /** The connection breaks before the request reaches the store. */
