@@ -67,7 +67,7 @@ describe('the gate', () => {
   test('follows a number that the store changes', async () => {
     const { store, started, run, end } = gateWith(1);
     for (let n = 0; n < 5; n++) run(`read ${n}`);
-    store.maxInFlight = 3;
+    store.maxInFlight = 4;
     await end('read 0');
     expect(started).toEqual(['read 0', 'read 1', 'read 2', 'read 3']);
     store.maxInFlight = 1;
