@@ -46,10 +46,9 @@ export class KeyLock<Item> {
     const done = finished.findLast(({ state }) => state === 'succeeded');
     if (isUnused && done === undefined) await this.lease?.discard(withinMs);
     else {
-      await this.lease?.release({
-        done: done !== undefined && (done === this.#last || (shownToken(done.token) ?? false)),
-        withinMs,
-      });
+      // The tokens of a batch may have two forms, and their order by bytes is known.
+      const part = done !== undefined && (done === this.#last || (done.token ?? false));
+      await this.lease?.releasePart(part, withinMs);
     }
   }
 }

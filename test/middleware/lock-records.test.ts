@@ -728,6 +728,20 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       expect(told).toEqual(['3: LockTokenError', '3: LockTokenError', '4: LockTokenError', '5: LockTokenError']);
     });
 
+    test.each([
+      ['week-1', 'week-10'],
+      ['5', '2026-01-01T00:00:00Z'],
+    ])(
+      'the record with %p fails no release when the record behind it, with %p of another form, fails',
+      async (first, second) => {
+        const runs = { once: ({ body }: QueueRecord) => body, key: () => 'runs' };
+        const fail: Handler = () => ({ batchItemFailures: [{ itemIdentifier: '2' }] });
+        expect(await run([message('1', first), message('2', second)], runs, fail)).toMatchObject({ failed: ['2'] });
+        expect([await isHeld('runs'), await doneToken('runs')]).toEqual([false, first]);
+        expect(clock.timers).toBe(0);
+      },
+    );
+
     test('the greatest token of a key is done when all of its records have succeeded, in two writes and no read', async () => {
       expect(await run(sequence('1', '2', '3'), { once })).toMatchObject({ seen: ['1', '2', '3'], failed: [] });
       expect(await doneToken('a')).toBe('3');

@@ -954,7 +954,7 @@ const middleware = [
   ...of('middleware/key-lock.ts', [
     [
       'a part of a batch that succeeded, its once token not done',
-      '(done === this.#last || (shownToken(done.token) ?? false))',
+      '(done === this.#last || (done.token ?? false))',
       '(done === this.#last)',
     ],
     ['a record that is done, worked on again', 'if (this.lease.wasDone(entry.token))', 'if (false)'],
