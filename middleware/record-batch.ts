@@ -5,7 +5,7 @@ import type { LockClient } from '../lib/lease/client.ts';
 import type { Lease } from '../lib/lease/lease.ts';
 import type { AcquireOptions } from '../lib/lease/options.ts';
 import { MOST_MS } from '../lib/record/check.ts';
-import { LockBusyError, LockDoneError, LockError, type LostReason } from '../lib/record/errors.ts';
+import { LockBusyError, LockError, type LostReason } from '../lib/record/errors.ts';
 import { shownToken } from '../lib/record/token.ts';
 import { BatchRecords, type Entry, idOf, isOpen } from './batch-records.ts';
 import { noPromise } from './configure.ts';
@@ -176,15 +176,13 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks, HeldBatc
     const [first] = lock.open;
     if (!first) return;
     try {
-      await lock.acquire(this.#client, {
+      const options = {
         ...acquireOptions(),
         data: typeof data === 'function' ? noPromise(data(first.records[0])) : data,
-      });
+      };
+      await lock.acquire(this.#client, options, (entry, error) => this.#batch.fail(entry, error));
     } catch (error) {
-      for (const entry of lock.open) {
-        if (error instanceof LockDoneError) entry.state = 'done';
-        else this.#batch.fail(entry, error);
-      }
+      for (const entry of lock.open) this.#batch.fail(entry, error);
     }
   }
 

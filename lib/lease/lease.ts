@@ -1,7 +1,7 @@
 // Over 250 lines: half of them document the public API.
 
 import { checkNames, show } from '../record/check.ts';
-import { LockError, LockLostError, type LockStoreError, LockTokenError, type LostReason } from '../record/errors.ts';
+import { LockError, LockLostError, type LockStoreError, type LostReason } from '../record/errors.ts';
 import type { LockStore } from '../record/store.ts';
 import { canonicalToken, haveOneForm, isDone, type OnceToken, shownToken } from '../record/token.ts';
 import type { Grant } from './attempt.ts';
@@ -402,18 +402,6 @@ export class Lease {
   resetOnce(): Promise<boolean> {
     this.#releasing ??= this.#release({ done: '' });
     return this.#releasing;
-  }
-
-  /**
-   * @internal Tells whether a token had finished when the lease was granted.
-   * @param token a canonical text.
-   * @throws LockTokenError if the token that had finished has another form.
-   */
-  wasDone(token: string | undefined): boolean {
-    const { doneToken } = this.#grant.record;
-    if (token === undefined || !isDone(token, doneToken)) return false;
-    if (haveOneForm(token, doneToken)) return true;
-    throw new LockTokenError({ key: this.key, once: shownToken(token), doneToken: shownToken(doneToken) });
   }
 
   /**

@@ -5,7 +5,15 @@ import middy7 from '@middy/core';
 import sqsPartialBatchFailure from '@middy/sqs-partial-batch-failure';
 import { build } from 'esbuild';
 import middy6 from 'middy6';
-import { type Lease, LockClient, LockError, LockLostError, type LockStore, LockStoreError } from '../../lib/index.ts';
+import {
+  type Lease,
+  LockClient,
+  LockError,
+  LockLostError,
+  type LockStore,
+  LockStoreError,
+  type LockTokenError,
+} from '../../lib/index.ts';
 import {
   type BatchResponse,
   type LambdaContext,
@@ -722,10 +730,12 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       expect(await run([message('3', 'run-10')], { ...runs })).toMatchObject({ seen: [], failed: ['3'] });
       await clock.advance(1);
       expect(await run([message('4', 'run-80'), message('5', 'run-95')], { ...runs })).toMatchObject({
-        seen: [],
-        failed: ['4', '5'],
+        seen: ['5'],
+        failed: ['4'],
       });
-      expect(told).toEqual(['3: LockTokenError', '3: LockTokenError', '4: LockTokenError', '5: LockTokenError']);
+      expect(told).toEqual(['3: LockTokenError', '3: LockTokenError', '4: LockTokenError']);
+      // By run-95 as the finished token, run-80 would be taken for done.
+      expect(await doneToken('runs')).toBe('run-9');
     });
 
     test.each([
@@ -741,6 +751,25 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
         expect(clock.timers).toBe(0);
       },
     );
+
+    test('a record whose token has another form than the finished one fails alone, with its own token in the error', async () => {
+      const errors: string[] = [];
+      const runs = {
+        once: ({ body }: QueueRecord) => body,
+        key: () => 'a',
+        onFailed: (error: unknown) => void errors.push((error as LockTokenError).once),
+      };
+      await done('run-5');
+      const records = [message('1', 'run-10'), message('2', 'run-6'), message('3', 'run-7')];
+      expect(await run(records, runs)).toMatchObject({ seen: ['2', '3'], failed: ['1'] });
+      expect(await doneToken('a')).toBe('run-5');
+      await clock.advance(1);
+      await done('run-7');
+      expect(await run(records, runs)).toMatchObject({ seen: [], failed: ['1'] });
+      await clock.advance(1);
+      expect(await run([message('1', 'run-10'), message('4', 'run-60')], runs)).toMatchObject({ failed: ['1', '4'] });
+      expect(errors).toEqual(['run-10', 'run-10', 'run-10', 'run-60']);
+    });
 
     test('the greatest token of a key is done when all of its records have succeeded, in two writes and no read', async () => {
       expect(await run(sequence('1', '2', '3'), { once })).toMatchObject({ seen: ['1', '2', '3'], failed: [] });

@@ -957,7 +957,12 @@ const middleware = [
       '(done === this.#last || (done.token ?? false))',
       '(done === this.#last)',
     ],
-    ['a record that is done, worked on again', 'if (this.lease.wasDone(entry.token))', 'if (false)'],
+    ['a record that is done, worked on again', "entry.state = 'done';", ''],
+    [
+      'a record whose token has another form than the finished token, taken for done',
+      '        assertOneForm(this.key, entry.token as string, doneToken);\n',
+      '',
+    ],
   ]),
   ...of('middleware/turns.ts', [
     [
