@@ -441,6 +441,26 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
       expect(await isHeld('worked on')).toBe(false);
     });
 
+    test('with holdAtLeastMs, the lock of a record whose work never began behind a failed record opens at once', async () => {
+      const records = [
+        fifo('1', 'g', 'failed'),
+        fifo('2', 'g', 'behind'),
+        fifo('3', 'g', 'read'),
+        fifo('4', 'h', 'left'),
+      ];
+      const [, ...behind] = records;
+      const fail: Handler = async ({ Records }, { locks }) => {
+        locks.of(Records[2]!);
+        const work = () => Promise.reject(new Error('Disk full.'));
+        await Promise.allSettled(Records.slice(0, 3).map((record) => locks.using(record, work)));
+      };
+      expect((await run(records, { holdAtLeastMs: 60_000 }, fail)).failed).toEqual(['1', '2', '3']);
+      await clock.advance(1);
+      // Nobody can tell whether the handler worked under a lease that it read, or on a record that it left to itself.
+      expect((await run(behind.map(({ messageId, body }) => message(messageId, body)))).failed).toEqual(['3', '4']);
+      expect(await others.tryAcquire('failed')).toBeNull();
+    });
+
     test('a record with a bad key holds back the later records of its group, whose locks are not acquired', async () => {
       const { seen, failed } = await run([
         fifo('1', 'g', 'a'),
