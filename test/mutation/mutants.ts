@@ -895,6 +895,7 @@ const middleware = [
     ],
   ]),
   ...of('middleware/hooks.ts', [
+    ['a token done though a busy lock inside skipped the work', '  if (isBusy) skip(request);\n', ''],
     ['a lease kept when the context refuses it', '    await heldByGuard(guard, request)?.release();\n', ''],
     [
       'a lock that was taken for nothing, kept closed by holdAtLeastMs',
