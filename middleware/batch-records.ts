@@ -130,7 +130,7 @@ export class BatchRecords<Item extends Lockable> {
 }
 
 /** Tokens of two forms have no order: nobody can tell which of their records is the later one. */
-function assertOneForm(key: string, token: string, before: string): void {
+export function assertOneForm(key: string, token: string, before: string): void {
   if (haveOneForm(token, before)) return;
   throw new LockTokenError({ key, once: shownToken(token), doneToken: shownToken(before) });
 }

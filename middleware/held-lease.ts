@@ -13,6 +13,7 @@ const untold = Symbol.for('leasehold.untold');
 export class HeldLease implements Held {
   readonly lease: Lease;
   isUnused = true;
+  isSkipped = false;
   readonly #remaining: Remaining;
   readonly #onLost: 'throw' | 'ignore';
   readonly #isBatch: boolean;
@@ -69,7 +70,7 @@ export class HeldLease implements Held {
 
   async #end(done = false): Promise<void> {
     const withinMs = this.#remaining.releaseMs;
-    await (this.isUnused ? this.lease.discard(withinMs) : this.lease.release({ done, withinMs }));
+    await (this.isUnused || this.isSkipped ? this.lease.discard(withinMs) : this.lease.release({ done, withinMs }));
   }
 
   /** Tells whether a batch response names records that failed. */

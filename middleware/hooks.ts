@@ -9,6 +9,7 @@ import {
   isBatch,
   isEarlyTimeout,
   type LockRequest,
+  skip,
 } from './request.ts';
 import { warnWithoutPlugin } from './warn-without-plugin.ts';
 
@@ -17,16 +18,18 @@ import { warnWithoutPlugin } from './warn-without-plugin.ts';
  * @returns a response in the handler's place; undefined where the handler is to run.
  * @throws when the handler is not to run and that is an error.
  */
-export type Guard = (
-  event: unknown,
-  context: object,
-  hold: (held: Held) => void,
-) => Promise<{ readonly response: unknown } | undefined>;
+export type Guard = (event: unknown, context: object, hold: (held: Held) => void) => Promise<Answer | undefined>;
+
+/** A response in the handler's place. `isBusy`: the work is still to do, since the lock is busy. */
+interface Answer {
+  readonly response: unknown;
+  readonly isBusy?: boolean;
+}
 
 /** Takes, and shows the handler only those records whose locks were granted. */
 export async function before(guard: Guard, request: LockRequest): Promise<void> {
   warnWithoutPlugin(request);
-  let instead: Awaited<ReturnType<Guard>>;
+  let instead: Answer | undefined;
   try {
     instead = await guard(request.event, request.context as object, (held) => hold(request, guard, held));
     if (!instead) showRecords(guard, request, 'given');
@@ -36,7 +39,7 @@ export async function before(guard: Guard, request: LockRequest): Promise<void> 
     await heldByGuard(guard, request)?.release();
     throw error;
   }
-  if (instead) await endEarly(request, instead.response);
+  if (instead) await endEarly(request, instead);
   else if (!holdingsOf(request).tellsBegin) begin(request);
 }
 
@@ -79,8 +82,9 @@ export async function releaseAll(request: LockRequest): Promise<void> {
 }
 
 /** Ends a request before its handler. Middy then calls no other hook, not even the hooks of earlier locks. */
-async function endEarly(request: LockRequest, response: unknown): Promise<void> {
+async function endEarly(request: LockRequest, { response, isBusy }: Answer): Promise<void> {
   giveUp(request);
+  if (isBusy) skip(request);
   let answer = response;
   for (const batch of batchesOf(request)) answer = await batch.succeed(answer, new Set());
   request.earlyResponse = answer;

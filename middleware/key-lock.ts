@@ -1,8 +1,9 @@
 import type { LockClient } from '../lib/lease/client.ts';
 import type { Lease } from '../lib/lease/lease.ts';
 import type { AcquireOptions } from '../lib/lease/options.ts';
-import { shownToken } from '../lib/record/token.ts';
-import { type Entry, isOpen } from './batch-records.ts';
+import { LockDoneError, LockTokenError } from '../lib/record/errors.ts';
+import { canonicalToken, isDone, shownToken } from '../lib/record/token.ts';
+import { assertOneForm, type Entry, isOpen } from './batch-records.ts';
 
 /** The lock of one key, which the key's records of a batch share. */
 export class KeyLock<Item> {
@@ -25,13 +26,39 @@ export class KeyLock<Item> {
     return this.entries.filter(isOpen);
   }
 
-  /** Acquires the lock for the open entries. Entries whose tokens had finished before become `done`. */
-  async acquire(client: LockClient, options: AcquireOptions): Promise<void> {
+  /**
+   * Acquires the lock for the open entries. Entries whose tokens had finished before become `done`.
+   * @param fail is told each entry that fails alone: the token that had finished has another form than the entry's.
+   */
+  async acquire(
+    client: LockClient,
+    options: AcquireOptions,
+    fail: (entry: Entry<Item>, error: unknown) => void,
+  ): Promise<void> {
     this.#last = this.open.at(-1);
     const once = shownToken(this.#last?.token);
-    this.lease = await client.acquire(this.key, { ...options, ...(once !== undefined && { once }) });
-    // The last entry is not done. The entries before may be.
-    for (const entry of this.open) if (this.lease.wasDone(entry.token)) entry.state = 'done';
+    try {
+      this.lease = await client.acquire(this.key, { ...options, ...(once !== undefined && { once }) });
+      this.#judge(this.lease.doneToken, fail);
+    } catch (error) {
+      if (!(error instanceof LockDoneError || error instanceof LockTokenError)) throw error;
+      this.#judge(error.doneToken, fail);
+      if (this.open.length > 0) throw error;
+    }
+  }
+
+  /** Judges each open entry by the token that had finished. */
+  #judge(finished: string | undefined, fail: (entry: Entry<Item>, error: unknown) => void): void {
+    for (const entry of this.open) {
+      try {
+        const doneToken = finished === undefined ? undefined : canonicalToken(finished);
+        if (!isDone(entry.token, doneToken)) continue;
+        assertOneForm(this.key, entry.token as string, doneToken);
+        entry.state = 'done';
+      } catch (error) {
+        fail(entry, error);
+      }
+    }
   }
 
   /**
@@ -46,10 +73,9 @@ export class KeyLock<Item> {
     const done = finished.findLast(({ state }) => state === 'succeeded');
     if (isUnused && done === undefined) await this.lease?.discard(withinMs);
     else {
-      await this.lease?.release({
-        done: done !== undefined && (done === this.#last || (shownToken(done.token) ?? false)),
-        withinMs,
-      });
+      // The tokens of a batch may have two forms, and their order by bytes is known.
+      const part = done !== undefined && (done === this.#last || (done.token ?? false));
+      await this.lease?.releasePart(part, withinMs);
     }
   }
 }

@@ -57,7 +57,7 @@ export function lockGuard(what: string, options: LockOptions<never, never, strin
       // SQS must not delete messages that nobody has worked on. SQS may delete a batch that is done, unless its records
       // have locks of their own, which say what is done.
       const keep = (isBusy && respond === 'skip') || hasRecordLocks(context);
-      return { response: (keep && allFailed(event)) || response };
+      return { response: (keep && allFailed(event)) || response, isBusy };
     }
   };
 }

@@ -1,6 +1,7 @@
+import { call } from '../lib/lease/callback.ts';
 import { show } from '../lib/record/check.ts';
 import { LockBusyError } from '../lib/record/errors.ts';
-import type { OnceToken } from '../lib/record/token.ts';
+import { canonicalToken, type OnceToken, shownToken } from '../lib/record/token.ts';
 
 /**
  * Says, on Lambda and at level debug, that work was skipped. Otherwise a skipped run looks like a run that did its work.
@@ -15,5 +16,7 @@ export function logSkip(key: string, once: OnceToken | undefined, reason: unknow
     // In a FIFO queue, a record behind a busy record of its group.
     if (busy !== key) why = `held back behind ${show(busy)}, which is ${why}`;
   }
-  console.debug(`Skipped ${show(key)}${once === undefined ? '' : ` for ${show(once)}`}: ${why}.`);
+  const token = once === undefined ? '' : ` for ${show(shownToken(canonicalToken(once)))}`;
+  // A console that throws makes no skip an error.
+  call(() => console.debug(`Skipped ${show(key)}${token}: ${why}.`));
 }

@@ -5,7 +5,7 @@ import type { LockClient } from '../lib/lease/client.ts';
 import type { Lease } from '../lib/lease/lease.ts';
 import type { AcquireOptions } from '../lib/lease/options.ts';
 import { MOST_MS } from '../lib/record/check.ts';
-import { LockBusyError, LockDoneError, LockError, type LostReason } from '../lib/record/errors.ts';
+import { LockBusyError, LockError, type LostReason } from '../lib/record/errors.ts';
 import { shownToken } from '../lib/record/token.ts';
 import { BatchRecords, type Entry, idOf, isOpen } from './batch-records.ts';
 import { noPromise } from './configure.ts';
@@ -44,6 +44,10 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks, HeldBatc
   readonly #turns = new Turns<Lease | string>();
   /** The locks for which `using` was called. */
   readonly #pending = new Set<KeyLock<Item>>();
+  /** The locks under which work has begun, or may have begun since somebody asked for the lease. */
+  readonly #begun = new Set<KeyLock<Item>>();
+  /** The records that were passed to `using`, which begins their work or refuses it. */
+  readonly #passed = new Set<Entry<Item>>();
   #abandoned = false;
   /** True once a response says which records are to come back. */
   #answered = false;
@@ -98,7 +102,9 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks, HeldBatc
   }
 
   of(record: Lockable): Lease {
-    return this.#find(record).lease;
+    const { lock, lease } = this.#find(record);
+    this.#begun.add(lock);
+    return lease;
   }
 
   using<Result>(record: Lockable, work: Work<Result>): Promise<Result> {
@@ -176,15 +182,13 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks, HeldBatc
     const [first] = lock.open;
     if (!first) return;
     try {
-      await lock.acquire(this.#client, {
+      const options = {
         ...acquireOptions(),
         data: typeof data === 'function' ? noPromise(data(first.records[0])) : data,
-      });
+      };
+      await lock.acquire(this.#client, options, (entry, error) => this.#batch.fail(entry, error));
     } catch (error) {
-      for (const entry of lock.open) {
-        if (error instanceof LockDoneError) entry.state = 'done';
-        else this.#batch.fail(entry, error);
-      }
+      for (const entry of lock.open) this.#batch.fail(entry, error);
     }
   }
 
@@ -199,6 +203,7 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks, HeldBatc
   async #using<Result>(record: Lockable, work: Work<Result>): Promise<Result> {
     const given = this.#find(record);
     const { lease, lock, entry } = given;
+    this.#passed.add(entry);
     const lanes = [lease, ...entry.groups];
     if (this.#turns.isWithin(lanes)) {
       const error = new LockError(
@@ -226,6 +231,7 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks, HeldBatc
     try {
       this.#batch.assertMayBegin(entry);
       lease.assertHeld();
+      this.#begun.add(lock);
       const result = await work(lease);
       if (!lock.ended) warnIfReleased(lease);
       if (isOpen(entry)) entry.state = 'succeeded';
@@ -261,12 +267,17 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks, HeldBatc
     return this.#options.onLost !== 'ignore' && loss !== undefined;
   }
 
+  /** Tells whether no work can have begun under a lock. The handler may work on a record without `using`, too. */
+  #isUnused(lock: KeyLock<Item>): boolean {
+    const isLeft = (entry: Entry<Item>) => this.#given.has(idOf(entry)) && !this.#passed.has(entry);
+    return !this.#begun.has(lock) && (this.isUnused || !lock.entries.some(isLeft));
+  }
+
   async #endIfFinished(lock: KeyLock<Item>): Promise<void> {
     if (lock.open.length === 0) await this.#end(lock);
   }
 
   async #end(lock: KeyLock<Item>, rounds = 1): Promise<void> {
-    if (lock.lease && !this.#abandoned)
-      await lock.end(this.#remaining.releaseMs / rounds, this.isUnused && !this.#pending.has(lock));
+    if (lock.lease && !this.#abandoned) await lock.end(this.#remaining.releaseMs / rounds, this.#isUnused(lock));
   }
 }

@@ -16,6 +16,8 @@ export interface Held {
    * True while no work can have begun: then nothing was taken to any purpose, and `holdAtLeastMs` keeps no lock closed.
    */
   isUnused: boolean;
+  /** True once a busy lock inside has skipped the work: then no token is done, and `holdAtLeastMs` keeps nothing closed. */
+  isSkipped?: boolean;
   /** Gives up without a release, for the handler may still run. Every later end does nothing then. */
   abandon(reason: LostReason): void;
   /**
@@ -102,6 +104,16 @@ export function begin(request: object): void {
 export function timeOut(request: LockRequest): void {
   for (const late of new Set([request, ...(underWay.get(request.context as object) ?? [])])) {
     for (const held of heldBy(late)) held.abandon('timedOut');
+  }
+}
+
+/**
+ * Notes, in everything that an invocation holds, that a busy lock has skipped the work. A handler that called the skipped
+ * handler may respond as if the work was done.
+ */
+export function skip(request: LockRequest): void {
+  for (const other of underWay.get(request.context as object) ?? []) {
+    for (const held of heldBy(other)) held.isSkipped = true;
   }
 }
 

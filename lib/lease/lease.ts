@@ -1,7 +1,7 @@
 // Over 250 lines: half of them document the public API.
 
 import { checkNames, show } from '../record/check.ts';
-import { LockError, LockLostError, type LockStoreError, LockTokenError, type LostReason } from '../record/errors.ts';
+import { LockError, LockLostError, type LockStoreError, type LostReason } from '../record/errors.ts';
 import type { LockStore } from '../record/store.ts';
 import { canonicalToken, haveOneForm, isDone, type OnceToken, shownToken } from '../record/token.ts';
 import type { Grant } from './attempt.ts';
@@ -389,22 +389,19 @@ export class Lease {
     return this.#ended.promise;
   }
 
+  /**
+   * @internal Releases the lease after a part of its work. Throws nothing: unlike `release`, the method asks for no form.
+   * @param done the canonical text of a token up to the lease's own by its bytes, or what `release` takes.
+   */
+  releasePart(done: boolean | string, withinMs: number): Promise<boolean> {
+    this.#releasing ??= this.#release({ done, withinMs });
+    return this.#releasing;
+  }
+
   /** @internal Releases the lease, and takes the record's token away. */
   resetOnce(): Promise<boolean> {
     this.#releasing ??= this.#release({ done: '' });
     return this.#releasing;
-  }
-
-  /**
-   * @internal Tells whether a token had finished when the lease was granted.
-   * @param token a canonical text.
-   * @throws LockTokenError if the token that had finished has another form.
-   */
-  wasDone(token: string | undefined): boolean {
-    const { doneToken } = this.#grant.record;
-    if (token === undefined || !isDone(token, doneToken)) return false;
-    if (haveOneForm(token, doneToken)) return true;
-    throw new LockTokenError({ key: this.key, once: shownToken(token), doneToken: shownToken(doneToken) });
   }
 
   /**

@@ -58,6 +58,27 @@ test('on Lambda, the records that withRecordLocks() skips are told at level debu
   ]);
 });
 
+test('on Lambda, the token of a run that is skipped is told as the record shows it', async () => {
+  const times = [new Date('2026-01-01T02:00:00Z'), '2026-01-01T03:00:00+01:00', 5n];
+  for (const once of times) {
+    await withLock({ key: 'busy', locks, onBusy: 'skip', once: () => once }, () => 'never')({}, invocation());
+  }
+  const holder = "busy, held by 'somebody else'.";
+  const shown = ['2026-01-01T02:00:00Z', '2026-01-01T02:00:00Z', '5'];
+  expect(lines()).toEqual(shown.map((token) => `Skipped 'busy' for '${token}': ${holder}`));
+});
+
+test('on Lambda, a console.debug that throws changes no response', async () => {
+  debug.mockImplementation(() => {
+    throw new Error('No console.');
+  });
+  expect(await withLock({ key: 'busy', locks, onBusy: () => 423 }, () => 'never')({}, invocation())).toBe(423);
+  const records = withRecordLocks({ key: ({ body }: QueueRecord) => body, locks }, () => 'done');
+  expect(await records(batch(fifo('1', 'busy')), invocation())).toEqual({
+    batchItemFailures: [{ itemIdentifier: '1' }],
+  });
+});
+
 test('outside of Lambda, a run that is skipped is not told', async () => {
   delete process.env.AWS_LAMBDA_FUNCTION_NAME;
   await withLock({ key: 'busy', locks, onBusy: 'skip' }, () => 'never')({}, invocation());

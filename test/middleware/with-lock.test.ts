@@ -7,7 +7,7 @@ import { pipeline } from 'node:stream/promises';
 import { beforeEach, describe, expect, test } from '@jest/globals';
 import middy from '@middy/core';
 import { type Lease, type LockBusyError, LockLostError } from '../../lib/index.ts';
-import { lockPlugin, withLock, withRecordLocks } from '../../middleware/index.ts';
+import { lock, lockPlugin, withLock, withRecordLocks } from '../../middleware/index.ts';
 import { batch, gate, invocation, message, setUp, sink } from './setup.ts';
 
 let { clock, store, requests, locks, others, isHeld } = setUp();
@@ -272,6 +272,40 @@ describe("Middy's handler inside, whose early time-out fails it while it still r
     const handler = withRecordLocks({ key: ({ messageId }) => messageId, locks, onFailed: () => {} }, inside as never);
     await expect(handler(batch(message('1', 'a')), late() as never)).rejects.toThrow('aborted');
     expect(requests).toEqual(['acquire']);
+  });
+});
+
+describe('a lock around a handler that a busy lock inside skips', () => {
+  const inner = (onBusy: 'skip' | (() => number)) =>
+    withLock({ key: 'busy', contextKey: 'inner', locks, onBusy }, () => 'never');
+  const innerMiddy = () =>
+    middy(lockPlugin())
+      .use(lock({ key: 'busy', contextKey: 'inner', locks, onBusy: 'skip' }))
+      .handler(() => 'never') as never;
+  const options = () => ({ key: 'nightly', locks, once: '2026-01-01', holdAtLeastMs: 60_000 });
+  const outerMiddy = (handler: never) => middy(lockPlugin()).use(lock(options())).handler(handler);
+
+  test.each([
+    { what: 'withLock() in withLock()', make: () => withLock(options(), inner('skip')) },
+    { what: 'withLock() with a function, in withLock()', make: () => withLock(options(), inner(() => 423) as never) },
+    { what: 'lock() in withLock()', make: () => withLock(options(), innerMiddy()) },
+    { what: 'withLock() in lock()', make: () => outerMiddy(inner('skip') as never) },
+    { what: 'lock() in lock()', make: () => outerMiddy(innerMiddy()) },
+  ])('is not done, and opens at once: $what', async ({ make }) => {
+    const busy = await others.acquire('busy');
+    await make()({}, invocation() as never);
+    expect(await doneToken()).toBeUndefined();
+    await clock.advance(1);
+    expect(await others.tryAcquire('nightly')).not.toBeNull();
+    await busy.release();
+  });
+
+  test('is done where the lock inside is done', async () => {
+    await (await others.acquire('busy', { once: '1' })).release({ done: true });
+    await clock.advance(1);
+    const done = withLock({ key: 'busy', contextKey: 'inner', locks, once: '1' }, () => 'never');
+    await withLock(options(), done)({}, invocation());
+    expect(await doneToken()).toBe('2026-01-01');
   });
 });
 

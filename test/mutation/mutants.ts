@@ -895,6 +895,7 @@ const middleware = [
     ],
   ]),
   ...of('middleware/hooks.ts', [
+    ['a token done though a busy lock inside skipped the work', '  if (isBusy) skip(request);\n', ''],
     ['a lease kept when the context refuses it', '    await heldByGuard(guard, request)?.release();\n', ''],
     [
       'a lock that was taken for nothing, kept closed by holdAtLeastMs',
@@ -954,10 +955,15 @@ const middleware = [
   ...of('middleware/key-lock.ts', [
     [
       'a part of a batch that succeeded, its once token not done',
-      '(done === this.#last || (shownToken(done.token) ?? false))',
+      '(done === this.#last || (done.token ?? false))',
       '(done === this.#last)',
     ],
-    ['a record that is done, worked on again', 'if (this.lease.wasDone(entry.token))', 'if (false)'],
+    ['a record that is done, worked on again', "entry.state = 'done';", ''],
+    [
+      'a record whose token has another form than the finished token, taken for done',
+      '        assertOneForm(this.key, entry.token as string, doneToken);\n',
+      '',
+    ],
   ]),
   ...of('middleware/turns.ts', [
     [
