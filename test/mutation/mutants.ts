@@ -336,6 +336,7 @@ const clocks = [
 
 const attempts = [
   ...of('lib/dynamodb/faults.ts', [
+    ['an answer that nobody can read, taken for a fault that lasts', '($response !== undefined ||', '('],
     [
       'a conflict with another Region, taken for a fault that lasts',
       "  ReplicatedWriteConflictException: 'conflict',\n",
