@@ -111,7 +111,7 @@ export async function send<Answer extends DatedAnswer & { attempts?: number | un
     } catch (error) {
       signal?.throwIfAborted();
       fault = storeError(error, what, caller.fault, ms === callerMs);
-      if (fault.transient && !fault.misdated) caller.fault = fault.cause ?? (error instanceof Hung ? undefined : error);
+      learn(caller, fault, error);
       const pauseMs = retries.pauseMs(fault, error instanceof Hung);
       if (pauseMs === undefined) throw fault;
       if (pauseMs > 0) await pause(clock, Math.min(leftMs, pauseMs), signal);
@@ -147,6 +147,11 @@ class Retries {
     if (isHung) return 0;
     return this.#resendsFaults ? this.#afterFault.nextMs() : undefined;
   }
+}
+
+/** Tells the caller of a fault that may pass. A time-out without a reason is none. */
+function learn(caller: Caller, { transient, misdated, cause }: LockStoreError, error: unknown): void {
+  if (transient && !misdated) caller.fault = cause ?? (error instanceof Hung ? undefined : error);
 }
 
 const leastMs = ({ fault }: Caller): number => (fault === undefined ? 0 : LEAST_MS);
