@@ -61,8 +61,9 @@ const CONNECTION =
  * 3. Without an answer, only an error of the connection passes. Missing credentials, a missing Region and a client that is
  *    none last.
  */
-export function kindOf({ name = '', message = '', code, cause, ...thrown }: Thrown): FaultKind {
-  const { $fault, $response, $metadata } = thrown;
+export function kindOf(thrown: Thrown): FaultKind {
+  // The SDK's errors have `$response` as a property that a rest pattern or a spread would leave out.
+  const { name = '', message = '', code, cause, $fault, $response, $metadata } = thrown;
   const status = $metadata?.httpStatusCode ?? 0;
   const isPassing =
     $fault === 'server' ||

@@ -127,10 +127,10 @@ export class Acquisition {
     const { requestTimeoutMs, signal } = this.#plan;
     const consistent = this.#untilOpenMs(seen) === 0;
     const read = (signal: AbortSignal) => store.read(this.#key, { consistent }, signal);
-    const callerMs = () => this.#budget.leftMs;
-    const limits = { order: ORDER.read, requestTimeoutMs, callerMs, signal, closing };
+    const limits = { order: ORDER.read, requestTimeoutMs, caller: this.#budget, signal, closing };
     try {
       const { record } = await sendInTurn(this.#context, `Reading '${this.#key}'`, read, limits);
+      this.#budget.fault = undefined;
       if (this.#tried.has(record?.lockId)) return undefined;
       return consistent ? record : fresher(seen, record);
     } catch (error) {
@@ -199,11 +199,11 @@ export class Acquisition {
     const givingBack = giveBack(this.#context, grant, this.#plan);
     inBackground(this.#context, givingBack);
     try {
-      const leftMs = checkLeft(this.#budget.leftMs, what);
+      const leftMs = checkLeft(this.#budget.leftMs, what, this.#budget);
       return await limited(this.#context.clock, () => givingBack, leftMs, this.#plan.signal);
     } catch (error) {
       this.#plan.signal?.throwIfAborted();
-      throw storeError(error, what);
+      throw storeError(error, what, this.#budget.fault, true);
     }
   }
 

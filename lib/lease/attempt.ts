@@ -79,6 +79,7 @@ export async function attempt(context: LeaseContext, asking: Asking): Promise<At
     }
     throw error;
   }
+  asking.budget.fault = undefined;
   const { record, serverDate } = answered.value;
   if (!isGrantOf(lockId, record)) return { type: 'refused', record, term };
   // A condition of DynamoDB's cannot tell a fraction from a whole number, whose order a fencing token needs.
@@ -111,13 +112,12 @@ async function ask(context: LeaseContext, asking: Asking): Promise<Asked> {
   const { plan, remainingMs, since, budget } = asking;
   const { holdAtMostMs, requestTimeoutMs, signal } = plan;
   budget.start();
-  const callerMs = () => budget.leftMs;
   // 1. The moment of sending, by a judged clock (invariant 13), within the time that is left (invariant 4).
   const withinMs = timeFor(asking, context);
   const sent = await judgedInstant(
     context,
     asking.key,
-    { requestTimeoutMs, withinMs, callerMs, signal },
+    { requestTimeoutMs, withinMs, caller: budget, signal },
     context.closing,
   );
   signal?.throwIfAborted();
@@ -129,10 +129,17 @@ async function ask(context: LeaseContext, asking: Asking): Promise<Asked> {
 
   // 3. A `lockId` of its own: the record in the answer tells whether its grant is this attempt's (invariant 3).
   const lockId = newLockId();
-  checkLeft(callerMs(), nameOf(asking));
+  checkLeft(budget.leftMs, nameOf(asking), budget);
 
   // 4. The request, which is not sent past the deadline (invariant 4).
-  const limits = { requestTimeoutMs, withinMs: term.believeMs, since: sent, callerMs, signal, throwMisdated: true };
+  const limits = {
+    requestTimeoutMs,
+    withinMs: term.believeMs,
+    since: sent,
+    caller: budget,
+    signal,
+    throwMisdated: true,
+  };
   const sending = send(context, nameOf(asking), asking.request(lockId, term), limits);
   const [answered] = await Promise.allSettled([sending]);
   return { lockId, term, answered };

@@ -1,5 +1,6 @@
 import { type Clock, type Instant, instant } from './clock.ts';
 import type { AcquirePlan } from './options.ts';
+import type { Caller } from './send.ts';
 
 /**
  * The time for which the caller of `acquire` or `resume` waits, whatever the store does. A wait is no lease: a wall clock that
@@ -9,7 +10,9 @@ import type { AcquirePlan } from './options.ts';
  * - For a caller who gave neither, the time begins when the first request has its slot. Otherwise thousands of calls at once
  *   would run out of time in the queue of this process.
  */
-export class Budget {
+export class Budget implements Caller {
+  /** The last fault that may pass, since the last answer. */
+  fault: unknown;
   readonly #clock: Clock;
   readonly #ms: number;
   #since: Instant;

@@ -163,9 +163,9 @@ export function sendInTurn<Answer extends DatedAnswer & { attempts?: number | un
   options: QueuedOptions,
 ): Promise<Answer> {
   const { clock, gate } = context;
-  const { order, withinMs = Infinity, callerMs, signal, closing } = options;
+  const { order, withinMs = Infinity, caller, signal, closing } = options;
   const since = instant(clock);
-  const queueMs = Math.min(withinMs, callerMs?.() ?? Infinity);
+  const queueMs = Math.min(withinMs, caller?.leftMs ?? Infinity);
   return gate.run({ clock, what, order, withinMs: queueMs, signals: [signal, closing] }, () =>
     send(context, what, request, { ...options, since }),
   );

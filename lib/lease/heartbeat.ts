@@ -8,7 +8,7 @@ import type { LeaseContext } from './context.ts';
 import type { ReportedLeaseEvent } from './events.ts';
 import { judgedInstant } from './judge.ts';
 import type { AcquirePlan } from './options.ts';
-import { isMisdated, send } from './send.ts';
+import { type Caller, isMisdated, send } from './send.ts';
 import { hasStepped } from './server-clock.ts';
 import { Term } from './term.ts';
 
@@ -40,7 +40,8 @@ interface Renewing {
 export interface Kept {
   /**
    * The lease is lost. Called once, when the heartbeat has ended.
-   * @param cause the error of the last renewal, if that renewal failed and the lease therefore expired.
+   * @param cause the error of a renewal, if the last renewal failed and the lease therefore expired. The last error that
+   *   tells of a reason.
    */
   lost(reason: LostReason, cause?: LockStoreError): void;
   report(event: ReportedLeaseEvent): void;
@@ -59,8 +60,10 @@ export class Heartbeat {
   #forMs: number;
   #until: number;
   #stopDeadline: (() => void) | undefined;
-  /** The error of the last renewal. Undefined if that renewal succeeded. */
+  /** The error of the last renewal that told of a reason, or else of the last renewal. Undefined after a success. */
   #failure: LockStoreError | undefined;
+  /** Keeps the last fault between two renewals. */
+  readonly #caller: Caller = { leftMs: Infinity };
 
   constructor(context: LeaseContext, plan: AcquirePlan, grant: Grant, kept: Kept) {
     this.#context = context;
@@ -162,6 +165,7 @@ export class Heartbeat {
     // 6. The belief moves on.
     this.#backOff.reset();
     this.#failure = undefined;
+    this.#caller.fault = undefined;
     this.#believe(term);
     this.#kept.report({ type: 'renewed', expiresAt: this.#until, deadline: this.deadline });
   }
@@ -180,7 +184,8 @@ export class Heartbeat {
     const { store } = this.#context;
     const { leaseMs, safetyMs, requestTimeoutMs, holdAtLeastMs } = this.#plan;
     const { key, lockId, term: granted, record } = this.#grant;
-    const judging = { requestTimeoutMs, withinMs: this.leftMs * TRIED_SHARE, signal, resendsFaults };
+    const caller = this.#caller;
+    const judging = { requestTimeoutMs, withinMs: this.leftMs * TRIED_SHARE, caller, signal, resendsFaults };
     const sent = await judgedInstant(this.#context, key, judging);
     const term = new Term(this.#context, sent, {
       safetyMs,
@@ -190,7 +195,7 @@ export class Heartbeat {
     });
     const request = (signal: AbortSignal) => store.renew({ key, lockId, until: term.until }, signal);
     // Invariant 7: a renewal that may arrive after the deadline must not be sent.
-    const options = { requestTimeoutMs, signal, resendsFaults, throwMisdated: true };
+    const options = { requestTimeoutMs, caller, signal, resendsFaults, throwMisdated: true };
     const limits = { ...options, withinMs: this.leftMs * TRIED_SHARE, since: sent };
     return [term, await send(this.#context, what, request, limits)];
   }
@@ -201,7 +206,7 @@ export class Heartbeat {
    * third of the time that is left, so that a store that recovers keeps the lease.
    */
   #failed(error: LockStoreError): void {
-    this.#failure = error;
+    if (error.cause !== undefined || this.#failure?.cause === undefined) this.#failure = error;
     const { leftMs, deadline } = this;
     this.#waitMs(Math.min(this.#backOff.nextMs(), Math.max(RETRY_MS.first, leftMs / 3)));
     // Reported last: the listener may end the lease.

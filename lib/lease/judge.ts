@@ -30,7 +30,8 @@ export async function judgedInstant(
   const { clock, serverClock } = context;
   const now = instant(clock);
   if (clock.isDisciplined || serverClock.isJudged(now)) return now;
-  const { requestTimeoutMs = 1_000, withinMs = Infinity, callerMs } = options;
+  const { requestTimeoutMs = 1_000, withinMs = Infinity } = options;
+  const { caller = { leftMs: Infinity } } = options;
   const what = `Reading '${key}', to judge the clock of this host`;
   const { signal, end } = either(closing, options.signal);
   let mayJoin = true;
@@ -39,7 +40,7 @@ export async function judgedInstant(
       const moment = instant(clock);
       if (serverClock.isJudged(moment)) return moment;
       const leftMs = withinMs - elapsedMs(now, moment);
-      const waitMs = checkLeft(Math.min(leftMs, callerMs?.() ?? Infinity), what);
+      const waitMs = checkLeft(Math.min(leftMs, caller.leftMs), what, caller);
       if (serverClock.judging !== undefined && mayJoin) {
         // One read judges the clock for all callers who wait. If the read fails, each caller reads for itself.
         mayJoin = false;

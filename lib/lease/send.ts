@@ -20,6 +20,17 @@ export interface SendContext {
   readonly serverClock: ServerClock;
 }
 
+/** The caller of an operation, who may make several requests for it. */
+export interface Caller {
+  /** Milliseconds for which the caller still waits for an answer. */
+  readonly leftMs: number;
+  /** The last fault that may pass, until the operation gets an answer. An error that knows no reason names this fault. */
+  fault?: unknown;
+}
+
+/** A shorter time is not used to send again after a fault: no answer would come, and the time-out would hide the fault. */
+const LEAST_MS = 20;
+
 export interface SendOptions {
   /**
    * The most milliseconds after which one sending is given up.
@@ -37,10 +48,10 @@ export interface SendOptions {
    */
   readonly since?: Instant | undefined;
   /**
-   * Gives the milliseconds for which the caller still waits for the answer.
-   * @default no bound
+   * The caller, who learns of the faults.
+   * @default a caller without a bound
    */
-  readonly callerMs?: (() => number) | undefined;
+  readonly caller?: Caller | undefined;
   /**
    * Sends the request again after a fault that may pass. `false` leaves this to the caller, who has pauses of its own.
    * @default true
@@ -70,8 +81,8 @@ export interface SendOptions {
  * - The request met another write of the item.
  *
  * The store judges a request by its `lockId`, so a request may be applied twice without harm (invariant 3). No request
- * outlives `withinMs`, so no lease is granted past its deadline (invariants 4 and 6). No caller waits for longer than
- * `callerMs`.
+ * outlives `withinMs`, so no lease is granted past its deadline (invariants 4 and 6). No caller waits for longer than its
+ * `leftMs`.
  * @throws LockStoreError that tells of the last fault, or the signal's reason.
  */
 export async function send<Answer extends DatedAnswer & { attempts?: number | undefined }>(
@@ -81,23 +92,26 @@ export async function send<Answer extends DatedAnswer & { attempts?: number | un
   options: SendOptions = {},
 ): Promise<Answer> {
   const { clock } = context;
-  const { requestTimeoutMs = 1_000, withinMs = Infinity, since = instant(clock), callerMs, signal } = options;
+  const { requestTimeoutMs = 1_000, withinMs = Infinity, since = instant(clock), signal } = options;
+  const { caller = { leftMs: Infinity } } = options;
   const retries = new Retries(options);
   let fault: LockStoreError | undefined;
   for (;;) {
     signal?.throwIfAborted();
     const requestMs = withinMs - elapsedMs(since, instant(clock));
-    const leftMs = Math.min(requestMs, callerMs?.() ?? Infinity);
-    if (fault && leftMs <= 0) throw fault;
-    checkLeft(leftMs, what);
+    const callerMs = caller.leftMs;
+    const leftMs = Math.min(requestMs, callerMs);
+    if (fault && leftMs <= leastMs(caller)) throw fault;
+    checkLeft(leftMs, what, caller);
+    // Each sending gets a share of the time that is left, so that one dead socket does not cost a short lease.
+    const ms = Math.min(requestTimeoutMs, requestMs / (SENDS - retries.sends), leftMs);
     try {
-      // Each sending gets a share of the time that is left, so that one dead socket does not cost a short lease.
-      const ms = Math.min(requestTimeoutMs, requestMs / (SENDS - retries.sends), leftMs);
       const answer = await sendOnce(context, request, ms, signal);
       return { ...answer, attempts: (answer.attempts ?? 1) + retries.sends };
     } catch (error) {
       signal?.throwIfAborted();
-      fault = storeError(error, what);
+      fault = storeError(error, what, caller.fault, ms === callerMs);
+      learn(caller, fault, error);
       const pauseMs = retries.pauseMs(fault, error instanceof Hung);
       if (pauseMs === undefined) throw fault;
       if (pauseMs > 0) await pause(clock, Math.min(leftMs, pauseMs), signal);
@@ -135,10 +149,21 @@ class Retries {
   }
 }
 
-export function checkLeft(leftMs: number, what: string): number {
-  if (leftMs > 0) return leftMs;
-  throw new LockStoreError(`${what}: no time is left to send the request. Allow more time.`, { transient: true });
+/** Tells the caller of a fault that may pass. A time-out without a reason is none. */
+function learn(caller: Caller, { transient, misdated, cause }: LockStoreError, error: unknown): void {
+  if (transient && !misdated) caller.fault = cause ?? (error instanceof Hung ? undefined : error);
 }
+
+const leastMs = ({ fault }: Caller): number => (fault === undefined ? 0 : LEAST_MS);
+
+export function checkLeft(leftMs: number, what: string, caller: Caller): number {
+  if (leftMs > leastMs(caller)) return leftMs;
+  const message = `${what}: no time is left to send the request. Allow more time.${named(caller.fault)}`;
+  throw new LockStoreError(message, { cause: caller.fault, transient: true });
+}
+
+/** The last fault, for the end of a message. */
+const named = (fault: unknown): string => (fault === undefined ? '' : ` The last fault was ${fault}`);
 
 /** Sends once, and learns the server's time from the answer. A refusal tells as much as a grant does. */
 async function sendOnce<Answer extends DatedAnswer>(
@@ -161,14 +186,18 @@ async function sendOnce<Answer extends DatedAnswer>(
 /** Tells whether the server refused the request for the time in its signature. */
 export const isMisdated = (error: unknown): boolean => error instanceof LockStoreError && error.misdated;
 
-/** Makes the error of an operation: of a store's error, whose facts are kept, or of any other fault. */
-export function storeError(error: unknown, what: string): LockStoreError {
+/**
+ * Makes the error of an operation: of a store's error, whose facts are kept, or of any other fault.
+ * @param before the last fault before, which a request without an answer may have met again.
+ * @param isCallers true if the caller waits no longer, false if the time of the request was over.
+ */
+export function storeError(error: unknown, what: string, before: unknown, isCallers: boolean): LockStoreError {
   if (error instanceof LockStoreError) return new LockStoreError(`${what}: ${error.message}`, error);
   if (!(error instanceof Hung)) return new LockStoreError(`${what}: ${error}`, { cause: error });
-  const { ms, fault } = error;
-  const last = fault === undefined ? '' : ` The last fault was ${fault}`;
+  const { ms, fault = before } = error;
+  const bounds = isCallers ? 'waitMs, withinMs' : 'requestTimeoutMs, leaseMs, holdAtMostMs';
   return new LockStoreError(
-    `${what}: no answer came within ${Math.ceil(ms)} ms. Check the network, or allow more time (requestTimeoutMs, leaseMs, holdAtMostMs).${last}`,
+    `${what}: no answer came within ${Math.ceil(ms)} ms. Check the network, or allow more time (${bounds}).${named(fault)}`,
     { cause: fault, transient: true },
   );
 }

@@ -122,14 +122,27 @@ export interface ListAnswer extends DatedAnswer {
  * ```ts
  * import type { LockStore } from 'leasehold';
  *
- * // Counts the requests to acquire.
+ * // Counts the requests to acquire. The methods of a store need the store as their `this`.
  * export function counting(store: LockStore, count: () => void): LockStore {
- *   const counted: LockStore = Object.create(store);
- *   counted.acquire = (request, signal) => {
- *     count();
- *     return store.acquire(request, signal);
+ *   return {
+ *     get maxInFlight() {
+ *       return store.maxInFlight;
+ *     },
+ *     onEvent: store.onEvent?.bind(store),
+ *     acquire(request, signal) {
+ *       count();
+ *       return store.acquire(request, signal);
+ *     },
+ *     renew: store.renew.bind(store),
+ *     release: store.release.bind(store),
+ *     giveBack: store.giveBack.bind(store),
+ *     resume: store.resume.bind(store),
+ *     forceRelease: store.forceRelease.bind(store),
+ *     repair: store.repair.bind(store),
+ *     read: store.read.bind(store),
+ *     readMany: store.readMany.bind(store),
+ *     list: store.list.bind(store),
  *   };
- *   return counted;
  * }
  * ```
  */

@@ -189,6 +189,18 @@ describe('a lease that has ended stays ended (invariant 7)', () => {
     expect(lease.signal.reason).toMatchObject({ reason: 'expired', cause: failures.at(-1)?.error });
   });
 
+  test('a loss after throttled renewals, of which the last one hangs, tells of the throttling', async () => {
+    const { time, store } = scene;
+    const host = scene.host();
+    const lease = await host.client.acquire('job', { leaseMs: 2_000 });
+    const cause = Object.assign(new Error('slow down'), { name: 'ThrottlingException' });
+    const error = new LockStoreError('throttled', { transient: true, cause });
+    store.plan({ do: 'fail', error, operation: 'renew' }, { do: 'hang', operation: 'renew', times: EVER });
+    await time.advance(2_000);
+    expect(lease.signal.reason).toMatchObject({ reason: 'expired', cause: { cause } });
+    expect(host.of('renewFailed').at(-1)?.error.message).toMatch(/no answer came .* The last fault was Throttling/);
+  });
+
   test('a loss after a renewal that succeeded has no cause', async () => {
     const { time, store } = scene;
     const lease = await scene.host().client.acquire('job', { holdAtMostMs: 12_000 });

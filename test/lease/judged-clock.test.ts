@@ -184,6 +184,22 @@ describe('an undisciplined clock', () => {
   );
 });
 
+test('the throttled read that judges the clock is the reason told if no time is left for the lock', async () => {
+  const { time, store, host } = world({ dated: true });
+  const serverDate = Math.floor(time.now() / 1_000) * 1_000;
+  const error = new LockStoreError('throttled', { transient: true, serverDate });
+  store.plan({ do: 'fail', error, operation: 'read', times: Infinity });
+  const { client } = host(undisciplined);
+  const acquiring = client.acquire('job', { withinMs: 40 }).catch((error) => error);
+  expect(await settle(time, acquiring)).toMatchObject({
+    message:
+      "Acquiring 'job': no time is left to send the request. Allow more time. The last fault was LockStoreError: throttled",
+    cause: error,
+    transient: true,
+  });
+  expect(store.count('acquire')).toBe(0);
+});
+
 describe('a request that the server refuses for the time of its signature', () => {
   const HOUR_AHEAD = { ahead: HOUR };
   const scene = () => {

@@ -108,9 +108,45 @@ describe('a request to which the store answers with a fault that may pass', () =
   test('is not sent when the caller waits no longer, and the error tells of the fault', async () => {
     jest.spyOn(Math, 'random').mockReturnValue(0.5);
     const left = [300, 250, 0];
-    const { requests, ended } = sending([throttled], { callerMs: () => left.shift() ?? 0 });
+    const { requests, ended } = sending([throttled], {
+      caller: {
+        get leftMs() {
+          return left.shift() ?? 0;
+        },
+      },
+    });
     expect(await ended()).toMatchObject({ message: 'Asking: ThrottlingException' });
     expect(timesOf(requests)).toEqual([0, 50]);
+  });
+});
+
+describe('a request that hangs after a fault', () => {
+  const cause = Object.assign(new Error('slow down'), { name: 'ThrottlingException' });
+  const throttled = new LockStoreError('throttled', { transient: true, cause });
+
+  test('tells of the fault, and names the options of the time that was over', async () => {
+    const error = await sending([throttled, 'hang'], { requestTimeoutMs: 100 }).ended();
+    expect(error).toMatchObject({ transient: true, cause });
+    expect(error.message).toBe(
+      'Asking: no answer came within 100 ms. Check the network, or allow more time (requestTimeoutMs, leaseMs, holdAtMostMs). The last fault was ThrottlingException: slow down',
+    );
+    const hurried = await sending([throttled, 'hang'], { caller: { leftMs: 100 } }).ended();
+    expect(hurried.message).toMatch(/allow more time \(waitMs, withinMs\)\. The last fault was ThrottlingException/);
+  });
+
+  test('tells of the fault of an earlier request of the same caller, and is not sent with less than 20 ms left', async () => {
+    const caller = { leftMs: 100 };
+    await sending([throttled], { caller }).ended();
+    expect((await sending(['hang'], { caller }).ended()).cause).toBe(cause);
+    caller.leftMs = 19;
+    const { requests, ended } = sending(['hang'], { caller });
+    expect(await ended()).toMatchObject({
+      message:
+        'Asking: no time is left to send the request. Allow more time. The last fault was ThrottlingException: slow down',
+      cause,
+      transient: true,
+    });
+    expect(requests).toHaveLength(0);
   });
 });
 
@@ -166,11 +202,11 @@ describe('a request that meets another transaction', () => {
     expect(requests).toHaveLength(12);
   });
 
-  test('is not sent when no time is left, and the error tells of the conflict', async () => {
+  test('is not sent with less than 20 ms left, and the error tells of the conflict', async () => {
     jest.spyOn(Math, 'random').mockReturnValue(0.5);
     const { requests, ended } = sending(['conflict'], { withinMs: 40 });
     expect(await ended()).toMatchObject({ message: 'Asking: conflict', conflict: true });
-    expect(requests.map(({ at }) => at)).toEqual([0, 10, 30]);
+    expect(requests.map(({ at }) => at)).toEqual([0, 10]);
   });
 
   test('is given up in a pause when the caller aborts its signal', async () => {

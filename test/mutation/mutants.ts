@@ -297,8 +297,17 @@ const clocks = [
       'return resends ? 0 : undefined;',
       'return undefined;',
     ],
-    ['a caller who waits longer than its time', 'Math.min(requestMs, callerMs?.() ?? Infinity)', 'requestMs'],
-    ['the last fault, forgotten when the time is over', '    if (fault && leftMs <= 0) throw fault;\n', ''],
+    [
+      'a caller who waits longer than its time',
+      'const leftMs = Math.min(requestMs, callerMs);',
+      'const leftMs = requestMs;',
+    ],
+    [
+      'the last fault, forgotten when the time is over',
+      '    if (fault && leftMs <= leastMs(caller)) throw fault;\n',
+      '',
+    ],
+    ['the reason of a fault, hidden by the time-out that follows', 'fault = before', 'fault'],
     [
       'a request given up whose answer has arrived while the event loop was blocked',
       'clock.setImmediate ? clock.setImmediate(hung) : hung()',
@@ -336,6 +345,7 @@ const clocks = [
 
 const attempts = [
   ...of('lib/dynamodb/faults.ts', [
+    ['an answer that nobody can read, taken for a fault that lasts', '($response !== undefined ||', '('],
     [
       'a conflict with another Region, taken for a fault that lasts',
       "  ReplicatedWriteConflictException: 'conflict',\n",

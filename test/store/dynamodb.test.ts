@@ -817,6 +817,29 @@ describe('the client that a store makes for itself', () => {
   });
 });
 
+test.each([
+  ['cut short by a proxy', 200, '{"Attributes":{"lockId":{"S":"'],
+  ["replaced by a proxy's page", 200, '<html>Hello</html>'],
+  ["replaced by a proxy's page of refusal", 403, '<html>Forbidden</html>'],
+])(
+  'an answer that was %s tells nothing of the grant, which is asked for again and released',
+  async (_, statusCode, body) => {
+    const targets: string[] = [];
+    const handle = async ({ headers }: { headers: Record<string, string> }) => {
+      targets.push(headers['x-amz-target']?.split('.')[1] ?? '');
+      const date = new Date().toUTCString();
+      return { response: { statusCode, headers: { date }, body: Readable.from([body]) } };
+    };
+    const client = new DynamoDBClient({ ...configuration, maxAttempts: 1, requestHandler: { handle } as never });
+    const locks = new LockClient({ store: new DynamoDBLockStore({ tableName, client }), clock: disciplinedClock });
+    const error = await locks.acquire('job').catch((thrown) => thrown);
+    expect(error).toMatchObject({ code: 'ERR_LOCK_STORE', transient: true, cause: { name: 'SyntaxError' } });
+    await locks.close();
+    // Three sendings of the request, and the release of the grant that may have been made.
+    expect(targets.length).toBeGreaterThan(3);
+  },
+);
+
 describe('a client of the user', () => {
   test('that sends again until the time is over leaves its last fault to the error', async () => {
     const body = JSON.stringify({ __type: 'x#ThrottlingException', message: 'Slow down.' });
