@@ -6,9 +6,8 @@ import type { RunLimit } from './run-limit.ts';
 import { AT_ONCE_MS, asHelper, asOwn, type Strategy } from './strategy.ts';
 import type { Unsettled } from './unsettled.ts';
 import { whileFresh } from './while-fresh.ts';
+import { WINDOW, windowsOf } from './windows.ts';
 
-/** The number of tasks of an iterable that are taken at a time. */
-const WINDOW = 32 * BLOCK;
 /** The most unfinished blocks that are held while further tasks are taken. */
 const MOST_CARRIED = 100;
 /** The most tasks of an iterable that are held. */
@@ -46,7 +45,7 @@ export class Candidates<Task> {
 
   /** Several runners share the generator: their calls wait for one another. */
   async *of(tasks: Iterable<Task> | AsyncIterable<Task>): AsyncGenerator<OpenTask<Task>, void> {
-    for await (const window of windowsOf(tasks)) {
+    for await (const window of windowsOf(tasks, this.#limit)) {
       const blocks = this.#unsettled.add(window);
       yield* this.#ownShare(blocks);
       yield* this.#help(blocks);
@@ -179,17 +178,4 @@ function shuffled<Item>(items: Iterable<Item>): Item[] {
     [order[i], order[j]] = [order[j] as Item, order[i] as Item];
   }
   return order;
-}
-
-/** Gives an array as it is, and an iterable a window at a time. */
-async function* windowsOf<Task>(tasks: Iterable<Task> | AsyncIterable<Task>): AsyncIterable<readonly Task[]> {
-  if (Array.isArray(tasks)) return yield tasks;
-  let window: Task[] = [];
-  for await (const task of tasks) {
-    window.push(task);
-    if (window.length < WINDOW) continue;
-    yield window;
-    window = [];
-  }
-  if (window.length > 0) yield window;
 }

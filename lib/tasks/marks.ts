@@ -43,7 +43,7 @@ export class Marks<Task> {
     try {
       return await this.#limit.patiently(() => this.#plan.locks.inspectMany(keys, { signal }));
     } catch (error) {
-      if (marks.length === 0) throw error;
+      if (marks.length === 0 || !(error instanceof LockStoreError) || error.transient) throw error;
       // This worker may read the tasks and not the marks.
       this.#areUsed = false;
       return this.read([], tasks);

@@ -32,7 +32,8 @@ export interface RunTasksOptions<Task> extends LeaseOptions {
   locks: LockClient;
   /**
    * Gives the key of a task's lock: 1 to 1,024 bytes, and another key for each task. A task fails alone if its key is
-   * invalid, or if another task of the array (or of the same 1,024 tasks of an iterable) has the same key.
+   * invalid, or if another task of the array (or of the tasks of an iterable that came
+   * together) has the same key.
    */
   key: (task: Task) => string;
   /**

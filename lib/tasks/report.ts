@@ -1,3 +1,5 @@
+import type { LockStoreError } from '../record/errors.ts';
+
 /**
  * A task that failed, and the error.
  * @example
@@ -52,6 +54,25 @@ export interface TaskReport<Task> {
    * this number. Of an iterable, only tasks that were taken from it.
    */
   notReached: number;
+}
+
+/**
+ * The `LockStoreError` that `runTasks` rejects with, and the counts up to the end of the run.
+ * @example
+ * ```ts
+ * import { LockStoreError } from 'leasehold';
+ * import type { TaskRunError } from 'leasehold/tasks';
+ *
+ * export const reportOf = (error: unknown) =>
+ *   error instanceof LockStoreError ? (error as TaskRunError<string>).report : undefined;
+ * ```
+ */
+export interface TaskRunError<Task> extends LockStoreError {
+  /**
+   * The property is not enumerable: loggers do not print the failed tasks. A task that was busy at the last look may count as
+   * `notReached`.
+   */
+  readonly report: TaskReport<Task>;
 }
 
 /**

@@ -110,9 +110,9 @@ export class RunLimit {
     else if (!this.#hasAnswered) this.unanswered ??= new LockStoreError(NO_ANSWER, { transient: true });
   }
 
-  /** True if the time ended the run while the store did not answer. A user who aborts the run knows that it is not done. */
-  get endedUnanswered(): boolean {
-    return this.unanswered !== undefined && !this.#signal?.aborted;
+  /** True if the user ended the run, by the signal or by closing the client. Such a user knows that the run is not done. */
+  get wasStopped(): boolean {
+    return this.#closing.aborted || this.#signal?.aborted === true;
   }
 
   #answered(): void {

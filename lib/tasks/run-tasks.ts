@@ -43,8 +43,9 @@ import { type Settle, Unsettled } from './unsettled.ts';
  * @throws TypeError that shows the value, if an option is unknown or invalid.
  * @throws LockClosedError if the client is closed at the call.
  * @throws LockStoreError if the store refuses for a reason that will not pass, such as a missing permission or missing
- *   credentials; if the store does not answer a request for a minute; and if the time ends the run while the store does not
- *   answer, and tasks were not reached. The last error is the `cause`.
+ *   credentials; if the store does not answer a request for a minute; and if tasks were not reached, and the store did not
+ *   answer at the end of the time or every lease came too late: the last error is the `cause`. The error has the `report`
+ *   of the run, as `TaskRunError` says.
  * @throws the error of the tasks' iterator, of `onProgress` or of `remainingMs`. The run waits for running tasks before it
  *   rejects, whatever the error.
  */
@@ -71,6 +72,9 @@ class TaskRun<Task> {
   readonly #limit: RunLimit;
   readonly #unsettled: Unsettled<Task>;
   readonly #marks: Marks<Task>;
+  /** The last error of a lease that came too late, as long as no lease came in time. */
+  #tooLate: LockNoTimeError | undefined;
+  #wasGranted = false;
   readonly #report: TaskReport<Task> = { done: 0, alreadyDone: 0, busy: 0, failed: [], notReached: 0 };
 
   constructor(work: (task: Task, lease: Lease) => unknown, plan: RunPlan<Task>) {
@@ -90,22 +94,31 @@ class TaskRun<Task> {
     // 2. Nothing is left behind: no timer, and no iterator that was not told of the end.
     this.#limit.end();
     await candidates.return().catch((error) => this.#limit.fail(error));
-    // 3. The first failure is thrown.
-    const notTried = this.#limit.failure ? 0 : this.#unsettled.settleRest();
-    if (this.#limit.failure) throw this.#limit.failure.error;
-    // 4. Every task is counted once, also a task of an array that the run never looked at.
+    // 3. Every task is counted once, also a task of an array that the run never looked at.
+    const notTried = this.#limit.failure ? this.#unsettled.size : this.#unsettled.settleRest();
     const { done, alreadyDone, busy, failed } = this.#report;
     const settled = done + alreadyDone + busy + failed.length;
     const notReached = Array.isArray(tasks) ? tasks.length - settled : notTried;
     this.#report.notReached = notReached;
+    // 4. The first failure is thrown.
+    if (this.#limit.failure) throw this.#withReport(this.#limit.failure.error);
     // 5. A run that the store left alone is no success.
-    if (notReached > 0 && this.#limit.endedUnanswered) {
-      throw new LockStoreError(
-        `runTasks: the time was over while the store did not answer, with ${notReached} tasks not reached and ${settled} settled. Run the tasks again.`,
-        { cause: this.#limit.unanswered, transient: true },
-      );
+    const { unanswered, wasStopped } = this.#limit;
+    const cause = unanswered ?? this.#tooLate;
+    if (notReached > 0 && cause && !wasStopped) {
+      const [why, advice] = unanswered
+        ? ['the time was over while the store did not answer', 'Run the tasks again.']
+        : ['every lease came too late', 'Set a longer leaseMs or holdAtMostMs, or check the network.'];
+      const message = `runTasks: ${why}, with ${notReached} tasks not reached and ${settled} settled. ${advice}`;
+      throw this.#withReport(new LockStoreError(message, { cause, transient: true }));
     }
     return this.#report;
+  }
+
+  /** Gives an error of the store the report of the run. Loggers do not print the property: it holds every failed task. */
+  #withReport(error: unknown): unknown {
+    if (!(error instanceof LockStoreError)) return error;
+    return Object.defineProperty(error, 'report', { value: this.#report, configurable: true });
   }
 
   /** Tries one candidate after the other. */
@@ -126,6 +139,8 @@ class TaskRun<Task> {
     const lease = await this.#acquire(open);
     // 2. Run the task under the lease.
     if (lease) {
+      this.#wasGranted = true;
+      this.#tooLate = undefined;
       open.here = 'running';
       await this.#runUnder(lease, open);
     }
@@ -158,7 +173,10 @@ class TaskRun<Task> {
    */
   #late(open: OpenTask<Task>, error: LockNoTimeError): void {
     open.lates = (open.lates ?? 0) + 1;
-    if (open.lates >= MOST_LATE && !this.#limit.isOver) this.#unsettled.settle(open, 'failed', error);
+    // At the end of the run, the run was too short, and not the lease.
+    if (this.#limit.isOver) return;
+    if (!this.#wasGranted) this.#tooLate = error;
+    if (open.lates >= MOST_LATE) this.#unsettled.settle(open, 'failed', error);
   }
 
   async #runUnder(lease: Lease, open: OpenTask<Task>): Promise<void> {

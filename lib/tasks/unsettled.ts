@@ -44,6 +44,13 @@ export class Unsettled<Task> {
     return blocks;
   }
 
+  /** The number of tasks that are in hand and not settled. */
+  get size(): number {
+    let size = 0;
+    for (const { open } of this.blocks) size += open.size;
+    return size;
+  }
+
   settle(open: OpenTask<Task>, outcome: TaskProgress<Task>['outcome'], error?: unknown): void {
     const { block } = open;
     block.open.delete(open);

@@ -827,7 +827,7 @@ const callbacks = [
   ...of('lib/tasks/run-tasks.ts', [
     [
       'a run that the store left alone, taken for a success',
-      'if (notReached > 0 && this.#limit.endedUnanswered) {',
+      'if (notReached > 0 && cause && !wasStopped) {',
       'if (false as boolean) {',
     ],
     [

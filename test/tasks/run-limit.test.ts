@@ -98,6 +98,13 @@ describe('the time that remains', () => {
     expect(Date.now() - started).toBeLessThan(70_000);
   });
 
+  test('a run with marks rejects as soon: a store that does not answer is no store that refuses marks', async () => {
+    world.store.script = () => ({ do: 'fail', error: new LockStoreError('ECONNREFUSED', { transient: true }) });
+    const started = Date.now();
+    await expect(run(names(20))).rejects.toThrow('ECONNREFUSED');
+    expect(Date.now() - started).toBeLessThan(70_000);
+  });
+
   test('a run that its user aborts is a report, though the store does not answer', async () => {
     world.store.script = () => ({ do: 'hang' });
     const abort = new AbortController();
@@ -112,6 +119,13 @@ describe('the time that remains', () => {
     expect(counts(report)).toEqual(only({ failed: 3 }));
     expect(report.failed.map(({ error }) => error)).toMatchObject(Array(3).fill({ name: 'LockNoTimeError' }));
     expect(world.store.count('acquire')).toBeLessThanOrEqual(27);
+  });
+
+  test('a run whose every answer comes after the deadline of its lease rejects, if tasks were not reached', async () => {
+    world.store.plan({ do: 'delayAnswer', ms: 40, operation: 'acquire', times: Infinity });
+    const error = await run(names(2_000), { holdAtMostMs: 20, remainingMs: during(20_000) }).catch((error) => error);
+    expect(error).toMatchObject({ name: 'LockStoreError', transient: true, cause: { name: 'LockNoTimeError' } });
+    expect(error.message).toMatch(/^runTasks: every lease came too late, with \d+ tasks not reached and \d+ settled\./);
   });
 
   test('a task whose first answer comes after the deadline of its lease is met again, and is done', async () => {
@@ -168,6 +182,20 @@ describe('a store', () => {
     world.store.plan({ do: 'fail', error, operation, times: Number.POSITIVE_INFINITY });
     await expect(run(names(100))).rejects.toThrow(`: ${error.message}`);
     expect(ran).toEqual([]);
+  });
+
+  test.each([
+    ['an array', names(40)],
+    ['an iterable', new Set(names(40))],
+  ])('the error of a run over %s that the store ends has the report of the run', async (_what, tasks) => {
+    const error = new LockStoreError('dynamodb:UpdateItem on the table is not allowed');
+    world.store.plan({ do: 'fail', error, operation: 'acquire', after: 4, times: Infinity });
+    const work: Work = (task) => {
+      if (ran.push(task) === 2) throw new Error('broken');
+    };
+    const thrown = await run(tasks, {}, work).catch((thrown) => thrown);
+    expect(thrown).toBeInstanceOf(LockStoreError);
+    expect(counts(thrown.report)).toEqual(only({ done: 3, failed: 1, notReached: 36 }));
   });
 
   test('a store that refuses in mid-run lets running tasks end, and no other task begins', async () => {

@@ -228,6 +228,13 @@ describe('the close of the client', () => {
     expect(counts(await run(names(3), { locks }))).toEqual(only({ done: 2, busy: 1 }));
   });
 
+  test('a client that is closed while the store does not answer ends the run with a report', async () => {
+    world.store.script = () => ({ do: 'hang' });
+    const locks = world.client();
+    setTimeout(() => void locks.close(), 100);
+    expect(counts(await run(names(3), { locks }))).toEqual(only({ notReached: 3 }));
+  });
+
   test('a client that was closed before takes no run', async () => {
     const locks = world.client();
     await locks.close();
