@@ -51,8 +51,8 @@ export class Marks<Task> {
   }
 
   /**
-   * Tells whether a task or a mark is done for the run's token. A finished token of another form tells nothing: the
-   * acquisition of the task says so, and the task fails alone.
+   * Tells whether a task is done for the run's token. A finished token of another form tells nothing: the acquisition of the
+   * task says so, and the task fails alone.
    */
   isDoneIn(state: LockState | undefined): boolean {
     const { token } = this.#plan;
@@ -63,11 +63,14 @@ export class Marks<Task> {
 
   /**
    * Settles the tasks of a block whose mark was read, except the tasks that run here. Returns false for a block without its
-   * mark.
+   * mark for the run's token. A mark for a later token tells nothing: its tasks may have been reset since, as after a test
+   * event in the future.
    */
   settleBy(block: Block<Task>, states: Map<string, LockState>): boolean {
     const { markKey, left } = block;
-    if (markKey === undefined || !this.isDoneIn(states.get(markKey))) return false;
+    const { token } = this.#plan;
+    const markedToken = markKey && states.get(markKey)?.doneToken;
+    if (markedToken === undefined || canonicalToken(markedToken) !== token) return false;
     // There is no use for a second mark.
     block.markKey = undefined;
     for (const open of left) this.#unsettled.settle(open, 'alreadyDone');

@@ -725,6 +725,11 @@ const lease = [
       'isDone(token, doneToken) && haveOneForm(token, doneToken)',
       'isDone(token, doneToken)',
     ],
+    [
+      'a mark of a later token, believed after its tasks were reset',
+      'canonicalToken(markedToken) !== token',
+      '!isDone(token, canonicalToken(markedToken))',
+    ],
   ]),
   ...of('middleware/batch-records.ts', [
     [
