@@ -68,11 +68,11 @@ export class Marks<Task> {
    */
   settleBy(block: Block<Task>, states: Map<string, LockState>): boolean {
     const { markKey, left } = block;
-    const { token } = this.#plan;
-    const markedToken = markKey && states.get(markKey)?.doneToken;
-    if (markedToken === undefined || canonicalToken(markedToken) !== token) return false;
-    // There is no use for a second mark.
+    const mark = markKey === undefined ? undefined : states.get(markKey);
+    if (mark?.doneToken === undefined || !this.isDoneIn(mark)) return false;
+    // There is no use for a second mark, and a later one refuses this run's.
     block.markKey = undefined;
+    if (canonicalToken(mark.doneToken) !== this.#plan.token) return false;
     for (const open of left) this.#unsettled.settle(open, 'alreadyDone');
     return true;
   }

@@ -727,8 +727,8 @@ const lease = [
     ],
     [
       'a mark of a later token, believed after its tasks were reset',
-      'canonicalToken(markedToken) !== token',
-      '!isDone(token, canonicalToken(markedToken))',
+      '    if (canonicalToken(mark.doneToken) !== this.#plan.token) return false;\n',
+      '',
     ],
   ]),
   ...of('middleware/batch-records.ts', [
