@@ -1,5 +1,7 @@
 import type { AttributeValue } from '@aws-sdk/client-dynamodb';
+import { show } from '../record/check.ts';
 import { isCountable, type LockRecord, MOST_COUNTABLE, type Takeover } from '../record/record.ts';
+import { isCanonical } from '../record/token.ts';
 
 /** An item of DynamoDB. */
 export type Item = Record<string, AttributeValue>;
@@ -19,7 +21,10 @@ export function parse(item: Item, keyAttribute: string, foreign: (key: string, w
   const judging = (name: string): number => {
     const value = number(name);
     if (value !== undefined) return value;
-    throw foreign(key, `${name} is ${item[name] ? `of type ${Object.keys(item[name])}, not N` : 'missing'}`);
+    // The condition of a repair tells a lock by the same attributes.
+    const isLock = ['fencingToken', 'lockId', 'releasedBy'].some((name) => item[name] !== undefined);
+    const hint = isLock ? 'Repair the record: leasehold repair KEY, or repair()' : 'Use another key';
+    throw foreign(key, `${name} is ${item[name] ? `of type ${Object.keys(item[name])}, not N` : 'missing'}. ${hint}.`);
   };
   return {
     key,
@@ -42,8 +47,11 @@ function flawIn(item: Item): string | undefined {
     const value = item[name]?.N;
     if (!isCountable(Number(value))) return `${name} is ${value}, which is no whole number from 0 to ${MOST_COUNTABLE}`;
   }
-  const [type = 'S'] = Object.keys(item.doneToken ?? {});
-  return type === 'S' ? undefined : `doneToken is of type ${type}, not S`;
+  const { doneToken = S(''), acquiredAt = N(0) } = item;
+  const { S: token } = doneToken;
+  if (token === undefined) return `doneToken is of type ${Object.keys(doneToken)}, not S`;
+  if (token !== '' && !isCanonical(token)) return `doneToken is ${show(token)}, which leasehold did not write`;
+  return acquiredAt.N === undefined ? `acquiredAt is of type ${Object.keys(acquiredAt)}, not N` : undefined;
 }
 
 /**

@@ -200,7 +200,11 @@ export class Table {
       const sort = this.sortKey ? ` and the sort key '${this.sortKey.name}' (string)` : ' alone';
       text = `the key of ${table} is not '${this.keyAttribute}' (string)${sort}: mend keyAttribute or sortKey, or use a table of leasehold's own. ${message}`;
     } else if (name === 'ValidationException' && key !== undefined && WRONG_ITEM.test(message)) {
-      return this.#foreign(key, message, { cause, ...datesOf($metadata) });
+      return this.#foreign(
+        key,
+        `${message} Use another key, or repair the record if it was a lock: leasehold repair KEY.`,
+        { cause, ...datesOf($metadata) },
+      );
     }
     const transient = misdated || kind !== 'lasting';
     const facts = { transient, conflict: kind === 'conflict', misdated, attempts: Math.max(1, attempts) };
@@ -210,7 +214,7 @@ export class Table {
   /** Makes the error for a key under which another program's item stands. The message shows none of that item's values. */
   #foreign(key: string, why: string, options: LockStoreErrorOptions): LockStoreError {
     return new LockStoreError(
-      `the item '${key}' in the table '${this.name}' was not written by leasehold, or was changed, and is left as it is: ${why}. Use another key.`,
+      `the item '${key}' in the table '${this.name}' was not written by leasehold, or was changed, and is left as it is: ${why}`,
       { ...options, foreign: true },
     );
   }

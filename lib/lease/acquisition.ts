@@ -1,6 +1,6 @@
 import { LockNoTimeError, LockStoreError, LockTokenError } from '../record/errors.ts';
 import { areCountable, fresher, holderOf, type LockRecord } from '../record/record.ts';
-import { haveOneForm, isDone, shownToken } from '../record/token.ts';
+import { haveOneForm, isCanonical, isDone, shownToken } from '../record/token.ts';
 import { type Attempt, attempt, flawError, type Grant } from './attempt.ts';
 import { BackOff } from './back-off.ts';
 import { Budget } from './budget.ts';
@@ -186,11 +186,20 @@ export class Acquisition {
       closedUntil: (sent) => this.#closedUntil(sent),
       request: (lockId, term) => this.#request(lockId, term),
     });
-    if (answered.type === 'granted') return answered;
+    if (answered.type === 'granted') return this.#judged(answered);
     if (answered.type === 'refused') return this.#refused(answered);
     const { grant } = answered;
     if (grant === undefined) return { type: 'misjudged' };
     return { type: 'misjudged', record: await this.#giveBack(grant) };
+  }
+
+  /** @throws LockStoreError if somebody has written the token that the store compared with the call's, by its bytes alone. */
+  #judged(granted: Attempt & { type: 'granted' }): Outcome {
+    const { key, lockId, term, record } = granted.grant;
+    if (this.#plan.once === undefined || record.doneToken === undefined || isCanonical(record.doneToken))
+      return granted;
+    discard(this.#context, { key, lockId, until: term.until }, this.#plan);
+    throw flawError('Acquiring', record);
   }
 
   /** Gives a grant back. The giving back goes on in the background if the caller cannot wait for its end. */
@@ -258,7 +267,7 @@ export class Acquisition {
   #doneBy(record: LockRecord | undefined): Outcome | undefined {
     const { once = '' } = this.#plan;
     const doneToken = record?.doneToken;
-    if (!isDone(this.#plan.once, doneToken)) return undefined;
+    if (!isDone(this.#plan.once, doneToken) || !isCanonical(doneToken)) return undefined;
     if (haveOneForm(once, doneToken)) return { type: 'done', doneToken };
     throw new LockTokenError({ key: this.#key, once: shownToken(once), doneToken: shownToken(doneToken) });
   }

@@ -178,12 +178,18 @@ export function discardUnwanted(
   });
 }
 
-/** Makes the error for a record with a value that no request can be judged by. */
-export const flawError = (what: string, { key, flaw }: Pick<LockRecord, 'key' | 'flaw'>): LockStoreError =>
-  new LockStoreError(
-    `${what} '${key}': somebody has changed the record: its ${flaw}. Mend the attribute (resetOnce() resets doneToken), or delete the item while nobody holds the lock.`,
-    { foreign: true },
-  );
+const HINTS: Readonly<Record<string, string>> = {
+  doneToken: 'Reset the token: leasehold reset-once KEY, or resetOnce()',
+  acquiredAt: 'Let the lease expire, and acquire the lock anew',
+};
+
+/** Makes the error for a record with a value that no request can be judged by. The flaw begins with the attribute. */
+export function flawError(what: string, { key, flaw = '' }: Pick<LockRecord, 'key' | 'flaw'>): LockStoreError {
+  const [name = ''] = flaw.split(' ');
+  const hint = HINTS[name] ?? 'Repair the record while nobody holds the lock: leasehold repair KEY, or repair()';
+  const message = `${what} '${key}': somebody has changed the record: its ${flaw}. ${hint}.`;
+  return new LockStoreError(message, { foreign: true });
+}
 
 /** Invariant 4: no request is sent for a lease that would be past its deadline at its grant. */
 function checkTime({ what, key }: Asking, leftMs: number): void {

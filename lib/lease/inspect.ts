@@ -1,4 +1,4 @@
-import { checkKey, checkNames, show } from '../record/check.ts';
+import { checkKey, checkNames } from '../record/check.ts';
 import type { LockRecord } from '../record/record.ts';
 import { isCanonical, shownToken } from '../record/token.ts';
 import { BackOff } from './back-off.ts';
@@ -131,6 +131,5 @@ function stateOf({ serverClock }: LeaseContext, record: LockRecord): LockState {
     opensInMs,
     doneToken: isToken ? shownToken(doneToken) : undefined,
     data: dataOf(data),
-    flaw: record.flaw ?? (isToken ? undefined : `doneToken is ${show(doneToken)}, which leasehold did not write`),
   };
 }

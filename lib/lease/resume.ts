@@ -1,7 +1,7 @@
 import { checkKey, checkText, show } from '../record/check.ts';
 import { LockLostError, LockStoreError } from '../record/errors.ts';
 import { isGrantOf, type LockRecord, lossOf } from '../record/record.ts';
-import { type Asking, attempt, discardUnwanted, type Grant } from './attempt.ts';
+import { type Asking, attempt, discardUnwanted, flawError, type Grant } from './attempt.ts';
 import { Budget } from './budget.ts';
 import { instant } from './clock.ts';
 import type { LeaseContext } from './context.ts';
@@ -58,8 +58,10 @@ export async function resume(context: LeaseContext, handle: LeaseHandle, plan: A
     if (misjudged) handed = misjudged.lockId;
     const second = await attempt(context, asking);
     if (second.type === 'granted') return second.grant;
-    if (second.type === 'refused') checkHanded(second.record);
-    else if (second.grant) {
+    if (second.type === 'refused') {
+      checkHanded(second.record);
+      if (second.record?.flaw !== undefined) throw flawError('Resuming', second.record);
+    } else if (second.grant) {
       // The clock is not right even now. But the belief in the grant ends before the record's expiry, whatever the clock.
       discardUnwanted(context, asking, second.grant);
       return second.grant;

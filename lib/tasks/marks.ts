@@ -51,8 +51,8 @@ export class Marks<Task> {
   }
 
   /**
-   * Tells whether a task or a mark is done for the run's token. A finished token of another form tells nothing: the
-   * acquisition of the task says so, and the task fails alone.
+   * Tells whether a task is done for the run's token. A finished token of another form tells nothing: the acquisition of the
+   * task says so, and the task fails alone.
    */
   isDoneIn(state: LockState | undefined): boolean {
     const { token } = this.#plan;
@@ -63,13 +63,16 @@ export class Marks<Task> {
 
   /**
    * Settles the tasks of a block whose mark was read, except the tasks that run here. Returns false for a block without its
-   * mark.
+   * mark for the run's token. A mark for a later token tells nothing: its tasks may have been reset since, as after a test
+   * event in the future.
    */
   settleBy(block: Block<Task>, states: Map<string, LockState>): boolean {
     const { markKey, left } = block;
-    if (markKey === undefined || !this.isDoneIn(states.get(markKey))) return false;
-    // There is no use for a second mark.
+    const mark = markKey === undefined ? undefined : states.get(markKey);
+    if (mark?.doneToken === undefined || !this.isDoneIn(mark)) return false;
+    // There is no use for a second mark, and a later one refuses this run's.
     block.markKey = undefined;
+    if (canonicalToken(mark.doneToken) !== this.#plan.token) return false;
     for (const open of left) this.#unsettled.settle(open, 'alreadyDone');
     return true;
   }

@@ -25,7 +25,7 @@ const daySeconds = 86_400;
 const base = Date.now();
 const moment = fc.integer({ min: 0, max: 4 }).map((step) => base + step * 1_000);
 const lockId = fc.constantFrom('anna', 'bert', 'carl');
-const token = fc.option(fc.constantFrom('1', '2', '3'), { nil: undefined });
+const token = fc.option(fc.constantFrom('run-1', 'run-2', 'run-3'), { nil: undefined });
 const requests = fc.oneof(
   fc.record({
     do: fc.constant('acquire' as const),
@@ -200,6 +200,51 @@ for (const { server, missing } of servers) {
         }
       });
 
+      test.each(['2026-01-01T02:00:00Z', '~t9999', '~t9999-01-01T00:00:00.0', '\u{1f600}', '~zz'])(
+        'with the doneToken %s, which leasehold did not write, a token is refused, and work without a token goes on',
+        async (doneToken) => {
+          const { store, locks } = await opened('job', '2026-01-01T02:00:00Z');
+          await change(store, 'job', 'doneToken', { S: doneToken });
+          await expect(locks.acquire('job', { once: '2026-01-02T02:00:00Z', waitMs: 60_000 })).rejects.toMatchObject({
+            name: 'LockStoreError',
+            foreign: true,
+            message: expect.stringMatching(/its doneToken is '.+', which leasehold did not write\. .+ reset-once/),
+          });
+          await locks.using('job', { waitMs: 5_000 }, async () => {});
+          expect(await locks.resetOnce('job')).toBe(true);
+          await locks.using('job', { once: '2026-01-02T02:00:00Z' }, async () => {});
+        },
+      );
+
+      test.each([
+        ['acquiredAt', { S: 'x' }, /its acquiredAt is of type S, not N\. .+ acquire the lock anew/],
+        ['fencingToken', { N: '-1' }, /its fencingToken is -1, .+ leasehold repair/],
+        ['expiresAt', { N: '-5' }, /its expiresAt is -5, .+ leasehold repair/],
+      ] as [string, AttributeValue, RegExp][])(
+        'a lease whose record has another %s is not resumed, and the clock is not blamed',
+        async (name, value, message) => {
+          const { store, locks } = await opened('job');
+          const handle = await (await locks.acquire('job')).handOff({ leaseMs: 5_000 });
+          await change(store, 'job', name, value);
+          await expect(locks.resume(handle)).rejects.toMatchObject({
+            name: 'LockStoreError',
+            foreign: true,
+            message: expect.stringMatching(message),
+          });
+        },
+      );
+
+      test.each([
+        ['a/token', 'fencingToken'],
+        ['a/expiry', 'expiresAt'],
+      ])('the error for %s, whose %s has another type, names the repair', async (key, name) => {
+        const { store, locks } = await opened(key);
+        await change(store, key, name, { S: 'x' });
+        await expect(locks.acquire(key)).rejects.toThrow(/is of type S, not N\. Repair the record: leasehold repair/);
+        await locks.repair(key, {});
+        await locks.using(key, async () => {});
+      });
+
       test.each([
         ['fencingToken', '9007199254740991'],
         ['fencingToken', '9007199254740993'],
@@ -247,7 +292,7 @@ for (const { server, missing } of servers) {
           await change(store, key, name, value);
         }
         const listed = await Array.fromAsync(locks.list({ prefix: 'a/' }));
-        const flawed = ['a/done', 'a/expiry', 'a/hand', 'a/token'];
+        const flawed = ['a/acquired', 'a/done', 'a/expiry', 'a/hand', 'a/token'];
         expect(listed).toHaveLength(9);
         expect(listed.flatMap(({ key, flaw }) => (flaw === undefined ? [] : key)).sort()).toEqual(flawed);
         const states = await locks.inspectMany(listed.map(({ key }) => key));
@@ -278,7 +323,7 @@ for (const { server, missing } of servers) {
       await expectKept(takenAt + 90_000);
       // The work took longer than the retention. So doneToken must stay for the retention from the end of the work.
       const end = takenAt + 5 * daySeconds * 1_000;
-      await store.release({ key, lockId: 'bert', now: end, holdAtLeastMs: 0, doneToken: '1' });
+      await store.release({ key, lockId: 'bert', now: end, holdAtLeastMs: 0, doneToken: 'run-1' });
       await expectKept(end);
       await store.acquire({ key, lockId: 'carl', owner, now: end + 1, until: end + 11, leaseMs: 10 });
       await expectKept(end + 1);
@@ -326,9 +371,9 @@ for (const { server, missing } of servers) {
         data: { S: '1' },
         ttl: { N: `${Math.ceil((base + 60_000) / 1_000) + 7 * daySeconds}` },
       });
-      await store.release({ key: 'job', lockId: 'bert', now: base + 31_000, holdAtLeastMs: 0, doneToken: '1' });
+      await store.release({ key: 'job', lockId: 'bert', now: base + 31_000, holdAtLeastMs: 0, doneToken: 'run-1' });
       const item = await itemOf(store.tableName, 'job');
-      expect(item).toMatchObject({ releasedBy: { S: 'bert' }, doneToken: { S: '1' } });
+      expect(item).toMatchObject({ releasedBy: { S: 'bert' }, doneToken: { S: 'run-1' } });
       expect(Object.keys(item ?? {}).filter((name) => /previous|lockId/.test(name))).toEqual([]);
     });
 
@@ -503,11 +548,11 @@ for (const { server, missing } of servers) {
     ])('a record with %s is repaired without having been seen', async (_, attributes) => {
       const store = await newStore();
       const { tableName: TableName } = store;
-      const Item = { lockKey: { S: 'job' }, releasedBy: { S: 'anna' }, doneToken: { S: '5' }, ...attributes };
+      const Item = { lockKey: { S: 'job' }, releasedBy: { S: 'anna' }, doneToken: { S: 'run-5' }, ...attributes };
       await client.send(new PutItemCommand({ TableName, Item }));
       const request = { key: 'job', opensAt: base, fencingToken: base };
       expect(await store.repair(request)).toMatchObject({ applied: true });
-      expect(await recordOf(store, 'job')).toMatchObject({ fencingToken: base, expiresAt: base, doneToken: '5' });
+      expect(await recordOf(store, 'job')).toMatchObject({ fencingToken: base, expiresAt: base, doneToken: 'run-5' });
       expect((await recordOf(store, 'job'))?.lockId).toBeUndefined();
       expect(await store.repair({ ...request, opensAt: base + 1 })).toMatchObject({ applied: false });
     });

@@ -236,12 +236,12 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
   });
 
   test('a release with an empty doneToken takes the finished token away', async () => {
-    await acquire('anna', { once: '2' });
-    await release('anna', { doneToken: '2' });
+    await acquire('anna', { once: 'run-2' });
+    await release('anna', { doneToken: 'run-2' });
     await takeOver('bert');
     await release('bert', { doneToken: '' });
     expect((await recordOf())?.doneToken).toBeUndefined();
-    expect((await takeOver('carl', { once: '1', now: until + 1 })).applied).toBe(true);
+    expect((await takeOver('carl', { once: 'run-1', now: until + 1 })).applied).toBe(true);
   });
 
   describe('data', () => {
@@ -336,24 +336,24 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
 
     test('writes its doneToken, and a release without a doneToken keeps the earlier doneToken', async () => {
       await acquire('anna');
-      await release('anna', { doneToken: '2' });
-      expect((await recordOf())?.doneToken).toBe('2');
+      await release('anna', { doneToken: 'run-2' });
+      expect((await recordOf())?.doneToken).toBe('run-2');
       await takeOver('bert');
       await release('bert');
-      expect(await recordOf()).toMatchObject({ releasedBy: 'bert', doneToken: '2' });
+      expect(await recordOf()).toMatchObject({ releasedBy: 'bert', doneToken: 'run-2' });
     });
 
     test('is refused the second time, and the refusal shows its lockId in releasedBy', async () => {
       await acquire('anna');
       await release('anna');
-      await expectRefused(() => release('anna', { holdAtLeastMs: 60_000, doneToken: '2' }));
+      await expectRefused(() => release('anna', { holdAtLeastMs: 60_000, doneToken: 'run-2' }));
       expect(await recordOf()).toMatchObject({ releasedBy: 'anna', expiresAt: now + 1 });
     });
 
     test("never ends another owner's grant", async () => {
       await acquire('anna');
       await takeOver('bert');
-      await expectRefused(() => release('anna', { doneToken: '2' }));
+      await expectRefused(() => release('anna', { doneToken: 'run-2' }));
     });
 
     test('is refused without a record, and makes no record', async () => {
@@ -572,7 +572,7 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
       await acquire('anna');
       await forceRelease('anna');
       await expectRefused(() => renew('anna', until + 5_000));
-      await expectRefused(() => release('anna', { doneToken: '2' }));
+      await expectRefused(() => release('anna', { doneToken: 'run-2' }));
       await expectRefused(() => takeOver('anna'));
     });
 
@@ -594,11 +594,11 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
 
     test('with immediately, opens a lock that holdAtLeastMs keeps closed after its release', async () => {
       await acquire('anna');
-      await release('anna', { holdAtLeastMs: 86_400_000, doneToken: '1' });
+      await release('anna', { holdAtLeastMs: 86_400_000, doneToken: 'run-1' });
       await expectRefused(() => forceRelease('anna'));
       await expectRefused(() => forceRelease('another', true));
       expect((await forceRelease('anna', true)).applied).toBe(true);
-      expect(await recordOf()).toEqual({ ...released(anna()), expiresAt: now + 2, doneToken: '1' });
+      expect(await recordOf()).toEqual({ ...released(anna()), expiresAt: now + 2, doneToken: 'run-1' });
     });
 
     test('with immediately, changes no lock that a later holder released', async () => {
@@ -614,7 +614,7 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
     /** Anna's released lock, which stays closed for a day. */
     const closed = async () => {
       await acquire('anna', { data: '1' });
-      await release('anna', { holdAtLeastMs: 86_400_000, doneToken: '1' });
+      await release('anna', { holdAtLeastMs: 86_400_000, doneToken: 'run-1' });
       return (await recordOf()) as LockRecord;
     };
 

@@ -735,6 +735,11 @@ const lease = [
       'isDone(token, doneToken) && haveOneForm(token, doneToken)',
       'isDone(token, doneToken)',
     ],
+    [
+      'a mark of a later token, believed after its tasks were reset',
+      '    if (canonicalToken(mark.doneToken) !== this.#plan.token) return false;\n',
+      '',
+    ],
   ]),
   ...of('middleware/batch-records.ts', [
     [

@@ -628,7 +628,7 @@ describe('an error of DynamoDB becomes a LockStoreError that says what to do', (
     const read = () => store.read('job', { consistent: true });
     answers.on(UpdateItemCommand).resolves({ Attributes: rest });
     const message =
-      "the item 'job' in the table 'locks' was not written by leasehold, or was changed, and is left as it is: fencingToken is missing. Use another key.";
+      "the item 'job' in the table 'locks' was not written by leasehold, or was changed, and is left as it is: fencingToken is missing. Repair the record: leasehold repair KEY, or repair().";
     await expect(store.acquire(request)).rejects.toMatchObject({ message, foreign: true });
     await expect(read()).rejects.toMatchObject({ message, foreign: true });
     await expect(read()).rejects.toThrow('expiresAt is of type S, not N');
@@ -637,14 +637,11 @@ describe('an error of DynamoDB becomes a LockStoreError that says what to do', (
   test('an item with an attribute of a wrong type that judges no request: the attribute is left out', async () => {
     const { store, answers } = mocked();
     const bad = Object.fromEntries(
-      ['acquiredAt', 'leaseMs', 'owner', 'releasedBy', 'data', 'previousExpiresAt'].map((name) => [
-        name,
-        { BOOL: true },
-      ]),
+      ['leaseMs', 'owner', 'releasedBy', 'data', 'previousExpiresAt'].map((name) => [name, { BOOL: true }]),
     );
     answers.on(GetItemCommand).resolves({ Item: { ...item, ...bad } });
     const { record } = await store.read('job', { consistent: true });
-    expect(record).toMatchObject({ lockId: 'anna', fencingToken: 7, acquiredAt: 0, leaseMs: 0, flaw: undefined });
+    expect(record).toMatchObject({ lockId: 'anna', fencingToken: 7, leaseMs: 0, flaw: undefined });
     expect(record?.tookOver).toBeUndefined();
   });
 
@@ -655,6 +652,8 @@ describe('an error of DynamoDB becomes a LockStoreError that says what to do', (
     ['expiresAt', { N: '1e20' }, 'is 1e20, which is no whole number'],
     ['doneToken', { N: '0' }, 'is of type N, not S'],
     ['doneToken', { NULL: true }, 'is of type NULL, not S'],
+    ['doneToken', { S: '~t2026' }, "is '~t2026', which leasehold did not write"],
+    ['acquiredAt', { S: 'x' }, 'is of type S, not N'],
   ] as const)('a record whose %s is %j has a flaw, and is read all the same', async (name, value, flaw) => {
     const { store, answers } = mocked();
     answers.on(GetItemCommand).resolves({ Item: { ...item, [name]: value } });

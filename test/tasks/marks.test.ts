@@ -81,6 +81,20 @@ describe('the marks of blocks', () => {
     expect(counts(report)).toEqual(only({ done: report.done, alreadyDone: 32 - report.done }));
   });
 
+  test('a mark of a later token settles no task: the tasks were reset after a test event in the future', async () => {
+    await run(names(40), { once: '2030-01-01T00:00:00Z' });
+    for (const task of names(40)) await world.until(world.client().resetOnce(task));
+    expect(counts(await run(names(40)))).toEqual(only({ done: 40 }));
+    expect(counts(await run(names(40)))).toEqual(only({ alreadyDone: 40 }));
+  });
+
+  test('a mark of the same token settles a task that was reset, unless the list is another', async () => {
+    await run(names(32));
+    await world.until(world.client().resetOnce('task/000003'));
+    expect(counts(await run(names(32)))).toEqual(only({ alreadyDone: 32 }));
+    expect(counts(await run(['task/000003']))).toEqual(only({ done: 1 }));
+  });
+
   test('a few tasks have no mark, since looking at them costs less', async () => {
     await run(names(7));
     expect(await marks()).toEqual([]);
