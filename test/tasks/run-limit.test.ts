@@ -124,8 +124,11 @@ describe('the time that remains', () => {
   test('a run whose every answer comes after the deadline of its lease rejects, if tasks were not reached', async () => {
     world.store.plan({ do: 'delayAnswer', ms: 40, operation: 'acquire', times: Infinity });
     const error = await run(names(2_000), { holdAtMostMs: 20, remainingMs: during(20_000) }).catch((error) => error);
-    expect(error).toMatchObject({ name: 'LockStoreError', transient: true, cause: { name: 'LockNoTimeError' } });
-    expect(error.message).toMatch(/^runTasks: every lease came too late, with \d+ tasks not reached and \d+ settled\./);
+    expect(error).toMatchObject({ name: 'LockStoreError', transient: true });
+    expect(error.cause?.code).toMatch(/^ERR_LOCK_(NO_TIME|STORE)$/);
+    // The last request of the run may be one that no answer came to.
+    const why = 'every lease came too late|the time was over while the store did not answer';
+    expect(error.message).toMatch(new RegExp(`^runTasks: (${why}), with \\d+ tasks not reached and \\d+ settled\\.`));
   });
 
   test('a task whose first answer comes after the deadline of its lease is met again, and is done', async () => {
