@@ -43,10 +43,17 @@ export function checkPlace(context: object, contextKey: string): void {
 
 /**
  * Puts a lease, or the locks of records, into the context.
- * @throws LockError as `checkPlace` does, for another lock may have been granted meanwhile, and the context's own error if it
- *   cannot be written.
+ * @throws LockError as `checkPlace` does, for another lock may have been granted meanwhile.
+ * @throws TypeError if the context does not take the lease. The context's own error is the cause.
  */
 export function putInto(context: object, contextKey: string, held: { isHeld(): boolean }): void {
   checkPlace(context, contextKey);
-  Object.assign(context, { [contextKey]: held });
+  const refused = `The context cannot take the lease as context.${contextKey}: give the handler Lambda's own context.`;
+  try {
+    Object.assign(context, { [contextKey]: held });
+  } catch (cause) {
+    throw new TypeError(refused, { cause });
+  }
+  // A setter or a proxy may drop the lease, and the handler would run without it.
+  if ((context as Record<string, unknown>)[contextKey] !== held) throw new TypeError(refused);
 }

@@ -1516,11 +1516,21 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
           },
         }),
     },
-  ])('the context $what: the request fails with the reason, and the lock is released', async ({ make }) => {
+    { what: 'is a proxy that drops the lease', make: () => new Proxy(invocation(), { set: () => true }) },
+    {
+      what: 'has a setter that drops the lease',
+      make: () => Object.defineProperty(invocation(), 'lock', { get: () => undefined, set: () => {} }),
+    },
+  ])('the context $what: the request fails with the reason, and the lock is released', async ({ what, make }) => {
     const handler = middy(lockPlugin())
       .use(lock({ key: 'nightly', locks }))
       .handler(() => 'never');
-    await expect(handler({}, make())).rejects.toThrow(TypeError);
+    const error = await (handler({}, make()) as Promise<unknown>).catch((thrown): unknown => thrown);
+    expect(error).toBeInstanceOf(TypeError);
+    expect((error as Error).message).toBe(
+      "The context cannot take the lease as context.lock: give the handler Lambda's own context.",
+    );
+    expect((error as Error).cause instanceof Error).toBe(!what.includes('drops'));
     expect(requests).toEqual(['acquire', 'release']);
   });
 
