@@ -1,4 +1,4 @@
-import { checkKey, checkNames } from '../record/check.ts';
+import { checkKey, checkNames, checkSignal, show } from '../record/check.ts';
 import type { LockRecord } from '../record/record.ts';
 import { isCanonical, shownToken } from '../record/token.ts';
 import { BackOff } from './back-off.ts';
@@ -68,6 +68,7 @@ export async function inspectMany(
   checkNames('inspectMany', options, { signal: 0 });
   const { store, clock, closing } = context;
   const { signal } = options;
+  checkSignal(signal);
   const limits = { order: ORDER.read, signal, closing };
   const states = new Map<string, LockState>();
   // DynamoDB refuses a batch that has a key twice.
@@ -100,6 +101,8 @@ export async function inspectMany(
 export async function* list(context: LeaseContext, options: ListOptions): AsyncIterable<LockState> {
   checkNames('list', options, LIST_OPTIONS);
   const { prefix = '' } = options;
+  if (typeof prefix !== 'string') throw new TypeError(`prefix must be a string, but it is ${show(prefix)}.`);
+  checkSignal(options.signal);
   const { signal, end } = either(context.closing, options.signal);
   let cursor: unknown;
   try {

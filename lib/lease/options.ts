@@ -1,6 +1,6 @@
 // Over 250 lines: half of them document the options.
 
-import { bytes, checkDuration, checkText, printable, show } from '../record/check.ts';
+import { bytes, checkDuration, checkSignal, checkText, printable, show } from '../record/check.ts';
 import { canonicalToken, type OnceToken } from '../record/token.ts';
 import { heed } from './callback.ts';
 import { SENDS } from './send.ts';
@@ -239,9 +239,7 @@ export function planAcquire(options: AcquireOptions): AcquirePlan {
   if (remainingMs !== undefined && typeof remainingMs !== 'function') {
     throw new TypeError(`remainingMs must be a function, but it is ${show(remainingMs)}.`);
   }
-  if (signal !== undefined && typeof signal?.throwIfAborted !== 'function') {
-    throw new TypeError(`signal must be an AbortSignal, but it is ${show(signal)}.`);
-  }
+  checkSignal(signal);
   return {
     leaseMs,
     heartbeatMs,

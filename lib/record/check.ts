@@ -59,6 +59,11 @@ function text(name: string, value: unknown, max: number, kind = 'a string'): str
 /** Checks a lock's key: a string of well-formed Unicode, of 1 to 1,024 bytes of UTF-8. */
 export const checkKey = (key: unknown): string => text('The key of a lock', key, MAX_TEXT_BYTES);
 
+export function checkSignal(signal: AbortSignal | undefined): void {
+  if (signal === undefined || typeof signal?.throwIfAborted === 'function') return;
+  throw new TypeError(`signal must be an AbortSignal, but it is ${show(signal)}.`);
+}
+
 /** @param kind the types that the value may have, for the message. */
 export function checkText(name: string, value: unknown, kind?: string): string {
   return text(name, value, MAX_TEXT_BYTES, kind);

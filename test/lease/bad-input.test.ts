@@ -410,6 +410,16 @@ describe('options', () => {
     },
   );
 
+  test.each([
+    ['list', { prefix: 5 }, 'prefix must be a string, but it is number 5.'],
+    ['list', { prefix: null }, 'prefix must be a string, but it is null.'],
+    ['list', { signal: 'x' }, "signal must be an AbortSignal, but it is 'x'."],
+    ['inspectMany', { signal: null }, 'signal must be an AbortSignal, but it is null.'],
+  ])('%s refuses %p', async (name, options, message) => {
+    await expect(async () => takers[name]?.(options as never)).rejects.toThrow(new TypeError(message));
+    expect(scene.store.count()).toBe(0);
+  });
+
   test('a LockClient without options or with an invalid store is refused', () => {
     expect(() => new LockClient(undefined as never)).toThrow(
       'LockClient: the options must be an object, but they are undefined.',
