@@ -74,15 +74,21 @@ export function checkText(name: string, value: unknown, kind?: string): string {
  * have no `once`, say.
  * @param what the function or class that takes the options, for the message.
  * @param known the known names, as the keys of an object, so that the compiler can compare the names with the options' type.
- * @throws TypeError that names the nearest known name.
+ * @throws TypeError that names the nearest known name, or a known name that is no property of the options' own.
  */
 export function checkNames(what: string, options: unknown, known: Readonly<Record<string, unknown>>): void {
   if (typeof options !== 'object' || options === null) {
     throw new TypeError(`${what}: the options must be an object, but they are ${show(options)}.`);
   }
+  const names = Object.keys(known);
+  const inherited = names.find((name) => name in options && !Object.hasOwn(options, name));
+  if (inherited !== undefined) {
+    throw new TypeError(
+      `${what}: the option '${inherited}' stands on the prototype of the options, where it is not read. Give a plain object.`,
+    );
+  }
   const unknown = Object.keys(options).find((name) => !Object.hasOwn(known, name));
   if (unknown === undefined) return;
-  const names = Object.keys(known);
   const [nearest = ''] = names.sort((a, b) => editDistance(unknown, a) - editDistance(unknown, b));
   const isNear = editDistance(unknown, nearest) <= Math.max(unknown.length, nearest.length) / 2;
   throw new TypeError(

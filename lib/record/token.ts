@@ -7,7 +7,7 @@
 //
 // Records, and the requests of a store, have canonical texts. People are shown tokens by `shownToken`.
 
-import { checkText, show } from './check.ts';
+import { checkText, MAX_TEXT_BYTES, show } from './check.ts';
 
 /**
  * A `once` token. Give all tokens of a lock in one form:
@@ -35,12 +35,27 @@ const DATE_TIME =
   /^(\d{4})-?(\d\d)-?(\d\d)[Tt ](\d\d)(?::?(\d\d)(?::?(\d\d)(?:[.,](\d+))?)?)? ?(?:[Zz]|([+-])(\d\d)(?::?(\d\d))?)(?:\[[^\]]+\])*$/;
 /** The beginning of a date and a time: with an ordinal date, a week date or an expanded year, too. */
 const BEGINS_AS_DATE_TIME = /^[+-]?\d{4,6}-?(?:\d\d-?\d\d|\d{3}|W\d\d-?\d)[Tt ]\d\d/;
+/** The beginning of a date and a time that are written in another way: `2026/10/25, 2:30`, `2026-10-25_02:30`. */
+const BEGINS_AS_LOCAL_TIME = /^\d{4}([-/.])\d\d?\1\d\d?\D{1,3}\d\d?:\d\d/;
 /**
  * The beginning of `String(new Date())`, of a date of mail and HTTP, and of a date that begins with its day or its month
  * (`31.12.2026`, `12/31/2026`, `31 Dec 2026`). Their bytes have no order of time.
  */
 const BEGINS_WITH_DAY =
   /^(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),? (?:[A-Z][a-z]{2} )?\d\d|\d\d?[ ./-](?:\d\d?|[A-Z][a-z]{2})[ ./-](?:19|20)\d\d(?!\d))/;
+/** A date that has its year at the end: of four digits behind a month or a quarter, or of two digits (`31.12.25`, `1/1/26`). */
+const ENDS_WITH_YEAR =
+  /^(?:[QW]?\d\d?[ ./_-](?:19|20)\d\d|\d\d\.(?:0\d|1[0-2])\.\d\d|\d\d?\/\d\d?\/\d\d|\d\d?[ -][A-Z][a-z]{2}[ -]\d\d)(?=$|[ ,])/;
+const MONTH = /(?:jan|febr?|mar|apr|may|june?|july?|aug|sept?|oct|nov|dec)(?:uary|ch|il|ust|(?:em)?ber|ober)?/gi;
+/** The other parts of a date with the name of its month. */
+const PARTS_OF_DATE =
+  /(?:sun|mon|tues?|wed(?:nes)?|thu(?:rs)?|fri|sat(?:ur)?)(?:day)?|[ap]\.?m|st|nd|rd|th|at|utc|gmt|[\dTZ]|[ ,./_:+-]/gi;
+
+/** Tells a date whose month has an English name, and which has nothing else: `2026-Jan`, `January 1, 2026`. */
+const namesMonth = (text: string): boolean => {
+  const rest = text.replace(MONTH, '');
+  return rest !== text && /(?<!\d)(?:19|20)\d\d(?!\d)/.test(text) && rest.replace(PARTS_OF_DATE, '') === '';
+};
 
 /**
  * Gives the canonical text of a token.
@@ -49,7 +64,11 @@ const BEGINS_WITH_DAY =
 export function canonicalToken(value: unknown, name = 'once'): string {
   if (isDate(value)) return instant(name, value, value);
   if (typeof value === 'bigint' || typeof value === 'number') {
-    if ((typeof value === 'bigint' || Number.isSafeInteger(value)) && value >= 0) return number(String(value));
+    const digits = String(value);
+    if (typeof value === 'bigint' && digits.length > MAX_TEXT_BYTES) {
+      throw new TypeError(`${name} must have at most ${MAX_TEXT_BYTES} digits, but it has ${digits.length}.`);
+    }
+    if ((typeof value === 'bigint' || Number.isSafeInteger(value)) && value >= 0) return number(digits);
     throw new TypeError(
       `${name} must be a whole number from 0 to ${Number.MAX_SAFE_INTEGER}, but it is ${value}. Give a larger number as a bigint or as a string of digits.`,
     );
@@ -63,16 +82,24 @@ export function canonicalToken(value: unknown, name = 'once'): string {
   if (/^\d+$/.test(text)) return number(text);
   const parts = DATE_TIME.exec(text);
   if (parts) return instantOf(name, text, parts);
-  if (BEGINS_AS_DATE_TIME.test(text) || BEGINS_WITH_DAY.test(text)) {
+  const hasNoOrder = [BEGINS_AS_DATE_TIME, BEGINS_AS_LOCAL_TIME, BEGINS_WITH_DAY, ENDS_WITH_YEAR];
+  if (hasNoOrder.some((form) => form.test(text)) || namesMonth(text)) {
     throw new TypeError(
-      `${name} must have its time in ISO 8601 with an offset, such as 2026-01-01T02:00:00Z or 2026-01-01T02:00:00+01:00, but it is ${show(text)}. A local time comes twice when the clocks go back; a date that begins with its day has no order as text.`,
+      `${name} must have its time in ISO 8601 with an offset, such as 2026-01-01T02:00:00Z or 2026-01-01T02:00:00+01:00, but it is ${show(text)}. A local time comes twice when the clocks go back; a date that does not begin with its year, or that names its month, has no order as text.`,
     );
   }
   return compare(text, HIGH_TEXT) < 0 ? text : HIGH_TEXT + text;
 }
 
 /** Tells a `Date` of any realm. */
-const isDate = (value: unknown): value is Date => Object.prototype.toString.call(value) === '[object Date]';
+function isDate(value: unknown): value is Date {
+  try {
+    Date.prototype.getTime.call(value);
+    return true;
+  } catch {
+    return false;
+  }
+}
 
 /** Gives a token from its canonical text as people read it. Its canonical text is the same again. */
 export function shownToken(token: string): string;
@@ -101,13 +128,18 @@ export const isDone = (once: string | undefined, doneToken: string | undefined):
  * form if they have the same length and the same separators at the same places, and:
  * - Letters stand where letters stand, and digits where digits stand: `run-9` and `run-10` have two forms.
  * - Letters and digits may stand for one another in an identifier that mixes them, as a ULID or a hexadecimal number does.
+ * - Behind a prefix that ends with `-`, two hexadecimal numbers have one form also if neither mixes them: `x-0010`, `x-abcd`.
  */
 export function haveOneForm(one: string, other: string): boolean {
   const typeOf = (token: string) => (token.startsWith(INSTANT) || token.startsWith(NUMBER) ? token.slice(0, 2) : '');
   if (typeOf(one) || typeOf(other)) return typeOf(one) === typeOf(other);
-  const isMixed = [one, other].some((token) => /\p{L}\p{N}|\p{N}\p{L}/u.test(token));
+  const texts = [shownToken(one), shownToken(other)];
+  const [prefix, otherPrefix] = texts.map((text) => /^(.+-)[\da-f]+$/i.exec(text)?.[1]);
+  const isHex = prefix !== undefined && prefix === otherPrefix;
+  const isMixed = isHex || texts.some((text) => /\p{L}\p{N}|\p{N}\p{L}/u.test(text));
   const shapeOf = (token: string) => token.replace(/\p{L}/gu, 'a').replace(/\p{N}/gu, isMixed ? 'a' : '0');
-  return shapeOf(one) === shapeOf(other);
+  const [shape, otherShape] = texts.map(shapeOf);
+  return shape === otherShape;
 }
 
 /** Compares the bytes of UTF-8, as DynamoDB does. JavaScript's own order differs beyond the Basic Multilingual Plane. */

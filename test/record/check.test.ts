@@ -30,6 +30,19 @@ describe('checkNames', () => {
     expect(() => checkNames('acquire', value, known)).toThrow(/^acquire: the options must be an object, but they are /);
   });
 
+  test('a known name on the prototype of the options is refused, since nobody reads it', () => {
+    class Options {
+      get once() {
+        return '5';
+      }
+    }
+    for (const options of [new Options(), Object.create({ once: '5' })]) {
+      expect(() => checkNames('acquire', options, known)).toThrow(
+        "acquire: the option 'once' stands on the prototype of the options, where it is not read. Give a plain object.",
+      );
+    }
+  });
+
   test('known names pass', () => {
     expect(() => checkNames('acquire', { leaseMs: 1, once: undefined }, known)).not.toThrow();
   });
