@@ -17,8 +17,8 @@ const USAGE = `Usage: leasehold <command> [options]
                                   and two holders may run at the same time
   leasehold repair KEY [--token N]
                                   opens a lock that nobody holds and that is closed all the same, mends a record whose
-                                  token or expiry is none, and raises the fencing token to the present time in
-                                  milliseconds, or sets it to N
+                                  token or expiry is missing, or is no whole number, and raises the fencing token to the
+                                  present time in milliseconds, or sets it to N
   leasehold reset-once KEY        forgets the finished once token of a lock that nobody holds: the next token is granted, and
                                   work that was done may be done once more
 

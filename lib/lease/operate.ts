@@ -37,7 +37,7 @@ export interface ForceReleaseOptions {
 export interface RepairOptions {
   /**
    * The state as `inspect` gave it. So no later state is changed by mistake. Leave the state out only if `inspect` rejects
-   * with a `foreign` error, for the record's token or expiry is none.
+   * with a `foreign` error, since the record's token or expiry is missing, or is no whole number.
    * @default none
    */
   readonly seen?: Pick<LockState, 'lockId' | 'fencingToken' | 'expiresAt' | 'acquiredAt'> | undefined;

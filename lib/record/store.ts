@@ -64,8 +64,8 @@ export interface ForceReleaseRequest {
 export interface RepairRequest {
   readonly key: string;
   /**
-   * The record as the operator saw it. A repair of any other record is refused. Absent if the record is none of a lock, for
-   * its token or its expiry is none.
+   * The record as the operator saw it. A repair of any other record is refused. Absent if the record's
+   * token or expiry is missing, or is no whole number.
    */
   readonly seen?: { readonly fencingToken: number; readonly expiresAt: number } | undefined;
   /** The expiry to write: milliseconds since the epoch. */
