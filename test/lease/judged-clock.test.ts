@@ -135,6 +135,18 @@ describe('an undisciplined clock', () => {
     expect(all.every(({ settled }) => settled)).toBe(true);
   });
 
+  test('is judged by the read of a second call as soon as the first call got no answer to its read for one time-out', async () => {
+    const { time, store, host } = world({ dated: true });
+    const { client } = host(undisciplined);
+    store.script = (operation, { key }) => (operation === 'read' && key === 'first' ? { do: 'hang' } : undefined);
+    const first = outcomeOf(client.acquire('first', { waitMs: 10_000 }));
+    const second = outcomeOf(client.acquire('second', { waitMs: 10_000 }));
+    await time.advance(1_100);
+    expect(second.value?.isHeld()).toBe(true);
+    await time.advance(10_000);
+    expect(first.settled).toBe(true);
+  });
+
   test('lets a client close during a judge read', async () => {
     const { time, store, host } = world({ dated: true });
     const { client } = host(undisciplined);
