@@ -19,8 +19,11 @@ export class RunLimit {
   readonly #stop = new AbortController();
   /** The first failure. The run rejects with its error. */
   failure: { readonly error: unknown } | undefined;
-  /** The error of the store, if the last request of the run was not answered. The run may have ended meanwhile. */
-  unanswered: LockStoreError | undefined;
+  /**
+   * The error of the last request of the run, if the request was not answered: a `LockNoTimeError` if the time of a lease
+   * ended the wait. The run may have ended meanwhile.
+   */
+  unanswered: LockStoreError | LockNoTimeError | undefined;
   #hasAnswered = false;
   readonly #signal: AbortSignal | undefined;
   readonly #clock: Clock;
@@ -103,8 +106,8 @@ export class RunLimit {
 
   /** Learns whether an error is an answer of the store, such as a busy lock. */
   #failed(error: unknown): void {
-    const fault = error instanceof LockNoTimeError && error.cause !== undefined ? error.cause : error;
-    if (fault instanceof LockStoreError) this.unanswered = fault;
+    const isLate = error instanceof LockNoTimeError && error.cause instanceof LockStoreError;
+    if (isLate || error instanceof LockStoreError) this.unanswered = error;
     else if (!this.signal.aborted) this.#answered();
     // A first request that was given up at the end of the run tells as much: nothing was reached.
     else if (!this.#hasAnswered) this.unanswered ??= new LockStoreError(NO_ANSWER, { transient: true });

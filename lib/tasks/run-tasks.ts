@@ -104,11 +104,12 @@ class TaskRun<Task> {
     if (this.#limit.failure) throw this.#withReport(this.#limit.failure.error);
     // 5. A run that the store left alone is no success.
     const { unanswered, wasStopped } = this.#limit;
-    const cause = unanswered ?? this.#tooLate;
+    const late = unanswered instanceof LockStoreError ? undefined : this.#tooLate;
+    const cause = late ?? unanswered;
     if (notReached > 0 && cause && !wasStopped) {
-      const [why, advice] = unanswered
-        ? ['the time was over while the store did not answer', 'Run the tasks again.']
-        : ['every lease came too late', 'Set a longer leaseMs or holdAtMostMs, or check the network.'];
+      const [why, advice] = late
+        ? ['every lease came too late', 'Set a longer leaseMs or holdAtMostMs, or check the network.']
+        : ['the time was over while the store did not answer', 'Run the tasks again.'];
       const message = `runTasks: ${why}, with ${notReached} tasks not reached and ${settled} settled. ${advice}`;
       throw this.#withReport(new LockStoreError(message, { cause, transient: true }));
     }

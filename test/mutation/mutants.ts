@@ -856,6 +856,13 @@ const tasks = [
       "if (outcome === 'failed') block",
     ],
   ]),
+  ...of('lib/tasks/windows.ts', [
+    [
+      'a run of tasks waits beyond its end for an iterator that hangs',
+      '      if (coming === undefined) await ended;',
+      '      await ended;',
+    ],
+  ]),
   ...of('lib/tasks/options.ts', [
     ['a misspelled option of runTasks, ignored', "  checkNames('runTasks', options, OPTIONS);\n", ''],
   ]),
