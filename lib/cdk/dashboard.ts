@@ -3,8 +3,9 @@ import * as cloudwatch from 'aws-cdk-lib/aws-cloudwatch';
 import type * as lambda from 'aws-cdk-lib/aws-lambda';
 import { Construct } from 'constructs';
 import { checkNames } from '../record/check.ts';
+import { unqualified } from './functions.ts';
 import { invalid } from './invalid.ts';
-import type { ILockTable } from './lock-table-base.ts';
+import { checkLockTable, type ILockTable } from './lock-table-base.ts';
 
 /**
  * The props of a `LockDashboard`.
@@ -77,7 +78,9 @@ export class LockDashboard extends Construct {
   constructor(scope: Construct, id: string, props: LockDashboardProps) {
     super(scope, id);
     checkNames(`[${this.node.path}] LockDashboard`, props, PROPS);
-    const { lockTable, functions = [], alarms = [], period = Duration.minutes(1) } = props;
+    const { lockTable, alarms = [], period = Duration.minutes(1) } = props;
+    const functions = (props.functions ?? []).map(unqualified);
+    checkLockTable(this, lockTable);
     if (period.isUnresolved() || period.toMilliseconds() < 60_000) {
       throw invalid(this, `period must be at least a minute, but it is ${period.toString()}.`);
     }

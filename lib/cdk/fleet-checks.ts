@@ -2,7 +2,7 @@ import { Annotations, NestedStack, Stack, Token } from 'aws-cdk-lib';
 import type * as lambda from 'aws-cdk-lib/aws-lambda';
 import type * as scheduler from 'aws-cdk-lib/aws-scheduler';
 import type * as sqs from 'aws-cdk-lib/aws-sqs';
-import type { Construct } from 'constructs';
+import type { Construct, IConstruct } from 'constructs';
 import { show } from '../record/check.ts';
 import { functionFault } from './functions.ts';
 import { invalid } from './invalid.ts';
@@ -36,9 +36,14 @@ export function checkFunction(scope: Construct, fn: lambda.Function, workers: nu
   }
   const { reservedConcurrentExecutions: reserved } = fn.node.defaultChild as lambda.CfnFunction;
   if (typeof reserved === 'number' && !Token.isUnresolved(reserved) && reserved < workers) {
+    const effect =
+      reserved === 0
+        ? 'so that no worker runs, and every start is lost after six hours'
+        : `so that ${workers - reserved} of ${workers} workers wait, for up to six hours, until the others have ended`;
+    const instead = reserved === 0 ? '' : `, or start ${reserved} workers`;
     Annotations.of(scope).addWarningV2(
       'leasehold:reservedConcurrency',
-      `${fn.node.path} has a reserved concurrency of ${reserved}, so that ${workers - reserved} of ${workers} workers wait, for up to six hours, until the others have ended. Raise reservedConcurrentExecutions to ${workers}, or start ${Math.max(1, reserved)} workers.`,
+      `${fn.node.path} has a reserved concurrency of ${reserved}, ${effect}. Raise reservedConcurrentExecutions to ${workers}${instead}.`,
     );
   }
 }
@@ -57,16 +62,28 @@ export function checkStack(
   // A nested stack takes what it needs as parameters of the stack around it.
   const isInside = (stack: Stack | undefined): boolean =>
     stack !== undefined && (stack === ours || (NestedStack.isNestedStack(stack) && isInside(stack.nestedStackParent)));
-  const missing = [...(given.lockTable ? [] : ['lockTable']), ...(given.deadLetterQueue ? [] : ['deadLetterQueue'])];
+  const { lockTable, deadLetterQueue } = given;
+  // An imported table or queue belongs to no stack.
+  const isElsewhere = (construct: IConstruct | undefined) =>
+    construct !== undefined && (construct.node.defaultChild === undefined || !isInside(Stack.of(construct)));
+  const missing = [
+    ...(isElsewhere(lockTable?.table) ? [] : ['lockTable']),
+    ...(isElsewhere(deadLetterQueue) ? [] : ['deadLetterQueue']),
+  ];
   if (isInside(theirs) || missing.length === 0) return;
   throw invalid(
     scope,
-    `function must be in the fleet's stack ${ours.node.path}, or each of the two stacks would need the other first, but ${fn.node.path} is in ${theirs.node.path}; make the fleet in that stack, or pass the ${missing.join(' and the ')} of that stack.`,
+    `function must be in the fleet's stack ${ours.node.path}, or each of the two stacks would need the other first, but ${fn.node.path} is in ${theirs.node.path}; make the fleet in that stack, or pass a ${missing.join(' and a ')} of that stack.`,
   );
 }
 
 export function checkQueue(scope: Construct, queue: sqs.IQueue | undefined): void {
-  if (!queue?.fifo) return;
+  if (queue === undefined) return;
+  if (typeof queue?.queueUrl !== 'string') {
+    const { path } = (queue as Partial<sqs.IQueue> | null)?.node ?? {};
+    throw invalid(scope, `deadLetterQueue must be a Queue, but it is ${path ?? show(queue)}.`);
+  }
+  if (!queue.fifo) return;
   throw invalid(
     scope,
     `deadLetterQueue must be a standard queue, since EventBridge Scheduler sends to no other, but ${queue.node.path} is a FIFO queue.`,

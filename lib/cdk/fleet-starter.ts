@@ -15,6 +15,8 @@ interface FleetStarterProps {
   readonly deadLetterQueue: sqs.IQueue;
 }
 
+const NO_TRACE = 'The machine has one step. A trace would tell nothing more.';
+
 /** Tries again 1, 2, 4, 8 and 16 seconds later. A second start of a worker changes nothing. */
 const RETRY = [{ ErrorEquals: ['States.ALL'], IntervalSeconds: 1, BackoffRate: 2, MaxAttempts: 5 }];
 
@@ -46,7 +48,8 @@ export class FleetStarter extends Construct {
     acknowledge(this.machine, {
       'AwsSolutions-SF1':
         'Each start that fails leaves its input in the dead-letter queue; nothing else is to be logged.',
-      'AwsSolutions-SF2': 'The machine has one step. A trace would tell nothing more.',
+      'AwsSolutions-SF2': NO_TRACE,
+      'Serverless-StepFunctionStateMachineXray': NO_TRACE,
     });
 
     const clock = this.#role('SchedulerRole', 'scheduler.amazonaws.com');

@@ -23,6 +23,9 @@ export function functionOf(fn: lambda.Function | lambda.Alias): lambda.Function 
   return (found?.aliasName === undefined ? fn : found.lambda) as lambda.Function;
 }
 
+/** The function behind an alias or a version: its name, without a qualifier, is what the function publishes its metrics by. */
+export const unqualified = (fn: lambda.IFunction): lambda.IFunction => (fn as Partial<lambda.Alias>).lambda ?? fn;
+
 /** Says that a value is no function whose environment this app sets, and what to do with such a value. */
 export function functionFault(value: unknown): { readonly found: string; readonly instead: string } | undefined {
   if (typeof value !== 'object' || value === null) return { found: show(value), instead: 'pass a Function' };

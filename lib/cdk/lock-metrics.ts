@@ -3,6 +3,7 @@ import { Duration, Resource } from 'aws-cdk-lib';
 import * as cloudwatch from 'aws-cdk-lib/aws-cloudwatch';
 import type * as lambda from 'aws-cdk-lib/aws-lambda';
 import { METRIC, METRIC_DIMENSION, METRIC_NAMESPACE } from '../names.ts';
+import { unqualified } from './functions.ts';
 
 /**
  * The options of one of leasehold's metrics: the CDK's, and the function that published the metric.
@@ -19,7 +20,7 @@ import { METRIC, METRIC_DIMENSION, METRIC_NAMESPACE } from '../names.ts';
  */
 export interface LockMetricOptions extends cloudwatch.MetricOptions {
   /**
-   * Reads only what this function published.
+   * Reads only what this function published, in all of its versions. Of an alias or a version, takes the function.
    *
    * @default - what every function on the table published
    */
@@ -107,7 +108,7 @@ export abstract class LockMetrics extends Resource implements ILockMetrics {
       statistic: cloudwatch.Stats.SUM,
       dimensionsMap: {
         [METRIC_DIMENSION.table]: this.tableName,
-        ...(fn && { [METRIC_DIMENSION.function]: fn.functionName }),
+        ...(fn && { [METRIC_DIMENSION.function]: unqualified(fn).functionName }),
       },
       ...metricOptions,
     }).attachTo(this);

@@ -219,6 +219,16 @@ function conflict(fn: lambda.Function, name: string, expected: string): string[]
   ];
 }
 
+/** Refuses what is no lock table, such as a `TableV2`. */
+export function checkLockTable(scope: Construct, lockTable: unknown): void {
+  if (isLockTable(lockTable)) return;
+  const { path } = (lockTable as Partial<ILockTable> | undefined | null)?.node ?? {};
+  throw invalid(
+    scope,
+    `lockTable must be a LockTable, or one of LockTable.fromLockTableName(), but it is ${path ?? show(lockTable)}.`,
+  );
+}
+
 function checkRetention(scope: Construct, retention: Duration | undefined): void {
   if (!retention) return;
   const days = retention.isUnresolved() ? Number.NaN : retention.toDays({ integral: false });

@@ -1,9 +1,8 @@
-import type { Duration } from 'aws-cdk-lib';
-import { RemovalPolicy } from 'aws-cdk-lib';
+import { Duration, RemovalPolicy } from 'aws-cdk-lib';
 import * as dynamodb from 'aws-cdk-lib/aws-dynamodb';
 import type * as kms from 'aws-cdk-lib/aws-kms';
 import type { Construct } from 'constructs';
-import { KEY_ATTRIBUTE, TTL_ATTRIBUTE } from '../names.ts';
+import { DEFAULT_RETENTION_DAYS, KEY_ATTRIBUTE, TTL_ATTRIBUTE } from '../names.ts';
 import { checkNames } from '../record/check.ts';
 import type { LockTableGrants } from './grants.ts';
 import type { LockTableAttributes } from './imported-lock-table.ts';
@@ -157,7 +156,8 @@ export class LockTable extends LockTableBase {
 
   /** @throws TypeError that shows the construct's path and the value, if a prop is unknown or invalid. */
   constructor(scope: Construct, id: string, props: LockTableProps = {}) {
-    super(scope, id, props);
+    const { timeToLive = true, retention = timeToLive ? Duration.days(DEFAULT_RETENTION_DAYS) : undefined } = props;
+    super(scope, id, { ...props, ...(retention && { retention }) });
     const { tableName, encryptionKey, deletionProtection } = props;
     checkNames(`[${this.node.path}] LockTable`, props, PROPS);
     const fault = tableNameFault(tableName);

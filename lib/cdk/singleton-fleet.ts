@@ -13,7 +13,7 @@ import { checkFunction, checkQueue, checkSchedule, checkStack, checkWorkers } fr
 import { FleetStarter } from './fleet-starter.ts';
 import { checkKeys } from './grant-keys.ts';
 import { LockTable } from './lock-table.ts';
-import type { ILockTable } from './lock-table-base.ts';
+import { checkLockTable, type ILockTable } from './lock-table-base.ts';
 import { checkRetention, queueRetentionFor, retentionFor } from './retention.ts';
 
 /**
@@ -102,6 +102,8 @@ const PROPS = {
   alarmActions: 0,
 } satisfies Record<keyof SingletonFleetProps, 0>;
 
+const DEAD_LETTERS = 'This is a dead-letter queue, of starts and of asynchronous invocations.';
+
 /**
  * Workers on a schedule over one function. The workers share out tasks: each takes, with `runTasks`, the tasks that no
  * other worker holds or has done. The event of a worker is
@@ -157,6 +159,7 @@ export class SingletonFleet extends Construct {
     checkKeys(this, { keyPrefixes });
     checkFunction(this, fn, workers);
     checkQueue(this, props.deadLetterQueue);
+    if (props.lockTable !== undefined) checkLockTable(this, props.lockTable);
     checkStack(this, fn, props);
 
     this.lockTable =
@@ -183,7 +186,8 @@ export class SingletonFleet extends Construct {
     const retentionPeriod = queueRetentionFor(this, this.lockTable);
     const queue = new sqs.Queue(this, 'DeadLetters', { enforceSSL: true, retentionPeriod });
     acknowledge(queue, {
-      'AwsSolutions-SQS3': 'This is a dead-letter queue, of starts and of asynchronous invocations.',
+      'AwsSolutions-SQS3': DEAD_LETTERS,
+      'Serverless-SQSRedrivePolicy': DEAD_LETTERS,
     });
     return queue;
   }

@@ -57,7 +57,7 @@ export interface DynamoDBLockStoreOptions {
   ttlAttribute?: string | undefined;
   /**
    * The days that a record stays after its expiry before DynamoDB's TTL deletes the record. 1 to 36,500.
-   * @default the environment variable `LOCK_RETENTION_DAYS`, or else 7
+   * @default the environment variable `LOCK_RETENTION_DAYS` if `LOCK_TABLE_NAME` names the table, or else 7
    */
   retentionDays?: number | undefined;
 }
@@ -104,14 +104,17 @@ export class Table {
     if (client !== undefined && typeof client?.send !== 'function') {
       throw new TypeError(`client must be a DynamoDBClient, but it is ${show(client)}.`);
     }
-    // The environment tells the layout of one table. A second table of the process may have another layout.
-    const told = tableName === fromEnvironment ? layoutIn(process.env) : {};
+    // The environment tells the layout and the retention of one table. A second table of the process may have others.
+    const isTold = tableName === fromEnvironment;
+    const told = isTold ? layoutIn(process.env) : {};
     const { keyAttribute = told.keyAttribute, sortKey = told.sortKey, ttlAttribute = told.ttlAttribute } = options;
     const layout = checkLayout({ keyAttribute, sortKey, ttlAttribute });
     this.keyAttribute = layout.keyAttribute;
     this.sortKey = layout.sortKey;
     this.ttlAttribute = layout.ttlAttribute;
-    this.#retentionS = Math.ceil(retentionDays(options.retentionDays) * 86_400);
+    this.#retentionS = Math.ceil(
+      retentionDays(options.retentionDays, isTold ? process.env[LOCK_RETENTION_DAYS] : undefined) * 86_400,
+    );
     this.name = checkTableName(tableName);
     this.#client = client;
     if (client) keepDates(client);
@@ -220,8 +223,7 @@ export class Table {
   }
 }
 
-function retentionDays(given: number | undefined): number {
-  const fromEnvironment = process.env[LOCK_RETENTION_DAYS];
+function retentionDays(given: number | undefined, fromEnvironment: string | undefined): number {
   const days = given ?? Number(fromEnvironment ?? DEFAULT_RETENTION_DAYS);
   if (isRetention(days)) return days;
   const from = given === undefined ? `, from ${LOCK_RETENTION_DAYS}=${show(fromEnvironment)}` : '';

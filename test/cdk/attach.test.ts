@@ -26,6 +26,25 @@ describe('LockTable.attach', () => {
     });
   });
 
+  test('attach() tells the function the default retention, too, and refuses a function that was told another', () => {
+    const stack = newStack();
+    const table = new LockTable(stack, 'Locks');
+    table.attach(functionIn(stack), { keys: ['nightly'] });
+    Template.fromStack(stack).hasResourceProperties('AWS::Lambda::Function', {
+      Environment: { Variables: { LOCK_RETENTION_DAYS: '7' } },
+    });
+    const other = functionIn(stack, 'Other', { LOCK_RETENTION_DAYS: '1' });
+    expect(() => table.attach(other, { keys: ['nightly'] })).toThrow(
+      'attach() must set LOCK_RETENTION_DAYS of Stack/Other alone, but it is "1" already',
+    );
+  });
+
+  test('attach() of an imported table whose retention is not given leaves LOCK_RETENTION_DAYS to the function', () => {
+    const stack = newStack();
+    const fn = functionIn(stack, 'Worker', { LOCK_RETENTION_DAYS: '30' });
+    expect(() => LockTable.fromLockTableName(stack, 'Locks', 'locks').attach(fn, { keys: ['nightly'] })).not.toThrow();
+  });
+
   test('attach() lets the function publish its metrics, unless the caller or the function says otherwise', () => {
     const metricsOf = (metrics: boolean | undefined, environment: Record<string, string> = {}) => {
       const stack = newStack();

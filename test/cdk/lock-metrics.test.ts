@@ -20,6 +20,15 @@ describe('the metrics of a LockTable', () => {
     });
   });
 
+  test('a metric of an alias or of a version is that of its function, which publishes by its name alone', () => {
+    const stack = newStack();
+    const table = new LockTable(stack, 'Locks');
+    const fn = functionIn(stack);
+    for (const qualified of [fn.currentVersion, fn.addAlias('live')]) {
+      expect(table.metricLost({ function: qualified }).dimensions?.function).toBe(fn.functionName);
+    }
+  });
+
   test('each metric counts, averages or divides as its name says, and takes the CDK’s options', () => {
     const table = new LockTable(newStack(), 'Locks');
     const read = Object.entries({

@@ -2,9 +2,11 @@ import { describe, expect, test } from '@jest/globals';
 import { App, Duration, Lazy, NestedStack, Stack } from 'aws-cdk-lib';
 import { Annotations, Match, Template } from 'aws-cdk-lib/assertions';
 import type { IAlarmAction } from 'aws-cdk-lib/aws-cloudwatch';
+import { TableV2 } from 'aws-cdk-lib/aws-dynamodb';
 import { Schedule as EventsSchedule } from 'aws-cdk-lib/aws-events';
 import * as lambda from 'aws-cdk-lib/aws-lambda';
 import { ScheduleExpression } from 'aws-cdk-lib/aws-scheduler';
+import { Topic } from 'aws-cdk-lib/aws-sns';
 import { Queue } from 'aws-cdk-lib/aws-sqs';
 import { execute } from '../../demo/local/state-machine.ts';
 import { LockTable, SingletonFleet, type SingletonFleetProps } from '../../lib/cdk/index.ts';
@@ -347,6 +349,7 @@ describe('SingletonFleet', () => {
         },
       },
     ]);
+    expect(warned(0)).toMatchObject([{ entry: { data: expect.stringContaining('of 0, so that no worker runs,') } }]);
     expect(warned(3)).toEqual([]);
   });
 
@@ -355,8 +358,12 @@ describe('SingletonFleet', () => {
     const other = new Stack(stack.node.root as App, 'Other');
     const props = { schedule: nightly, workers: 2, keyPrefixes: ['jobs/'] };
     expect(() => new SingletonFleet(stack, 'Fleet', { function: functionIn(other), ...props })).toThrow(
-      "[Stack/Fleet] function must be in the fleet's stack Stack, or each of the two stacks would need the other first, but Other/Worker is in Other; make the fleet in that stack, or pass the lockTable and the deadLetterQueue of that stack.",
+      "[Stack/Fleet] function must be in the fleet's stack Stack, or each of the two stacks would need the other first, but Other/Worker is in Other; make the fleet in that stack, or pass a lockTable and a deadLetterQueue of that stack.",
     );
+    const ours = { lockTable: new LockTable(stack, 'Ours'), deadLetterQueue: new Queue(stack, 'OurLetters') };
+    expect(
+      () => new SingletonFleet(stack, 'OfOurs', { function: functionIn(other, 'Third'), ...ours, ...props }),
+    ).toThrow('or pass a lockTable and a deadLetterQueue of that stack.');
     const nested = new NestedStack(stack, 'Nested');
     new SingletonFleet(stack, 'OfNested', { function: functionIn(nested), ...props });
     new SingletonFleet(stack, 'OfOther', {
@@ -370,6 +377,16 @@ describe('SingletonFleet', () => {
 
   const bad = (value: unknown) => value as never;
   test.each<[string, (stack: Stack) => Partial<SingletonFleetProps>, string | RegExp]>([
+    [
+      'a table that is no lock table',
+      (stack) => ({ lockTable: bad(TableV2.fromTableName(stack, 'Table', 'locks')) }),
+      'lockTable must be a LockTable, or one of LockTable.fromLockTableName(), but it is Stack/Table.',
+    ],
+    [
+      'a topic in the place of the queue',
+      (stack) => ({ deadLetterQueue: bad(new Topic(stack, 'Topic')) }),
+      'deadLetterQueue must be a Queue, but it is Stack/Topic.',
+    ],
     ['no worker', () => ({ workers: 0 }), 'workers must be a whole number from 1 to 1,000, but it is 0.'],
     ['too many workers', () => ({ workers: 1_001 }), 'workers must be a whole number from 1 to 1,000, but it is 1001.'],
     ['part of a worker', () => ({ workers: 2.5 }), 'but it is 2.5.'],

@@ -872,11 +872,13 @@ describe('the options of DynamoDBLockStore', () => {
     expect(new DynamoDBLockStore({ tableName }).tableName).toBe(tableName);
   });
 
-  test('retentionDays is the value of LOCK_RETENTION_DAYS by default', async () => {
+  test('retentionDays of the table that LOCK_TABLE_NAME names is the value of LOCK_RETENTION_DAYS by default', async () => {
     process.env.LOCK_RETENTION_DAYS = '30';
+    process.env.LOCK_TABLE_NAME = tableName;
     for (const [options, days] of [
       [{}, 30],
       [{ retentionDays: 2 }, 2],
+      [{ tableName: 'another-table' }, 7],
     ] as const) {
       const { store, answers, sent } = mocked(options);
       answers.resolves({});
