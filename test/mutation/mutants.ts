@@ -501,16 +501,6 @@ const client = [
       '',
     ],
     [
-      'close() does not wait for an acquire between its grant and its lease',
-      '    return this.#track(async () => {\n      const outcome = await acquisition.run();\n',
-      '    const outcome = await this.#track(() => acquisition.run());\n    return ((run: () => Promise<Lease | Busy>) => run())(async () => {\n',
-    ],
-    [
-      'close() does not wait for a resume between its grant and its lease',
-      '    return this.#track(async () => {\n      const grant = await resume(this.#context, handle, plan);\n',
-      '    const grant = await this.#track(() => resume(this.#context, handle, plan));\n    return ((run: () => Promise<Lease>) => run())(async () => {\n',
-    ],
-    [
       'a default owner named once, and shared by every process of a snapshot',
       '    plan.owner ??= defaultOwner();\n',
       "    plan.owner ??= 'a name that was there before';\n",
