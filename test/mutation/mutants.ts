@@ -825,11 +825,6 @@ const callbacks = [
       'if (notReached > 0 && cause && !wasStopped) {',
       'if (false as boolean) {',
     ],
-    [
-      'a run of tasks starts more runners than there are tasks',
-      'Array.isArray(tasks) ? tasks.length : MOST_IN_HAND',
-      'Infinity',
-    ],
   ]),
 ];
 
