@@ -109,7 +109,7 @@ async function repair(locks: LockClient, key: string, { token }: Options): Promi
     if (!(error instanceof LockStoreError && error.foreign)) throw error;
     warn(error.message);
   }
-  if (seen?.lockId !== undefined) {
+  if (seen?.lockId !== undefined && !/^(fencingToken|expiresAt|acquiredAt|lockId) /.test(seen.flaw ?? '')) {
     warn(`${show(key)} has the grant ${seen.lockId} of ${seen.owner}: end it first, by leasehold force-release.`);
     return 1;
   }

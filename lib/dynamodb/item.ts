@@ -1,5 +1,5 @@
 import type { AttributeValue } from '@aws-sdk/client-dynamodb';
-import { isCountable, type LockRecord, MOST_COUNTABLE, type Takeover } from '../record/record.ts';
+import { isCountable, type LockRecord, MOST_ACQUIRED_AT, MOST_COUNTABLE, type Takeover } from '../record/record.ts';
 
 /** An item of DynamoDB. */
 export type Item = Record<string, AttributeValue>;
@@ -41,6 +41,14 @@ function flawIn(item: Item): string | undefined {
   for (const name of ['fencingToken', 'expiresAt']) {
     const value = item[name]?.N;
     if (!isCountable(Number(value))) return `${name} is ${value}, which is no whole number from 0 to ${MOST_COUNTABLE}`;
+  }
+  const { acquiredAt, lockId } = item;
+  // A forced release needs the acquisition, and a release the id. Only a repair mends the two.
+  if (!(Number(acquiredAt?.N) >= 0 && Number(acquiredAt?.N) <= MOST_ACQUIRED_AT)) {
+    return `acquiredAt is ${acquiredAt?.N ?? (acquiredAt ? `of type ${Object.keys(acquiredAt)}, not N` : 'missing')}`;
+  }
+  if (lockId !== undefined && !lockId.S) {
+    return `lockId is ${lockId.S === '' ? 'empty' : `of type ${Object.keys(lockId)}, not S`}`;
   }
   const [type = 'S'] = Object.keys(item.doneToken ?? {});
   return type === 'S' ? undefined : `doneToken is of type ${type}, not S`;

@@ -174,7 +174,7 @@ export function discardUnwanted(
 /** Makes the error for a record with a value that no request can be judged by. */
 export const flawError = (what: string, { key, flaw }: Pick<LockRecord, 'key' | 'flaw'>): LockStoreError =>
   new LockStoreError(
-    `${what} '${key}': somebody has changed the record: its ${flaw}. Mend the attribute (resetOnce() resets doneToken), or delete the item while nobody holds the lock.`,
+    `${what} '${key}': somebody has changed the record: its ${flaw}. Run leasehold repair KEY; or for doneToken, leasehold reset-once KEY.`,
     { foreign: true },
   );
 

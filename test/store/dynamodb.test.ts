@@ -222,8 +222,13 @@ describe('each operation is one request', () => {
         UpdateExpression:
           'SET releasedBy = :seen, expiresAt = acquiredAt + :two ' +
           'REMOVE previousLockId, previousOwner, previousAcquiredAt, previousExpiresAt, lockId',
-        ConditionExpression: `(lockId = :seen OR (attribute_not_exists(lockId) AND releasedBy = :seen)) AND ${hasTimes}`,
-        ExpressionAttributeValues: { ':seen': { S: 'anna' }, ':zero': { N: '0' }, ':two': { N: '2' } },
+        ConditionExpression: `(lockId = :seen OR (attribute_not_exists(lockId) AND releasedBy = :seen)) AND ${hasTimes} AND acquiredAt <= :most`,
+        ExpressionAttributeValues: {
+          ':seen': { S: 'anna' },
+          ':zero': { N: '0' },
+          ':two': { N: '2' },
+          ':most': { N: '9007199254740988' },
+        },
       },
     ],
     repair: [
@@ -637,14 +642,11 @@ describe('an error of DynamoDB becomes a LockStoreError that says what to do', (
   test('an item with an attribute of a wrong type that judges no request: the attribute is left out', async () => {
     const { store, answers } = mocked();
     const bad = Object.fromEntries(
-      ['acquiredAt', 'leaseMs', 'owner', 'releasedBy', 'data', 'previousExpiresAt'].map((name) => [
-        name,
-        { BOOL: true },
-      ]),
+      ['leaseMs', 'owner', 'releasedBy', 'data', 'previousExpiresAt'].map((name) => [name, { BOOL: true }]),
     );
     answers.on(GetItemCommand).resolves({ Item: { ...item, ...bad } });
     const { record } = await store.read('job', { consistent: true });
-    expect(record).toMatchObject({ lockId: 'anna', fencingToken: 7, acquiredAt: 0, leaseMs: 0, flaw: undefined });
+    expect(record).toMatchObject({ lockId: 'anna', fencingToken: 7, leaseMs: 0, flaw: undefined });
     expect(record?.tookOver).toBeUndefined();
   });
 
@@ -653,6 +655,8 @@ describe('an error of DynamoDB becomes a LockStoreError that says what to do', (
     ['fencingToken', { N: '-1' }, 'is -1, which is no whole number'],
     ['fencingToken', { N: '1.5' }, 'is 1.5, which is no whole number'],
     ['expiresAt', { N: '1e20' }, 'is 1e20, which is no whole number'],
+    ['acquiredAt', { S: 'x' }, 'is of type S, not N'],
+    ['acquiredAt', { N: '-3' }, 'is -3'],
     ['doneToken', { N: '0' }, 'is of type N, not S'],
     ['doneToken', { NULL: true }, 'is of type NULL, not S'],
   ] as const)('a record whose %s is %j has a flaw, and is read all the same', async (name, value, flaw) => {
