@@ -4,6 +4,7 @@ import { parseArgs } from 'node:util';
 import { parseSortKey } from '../lib/dynamodb/settings.ts';
 import { DynamoDBLockStore } from '../lib/dynamodb/store.ts';
 import { LockBusyError, LockClient, type LockState, LockStoreError } from '../lib/index.ts';
+import { isBroken } from '../lib/lease/operate.ts';
 import { KEY_ATTRIBUTE, LOCK_TABLE_NAME, TTL_ATTRIBUTE } from '../lib/names.ts';
 import { printable, show } from '../lib/record/check.ts';
 
@@ -109,7 +110,7 @@ async function repair(locks: LockClient, key: string, { token }: Options): Promi
     if (!(error instanceof LockStoreError && error.foreign)) throw error;
     warn(error.message);
   }
-  if (seen?.lockId !== undefined) {
+  if (seen?.lockId !== undefined && !isBroken(seen)) {
     warn(`${show(key)} has the grant ${seen.lockId} of ${seen.owner}: end it first, by leasehold force-release.`);
     return 1;
   }

@@ -1,6 +1,6 @@
 import type { AttributeValue } from '@aws-sdk/client-dynamodb';
 import { show } from '../record/check.ts';
-import { isCountable, type LockRecord, MOST_COUNTABLE, type Takeover } from '../record/record.ts';
+import { isCountable, type LockRecord, MOST_ACQUIRED_AT, MOST_COUNTABLE, type Takeover } from '../record/record.ts';
 import { isCanonical } from '../record/token.ts';
 
 /** An item of DynamoDB. */
@@ -47,11 +47,17 @@ function flawIn(item: Item): string | undefined {
     const value = item[name]?.N;
     if (!isCountable(Number(value))) return `${name} is ${value}, which is no whole number from 0 to ${MOST_COUNTABLE}`;
   }
-  const { doneToken = S(''), acquiredAt = N(0) } = item;
+  const { acquiredAt, lockId, doneToken = S('') } = item;
+  // A forced release needs the acquisition, and a release the id. Only a repair mends the two.
+  if (!(Number(acquiredAt?.N) >= 0 && Number(acquiredAt?.N) <= MOST_ACQUIRED_AT)) {
+    return `acquiredAt is ${acquiredAt?.N ?? (acquiredAt ? `of type ${Object.keys(acquiredAt)}, not N` : 'missing')}`;
+  }
+  if (lockId !== undefined && !lockId.S) {
+    return `lockId is ${lockId.S === '' ? 'empty' : `of type ${Object.keys(lockId)}, not S`}`;
+  }
   const { S: token } = doneToken;
   if (token === undefined) return `doneToken is of type ${Object.keys(doneToken)}, not S`;
-  if (token !== '' && !isCanonical(token)) return `doneToken is ${show(token)}, which leasehold did not write`;
-  return acquiredAt.N === undefined ? `acquiredAt is of type ${Object.keys(acquiredAt)}, not N` : undefined;
+  return token === '' || isCanonical(token) ? undefined : `doneToken is ${show(token)}, which leasehold did not write`;
 }
 
 /**

@@ -1,7 +1,7 @@
 // The conditions of lib/record/transitions.ts as expressions of DynamoDB, one conditional UpdateItem for each operation.
 
 import type { AttributeValue, UpdateItemCommandInput } from '@aws-sdk/client-dynamodb';
-import { MOST_COUNTABLE } from '../record/record.ts';
+import { MOST_ACQUIRED_AT, MOST_COUNTABLE } from '../record/record.ts';
 import type {
   AcquireRequest,
   ForceReleaseRequest,
@@ -150,20 +150,26 @@ export function forceRelease({ lockId, immediately }: ForceReleaseRequest): Writ
   return {
     UpdateExpression: `SET releasedBy = :seen${opens}${FORGET_TOOK_OVER}, lockId`,
     // The operator's `lockId` comes from elsewhere, and may stand in an item of the user's own.
-    ConditionExpression: `(lockId = :seen${immediately ? ' OR (attribute_not_exists(lockId) AND releasedBy = :seen)' : ''}) AND ${HAS_TIMES}`,
-    ExpressionAttributeValues: { ':seen': S(lockId), ':zero': N(0), ...(immediately && { ':two': N(2) }) },
+    ConditionExpression: `(lockId = :seen${immediately ? ' OR (attribute_not_exists(lockId) AND releasedBy = :seen)' : ''}) AND ${HAS_TIMES}${immediately ? ' AND acquiredAt <= :most' : ''}`,
+    ExpressionAttributeValues: {
+      ':seen': S(lockId),
+      ':zero': N(0),
+      ...(immediately && { ':two': N(2), ':most': N(MOST_ACQUIRED_AT) }),
+    },
   };
 }
 
-/** The token or the expiry is none, in an item that leasehold wrote: it has another of leasehold's attributes. */
+/** The token, a moment or the `lockId` is none, in an item that leasehold wrote: it has another of leasehold's attributes. */
 const BROKEN =
   `(attribute_exists(fencingToken) OR attribute_exists(lockId) OR attribute_exists(releasedBy)) AND (NOT (${IS_LOCK}) ` +
-  'OR NOT fencingToken BETWEEN :zero AND :most OR NOT expiresAt BETWEEN :zero AND :most)';
+  'OR NOT fencingToken BETWEEN :zero AND :most OR NOT expiresAt BETWEEN :zero AND :most ' +
+  'OR NOT attribute_type(acquiredAt, :number) OR NOT acquiredAt BETWEEN :zero AND :mostAcquired ' +
+  'OR (attribute_exists(lockId) AND (NOT attribute_type(lockId, :string) OR lockId = :none)))';
 const AS_SEEN = 'attribute_not_exists(lockId) AND fencingToken = :seenToken AND expiresAt = :seenExpiry';
 
 export function repair({ seen, opensAt, fencingToken }: RepairRequest, table: TableShape): Write {
   return {
-    UpdateExpression: `SET expiresAt = :opensAt, fencingToken = :token, #ttl = :ttl${FORGET_TOOK_OVER}, lockId`,
+    UpdateExpression: `SET expiresAt = :opensAt, fencingToken = :token, #ttl = :ttl${seen ? '' : ', acquiredAt = :opensAt'}${FORGET_TOOK_OVER}, lockId`,
     ConditionExpression: seen ? AS_SEEN : BROKEN,
     ExpressionAttributeNames: { '#ttl': table.ttlAttribute },
     ExpressionAttributeValues: {
@@ -172,7 +178,7 @@ export function repair({ seen, opensAt, fencingToken }: RepairRequest, table: Ta
       ':ttl': table.ttl(opensAt),
       ...(seen
         ? { ':seenToken': N(seen.fencingToken), ':seenExpiry': N(seen.expiresAt) }
-        : { ...NUMBER, ':zero': N(0), ':most': N(Number.MAX_SAFE_INTEGER) }),
+        : { ...NUMBER, ...COUNTS, ':mostAcquired': N(MOST_ACQUIRED_AT), ':string': S('S'), ':none': NONE }),
     },
   };
 }

@@ -1,4 +1,5 @@
 import { checkKey, checkNames, checkText, show } from '../record/check.ts';
+import { isCountable } from '../record/record.ts';
 import type { StoreAnswer } from '../record/store.ts';
 import type { LeaseContext } from './context.ts';
 import { ORDER, sendInTurn } from './gate.ts';
@@ -40,17 +41,24 @@ export interface RepairOptions {
    * with a `foreign` error, since the record's token or expiry is missing, or is no whole number.
    * @default none
    */
-  readonly seen?: Pick<LockState, 'lockId' | 'fencingToken' | 'expiresAt' | 'acquiredAt'> | undefined;
+  readonly seen?: Pick<LockState, 'lockId' | 'fencingToken' | 'expiresAt' | 'acquiredAt' | 'flaw'> | undefined;
   /**
-   * The fencing token to write. The next grant has a token that is one higher. 0 to 9,007,199,254,740,991.
+   * The fencing token to write. The next grant has a token that is one higher. 0 to 9,007,000,000,000,000:
+   * so there is room for the tokens of later grants.
    * @default the greater of the token seen and the present time in milliseconds. Every token that began from a right clock
    *   is smaller.
    */
   readonly fencingToken?: number | undefined;
 }
 
+/** The greatest token that an operator may write. After a greater one there would soon be none to count on. */
+const MOST_TOKEN = 9_007_000_000_000_000;
 /** Two hosts' clocks differ by less, unless one of them is wrong. */
 const WRONG_MS = 2_000;
+
+/** Tells whether only a repair mends a record, also under a grant: no condition can compare the values that are flawed. */
+export const isBroken = ({ flaw = '' }: Pick<LockState, 'flaw'>): boolean =>
+  /^(fencingToken|expiresAt|acquiredAt|lockId) /.test(flaw);
 
 /**
  * Ends a grant.
@@ -80,24 +88,27 @@ export async function repair(context: LeaseContext, key: string, options: Repair
   checkNames('repair', options, { seen: 0, fencingToken: 0 });
   checkKey(key);
   const { seen } = options;
+  // The values of such a record cannot be compared with what was seen. The store mends only a record that is broken still.
+  const broken = seen !== undefined && isBroken(seen);
   // A grant may have ended since, with the same expiry, which then keeps the promise of `holdAtLeastMs`.
-  if (seen?.lockId !== undefined) return false;
+  if (seen?.lockId !== undefined && !broken) return false;
   // The moment that is written must be right: any other moment would close the lock again (invariant 13).
   await judgedInstant(context, key, {});
   const now = context.serverClock.now(key);
-  const { fencingToken = Math.max(seen?.fencingToken ?? 0, now) } = options;
-  if (!Number.isSafeInteger(fencingToken) || fencingToken < 0) {
+  const token = seen?.fencingToken ?? 0;
+  const { fencingToken = isCountable(token) && token <= MOST_TOKEN ? Math.max(token, now) : now } = options;
+  if (!isCountable(fencingToken) || fencingToken > MOST_TOKEN) {
     throw new TypeError(
-      `fencingToken must be a whole number from 0 to ${Number.MAX_SAFE_INTEGER}, but it is ${show(fencingToken)}.`,
+      `fencingToken must be a whole number from 0 to ${MOST_TOKEN}, but it is ${show(fencingToken)}.`,
     );
   }
   // The expiry turns away each acquire that was sent before the last acquisition (invariant 3). A moment that lies far in the
   // future is a wrong clock's, and not the acquisition.
   const acquiredAt = seen?.acquiredAt ?? 0;
-  const opensAt = acquiredAt > now + WRONG_MS ? now : Math.max(now, acquiredAt + 1);
+  const opensAt = acquiredAt > now + WRONG_MS ? now : Math.max(now, Math.floor(acquiredAt) + 1);
   const request = {
     key,
-    seen: seen && { fencingToken: seen.fencingToken, expiresAt: seen.expiresAt },
+    seen: seen && !broken ? { fencingToken: seen.fencingToken, expiresAt: seen.expiresAt } : undefined,
     opensAt,
     fencingToken,
   };

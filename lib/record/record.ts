@@ -31,6 +31,9 @@ export interface LockRecord {
 /** The greatest fencing token after which there is a next one that JavaScript can tell apart. */
 export const MOST_COUNTABLE = Number.MAX_SAFE_INTEGER - 1;
 
+/** A forced release writes an expiry 2 ms past the acquisition. */
+export const MOST_ACQUIRED_AT = MOST_COUNTABLE - 2;
+
 /** Tells whether a fencing token or an expiry is a number that JavaScript counts exactly, also after the next grant. */
 export const isCountable = (value: number): boolean =>
   Number.isSafeInteger(value) && value >= 0 && value <= MOST_COUNTABLE;

@@ -3,7 +3,7 @@
 // A store that judges by itself, as DynamoDB does, is
 // compared with these functions by random histories (test/contract).
 
-import { areCountable, isGrantOf, type LockRecord, replacedBy } from './record.ts';
+import { areCountable, isGrantOf, type LockRecord, MOST_ACQUIRED_AT, replacedBy } from './record.ts';
 import type {
   AcquireRequest,
   ForceReleaseRequest,
@@ -104,6 +104,8 @@ export function forceRelease(record: LockRecord | undefined, request: ForceRelea
   const { lockId, immediately } = request;
   const hasEnded = record?.lockId === undefined && record?.releasedBy === lockId;
   if (!isGrantOf(lockId, record) && !(immediately && hasEnded)) return undefined;
+  // The expiry to write must be a number that JavaScript counts exactly.
+  if (immediately && record.acquiredAt > MOST_ACQUIRED_AT) return undefined;
   return { ...ended(record), releasedBy: lockId, expiresAt: immediately ? record.acquiredAt + 2 : record.expiresAt };
 }
 

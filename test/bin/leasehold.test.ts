@@ -141,11 +141,36 @@ describe('the command leasehold', () => {
         },
       }),
     );
-    const token = how.startsWith('raised') ? ['--token', `${Date.now()}`] : [];
-    expect(await leasehold('repair', key, ...token)).toMatchObject({ status: 0 });
+    expect(await leasehold('repair', key)).toMatchObject({ status: 0 });
     const { fencingToken } = await locks.acquire(key);
     expect(fencingToken).toBeGreaterThan(lease.fencingToken);
     expect(fencingToken).toBeLessThanOrEqual(Date.now() + 1);
+  });
+
+  test.each<[string, string, AttributeValue]>([
+    ['acquiredAt is a text', 'acquiredAt', { S: 'x' }],
+    ['acquiredAt is negative', 'acquiredAt', { N: '-3' }],
+    ['acquiredAt is 2^53 - 1', 'acquiredAt', { N: '9007199254740991' }],
+    ['lockId is a number', 'lockId', { N: '5' }],
+    ['lockId is empty', 'lockId', { S: '' }],
+    ['expiry is 1e100', 'expiresAt', { N: '1e100' }],
+  ])('repairs a held record whose %s', async (how, name, value) => {
+    const key = `damaged ${how}`;
+    await locks.acquire(key);
+    await server.client().send(
+      new UpdateItemCommand({
+        TableName: table,
+        Key: { lockKey: { S: key } },
+        UpdateExpression: `SET ${name} = :value${name === 'expiresAt' ? '' : ', expiresAt = :far'}`,
+        ExpressionAttributeValues: {
+          ':value': value,
+          ...(name !== 'expiresAt' && { ':far': { N: '4000000000000' } }),
+        },
+      }),
+    );
+    expect((await leasehold('list', key)).out).toContain(`somebody has changed the record: ${name} is`);
+    expect(await leasehold('repair', key)).toMatchObject({ status: 0, out: expect.stringMatching(/is free\.\n$/) });
+    await (await locks.acquire(key)).release();
   });
 
   test('lists and ends locks under the sort key of an existing table', async () => {

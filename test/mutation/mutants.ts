@@ -93,8 +93,8 @@ const dynamodb = [
     ],
     [
       "force release of an item of the user's own",
-      "releasedBy = :seen)' : ''}) AND ${HAS_TIMES}`",
-      "releasedBy = :seen)' : ''}) AND (${HAS_TIMES} OR lockId = :seen)`",
+      "releasedBy = :seen)' : ''}) AND ${HAS_TIMES}$",
+      "releasedBy = :seen)' : ''}) AND (${HAS_TIMES} OR lockId = :seen)$",
     ],
     ['resume writes an expiry before the acquisition', ' AND acquiredAt < :until', ''],
     [

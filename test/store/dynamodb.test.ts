@@ -222,8 +222,13 @@ describe('each operation is one request', () => {
         UpdateExpression:
           'SET releasedBy = :seen, expiresAt = acquiredAt + :two ' +
           'REMOVE previousLockId, previousOwner, previousAcquiredAt, previousExpiresAt, lockId',
-        ConditionExpression: `(lockId = :seen OR (attribute_not_exists(lockId) AND releasedBy = :seen)) AND ${hasTimes}`,
-        ExpressionAttributeValues: { ':seen': { S: 'anna' }, ':zero': { N: '0' }, ':two': { N: '2' } },
+        ConditionExpression: `(lockId = :seen OR (attribute_not_exists(lockId) AND releasedBy = :seen)) AND ${hasTimes} AND acquiredAt <= :most`,
+        ExpressionAttributeValues: {
+          ':seen': { S: 'anna' },
+          ':zero': { N: '0' },
+          ':two': { N: '2' },
+          ':most': { N: '9007199254740988' },
+        },
       },
     ],
     repair: [
@@ -650,6 +655,8 @@ describe('an error of DynamoDB becomes a LockStoreError that says what to do', (
     ['fencingToken', { N: '-1' }, 'is -1, which is no whole number'],
     ['fencingToken', { N: '1.5' }, 'is 1.5, which is no whole number'],
     ['expiresAt', { N: '1e20' }, 'is 1e20, which is no whole number'],
+    ['acquiredAt', { S: 'x' }, 'is of type S, not N'],
+    ['acquiredAt', { N: '-3' }, 'is -3'],
     ['doneToken', { N: '0' }, 'is of type N, not S'],
     ['doneToken', { NULL: true }, 'is of type NULL, not S'],
     ['doneToken', { S: '~t2026' }, "is '~t2026', which leasehold did not write"],
