@@ -5,7 +5,7 @@ import { parseSortKey } from '../lib/dynamodb/settings.ts';
 import { DynamoDBLockStore } from '../lib/dynamodb/store.ts';
 import { LockBusyError, LockClient, type LockState, LockStoreError } from '../lib/index.ts';
 import { isBroken } from '../lib/lease/operate.ts';
-import { KEY_ATTRIBUTE, LOCK_TABLE_NAME, TTL_ATTRIBUTE } from '../lib/names.ts';
+import { KEY_ATTRIBUTE, LOCK_METRICS, LOCK_TABLE_NAME, TTL_ATTRIBUTE } from '../lib/names.ts';
 import { printable, show } from '../lib/record/check.ts';
 
 const USAGE = `Usage: leasehold <command> [options]
@@ -142,6 +142,14 @@ async function resetOnce(locks: LockClient, key: string): Promise<number> {
 
 const COMMANDS = { list, inspect, 'force-release': forceRelease, repair, 'reset-once': resetOnce } as const;
 
+/** The commands that take an option. Every command takes the others. */
+const ONLY_WITH: Readonly<Record<string, readonly string[]>> = {
+  'lock-id': ['force-release'],
+  immediately: ['force-release'],
+  token: ['repair'],
+  json: ['list', 'inspect'],
+};
+
 const OPTIONS = {
   table: { type: 'string' },
   'key-attribute': { type: 'string' },
@@ -166,6 +174,8 @@ function parse() {
 
 function storeOf(values: Options): DynamoDBLockStore {
   const { 'sort-key': sortKey, 'retention-days': days } = values;
+  // What an operator does counts in no metric of a job, and its lines would stand among the answers.
+  delete process.env[LOCK_METRICS];
   return new DynamoDBLockStore({
     tableName: values.table,
     keyAttribute: values['key-attribute'],
@@ -186,6 +196,10 @@ async function main(): Promise<number> {
   if (!Object.hasOwn(COMMANDS, command)) throw new UsageError(`There is no command ${show(command)}.`);
   if (more.length > 0) throw new UsageError(`${command} takes one argument, but got ${positionals.length - 1}.`);
   if (key === undefined && command !== 'list') throw new UsageError(`${command} needs the KEY of a lock.`);
+  const stray = Object.keys(values).find((name) => !(ONLY_WITH[name]?.includes(command) ?? true));
+  if (stray !== undefined) {
+    throw new UsageError(`${command} takes no --${stray}, which is an option of ${ONLY_WITH[stray]?.join(' and ')}.`);
+  }
   const run = COMMANDS[command as keyof typeof COMMANDS];
   return run(new LockClient({ store: storeOf(values) }), key as string, values);
 }

@@ -1,6 +1,6 @@
 import type { LockEvent, LockEventListener } from './lease/events.ts';
 import { LOCK_METRICS, LOCK_TABLE_NAME, METRIC, METRIC_DIMENSION, METRIC_NAMESPACE } from './names.ts';
-import { checkNames, show } from './record/check.ts';
+import { checkNames, printable, show } from './record/check.ts';
 
 /**
  * The options of `emf()`.
@@ -162,16 +162,16 @@ export function emf(options: EmfOptions = {}): LockEventListener {
     }));
     if (definitions.length === 0) return undefined;
     printed.add(event);
-    return print(
-      JSON.stringify({
-        _aws: {
-          Timestamp: event.at,
-          CloudWatchMetrics: [{ Namespace: METRIC_NAMESPACE, Dimensions: dimensionSets, Metrics: definitions }],
-        },
-        ...propertiesOf(event),
-        ...dimensions,
-        ...metrics,
-      }),
-    );
+    const line = {
+      _aws: {
+        Timestamp: event.at,
+        CloudWatchMetrics: [{ Namespace: METRIC_NAMESPACE, Dimensions: dimensionSets, Metrics: definitions }],
+      },
+      ...propertiesOf(event),
+      ...dimensions,
+      ...metrics,
+    };
+    // Others choose keys and owners, which people read in a terminal.
+    return print(printable(JSON.stringify(line)));
   };
 }

@@ -130,6 +130,14 @@ describe('emf()', () => {
     expect(printed(acquired, { tableName })).toMatchObject({ table: 'locks' });
   });
 
+  test('escapes what does not print in a key and an owner, and stays JSON with the same values', () => {
+    const strange = { key: 'a\u009b31m\u202e', owner: 'b\u2028c' };
+    const lines: string[] = [];
+    emf({ tableName: 'locks', print: (line) => lines.push(line) })({ ...acquired, ...strange });
+    expect(lines[0]).not.toMatch(/[\p{C}\p{Zl}\p{Zp}]/u);
+    expect(JSON.parse(lines[0] as string)).toMatchObject(strange);
+  });
+
   test('outside Lambda publishes by table alone', () => {
     const line = printed(acquired, { functionName: undefined });
     expect(line._aws.CloudWatchMetrics[0].Dimensions).toEqual([['table']]);

@@ -23,8 +23,9 @@ beforeAll(async () => {
 });
 afterAll(() => server.stop());
 
+/** Runs the command, in the environment of a function that `attach` has attached. */
 async function leasehold(...args: string[]): Promise<{ status: number; out: string; err: string }> {
-  const env = { ...process.env, ...server.environment, LOCK_TABLE_NAME: table };
+  const env = { ...process.env, ...server.environment, LOCK_TABLE_NAME: table, LOCK_METRICS: 'emf' };
   try {
     const { stdout, stderr } = await promisify(execFile)(process.execPath, [command, ...args], { env });
     return { status: 0, out: stdout, err: stderr };
@@ -35,6 +36,15 @@ async function leasehold(...args: string[]): Promise<{ status: number; out: stri
 }
 
 describe('the command leasehold', () => {
+  test.each([
+    [['reset-once', 'job', '--token', '7'], 'reset-once takes no --token, which is an option of repair.'],
+    [['repair', 'job', '--immediately'], 'repair takes no --immediately, which is an option of force-release.'],
+    [['list', '--lock-id', 'a'], 'list takes no --lock-id, which is an option of force-release.'],
+    [['force-release', 'job', '--json'], 'force-release takes no --json, which is an option of list and inspect.'],
+  ])('refuses an option of another command: %j', async (args, message) => {
+    expect(await leasehold(...args)).toMatchObject({ status: 2, out: '', err: expect.stringContaining(message) });
+  });
+
   test('lists the locks under a prefix, with their holders', async () => {
     await locks.acquire('nightly/report');
     await (await locks.acquire('nightly/backup')).release();
