@@ -20,7 +20,8 @@ const locks = new LockClient({ store: new DynamoDBLockStore() });
 
 /**
  * One worker of a fleet. The worker does each task that no other worker holds or has done for this time of the schedule.
- * If a task fails or is not reached, the worker fails, too: its event goes to the dead-letter queue, and an alarm tells the operator.
+ * If a task fails or is not reached, the worker fails, too: its event goes to the dead-letter queue, and an alarm tells the
+ * operator.
  */
 export async function handler({ worker, time }: Shift, context: LambdaContext) {
   const { failed, ...counts } = await runTasks(

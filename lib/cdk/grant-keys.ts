@@ -15,8 +15,8 @@ import { invalid } from './invalid.ts';
 export interface LockKeyOptions {
   /**
    * Locks whose key starts with one of these prefixes: `jobs/` allows `jobs/nightly`. End a prefix with a delimiter, or
-   * `jobs` allows `jobs-of-others`, too: the synthesis warns. Each prefix has 1 to 1,024 bytes, holds no `*`, no `?` and no `${`, and is known
-   * when the app is synthesised.
+   * `jobs` allows `jobs-of-others`, too: the synthesis warns. Each prefix has 1 to 1,024 bytes, holds no `*`, no `?` and no
+   * `${`, and is known when the app is synthesised.
    *
    * @default - no prefixes
    */

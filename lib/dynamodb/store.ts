@@ -54,6 +54,8 @@ export class DynamoDBLockStore implements LockStore {
   readonly tableName: string;
   /** Publishes the metrics of the clients on this store, if the environment variable `LOCK_METRICS` is `emf`. */
   readonly onEvent: LockStore['onEvent'];
+  /** The client that was given. Stores on one client share its sockets. */
+  readonly connection: object;
   readonly #table: Table;
 
   /** @throws TypeError that shows the value, if no table is named, or if an option is unknown or invalid. */
@@ -63,9 +65,6 @@ export class DynamoDBLockStore implements LockStore {
     this.connection = options.client ?? this;
     this.onEvent = emfByEnvironment(this.tableName);
   }
-
-  /** The client that was given. Stores on one client share its sockets. */
-  readonly connection: object;
 
   /** The sockets of the client's request handler. Undefined until the client has sent a request, or without a bound. */
   get maxInFlight(): number | undefined {

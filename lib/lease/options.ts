@@ -65,8 +65,8 @@ export interface AcquireOptions extends LeaseTiming {
    */
   signal?: AbortSignal | undefined;
   /**
-   * The time after which a request without an answer is sent again, in milliseconds from its sending. A short lease shortens this time, so
-   * that there is room for three sendings. 1 or more.
+   * The time after which a request without an answer is sent again, in milliseconds from its sending. A short lease shortens
+   * this time, so that there is room for three sendings. 1 or more.
    * @default 1,000
    */
   requestTimeoutMs?: number | undefined;

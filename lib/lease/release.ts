@@ -85,7 +85,8 @@ export async function release(
  *   grant before our deadline proves our release: only our release, or an operator, lets another holder in so early.
  * - **No token is due.** Our `releasedBy` and the expiry that our release writes prove our release: an operator writes
  *   another expiry. (If `holdAtLeastMs` outlasts the lease, an operator leaves that same expiry. Then the lock opens at the
- *   same moment, and nobody was let in before. So the lease counts as released.) If another holder was granted the lock since, the record still has that expiry, in `tookOver`.
+ *   same moment, and nobody was let in before. So the lease counts as released.) If another holder was granted the lock
+ *   since, the record still has that expiry, in `tookOver`.
  * - **We sent the release more than once.** Then the release was most likely applied. Our `releasedBy` is enough, and so is
  *   another holder's grant before our deadline.
  */

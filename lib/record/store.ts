@@ -150,8 +150,8 @@ export interface LockStore {
   /** Receives every `LockEvent` of the clients on this store, after the client's own listener, and in the same way. */
   readonly onEvent?: ((event: never) => unknown) | undefined;
   /**
-   * The most requests that leasehold has under way at a time, in all clients of the store's connection in a process. Further requests wait
-   * in a queue: renewals first, the soonest deadline first. 1 or more.
+   * The most requests that leasehold has under way at a time, in all clients of the store's connection in a process. Further
+   * requests wait in a queue: renewals first, the soonest deadline first. 1 or more.
    * @default 50
    */
   readonly maxInFlight?: number | undefined;

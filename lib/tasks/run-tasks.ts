@@ -17,9 +17,9 @@ import { type Settle, Unsettled } from './unsettled.ts';
  * 3. It releases the lease. With `once`, the task is then done for this token.
  * 4. When its own share is done it helps the others, and at last comes back to the tasks that others held.
  *
- * The run takes no further task when the time is too short for one, or when the client is closed. A task that fails leaves the others alone. The work gets
- * the lease, whose signal aborts when the lease is lost. A task whose work hands its lease off is `busy`. With `once`, a
- * task whose work releases its lease without `done` has failed.
+ * The run takes no further task when the time is too short for one, or when the client is closed. A task that fails leaves
+ * the others alone. The work gets the lease, whose signal aborts when the lease is lost. A task whose work hands its lease off
+ * is `busy`. With `once`, a task whose work releases its lease without `done` has failed.
  * @example
  * ```ts
  * import { LockClient } from 'leasehold';
