@@ -268,7 +268,7 @@ describe('repair', () => {
   test.each([-1, 1.5, 2 ** 53, Number.NaN, '7'])('the fencing token %p is refused', async (fencingToken) => {
     const seen = { fencingToken: 1, expiresAt: 1, acquiredAt: 1 };
     await expect(client.repair('job', { seen, fencingToken: fencingToken as number })).rejects.toThrow(
-      'fencingToken must be a whole number from 0 to 9007199254740991, but it is',
+      'fencingToken must be a whole number from 0 to 9007000000000000, but it is',
     );
   });
 });
