@@ -21,7 +21,7 @@ import {
 } from '@aws-sdk/client-dynamodb';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { mockClient } from 'aws-sdk-client-mock';
-import type { keepDates } from '../../lib/dynamodb/server-date.ts';
+import type * as sdkTransport from '../../lib/dynamodb/sdk-transport.ts';
 import { DynamoDBLockStore, type DynamoDBLockStoreOptions } from '../../lib/dynamodb.ts';
 import { LockClient } from '../../lib/lease/client.ts';
 import { LockStoreError } from '../../lib/record/errors.ts';
@@ -507,8 +507,9 @@ describe('an answer', () => {
 
     test('is recognised if another copy of leasehold shares the client', async () => {
       const { store, client } = refusing(-HOUR);
-      const another: string = '../../lib/dynamodb/server-date.ts?another';
-      ((await import(another)) as { keepDates: typeof keepDates }).keepDates(client);
+      const another: string = '../../lib/dynamodb/sdk-transport.ts?another';
+      const { SdkTransport } = (await import(another)) as typeof sdkTransport;
+      new SdkTransport(client);
       await expect(store.acquire(request)).rejects.toMatchObject({ name: 'LockStoreError', misdated: true });
     });
 
