@@ -49,8 +49,8 @@ const MONTH = '(?:0?[1-9]|1[0-2])';
 /**
  * A date that has its year at the end:
  * - Four digits behind a month, a quarter or a week: `12/2025`, `Q4-2025`. `10-2048` and `5_2000` are numbers of something.
- * - Two digits: `12/31/25`, `31-Dec-25`, `1.2.26 09:00`, `31.12.25`. Without a time, `1.2.26` is a version. `10.02.26` may be
- *   a version too, but is refused: an error is seen, and a run that is skipped because of a wrong order is not.
+ * - Two digits: `12/31/25`, `31-Dec-25`, `1.2.26 09:00`, `31.12.25`. Without a time, `1.2.26` is a version. `10.02.26` may
+ *   be a version too, but is refused: an error is seen, and a run that is skipped because of a wrong order is not.
  */
 const ENDS_WITH_YEAR = new RegExp(
   `^(?:${[
