@@ -888,6 +888,11 @@ const middleware = [
       'holdingsOf(request).hasEnded) request',
       'false) request',
     ],
+    [
+      "a token done though a busy lock inside Middy's handler skipped the work",
+      '      if (request) enterHandler(request);\n',
+      '',
+    ],
     ["an early time-out that throws another error than Middy's own", "package: '@middy/core'", "package: 'leasehold'"],
     ['a lease kept when a later middleware returns early', '        await requestEnded(request);\n', ''],
     [
@@ -902,7 +907,6 @@ const middleware = [
     ],
   ]),
   ...of('middleware/hooks.ts', [
-    ['a token done though a busy lock inside skipped the work', '  if (isBusy) skip(request);\n', ''],
     ['a lease kept when the context refuses it', '    await heldByGuard(guard, request)?.release();\n', ''],
     [
       'a lock that was taken for nothing, kept closed by holdAtLeastMs',
@@ -1121,6 +1125,7 @@ const middleware = [
     ['a misspelled option of lockRecords, ignored', '  checkNames(what, options, names);\n', ''],
   ]),
   ...of('middleware/lock-guard.ts', [
+    ['a token done though a busy lock inside skipped the work', '      noteSkip(name, isBusy);\n', ''],
     ['a skipped run that looks like a run that did its work', '      logSkip(name, token, error);\n', ''],
     ['a misspelled option of lock, ignored', '  checkNames(what, options, names);\n', ''],
     ['messages deleted though their lock skipped them', "(isBusy && respond === 'skip') || ", ''],
