@@ -17,11 +17,11 @@ export interface Way {
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
-/** The names of a partition's Regions, and its domain. Only the first partition has endpoints for each account. */
-const PARTITIONS: readonly [regions: RegExp, domain: string][] = [
+/** The Regions that have endpoints for each account, and their domains. */
+const DOMAINS: readonly [regions: RegExp, domain: string][] = [
   [/^(us|eu|ap|sa|ca|me|af|il|mx)-\w+-\d+$/, 'amazonaws.com'],
-  [/^us-gov-\w+-\d+$/, 'amazonaws.com'],
-  [/^cn-\w+-\d+$/, 'amazonaws.com.cn'],
+  [/^us-gov-(east|west)-1$/, 'amazonaws.com'],
+  [/^cn-(north|northwest)-1$/, 'amazonaws.com.cn'],
 ];
 
 /** Settings that change the endpoint, the credentials or the attempts in ways that only the SDK knows. */
@@ -33,8 +33,8 @@ const ONLY_THE_SDK: readonly [name: string, values: RegExp][] = [
   ['AWS_IGNORE_CONFIGURED_ENDPOINT_URLS', /^true$/i],
   ['AWS_ENABLE_ENDPOINT_DISCOVERY', /./],
   ['AWS_ENDPOINT_DISCOVERY_ENABLED', /./],
-  ['AWS_RETRY_MODE', /^(?!(standard)?$)/],
-  ['AWS_ACCOUNT_ID_ENDPOINT_MODE', /^(?!(preferred|disabled)?$)/],
+  ['AWS_RETRY_MODE', /^(?!standard$)/],
+  ['AWS_ACCOUNT_ID_ENDPOINT_MODE', /^(?!(preferred|disabled)$)/],
 ];
 
 /**
@@ -42,26 +42,26 @@ const ONLY_THE_SDK: readonly [name: string, values: RegExp][] = [
  * @returns undefined if the SDK has to find the way.
  */
 export function wayIn(env: Environment, tableName: string): Way | undefined {
-  const { AWS_REGION: region = '', AWS_ENDPOINT_URL: anyUrl, AWS_ENDPOINT_URL_DYNAMODB: url = anyUrl } = env;
-  const partition = PARTITIONS.findIndex(([regions]) => regions.test(region));
+  const { AWS_REGION: region = '', AWS_ENDPOINT_URL: ofAll, AWS_ENDPOINT_URL_DYNAMODB: ofDynamoDB } = env;
+  const url = ofDynamoDB || ofAll;
+  const [, domain] = DOMAINS.find(([regions]) => regions.test(region)) ?? [];
   const [, , , tableRegion = region, tableAccount] = tableName.split(':');
   const isForSdk =
-    partition < 0 ||
+    domain === undefined ||
     tableRegion !== region ||
     (url && !isPlain(url)) ||
-    ONLY_THE_SDK.some(([name, values]) => values.test(env[name] ?? '')) ||
+    ONLY_THE_SDK.some(([name, values]) => env[name] !== undefined && values.test(env[name])) ||
     sharedFiles(env).some((file) => existsSync(file));
   const credentials = isForSdk ? undefined : credentialsIn(env);
   if (credentials === undefined) return undefined;
   const { AWS_ACCOUNT_ID_ENDPOINT_MODE: mode } = env;
-  const hasAccounts = partition === 0 && mode !== 'disabled';
   return {
     region,
     credentials,
     endpoint: ({ accountId }) => {
       if (url) return new URL(url);
-      const account = hasAccounts ? (tableAccount ?? accountId) : undefined;
-      return new URL(`https://${account ? `${account}.ddb` : 'dynamodb'}.${region}.${PARTITIONS[partition]?.[1]}`);
+      const account = mode === 'disabled' ? undefined : (tableAccount ?? accountId);
+      return new URL(`https://${account ? `${account}.ddb` : 'dynamodb'}.${region}.${domain}`);
     },
   };
 }
