@@ -21,21 +21,20 @@ export const keepAliveAgent = (protocol: string, maxSockets: number) =>
  */
 export function exchange(options: ClientRequestArgs, body?: string): Promise<HttpAnswer> {
   return new Promise((resolve, reject) => {
-    const failed = (error: NodeJS.ErrnoException) => {
-      if (/^(ECONNRESET|EPIPE|ETIMEDOUT)$/.test(String(error.code))) error.name = 'TimeoutError';
-      reject(error);
-    };
     const send = options.protocol === 'https:' ? request : plain().request;
     send(options, (response) => {
       const chunks: Buffer[] = [];
       response.on('data', (chunk) => chunks.push(chunk));
-      response.on('error', failed);
+      response.on('error', reject);
       response.on('end', () => {
         const { statusCode = 0, headers } = response;
         resolve({ statusCode, headers, body: Buffer.concat(chunks).toString() });
       });
     })
-      .on('error', failed)
+      .on('error', (error: NodeJS.ErrnoException) => {
+        if (/^(ECONNRESET|EPIPE|ETIMEDOUT)$/.test(String(error.code))) error.name = 'TimeoutError';
+        reject(error);
+      })
       .end(body);
   });
 }
