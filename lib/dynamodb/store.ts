@@ -5,6 +5,7 @@ import type {
   UpdateItemCommandOutput,
 } from '@aws-sdk/client-dynamodb';
 import { emfByEnvironment } from '../emf.ts';
+import { LockStoreError } from '../record/errors.ts';
 import type { LockRecord } from '../record/record.ts';
 import type {
   AcquireRequest,
@@ -97,6 +98,8 @@ export class DynamoDBLockStore implements LockStore {
 
   async read(key: string, { consistent }: { consistent: boolean }, signal?: AbortSignal): Promise<ReadAnswer> {
     const table = this.#table;
+    // An answer without an item is DynamoDB's own for a missing record, so an answer that was cut to nothing cannot be told.
+    // Such a reading harms no lock: a caller who sees a free lock asks for the lock by a write, which DynamoDB judges.
     const input = { TableName: table.name, Key: table.keyOf(key), ConsistentRead: consistent };
     const { Item, $metadata } = await table.send<GetItemCommandOutput>('GetItem', input, key, signal);
     return this.#answer(Item, $metadata);
@@ -160,6 +163,7 @@ export class DynamoDBLockStore implements LockStore {
 
   async #write(key: string, write: writes.Write, signal: AbortSignal | undefined): Promise<StoreAnswer> {
     const input = {
+      ReturnValues: 'UPDATED_NEW',
       ...write,
       TableName: this.#table.name,
       Key: this.#table.keyOf(key),
@@ -172,7 +176,14 @@ export class DynamoDBLockStore implements LockStore {
         key,
         signal,
       );
-      return { applied: true, ...this.#answer(Attributes, $metadata) };
+      // Every write sets the expiry or `releasedBy`. A proxy may have cut the answer to nothing, which the SDK takes for an
+      // answer without attributes. The write may then have been applied or not, or have never reached DynamoDB.
+      if (!Attributes?.expiresAt && !Attributes?.releasedBy) {
+        const text = `the answer to dynamodb:UpdateItem on the table '${this.tableName}' shows nothing of the record: a proxy may have cut it.`;
+        throw new LockStoreError(text, { transient: true, attempts: $metadata?.attempts, ...datesOf($metadata) });
+      }
+      // Only a write that asks for the whole record has a caller who needs the record.
+      return { applied: true, ...this.#answer(write.ReturnValues && Attributes, $metadata) };
     } catch (error) {
       if (!isRefusal(error)) throw error;
       return { applied: false, ...this.#answer(error.Item, error.$metadata) };

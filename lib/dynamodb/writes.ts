@@ -159,9 +159,13 @@ export function forceRelease({ lockId, immediately }: ForceReleaseRequest): Writ
   };
 }
 
-/** The token, a moment or the `lockId` is none, in an item that leasehold wrote: it has another of leasehold's attributes. */
+/**
+ * The token, a moment or the `lockId` is none, in an item that leasehold wrote. Such an item has two of leasehold's
+ * attributes. An item of the user's own may have one.
+ */
 const BROKEN =
-  `(attribute_exists(fencingToken) OR attribute_exists(lockId) OR attribute_exists(releasedBy)) AND (NOT (${IS_LOCK}) ` +
+  '(attribute_exists(fencingToken) OR attribute_exists(lockId) OR attribute_exists(releasedBy)) AND ' +
+  `(attribute_exists(acquiredAt) OR attribute_exists(leaseMs)) AND (NOT (${IS_LOCK}) ` +
   'OR NOT fencingToken BETWEEN :zero AND :most OR NOT expiresAt BETWEEN :zero AND :most ' +
   'OR NOT attribute_type(acquiredAt, :number) OR NOT acquiredAt BETWEEN :zero AND :mostAcquired ' +
   'OR (attribute_exists(lockId) AND (NOT attribute_type(lockId, :string) OR lockId = :none)))';

@@ -548,7 +548,8 @@ for (const { server, missing } of servers) {
     ])('a record with %s is repaired without having been seen', async (_, attributes) => {
       const store = await newStore();
       const { tableName: TableName } = store;
-      const Item = { lockKey: { S: 'job' }, releasedBy: { S: 'anna' }, doneToken: { S: 'run-5' }, ...attributes };
+      const written = { releasedBy: { S: 'anna' }, leaseMs: { N: '1000' }, doneToken: { S: 'run-5' } };
+      const Item = { lockKey: { S: 'job' }, ...written, ...attributes };
       await client.send(new PutItemCommand({ TableName, Item }));
       const request = { key: 'job', opensAt: base, fencingToken: base };
       expect(await store.repair(request)).toMatchObject({ applied: true });
@@ -557,13 +558,19 @@ for (const { server, missing } of servers) {
       expect(await store.repair({ ...request, opensAt: base + 1 })).toMatchObject({ applied: false });
     });
 
-    test("an item of the user's own is not repaired", async () => {
+    test.each<Record<string, AttributeValue>>([
+      { total: { N: '12' }, expiresAt: { S: 'never' } },
+      { total: { N: '12' }, fencingToken: { N: '17' } },
+      { total: { N: '12' }, lockId: { S: 'L-17' } },
+      { total: { N: '12' }, acquiredAt: { N: '1' } },
+    ])("an item of the user's own is not repaired, and nobody is told to repair the item: %j", async (attributes) => {
       const store = await newStore();
       const { tableName: TableName } = store;
-      const Item = { lockKey: { S: 'job' }, total: { N: '12' }, expiresAt: { S: 'never' } };
+      const Item = { lockKey: { S: 'job' }, ...attributes };
       await client.send(new PutItemCommand({ TableName, Item }));
       await expect(store.repair({ key: 'job', opensAt: base, fencingToken: base })).rejects.toMatchObject({
         foreign: true,
+        message: expect.stringContaining('Use another key.'),
       });
       expect(await itemOf(TableName, 'job')).toEqual(Item);
     });

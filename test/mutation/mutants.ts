@@ -153,6 +153,11 @@ const dynamodb = [
       "ReturnValuesOnConditionCheckFailure: 'ALL_OLD'",
       "ReturnValuesOnConditionCheckFailure: 'NONE'",
     ],
+    [
+      'an empty answer proves that a write was applied',
+      '!Attributes?.expiresAt && !Attributes?.releasedBy',
+      '!Attributes?.expiresAt && false',
+    ],
   ]),
 ];
 
