@@ -3,10 +3,10 @@ import { BLOCK, type Block, type OpenTask, type Outlook } from './block.ts';
 import type { Marks } from './marks.ts';
 import type { RunPlan } from './options.ts';
 import type { RunLimit } from './run-limit.ts';
+import { type TaskSource, WINDOW } from './source.ts';
 import { AT_ONCE_MS, asHelper, asOwn, type Strategy } from './strategy.ts';
 import type { Unsettled } from './unsettled.ts';
 import { whileFresh } from './while-fresh.ts';
-import { WINDOW, windowsOf } from './windows.ts';
 
 /** The most unfinished blocks that are held while further tasks are taken. */
 const MOST_CARRIED = 100;
@@ -44,8 +44,8 @@ export class Candidates<Task> {
   }
 
   /** Several runners share the generator: their calls wait for one another. */
-  async *of(tasks: Iterable<Task> | AsyncIterable<Task>): AsyncGenerator<OpenTask<Task>, void> {
-    for await (const window of windowsOf(tasks, this.#limit)) {
+  async *of(source: TaskSource<Task>): AsyncGenerator<OpenTask<Task>, void> {
+    for await (const window of source.windows()) {
       const blocks = this.#unsettled.add(window);
       yield* this.#ownShare(blocks);
       yield* this.#help(blocks);
