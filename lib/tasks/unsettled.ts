@@ -1,5 +1,5 @@
 import { checkKey, show } from '../record/check.ts';
-import { type Block, blocksOf, type OpenTask } from './block.ts';
+import { BLOCK, type Block, blocksOf, type OpenTask } from './block.ts';
 import type { RunPlan } from './options.ts';
 import type { TaskProgress } from './report.ts';
 
@@ -49,6 +49,28 @@ export class Unsettled<Task> {
     let size = 0;
     for (const { open } of this.blocks) size += open.size;
     return size;
+  }
+
+  /** The number of tasks that are not settled, and that this worker neither tries nor runs. */
+  get left(): number {
+    let left = 0;
+    for (const { open } of this.blocks) for (const { here } of open) if (here === undefined) left++;
+    return left;
+  }
+
+  /**
+   * Puts what is left of blocks without a mark together, so that one request reads 32 tasks again: the blocks of an iterable
+   * whose tasks come one by one have one task each.
+   */
+  joinBlocks(): void {
+    let into: Block<Task> | undefined;
+    for (const block of this.blocks) {
+      if (block.markKey !== undefined) continue;
+      if (into && into.open.size + block.open.size <= BLOCK) {
+        into.join(block);
+        this.blocks.delete(block);
+      } else into = block;
+    }
   }
 
   settle(open: OpenTask<Task>, outcome: TaskProgress<Task>['outcome'], error?: unknown): void {

@@ -137,6 +137,41 @@ describe('the iterator of the tasks', () => {
     expect(counts(report)).toEqual(only({ done: 1 }));
   });
 
+  /** Gives each task in a turn of its own, so that each window is of one task. */
+  async function* slowly(tasks: readonly string[]) {
+    for (const task of tasks) {
+      await sleep(30);
+      yield task;
+    }
+  }
+
+  test('a slow iterator has as many tasks run at a time as the concurrency says', async () => {
+    let running = 0;
+    let most = 0;
+    const stopTicks = tick();
+    const report = await run(slowly(names(300)), { concurrency: 300 }, async () => {
+      most = Math.max(most, ++running);
+      await sleep(60_000);
+      running--;
+    });
+    stopTicks();
+    expect(counts(report)).toEqual(only({ done: 300 }));
+    expect(most).toBe(300);
+  });
+
+  test('free tasks of a slow iterator behind hundreds of busy tasks run, and the busy ones are read 32 at a time', async () => {
+    const tasks = names(350);
+    for (const task of tasks.slice(0, 320)) await world.holdFor(task, 60_000);
+    const stopTicks = tick();
+    const report = await run(slowly(tasks), { remainingMs: during(40_000) });
+    stopTicks();
+    expect(counts(report)).toEqual(only({ done: 30, busy: 320 }));
+    // Each task was read once as it came, and some ten rounds went over the busy tasks.
+    const rounds = world.store.count('readMany') - 350;
+    expect(rounds).toBeGreaterThan(50);
+    expect(rounds).toBeLessThan(400);
+  });
+
   test('a generator that yields a promise which rejects is closed', async () => {
     let isClosed = false;
     function* source() {
