@@ -846,11 +846,11 @@ const tasks = [
       "if (outcome === 'failed') block",
     ],
   ]),
-  ...of('lib/tasks/windows.ts', [
+  ...of('lib/tasks/source.ts', [
     [
       'a run of tasks waits beyond its end for an iterator that hangs',
-      '      if (coming === undefined) await ended;',
-      '      await ended;',
+      '    if (this.#coming === undefined) await returned;',
+      '    await returned;',
     ],
   ]),
   ...of('lib/tasks/options.ts', [
