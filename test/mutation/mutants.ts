@@ -118,6 +118,22 @@ const dynamodb = [
       "'fencingToken = :seenToken",
     ],
     [
+      'repair of a broken record opens the lock before its expiry',
+      '(immediately ? [] : [OPENS_IN_TIME])',
+      '(immediately ? [OPENS_IN_TIME] : [])',
+    ],
+    ['repair of a broken record lowers its token', '(lowersToken ? [] : [RAISES_TOKEN])', '[]'],
+    [
+      "repair of an item of the user's own with a token",
+      "'(attribute_exists(acquiredAt) OR attribute_exists(leaseMs))'",
+      "'(:zero = :zero)'",
+    ],
+    [
+      'no repair of a fraction',
+      '`(${BROKEN} OR (${AROUND_SEEN}))`',
+      '`(${BROKEN} OR (:expiry1 < :expiry0 AND ${AROUND_SEEN}))`',
+    ],
+    [
       'repair of a later record than the operator saw',
       ' AND expiresAt = :seenExpiry',
       ' AND (expiresAt = :seenExpiry OR attribute_exists(expiresAt))',
@@ -539,6 +555,11 @@ const client = [
       'a lock that a wrong clock closed stays closed after an immediate force release',
       'if (!immediately) return true;',
       'return true;',
+    ],
+    [
+      'a repair of a damaged record opens the lock of a live holder',
+      'whole || immediately || !isCountable(expiresAt) ? soonest',
+      'isCountable(soonest) ? soonest',
     ],
     ['a repair writes a moment of a clock that no answer has judged', '  await judgedInstant(context, key, {});\n', ''],
   ]),

@@ -860,16 +860,16 @@ test.each(['', '{}', 'null', '{"Attributes":null}', '{"Attributes":{}}', '{"Attr
     const key = 'job';
     const grant = { key, lockId: 'anna' };
     const writes = [
-      store.acquire(request),
-      store.renew({ ...grant, until }),
-      store.release({ ...grant, now, holdAtLeastMs: 0 }),
-      store.giveBack({ ...grant, fencingToken: 7, now, previous: { type: 'nothing' } }),
-      store.resume({ key, handed: 'anna', lockId: 'bert', owner: 'Bert', until, leaseMs }),
-      store.forceRelease({ ...grant, immediately: false }),
-      store.repair({ key, opensAt: now, fencingToken: 9 }),
+      () => store.acquire(request),
+      () => store.renew({ ...grant, until }),
+      () => store.release({ ...grant, now, holdAtLeastMs: 0 }),
+      () => store.giveBack({ ...grant, fencingToken: 7, now, previous: { type: 'nothing' } }),
+      () => store.resume({ key, handed: 'anna', lockId: 'bert', owner: 'Bert', until, leaseMs }),
+      () => store.forceRelease({ ...grant, immediately: false }),
+      () => store.repair({ key, seen: { fencingToken: 7, expiresAt: until }, opensAt: now, fencingToken: 9 }),
     ];
     for (const write of writes) {
-      await expect(write).rejects.toMatchObject({ code: 'ERR_LOCK_STORE', transient: true, foreign: false });
+      await expect(write()).rejects.toMatchObject({ code: 'ERR_LOCK_STORE', transient: true, foreign: false });
     }
 
     sendings = 0;
