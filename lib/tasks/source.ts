@@ -7,7 +7,7 @@ import type { RunLimit } from './run-limit.ts';
 export const WINDOW = 32 * BLOCK;
 
 /**
- * The source of a run's tasks. A task that comes stands here until a window takes it, also if it comes while nobody waits. An
+ * The source of a run's tasks. A task that comes stands here until a window takes the task, also if nobody waits for it. An
  * error of the iterator ends the run when the error comes.
  */
 export class TaskSource<Task> {

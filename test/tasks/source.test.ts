@@ -1,6 +1,6 @@
 import { describe, expect, jest, test } from '@jest/globals';
 import type { LockClient } from '../../lib/index.ts';
-import { counts, type Options, only, ran, run, world } from './one-worker.ts';
+import { counts, type Options, only, ran, run, tick, world } from './one-worker.ts';
 import { names, sleep } from './world.ts';
 
 describe('the iterator of the tasks', () => {
@@ -159,7 +159,7 @@ describe('the iterator of the tasks', () => {
     expect(most).toBe(300);
   });
 
-  test('free tasks of a slow iterator behind hundreds of busy tasks run, and the busy ones are read 32 at a time', async () => {
+  test('free tasks of a slow iterator behind hundreds of busy ones run, and busy ones are read 32 at a time', async () => {
     const tasks = names(350);
     for (const task of tasks.slice(0, 320)) await world.holdFor(task, 60_000);
     const stopTicks = tick();
@@ -201,12 +201,6 @@ describe('the iterator of the tasks', () => {
     await rejection.toThrow(new TypeError(`The result of the tasks' iterator must be an object, but it is ${shown}.`));
   });
 });
-
-/** Keeps the fake time from a leap to the end of the run in the turn of the event loop that a run gives an iterator. */
-function tick(): () => void {
-  const ticks = setInterval(() => {}, 10);
-  return () => clearInterval(ticks);
-}
 
 function during(ms: number): () => number {
   const end = Date.now() + ms;
