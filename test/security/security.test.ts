@@ -72,9 +72,7 @@ describe('a record that another program wrote', () => {
       const key = `broken/${name}`;
       const Item = Object.fromEntries(Object.entries({ lockKey: { S: key }, ...item }).filter(([, value]) => value));
       await server.client().send(new PutItemCommand({ TableName: tableName, Item }));
-      const failure = await (await newClient())
-        .tryAcquire(key)
-        .catch((error: unknown) => error);
+      const failure = await (await newClient()).tryAcquire(key).catch((error: unknown) => error);
       expect(failure).toBeInstanceOf(LockStoreError);
       expect((failure as Error).message).toMatch(
         /was not written by leasehold.* and is left as it is: (expiresAt|fencingToken) is (missing|of type [SL], not N)/,
@@ -96,9 +94,7 @@ describe('the secret of a grant, its lockId,', () => {
     events.length = 0;
     const locks = await newClient();
     const lease = await locks.acquire('secret', { leaseMs: 500 });
-    const busy = await (await newClient())
-      .acquire('secret', { waitMs: 50 })
-      .catch((error: unknown) => error);
+    const busy = await (await newClient()).acquire('secret', { waitMs: 50 }).catch((error: unknown) => error);
     const state = await locks.inspect('secret');
     await locks.forceRelease('secret', { lockId: state?.lockId as string });
     const lost = await lease.renew().catch((error: unknown) => error);
