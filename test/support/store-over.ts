@@ -1,11 +1,9 @@
 import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { DynamoDBLockStore, type DynamoDBLockStoreOptions } from '../../lib/dynamodb.ts';
 
-/** The ways to DynamoDB: through a client of the SDK, and through the store's own transport. */
-export const TRANSPORTS = ['the SDK', 'the own transport'] as const;
-export type TransportName = (typeof TRANSPORTS)[number];
+type TransportName = 'the SDK' | 'the own transport';
 
-/** The way that suites go which do not compare the two. The script `test:transport` sets it. */
+/** The transport of the suites that run over either. The script `test:transport` sets it. */
 export const TRANSPORT: TransportName =
   process.env['LEASEHOLD_TEST_TRANSPORT'] === 'own' ? 'the own transport' : 'the SDK';
 
