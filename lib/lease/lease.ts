@@ -2,7 +2,7 @@
 
 import { checkNames, show } from '../record/check.ts';
 import { LockError, LockLostError, type LockStoreError, type LostReason } from '../record/errors.ts';
-import type { LockStore } from '../record/store.ts';
+import type { LeaseStore } from '../record/store.ts';
 import { canonicalToken, haveOneForm, isDone, type OnceToken, shownToken } from '../record/token.ts';
 import type { Grant } from './attempt.ts';
 import { elapsedMs, instant, startTimer } from './clock.ts';
@@ -156,7 +156,7 @@ export class Lease {
   }
 
   /** @internal The store that this lease lives in. */
-  get store(): LockStore {
+  get store(): LeaseStore {
     return this.#context.store;
   }
 

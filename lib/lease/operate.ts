@@ -2,7 +2,7 @@ import { checkKey, checkNames, checkText, show } from '../record/check.ts';
 import { LockStoreError } from '../record/errors.ts';
 import { isCountable } from '../record/record.ts';
 import type { StoreAnswer } from '../record/store.ts';
-import type { LeaseContext } from './context.ts';
+import type { OperatorContext } from './context.ts';
 import { ORDER, sendInTurn } from './gate.ts';
 import { inspect, type LockState } from './inspect.ts';
 import { judgedInstant } from './judge.ts';
@@ -74,7 +74,11 @@ export const isBroken = ({ flaw = '' }: Pick<LockState, 'flaw'>): boolean =>
  * 2. With `immediately`, looks at the lock. A wrong clock may have written an acquisition in the future, and the lock is
  *    still closed: repairs the lock.
  */
-export async function forceRelease(context: LeaseContext, key: string, options: ForceReleaseOptions): Promise<boolean> {
+export async function forceRelease(
+  context: OperatorContext,
+  key: string,
+  options: ForceReleaseOptions,
+): Promise<boolean> {
   checkNames('forceRelease', options, { lockId: 0, immediately: 0 });
   const lockId = checkText('lockId', options.lockId);
   const { immediately = false } = options;
@@ -94,7 +98,7 @@ export async function forceRelease(context: LeaseContext, key: string, options: 
  * Opens a lock that nobody holds, and writes its token. If the record is broken, ends the grant, too. Then the lock opens at
  * the expiry, when the belief of a holder has ended, unless `immediately` says otherwise.
  */
-export async function repair(context: LeaseContext, key: string, options: RepairOptions): Promise<boolean> {
+export async function repair(context: OperatorContext, key: string, options: RepairOptions): Promise<boolean> {
   checkNames('repair', options, { seen: 0, fencingToken: 0, immediately: 0 });
   checkKey(key);
   const { seen, immediately = false } = options;

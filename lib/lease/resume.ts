@@ -4,7 +4,7 @@ import { isGrantOf, type LockRecord, lossOf } from '../record/record.ts';
 import { type Asking, attempt, discardUnwanted, flawError, type Grant } from './attempt.ts';
 import { Budget } from './budget.ts';
 import { instant } from './clock.ts';
-import type { LeaseContext } from './context.ts';
+import type { OperatorContext } from './context.ts';
 import type { LeaseHandle } from './lease.ts';
 import { type AcquirePlan, remainingOf } from './options.ts';
 import { discard } from './release.ts';
@@ -18,7 +18,7 @@ import { discard } from './release.ts';
  *    asks by the handle's id again.
  * @throws LockLostError if the handed-off grant no longer stands in the record.
  */
-export async function resume(context: LeaseContext, handle: LeaseHandle, plan: AcquirePlan): Promise<Grant> {
+export async function resume(context: OperatorContext, handle: LeaseHandle, plan: AcquirePlan): Promise<Grant> {
   const { store, clock } = context;
   const key = checkKey(handle.key);
   let handed = checkText('The lockId of a handle', handle.lockId);
