@@ -1,6 +1,6 @@
 import type { LockEvent, LockEventListener } from './lease/events.ts';
 import { LOCK_METRICS, LOCK_TABLE_NAME, METRIC, METRIC_DIMENSION, METRIC_NAMESPACE } from './names.ts';
-import { checkNames, printable, show } from './record/check.ts';
+import { checkFunction, checkNames, checkThat, printable, show } from './record/check.ts';
 
 /**
  * The options of `emf()`.
@@ -111,7 +111,7 @@ const printed = new WeakSet<LockEvent>();
 export function emfByEnvironment(tableName: string): LockEventListener | undefined {
   const how = process.env[LOCK_METRICS] || 'off';
   if (how === 'off') return undefined;
-  if (how !== 'emf') throw new TypeError(`${LOCK_METRICS} must be 'emf' or 'off', but it is ${show(how)}.`);
+  checkThat(how === 'emf', LOCK_METRICS, "'emf' or 'off'", how);
   const print = emf({ tableName });
   return (event) => !printed.has(event) && print(event);
 }
@@ -144,7 +144,7 @@ export function emf(options: EmfOptions = {}): LockEventListener {
       `emf() must know the lock table's name, but it is ${show(tableName)}; pass tableName or set ${LOCK_TABLE_NAME}.`,
     );
   }
-  if (typeof print !== 'function') throw new TypeError(`print must be a function, but it is ${show(print)}.`);
+  checkFunction('print', print);
   // Of an ARN, the part behind the last slash: the alarms and the dashboard know the table by its name.
   const table = tableName.slice(tableName.lastIndexOf('/') + 1);
   const dimensions: Record<string, string> = { [METRIC_DIMENSION.table]: table };

@@ -4,7 +4,7 @@ import { heed } from '../lib/lease/callback.ts';
 import type { LockClient } from '../lib/lease/client.ts';
 import { LeaseClient } from '../lib/lease/lease-client.ts';
 import { type AcquireOptions, LEASE_TIMES } from '../lib/lease/options.ts';
-import { checkDuration, checkText, show } from '../lib/record/check.ts';
+import { checkDuration, checkText, checkThat } from '../lib/record/check.ts';
 import type { LockOptions, SharedOptions } from './options.ts';
 import type { LockRecordsOptions } from './record-options.ts';
 
@@ -65,9 +65,7 @@ function clientOf(what: string, options: SharedOptions<string>): LeaseClient {
   );
   if (locks === undefined)
     return new LeaseClient({ store: new DynamoDBLeaseStore(Object.fromEntries(ofStore)), onEvent });
-  if (typeof locks?.acquire !== 'function') {
-    throw new TypeError(`locks must be a LockClient or a LockStore, but it is ${show(locks)}.`);
-  }
+  checkThat(typeof locks?.acquire === 'function', 'locks', 'a LockClient or a LockStore', locks);
   if (ofStore.length > 0) {
     throw new TypeError(`${what} takes either locks or ${ofStore[0]?.[0]}, not both: leave one out.`);
   }
@@ -77,8 +75,8 @@ function clientOf(what: string, options: SharedOptions<string>): LeaseClient {
 }
 
 export function checkChoice(name: string, value: unknown, ...choices: string[]): void {
-  if (choices.includes(typeof value === 'function' ? 'a function' : (value as string))) return;
-  throw new TypeError(`${name} must be ${choices.join(' or ')}, but it is ${show(value)}.`);
+  const isChoice = choices.includes(typeof value === 'function' ? 'a function' : (value as string));
+  checkThat(isChoice, name, choices.join(' or '), value);
 }
 
 /**

@@ -1,6 +1,6 @@
 // Over 250 lines: half of them document the public API.
 
-import { checkDuration, checkNames, show } from '../record/check.ts';
+import { checkDuration, checkNames, checkThat, show } from '../record/check.ts';
 import { LockClosedError, LockStoreError } from '../record/errors.ts';
 import type { LockStore } from '../record/store.ts';
 import type { Clock } from './clock.ts';
@@ -257,7 +257,7 @@ export class LockClient extends LeaseClient {
     // A lock without a record is not made by a key that is misspelled.
     if (state?.doneToken === undefined && state?.flaw === undefined) return false;
     const lease = await this.take('resetOnce', key, options);
-    if (await lease.resetOnce()) return true;
+    if (await lease.releasePart('')) return true;
     throw new LockStoreError(
       `Resetting the token of '${key}': nobody knows whether the release was applied. Try again.`,
       {
@@ -282,9 +282,8 @@ export class LockClient extends LeaseClient {
    * @throws LockNoTimeError, LockStoreError, LockClosedError and the reason of `options.signal`, as `tryAcquire` does.
    */
   async resume(handle: LeaseHandle, options: ResumeOptions = {}): Promise<Lease> {
-    if (handle === null || typeof handle !== 'object') {
-      throw new TypeError(`The handle of a lease must be what handOff() gave, but it is ${show(handle)}.`);
-    }
+    const isHandle = handle !== null && typeof handle === 'object';
+    checkThat(isHandle, 'The handle of a lease', 'what handOff() gave', handle);
     checkNames('resume', options, RESUME_OPTIONS);
     const { once, holdAtLeastMs } = handle;
     const plan = this.plan({ ...options, ...(once !== undefined && { once }), holdAtLeastMs });

@@ -1,4 +1,4 @@
-import { checkKey, checkNames, checkSignal, show } from '../record/check.ts';
+import { checkKey, checkNames, checkSignal, checkThat } from '../record/check.ts';
 import type { LockRecord } from '../record/record.ts';
 import { isCanonical, shownToken } from '../record/token.ts';
 import { BackOff } from './back-off.ts';
@@ -101,7 +101,7 @@ export async function inspectMany(
 export async function* list(context: OperatorContext, options: ListOptions): AsyncIterable<LockState> {
   checkNames('list', options, LIST_OPTIONS);
   const { prefix = '' } = options;
-  if (typeof prefix !== 'string') throw new TypeError(`prefix must be a string, but it is ${show(prefix)}.`);
+  checkThat(typeof prefix === 'string', 'prefix', 'a string', prefix);
   checkSignal(options.signal);
   const { signal, end } = either(context.closing, options.signal);
   let cursor: unknown;

@@ -1,7 +1,7 @@
 // Over 250 lines: many of them document the public API.
 
 import { hostname } from 'node:os';
-import { checkKey, checkNames, show } from '../record/check.ts';
+import { checkFunction, checkKey, checkNames, checkThat } from '../record/check.ts';
 import { LockBusyError, LockDoneError } from '../record/errors.ts';
 import { holderOf } from '../record/record.ts';
 import type { LeaseStore } from '../record/store.ts';
@@ -10,7 +10,7 @@ import { Acquisition, type Busy } from './acquisition.ts';
 import { discardUnwanted, type Grant } from './attempt.ts';
 import { call } from './callback.ts';
 import { type Clock, systemClock } from './clock.ts';
-import type { LeaseContext } from './context.ts';
+import { inBackground, type LeaseContext } from './context.ts';
 import { type LockEventListener, notify, type ReportedEvent } from './events.ts';
 import { gateOf } from './gate.ts';
 import { Lease } from './lease.ts';
@@ -61,15 +61,9 @@ export class LeaseClient {
   constructor(options: LeaseClientOptions, closing: AbortSignal = new AbortController().signal) {
     checkNames('LockClient', options, CLIENT_OPTIONS);
     const { store, onEvent, clock = systemClock, leaseMs, heartbeatMs, safetyMs, owner } = options;
-    if (typeof store?.acquire !== 'function') {
-      throw new TypeError(`store must be a LockStore, such as a DynamoDBLockStore, but it is ${show(store)}.`);
-    }
-    if (onEvent !== undefined && typeof onEvent !== 'function') {
-      throw new TypeError(`onEvent must be a function, but it is ${show(onEvent)}.`);
-    }
-    if (typeof clock?.monotonic !== 'function') {
-      throw new TypeError(`clock must be a Clock, such as a FakeClock, but it is ${show(clock)}.`);
-    }
+    checkThat(typeof store?.acquire === 'function', 'store', 'a LockStore, such as a DynamoDBLockStore', store);
+    if (onEvent !== undefined) checkFunction('onEvent', onEvent);
+    checkThat(typeof clock?.monotonic === 'function', 'clock', 'a Clock, such as a FakeClock', clock);
     this.#defaults = { leaseMs, heartbeatMs, safetyMs, owner };
     this.plan({});
     const serverClock = serverClockOf(store, clock);
@@ -193,15 +187,10 @@ export class LeaseClient {
 
   /** @internal Lets `close` wait for the calls that are under way. */
   async track<Result>(start: () => Promise<Result>): Promise<Result> {
-    const { closing, pending: calls } = this.#context;
-    closing.throwIfAborted();
-    const pending = start();
-    calls.add(pending);
-    try {
-      return await pending;
-    } finally {
-      calls.delete(pending);
-    }
+    this.#context.closing.throwIfAborted();
+    const call = start();
+    inBackground(this.#context, call);
+    return call;
   }
 }
 

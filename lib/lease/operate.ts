@@ -1,4 +1,4 @@
-import { checkKey, checkNames, checkText, show } from '../record/check.ts';
+import { checkKey, checkNames, checkText, checkThat, show } from '../record/check.ts';
 import { LockStoreError } from '../record/errors.ts';
 import { isCountable } from '../record/record.ts';
 import type { StoreAnswer } from '../record/store.ts';
@@ -110,11 +110,8 @@ export async function repair(context: OperatorContext, key: string, options: Rep
   const now = context.serverClock.now(key);
   const token = Math.ceil(seen?.fencingToken ?? 0);
   const { fencingToken = isCountable(token) && token <= MOST_TOKEN ? Math.max(token, now) : now } = options;
-  if (!isCountable(fencingToken) || fencingToken > MOST_TOKEN) {
-    throw new TypeError(
-      `fencingToken must be a whole number from 0 to ${MOST_TOKEN}, but it is ${show(fencingToken)}.`,
-    );
-  }
+  const isToken = isCountable(fencingToken) && fencingToken <= MOST_TOKEN;
+  checkThat(isToken, 'fencingToken', `a whole number from 0 to ${MOST_TOKEN}`, fencingToken);
   // The expiry turns away each acquire that was sent before the last acquisition (invariant 3). A moment that lies far in the
   // future is a wrong clock's, and not the acquisition.
   const lastAcquiredAt = seen?.acquiredAt ?? 0;

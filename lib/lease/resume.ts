@@ -1,4 +1,4 @@
-import { checkKey, checkText, show } from '../record/check.ts';
+import { checkKey, checkText, checkThat } from '../record/check.ts';
 import { LockLostError, LockStoreError } from '../record/errors.ts';
 import { isGrantOf, type LockRecord, lossOf } from '../record/record.ts';
 import { type Asking, attempt, discardUnwanted, flawError, type Grant } from './attempt.ts';
@@ -23,11 +23,8 @@ export async function resume(context: OperatorContext, handle: LeaseHandle, plan
   const key = checkKey(handle.key);
   let handed = checkText('The lockId of a handle', handle.lockId);
   const { acquiredAt = 0 } = handle;
-  if (!Number.isSafeInteger(acquiredAt) || (acquiredAt === 0 && plan.holdAtLeastMs > 0)) {
-    throw new TypeError(
-      `The acquiredAt of a handle must be as handOff() gave it, but it is ${show(handle.acquiredAt)}.`,
-    );
-  }
+  const isMoment = Number.isSafeInteger(acquiredAt) && (acquiredAt !== 0 || plan.holdAtLeastMs === 0);
+  checkThat(isMoment, 'The acquiredAt of a handle', 'as handOff() gave it', handle.acquiredAt);
   const closedUntil = acquiredAt + plan.holdAtLeastMs;
   const asking: Asking = {
     what: 'Resuming',

@@ -375,11 +375,7 @@ const clocks = [
 const attempts = [
   ...of('lib/dynamodb/faults.ts', [
     ['an answer that nobody can read, taken for a fault that lasts', '($response !== undefined ||', '('],
-    [
-      'a conflict with another Region, taken for a fault that lasts',
-      "  ReplicatedWriteConflictException: 'conflict',\n",
-      '',
-    ],
+    ['a conflict with another Region, taken for a fault that lasts', "  'ReplicatedWriteConflictException',\n", ''],
   ]),
   ...of('lib/lease/term.ts', [
     [
@@ -733,8 +729,8 @@ const lease = [
     ],
     [
       'the offset of an instant, added and not taken off',
-      'Number(minute) - aheadMinutes',
-      'Number(minute) + aheadMinutes',
+      '`${local}${sign}${hours}:${minutes}`',
+      "`${local}${sign === '-' ? '+' : '-'}${hours}:${minutes}`",
     ],
   ]),
   ...of('lib/record/record.ts', [
@@ -1179,7 +1175,7 @@ const middleware = [
       'if (false)',
     ],
     ['a lease kept by a wrapped handler that fails', '      await onError(guard, request);\n', ''],
-    ['a wrapped handler that is no function, accepted', "  checkChoice('handler', handler, 'a function');\n", ''],
+    ['a wrapped handler that is no function, accepted', "  checkFunction('handler', handler);\n", ''],
   ]),
   ...of('middleware/invocation.ts', [
     [
