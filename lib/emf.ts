@@ -112,7 +112,7 @@ export function emfByEnvironment(tableName: string): LockEventListener | undefin
   const how = process.env[LOCK_METRICS] || 'off';
   if (how === 'off') return undefined;
   checkThat(how === 'emf', LOCK_METRICS, "'emf' or 'off'", how);
-  const print = emf({ tableName });
+  const print = printer(tableName, functionInEnvironment(), toStandardOutput);
   return (event) => !printed.has(event) && print(event);
 }
 
@@ -137,14 +137,26 @@ export function emfByEnvironment(tableName: string): LockEventListener | undefin
 export function emf(options: EmfOptions = {}): LockEventListener {
   checkNames('emf', options, OPTIONS);
   const tableName = options.tableName ?? process.env[LOCK_TABLE_NAME];
-  const functionName = options.functionName ?? process.env.AWS_LAMBDA_FUNCTION_NAME;
-  const print = options.print ?? ((line: string) => process.stdout.write(`${line}\n`));
+  const functionName = options.functionName ?? functionInEnvironment();
+  const print = options.print ?? toStandardOutput;
   if (typeof tableName !== 'string' || tableName === '') {
     throw new TypeError(
       `emf() must know the lock table's name, but it is ${show(tableName)}; pass tableName or set ${LOCK_TABLE_NAME}.`,
     );
   }
   checkFunction('print', print);
+  return printer(tableName, functionName, print);
+}
+
+const functionInEnvironment = (): string | undefined => process.env.AWS_LAMBDA_FUNCTION_NAME;
+
+const toStandardOutput = (line: string): unknown => process.stdout.write(`${line}\n`);
+
+function printer(
+  tableName: string,
+  functionName: string | undefined,
+  print: (line: string) => unknown,
+): LockEventListener {
   // Of an ARN, the part behind the last slash: the alarms and the dashboard know the table by its name.
   const table = tableName.slice(tableName.lastIndexOf('/') + 1);
   const dimensions: Record<string, string> = { [METRIC_DIMENSION.table]: table };

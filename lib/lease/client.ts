@@ -3,14 +3,16 @@
 import { checkDuration, checkNames, checkThat, show } from '../record/check.ts';
 import { LockClosedError, LockStoreError } from '../record/errors.ts';
 import type { LockStore } from '../record/store.ts';
-import type { Clock } from './clock.ts';
+import { type Clock, systemClock } from './clock.ts';
 import type { OperatorContext } from './context.ts';
 import { inspect, inspectMany, type ListOptions, type LockState, list } from './inspect.ts';
 import { Lease, type LeaseHandle } from './lease.ts';
 import { LeaseClient, type LeaseClientOptions } from './lease-client.ts';
 import { type ForceReleaseOptions, forceRelease, type RepairOptions, repair } from './operate.ts';
 import {
+  ACQUIRE_OPTIONS,
   type AcquireOptions,
+  LEASE_TIMING,
   RESUME_OPTIONS,
   type ResumeOptions,
   TRY_ACQUIRE_OPTIONS,
@@ -38,6 +40,11 @@ export interface LockClientOptions extends LeaseClientOptions {
   store: LockStore;
 }
 
+const CLIENT_OPTIONS = { ...LEASE_TIMING, store: 0, owner: 0, onEvent: 0, clock: 0 } satisfies Record<
+  keyof LockClientOptions,
+  0
+>;
+
 /**
  * Acquires, renews and releases locks. One client serves any number of keys, and many invocations at the same time.
  * @example
@@ -54,10 +61,14 @@ export class LockClient extends LeaseClient {
 
   /** @throws TypeError that shows the value, if an option is unknown or invalid. */
   constructor(options: LockClientOptions) {
+    checkNames('LockClient', options, CLIENT_OPTIONS);
+    const { store, clock = systemClock } = options;
+    checkThat(typeof store?.acquire === 'function', 'store', 'a LockStore, such as a DynamoDBLockStore', store);
+    checkThat(typeof clock?.monotonic === 'function', 'clock', 'a Clock, such as a FakeClock', clock);
     const closing = new AbortController();
     super(options, closing.signal);
     this.#closing = closing;
-    this.#context = { ...this.context, store: options.store };
+    this.#context = { ...this.context, store };
   }
 
   /** @internal Aborts when the client is closed. */
@@ -96,6 +107,26 @@ export class LockClient extends LeaseClient {
   }
 
   /**
+   * Acquires the lock. Waits up to `waitMs` while the lock is busy.
+   * @example
+   * ```ts
+   * import type { LockClient } from 'leasehold';
+   *
+   * export async function report(locks: LockClient) {
+   *   await using lease = await locks.acquire('report', { waitMs: 5_000 });
+   *   await fetch('https://example.com/report', { method: 'POST', signal: lease.signal });
+   * }
+   * ```
+   * @throws LockBusyError if the lock is still busy after `waitMs`.
+   * @throws LockDoneError, LockTokenError, LockNoTimeError, LockStoreError, LockClosedError and the reason of
+   *   `options.signal`, as `tryAcquire` does.
+   */
+  override async acquire(key: string, options: AcquireOptions = {}): Promise<Lease> {
+    checkNames('acquire', options, ACQUIRE_OPTIONS);
+    return super.acquire(key, options);
+  }
+
+  /**
    * Runs `work` under the lock, and releases the lease afterwards. If the work succeeds, its `once` token is done.
    *
    * - Work that hands its lease off leaves the release and the token to the other process.
@@ -123,7 +154,8 @@ export class LockClient extends LeaseClient {
     const [options = {}, work] = parameters.length < 2 ? [{}, ...parameters] : parameters;
     if (typeof work !== 'function')
       throw new TypeError(`using takes (key, work) or (key, options, work), but the work is ${show(work)}.`);
-    const lease = await this.take('using', key, options as AcquireOptions);
+    checkNames('using', options, ACQUIRE_OPTIONS);
+    const lease = await super.acquire(key, options as AcquireOptions);
     try {
       const result = await work(lease);
       await lease.finish();
@@ -256,7 +288,7 @@ export class LockClient extends LeaseClient {
     const state = await this.inspect(key);
     // A lock without a record is not made by a key that is misspelled.
     if (state?.doneToken === undefined && state?.flaw === undefined) return false;
-    const lease = await this.take('resetOnce', key, options);
+    const lease = await super.acquire(key, options);
     if (await lease.releasePart('')) return true;
     throw new LockStoreError(
       `Resetting the token of '${key}': nobody knows whether the release was applied. Try again.`,

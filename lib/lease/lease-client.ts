@@ -1,7 +1,5 @@
-// Over 250 lines: many of them document the public API.
-
 import { hostname } from 'node:os';
-import { checkFunction, checkKey, checkNames, checkThat } from '../record/check.ts';
+import { checkFunction, checkKey } from '../record/check.ts';
 import { LockBusyError, LockDoneError } from '../record/errors.ts';
 import { holderOf } from '../record/record.ts';
 import type { LeaseStore } from '../record/store.ts';
@@ -14,14 +12,7 @@ import { inBackground, type LeaseContext } from './context.ts';
 import { type LockEventListener, notify, type ReportedEvent } from './events.ts';
 import { gateOf } from './gate.ts';
 import { Lease } from './lease.ts';
-import {
-  ACQUIRE_OPTIONS,
-  type AcquireOptions,
-  type AcquirePlan,
-  LEASE_TIMING,
-  type LeaseTiming,
-  planAcquire,
-} from './options.ts';
+import { type AcquireOptions, type AcquirePlan, type LeaseTiming, planAcquire } from './options.ts';
 import { serverClockOf } from './server-clock.ts';
 
 /** The options of a `LeaseClient`. */
@@ -45,13 +36,9 @@ export interface LeaseClientOptions extends LeaseTiming {
   clock?: Clock | undefined;
 }
 
-const CLIENT_OPTIONS = { ...LEASE_TIMING, store: 0, owner: 0, onEvent: 0, clock: 0 } satisfies Record<
-  keyof LeaseClientOptions,
-  0
->;
-
 /**
  * The part of a `LockClient` that a handler with a lock needs. A bundler that finds no `LockClient` leaves out the rest.
+ * Checks no names of options: the handler's options have been checked.
  */
 export class LeaseClient {
   readonly #context: LeaseContext;
@@ -59,11 +46,8 @@ export class LeaseClient {
 
   /** @param closing aborts when the client is closed. */
   constructor(options: LeaseClientOptions, closing: AbortSignal = new AbortController().signal) {
-    checkNames('LockClient', options, CLIENT_OPTIONS);
     const { store, onEvent, clock = systemClock, leaseMs, heartbeatMs, safetyMs, owner } = options;
-    checkThat(typeof store?.acquire === 'function', 'store', 'a LockStore, such as a DynamoDBLockStore', store);
     if (onEvent !== undefined) checkFunction('onEvent', onEvent);
-    checkThat(typeof clock?.monotonic === 'function', 'clock', 'a Clock, such as a FakeClock', clock);
     this.#defaults = { leaseMs, heartbeatMs, safetyMs, owner };
     this.plan({});
     const serverClock = serverClockOf(store, clock);
@@ -102,28 +86,8 @@ export class LeaseClient {
     return planAcquire(plan);
   }
 
-  /**
-   * Acquires the lock. Waits up to `waitMs` while the lock is busy.
-   * @example
-   * ```ts
-   * import type { LockClient } from 'leasehold';
-   *
-   * export async function report(locks: LockClient) {
-   *   await using lease = await locks.acquire('report', { waitMs: 5_000 });
-   *   await fetch('https://example.com/report', { method: 'POST', signal: lease.signal });
-   * }
-   * ```
-   * @throws LockBusyError if the lock is still busy after `waitMs`.
-   * @throws LockDoneError, LockTokenError, LockNoTimeError, LockStoreError, LockClosedError and the reason of
-   *   `options.signal`, as `tryAcquire` does.
-   */
-  acquire(key: string, options: AcquireOptions = {}): Promise<Lease> {
-    return this.take('acquire', key, options);
-  }
-
-  /** @internal Acquires the lock for the method that is named. */
-  async take(what: string, key: string, options: AcquireOptions): Promise<Lease> {
-    checkNames(what, options, ACQUIRE_OPTIONS);
+  /** Acquires a lock. */
+  async acquire(key: string, options: AcquireOptions): Promise<Lease> {
     const outcome = await this.ask(key, options);
     if (outcome instanceof Lease) return outcome;
     const { record, retryAfterMs } = outcome;

@@ -540,8 +540,6 @@ const client = [
       'const times = { expiresAt: term.until, deadline, waitedMs };',
       'const times = { expiresAt: deadline + plan.safetyMs, deadline, waitedMs };',
     ],
-    ['a misspelled option of a LockClient, ignored', "    checkNames('LockClient', options, CLIENT_OPTIONS);\n", ''],
-    ['a misspelled option of acquire, ignored', '    checkNames(what, options, ACQUIRE_OPTIONS);\n', ''],
   ]),
   ...of('lib/lease/client.ts', [
     [
@@ -549,6 +547,8 @@ const client = [
       'expiresAt: grant.term.until, deadline }',
       'expiresAt: deadline + plan.safetyMs, deadline }',
     ],
+    ['a misspelled option of a LockClient, ignored', "    checkNames('LockClient', options, CLIENT_OPTIONS);\n", ''],
+    ['a misspelled option of acquire, ignored', "    checkNames('acquire', options, ACQUIRE_OPTIONS);\n", ''],
     ['a misspelled option of resume, ignored', "    checkNames('resume', options, RESUME_OPTIONS);\n", ''],
   ]),
   ...of('lib/lease/operate.ts', [

@@ -1,14 +1,14 @@
 import type { ApiItem } from './extract.ts';
 import { isOptions } from './reference.ts';
 
-/** The classes whose methods have examples of their own. `LockClient` inherits methods of `LeaseClient`. */
-const WITH_METHODS = ['LockClient', 'LeaseClient', 'Lease'];
+/** The classes whose methods have examples of their own. */
+const WITH_METHODS = ['LockClient', 'Lease'];
 
 /** The exports, and the methods of the client and the lease, that a user calls or writes and that have no example. */
 export function withoutExample(declarations: readonly ApiItem[]): string[] {
   const exports = declarations.filter(({ kind }) => kind === 'Namespace').flatMap(({ members = [] }) => members);
   const used = exports.filter((item) => ['Function', 'Class'].includes(item.kind) || isOptions(item));
-  const methods = [...exports, ...declarations]
+  const methods = exports
     .filter(({ kind, name = '' }) => kind === 'Class' && WITH_METHODS.includes(name))
     .flatMap(({ name: owner, members = [] }) =>
       members
