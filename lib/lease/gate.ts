@@ -91,7 +91,7 @@ export class Gate {
         settle();
       };
       const queued: Queued = { order, number: this.#queued++, start: () => leave(resolve) };
-      const stop = onAbort(signals, () => leave(() => reject(signals.find((signal) => signal?.aborted)?.reason)));
+      const stop = onAbort(signals, (reason) => leave(() => reject(reason)));
       const expire = () => leave(() => reject(new LockStoreError(`${what}: ${LATE}`, { transient: true })));
       const stopTimer = startTimer(clock, Math.max(1, Math.floor(withinMs)), expire);
       push(this.#queue, queued);

@@ -101,7 +101,7 @@ export class TaskSource<Task> {
     const { signal } = this.#limit;
     let stop = () => {};
     await new Promise<void>((resolve) => {
-      stop = onAbort([signal], resolve);
+      stop = onAbort([signal], () => resolve());
       void coming.then(resolve);
       if (signal.aborted) resolve();
       if (this.left > 0) setImmediate(resolve);
