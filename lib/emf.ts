@@ -86,19 +86,20 @@ const heldBy = ({ heldMs, newlyHeldMs }: { heldMs: number; newlyHeldMs: number }
   [METRIC.holdingTime]: newlyHeldMs,
 });
 
+/** Properties that only some types of events have. */
+interface Told {
+  readonly fencingToken?: number;
+  readonly expiresAt?: number;
+  readonly takenOverFrom?: { readonly owner: string };
+  readonly reason?: string;
+  readonly error?: Error;
+}
+
 /** Gives the properties of a line that are for people to read. CloudWatch makes no metric of them. */
-function propertiesOf(event: LockEvent): Record<string, unknown> {
-  return {
-    event: event.type,
-    key: event.key,
-    owner: event.owner,
-    fencingToken: 'fencingToken' in event ? event.fencingToken : undefined,
-    expiresAt: 'expiresAt' in event ? event.expiresAt : undefined,
-    takenOverFrom: event.type === 'acquired' ? event.takenOverFrom?.owner : undefined,
-    reason: event.type === 'lost' ? event.reason : undefined,
-    error: 'error' in event ? event.error.message : undefined,
-    skewMs: event.skewMs,
-  };
+function propertiesOf(event: LockEvent & Told): Record<string, unknown> {
+  const { type, key, owner, fencingToken, expiresAt, takenOverFrom, reason, error, skewMs } = event;
+  const told = { key, owner, fencingToken, expiresAt, takenOverFrom: takenOverFrom?.owner, reason, skewMs };
+  return { event: type, ...told, error: error?.message };
 }
 
 /** The events that a listener of `emf()` has printed. The store's own listener, which comes later, leaves them out. */
