@@ -1,5 +1,5 @@
 import type { Way } from './environment.ts';
-import { exchange, type HttpAnswer, keepAliveAgent } from './http.ts';
+import { exchange, type HttpAnswer, keepAliveAgent, unbracketed } from './http.ts';
 import { datesIn, refusalIn } from './server-date.ts';
 import { Signer } from './sigv4.ts';
 import type { Transport } from './transport.ts';
@@ -39,23 +39,13 @@ export class DirectTransport implements Transport {
 
   async #send(operation: string, body: string, signal: AbortSignal | undefined): Promise<unknown> {
     const credentials = await this.#way.credentials();
-    signal?.throwIfAborted();
     const { protocol, hostname, host, port, pathname } = this.#way.endpoint(credentials);
     this.#agent ??= keepAliveAgent(protocol, MAX_SOCKETS);
     const path = pathname.endsWith('/') ? pathname : `${pathname}/`;
     const target = `DynamoDB_20120810.${operation}`;
     const headers = this.#signer.sign({ host, path, target, body }, credentials, Date.now() + this.#aheadMs);
-    const agent = this.#agent;
-    const options = {
-      method: 'POST',
-      protocol,
-      hostname: hostname.replace(/^\[|\]$/g, ''),
-      port,
-      path,
-      headers,
-      agent,
-    };
-    const answer = await exchange(signal ? { ...options, signal } : options, body);
+    const to = { protocol, hostname: unbracketed(hostname), port, path };
+    const answer = await exchange({ method: 'POST', ...to, headers, agent: this.#agent }, body, signal);
     const request = { protocol, hostname, headers };
     try {
       const output = parse(answer);

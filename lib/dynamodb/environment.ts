@@ -4,7 +4,7 @@
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
-import { exchange } from './http.ts';
+import { exchange, unbracketed } from './http.ts';
 import type { Credentials } from './sigv4.ts';
 
 /** The way to a table. */
@@ -149,14 +149,14 @@ class Container {
     const { AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE: file, AWS_CONTAINER_AUTHORIZATION_TOKEN: token } = this.#env;
     const authorization = file ? await readFile(file, 'utf8') : token;
     const { protocol, hostname, port, pathname, search } = this.#url;
-    const { statusCode, body } = await exchange({
+    const request = {
       protocol,
-      hostname: hostname.replace(/^\[|\]$/g, ''),
+      hostname: unbracketed(hostname),
       port,
       path: pathname + search,
       headers: authorization ? { authorization } : {},
-      signal: AbortSignal.timeout(ATTEMPT_MS),
-    });
+    };
+    const { statusCode, body } = await exchange(request, undefined, AbortSignal.timeout(ATTEMPT_MS));
     if (statusCode !== 200) throw new Error(`the status was ${statusCode}`);
     // A fault's text must not show what was answered: it may be a part of a secret.
     const answer = parsed(body);

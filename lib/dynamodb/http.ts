@@ -15,26 +15,41 @@ const plain = () => process.getBuiltinModule('node:http');
 export const keepAliveAgent = (protocol: string, maxSockets: number) =>
   new (protocol === 'https:' ? Agent : plain().Agent)({ keepAlive: true, maxSockets });
 
+/** Gives the host's name of a URL as sockets take it: an address of IPv6 has brackets in a URL alone. */
+export const unbracketed = (hostname: string): string => hostname.replace(/^\[|\]$/g, '');
+
 /**
  * Makes one request, and reads the whole answer.
- * @throws the error of the connection, or of an answer that was cut short, by the names that the SDK gives to them.
+ * @param signal ends the request, and its socket with it.
+ * @throws the error of the connection, or of an answer that was cut short, by the names that the SDK gives to them; or the
+ *   signal's reason.
  */
-export function exchange(options: ClientRequestArgs, body?: string): Promise<HttpAnswer> {
+export function exchange(options: ClientRequestArgs, body?: string, signal?: AbortSignal): Promise<HttpAnswer> {
   return new Promise((resolve, reject) => {
+    signal?.throwIfAborted();
     const send = options.protocol === 'https:' ? request : plain().request;
-    send(options, (response) => {
+    const sent = send(options, (response) => {
       const chunks: Buffer[] = [];
       response.on('data', (chunk) => chunks.push(chunk));
-      response.on('error', reject);
+      response.on('error', ended(reject));
       response.on('end', () => {
         const { statusCode = 0, headers } = response;
-        resolve({ statusCode, headers, body: Buffer.concat(chunks).toString() });
+        ended(resolve)({ statusCode, headers, body: Buffer.concat(chunks).toString() });
       });
-    })
-      .on('error', (error: NodeJS.ErrnoException) => {
-        if (/^(ECONNRESET|EPIPE|ETIMEDOUT)$/.test(String(error.code))) error.name = 'TimeoutError';
-        reject(error);
-      })
-      .end(body);
+    });
+    // Node's own option for a signal costs a tenth of a request.
+    const abort = () => sent.destroy(signal?.reason);
+    const ended =
+      <Value>(settle: (value: Value) => void) =>
+      (value: Value) => {
+        signal?.removeEventListener('abort', abort);
+        settle(value);
+      };
+    sent.on('error', (error: NodeJS.ErrnoException) => {
+      if (/^(ECONNRESET|EPIPE|ETIMEDOUT)$/.test(String(error.code))) error.name = 'TimeoutError';
+      ended(reject)(error);
+    });
+    signal?.addEventListener('abort', abort);
+    sent.end(body);
   });
 }

@@ -37,9 +37,10 @@ export interface DynamoDBLockStoreOptions {
    */
   tableName?: string | undefined;
   /**
-   * The client that sends the requests.
-   * @default a client of the store's own, made at the first request. So heartbeats never wait for sockets that other
-   *   requests use. This client makes one attempt at each request, since leasehold itself sends a request again.
+   * The client of the SDK that sends the requests. A tracer of the SDK's requests needs one here.
+   * @default the store's own sockets, so that heartbeats never wait for sockets that other requests use. The SDK is not
+   *   loaded if the environment alone tells the Region and the credentials, as on Lambda and on ECS. Or else a client of the
+   *   store's own with `maxAttempts: 1`, made at the first request, since leasehold itself sends a request again.
    */
   client?: DynamoDBClient | undefined;
   /**

@@ -100,7 +100,7 @@ class Victim {
       ...dynamodb.environment,
       AWS_ENDPOINT_URL_DYNAMODB: this.#proxy.endpoint,
       // The store leaves this setting to the SDK. So every second worker goes the SDK's way, and the others the store's own.
-      ...(this.number % 2 && { AWS_RETRY_MODE: 'adaptive' }),
+      ...(this.number % 2 && { AWS_ENABLE_ENDPOINT_DISCOVERY: 'false' }),
     };
     const faked = this.#faketime && {
       LD_PRELOAD: this.#faketime.library,
