@@ -1,6 +1,6 @@
 import type { LockEvent, LockEventListener } from './lease/events.ts';
 import { LOCK_METRICS, LOCK_TABLE_NAME, METRIC, METRIC_DIMENSION, METRIC_NAMESPACE } from './names.ts';
-import { checkNames, printable, show } from './record/check.ts';
+import { checkFunction, checkNames, checkThat, printable, show } from './record/check.ts';
 
 /**
  * The options of `emf()`.
@@ -86,19 +86,20 @@ const heldBy = ({ heldMs, newlyHeldMs }: { heldMs: number; newlyHeldMs: number }
   [METRIC.holdingTime]: newlyHeldMs,
 });
 
+/** Properties that only some types of events have. */
+interface Told {
+  readonly fencingToken?: number;
+  readonly expiresAt?: number;
+  readonly takenOverFrom?: { readonly owner: string };
+  readonly reason?: string;
+  readonly error?: Error;
+}
+
 /** Gives the properties of a line that are for people to read. CloudWatch makes no metric of them. */
-function propertiesOf(event: LockEvent): Record<string, unknown> {
-  return {
-    event: event.type,
-    key: event.key,
-    owner: event.owner,
-    fencingToken: 'fencingToken' in event ? event.fencingToken : undefined,
-    expiresAt: 'expiresAt' in event ? event.expiresAt : undefined,
-    takenOverFrom: event.type === 'acquired' ? event.takenOverFrom?.owner : undefined,
-    reason: event.type === 'lost' ? event.reason : undefined,
-    error: 'error' in event ? event.error.message : undefined,
-    skewMs: event.skewMs,
-  };
+function propertiesOf(event: LockEvent & Told): Record<string, unknown> {
+  const { type, key, owner, fencingToken, expiresAt, takenOverFrom, reason, error, skewMs } = event;
+  const told = { key, owner, fencingToken, expiresAt, takenOverFrom: takenOverFrom?.owner, reason, skewMs };
+  return { event: type, ...told, error: error?.message };
 }
 
 /** The events that a listener of `emf()` has printed. The store's own listener, which comes later, leaves them out. */
@@ -111,8 +112,8 @@ const printed = new WeakSet<LockEvent>();
 export function emfByEnvironment(tableName: string): LockEventListener | undefined {
   const how = process.env[LOCK_METRICS] || 'off';
   if (how === 'off') return undefined;
-  if (how !== 'emf') throw new TypeError(`${LOCK_METRICS} must be 'emf' or 'off', but it is ${show(how)}.`);
-  const print = emf({ tableName });
+  checkThat(how === 'emf', LOCK_METRICS, "'emf' or 'off'", how);
+  const print = printer(tableName, functionInEnvironment(), toStandardOutput);
   return (event) => !printed.has(event) && print(event);
 }
 
@@ -137,14 +138,26 @@ export function emfByEnvironment(tableName: string): LockEventListener | undefin
 export function emf(options: EmfOptions = {}): LockEventListener {
   checkNames('emf', options, OPTIONS);
   const tableName = options.tableName ?? process.env[LOCK_TABLE_NAME];
-  const functionName = options.functionName ?? process.env.AWS_LAMBDA_FUNCTION_NAME;
-  const print = options.print ?? ((line: string) => process.stdout.write(`${line}\n`));
+  const functionName = options.functionName ?? functionInEnvironment();
+  const print = options.print ?? toStandardOutput;
   if (typeof tableName !== 'string' || tableName === '') {
     throw new TypeError(
       `emf() must know the lock table's name, but it is ${show(tableName)}; pass tableName or set ${LOCK_TABLE_NAME}.`,
     );
   }
-  if (typeof print !== 'function') throw new TypeError(`print must be a function, but it is ${show(print)}.`);
+  checkFunction('print', print);
+  return printer(tableName, functionName, print);
+}
+
+const functionInEnvironment = (): string | undefined => process.env.AWS_LAMBDA_FUNCTION_NAME;
+
+const toStandardOutput = (line: string): unknown => process.stdout.write(`${line}\n`);
+
+function printer(
+  tableName: string,
+  functionName: string | undefined,
+  print: (line: string) => unknown,
+): LockEventListener {
   // Of an ARN, the part behind the last slash: the alarms and the dashboard know the table by its name.
   const table = tableName.slice(tableName.lastIndexOf('/') + 1);
   const dimensions: Record<string, string> = { [METRIC_DIMENSION.table]: table };

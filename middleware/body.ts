@@ -11,10 +11,14 @@ export function bodyIn(response: unknown): Body | undefined {
 }
 
 const isStream = (value: unknown): value is Body =>
-  value instanceof ReadableStream || typeof (value as Readable | undefined)?.pipe === 'function';
+  isWeb(value) || typeof (value as Readable | undefined)?.pipe === 'function';
+
+/** Node loads its web streams at the first look at their global, which takes some milliseconds of a cold start. */
+const isWeb = (value: unknown): value is ReadableStream =>
+  typeof (value as ReadableStream | undefined)?.getReader === 'function' && value instanceof ReadableStream;
 
 export const readableOf = (body: Body): Readable =>
-  body instanceof ReadableStream ? Readable.fromWeb(body as never, { objectMode: true }) : body;
+  isWeb(body) ? Readable.fromWeb(body as never, { objectMode: true }) : body;
 
 /**
  * Tells whether a body closes only after the work that produces the body. Only a stream with a `_destroy` of its own can

@@ -1,9 +1,10 @@
-import { DynamoDBLockStore } from '../lib/dynamodb/store.ts';
+import { DynamoDBLeaseStore } from '../lib/dynamodb/lease-store.ts';
 import { STORE_OPTIONS } from '../lib/dynamodb/table.ts';
 import { heed } from '../lib/lease/callback.ts';
-import { LockClient } from '../lib/lease/client.ts';
+import type { LockClient } from '../lib/lease/client.ts';
+import { LeaseClient } from '../lib/lease/lease-client.ts';
 import { type AcquireOptions, LEASE_TIMES } from '../lib/lease/options.ts';
-import { checkDuration, checkText, show } from '../lib/record/check.ts';
+import { checkDuration, checkText, checkThat } from '../lib/record/check.ts';
 import type { LockOptions, SharedOptions } from './options.ts';
 import type { LockRecordsOptions } from './record-options.ts';
 
@@ -36,7 +37,7 @@ export const sharedNames = {
 export function configure(
   what: string,
   options: LockOptions<never, never, string> | LockRecordsOptions<never, string>,
-): { client: LockClient; acquire: AcquireOptions } {
+): { client: LeaseClient; acquire: AcquireOptions } {
   const { once, data, contextKey = 'lock', reserveMs = 1_000, onLost = 'throw' } = options;
   checkText('contextKey', contextKey);
   checkChoice('onLost', onLost, 'throw', 'ignore');
@@ -57,27 +58,25 @@ const isClient = (locks: SharedOptions<string>['locks']): locks is LockClient =>
   typeof (locks as LockClient | null | undefined)?.using === 'function';
 
 /** The client to share, or one of the lock's own over a store. */
-function clientOf(what: string, options: SharedOptions<string>): LockClient {
+function clientOf(what: string, options: SharedOptions<string>): LeaseClient {
   const { locks, onEvent } = options;
   const ofStore = Object.entries(options).filter(
     ([name, value]) => Object.hasOwn(STORE_OPTIONS, name) && value !== undefined,
   );
   if (locks === undefined)
-    return new LockClient({ store: new DynamoDBLockStore(Object.fromEntries(ofStore)), onEvent });
-  if (typeof locks?.acquire !== 'function') {
-    throw new TypeError(`locks must be a LockClient or a LockStore, but it is ${show(locks)}.`);
-  }
+    return new LeaseClient({ store: new DynamoDBLeaseStore(Object.fromEntries(ofStore)), onEvent });
+  checkThat(typeof locks?.acquire === 'function', 'locks', 'a LockClient or a LockStore', locks);
   if (ofStore.length > 0) {
     throw new TypeError(`${what} takes either locks or ${ofStore[0]?.[0]}, not both: leave one out.`);
   }
-  if (!isClient(locks)) return new LockClient({ store: locks, onEvent });
+  if (!isClient(locks)) return new LeaseClient({ store: locks, onEvent });
   if (onEvent === undefined) return locks;
   throw new TypeError(`${what} takes no onEvent with a LockClient: give onEvent to the client, or give a LockStore.`);
 }
 
 export function checkChoice(name: string, value: unknown, ...choices: string[]): void {
-  if (choices.includes(typeof value === 'function' ? 'a function' : (value as string))) return;
-  throw new TypeError(`${name} must be ${choices.join(' or ')}, but it is ${show(value)}.`);
+  const isChoice = choices.includes(typeof value === 'function' ? 'a function' : (value as string));
+  checkThat(isChoice, name, choices.join(' or '), value);
 }
 
 /**

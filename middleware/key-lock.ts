@@ -1,5 +1,5 @@
-import type { LockClient } from '../lib/lease/client.ts';
 import type { Lease } from '../lib/lease/lease.ts';
+import type { LeaseClient } from '../lib/lease/lease-client.ts';
 import type { AcquireOptions } from '../lib/lease/options.ts';
 import { LockDoneError, LockTokenError } from '../lib/record/errors.ts';
 import { canonicalToken, isDone, shownToken } from '../lib/record/token.ts';
@@ -31,7 +31,7 @@ export class KeyLock<Item> {
    * @param fail is told each entry that fails alone: the token that had finished has another form than the entry's.
    */
   async acquire(
-    client: LockClient,
+    client: LeaseClient,
     options: AcquireOptions,
     fail: (entry: Entry<Item>, error: unknown) => void,
   ): Promise<void> {

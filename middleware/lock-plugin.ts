@@ -1,7 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { heed } from '../lib/lease/callback.ts';
-import { checkNames } from '../lib/record/check.ts';
-import { checkChoice } from './configure.ts';
+import { checkFunction, checkNames } from '../lib/record/check.ts';
 import { releaseAll, requestEnded } from './hooks.ts';
 import { begin, enterHandler, holdingsOf, type LockRequest, timeOut } from './request.ts';
 
@@ -116,7 +115,7 @@ export function lockPlugin<Plugin extends object = object>(
   }: LockPlugin = plugin;
   const executionMode = plugin.executionMode as ((...parameters: unknown[]) => unknown) | undefined;
   const hooks = { requestStart, timeoutEarlyResponse, beforeHandler, afterHandler, requestEnd, executionMode };
-  for (const [name, hook] of Object.entries(hooks)) if (hook !== undefined) checkChoice(name, hook, 'a function');
+  for (const [name, hook] of Object.entries(hooks)) if (hook !== undefined) checkFunction(name, hook);
   // Middy does not say which of the requests that share a process has timed out.
   const requests = new AsyncLocalStorage<LockRequest>();
   /** The request under way. A handler that has called another handler finds the other's request in its place. */

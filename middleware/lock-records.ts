@@ -1,6 +1,5 @@
-import { inspect } from 'node:util';
-import { checkNames, printable } from '../lib/record/check.ts';
-import { checkChoice, configure, sharedNames } from './configure.ts';
+import { checkFunction, checkNames, printable } from '../lib/record/check.ts';
+import { configure, sharedNames } from './configure.ts';
 import { after, before, type Guard, onError } from './hooks.ts';
 import { checkPlace, ofInvocation, putInto } from './invocation.ts';
 import type { LambdaContext } from './lambda-context.ts';
@@ -91,9 +90,9 @@ const names = { ...sharedNames, onFailed: 0 } satisfies Record<keyof LockRecords
 function recordsGuard<Item extends Lockable>(what: string, options: LockRecordsOptions<Item, string>): Guard {
   checkNames(what, options, names);
   const { key, once, contextKey = 'locks', waitMs, reserveMs, onFailed } = options;
-  checkChoice('key', key, 'a function');
-  if (once !== undefined) checkChoice('once', once, 'a function');
-  if (onFailed !== undefined) checkChoice('onFailed', onFailed, 'a function');
+  checkFunction('key', key);
+  if (once !== undefined) checkFunction('once', once);
+  if (onFailed !== undefined) checkFunction('onFailed', onFailed);
   const { client, acquire } = configure(what, options);
   return async (event, context, hold) => {
     const acquireOptions = () => ({ ...acquire, ...ofInvocation(context as LambdaContext, waitMs, reserveMs) });
@@ -112,6 +111,7 @@ function recordsGuard<Item extends Lockable>(what: string, options: LockRecordsO
 function recordsOf<Item extends Lockable>(event: unknown): Item[] {
   const records = messagesOf<Item>(event);
   if (records) return records;
+  const { inspect } = process.getBuiltinModule('node:util');
   throw new TypeError(
     'An event of SQS was expected, { Records: [{ messageId, body, ... }] } with one record or more, but it is ' +
       `${printable(inspect(event, { depth: 2, breakLength: Infinity }).slice(0, 300))}. ` +

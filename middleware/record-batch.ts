@@ -1,8 +1,8 @@
 // Over 250 lines: one concept, whose states would be spread over two files.
 
 import { heed } from '../lib/lease/callback.ts';
-import type { LockClient } from '../lib/lease/client.ts';
 import type { Lease } from '../lib/lease/lease.ts';
+import type { LeaseClient } from '../lib/lease/lease-client.ts';
 import type { AcquireOptions } from '../lib/lease/options.ts';
 import { MOST_MS } from '../lib/record/check.ts';
 import { LockBusyError, LockError, type LostReason } from '../lib/record/errors.ts';
@@ -33,7 +33,7 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks, HeldBatc
   readonly records: readonly Item[];
   readonly [recordLocks] = true;
   isUnused = true;
-  readonly #client: LockClient;
+  readonly #client: LeaseClient;
   readonly #options: LockRecordsOptions<Item, string>;
   readonly #remaining: Remaining;
   readonly #locks = new Map<string, KeyLock<Item>>();
@@ -54,7 +54,7 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks, HeldBatc
 
   constructor(
     records: readonly Item[],
-    client: LockClient,
+    client: LeaseClient,
     options: LockRecordsOptions<Item, string>,
     remaining: Remaining,
   ) {

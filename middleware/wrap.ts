@@ -1,6 +1,5 @@
 import { finished } from 'node:stream/promises';
-import { show } from '../lib/record/check.ts';
-import { checkChoice } from './configure.ts';
+import { checkFunction, checkThat } from '../lib/record/check.ts';
 import { after, before, type Guard, onError } from './hooks.ts';
 import { begin, heldBy, holdingsOf, type LockRequest, runHandler } from './request.ts';
 
@@ -15,15 +14,14 @@ type Handler = (...parameters: never[]) => unknown;
  * 4. Ends what was taken.
  */
 export function wrap(guard: Guard, handler: Handler): (...parameters: never[]) => Promise<unknown> {
-  checkChoice('handler', handler, 'a function');
+  checkFunction('handler', handler);
   return async (...parameters: unknown[]) => {
     const [event, ...rest] = parameters;
     const stream = isWritable(rest[0]) ? (rest.shift() as NodeJS.WritableStream) : undefined;
     // As in Middy, tests may leave the context out.
     const [context = {}, ...more] = rest;
-    if (context === null || typeof context !== 'object') {
-      throw new TypeError(`The context must be the object that Lambda gives a handler, but it is ${show(context)}.`);
-    }
+    const isObject = context !== null && typeof context === 'object';
+    checkThat(isObject, 'The context', 'the object that Lambda gives a handler', context);
     // Middy gives its handler an object in the place of the callback.
     if (handler.length > 2 && !stream && typeof more[0] !== 'object') throw callbackError('withLock()');
     const request: LockRequest = { event, context, internal: {} };

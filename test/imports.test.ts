@@ -21,7 +21,8 @@ const parts: Record<string, { parts: string[]; packages: RegExp }> = {
   'lib/emf.ts': { parts: ['lib/record/', 'lib/lease/', 'lib/names.ts'], packages: /^node:/ },
   'lib/index.ts': { parts: ['lib/record/', 'lib/lease/', 'lib/emf.ts'], packages: /^$/ },
   'lib/tasks/': { parts: ['lib/record/', 'lib/lease/'], packages: /^node:/ },
-  'middleware/': { parts: ['lib/record/', 'lib/lease/', 'lib/dynamodb/'], packages: /^(node:|@aws-sdk\/)/ },
+  // `node:util` loads more than a cold start needs.
+  'middleware/': { parts: ['lib/record/', 'lib/lease/', 'lib/dynamodb/'], packages: /^(node:(?!util)|@aws-sdk\/)/ },
   'lib/cdk/': {
     parts: ['lib/record/', 'lib/names.ts', 'lib/dynamodb/settings.ts'],
     packages: /^(node:|aws-cdk-lib|constructs$)/,

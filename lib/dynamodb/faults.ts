@@ -19,33 +19,35 @@ export interface Thrown {
  */
 export type FaultKind = 'conflict' | 'passing' | 'lasting';
 
+const CONFLICTS: ReadonlySet<string> = new Set([
+  'TransactionConflictException',
+  // Another Region writes the same item of a table with strong consistency across Regions.
+  'ReplicatedWriteConflictException',
+]);
 /**
  * The refusals that pass, by the names that DynamoDB and AWS's front ends give them. Every other refusal with a status
  * under 500 is lasting.
  */
-const KINDS: Readonly<Record<string, FaultKind>> = {
-  TransactionConflictException: 'conflict',
-  // Another Region writes the same item of a table with strong consistency across Regions.
-  ReplicatedWriteConflictException: 'conflict',
-  InternalFailure: 'passing',
-  InternalServerError: 'passing',
-  LimitExceededException: 'passing',
-  PriorRequestNotComplete: 'passing',
-  ProvisionedThroughputExceededException: 'passing',
-  RequestLimitExceeded: 'passing',
-  RequestThrottled: 'passing',
-  RequestThrottledException: 'passing',
-  RequestTimeout: 'passing',
-  RequestTimeoutException: 'passing',
-  RequestTimeTooSkewed: 'passing',
-  ServiceUnavailable: 'passing',
-  ServiceUnavailableException: 'passing',
-  SlowDown: 'passing',
-  Throttling: 'passing',
-  ThrottlingException: 'passing',
-  TooManyRequestsException: 'passing',
-  TransactionInProgressException: 'passing',
-};
+const PASSING: ReadonlySet<string> = new Set([
+  'InternalFailure',
+  'InternalServerError',
+  'LimitExceededException',
+  'PriorRequestNotComplete',
+  'ProvisionedThroughputExceededException',
+  'RequestLimitExceeded',
+  'RequestThrottled',
+  'RequestThrottledException',
+  'RequestTimeout',
+  'RequestTimeoutException',
+  'RequestTimeTooSkewed',
+  'ServiceUnavailable',
+  'ServiceUnavailableException',
+  'SlowDown',
+  'Throttling',
+  'ThrottlingException',
+  'TooManyRequestsException',
+  'TransactionInProgressException',
+]);
 
 /**
  * The codes of a connection that broke, or that could not be made. A host that does not exist (`ENOTFOUND`) is none of them.
@@ -66,6 +68,7 @@ export function kindOf(thrown: Thrown): FaultKind {
   const { name = '', message = '', code, cause, $fault, $response, $metadata } = thrown;
   const status = $metadata?.httpStatusCode ?? 0;
   const isPassing =
+    PASSING.has(name) ||
     $fault === 'server' ||
     status >= 500 ||
     status === 429 ||
@@ -74,5 +77,6 @@ export function kindOf(thrown: Thrown): FaultKind {
         /^(Timeout|Abort)Error$/.test(name) ||
         CONNECTION.test(String(code ?? (cause as Thrown | undefined)?.code)) ||
         /http2|fetch failed/i.test(message)));
-  return KINDS[name] ?? (isPassing ? 'passing' : 'lasting');
+  if (CONFLICTS.has(name)) return 'conflict';
+  return isPassing ? 'passing' : 'lasting';
 }

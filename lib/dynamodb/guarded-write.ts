@@ -4,7 +4,7 @@ import { pause, systemClock } from '../lease/clock.ts';
 import type { Lease } from '../lease/lease.ts';
 import { show } from '../record/check.ts';
 import { LockLostError } from '../record/errors.ts';
-import type { DynamoDBLockStore, LockCondition } from './store.ts';
+import type { DynamoDBLeaseStore } from './lease-store.ts';
 
 // The types of `@aws-sdk/lib-dynamodb`, as far as guarded writes need them. A user without guarded writes need not install
 // the package.
@@ -35,6 +35,14 @@ export interface DocumentClient {
   send(command: any): Promise<any>;
 }
 
+/** The condition that a lock is still held, as a `ConditionCheck` of the document client takes it. */
+export interface LockCondition {
+  readonly TableName: string;
+  readonly Key: Record<string, string>;
+  readonly ConditionExpression: string;
+  readonly ExpressionAttributeValues: Record<string, string>;
+}
+
 /** DynamoDB's limit on the operations of one transaction, the check included. */
 const MAX_ITEMS = 100;
 /** The most sendings of a transaction that meets others on its items. Each of the others is over within milliseconds. */
@@ -62,13 +70,21 @@ const PASSING = new Set(['TransactionConflict', 'ThrottlingError', 'ProvisionedT
  * @throws TypeError if the lease lives in another store than DynamoDB.
  */
 export function conditionCheck(lease: Lease): { ConditionCheck: LockCondition } {
-  const store = lease.store as Partial<DynamoDBLockStore>;
-  if (typeof store.conditionFor !== 'function') {
+  const { table } = lease.store as Partial<DynamoDBLeaseStore>;
+  if (typeof table?.keyOf !== 'function') {
     throw new TypeError(
       `conditionCheck needs a lease of a DynamoDBLockStore; ${show(lease.key)} lives in ${lease.store.constructor.name}.`,
     );
   }
-  return { ConditionCheck: store.conditionFor(lease.key, lease.lockId) };
+  const { name, keyAttribute, sortKey } = table;
+  return {
+    ConditionCheck: {
+      TableName: name,
+      Key: { [keyAttribute]: lease.key, ...(sortKey && { [sortKey.name]: sortKey.value }) },
+      ConditionExpression: 'lockId = :lockId',
+      ExpressionAttributeValues: { ':lockId': lease.lockId },
+    },
+  };
 }
 
 /**

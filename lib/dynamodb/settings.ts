@@ -9,7 +9,7 @@ import {
   RECORD_ATTRIBUTES,
   TTL_ATTRIBUTE,
 } from '../names.ts';
-import { checkText, show } from '../record/check.ts';
+import { checkText, checkThat, show } from '../record/check.ts';
 
 /** The sort key that all locks of a table have. */
 export interface SortKey {
@@ -35,10 +35,9 @@ export const isTableArn = (arn: string): boolean => TABLE_ARN.test(arn);
 /** @throws TypeError that shows the value, if no table can have this name or ARN. */
 export function checkTableName(tableName: unknown): string {
   const name = checkText('tableName', tableName);
-  if (isTableName(name) || isTableArn(name)) return name;
-  throw new TypeError(
-    `tableName must be the table's ARN, or 3 to 255 letters, digits, '_', '-' and '.', but it is ${show(name)}.`,
-  );
+  const kind = "the table's ARN, or 3 to 255 letters, digits, '_', '-' and '.'";
+  checkThat(isTableName(name) || isTableArn(name), 'tableName', kind, name);
+  return name;
 }
 
 export const isRetention = (days: unknown): days is number =>
@@ -80,8 +79,8 @@ export function checkLayout(layout: TableLayout): TableLayout & { keyAttribute: 
  */
 export function parseSortKey(what: string, text: string): SortKey {
   const [, name, value] = /^([^=]+)=(.+)$/s.exec(text) ?? [];
-  if (name !== undefined && value !== undefined) return { name, value };
-  throw new TypeError(`${what} must be NAME=VALUE, such as SK=LOCK, but it is ${show(text)}.`);
+  checkThat(name !== undefined && value !== undefined, what, 'NAME=VALUE, such as SK=LOCK', text);
+  return { name, value };
 }
 
 /** The environment variables that tell a function the layout of its table. */

@@ -1,28 +1,18 @@
 // Over 250 lines: half of them document the public API.
 
-import { hostname } from 'node:os';
-import { checkDuration, checkKey, checkNames, show } from '../record/check.ts';
-import { LockBusyError, LockClosedError, LockDoneError, LockStoreError } from '../record/errors.ts';
-import { holderOf } from '../record/record.ts';
+import { checkDuration, checkNames, checkThat, show } from '../record/check.ts';
+import { LockClosedError, LockStoreError } from '../record/errors.ts';
 import type { LockStore } from '../record/store.ts';
-import { shownToken } from '../record/token.ts';
-import { Acquisition, type Busy } from './acquisition.ts';
-import { discardUnwanted, type Grant } from './attempt.ts';
-import { call } from './callback.ts';
 import { type Clock, systemClock } from './clock.ts';
-import type { LeaseContext } from './context.ts';
-import { type LockEventListener, notify, type ReportedEvent } from './events.ts';
-import { gateOf } from './gate.ts';
+import type { OperatorContext } from './context.ts';
 import { inspect, inspectMany, type ListOptions, type LockState, list } from './inspect.ts';
 import { Lease, type LeaseHandle } from './lease.ts';
+import { LeaseClient, type LeaseClientOptions } from './lease-client.ts';
 import { type ForceReleaseOptions, forceRelease, type RepairOptions, repair } from './operate.ts';
 import {
   ACQUIRE_OPTIONS,
   type AcquireOptions,
-  type AcquirePlan,
   LEASE_TIMING,
-  type LeaseTiming,
-  planAcquire,
   RESUME_OPTIONS,
   type ResumeOptions,
   TRY_ACQUIRE_OPTIONS,
@@ -30,7 +20,6 @@ import {
 } from './options.ts';
 import { resume } from './resume.ts';
 import { limited } from './send.ts';
-import { serverClockOf } from './server-clock.ts';
 
 /**
  * The options of a client. The times are defaults of its leases.
@@ -46,24 +35,9 @@ import { serverClockOf } from './server-clock.ts';
  * };
  * ```
  */
-export interface LockClientOptions extends LeaseTiming {
+export interface LockClientOptions extends LeaseClientOptions {
   /** The place where the locks live. */
   store: LockStore;
-  /**
-   * The holder's name in the client's leases, for people to read. 1 to 1,024 bytes.
-   * @default on Lambda the function, version and log stream; elsewhere host and pid
-   */
-  owner?: string | undefined;
-  /**
-   * Called for everything that happens to the client's locks. An error that the listener throws or rejects with is ignored.
-   * @default none
-   */
-  onEvent?: LockEventListener | undefined;
-  /**
-   * The clock and the timers. Must not throw.
-   * @default the process's own
-   */
-  clock?: Clock | undefined;
 }
 
 const CLIENT_OPTIONS = { ...LEASE_TIMING, store: 0, owner: 0, onEvent: 0, clock: 0 } satisfies Record<
@@ -81,44 +55,20 @@ const CLIENT_OPTIONS = { ...LEASE_TIMING, store: 0, owner: 0, onEvent: 0, clock:
  * export const locks = new LockClient({ store: new DynamoDBLockStore({ tableName: 'locks' }) });
  * ```
  */
-export class LockClient {
-  readonly #context: LeaseContext;
-  readonly #defaults: AcquireOptions;
-  readonly #pending = new Set<Promise<unknown>>();
-  readonly #closing = new AbortController();
+export class LockClient extends LeaseClient {
+  readonly #context: OperatorContext;
+  readonly #closing: AbortController;
 
   /** @throws TypeError that shows the value, if an option is unknown or invalid. */
   constructor(options: LockClientOptions) {
     checkNames('LockClient', options, CLIENT_OPTIONS);
-    const { store, onEvent, clock = systemClock, leaseMs, heartbeatMs, safetyMs, owner } = options;
-    if (typeof store?.acquire !== 'function') {
-      throw new TypeError(`store must be a LockStore, such as a DynamoDBLockStore, but it is ${show(store)}.`);
-    }
-    if (onEvent !== undefined && typeof onEvent !== 'function') {
-      throw new TypeError(`onEvent must be a function, but it is ${show(onEvent)}.`);
-    }
-    if (typeof clock?.monotonic !== 'function') {
-      throw new TypeError(`clock must be a Clock, such as a FakeClock, but it is ${show(clock)}.`);
-    }
-    this.#defaults = { leaseMs, heartbeatMs, safetyMs, owner };
-    this.plan({});
-    const serverClock = serverClockOf(store, clock);
-    const report = (event: ReportedEvent) => {
-      const { skewMs } = serverClock;
-      const told = { ...event, at: clock.now(), ...(skewMs !== undefined && { skewMs }) };
-      notify(onEvent, told);
-      if ('onEvent' in store) call(() => store.onEvent?.(told as never));
-    };
-    this.#context = {
-      store,
-      gate: gateOf(store),
-      clock,
-      serverClock,
-      leases: new Set(),
-      closing: this.closing,
-      pending: this.#pending,
-      report,
-    };
+    const { store, clock = systemClock } = options;
+    checkThat(typeof store?.acquire === 'function', 'store', 'a LockStore, such as a DynamoDBLockStore', store);
+    checkThat(typeof clock?.monotonic === 'function', 'clock', 'a Clock, such as a FakeClock', clock);
+    const closing = new AbortController();
+    super(options, closing.signal);
+    this.#closing = closing;
+    this.#context = { ...this.context, store };
   }
 
   /** @internal Aborts when the client is closed. */
@@ -129,18 +79,6 @@ export class LockClient {
   /** @internal The clock and the timers of everything that runs under this client's locks. */
   get clock(): Clock {
     return this.#context.clock;
-  }
-
-  /** @internal Checks options together with the defaults of this client's leases, and fills the defaults in. */
-  plan(options: AcquireOptions): AcquirePlan {
-    const plan: Record<string, unknown> = { ...this.#defaults };
-    // Asked at each call: a process that is started from a snapshot has a name of its own.
-    plan.owner ??= defaultOwner();
-    for (const [name, value] of Object.entries(options)) {
-      // A token that is given must be there: without a token the work would run every time.
-      if (value !== undefined || name === 'once') plan[name] = value;
-    }
-    return planAcquire(plan);
   }
 
   /**
@@ -164,7 +102,7 @@ export class LockClient {
    */
   async tryAcquire(key: string, options: TryAcquireOptions = {}): Promise<Lease | null> {
     checkNames('tryAcquire', options, TRY_ACQUIRE_OPTIONS);
-    const outcome = await this.#acquire(key, options);
+    const outcome = await this.ask(key, options);
     return outcome instanceof Lease ? outcome : null;
   }
 
@@ -183,8 +121,9 @@ export class LockClient {
    * @throws LockDoneError, LockTokenError, LockNoTimeError, LockStoreError, LockClosedError and the reason of
    *   `options.signal`, as `tryAcquire` does.
    */
-  acquire(key: string, options: AcquireOptions = {}): Promise<Lease> {
-    return this.#take('acquire', key, options);
+  override async acquire(key: string, options: AcquireOptions = {}): Promise<Lease> {
+    checkNames('acquire', options, ACQUIRE_OPTIONS);
+    return super.acquire(key, options);
   }
 
   /**
@@ -215,7 +154,8 @@ export class LockClient {
     const [options = {}, work] = parameters.length < 2 ? [{}, ...parameters] : parameters;
     if (typeof work !== 'function')
       throw new TypeError(`using takes (key, work) or (key, options, work), but the work is ${show(work)}.`);
-    const lease = await this.#take('using', key, options as AcquireOptions);
+    checkNames('using', options, ACQUIRE_OPTIONS);
+    const lease = await super.acquire(key, options as AcquireOptions);
     try {
       const result = await work(lease);
       await lease.finish();
@@ -348,8 +288,8 @@ export class LockClient {
     const state = await this.inspect(key);
     // A lock without a record is not made by a key that is misspelled.
     if (state?.doneToken === undefined && state?.flaw === undefined) return false;
-    const lease = await this.#take('resetOnce', key, options);
-    if (await lease.resetOnce()) return true;
+    const lease = await super.acquire(key, options);
+    if (await lease.releasePart('')) return true;
     throw new LockStoreError(
       `Resetting the token of '${key}': nobody knows whether the release was applied. Try again.`,
       {
@@ -374,15 +314,14 @@ export class LockClient {
    * @throws LockNoTimeError, LockStoreError, LockClosedError and the reason of `options.signal`, as `tryAcquire` does.
    */
   async resume(handle: LeaseHandle, options: ResumeOptions = {}): Promise<Lease> {
-    if (handle === null || typeof handle !== 'object') {
-      throw new TypeError(`The handle of a lease must be what handOff() gave, but it is ${show(handle)}.`);
-    }
+    const isHandle = handle !== null && typeof handle === 'object';
+    checkThat(isHandle, 'The handle of a lease', 'what handOff() gave', handle);
     checkNames('resume', options, RESUME_OPTIONS);
     const { once, holdAtLeastMs } = handle;
     const plan = this.plan({ ...options, ...(once !== undefined && { once }), holdAtLeastMs });
-    return this.#track(async () => {
+    return this.track(async () => {
       const grant = await resume(this.#context, handle, plan);
-      const lease = this.#hold('Resuming', grant, plan, plan.holdAtLeastMs);
+      const lease = this.hold('Resuming', grant, plan, plan.holdAtLeastMs);
       const { key, owner, fencingToken, deadline } = lease;
       this.#context.report({ type: 'resumed', key, owner, fencingToken, expiresAt: grant.term.until, deadline });
       return lease;
@@ -419,92 +358,12 @@ export class LockClient {
     const { graceMs } = options;
     if (graceMs !== undefined) checkDuration('graceMs', graceMs, 0, true);
     if (!this.closing.aborted) this.#closing.abort(new LockClosedError());
-    const { leases, clock } = this.#context;
+    const { leases, clock, pending } = this.#context;
     const ended = [...leases].map((lease) => lease.close(this.closing.reason, graceMs));
     // A call that is under way makes no lease any more, but may still discard a grant.
     const calls = async () => {
-      while (this.#pending.size > 0) await Promise.allSettled(this.#pending);
+      while (pending.size > 0) await Promise.allSettled(pending);
     };
     await Promise.allSettled([...ended, limited(clock, calls, graceMs ?? Infinity, undefined)]);
   }
-
-  async #take(what: string, key: string, options: AcquireOptions): Promise<Lease> {
-    checkNames(what, options, ACQUIRE_OPTIONS);
-    const outcome = await this.#acquire(key, options);
-    if (outcome instanceof Lease) return outcome;
-    const { record, retryAfterMs } = outcome;
-    const { serverClock } = this.#context;
-    const { skewMs } = serverClock;
-    const { lockId, expiresAt, acquiredAt } = record;
-    const heldMs = lockId === undefined ? undefined : serverClock.now(key) - acquiredAt;
-    throw new LockBusyError({ key, owner: holderOf(record), expiresAt, retryAfterMs, skewMs, heldMs });
-  }
-
-  /** Acquires a lock, and reports the outcome. */
-  async #acquire(key: string, options: AcquireOptions): Promise<Lease | Busy> {
-    checkKey(key);
-    const plan = this.plan(options);
-    const acquisition = new Acquisition(this.#context, key, plan);
-    const { report } = this.#context;
-    return this.#track(async () => {
-      const outcome = await acquisition.run();
-      const waitedMs = Math.round(acquisition.elapsedMs);
-      if (outcome.type === 'granted') return this.#granted(outcome.grant, plan, waitedMs);
-      if (outcome.type === 'done') {
-        const doneToken = shownToken(outcome.doneToken);
-        const once = shownToken(plan.once as string);
-        report({ type: 'done', key, owner: plan.owner, once, doneToken });
-        throw new LockDoneError({ key, once, doneToken });
-      }
-      const { record, retryAfterMs } = outcome;
-      const { fencingToken, expiresAt } = record;
-      report({ type: 'busy', key, owner: holderOf(record), fencingToken, expiresAt, retryAfterMs, waitedMs });
-      return outcome;
-    });
-  }
-
-  #granted(grant: Grant, plan: AcquirePlan, waitedMs: number): Lease {
-    const { term, record } = grant;
-    // A release counts from `acquiredAt`, the earliest moment of the grant, and `holdAtLeastMs` from the latest. The two
-    // moments differ if this host's clock is known to be wrong.
-    const holdAtLeastMs = plan.holdAtLeastMs && term.closedUntil - record.acquiredAt;
-    const lease = this.#hold('Acquiring', grant, { ...plan, holdAtLeastMs });
-    const { key, owner, fencingToken, deadline, takenOverFrom } = lease;
-    const times = { expiresAt: term.until, deadline, waitedMs };
-    this.#context.report({
-      type: 'acquired',
-      key,
-      owner,
-      fencingToken,
-      ...times,
-      ...(takenOverFrom && { takenOverFrom }),
-    });
-    return lease;
-  }
-
-  #hold(what: string, grant: Grant, plan: AcquirePlan, discardHoldMs = 0): Lease {
-    // The client may have been closed since the grant was judged. From here on, `close` knows the lease.
-    if (this.closing.aborted) discardUnwanted(this.#context, { what, plan, discardHoldMs }, grant);
-    const lease = new Lease(this.#context, plan, grant);
-    lease.start();
-    return lease;
-  }
-
-  /** Lets `close` wait for the calls that are under way. */
-  async #track<Result>(start: () => Promise<Result>): Promise<Result> {
-    this.closing.throwIfAborted();
-    const pending = start();
-    this.#pending.add(pending);
-    try {
-      return await pending;
-    } finally {
-      this.#pending.delete(pending);
-    }
-  }
-}
-
-function defaultOwner(): string {
-  const { AWS_LAMBDA_FUNCTION_NAME: name, AWS_LAMBDA_FUNCTION_VERSION: version } = process.env;
-  if (name === undefined) return `${hostname()}:${process.pid}`;
-  return `${name}:${version} ${process.env.AWS_LAMBDA_LOG_STREAM_NAME ?? ''}`.trimEnd();
 }

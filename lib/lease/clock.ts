@@ -100,14 +100,13 @@ export const backgroundTimer = (clock: Clock, ms: number, callback: () => void):
 /** Pauses. Rejects with a signal's reason as soon as one of the signals aborts. */
 export function pause(clock: Clock, ms: number, ...signals: (AbortSignal | undefined)[]): Promise<void> {
   return new Promise((resolve, reject) => {
+    for (const signal of signals) signal?.throwIfAborted();
     const end = (settle: () => void) => {
       stopTimer();
       stop();
       settle();
     };
-    const abort = () => end(() => reject(signals.find((signal) => signal?.aborted)?.reason));
     const stopTimer = startTimer(clock, ms, () => end(resolve));
-    const stop = onAbort(signals, abort);
-    if (signals.some((signal) => signal?.aborted)) abort();
+    const stop = onAbort(signals, (reason) => end(() => reject(reason)));
   });
 }

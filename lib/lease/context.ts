@@ -1,4 +1,4 @@
-import type { LockStore } from '../record/store.ts';
+import type { LeaseStore, LockStore } from '../record/store.ts';
 import type { ReportedEvent } from './events.ts';
 import type { Gate } from './gate.ts';
 import type { SendContext } from './send.ts';
@@ -7,7 +7,7 @@ import type { SendContext } from './send.ts';
  * The part of a client that all its operations share. Of grants it has only the leases that `close` waits for (invariant 11).
  */
 export interface LeaseContext extends SendContext {
-  readonly store: LockStore;
+  readonly store: LeaseStore;
   /** The one way to the store: the client's operations wait here for a slot. */
   readonly gate: Gate;
   /** The leases that are held, or whose release is under way. */
@@ -19,6 +19,9 @@ export interface LeaseContext extends SendContext {
   /** Reports an event. Adds the time, and the skew of a clock that is known to be wrong. */
   report(event: ReportedEvent): void;
 }
+
+/** The context of a client whose store also has the operators' operations. */
+export type OperatorContext = LeaseContext & { readonly store: LockStore };
 
 /** Lets work go on that nobody waits for but `close`. Nobody hears of a failure of the work (invariant 12). */
 export function inBackground({ pending }: LeaseContext, work: Promise<unknown>): void {

@@ -6,8 +6,8 @@ import { onAbort } from './on-abort.ts';
  */
 export function either(...signals: (AbortSignal | undefined)[]): { readonly signal: AbortSignal; end(): void } {
   const controller = new AbortController();
-  const abort = () => controller.abort(signals.find((signal) => signal?.aborted)?.reason);
-  const end = onAbort(signals, abort);
-  if (signals.some((signal) => signal?.aborted)) abort();
+  const end = onAbort(signals, (reason) => controller.abort(reason));
+  const aborted = signals.find((signal) => signal?.aborted);
+  if (aborted) controller.abort(aborted.reason);
   return { signal: controller.signal, end };
 }

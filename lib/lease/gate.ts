@@ -1,5 +1,5 @@
 import { LockStoreError } from '../record/errors.ts';
-import type { DatedAnswer, LockStore } from '../record/store.ts';
+import type { DatedAnswer, LeaseStore } from '../record/store.ts';
 import { type Clock, instant, startTimer } from './clock.ts';
 import { onAbort } from './on-abort.ts';
 import { type SendContext, type SendOptions, send } from './send.ts';
@@ -48,13 +48,13 @@ interface Queued {
  *   alone, so that other requests which hang keep no renewal waiting. A single slot is for everybody.
  */
 export class Gate {
-  readonly #store: Pick<LockStore, 'maxInFlight'>;
+  readonly #store: Pick<LeaseStore, 'maxInFlight'>;
   /** A binary heap: the operation that comes first stands first. */
   readonly #queue: Queued[] = [];
   #queued = 0;
   #running = 0;
 
-  constructor(store: Pick<LockStore, 'maxInFlight'>) {
+  constructor(store: Pick<LeaseStore, 'maxInFlight'>) {
     this.#store = store;
   }
 
@@ -91,7 +91,7 @@ export class Gate {
         settle();
       };
       const queued: Queued = { order, number: this.#queued++, start: () => leave(resolve) };
-      const stop = onAbort(signals, () => leave(() => reject(signals.find((signal) => signal?.aborted)?.reason)));
+      const stop = onAbort(signals, (reason) => leave(() => reject(reason)));
       const expire = () => leave(() => reject(new LockStoreError(`${what}: ${LATE}`, { transient: true })));
       const stopTimer = startTimer(clock, Math.max(1, Math.floor(withinMs)), expire);
       push(this.#queue, queued);
@@ -137,7 +137,7 @@ function pop(heap: Queued[]): void {
 const gates = new WeakMap<object, Gate>();
 
 /** Gives the one `Gate` of a store's connection. A gate knows of requests and of no grant (invariant 11). */
-export function gateOf(store: LockStore): Gate {
+export function gateOf(store: LeaseStore): Gate {
   const { connection = store } = store;
   const gate = gates.get(connection) ?? new Gate(store);
   gates.set(connection, gate);

@@ -185,8 +185,8 @@ export class Heartbeat {
     const { leaseMs, safetyMs, requestTimeoutMs, holdAtLeastMs } = this.#plan;
     const { key, lockId, term: granted, record } = this.#grant;
     const caller = this.#caller;
-    const judging = { requestTimeoutMs, withinMs: this.leftMs * TRIED_SHARE, caller, signal, resendsFaults };
-    const sent = await judgedInstant(this.#context, key, judging);
+    const options = { requestTimeoutMs, caller, signal, resendsFaults, throwMisdated: true };
+    const sent = await judgedInstant(this.#context, key, { ...options, withinMs: this.leftMs * TRIED_SHARE });
     const term = new Term(this.#context, sent, {
       safetyMs,
       leaseMs: handOffMs ?? leaseMs,
@@ -195,7 +195,6 @@ export class Heartbeat {
     });
     const request = (signal: AbortSignal) => store.renew({ key, lockId, until: term.until }, signal);
     // Invariant 7: a renewal that may arrive after the deadline must not be sent.
-    const options = { requestTimeoutMs, caller, signal, resendsFaults, throwMisdated: true };
     const limits = { ...options, withinMs: this.leftMs * TRIED_SHARE, since: sent };
     return [term, await send(this.#context, what, request, limits)];
   }

@@ -1,9 +1,9 @@
-import { checkKey, checkNames, checkSignal, show } from '../record/check.ts';
+import { checkKey, checkNames, checkSignal, checkThat } from '../record/check.ts';
 import type { LockRecord } from '../record/record.ts';
 import { isCanonical, shownToken } from '../record/token.ts';
 import { BackOff } from './back-off.ts';
 import { pause } from './clock.ts';
-import type { LeaseContext } from './context.ts';
+import type { LeaseContext, OperatorContext } from './context.ts';
 import { either } from './either.ts';
 import { ORDER, sendInTurn } from './gate.ts';
 import { dataOf } from './options.ts';
@@ -61,7 +61,7 @@ export async function inspect(context: LeaseContext, key: string): Promise<LockS
 }
 
 export async function inspectMany(
-  context: LeaseContext,
+  context: OperatorContext,
   keys: readonly string[],
   options: { readonly signal?: AbortSignal | undefined },
 ): Promise<Map<string, LockState>> {
@@ -98,10 +98,10 @@ export async function inspectMany(
   return states;
 }
 
-export async function* list(context: LeaseContext, options: ListOptions): AsyncIterable<LockState> {
+export async function* list(context: OperatorContext, options: ListOptions): AsyncIterable<LockState> {
   checkNames('list', options, LIST_OPTIONS);
   const { prefix = '' } = options;
-  if (typeof prefix !== 'string') throw new TypeError(`prefix must be a string, but it is ${show(prefix)}.`);
+  checkThat(typeof prefix === 'string', 'prefix', 'a string', prefix);
   checkSignal(options.signal);
   const { signal, end } = either(context.closing, options.signal);
   let cursor: unknown;

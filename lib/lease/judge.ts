@@ -1,5 +1,5 @@
 import { LockStoreError } from '../record/errors.ts';
-import type { LockStore } from '../record/store.ts';
+import type { LeaseStore } from '../record/store.ts';
 import { elapsedMs, type Instant, instant } from './clock.ts';
 import { either } from './either.ts';
 import { checkLeft, limited, type SendContext, type SendOptions, send } from './send.ts';
@@ -7,7 +7,7 @@ import { checkLeft, limited, type SendContext, type SendOptions, send } from './
 /** The most judge reads for a clock that is set, or stands still, again and again. */
 const READS = 3;
 
-type JudgeContext = SendContext & { readonly store: LockStore };
+type JudgeContext = SendContext & { readonly store: LeaseStore };
 
 /**
  * Gives the present moment, by a clock that an answer has judged since the clock was set (invariant 13). Nobody writes a

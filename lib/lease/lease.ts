@@ -1,8 +1,8 @@
 // Over 250 lines: half of them document the public API.
 
-import { checkNames, show } from '../record/check.ts';
+import { checkNames, checkThat, show } from '../record/check.ts';
 import { LockError, LockLostError, type LockStoreError, type LostReason } from '../record/errors.ts';
-import type { LockStore } from '../record/store.ts';
+import type { LeaseStore } from '../record/store.ts';
 import { canonicalToken, haveOneForm, isDone, type OnceToken, shownToken } from '../record/token.ts';
 import type { Grant } from './attempt.ts';
 import { elapsedMs, instant, startTimer } from './clock.ts';
@@ -72,7 +72,7 @@ export interface ReleaseOptions {
 /** The options of a release, with the canonical text of the token. An empty text takes the record's token away. */
 interface Ending {
   readonly done?: boolean | string;
-  readonly withinMs?: number;
+  readonly withinMs?: number | undefined;
   /**
    * The time for which the release keeps the lock closed.
    * @default the lease's own
@@ -156,7 +156,7 @@ export class Lease {
   }
 
   /** @internal The store that this lease lives in. */
-  get store(): LockStore {
+  get store(): LeaseStore {
     return this.#context.store;
   }
 
@@ -271,17 +271,15 @@ export class Lease {
     checkNames('release', options, RELEASE_OPTIONS);
     const { done = false, withinMs = 0 } = options;
     const { once } = this.#plan;
-    if (typeof withinMs !== 'number' || !(withinMs >= 0)) {
-      throw new TypeError(`withinMs must be a number of milliseconds, 0 or more, but it is ${show(withinMs)}.`);
-    }
+    const isTime = typeof withinMs === 'number' && withinMs >= 0;
+    checkThat(isTime, 'withinMs', 'a number of milliseconds, 0 or more', withinMs);
     const token = typeof done === 'boolean' ? done : canonicalToken(done, 'done');
     if (typeof token !== 'boolean' && !(isDone(token, once) && haveOneForm(token, once))) {
       throw new TypeError(
         `done must be true, false or a once token up to that of the lease, ${show(shownToken(once))}, and of the same form, but it is ${show(done)}.`,
       );
     }
-    this.#releasing ??= this.#release({ ...options, done: token });
-    return this.#releasing;
+    return this.#release({ ...options, done: token });
   }
 
   /**
@@ -367,8 +365,7 @@ export class Lease {
 
   /** @internal Releases a lease under which no work has begun: `holdAtLeastMs` keeps nothing closed. */
   discard(withinMs: number): Promise<boolean> {
-    this.#releasing ??= this.#release({ withinMs, holdAtLeastMs: 0 });
-    return this.#releasing;
+    return this.#release({ withinMs, holdAtLeastMs: 0 });
   }
 
   /**
@@ -391,17 +388,11 @@ export class Lease {
 
   /**
    * @internal Releases the lease after a part of its work. Throws nothing: unlike `release`, the method asks for no form.
-   * @param done the canonical text of a token up to the lease's own by its bytes, or what `release` takes.
+   * @param done the canonical text of a token up to the lease's own by its bytes, or what `release` takes. An empty text takes
+   *   the record's token away.
    */
-  releasePart(done: boolean | string, withinMs: number): Promise<boolean> {
-    this.#releasing ??= this.#release({ done, withinMs });
-    return this.#releasing;
-  }
-
-  /** @internal Releases the lease, and takes the record's token away. */
-  resetOnce(): Promise<boolean> {
-    this.#releasing ??= this.#release({ done: '' });
-    return this.#releasing;
+  releasePart(done: boolean | string, withinMs?: number): Promise<boolean> {
+    return this.#release({ done, withinMs });
   }
 
   /**
@@ -423,7 +414,13 @@ export class Lease {
     }
   }
 
-  async #release(options: Ending): Promise<boolean> {
+  /** Only the first release counts. */
+  #release(ending: Ending): Promise<boolean> {
+    this.#releasing ??= this.#releaseOnce(ending);
+    return this.#releasing;
+  }
+
+  async #releaseOnce(options: Ending): Promise<boolean> {
     const { done } = options;
     this.#releasedAsDone = done === true || (done !== undefined && done === this.#plan.once);
     if (this.isHeld()) {

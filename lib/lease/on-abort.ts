@@ -1,8 +1,11 @@
 /** The callbacks that wait for a signal, and the signal's one listener, which calls them. */
 interface Waiting {
-  readonly callbacks: Set<() => void>;
+  readonly callbacks: Set<Callback>;
   readonly listener: () => void;
 }
+
+/** Gets the signal's reason. */
+type Callback = (reason: unknown) => void;
 
 const waiting = new WeakMap<AbortSignal, Waiting>();
 
@@ -12,9 +15,9 @@ const waiting = new WeakMap<AbortSignal, Waiting>();
  * loop for seconds.
  * @returns a function that ends the waiting.
  */
-export function onAbort(signals: readonly (AbortSignal | undefined)[], callback: () => void): () => void {
+export function onAbort(signals: readonly (AbortSignal | undefined)[], callback: Callback): () => void {
   // Two calls may give the same callback.
-  const call = () => callback();
+  const call: Callback = (reason) => callback(reason);
   for (const signal of signals) if (signal) callbacksOf(signal).callbacks.add(call);
   return () => {
     for (const signal of signals) if (signal) leave(signal, call);
@@ -24,9 +27,9 @@ export function onAbort(signals: readonly (AbortSignal | undefined)[], callback:
 function callbacksOf(signal: AbortSignal): Waiting {
   const known = waiting.get(signal);
   if (known) return known;
-  const callbacks = new Set<() => void>();
+  const callbacks = new Set<Callback>();
   const listener = () => {
-    for (const callback of callbacks) callback();
+    for (const callback of callbacks) callback(signal.reason);
   };
   const made = { callbacks, listener };
   waiting.set(signal, made);
@@ -34,7 +37,7 @@ function callbacksOf(signal: AbortSignal): Waiting {
   return made;
 }
 
-function leave(signal: AbortSignal, call: () => void): void {
+function leave(signal: AbortSignal, call: Callback): void {
   const left = waiting.get(signal);
   if (!left?.callbacks.delete(call) || left.callbacks.size > 0) return;
   waiting.delete(signal);

@@ -1,8 +1,8 @@
-import { checkKey, checkNames, checkText, show } from '../record/check.ts';
+import { checkKey, checkNames, checkText, checkThat, show } from '../record/check.ts';
 import { LockStoreError } from '../record/errors.ts';
 import { isCountable } from '../record/record.ts';
 import type { StoreAnswer } from '../record/store.ts';
-import type { LeaseContext } from './context.ts';
+import type { OperatorContext } from './context.ts';
 import { ORDER, sendInTurn } from './gate.ts';
 import { inspect, type LockState } from './inspect.ts';
 import { judgedInstant } from './judge.ts';
@@ -74,7 +74,11 @@ export const isBroken = ({ flaw = '' }: Pick<LockState, 'flaw'>): boolean =>
  * 2. With `immediately`, looks at the lock. A wrong clock may have written an acquisition in the future, and the lock is
  *    still closed: repairs the lock.
  */
-export async function forceRelease(context: LeaseContext, key: string, options: ForceReleaseOptions): Promise<boolean> {
+export async function forceRelease(
+  context: OperatorContext,
+  key: string,
+  options: ForceReleaseOptions,
+): Promise<boolean> {
   checkNames('forceRelease', options, { lockId: 0, immediately: 0 });
   const lockId = checkText('lockId', options.lockId);
   const { immediately = false } = options;
@@ -94,7 +98,7 @@ export async function forceRelease(context: LeaseContext, key: string, options: 
  * Opens a lock that nobody holds, and writes its token. If the record is broken, ends the grant, too. Then the lock opens at
  * the expiry, when the belief of a holder has ended, unless `immediately` says otherwise.
  */
-export async function repair(context: LeaseContext, key: string, options: RepairOptions): Promise<boolean> {
+export async function repair(context: OperatorContext, key: string, options: RepairOptions): Promise<boolean> {
   checkNames('repair', options, { seen: 0, fencingToken: 0, immediately: 0 });
   checkKey(key);
   const { seen, immediately = false } = options;
@@ -106,11 +110,8 @@ export async function repair(context: LeaseContext, key: string, options: Repair
   const now = context.serverClock.now(key);
   const token = Math.ceil(seen?.fencingToken ?? 0);
   const { fencingToken = isCountable(token) && token <= MOST_TOKEN ? Math.max(token, now) : now } = options;
-  if (!isCountable(fencingToken) || fencingToken > MOST_TOKEN) {
-    throw new TypeError(
-      `fencingToken must be a whole number from 0 to ${MOST_TOKEN}, but it is ${show(fencingToken)}.`,
-    );
-  }
+  const isToken = isCountable(fencingToken) && fencingToken <= MOST_TOKEN;
+  checkThat(isToken, 'fencingToken', `a whole number from 0 to ${MOST_TOKEN}`, fencingToken);
   // The expiry turns away each acquire that was sent before the last acquisition (invariant 3). A moment that lies far in the
   // future is a wrong clock's, and not the acquisition.
   const lastAcquiredAt = seen?.acquiredAt ?? 0;

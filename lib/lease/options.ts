@@ -1,6 +1,15 @@
 // Over 250 lines: half of them document the options.
 
-import { bytes, checkDuration, checkSignal, checkText, printable, show } from '../record/check.ts';
+import {
+  bytes,
+  checkDuration,
+  checkFunction,
+  checkSignal,
+  checkText,
+  checkThat,
+  printable,
+  show,
+} from '../record/check.ts';
 import { canonicalToken, type OnceToken } from '../record/token.ts';
 import { heed } from './callback.ts';
 import { SENDS } from './send.ts';
@@ -191,7 +200,7 @@ function json(data: unknown): string | undefined {
       cause: error,
     });
   }
-  if (encoded === undefined) throw new TypeError(`data must be JSON, but it is ${show(data)}.`);
+  checkThat(encoded !== undefined, 'data', 'JSON', data);
   if (bytes(encoded) > MAX_DATA_BYTES) {
     throw new TypeError(
       `data must have at most ${MAX_DATA_BYTES} bytes as JSON, but ${show(encoded)} has ${bytes(encoded)}.`,
@@ -236,9 +245,7 @@ export function planAcquire(options: AcquireOptions): AcquirePlan {
     );
   }
   const { remainingMs, signal, owner } = options;
-  if (remainingMs !== undefined && typeof remainingMs !== 'function') {
-    throw new TypeError(`remainingMs must be a function, but it is ${show(remainingMs)}.`);
-  }
+  if (remainingMs !== undefined) checkFunction('remainingMs', remainingMs);
   checkSignal(signal);
   return {
     leaseMs,

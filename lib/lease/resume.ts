@@ -1,10 +1,10 @@
-import { checkKey, checkText, show } from '../record/check.ts';
+import { checkKey, checkText, checkThat } from '../record/check.ts';
 import { LockLostError, LockStoreError } from '../record/errors.ts';
 import { isGrantOf, type LockRecord, lossOf } from '../record/record.ts';
 import { type Asking, attempt, discardUnwanted, flawError, type Grant } from './attempt.ts';
 import { Budget } from './budget.ts';
 import { instant } from './clock.ts';
-import type { LeaseContext } from './context.ts';
+import type { OperatorContext } from './context.ts';
 import type { LeaseHandle } from './lease.ts';
 import { type AcquirePlan, remainingOf } from './options.ts';
 import { discard } from './release.ts';
@@ -18,16 +18,13 @@ import { discard } from './release.ts';
  *    asks by the handle's id again.
  * @throws LockLostError if the handed-off grant no longer stands in the record.
  */
-export async function resume(context: LeaseContext, handle: LeaseHandle, plan: AcquirePlan): Promise<Grant> {
+export async function resume(context: OperatorContext, handle: LeaseHandle, plan: AcquirePlan): Promise<Grant> {
   const { store, clock } = context;
   const key = checkKey(handle.key);
   let handed = checkText('The lockId of a handle', handle.lockId);
   const { acquiredAt = 0 } = handle;
-  if (!Number.isSafeInteger(acquiredAt) || (acquiredAt === 0 && plan.holdAtLeastMs > 0)) {
-    throw new TypeError(
-      `The acquiredAt of a handle must be as handOff() gave it, but it is ${show(handle.acquiredAt)}.`,
-    );
-  }
+  const isMoment = Number.isSafeInteger(acquiredAt) && (acquiredAt !== 0 || plan.holdAtLeastMs === 0);
+  checkThat(isMoment, 'The acquiredAt of a handle', 'as handOff() gave it', handle.acquiredAt);
   const closedUntil = acquiredAt + plan.holdAtLeastMs;
   const asking: Asking = {
     what: 'Resuming',

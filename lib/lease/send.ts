@@ -239,7 +239,7 @@ export function limited<Answer>(
     // If the event loop was blocked, the timer fires before an answer is read that has arrived meanwhile.
     const late = () => (clock.setImmediate ? clock.setImmediate(hung) : hung());
     const stopTimer = startTimer(clock, Math.max(1, Math.floor(ms)), late);
-    const stop = onAbort([signal], () => giveUp(signal?.reason));
+    const stop = onAbort([signal], giveUp);
     new Promise<Answer>((answer) => answer(request(controller.signal))).then(resolve, reject).finally(end);
   });
 }

@@ -25,6 +25,18 @@ export function show(value: unknown): string {
   }
 }
 
+/**
+ * Checks an argument.
+ * @param kind the values that the argument may have.
+ * @throws TypeError that shows the value, unless `isOne`.
+ */
+export function checkThat(isOne: boolean, name: string, kind: string, value: unknown): asserts isOne {
+  if (!isOne) throw new TypeError(`${name} must be ${kind}, but it is ${show(value)}.`);
+}
+
+export const checkFunction = (name: string, value: unknown): void =>
+  checkThat(typeof value === 'function', name, 'a function', value);
+
 /** The length of a text in UTF-8. */
 export const bytes = (text: string): number => Buffer.byteLength(text);
 
@@ -37,15 +49,17 @@ export function checkDuration(name: string, value: unknown, least: number, unbou
   );
 }
 
-function text(name: string, value: unknown, max: number, kind = 'a string'): string {
-  if (typeof value !== 'string') {
-    // A user's function may have given a promise in the place of a string. Nobody waits for the promise, which may reject.
-    Promise.resolve(value).then(undefined, () => {});
-    throw new TypeError(`${name} must be ${kind}, but it is ${show(value)}.`);
-  }
+/**
+ * Checks a text that names something: well-formed Unicode, of 1 to 1,024 bytes of UTF-8.
+ * @param kind the types that the value may have, for the message.
+ */
+export function checkText(name: string, value: unknown, kind = 'a string'): string {
+  // A user's function may have given a promise in the place of a string. Nobody waits for the promise, which may reject.
+  if (typeof value !== 'string') Promise.resolve(value).then(undefined, () => {});
+  checkThat(typeof value === 'string', name, kind, value);
   if (value === '') throw new TypeError(`${name} must not be empty, but it is ''.`);
-  if (bytes(value) > max) {
-    throw new TypeError(`${name} must have at most ${max} bytes, but ${show(value)} has ${bytes(value)}.`);
+  if (bytes(value) > MAX_TEXT_BYTES) {
+    throw new TypeError(`${name} must have at most ${MAX_TEXT_BYTES} bytes, but ${show(value)} has ${bytes(value)}.`);
   }
   // In UTF-8 the halves of all surrogate pairs are the same three bytes: three keys would be one lock.
   if (!value.isWellFormed()) {
@@ -56,17 +70,11 @@ function text(name: string, value: unknown, max: number, kind = 'a string'): str
   return value;
 }
 
-/** Checks a lock's key: a string of well-formed Unicode, of 1 to 1,024 bytes of UTF-8. */
-export const checkKey = (key: unknown): string => text('The key of a lock', key, MAX_TEXT_BYTES);
+export const checkKey = (key: unknown): string => checkText('The key of a lock', key);
 
 export function checkSignal(signal: AbortSignal | undefined): void {
-  if (signal === undefined || typeof signal?.throwIfAborted === 'function') return;
-  throw new TypeError(`signal must be an AbortSignal, but it is ${show(signal)}.`);
-}
-
-/** @param kind the types that the value may have, for the message. */
-export function checkText(name: string, value: unknown, kind?: string): string {
-  return text(name, value, MAX_TEXT_BYTES, kind);
+  const isSignal = signal === undefined || typeof signal?.throwIfAborted === 'function';
+  checkThat(isSignal, 'signal', 'an AbortSignal', signal);
 }
 
 /**

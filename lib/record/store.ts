@@ -205,3 +205,6 @@ export interface LockStore {
    */
   list(prefix: string, cursor?: unknown, signal?: AbortSignal): Promise<ListAnswer>;
 }
+
+/** The part of a store that a lease needs, from its acquisition to its release. */
+export type LeaseStore = Omit<LockStore, 'resume' | 'forceRelease' | 'repair' | 'readMany' | 'list'>;

@@ -7,7 +7,7 @@
 //
 // Records, and the requests of a store, have canonical texts. People are shown tokens by `shownToken`.
 
-import { checkText, MAX_TEXT_BYTES, show } from './check.ts';
+import { checkText, checkThat, MAX_TEXT_BYTES, show } from './check.ts';
 
 /**
  * A `once` token. Give all tokens of a lock in one form:
@@ -164,16 +164,13 @@ function number(digits: string): string {
 }
 
 function instantOf(name: string, text: string, parts: RegExpExecArray): string {
-  const [, year, month, day, hour, minute = 0, second = 0, fraction = '', sign = '', hours = 0, minutes = 0] = parts;
-  const at = new Date(0);
-  at.setUTCFullYear(Number(year), Number(month) - 1, Number(day));
-  const isDay = at.getUTCMonth() + 1 === Number(month) && at.getUTCDate() === Number(day);
-  const isTime = Number(hour) < 24 && Math.max(Number(minute), Number(second), Number(minutes)) < 60;
-  if (!isDay || !isTime || Number(hours) >= 24) {
-    throw new TypeError(`${name} must be a valid date and time, but it is ${show(text)}.`);
-  }
-  const aheadMinutes = Number(`${sign}${Number(hours) * 60 + Number(minutes)}`);
-  at.setUTCHours(Number(hour), Number(minute) - aheadMinutes, Number(second));
+  const [, year, month, day, hour, minute = '00', second = '00', fraction = ''] = parts;
+  const [sign = '+', hours = '00', minutes = '00'] = parts.slice(8);
+  const local = `${year}-${month}-${day}T${hour}:${minute}:${second}`;
+  const at = new Date(`${local}${sign}${hours}:${minutes}`);
+  // To a `Date`, the 30th of February is the 2nd of March, and 24:00 is a time of the next day.
+  const isTime = !Number.isNaN(at.getTime()) && new Date(`${local}Z`).toISOString().startsWith(local);
+  checkThat(isTime, name, 'a valid date and time', text);
   return instant(name, text, at, fraction);
 }
 
@@ -181,8 +178,6 @@ function instantOf(name: string, text: string, parts: RegExpExecArray): string {
 function instant(name: string, given: unknown, at: Date, fraction?: string): string {
   const iso = Number.isNaN(at.getTime()) ? '' : at.toISOString();
   const [, seconds, milliseconds] = /^(\d{4}-.{14})\.(\d+)Z$/.exec(iso) ?? [];
-  if (seconds === undefined) {
-    throw new TypeError(`${name} must be a valid time in the years 0000 to 9999 of UTC, but it is ${show(given)}.`);
-  }
+  checkThat(seconds !== undefined, name, 'a valid time in the years 0000 to 9999 of UTC', given);
   return `${INSTANT}${seconds}.${fraction ?? milliseconds}`.replace(/\.?0*$/, '');
 }

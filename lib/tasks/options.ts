@@ -1,7 +1,7 @@
 import type { LockClient } from '../lease/client.ts';
 import type { Clock } from '../lease/clock.ts';
 import { type AcquireOptions, LEASE_TIMES } from '../lease/options.ts';
-import { checkNames, show } from '../record/check.ts';
+import { checkFunction, checkNames, checkThat, show } from '../record/check.ts';
 import { canonicalToken, type OnceToken, shownToken } from '../record/token.ts';
 import type { TaskProgress } from './report.ts';
 
@@ -120,9 +120,7 @@ export type RunPlan<Task> = Omit<RunTasksOptions<Task>, 'once'> &
 export function planRun<Task>(options: RunTasksOptions<Task>): RunPlan<Task> {
   checkNames('runTasks', options, OPTIONS);
   const { locks, key, worker, remainingMs, onProgress, revisitBusy = true } = options;
-  if (typeof locks?.tryAcquire !== 'function') {
-    throw new TypeError(`locks must be a LockClient, but it is ${show(locks)}.`);
-  }
+  checkThat(typeof locks?.tryAcquire === 'function', 'locks', 'a LockClient', locks);
   checkFunction('key', key);
   if (remainingMs !== undefined) checkFunction('remainingMs', remainingMs);
   if (onProgress !== undefined) checkFunction('onProgress', onProgress);
@@ -151,12 +149,8 @@ export function planRun<Task>(options: RunTasksOptions<Task>): RunPlan<Task> {
 
 export function checkTasks(tasks: unknown): void {
   const { [Symbol.iterator]: iterator, [Symbol.asyncIterator]: asyncIterator } = Object(tasks);
-  if (typeof (iterator ?? asyncIterator) === 'function') return;
-  throw new TypeError(`tasks must be an array, an iterable or an async iterable, but it is ${show(tasks)}.`);
-}
-
-export function checkFunction(name: string, value: unknown): void {
-  if (typeof value !== 'function') throw new TypeError(`${name} must be a function, but it is ${show(value)}.`);
+  const isIterable = typeof (iterator ?? asyncIterator) === 'function';
+  checkThat(isIterable, 'tasks', 'an array, an iterable or an async iterable', tasks);
 }
 
 const isCount = (value: unknown, least: number): boolean => Number.isInteger(value) && (value as number) >= least;

@@ -1,10 +1,11 @@
 import { call } from '../lease/callback.ts';
 import type { Lease } from '../lease/lease.ts';
+import { checkFunction } from '../record/check.ts';
 import { LockBusyError, LockDoneError, LockNoTimeError, LockStoreError, LockTokenError } from '../record/errors.ts';
 import type { OpenTask } from './block.ts';
 import { Candidates, MOST_IN_HAND } from './candidates.ts';
 import { Marks } from './marks.ts';
-import { checkFunction, checkTasks, planRun, type RunPlan, type RunTasksOptions } from './options.ts';
+import { checkTasks, planRun, type RunPlan, type RunTasksOptions } from './options.ts';
 import type { TaskReport } from './report.ts';
 import { RunLimit } from './run-limit.ts';
 import { TaskSource } from './source.ts';

@@ -1,5 +1,5 @@
 import { onAbort } from '../lease/on-abort.ts';
-import { show } from '../record/check.ts';
+import { checkThat } from '../record/check.ts';
 import { BLOCK } from './block.ts';
 import type { RunLimit } from './run-limit.ts';
 
@@ -82,8 +82,8 @@ export class TaskSource<Task> {
     try {
       this.#iterator ??= this.#open();
       const result = await this.#iterator.next();
-      if (Object(result) === result) return result;
-      throw new TypeError(`The result of the tasks' iterator must be an object, but it is ${show(result)}.`);
+      checkThat(Object(result) === result, "The result of the tasks' iterator", 'an object', result);
+      return result;
     } catch (error) {
       this.#isEnded = true;
       throw error;
@@ -101,7 +101,7 @@ export class TaskSource<Task> {
     const { signal } = this.#limit;
     let stop = () => {};
     await new Promise<void>((resolve) => {
-      stop = onAbort([signal], resolve);
+      stop = onAbort([signal], () => resolve());
       void coming.then(resolve);
       if (signal.aborted) resolve();
       if (this.left > 0) setImmediate(resolve);

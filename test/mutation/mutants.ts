@@ -81,6 +81,8 @@ const dynamodb = [
       '(restored ? `, lockId = :restored${FORGET_TOOK_OVER}` :',
       "(restored === '' ? '' :",
     ],
+  ]),
+  ...of('lib/dynamodb/operator-writes.ts', [
     [
       'resume of a grant other than that of the handle',
       '`lockId = :handed AND',
@@ -149,7 +151,6 @@ const dynamodb = [
   ...of('lib/dynamodb/table.ts', [
     ["the reason of a request that hangs in the SDK's own retries, lost", '      noteFault(signal, fault);\n', ''],
     ['an error that the SDK wrapped, judged by its wrapper', 'faults.at(-1) ?? error', 'error'],
-    ["the store's own client sends again beside leasehold", '{ maxAttempts: 1 }', '{}'],
     [
       'a misspelled option of a DynamoDBLockStore, ignored',
       "    checkNames('DynamoDBLockStore', options, STORE_OPTIONS);\n",
@@ -163,7 +164,11 @@ const dynamodb = [
       '    } catch {\n      return [];',
       '    } catch (error) {\n      throw error;',
     ],
+  ]),
+  ...of('lib/dynamodb/guarded-write.ts', [
     ['the guard of a write is true for every grant', "'lockId = :lockId'", "'lockId = :lockId OR lockId <> :lockId'"],
+  ]),
+  ...of('lib/dynamodb/lease-store.ts', [
     [
       'refused writes bring no record back',
       "ReturnValuesOnConditionCheckFailure: 'ALL_OLD'",
@@ -350,28 +355,27 @@ const clocks = [
     ['the latest deadline is renewed first', 'a.order < b.order ||', 'a.order > b.order ||'],
     ['an operation that nobody wants any more, sent in its turn', '        queued.start = undefined;\n', ''],
   ]),
-  ...of('lib/dynamodb/server-date.ts', [
-    ["a relay's Date, taken for DynamoDB's", ' || !AWS_HOST.test(hostname)', ''],
-    ["the Date of an answer without TLS, taken for DynamoDB's", "protocol !== 'https:' || ", ''],
-    ["the Date of a cache's answer, taken for the present", ' || age !== undefined', ''],
+  ...of('lib/dynamodb/sdk-transport.ts', [
+    ["the store's own client sends again beside leasehold", '{ maxAttempts: 1 }', '{}'],
     [
       'a request refused for the time in its signature, sent again with the same moments',
       '?.$metadata?.misdated)) throw error;',
       '?.$metadata?.misdated && false)) throw error;',
     ],
-    ['every refusal of a signature, taken for one of its time', '> MISDATED_MS', '>= 0'],
     ["a request of the user's own, not corrected by the SDK", 'if (!(heard && ', 'if (!('],
+  ]),
+  ...of('lib/dynamodb/server-date.ts', [
+    ["a relay's Date, taken for DynamoDB's", ' || !AWS_HOST.test(hostname)', ''],
+    ["the Date of an answer without TLS, taken for DynamoDB's", "protocol !== 'https:' || ", ''],
+    ["the Date of a cache's answer, taken for the present", ' || age !== undefined', ''],
+    ['every refusal of a signature, taken for one of its time', '> MISDATED_MS', '>= 0'],
   ]),
 ];
 
 const attempts = [
   ...of('lib/dynamodb/faults.ts', [
     ['an answer that nobody can read, taken for a fault that lasts', '($response !== undefined ||', '('],
-    [
-      'a conflict with another Region, taken for a fault that lasts',
-      "  ReplicatedWriteConflictException: 'conflict',\n",
-      '',
-    ],
+    ['a conflict with another Region, taken for a fault that lasts', "  'ReplicatedWriteConflictException',\n", ''],
   ]),
   ...of('lib/lease/term.ts', [
     [
@@ -515,10 +519,10 @@ const attempts = [
 ];
 
 const client = [
-  ...of('lib/lease/client.ts', [
+  ...of('lib/lease/lease-client.ts', [
     [
       'a lease granted while its client is closing, not released',
-      '    if (this.closing.aborted) discardUnwanted(this.#context, { what, plan, discardHoldMs }, grant);\n',
+      '    if (this.#context.closing.aborted) discardUnwanted(this.#context, { what, plan, discardHoldMs }, grant);\n',
       '',
     ],
     [
@@ -536,13 +540,15 @@ const client = [
       'const times = { expiresAt: term.until, deadline, waitedMs };',
       'const times = { expiresAt: deadline + plan.safetyMs, deadline, waitedMs };',
     ],
+  ]),
+  ...of('lib/lease/client.ts', [
     [
       "the resumed event's expiry counted from the deadline of a wrong clock",
       'expiresAt: grant.term.until, deadline }',
       'expiresAt: deadline + plan.safetyMs, deadline }',
     ],
     ['a misspelled option of a LockClient, ignored', "    checkNames('LockClient', options, CLIENT_OPTIONS);\n", ''],
-    ['a misspelled option of acquire, ignored', '    checkNames(what, options, ACQUIRE_OPTIONS);\n', ''],
+    ['a misspelled option of acquire, ignored', "    checkNames('acquire', options, ACQUIRE_OPTIONS);\n", ''],
     ['a misspelled option of resume, ignored', "    checkNames('resume', options, RESUME_OPTIONS);\n", ''],
   ]),
   ...of('lib/lease/operate.ts', [
@@ -723,8 +729,8 @@ const lease = [
     ],
     [
       'the offset of an instant, added and not taken off',
-      'Number(minute) - aheadMinutes',
-      'Number(minute) + aheadMinutes',
+      '`${local}${sign}${hours}:${minutes}`',
+      "`${local}${sign === '-' ? '+' : '-'}${hours}:${minutes}`",
     ],
   ]),
   ...of('lib/record/record.ts', [
@@ -738,7 +744,7 @@ const lease = [
       'if (record.flaw !== undefined && !isJudged && !areCountable(record))',
     ],
   ]),
-  ...of('lib/lease/client.ts', [
+  ...of('lib/lease/lease-client.ts', [
     [
       'a token that is given and undefined, taken for none',
       "value !== undefined || name === 'once'",
@@ -1169,7 +1175,7 @@ const middleware = [
       'if (false)',
     ],
     ['a lease kept by a wrapped handler that fails', '      await onError(guard, request);\n', ''],
-    ['a wrapped handler that is no function, accepted', "  checkChoice('handler', handler, 'a function');\n", ''],
+    ['a wrapped handler that is no function, accepted', "  checkFunction('handler', handler);\n", ''],
   ]),
   ...of('middleware/invocation.ts', [
     [

@@ -1,0 +1,165 @@
+import { hostname } from 'node:os';
+import { checkFunction, checkKey } from '../record/check.ts';
+import { LockBusyError, LockDoneError } from '../record/errors.ts';
+import { holderOf } from '../record/record.ts';
+import type { LeaseStore } from '../record/store.ts';
+import { shownToken } from '../record/token.ts';
+import { Acquisition, type Busy } from './acquisition.ts';
+import { discardUnwanted, type Grant } from './attempt.ts';
+import { call } from './callback.ts';
+import { type Clock, systemClock } from './clock.ts';
+import { inBackground, type LeaseContext } from './context.ts';
+import { type LockEventListener, notify, type ReportedEvent } from './events.ts';
+import { gateOf } from './gate.ts';
+import { Lease } from './lease.ts';
+import { type AcquireOptions, type AcquirePlan, type LeaseTiming, planAcquire } from './options.ts';
+import { serverClockOf } from './server-clock.ts';
+
+/** The options of a `LeaseClient`. */
+export interface LeaseClientOptions extends LeaseTiming {
+  /** The place where the locks live. */
+  store: LeaseStore;
+  /**
+   * The holder's name in the client's leases, for people to read. 1 to 1,024 bytes.
+   * @default on Lambda the function, version and log stream; elsewhere host and pid
+   */
+  owner?: string | undefined;
+  /**
+   * Called for everything that happens to the client's locks. An error that the listener throws or rejects with is ignored.
+   * @default none
+   */
+  onEvent?: LockEventListener | undefined;
+  /**
+   * The clock and the timers. Must not throw.
+   * @default the process's own
+   */
+  clock?: Clock | undefined;
+}
+
+/**
+ * The part of a `LockClient` that a handler with a lock needs. A bundler that finds no `LockClient` leaves out the rest.
+ * Checks no names of options: the handler's options have been checked.
+ */
+export class LeaseClient {
+  readonly #context: LeaseContext;
+  readonly #defaults: AcquireOptions;
+
+  /** @param closing aborts when the client is closed. */
+  constructor(options: LeaseClientOptions, closing: AbortSignal = new AbortController().signal) {
+    const { store, onEvent, clock = systemClock, leaseMs, heartbeatMs, safetyMs, owner } = options;
+    if (onEvent !== undefined) checkFunction('onEvent', onEvent);
+    this.#defaults = { leaseMs, heartbeatMs, safetyMs, owner };
+    this.plan({});
+    const serverClock = serverClockOf(store, clock);
+    const report = (event: ReportedEvent) => {
+      const { skewMs } = serverClock;
+      const told = { ...event, at: clock.now(), ...(skewMs !== undefined && { skewMs }) };
+      notify(onEvent, told);
+      if ('onEvent' in store) call(() => store.onEvent?.(told as never));
+    };
+    this.#context = {
+      store,
+      gate: gateOf(store),
+      clock,
+      serverClock,
+      leases: new Set(),
+      closing,
+      pending: new Set(),
+      report,
+    };
+  }
+
+  /** @internal The part of this client that its operations share. */
+  get context(): LeaseContext {
+    return this.#context;
+  }
+
+  /** @internal Checks options together with the defaults of this client's leases, and fills the defaults in. */
+  plan(options: AcquireOptions): AcquirePlan {
+    const plan: Record<string, unknown> = { ...this.#defaults };
+    // Asked at each call: a process that is started from a snapshot has a name of its own.
+    plan.owner ??= defaultOwner();
+    for (const [name, value] of Object.entries(options)) {
+      // A token that is given must be there: without a token the work would run every time.
+      if (value !== undefined || name === 'once') plan[name] = value;
+    }
+    return planAcquire(plan);
+  }
+
+  /** Acquires a lock. */
+  async acquire(key: string, options: AcquireOptions): Promise<Lease> {
+    const outcome = await this.ask(key, options);
+    if (outcome instanceof Lease) return outcome;
+    const { record, retryAfterMs } = outcome;
+    const { serverClock } = this.#context;
+    const { skewMs } = serverClock;
+    const { lockId, expiresAt, acquiredAt } = record;
+    const heldMs = lockId === undefined ? undefined : serverClock.now(key) - acquiredAt;
+    throw new LockBusyError({ key, owner: holderOf(record), expiresAt, retryAfterMs, skewMs, heldMs });
+  }
+
+  /** @internal Acquires a lock, and reports the outcome. */
+  async ask(key: string, options: AcquireOptions): Promise<Lease | Busy> {
+    checkKey(key);
+    const plan = this.plan(options);
+    const acquisition = new Acquisition(this.#context, key, plan);
+    const { report } = this.#context;
+    return this.track(async () => {
+      const outcome = await acquisition.run();
+      const waitedMs = Math.round(acquisition.elapsedMs);
+      if (outcome.type === 'granted') return this.#granted(outcome.grant, plan, waitedMs);
+      if (outcome.type === 'done') {
+        const doneToken = shownToken(outcome.doneToken);
+        const once = shownToken(plan.once as string);
+        report({ type: 'done', key, owner: plan.owner, once, doneToken });
+        throw new LockDoneError({ key, once, doneToken });
+      }
+      const { record, retryAfterMs } = outcome;
+      const { fencingToken, expiresAt } = record;
+      report({ type: 'busy', key, owner: holderOf(record), fencingToken, expiresAt, retryAfterMs, waitedMs });
+      return outcome;
+    });
+  }
+
+  #granted(grant: Grant, plan: AcquirePlan, waitedMs: number): Lease {
+    const { term, record } = grant;
+    // A release counts from `acquiredAt`, the earliest moment of the grant, and `holdAtLeastMs` from the latest. The two
+    // moments differ if this host's clock is known to be wrong.
+    const holdAtLeastMs = plan.holdAtLeastMs && term.closedUntil - record.acquiredAt;
+    const lease = this.hold('Acquiring', grant, { ...plan, holdAtLeastMs });
+    const { key, owner, fencingToken, deadline, takenOverFrom } = lease;
+    const times = { expiresAt: term.until, deadline, waitedMs };
+    this.#context.report({
+      type: 'acquired',
+      key,
+      owner,
+      fencingToken,
+      ...times,
+      ...(takenOverFrom && { takenOverFrom }),
+    });
+    return lease;
+  }
+
+  /** @internal Makes the lease of a grant, and starts its heartbeat. */
+  hold(what: string, grant: Grant, plan: AcquirePlan, discardHoldMs = 0): Lease {
+    // The client may have been closed since the grant was judged. From here on, `close` knows the lease.
+    if (this.#context.closing.aborted) discardUnwanted(this.#context, { what, plan, discardHoldMs }, grant);
+    const lease = new Lease(this.#context, plan, grant);
+    lease.start();
+    return lease;
+  }
+
+  /** @internal Lets `close` wait for the calls that are under way. */
+  async track<Result>(start: () => Promise<Result>): Promise<Result> {
+    this.#context.closing.throwIfAborted();
+    const call = start();
+    inBackground(this.#context, call);
+    return call;
+  }
+}
+
+function defaultOwner(): string {
+  const { AWS_LAMBDA_FUNCTION_NAME: name, AWS_LAMBDA_FUNCTION_VERSION: version } = process.env;
+  if (name === undefined) return `${hostname()}:${process.pid}`;
+  return `${name}:${version} ${process.env.AWS_LAMBDA_LOG_STREAM_NAME ?? ''}`.trimEnd();
+}
