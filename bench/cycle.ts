@@ -38,8 +38,8 @@ export default {
     const contenders = [...(await ownContenders(await server.table(), { all: true })), ...(await peers(server))];
     const counts = new Map<string, string>();
     for (const contender of contenders) counts.set(contender.name, await requests(contender));
-    const cycles = server.name === 'tls' ? 8 : 25;
-    const rounds = smoke ? { rounds: 10, warmUp: 2 } : { rounds: 60, warmUp: 10 };
+    const cycles = smoke || server.name === 'tls' ? 10 : 25;
+    const rounds = smoke ? { rounds: 5, warmUp: 1 } : { rounds: 60, warmUp: 10 };
     const samples = await inRounds(contenders, rounds, (contender) => once(contender, cycles));
     const series = (name: string) => {
       const all = samples.get(name) ?? [];

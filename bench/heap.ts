@@ -6,7 +6,7 @@ import { peers } from './lib/peers.ts';
 import { inRounds } from './lib/rounds.ts';
 import { median, ratio } from './lib/statistics.ts';
 
-const CYCLES = 40;
+const CYCLES = 30;
 let keys = 0;
 
 async function allocated({ cycle }: Contender): Promise<number> {
@@ -21,8 +21,11 @@ export default {
   servers: ['stub'],
   execArgv: ['--expose-gc', '--min-semi-space-size=128', '--max-semi-space-size=128'],
   async run({ server, smoke }) {
-    const contenders = [...(await ownContenders(await server.table(), { all: true })), ...(await peers(server))];
-    const rounds = smoke ? { rounds: 3, warmUp: 2 } : { rounds: 20, warmUp: 10 };
+    const contenders = [
+      ...(await ownContenders(await server.table(), { all: true })),
+      ...(smoke ? [] : await peers(server)),
+    ];
+    const rounds = smoke ? { rounds: 2, warmUp: 1 } : { rounds: 20, warmUp: 10 };
     const bytes = await inRounds(contenders, rounds, allocated);
     return contenders.map(({ name }) => {
       const all = bytes.get(name) ?? [];

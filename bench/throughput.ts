@@ -5,7 +5,6 @@ import { peers } from './lib/peers.ts';
 import { inRounds } from './lib/rounds.ts';
 import { type Figure, median, ratio } from './lib/statistics.ts';
 
-const AT_ONCE = [1, 32, 256];
 let keys = 0;
 
 /** The cycles a second, with so many under way at all times. */
@@ -23,10 +22,10 @@ export default {
   about: 'Cycles a second in one process, with 1, 32 and 256 under way.',
   servers: ['dynoxide', 'stub'],
   async run({ server, smoke }) {
-    const contenders = [...(await ownContenders(await server.table())), ...(await peers(server))];
+    const contenders = [...(await ownContenders(await server.table())), ...(smoke ? [] : await peers(server))];
     const figures = new Map(contenders.map(({ name }) => [name, {} as Record<string, Figure | number>]));
-    for (const atOnce of AT_ONCE) {
-      const cycles = Math.max(smoke ? 20 : 100, (smoke ? 1 : 2) * atOnce);
+    for (const atOnce of smoke ? [32] : [1, 32, 256]) {
+      const cycles = Math.max(smoke ? 50 : 100, 2 * atOnce);
       const rounds = smoke ? { rounds: 3, warmUp: 1 } : { rounds: 20, warmUp: 2 };
       const rates = await inRounds(contenders, rounds, (contender) => rate(contender, atOnce, cycles));
       for (const { name } of contenders) {

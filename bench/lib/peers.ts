@@ -68,7 +68,7 @@ async function deliveryHero(server: Server): Promise<Contender> {
     wait: (key) => lock(key, { waitDurationInMs: 100 }),
     // It tells nobody: a renewal that fails ends the process by an unhandled rejection.
     async hold(key, leaseDurationInMs, lost) {
-      process.once('unhandledRejection', lost);
+      process.on('unhandledRejection', lost);
       await lock(key, { leaseDurationInMs, prolongLeaseEnabled: true, prolongEveryMs: leaseDurationInMs / 3 });
     },
   };

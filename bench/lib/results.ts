@@ -8,7 +8,7 @@ export interface Result {
   readonly about: string;
   /** The machine on which they were measured. The load is that of the last 1, 5 and 15 minutes. */
   readonly on: { readonly cpus: string; readonly load: readonly number[]; readonly node: string; readonly sdk: string };
-  readonly tables: readonly (Table & { readonly server: string })[];
+  readonly tables: readonly Table[];
 }
 
 const FOLDER = join(import.meta.dirname, '..', 'results');
