@@ -1,11 +1,11 @@
 // Measures what a lock costs, beside raw SDK calls, bare HTTP and other locks (npm ci --prefix bench; redlock needs the
-// program redis-server). A whole run keeps its figures in bench/results/ and draws docs/performance.md. The exit status is 1 if a
-// figure is out of bounds: bench/bounds.ts.
+// program redis-server). A run that is no smoke run keeps its figures in bench/results/, and draws docs/performance.md and
+// docs/scale.md. The exit status is 1 if a figure is out of bounds: bench/bounds.ts.
 //
 //   npm run bench                      every measure, about ten minutes
 //   npm run bench -- --only cycle      one measure, and several by several --only
 //   npm run bench -- --smoke           short runs, to see that everything works; keeps nothing
-//   npm run bench -- --write           draws docs/performance.md again, from the kept figures
+//   npm run bench -- --write           draws the pages again, from the kept figures
 import { execFileSync, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -15,7 +15,7 @@ import { parseArgs } from 'node:util';
 import { BOUNDS } from './bounds.ts';
 import { misses } from './lib/bounds.ts';
 import type { Measure } from './lib/measure.ts';
-import { keep, type Result, writePage } from './lib/results.ts';
+import { keep, type Result, writePages } from './lib/results.ts';
 import { CERTIFICATE, SERVERS, type ServerName } from './lib/servers.ts';
 import { plain, type Table } from './lib/table.ts';
 
@@ -120,4 +120,4 @@ if (!flags.write) {
   for (const miss of missed) console.log(`OUT OF BOUNDS: ${miss}`);
   process.exitCode = missed.length > 0 ? 1 : 0;
 }
-if (!flags.smoke) writePage();
+if (!flags.smoke) writePages();

@@ -2,6 +2,7 @@
 import type { Measure } from './measure.ts';
 import { type ServerName, startServer } from './servers.ts';
 
+process.on('disconnect', () => process.exit());
 const [name, serverName, smoke] = process.argv.slice(2) as [string, ServerName, string?];
 const server = await startServer(serverName);
 const { default: measure } = (await import(`../${name}.ts`)) as { default: Measure };

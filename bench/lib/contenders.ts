@@ -5,7 +5,8 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { DynamoDBClient, UpdateItemCommand, type UpdateItemCommandInput } from '@aws-sdk/client-dynamodb';
 import middy from '@middy/core';
 import { DynamoDBLockStore } from '../../lib/dynamodb.ts';
-import { LockClient } from '../../lib/index.ts';
+import { LockClient, type LockStore } from '../../lib/index.ts';
+import { MemoryLockStore } from '../../lib/testing.ts';
 import { lock, lockPlugin, withLock } from '../../middleware/index.ts';
 
 export type Release = () => Promise<unknown>;
@@ -133,7 +134,7 @@ async function raw(tableName: string): Promise<Contender> {
   return { name: RAW, ...(await byHand(tableName, send)) };
 }
 
-function leasehold(name: string, store: DynamoDBLockStore): Contender & { readonly locks: LockClient } {
+function leasehold(name: string, store: LockStore): Contender & { readonly locks: LockClient } {
   const locks = new LockClient({ store, leaseMs: LEASE_MS });
   const releaseOf = (lease: { release(): Promise<unknown> }) => () => lease.release();
   return {
@@ -171,7 +172,7 @@ export const handled = (handler: Handler) => (key: string) => handler({ key }, C
 
 /**
  * leasehold as on Lambda: no client is given, and the credentials are in the environment. With `all`, also leasehold on the
- * user's own client, and its handlers.
+ * user's own client, in memory, and under handlers.
  */
 export async function ownContenders(tableName: string, { all = false } = {}): Promise<Contender[]> {
   const ours = leasehold(OURS, new DynamoDBLockStore({ tableName }));
@@ -185,6 +186,7 @@ export async function ownContenders(tableName: string, { all = false } = {}): Pr
   return [
     ...contenders,
     leasehold(`${OURS}, client given`, new DynamoDBLockStore({ tableName, client: new DynamoDBClient({}) })),
+    leasehold('in memory, no requests', new MemoryLockStore()),
     { name: `${OURS}, withLock`, cycle: handled(wrapped as unknown as Handler) },
     { name: `${OURS}, Middy`, cycle: handled(stacked as unknown as Handler) },
   ];

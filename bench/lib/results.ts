@@ -1,5 +1,6 @@
-import { globSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { prices } from './prices.ts';
 import { markdown, type Table } from './table.ts';
 
 /** The figures of a measure, as `bench/results/` keeps them. */
@@ -12,7 +13,9 @@ export interface Result {
 }
 
 const FOLDER = join(import.meta.dirname, '..', 'results');
-const PAGE = join(import.meta.dirname, '..', '..', 'docs', 'performance.md');
+const DOCS = join(import.meta.dirname, '..', '..', 'docs');
+/** The pages of the docs that show figures. */
+export const PAGES = ['performance.md', 'scale.md'].map((page) => join(DOCS, page));
 
 export function keep(result: Result): void {
   mkdirSync(FOLDER, { recursive: true });
@@ -29,20 +32,15 @@ function drawn({ measure, about, on, tables }: Result): string {
   ].join('\n');
 }
 
-/** The page with the kept figures between its markers: `<!-- bench: NAME -->` and `<!-- end -->`. */
-export function page(text: string): string {
-  const results = new Map(
-    globSync('*.json', { cwd: FOLDER }).map((file) => {
-      const result = JSON.parse(readFileSync(join(FOLDER, file), 'utf8')) as Result;
-      return [result.measure, result];
-    }),
-  );
-  return text.replaceAll(/(<!-- bench: (\S+) -->\n).*?(<!-- end -->)/gs, (whole, start, name, end) => {
-    const result = results.get(name);
-    return result ? `${start}\n${drawn(result)}\n\n${end}` : whole;
-  });
-}
+const read = (measure: string) => JSON.parse(readFileSync(join(FOLDER, `${measure}.json`), 'utf8')) as Result;
 
-export function writePage(): void {
-  writeFileSync(PAGE, page(readFileSync(PAGE, 'utf8')));
+/** A page with the kept figures between its markers: `<!-- bench: MEASURE -->` and `<!-- end -->`. */
+export const page = (text: string): string =>
+  text.replaceAll(/(<!-- bench: (\S+) -->\n).*?(<!-- end -->)/gs, (_, start, name, end) => {
+    const figures = name === 'prices' ? markdown(prices(read('cycle'))) : drawn(read(name));
+    return `${start}\n${figures}\n\n${end}`;
+  });
+
+export function writePages(): void {
+  for (const path of PAGES) writeFileSync(path, page(readFileSync(path, 'utf8')));
 }

@@ -1,7 +1,7 @@
 import { type Figure, show } from './statistics.ts';
 
 /** A line of a table: a contender, and its figures by the column's name, which has the unit. */
-interface Row {
+export interface Row {
   readonly name: string;
   readonly figures: Readonly<Record<string, Figure | number | string | undefined>>;
 }
