@@ -39,7 +39,7 @@ export default {
     const counts = new Map<string, string>();
     for (const contender of contenders) counts.set(contender.name, await requests(contender));
     const cycles = smoke || server.name === 'tls' ? 10 : 25;
-    const rounds = smoke ? { rounds: 5, warmUp: 1 } : { rounds: 60, warmUp: 10 };
+    const rounds = smoke ? { rounds: 5, warmUp: 1 } : { rounds: 40, warmUp: 6 };
     const samples = await inRounds(contenders, rounds, (contender) => once(contender, cycles));
     const series = (name: string) => {
       const all = samples.get(name) ?? [];

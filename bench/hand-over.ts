@@ -63,7 +63,7 @@ export default {
         });
         const each = (kind: 'writes' | 'reads') => ((counts[kind] / sideBySide - holder[kind]) / waiters).toFixed(1);
         rows.push({
-          name: `${heldMs} ms, ${waiters} waiting: ${contender.name}`,
+          name: `${heldMs.toLocaleString('en-US')} ms, ${waiters} waiting: ${contender.name}`,
           figures: {
             'first, ms': median(overs.map(({ firstMs }) => firstMs)),
             'all, ms': median(overs.map(({ allMs }) => allMs)),

@@ -51,7 +51,7 @@ async function atOnce(tableName: string, { atOnce }: Size) {
   });
   const figures = { lost: failed, 'took, s': (performance.now() - from) / 1_000, 'writes each': writes / atOnce };
   await locks.close();
-  return { name: `${atOnce} \`using\` at once`, figures };
+  return { name: `${atOnce.toLocaleString('en-US')} \`using\` at once`, figures };
 }
 
 async function held(tableName: string, size: Size) {
@@ -61,7 +61,7 @@ async function held(tableName: string, size: Size) {
   const { writes } = await requestsOf(async () => {
     cpu = await cpuOf(() => sleep(1.5 * size.leaseMs));
   });
-  const name = `${size.leases} leases of ${size.leaseMs / 1_000} s`;
+  const name = `${size.leases.toLocaleString('en-US')} leases of ${size.leaseMs / 1_000} s`;
   const perSecond = writes / size.leases / ((1.5 * size.leaseMs) / 1_000);
   const quiet = { name, figures: { lost: lost(leases), 'CPU, % of a core': cpu, 'writes of a lease, 1/s': perSecond } };
   const until = performance.now() + size.blockedMs;
@@ -88,7 +88,7 @@ async function slow(server: Server, tableName: string, size: Size) {
   relay.send(0);
   await end(locks, leases);
   relay.kill();
-  return { name: `${leases.length} leases, answers after 120 instead of 5 ms`, figures };
+  return { name: `${leases.length.toLocaleString('en-US')} leases, answers after 120 instead of 5 ms`, figures };
 }
 
 export default {

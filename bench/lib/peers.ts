@@ -110,8 +110,9 @@ async function redlock(): Promise<Contender> {
   const redis = new Redis(port, '127.0.0.1');
   const trying = new Redlock([redis], { retryCount: 0 });
   const waiting = new Redlock([redis], { retryCount: -1 });
+  const holding = new Redlock([redis]);
   // Redlock tells of each refused attempt.
-  for (const each of [trying, waiting]) each.on('error', () => {});
+  for (const each of [trying, waiting, holding]) each.on('error', () => {});
   type Lock = { release(): Promise<unknown> };
   const release =
     (lock: Lock): Release =>
@@ -130,7 +131,7 @@ async function redlock(): Promise<Contender> {
             signal.addEventListener('abort', lost);
             held(undefined);
           });
-        waiting.using([key], leaseMs, forEver).catch(() => {});
+        holding.using([key], leaseMs, forEver).catch(() => {});
       }),
     server,
   };

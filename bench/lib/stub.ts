@@ -51,7 +51,10 @@ function answer(operation: string, input: Input): object {
   if (operation === 'DeleteItem') items.delete(key);
   if (operation === 'PutItem') items.set(key, input.Item ?? {});
   if (operation === 'UpdateItem') items.set(key, update(input, old ?? {}));
-  return input.ReturnValues === 'ALL_NEW' ? { Attributes: items.get(key) } : {};
+  const { ReturnValues = 'NONE' } = input;
+  // Of UPDATED_NEW and UPDATED_OLD the whole record is returned, too.
+  if (ReturnValues === 'NONE') return {};
+  return { Attributes: ReturnValues.endsWith('NEW') ? items.get(key) : old };
 }
 
 const listener: RequestListener = (request, response) => {
