@@ -140,7 +140,10 @@ function leasehold(name: string, store: LockStore): Contender & { readonly locks
   return {
     name,
     locks,
-    cycle: async (key) => (await locks.acquire(key)).release(),
+    async cycle(key) {
+      const lease = await locks.acquire(key);
+      if (!(await lease.release())) throw new Error(`${name} did not release ${key}.`);
+    },
     async take(key) {
       const lease = await locks.tryAcquire(key);
       return lease ? releaseOf(lease) : undefined;

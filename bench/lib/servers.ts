@@ -15,10 +15,10 @@ export interface Server {
 
 /** The servers, and their titles in the tables. */
 export const SERVERS = {
-  dynoxide: 'an embedded DynamoDB',
-  stub: 'a stub that answers in about 50 µs',
-  tls: 'the stub behind TLS, 3 ms late',
-  none: 'no server',
+  dynoxide: 'An embedded DynamoDB',
+  stub: 'A stub that answers in about 50 µs',
+  tls: 'The stub behind TLS, 3 ms late',
+  none: 'No server',
 } as const;
 export type ServerName = keyof typeof SERVERS;
 
