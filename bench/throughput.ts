@@ -26,7 +26,7 @@ export default {
     const figures = new Map(contenders.map(({ name }) => [name, {} as Record<string, Figure | number>]));
     for (const atOnce of smoke ? [32] : [1, 32, 256]) {
       const cycles = Math.max(smoke ? 50 : 80, atOnce);
-      const rounds = smoke ? { rounds: 3, warmUp: 1 } : { rounds: 10, warmUp: 1 };
+      const rounds = smoke ? { rounds: 3, warmUp: 1 } : { rounds: 8, warmUp: 1 };
       const rates = await inRounds(contenders, rounds, (contender) => rate(contender, atOnce, cycles));
       for (const { name } of contenders) {
         const [all, raw] = [rates.get(name) ?? [], rates.get(RAW) ?? []];
