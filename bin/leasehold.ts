@@ -16,10 +16,11 @@ const USAGE = `Usage: leasehold <command> [options]
                                   ends the grant ID, as inspect shows it; the lock opens at its expiry, when the holder's
                                   belief has surely ended; with --immediately it opens at once, whatever keeps it closed,
                                   and two holders may run at the same time
-  leasehold repair KEY [--token N]
-                                  opens a lock that nobody holds and that is closed all the same, mends a record whose
-                                  token or expiry is missing, or is no whole number, and raises the fencing token to the
-                                  present time in milliseconds, or sets it to N
+  leasehold repair KEY [--token N] [--immediately]
+                                  opens a lock that nobody holds and that is closed all the same, mends a record that
+                                  somebody has damaged and ends its grant, and raises the fencing token to the present time
+                                  in milliseconds, or sets it to N; a lock whose record was damaged opens at its expiry, or
+                                  with --immediately at once, and two holders may run at the same time
   leasehold reset-once KEY        forgets the finished once token of a lock that nobody holds: the next token is granted, and
                                   work that was done may be done once more
 
@@ -99,14 +100,14 @@ async function forceRelease(locks: LockClient, key: string, options: Options): P
   return 1;
 }
 
-async function repair(locks: LockClient, key: string, { token }: Options): Promise<number> {
+async function repair(locks: LockClient, key: string, { token, immediately }: Options): Promise<number> {
   const fencingToken = token === undefined ? undefined : Number(token || Number.NaN);
   let seen: LockState | undefined;
   try {
     seen = await locks.inspect(key);
     if (seen === undefined) return missing(key);
   } catch (error) {
-    // A record whose token or expiry is none cannot be shown. Nothing of it is kept but its done token.
+    // A record whose token or expiry is no number cannot be shown.
     if (!(error instanceof LockStoreError && error.foreign)) throw error;
     warn(error.message);
   }
@@ -114,7 +115,12 @@ async function repair(locks: LockClient, key: string, { token }: Options): Promi
     warn(`${show(key)} has the grant ${seen.lockId} of ${seen.owner}: end it first, by leasehold force-release.`);
     return 1;
   }
-  if (!(await locks.repair(key, { seen, fencingToken }))) {
+  if (immediately) {
+    warn(
+      `If a holder of ${show(key)} still runs, there may be two holders until its lease ends: be sure that it is dead.`,
+    );
+  }
+  if (!(await locks.repair(key, { seen, fencingToken, immediately }))) {
     warn(`${show(key)} has changed meanwhile, or is no record of leasehold's: look at it again.`);
     return 1;
   }
@@ -145,7 +151,7 @@ const COMMANDS = { list, inspect, 'force-release': forceRelease, repair, 'reset-
 /** The commands that take an option. Every command takes the others. */
 const ONLY_WITH: Readonly<Record<string, readonly string[]>> = {
   'lock-id': ['force-release'],
-  immediately: ['force-release'],
+  immediately: ['force-release', 'repair'],
   token: ['repair'],
   json: ['list', 'inspect'],
 };

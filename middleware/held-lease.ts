@@ -3,7 +3,7 @@ import type { Lease } from '../lib/lease/lease.ts';
 import type { LostReason } from '../lib/record/errors.ts';
 import { type Body, bodyIn, readableOf, tellsItsEnd } from './body.ts';
 import type { Remaining } from './remaining.ts';
-import type { Held } from './request.ts';
+import { type Held, noteSkip } from './request.ts';
 import { warnIfReleased } from './warn-if-released.ts';
 
 /** Marks a stream of ours that has closed while its body may still be produced. */
@@ -13,7 +13,7 @@ const untold = Symbol.for('leasehold.untold');
 export class HeldLease implements Held {
   readonly lease: Lease;
   isUnused = true;
-  isSkipped = false;
+  readonly skipped = new Set<string>();
   readonly #remaining: Remaining;
   readonly #onLost: 'throw' | 'ignore';
   readonly #isBatch: boolean;
@@ -70,7 +70,7 @@ export class HeldLease implements Held {
 
   async #end(done = false): Promise<void> {
     const withinMs = this.#remaining.releaseMs;
-    await (this.isUnused || this.isSkipped ? this.lease.discard(withinMs) : this.lease.release({ done, withinMs }));
+    await (this.isUnused ? this.lease.discard(withinMs) : this.lease.release({ done, withinMs }));
   }
 
   /** Tells whether a batch response names records that failed. */
@@ -80,9 +80,11 @@ export class HeldLease implements Held {
     return !(Array.isArray(failures) && failures.length === 0);
   }
 
-  async #finish(done = true): Promise<void> {
+  async #finish(succeeded = true): Promise<void> {
     warnIfReleased(this.lease);
+    const done = succeeded && this.skipped.size === 0;
     await this.#end(done);
+    if (done) noteSkip(this.lease.key, false);
     if (this.#onLost === 'throw' && this.lease.loss) throw this.lease.loss;
   }
 

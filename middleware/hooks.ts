@@ -9,7 +9,6 @@ import {
   isBatch,
   isEarlyTimeout,
   type LockRequest,
-  skip,
 } from './request.ts';
 import { warnWithoutPlugin } from './warn-without-plugin.ts';
 
@@ -20,10 +19,9 @@ import { warnWithoutPlugin } from './warn-without-plugin.ts';
  */
 export type Guard = (event: unknown, context: object, hold: (held: Held) => void) => Promise<Answer | undefined>;
 
-/** A response in the handler's place. `isBusy`: the work is still to do, since the lock is busy. */
+/** A response in the handler's place. */
 interface Answer {
   readonly response: unknown;
-  readonly isBusy?: boolean;
 }
 
 /** Takes, and shows the handler only those records whose locks were granted. */
@@ -82,9 +80,8 @@ export async function releaseAll(request: LockRequest): Promise<void> {
 }
 
 /** Ends a request before its handler. Middy then calls no other hook, not even the hooks of earlier locks. */
-async function endEarly(request: LockRequest, { response, isBusy }: Answer): Promise<void> {
+async function endEarly(request: LockRequest, { response }: Answer): Promise<void> {
   giveUp(request);
-  if (isBusy) skip(request);
   let answer = response;
   for (const batch of batchesOf(request)) answer = await batch.succeed(answer, new Set());
   request.earlyResponse = answer;

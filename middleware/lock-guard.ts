@@ -9,6 +9,7 @@ import type { LambdaContext } from './lambda-context.ts';
 import { logSkip } from './log-skip.ts';
 import type { LockOptions } from './options.ts';
 import { Remaining } from './remaining.ts';
+import { noteSkip } from './request.ts';
 import { type BatchResponse, messageIdOf, messagesOf, recordLocks, sendBack } from './sqs.ts';
 
 const names = { ...sharedNames, onBusy: 0, onDone: 0 } satisfies Record<keyof LockOptions, 0>;
@@ -53,11 +54,12 @@ export function lockGuard(what: string, options: LockOptions<never, never, strin
       if (respond === 'throw') throw error;
       // 3. A response in the handler's place.
       logSkip(name, token, error);
+      noteSkip(name, isBusy);
       const response = typeof respond === 'function' ? await (respond as OfRequest)(error, event, context) : undefined;
       // SQS must not delete messages that nobody has worked on. SQS may delete a batch that is done, unless its records
       // have locks of their own, which say what is done.
       const keep = (isBusy && respond === 'skip') || hasRecordLocks(context);
-      return { response: (keep && allFailed(event)) || response, isBusy };
+      return { response: (keep && allFailed(event)) || response };
     }
   };
 }

@@ -3,7 +3,7 @@ import { heed } from '../lib/lease/callback.ts';
 import { checkNames } from '../lib/record/check.ts';
 import { checkChoice } from './configure.ts';
 import { releaseAll, requestEnded } from './hooks.ts';
-import { begin, holdingsOf, type LockRequest, timeOut } from './request.ts';
+import { begin, enterHandler, holdingsOf, type LockRequest, timeOut } from './request.ts';
 
 /**
  * Middy's plugin hooks, as far as a lock uses them.
@@ -149,6 +149,8 @@ export function lockPlugin<Plugin extends object = object>(
       for (let request = current(); request; request = holdingsOf(request).outer as LockRequest | undefined) {
         begin(request);
       }
+      const request = current();
+      if (request) enterHandler(request);
       beforeHandler?.();
     },
     // If a later `after` throws, Middy forgets the response, and a body in the response that is still produced.

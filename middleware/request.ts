@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
 import type { LostReason } from '../lib/record/errors.ts';
 
 /** Middy's request, as far as a lock uses it. */
@@ -16,8 +17,8 @@ export interface Held {
    * True while no work can have begun: then nothing was taken to any purpose, and `holdAtLeastMs` keeps no lock closed.
    */
   isUnused: boolean;
-  /** True once a busy lock inside has skipped the work: then no token is done, and `holdAtLeastMs` keeps nothing closed. */
-  isSkipped?: boolean;
+  /** The keys of busy locks inside that have skipped work which is still to do: while there are any, no token is done. */
+  readonly skipped?: Set<string>;
   /** Gives up without a release, for the handler may still run. Every later end does nothing then. */
   abandon(reason: LostReason): void;
   /**
@@ -65,11 +66,19 @@ interface Holdings {
 
 const holdings = Symbol.for('leasehold.holdings');
 const underWayKey = Symbol.for('leasehold.underWay');
+const aroundKey = Symbol.for('leasehold.around');
 
-/** The requests that hold something, by their invocation's context: one map in the process, for every copy of leasehold. */
-const shared = globalThis as { [underWayKey]?: WeakMap<object, Set<object>> };
+/** One map and one store in the process, for every copy of leasehold. */
+const shared = globalThis as {
+  [underWayKey]?: WeakMap<object, Set<object>>;
+  [aroundKey]?: AsyncLocalStorage<readonly Held[]>;
+};
 shared[underWayKey] ??= new WeakMap();
+shared[aroundKey] ??= new AsyncLocalStorage();
+/** The requests that hold something, by their invocation's context. */
 const underWay = shared[underWayKey];
+/** Everything that the handlers hold which the calling code runs in: a handler may call another handler. */
+const around = shared[aroundKey];
 
 export function holdingsOf(request: object): Holdings {
   const holder = request as { [holdings]?: Holdings };
@@ -107,14 +116,21 @@ export function timeOut(request: LockRequest): void {
   }
 }
 
+const heldAround = (request: object): Held[] => [...heldBy(request), ...(around.getStore() ?? [])];
+
+/** Runs the handler of a request. */
+export const runHandler = <Result>(request: object, handler: () => Result): Result =>
+  around.run(heldAround(request), handler);
+
+/** Notes that the calling code goes on to run the handler of a request. */
+export const enterHandler = (request: object): void => around.enterWith(heldAround(request));
+
 /**
- * Notes, in everything that an invocation holds, that a busy lock has skipped the work. A handler that called the skipped
- * handler may respond as if the work was done.
+ * Notes, in everything that the calling handlers hold, that a busy lock has skipped its work, or that the work is done by now.
+ * A handler that called the skipped handler may respond as if the work was done.
  */
-export function skip(request: LockRequest): void {
-  for (const other of underWay.get(request.context as object) ?? []) {
-    for (const held of heldBy(other)) held.isSkipped = true;
-  }
+export function noteSkip(key: string, isSkipped: boolean): void {
+  for (const { skipped } of around.getStore() ?? []) skipped?.[isSkipped ? 'add' : 'delete'](key);
 }
 
 /** Middy's own early time-out: the handler may still be running, wherever the error was thrown. */

@@ -2,7 +2,7 @@ import { finished } from 'node:stream/promises';
 import { show } from '../lib/record/check.ts';
 import { checkChoice } from './configure.ts';
 import { after, before, type Guard, onError } from './hooks.ts';
-import { begin, heldBy, holdingsOf, type LockRequest } from './request.ts';
+import { begin, heldBy, holdingsOf, type LockRequest, runHandler } from './request.ts';
 
 type Handler = (...parameters: never[]) => unknown;
 
@@ -36,9 +36,8 @@ export function wrap(guard: Guard, handler: Handler): (...parameters: never[]) =
       begin(request);
       // A handler that finds no callback fails. With the callback, the handler would work on without the lock.
       const others = more.filter((parameter) => typeof parameter !== 'function');
-      request.response = await handler(
-        ...([request.event, ...(stream ? [stream] : []), context, ...others] as never[]),
-      );
+      const given = [request.event, ...(stream ? [stream] : []), context, ...others] as never[];
+      request.response = await runHandler(request, () => handler(...given));
       if (stream) await sent(stream, request);
       await after(guard, request);
       return request.response;

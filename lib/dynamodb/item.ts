@@ -21,8 +21,9 @@ export function parse(item: Item, keyAttribute: string, foreign: (key: string, w
   const judging = (name: string): number => {
     const value = number(name);
     if (value !== undefined) return value;
-    // The condition of a repair tells a lock by the same attributes.
-    const isLock = ['fencingToken', 'lockId', 'releasedBy'].some((name) => item[name] !== undefined);
+    const has = (...names: string[]) => names.some((name) => item[name] !== undefined);
+    // The condition of a repair tells a lock by the same attributes: an item of the user's own may have one of the names.
+    const isLock = has('fencingToken', 'lockId', 'releasedBy') && has('acquiredAt', 'leaseMs');
     const hint = isLock ? 'Repair the record: leasehold repair KEY, or repair()' : 'Use another key';
     throw foreign(key, `${name} is ${item[name] ? `of type ${Object.keys(item[name])}, not N` : 'missing'}. ${hint}.`);
   };

@@ -1,14 +1,11 @@
-import {
-  BatchGetItemCommand,
-  type BatchGetItemCommandOutput,
-  GetItemCommand,
-  type GetItemCommandOutput,
-  ScanCommand,
-  type ScanCommandOutput,
-  UpdateItemCommand,
-  type UpdateItemCommandOutput,
+import type {
+  BatchGetItemCommandOutput,
+  GetItemCommandOutput,
+  ScanCommandOutput,
+  UpdateItemCommandOutput,
 } from '@aws-sdk/client-dynamodb';
 import { emfByEnvironment } from '../emf.ts';
+import { LockStoreError } from '../record/errors.ts';
 import type { LockRecord } from '../record/record.ts';
 import type {
   AcquireRequest,
@@ -101,17 +98,18 @@ export class DynamoDBLockStore implements LockStore {
 
   async read(key: string, { consistent }: { consistent: boolean }, signal?: AbortSignal): Promise<ReadAnswer> {
     const table = this.#table;
-    const command = new GetItemCommand({ TableName: table.name, Key: table.keyOf(key), ConsistentRead: consistent });
-    const { Item, $metadata } = await table.send<GetItemCommandOutput>(command, 'dynamodb:GetItem', key, signal);
+    // An answer without an item is DynamoDB's own for a missing record, so an answer that was cut to nothing cannot be told.
+    // Such a reading harms no lock: a caller who sees a free lock asks for the lock by a write, which DynamoDB judges.
+    const input = { TableName: table.name, Key: table.keyOf(key), ConsistentRead: consistent };
+    const { Item, $metadata } = await table.send<GetItemCommandOutput>('GetItem', input, key, signal);
     return this.#answer(Item, $metadata);
   }
 
   async readMany(keys: readonly string[], signal?: AbortSignal): Promise<ReadManyAnswer> {
     const table = this.#table;
     const Keys = keys.map((key) => table.keyOf(key));
-    const command = new BatchGetItemCommand({ RequestItems: { [table.name]: { Keys } } });
-    const action = 'dynamodb:BatchGetItem';
-    const answer = await table.send<BatchGetItemCommandOutput>(command, action, undefined, signal);
+    const input = { RequestItems: { [table.name]: { Keys } } };
+    const answer = await table.send<BatchGetItemCommandOutput>('BatchGetItem', input, undefined, signal);
     const items = Object.values(answer.Responses ?? {}).flat();
     const left = Object.values(answer.UnprocessedKeys ?? {}).flatMap(({ Keys }) => Keys ?? []);
     return {
@@ -123,7 +121,7 @@ export class DynamoDBLockStore implements LockStore {
 
   async list(prefix: string, cursor?: unknown, signal?: AbortSignal): Promise<ListAnswer> {
     const { name, keyAttribute, sortKey } = this.#table;
-    const command = new ScanCommand({
+    const input = {
       TableName: name,
       ExclusiveStartKey: cursor as Item | undefined,
       // A table that leasehold shares with another program has other items too.
@@ -143,8 +141,8 @@ export class DynamoDBLockStore implements LockStore {
         ...(prefix && { ':prefix': S(prefix) }),
         ...(sortKey && { ':sort': S(sortKey.value) }),
       },
-    });
-    const answer = await this.#table.send<ScanCommandOutput>(command, 'dynamodb:Scan', undefined, signal);
+    };
+    const answer = await this.#table.send<ScanCommandOutput>('Scan', input, undefined, signal);
     return {
       records: (answer.Items ?? []).flatMap((item) => this.#parseIfLock(item)),
       cursor: answer.LastEvaluatedKey,
@@ -164,16 +162,28 @@ export class DynamoDBLockStore implements LockStore {
   }
 
   async #write(key: string, write: writes.Write, signal: AbortSignal | undefined): Promise<StoreAnswer> {
-    const command = new UpdateItemCommand({
+    const input = {
+      ReturnValues: 'UPDATED_NEW',
       ...write,
       TableName: this.#table.name,
       Key: this.#table.keyOf(key),
       ReturnValuesOnConditionCheckFailure: 'ALL_OLD',
-    });
+    } as const;
     try {
-      const action = 'dynamodb:UpdateItem';
-      const { Attributes, $metadata } = await this.#table.send<UpdateItemCommandOutput>(command, action, key, signal);
-      return { applied: true, ...this.#answer(Attributes, $metadata) };
+      const { Attributes, $metadata } = await this.#table.send<UpdateItemCommandOutput>(
+        'UpdateItem',
+        input,
+        key,
+        signal,
+      );
+      // Every write sets the expiry or `releasedBy`. A proxy may have cut the answer to nothing, which the SDK takes for an
+      // answer without attributes. The write may then have been applied or not, or have never reached DynamoDB.
+      if (!Attributes?.expiresAt && !Attributes?.releasedBy) {
+        const text = `the answer to dynamodb:UpdateItem on the table '${this.tableName}' shows nothing of the record: a proxy may have cut it.`;
+        throw new LockStoreError(text, { transient: true, attempts: $metadata?.attempts, ...datesOf($metadata) });
+      }
+      // Only a write that asks for the whole record has a caller who needs the record.
+      return { applied: true, ...this.#answer(write.ReturnValues && Attributes, $metadata) };
     } catch (error) {
       if (!isRefusal(error)) throw error;
       return { applied: false, ...this.#answer(error.Item, error.$metadata) };

@@ -1,14 +1,18 @@
-import { type AttributeValue, DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import type { AttributeValue, DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { DEFAULT_RETENTION_DAYS, LOCK_RETENTION_DAYS, LOCK_TABLE_NAME } from '../names.ts';
 import { checkNames, show } from '../record/check.ts';
 import { LockStoreError, type LockStoreErrorOptions } from '../record/errors.ts';
 import { noteFault } from '../record/last-fault.ts';
 import type { LockRecord } from '../record/record.ts';
 import type { DatedAnswer } from '../record/store.ts';
+import { DirectTransport } from './direct-transport.ts';
+import { wayIn } from './environment.ts';
 import { kindOf, type Thrown } from './faults.ts';
 import { type Item, N, parse, S } from './item.ts';
-import { datesOf, keepDates, type Metadata, markOurs } from './server-date.ts';
+import { ownClient, SdkTransport } from './sdk-transport.ts';
+import { datesOf, type Metadata } from './server-date.ts';
 import { checkLayout, checkTableName, isRetention, layoutIn, RETENTION, type SortKey } from './settings.ts';
+import type { Inputs, Operation, Transport } from './transport.ts';
 
 /**
  * The options of a `DynamoDBLockStore`.
@@ -72,11 +76,6 @@ export const STORE_OPTIONS = {
   retentionDays: 0,
 } satisfies Record<keyof DynamoDBLockStoreOptions, 0>;
 
-/** The SDK's `NodeHttpHandler`. Its configuration is empty until it has sent a request. */
-interface HttpHandler {
-  httpHandlerConfigs?(): Readonly<Partial<Record<'httpAgent' | 'httpsAgent', { readonly maxSockets?: number }>>>;
-}
-
 /** The server's words for a key that is not the table's. Any other refusal is told by the server's own message. */
 const WRONG_SCHEMA =
   /does not match the schema|required keys|number of conditions on the keys|Type mismatch for key|part of the key/;
@@ -90,7 +89,8 @@ export class Table {
   readonly sortKey: SortKey | undefined;
   readonly ttlAttribute: string;
   readonly #retentionS: number;
-  #client: DynamoDBClient | undefined;
+  /** Undefined until the first request. */
+  #transport: Transport | undefined;
 
   constructor(options: DynamoDBLockStoreOptions) {
     checkNames('DynamoDBLockStore', options, STORE_OPTIONS);
@@ -116,17 +116,12 @@ export class Table {
       retentionDays(options.retentionDays, isTold ? process.env[LOCK_RETENTION_DAYS] : undefined) * 86_400,
     );
     this.name = checkTableName(tableName);
-    this.#client = client;
-    if (client) keepDates(client);
+    if (client) this.#transport = new SdkTransport(client);
   }
 
   /** The most sockets that the client's requests may use. Undefined until the first request, or if there is no bound. */
   get maxSockets(): number | undefined {
-    const handler = this.#client?.config?.requestHandler as HttpHandler | undefined;
-    const { httpAgent, httpsAgent } = handler?.httpHandlerConfigs?.() ?? {};
-    // The SDK makes the agent for plain HTTP only if the endpoint is plain HTTP.
-    const { maxSockets = Infinity } = httpAgent ?? httpsAgent ?? {};
-    return Number.isFinite(maxSockets) ? maxSockets : undefined;
+    return this.#transport?.maxSockets;
   }
 
   /** The moment at which DynamoDB's TTL may delete a record. */
@@ -149,31 +144,28 @@ export class Table {
   }
 
   /**
-   * Sends a command.
-   * @param key the lock that the command is about, if it is about one lock alone.
-   * @throws LockStoreError, or the SDK's own error if the command's condition was refused.
+   * Sends a request.
+   * @param key the lock that the request is about, if it is about one lock alone.
+   * @throws LockStoreError, or the SDK's own error if the request's condition was refused.
    */
-  async send<Output>(
-    command: { readonly input: object },
-    action: string,
+  async send<Output, O extends Operation = Operation>(
+    operation: O,
+    input: Inputs[O],
     key?: string,
     signal?: AbortSignal,
   ): Promise<Output> {
-    if (this.#client === undefined) {
-      this.#client = new DynamoDBClient({ maxAttempts: 1 });
-      keepDates(this.#client);
-    }
     // The SDK may wrap the error of its last attempt, and the wrapper has neither code nor status.
     const faults: unknown[] = [];
-    markOurs(command, (fault) => {
+    const heard = (fault: unknown) => {
       faults.push(fault);
       noteFault(signal, fault);
-    });
+    };
     try {
-      return (await this.#client.send(command as never, signal && { abortSignal: signal })) as Output;
+      this.#transport ??= await transportOfItsOwn(this.name);
+      return (await this.#transport.send(operation, input, signal, heard)) as Output;
     } catch (error) {
       if (isRefusal(error)) throw error;
-      throw await this.#storeError(faults.at(-1) ?? error, faults.length, action, key);
+      throw await this.#storeError(faults.at(-1) ?? error, faults.length, `dynamodb:${operation}`, key);
     }
   }
 
@@ -195,7 +187,7 @@ export class Table {
     if (misdated) {
       text = `${action} on ${table} was refused for the time in its signature: set the clock of this host right. ${message}`;
     } else if (name === 'ResourceNotFoundException') {
-      const region = await this.#client?.config.region().catch(() => undefined);
+      const region = await this.#transport?.region();
       text = `there is no ${table.slice(4)} in the Region '${region}': create it, or mend LOCK_TABLE_NAME or tableName.`;
     } else if (name === 'AccessDeniedException') {
       text = `${action} on ${table} is not allowed: grant it (LockTable.grants does). ${message}`;
@@ -221,6 +213,11 @@ export class Table {
       { ...options, foreign: true },
     );
   }
+}
+
+async function transportOfItsOwn(tableName: string): Promise<Transport> {
+  const way = wayIn(process.env, tableName);
+  return way ? new DirectTransport(way) : new SdkTransport(await ownClient());
 }
 
 function retentionDays(given: number | undefined, fromEnvironment: string | undefined): number {

@@ -159,26 +159,62 @@ export function forceRelease({ lockId, immediately }: ForceReleaseRequest): Writ
   };
 }
 
-/** The token, a moment or the `lockId` is none, in an item that leasehold wrote: it has another of leasehold's attributes. */
+/** leasehold wrote the item, which has two of leasehold's attributes. An item of the user's own may have one. */
+const IS_OURS =
+  '(attribute_exists(fencingToken) OR attribute_exists(lockId) OR attribute_exists(releasedBy)) AND ' +
+  '(attribute_exists(acquiredAt) OR attribute_exists(leaseMs))';
+/** The token, a moment or the `lockId` has no value that leasehold writes. */
 const BROKEN =
-  `(attribute_exists(fencingToken) OR attribute_exists(lockId) OR attribute_exists(releasedBy)) AND (NOT (${IS_LOCK}) ` +
-  'OR NOT fencingToken BETWEEN :zero AND :most OR NOT expiresAt BETWEEN :zero AND :most ' +
+  `NOT (${IS_LOCK}) OR NOT fencingToken BETWEEN :zero AND :most OR NOT expiresAt BETWEEN :zero AND :most ` +
   'OR NOT attribute_type(acquiredAt, :number) OR NOT acquiredAt BETWEEN :zero AND :mostAcquired ' +
-  'OR (attribute_exists(lockId) AND (NOT attribute_type(lockId, :string) OR lockId = :none)))';
+  'OR (attribute_exists(lockId) AND (NOT attribute_type(lockId, :string) OR lockId = :none))';
 const AS_SEEN = 'attribute_not_exists(lockId) AND fencingToken = :seenToken AND expiresAt = :seenExpiry';
+/** No condition tells a fraction from a whole number. So a fraction is known by the whole numbers around what was seen. */
+const AROUND_SEEN = 'fencingToken BETWEEN :token0 AND :token1 AND expiresAt BETWEEN :expiry0 AND :expiry1';
+/** An attribute that is missing, or that is no number, is not greater than a number. */
+const OPENS_IN_TIME = 'NOT (expiresAt > :opensAt AND expiresAt <= :most)';
+const RAISES_TOKEN = 'NOT (fencingToken > :token AND fencingToken <= :most)';
 
-export function repair({ seen, opensAt, fencingToken }: RepairRequest, table: TableShape): Write {
+export function repair({ seen, opensAt, fencingToken, broken }: RepairRequest, table: TableShape): Write {
+  const values = { ':opensAt': N(opensAt), ':token': N(fencingToken), ':ttl': table.ttl(opensAt) };
+  const update = 'SET expiresAt = :opensAt, fencingToken = :token, #ttl = :ttl';
+  const ExpressionAttributeNames = { '#ttl': table.ttlAttribute };
+  if (broken === undefined) {
+    return {
+      UpdateExpression: `${update}${FORGET_TOOK_OVER}, lockId`,
+      ConditionExpression: AS_SEEN,
+      ExpressionAttributeNames,
+      ExpressionAttributeValues: {
+        ...values,
+        ':seenToken': N(seen.fencingToken),
+        ':seenExpiry': N(seen.expiresAt),
+      },
+    };
+  }
+  const { acquiredAt, immediately, lowersToken } = broken;
   return {
-    UpdateExpression: `SET expiresAt = :opensAt, fencingToken = :token, #ttl = :ttl${seen ? '' : ', acquiredAt = :opensAt'}${FORGET_TOOK_OVER}, lockId`,
-    ConditionExpression: seen ? AS_SEEN : BROKEN,
-    ExpressionAttributeNames: { '#ttl': table.ttlAttribute },
+    UpdateExpression: `${update}, acquiredAt = :acquiredAt${FORGET_TOOK_OVER}, lockId`,
+    ConditionExpression: [
+      IS_OURS,
+      seen ? `(${BROKEN} OR (${AROUND_SEEN}))` : `(${BROKEN})`,
+      ...(immediately ? [] : [OPENS_IN_TIME]),
+      ...(lowersToken ? [] : [RAISES_TOKEN]),
+    ].join(' AND '),
+    ExpressionAttributeNames,
     ExpressionAttributeValues: {
-      ':opensAt': N(opensAt),
-      ':token': N(fencingToken),
-      ':ttl': table.ttl(opensAt),
-      ...(seen
-        ? { ':seenToken': N(seen.fencingToken), ':seenExpiry': N(seen.expiresAt) }
-        : { ...NUMBER, ...COUNTS, ':mostAcquired': N(MOST_ACQUIRED_AT), ':string': S('S'), ':none': NONE }),
+      ...values,
+      ':acquiredAt': N(acquiredAt),
+      ...NUMBER,
+      ...COUNTS,
+      ':mostAcquired': N(MOST_ACQUIRED_AT),
+      ':string': S('S'),
+      ':none': NONE,
+      ...(seen && {
+        ':token0': N(Math.floor(seen.fencingToken)),
+        ':token1': N(Math.ceil(seen.fencingToken)),
+        ':expiry0': N(Math.floor(seen.expiresAt)),
+        ':expiry1': N(Math.ceil(seen.expiresAt)),
+      }),
     },
   };
 }

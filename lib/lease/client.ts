@@ -308,6 +308,9 @@ export class LockClient {
    * Opens a lock that nobody holds and that is closed all the same: by a forced release, by `holdAtLeastMs`, or by a clock
    * that was wrong. Sets the fencing token, too. The holder of a lease that was force-released may still believe until the
    * expiry: then two holders may run at a time.
+   *
+   * Also mends a record that somebody has damaged. Such a repair ends the grant, and the lock opens at its expiry, or with
+   * `immediately` at once.
    * @example
    * ```ts
    * import type { LockClient } from 'leasehold';
@@ -317,7 +320,7 @@ export class LockClient {
    *   if (seen !== undefined && !seen.held && seen.opensInMs > 0) await locks.repair(key, { seen });
    * }
    * ```
-   * @returns true if the lock is repaired. False if a grant stands in the record, if the record is no longer as it was seen,
+   * @returns true if the lock is repaired. False if a grant stands in a whole record, if the record is no longer as it was seen,
    *   or if there is no record.
    * @throws LockStoreError if the store did not answer.
    */

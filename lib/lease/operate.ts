@@ -1,4 +1,5 @@
 import { checkKey, checkNames, checkText, show } from '../record/check.ts';
+import { LockStoreError } from '../record/errors.ts';
 import { isCountable } from '../record/record.ts';
 import type { StoreAnswer } from '../record/store.ts';
 import type { LeaseContext } from './context.ts';
@@ -38,7 +39,7 @@ export interface ForceReleaseOptions {
 export interface RepairOptions {
   /**
    * The state as `inspect` gave it. So no later state is changed by mistake. Leave the state out only if `inspect` rejects
-   * with a `foreign` error, since the record's token or expiry is missing, or is no whole number.
+   * with a `foreign` error, since the record's token or expiry is missing, or is no number.
    * @default none
    */
   readonly seen?: Pick<LockState, 'lockId' | 'fencingToken' | 'expiresAt' | 'acquiredAt' | 'flaw'> | undefined;
@@ -49,6 +50,12 @@ export interface RepairOptions {
    *   is smaller.
    */
   readonly fencingToken?: number | undefined;
+  /**
+   * Opens a lock at once whose record somebody has damaged, though its expiry lies ahead. Its holder may believe until then:
+   * two holders may run at a time. A lock whose record is whole, and that nobody holds, always opens at once.
+   * @default false
+   */
+  readonly immediately?: boolean | undefined;
 }
 
 /** The greatest token that an operator may write. After a greater one there would soon be none to count on. */
@@ -80,22 +87,24 @@ export async function forceRelease(context: LeaseContext, key: string, options: 
   if (!immediately) return true;
   const seen = await inspect(context, key);
   const isClosed = seen?.lockId === undefined && seen?.releasedBy === lockId && seen.opensInMs > WRONG_MS;
-  return !isClosed || repair(context, key, { seen });
+  return !isClosed || repair(context, key, { seen, immediately });
 }
 
-/** Opens a lock that nobody holds, and writes its token. */
+/**
+ * Opens a lock that nobody holds, and writes its token. If the record is broken, ends the grant, too. Then the lock opens at
+ * the expiry, when the belief of a holder has ended, unless `immediately` says otherwise.
+ */
 export async function repair(context: LeaseContext, key: string, options: RepairOptions): Promise<boolean> {
-  checkNames('repair', options, { seen: 0, fencingToken: 0 });
+  checkNames('repair', options, { seen: 0, fencingToken: 0, immediately: 0 });
   checkKey(key);
-  const { seen } = options;
-  // The values of such a record cannot be compared with what was seen. The store mends only a record that is broken still.
-  const broken = seen !== undefined && isBroken(seen);
+  const { seen, immediately = false } = options;
+  const whole = seen !== undefined && !isBroken(seen) ? seen : undefined;
   // A grant may have ended since, with the same expiry, which then keeps the promise of `holdAtLeastMs`.
-  if (seen?.lockId !== undefined && !broken) return false;
+  if (whole?.lockId !== undefined) return false;
   // The moment that is written must be right: any other moment would close the lock again (invariant 13).
   await judgedInstant(context, key, {});
   const now = context.serverClock.now(key);
-  const token = seen?.fencingToken ?? 0;
+  const token = Math.ceil(seen?.fencingToken ?? 0);
   const { fencingToken = isCountable(token) && token <= MOST_TOKEN ? Math.max(token, now) : now } = options;
   if (!isCountable(fencingToken) || fencingToken > MOST_TOKEN) {
     throw new TypeError(
@@ -104,18 +113,22 @@ export async function repair(context: LeaseContext, key: string, options: Repair
   }
   // The expiry turns away each acquire that was sent before the last acquisition (invariant 3). A moment that lies far in the
   // future is a wrong clock's, and not the acquisition.
-  const acquiredAt = seen?.acquiredAt ?? 0;
-  const opensAt = acquiredAt > now + WRONG_MS ? now : Math.max(now, Math.floor(acquiredAt) + 1);
-  const request = {
-    key,
-    seen: seen && !broken ? { fencingToken: seen.fencingToken, expiresAt: seen.expiresAt } : undefined,
-    opensAt,
-    fencingToken,
-  };
+  const lastAcquiredAt = seen?.acquiredAt ?? 0;
+  const soonest = lastAcquiredAt > now + WRONG_MS ? now : Math.max(now, Math.floor(lastAcquiredAt) + 1);
+  const expiresAt = Math.ceil(seen?.expiresAt ?? 0);
+  const opensAt = whole || immediately || !isCountable(expiresAt) ? soonest : Math.max(soonest, expiresAt);
+  // Whoever has not seen the record does not know its token.
+  const lowersToken = seen !== undefined || options.fencingToken !== undefined;
+  const broken = { acquiredAt: soonest, immediately, lowersToken };
+  const request = { key, opensAt, fencingToken, ...(whole ? { seen: whole } : { seen, broken }) };
   const mend = (signal: AbortSignal) => context.store.repair(request, signal);
-  const { applied, record }: StoreAnswer = await sendInTurn(context, `Repairing ${show(key)}`, mend, {
-    order: ORDER.release,
-    throwMisdated: true,
+  const sent = sendInTurn(context, `Repairing ${show(key)}`, mend, { order: ORDER.release, throwMisdated: true });
+  const { applied, record }: StoreAnswer = await sent.catch((error: unknown) => {
+    if (!(error instanceof LockStoreError && error.foreign)) throw error;
+    const reasons =
+      'If the record was a lock, its expiry lies ahead (immediately opens the lock all the same, and two holders may run), ' +
+      'or its token is greater than the present time in milliseconds (name a fencingToken)';
+    throw new LockStoreError(`${error.message} ${reasons}.`, error);
   });
   // A refusal that shows what this request writes comes after a lost answer.
   return (

@@ -77,14 +77,14 @@ export function checkText(name: string, value: unknown, kind?: string): string {
  * @throws TypeError that names the nearest known name, or a known name that is no property of the options' own.
  */
 export function checkNames(what: string, options: unknown, known: Readonly<Record<string, unknown>>): void {
-  if (typeof options !== 'object' || options === null) {
-    throw new TypeError(`${what}: the options must be an object, but they are ${show(options)}.`);
+  if (!isPlain(options)) {
+    throw new TypeError(`${what}: the options must be a plain object, but they are ${show(options)}.`);
   }
   const names = Object.keys(known);
   const inherited = names.find((name) => name in options && !Object.hasOwn(options, name));
   if (inherited !== undefined) {
     throw new TypeError(
-      `${what}: the option '${inherited}' stands on the prototype of the options, where it is not read. Give a plain object.`,
+      `${what}: the option '${inherited}' stands on the prototype of the options: a copy of the options would lose it. Give a plain object.`,
     );
   }
   const unknown = Object.keys(options).find((name) => !Object.hasOwn(known, name));
@@ -95,6 +95,9 @@ export function checkNames(what: string, options: unknown, known: Readonly<Recor
     `${what} has no option ${show(unknown)}; ${isNear ? `did you mean '${nearest}'?` : `it has ${names.join(', ')}.`}`,
   );
 }
+
+/** Tells an object of any class or realm from what has contents of its own: an array, a `Map`, a `Date` or a signal. */
+const isPlain = (value: unknown): value is object => Object.prototype.toString.call(value) === '[object Object]';
 
 /** Counts the insertions, deletions and substitutions between two texts, whatever their case: Levenshtein's distance. */
 function editDistance(from: string, to: string): number {

@@ -61,17 +61,35 @@ export interface ForceReleaseRequest {
   readonly immediately: boolean;
 }
 
-export interface RepairRequest {
+/** A repair of a record as the operator saw it, or of a broken record, which the operator may not have been able to see. */
+export type RepairRequest = {
   readonly key: string;
-  /**
-   * The record as the operator saw it. A repair of any other record is refused. Absent if the record's
-   * token or expiry is missing, or is no whole number.
-   */
-  readonly seen?: { readonly fencingToken: number; readonly expiresAt: number } | undefined;
   /** The expiry to write: milliseconds since the epoch. */
   readonly opensAt: number;
   /** The token to write. The next grant has a token that is one higher. */
   readonly fencingToken: number;
+} & (
+  | { readonly seen: SeenRecord; readonly broken?: undefined }
+  | { readonly seen?: SeenRecord | undefined; readonly broken: BrokenRecord }
+);
+
+/** The record as the operator saw it. Any other record is not repaired, unless it is broken. */
+interface SeenRecord {
+  readonly fencingToken: number;
+  readonly expiresAt: number;
+}
+
+/**
+ * A record that somebody has changed: its token, a moment or the `lockId` has no value that leasehold writes. A repair ends
+ * the grant of such a record, too.
+ */
+interface BrokenRecord {
+  /** The acquisition to write: milliseconds since the epoch. */
+  readonly acquiredAt: number;
+  /** Opens the lock before an expiry of the record that lies past `opensAt`. Such a record is not repaired otherwise. */
+  readonly immediately: boolean;
+  /** Replaces a token that is greater than `fencingToken`. Such a record is not repaired otherwise. */
+  readonly lowersToken: boolean;
 }
 
 /** The part of an answer that tells the server's time. */
@@ -175,7 +193,7 @@ export interface LockStore {
   resume(request: ResumeRequest, signal?: AbortSignal): Promise<StoreAnswer>;
   /** Ends another holder's grant. With `immediately`, also opens a lock that stayed closed after that grant's end. */
   forceRelease(request: ForceReleaseRequest, signal?: AbortSignal): Promise<StoreAnswer>;
-  /** Writes the expiry and the token of a lock that nobody holds. */
+  /** Writes the expiry and the token of a lock that nobody holds, or whose record is broken. */
   repair(request: RepairRequest, signal?: AbortSignal): Promise<StoreAnswer>;
   /** Reads one record. A consistent read costs twice as much, and misses no write that was answered before the read. */
   read(key: string, options: { readonly consistent: boolean }, signal?: AbortSignal): Promise<ReadAnswer>;

@@ -43,19 +43,32 @@ const BEGINS_AS_LOCAL_TIME = /^\d{4}([-/.])\d\d?\1\d\d?\D{1,3}\d\d?:\d\d/;
  */
 const BEGINS_WITH_DAY =
   /^(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun),? (?:[A-Z][a-z]{2} )?\d\d|\d\d?[ ./-](?:\d\d?|[A-Z][a-z]{2})[ ./-](?:19|20)\d\d(?!\d))/;
-/** A date that has its year at the end: of four digits behind a month or a quarter, or of two digits (`31.12.25`, `1/1/26`). */
-const ENDS_WITH_YEAR =
-  /^(?:[QW]?\d\d?[ ./_-](?:19|20)\d\d|\d\d\.(?:0\d|1[0-2])\.\d\d|\d\d?\/\d\d?\/\d\d|\d\d?[ -][A-Z][a-z]{2}[ -]\d\d)(?=$|[ ,])/;
-const MONTH = /(?:jan|febr?|mar|apr|may|june?|july?|aug|sept?|oct|nov|dec)(?:uary|ch|il|ust|(?:em)?ber|ober)?/gi;
+const YEAR = '(?<!\\d)(?:19|20)\\d\\d(?!\\d)';
+const DAY = '(?:0?[1-9]|[12]\\d|3[01])';
+const MONTH = '(?:0?[1-9]|1[0-2])';
+/**
+ * A date that has its year at the end:
+ * - Four digits behind a month, a quarter or a week: `12/2025`, `Q4-2025`. `10-2048` and `5_2000` are numbers of something.
+ * - Two digits: `12/31/25`, `31-Dec-25`, `1.2.26 09:00`, `31.12.25`. Without a time, `1.2.26` is a version. `10.02.26` may
+ *   be a version too, but is refused: an error is seen, and a run that is skipped because of a wrong order is not.
+ */
+const ENDS_WITH_YEAR = new RegExp(
+  `^(?:${[
+    `${MONTH}[ ./]${YEAR}`,
+    `(?:Q[1-4]|W\\d\\d?)[ ./_-]${YEAR}`,
+    `(?:${MONTH}/${DAY}|${DAY}/${MONTH})/\\d\\d`,
+    '\\d\\d?[ -][A-Z][a-z]{2}[ -]\\d\\d',
+    `${DAY}\\.${MONTH}\\.\\d\\d(?=,? \\d\\d?:)`,
+    `(?=\\d\\d\\.\\d\\d\\.)${DAY}\\.${MONTH}\\.\\d\\d`,
+  ].join('|')})(?=$|[ ,])`,
+);
+const MONTH_NAME =
+  '(?<!\\p{L})(?:jan|febr?|mar|apr|may|june?|july?|aug|sept?|oct|nov|dec)(?:uary|ch|il|ust|(?:em)?ber|ober)?(?!\\p{L})';
 /** The other parts of a date with the name of its month. */
 const PARTS_OF_DATE =
-  /(?:sun|mon|tues?|wed(?:nes)?|thu(?:rs)?|fri|sat(?:ur)?)(?:day)?|[ap]\.?m|st|nd|rd|th|at|utc|gmt|[\dTZ]|[ ,./_:+-]/gi;
-
-/** Tells a date whose month has an English name, and which has nothing else: `2026-Jan`, `January 1, 2026`. */
-const namesMonth = (text: string): boolean => {
-  const rest = text.replace(MONTH, '');
-  return rest !== text && /(?<!\d)(?:19|20)\d\d(?!\d)/.test(text) && rest.replace(PARTS_OF_DATE, '') === '';
-};
+  '(?:(?:sun|mon|tues?|wed(?:nes)?|thu(?:rs)?|fri|sat(?:ur)?)(?:day)?|[ap]\\.?m|st|nd|rd|th|at|utc|gmt|[\\dTZ]|[ ,./_:+-])*';
+/** The English name of a month beside a year: `2026-Jan`, `January 1, 2026`, `report-mar-2026`. */
+const NAMES_MONTH = new RegExp(`${MONTH_NAME}${PARTS_OF_DATE}${YEAR}|${YEAR}${PARTS_OF_DATE}${MONTH_NAME}`, 'iu');
 
 /**
  * Gives the canonical text of a token.
@@ -82,8 +95,8 @@ export function canonicalToken(value: unknown, name = 'once'): string {
   if (/^\d+$/.test(text)) return number(text);
   const parts = DATE_TIME.exec(text);
   if (parts) return instantOf(name, text, parts);
-  const hasNoOrder = [BEGINS_AS_DATE_TIME, BEGINS_AS_LOCAL_TIME, BEGINS_WITH_DAY, ENDS_WITH_YEAR];
-  if (hasNoOrder.some((form) => form.test(text)) || namesMonth(text)) {
+  const hasNoOrder = [BEGINS_AS_DATE_TIME, BEGINS_AS_LOCAL_TIME, BEGINS_WITH_DAY, ENDS_WITH_YEAR, NAMES_MONTH];
+  if (hasNoOrder.some((form) => form.test(text))) {
     throw new TypeError(
       `${name} must have its time in ISO 8601 with an offset, such as 2026-01-01T02:00:00Z or 2026-01-01T02:00:00+01:00, but it is ${show(text)}. A local time comes twice when the clocks go back; a date that does not begin with its year, or that names its month, has no order as text.`,
     );

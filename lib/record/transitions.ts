@@ -113,9 +113,11 @@ export function forceRelease(record: LockRecord | undefined, request: ForceRelea
  * Writes the expiry and the token of a lock that nobody holds. The record must be as the operator saw it: the token and the
  * expiry tell the record from any later record, so a repeated request changes nothing (invariant 3).
  */
-export function repair(record: LockRecord | undefined, { seen, opensAt, fencingToken }: RepairRequest): Transition {
-  if (record === undefined || record.lockId !== undefined) return undefined;
-  if (record.fencingToken !== seen?.fencingToken || record.expiresAt !== seen.expiresAt) return undefined;
+export function repair(record: LockRecord | undefined, request: RepairRequest): Transition {
+  const { seen, opensAt, fencingToken, broken } = request;
+  // Nobody has changed a record of a store that leasehold alone writes, so no record is broken.
+  if (record === undefined || record.lockId !== undefined || broken !== undefined) return undefined;
+  if (record.fencingToken !== seen.fencingToken || record.expiresAt !== seen.expiresAt) return undefined;
   return { ...record, expiresAt: opensAt, fencingToken };
 }
 

@@ -5,7 +5,7 @@ import { bytes, MAX_TEXT_BYTES } from '../record/check.ts';
 export interface OpenTask<Task> {
   readonly task: Task;
   readonly key: string;
-  readonly block: Block<Task>;
+  block: Block<Task>;
   /** Set while this worker tries to get the task's lease, or runs the task. */
   here?: 'trying' | 'running' | undefined;
   /**
@@ -55,6 +55,15 @@ export class Block<Task> {
   /** The tasks that are not settled and that this worker neither tries nor runs, in the order of the list. */
   get left(): OpenTask<Task>[] {
     return [...this.open].filter(({ here }) => here === undefined);
+  }
+
+  /** Takes over what is left of another block. Neither of the two may have a mark. */
+  join(other: Block<Task>): void {
+    for (const open of other.open) {
+      open.block = this;
+      this.open.add(open);
+    }
+    this.lastTakenAt = Math.max(this.lastTakenAt, other.lastTakenAt);
   }
 
   /** The soonest moment at which a task opens that another worker was seen to hold. */

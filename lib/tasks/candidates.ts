@@ -3,15 +3,15 @@ import { BLOCK, type Block, type OpenTask, type Outlook } from './block.ts';
 import type { Marks } from './marks.ts';
 import type { RunPlan } from './options.ts';
 import type { RunLimit } from './run-limit.ts';
+import { type TaskSource, WINDOW } from './source.ts';
 import { AT_ONCE_MS, asHelper, asOwn, type Strategy } from './strategy.ts';
 import type { Unsettled } from './unsettled.ts';
 import { whileFresh } from './while-fresh.ts';
-import { WINDOW, windowsOf } from './windows.ts';
 
-/** The most unfinished blocks that are held while further tasks are taken. */
-const MOST_CARRIED = 100;
-/** The most tasks of an iterable that are held. */
-export const MOST_IN_HAND = MOST_CARRIED * BLOCK + WINDOW;
+/** The most tasks that are left while further tasks are taken. */
+const MOST_CARRIED = 100 * BLOCK;
+/** The most tasks of an iterable that are left, and the most that run. */
+export const MOST_IN_HAND = MOST_CARRIED + WINDOW;
 /**
  * The number of marks that are read first: others may be at work, and the marks of blocks that are not visited need no read.
  */
@@ -44,12 +44,12 @@ export class Candidates<Task> {
   }
 
   /** Several runners share the generator: their calls wait for one another. */
-  async *of(tasks: Iterable<Task> | AsyncIterable<Task>): AsyncGenerator<OpenTask<Task>, void> {
-    for await (const window of windowsOf(tasks, this.#limit)) {
+  async *of(source: TaskSource<Task>): AsyncGenerator<OpenTask<Task>, void> {
+    for await (const window of source.windows()) {
       const blocks = this.#unsettled.add(window);
       yield* this.#ownShare(blocks);
       yield* this.#help(blocks);
-      while (this.#unsettled.blocks.size > MOST_CARRIED && !this.#limit.isOver) yield* this.#round();
+      while (this.#unsettled.left > MOST_CARRIED && !this.#limit.isOver) yield* this.#round();
       if (this.#limit.isOver) return;
     }
     while (this.#unsettled.isWaiting && !this.#limit.isOver) yield* this.#round();
@@ -94,6 +94,7 @@ export class Candidates<Task> {
     const untilOpenMs = this.#unsettled.opensAt - this.#now() + Math.random() * ROUND_MS.first;
     const ms = Math.min(this.#backOff.nextMs(), untilOpenMs);
     await this.#limit.pause(Math.max(ms, ROUND_MS.first / 2));
+    this.#unsettled.joinBlocks();
     for await (const open of this.#help(this.#unsettled.blocks)) {
       this.#backOff.reset();
       yield open;

@@ -32,8 +32,7 @@ export interface RunTasksOptions<Task> extends LeaseOptions {
   locks: LockClient;
   /**
    * Gives the key of a task's lock: 1 to 1,024 bytes, and another key for each task. A task fails alone if its key is
-   * invalid, or if another task of the array (or of the tasks of an iterable that came
-   * together) has the same key.
+   * invalid, or if an earlier task has the same key: of an array any task, of an iterable one of the last 100,000.
    */
   key: (task: Task) => string;
   /**

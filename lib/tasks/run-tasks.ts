@@ -7,6 +7,7 @@ import { Marks } from './marks.ts';
 import { checkFunction, checkTasks, planRun, type RunPlan, type RunTasksOptions } from './options.ts';
 import type { TaskReport } from './report.ts';
 import { RunLimit } from './run-limit.ts';
+import { TaskSource } from './source.ts';
 import { type Settle, Unsettled } from './unsettled.ts';
 
 /**
@@ -87,18 +88,17 @@ class TaskRun<Task> {
 
   async run(tasks: Iterable<Task> | AsyncIterable<Task>): Promise<TaskReport<Task>> {
     // 1. Runners take one candidate after the other. A runner that fails ends the run; the others end their tasks first.
-    const candidates = new Candidates(this.#plan, this.#limit, this.#unsettled, this.#marks).of(tasks);
+    const source = new TaskSource(tasks, this.#limit);
+    const candidates = new Candidates(this.#plan, this.#limit, this.#unsettled, this.#marks).of(source);
     const length = Math.min(this.#plan.concurrency, Array.isArray(tasks) ? tasks.length : MOST_IN_HAND);
     const next = inTurn(() => candidates.next());
     await Promise.all(Array.from({ length }, () => this.#take(next)));
     // 2. Nothing is left behind: no timer, and no iterator that was not told of the end.
     this.#limit.end();
-    await candidates.return().catch((error) => this.#limit.fail(error));
-    // 3. Every task is counted once, also a task of an array that the run never looked at.
+    await source.close().catch((error) => this.#limit.fail(error));
+    // 3. Every task that has come is counted once, also a task that the run never looked at.
     const notTried = this.#limit.failure ? this.#unsettled.size : this.#unsettled.settleRest();
-    const { done, alreadyDone, busy, failed } = this.#report;
-    const settled = done + alreadyDone + busy + failed.length;
-    const notReached = Array.isArray(tasks) ? tasks.length - settled : notTried;
+    const notReached = notTried + source.left;
     this.#report.notReached = notReached;
     // 4. The first failure is thrown.
     if (this.#limit.failure) throw this.#withReport(this.#limit.failure.error);
@@ -110,6 +110,8 @@ class TaskRun<Task> {
       const [why, advice] = late
         ? ['every lease came too late', 'Set a longer leaseMs or holdAtMostMs, or check the network.']
         : ['the time was over while the store did not answer', 'Run the tasks again.'];
+      const { done, alreadyDone, busy, failed } = this.#report;
+      const settled = done + alreadyDone + busy + failed.length;
       const message = `runTasks: ${why}, with ${notReached} tasks not reached and ${settled} settled. ${advice}`;
       throw this.#withReport(new LockStoreError(message, { cause, transient: true }));
     }

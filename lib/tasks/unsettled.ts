@@ -1,5 +1,5 @@
 import { checkKey, show } from '../record/check.ts';
-import { type Block, blocksOf, type OpenTask } from './block.ts';
+import { BLOCK, type Block, blocksOf, type OpenTask } from './block.ts';
 import type { RunPlan } from './options.ts';
 import type { TaskProgress } from './report.ts';
 
@@ -10,12 +10,18 @@ export type Settle<Task> = (
   error?: unknown,
 ) => void;
 
+/** Of an iterable, the keys of so many earlier tasks are compared, or of up to twice as many: some 16 MB of short keys. */
+const KEYS = 100_000;
+
 /** The tasks that are in hand and not settled. Each task is settled here, once. */
 export class Unsettled<Task> {
   /** Blocks with tasks that are not settled. */
   readonly blocks = new Set<Block<Task>>();
   readonly #plan: RunPlan<Task>;
   readonly #settled: Settle<Task>;
+  /** The keys of the latest tasks, and those of the tasks before them. */
+  #keys = new Set<string>();
+  #olderKeys = new Set<string>();
 
   constructor(plan: RunPlan<Task>, settled: Settle<Task>) {
     this.#plan = plan;
@@ -26,13 +32,18 @@ export class Unsettled<Task> {
    * Gives each task its key and its block. A task fails alone if its key is invalid, or if another task has the same key.
    */
   add(tasks: readonly Task[]): Block<Task>[] {
-    const keys = new Set<string>();
+    if (this.#keys.size >= KEYS) {
+      this.#olderKeys = this.#keys;
+      this.#keys = new Set();
+    }
     const keyed = tasks.flatMap((task) => {
       let key: string | undefined;
       try {
         key = checkKey(this.#plan.key(task));
-        if (keys.has(key)) throw new TypeError(`Two tasks have the key ${show(key)}: give each task a key of its own.`);
-        keys.add(key);
+        if (this.#keys.has(key) || this.#olderKeys.has(key)) {
+          throw new TypeError(`Two tasks have the key ${show(key)}: give each task a key of its own.`);
+        }
+        this.#keys.add(key);
         return [{ task, key }];
       } catch (error) {
         this.#settled({ task, key }, 'failed', error);
@@ -49,6 +60,28 @@ export class Unsettled<Task> {
     let size = 0;
     for (const { open } of this.blocks) size += open.size;
     return size;
+  }
+
+  /** The number of tasks that are not settled, and that this worker neither tries nor runs. */
+  get left(): number {
+    let left = 0;
+    for (const { open } of this.blocks) for (const { here } of open) if (here === undefined) left++;
+    return left;
+  }
+
+  /**
+   * Puts what is left of blocks without a mark together, so that one request reads 32 tasks again: the blocks of an iterable
+   * whose tasks come one by one have one task each.
+   */
+  joinBlocks(): void {
+    let into: Block<Task> | undefined;
+    for (const block of this.blocks) {
+      if (block.markKey !== undefined) continue;
+      if (into && into.open.size + block.open.size <= BLOCK) {
+        into.join(block);
+        this.blocks.delete(block);
+      } else into = block;
+    }
   }
 
   settle(open: OpenTask<Task>, outcome: TaskProgress<Task>['outcome'], error?: unknown): void {

@@ -38,7 +38,10 @@ async function leasehold(...args: string[]): Promise<{ status: number; out: stri
 describe('the command leasehold', () => {
   test.each([
     [['reset-once', 'job', '--token', '7'], 'reset-once takes no --token, which is an option of repair.'],
-    [['repair', 'job', '--immediately'], 'repair takes no --immediately, which is an option of force-release.'],
+    [
+      ['inspect', 'job', '--immediately'],
+      'inspect takes no --immediately, which is an option of force-release and repair.',
+    ],
     [['list', '--lock-id', 'a'], 'list takes no --lock-id, which is an option of force-release.'],
     [['force-release', 'job', '--json'], 'force-release takes no --json, which is an option of list and inspect.'],
   ])('refuses an option of another command: %j', async (args, message) => {
@@ -151,7 +154,7 @@ describe('the command leasehold', () => {
         },
       }),
     );
-    expect(await leasehold('repair', key)).toMatchObject({ status: 0 });
+    expect(await leasehold('repair', key, '--immediately')).toMatchObject({ status: 0 });
     const { fencingToken } = await locks.acquire(key);
     expect(fencingToken).toBeGreaterThan(lease.fencingToken);
     expect(fencingToken).toBeLessThanOrEqual(Date.now() + 1);
@@ -179,8 +182,34 @@ describe('the command leasehold', () => {
       }),
     );
     expect((await leasehold('list', key)).out).toContain(`somebody has changed the record: ${name} is`);
+    if (name !== 'expiresAt') {
+      const closed = expect.stringMatching(/is closed for \d+ s \(until 2096.+\)\.\n$/);
+      expect(await leasehold('repair', key)).toMatchObject({ status: 0, out: closed });
+    }
     expect(await leasehold('repair', key)).toMatchObject({ status: 0, out: expect.stringMatching(/is free\.\n$/) });
     await (await locks.acquire(key)).release();
+  });
+
+  test('repairs a damaged record with --immediately: opens the lock, and warns of two holders', async () => {
+    const lease = await locks.acquire('live');
+    await server.client().send(
+      new UpdateItemCommand({
+        TableName: table,
+        Key: { lockKey: { S: 'live' } },
+        UpdateExpression: 'SET acquiredAt = :value, fencingToken = :value',
+        ExpressionAttributeValues: { ':value': { S: 'x' } },
+      }),
+    );
+    expect(await leasehold('repair', 'live')).toMatchObject({
+      status: 3,
+      err: expect.stringMatching(/its expiry lies ahead \(immediately opens the lock/),
+    });
+    expect(lease.isHeld()).toBe(true);
+    expect(await leasehold('repair', 'live', '--immediately')).toMatchObject({
+      status: 0,
+      out: "The record of 'live' is repaired. 'live' is free.\n",
+      err: expect.stringContaining('there may be two holders'),
+    });
   });
 
   test('lists and ends locks under the sort key of an existing table', async () => {

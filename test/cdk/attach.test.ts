@@ -195,6 +195,6 @@ describe('LockTable.attach', () => {
   test('attach() without options says that they are missing', () => {
     const stack = newStack();
     const attach = () => new LockTable(stack, 'Locks').attach(functionIn(stack), undefined as never);
-    expect(attach).toThrow('[Stack/Locks] A grant: the options must be an object, but they are undefined.');
+    expect(attach).toThrow('[Stack/Locks] A grant: the options must be a plain object, but they are undefined.');
   });
 });

@@ -95,7 +95,13 @@ class Victim {
       offsetMs: this.#faketime ? 0 : this.#offsetMs,
       standsStill: STANDING_STILL.includes(this.number),
     };
-    const environment = { ...process.env, ...dynamodb.environment, AWS_ENDPOINT_URL_DYNAMODB: this.#proxy.endpoint };
+    const environment = {
+      ...process.env,
+      ...dynamodb.environment,
+      AWS_ENDPOINT_URL_DYNAMODB: this.#proxy.endpoint,
+      // The store leaves this setting to the SDK. So every second worker goes the SDK's way, and the others the store's own.
+      ...(this.number % 2 && { AWS_ENABLE_ENDPOINT_DISCOVERY: 'false' }),
+    };
     const faked = this.#faketime && {
       LD_PRELOAD: this.#faketime.library,
       FAKETIME_TIMESTAMP_FILE: this.#faketime.file,

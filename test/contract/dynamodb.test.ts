@@ -9,12 +9,13 @@ import {
 import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import fc from 'fast-check';
 import { availableServers, type DynamoDB, startDynamoDB } from '../../demo/local/launcher.ts';
-import { DynamoDBLockStore, type DynamoDBLockStoreOptions } from '../../lib/dynamodb.ts';
+import type { DynamoDBLockStore, DynamoDBLockStoreOptions } from '../../lib/dynamodb.ts';
 import { LockClient } from '../../lib/lease/client.ts';
 import type { LockStore, StoreAnswer } from '../../lib/record/store.ts';
 import { canonicalToken, isDone } from '../../lib/record/token.ts';
 import { MemoryLockStore } from '../../lib/testing/memory.ts';
 import { listed } from '../support/listed.ts';
+import { storeOver, TRANSPORT } from '../support/store-over.ts';
 import { lockStoreContract } from './lock-store-contract.ts';
 
 // A busy machine needs more time than Jest's default.
@@ -109,10 +110,10 @@ for (const { server, missing } of servers) {
     });
     afterAll(() => dynamodb.stop());
 
-    const newStore = async (options: DynamoDBLockStoreOptions = {}) => {
-      const tableName = await dynamodb.createLockTable();
-      return new DynamoDBLockStore({ tableName, client, ...options });
-    };
+    const storeOf = (options: DynamoDBLockStoreOptions) =>
+      storeOver(TRANSPORT, { endpoint: dynamodb.endpoint, client: () => client }, options);
+    const newStore = async (options: DynamoDBLockStoreOptions = {}) =>
+      storeOf({ tableName: await dynamodb.createLockTable(), ...options });
     const itemOf = async (TableName: string, key: string) =>
       (await client.send(new GetItemCommand({ TableName, Key: { lockKey: { S: key } }, ConsistentRead: true }))).Item;
 
@@ -241,8 +242,81 @@ for (const { server, missing } of servers) {
         const { store, locks } = await opened(key);
         await change(store, key, name, { S: 'x' });
         await expect(locks.acquire(key)).rejects.toThrow(/is of type S, not N\. Repair the record: leasehold repair/);
-        await locks.repair(key, {});
+        expect(await locks.repair(key, { immediately: true })).toBe(true);
         await locks.using(key, async () => {});
+      });
+
+      test.each([
+        ['fencingToken', '1.5'],
+        ['fencingToken', '4000000000000.5'],
+        ['expiresAt', '1795731230.5'],
+        ['expiresAt', '4000000000000.5'],
+      ])('the %s %s, which no condition can tell from a whole number, is repaired', async (name, value) => {
+        const { store, locks } = await opened('job');
+        await change(store, 'job', name, { N: value });
+        expect(await locks.repair('job', { seen: await locks.inspect('job'), immediately: true })).toBe(true);
+        expect((await locks.inspect('job'))?.flaw).toBeUndefined();
+        const lease = await locks.acquire('job');
+        expect(lease.fencingToken).toBeGreaterThan(Math.max(Date.now() - 60_000, name === 'fencingToken' ? +value : 0));
+        await lease.release();
+      });
+
+      test("a repair of a live holder's record ends the grant, and the lock opens at the expiry", async () => {
+        const { store, locks } = await opened('job');
+        const lease = await locks.acquire('job');
+        await change(store, 'job', 'acquiredAt', { S: 'x' });
+        const seen = await locks.inspect('job');
+        expect(seen).toMatchObject({ held: true });
+        expect(await locks.repair('job', { seen })).toBe(true);
+        expect(await locks.inspect('job')).toMatchObject({
+          expiresAt: seen?.expiresAt,
+          lockId: undefined,
+          flaw: undefined,
+        });
+        await expect(locks.acquire('job')).rejects.toMatchObject({ name: 'LockBusyError' });
+        await expect(lease.renew()).rejects.toMatchObject({ reason: 'revoked' });
+      });
+
+      test('a repair leaves a lock closed that holdAtLeastMs keeps closed, unless it is to open at once', async () => {
+        const { store, locks } = await opened('job');
+        await (await locks.acquire('job', { holdAtLeastMs: 600_000 })).release();
+        await change(store, 'job', 'acquiredAt', { N: '-1' });
+        const seen = await locks.inspect('job');
+        await locks.repair('job', { seen });
+        expect((await locks.inspect('job'))?.expiresAt).toBe(seen?.expiresAt);
+        await change(store, 'job', 'acquiredAt', { N: '-1' });
+        await locks.repair('job', { seen: await locks.inspect('job'), immediately: true });
+        await locks.using('job', async () => {});
+      });
+
+      test('a repair of a damaged record is refused if its holder has renewed since', async () => {
+        const { store, locks } = await opened('job');
+        await locks.acquire('job');
+        await change(store, 'job', 'acquiredAt', { S: 'x' });
+        const seen = await locks.inspect('job');
+        const expiresAt = (seen?.expiresAt ?? 0) + 10_000;
+        await change(store, 'job', 'expiresAt', { N: `${expiresAt}` });
+        expect(await locks.repair('job', { seen })).toBe(false);
+        expect((await locks.inspect('job'))?.expiresAt).toBe(expiresAt);
+      });
+
+      test('a repair of a record that cannot be seen opens no lock before its expiry, unless it must open', async () => {
+        const { store, locks } = await opened('job');
+        await locks.acquire('job');
+        await change(store, 'job', 'fencingToken', { S: 'x' });
+        await expect(locks.repair('job', {})).rejects.toThrow(/its expiry lies ahead.+immediately/);
+        expect((await itemOf(store.tableName, 'job'))?.lockId).toBeDefined();
+        expect(await locks.repair('job', { immediately: true })).toBe(true);
+        await locks.using('job', async () => {});
+      });
+
+      test('a repair of a record without an expiry lowers no token, unless the operator names the token', async () => {
+        const { store, locks } = await opened('job');
+        await change(store, 'job', 'fencingToken', { N: '8000000000000000' });
+        await change(store, 'job', 'expiresAt', { S: 'x' });
+        await expect(locks.repair('job', {})).rejects.toThrow(/its token is greater.+fencingToken/);
+        expect(await locks.repair('job', { fencingToken: 8_000_000_000_000_000 })).toBe(true);
+        expect((await locks.acquire('job')).fencingToken).toBe(8_000_000_000_000_001);
       });
 
       test.each([
@@ -398,16 +472,16 @@ for (const { server, missing } of servers) {
       const newTable = async () => {
         const tableName = await dynamodb.createLockTable(undefined, { keyAttribute: 'pk', sortKeyAttribute: 'sk' });
         await Promise.all(foreign.map((Item) => client.send(new PutItemCommand({ TableName: tableName, Item }))));
-        return { tableName, client, keyAttribute: 'pk', ttlAttribute: 'expires_at' };
+        return { tableName, keyAttribute: 'pk', ttlAttribute: 'expires_at' };
       };
 
       // One server is enough: the store alone uses the names.
-      if (server === first) lockStoreContract(async () => new DynamoDBLockStore({ ...(await newTable()), sortKey }));
+      if (server === first) lockStoreContract(async () => storeOf({ ...(await newTable()), sortKey }));
 
       test('reads and writes only the items under its own sort key', async () => {
         const table = await newTable();
-        const store = new DynamoDBLockStore({ ...table, sortKey });
-        const other = new DynamoDBLockStore({ ...table, sortKey: { name: 'sk', value: 'OTHER' } });
+        const store = await storeOf({ ...table, sortKey });
+        const other = await storeOf({ ...table, sortKey: { name: 'sk', value: 'OTHER' } });
         const request = { key: 'job', owner: 'owner', now: base, until: base + 1_000, leaseMs: 1_000 };
         expect((await store.acquire({ ...request, lockId: 'anna' })).applied).toBe(true);
         expect((await other.acquire({ ...request, lockId: 'bert' })).applied).toBe(true);
@@ -457,7 +531,7 @@ for (const { server, missing } of servers) {
       });
 
       test('a table that does not exist, with its name and Region', async () => {
-        const store = new DynamoDBLockStore({ tableName: 'no-such-table', client });
+        const store = await storeOf({ tableName: 'no-such-table' });
         for (const attempt of [
           () => store.acquire(request),
           () => store.read('job', { consistent: true }),
@@ -481,7 +555,7 @@ for (const { server, missing } of servers) {
           [{ tableName: sorted }, "'lockKey' (string) alone"],
           [{ tableName: sorted, sortKey }, "'lockKey' (string) and the sort key 'sort' (string)"],
         ] as const) {
-          const store = new DynamoDBLockStore({ client, ...options });
+          const store = await storeOf(options);
           for (const attempt of [
             () => store.acquire(request),
             () => store.read('job', { consistent: true }),
@@ -548,22 +622,31 @@ for (const { server, missing } of servers) {
     ])('a record with %s is repaired without having been seen', async (_, attributes) => {
       const store = await newStore();
       const { tableName: TableName } = store;
-      const Item = { lockKey: { S: 'job' }, releasedBy: { S: 'anna' }, doneToken: { S: 'run-5' }, ...attributes };
+      const written = { releasedBy: { S: 'anna' }, leaseMs: { N: '1000' }, doneToken: { S: 'run-5' } };
+      const Item = { lockKey: { S: 'job' }, ...written, ...attributes };
       await client.send(new PutItemCommand({ TableName, Item }));
-      const request = { key: 'job', opensAt: base, fencingToken: base };
+      const broken = { acquiredAt: base, immediately: false, lowersToken: false };
+      const request = { key: 'job', opensAt: base, fencingToken: base, broken };
       expect(await store.repair(request)).toMatchObject({ applied: true });
       expect(await recordOf(store, 'job')).toMatchObject({ fencingToken: base, expiresAt: base, doneToken: 'run-5' });
       expect((await recordOf(store, 'job'))?.lockId).toBeUndefined();
       expect(await store.repair({ ...request, opensAt: base + 1 })).toMatchObject({ applied: false });
     });
 
-    test("an item of the user's own is not repaired", async () => {
+    test.each<Record<string, AttributeValue>>([
+      { total: { N: '12' }, expiresAt: { S: 'never' } },
+      { total: { N: '12' }, fencingToken: { N: '17' } },
+      { total: { N: '12' }, lockId: { S: 'L-17' } },
+      { total: { N: '12' }, acquiredAt: { N: '1' } },
+    ])("an item of the user's own is not repaired, and nobody is told to repair the item: %j", async (attributes) => {
       const store = await newStore();
       const { tableName: TableName } = store;
-      const Item = { lockKey: { S: 'job' }, total: { N: '12' }, expiresAt: { S: 'never' } };
+      const Item = { lockKey: { S: 'job' }, ...attributes };
       await client.send(new PutItemCommand({ TableName, Item }));
-      await expect(store.repair({ key: 'job', opensAt: base, fencingToken: base })).rejects.toMatchObject({
+      const broken = { acquiredAt: base, immediately: true, lowersToken: true };
+      await expect(store.repair({ key: 'job', opensAt: base, fencingToken: base, broken })).rejects.toMatchObject({
         foreign: true,
+        message: expect.stringContaining('Use another key.'),
       });
       expect(await itemOf(TableName, 'job')).toEqual(Item);
     });

@@ -618,6 +618,9 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
       return (await recordOf()) as LockRecord;
     };
 
+    const broken = { acquiredAt: now, immediately: true, lowersToken: true };
+    const unseen = () => ({ key, opensAt: now, fencingToken: 1, broken });
+
     test('writes the expiry and the token of a lock that nobody holds, and nothing else', async () => {
       const record = await closed();
       expect((await repair(now + 50, now + 700)).applied).toBe(true);
@@ -655,15 +658,15 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
 
     test('is refused without a record, and makes no record', async () => {
       expect(await repair(now, 1)).toMatchObject({ applied: false });
-      expect(await store.repair({ key, opensAt: now, fencingToken: 1 })).toMatchObject({ applied: false });
+      expect(await store.repair(unseen())).toMatchObject({ applied: false });
       expect(await recordOf()).toBeUndefined();
     });
 
     test('of a record that the operator could not see is refused if the record is a lock', async () => {
       await acquire('anna');
-      await expectRefused(() => store.repair({ key, opensAt: now, fencingToken: 1 }));
+      await expectRefused(() => store.repair(unseen()));
       await release('anna');
-      await expectRefused(() => store.repair({ key, opensAt: now, fencingToken: 1 }));
+      await expectRefused(() => store.repair(unseen()));
     });
   });
 

@@ -406,7 +406,7 @@ describe('options', () => {
     'a number in the place of the options of %s is refused',
     async (name) => {
       const taken = async () => takers[name]?.(5_000 as never);
-      await expect(taken()).rejects.toThrow(`${name}: the options must be an object, but they are number 5000.`);
+      await expect(taken()).rejects.toThrow(`${name}: the options must be a plain object, but they are number 5000.`);
     },
   );
 
@@ -422,7 +422,7 @@ describe('options', () => {
 
   test('a LockClient without options or with an invalid store is refused', () => {
     expect(() => new LockClient(undefined as never)).toThrow(
-      'LockClient: the options must be an object, but they are undefined.',
+      'LockClient: the options must be a plain object, but they are undefined.',
     );
     expect(() => new LockClient({ store: 'locks' as never })).toThrow(
       "store must be a LockStore, such as a DynamoDBLockStore, but it is 'locks'.",
@@ -448,7 +448,7 @@ describe('options', () => {
 describe('release and handOff check their options before anything ends', () => {
   test.each<[string, object | null, string]>([
     ['a misspelled option', { don: true }, "release has no option 'don'; did you mean 'done'?"],
-    ['null', null, 'release: the options must be an object, but they are null.'],
+    ['null', null, 'release: the options must be a plain object, but they are null.'],
     ['a number that is done', { done: 2 }, 'done must be true, false or a once token up to that of the lease'],
     ['a withinMs that is no number', { withinMs: Number.NaN }, 'withinMs must be a number of milliseconds, 0 or more'],
     [

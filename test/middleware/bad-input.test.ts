@@ -180,7 +180,7 @@ describe.each([
     ));
 
   test.each([5, null, 'nightly'])('tells that its options are %p', (options) =>
-    expect(configured(options)).toThrow(`${what}: the options must be an object, but they are`),
+    expect(configured(options)).toThrow(`${what}: the options must be a plain object, but they are`),
   );
 });
 
@@ -189,7 +189,7 @@ test.each([
   { what: 'lockRecords()', configure: lockRecords },
 ])('$what without options says so', ({ what, configure }) => {
   expect(() => (configure as () => unknown)()).toThrow(
-    new TypeError(`${what}: the options must be an object, but they are undefined.`),
+    new TypeError(`${what}: the options must be a plain object, but they are undefined.`),
   );
 });
 

@@ -14,6 +14,7 @@ let { clock, store, requests, locks, others, isHeld } = setUp();
 beforeEach(() => {
   ({ clock, store, requests, locks, others, isHeld } = setUp());
 });
+const invoke = async (_event: unknown, _context: unknown): Promise<unknown> => undefined;
 const doneToken = async () => (await others.inspect('nightly'))?.doneToken;
 
 describe('withLock', () => {
@@ -291,13 +292,74 @@ describe('a lock around a handler that a busy lock inside skips', () => {
     { what: 'lock() in withLock()', make: () => withLock(options(), innerMiddy()) },
     { what: 'withLock() in lock()', make: () => outerMiddy(inner('skip') as never) },
     { what: 'lock() in lock()', make: () => outerMiddy(innerMiddy()) },
-  ])('is not done, and opens at once: $what', async ({ make }) => {
+  ])('is not done, and holdAtLeastMs keeps the outer lock closed: $what', async ({ make }) => {
     const busy = await others.acquire('busy');
     await make()({}, invocation() as never);
     expect(await doneToken()).toBeUndefined();
-    await clock.advance(1);
-    expect(await others.tryAcquire('nightly')).not.toBeNull();
+    await clock.advance(50_000);
+    expect(await others.tryAcquire('nightly')).toBeNull();
     await busy.release();
+  });
+
+  test('is not done where the handlers have two contexts', async () => {
+    await others.acquire('busy');
+    await withLock(options(), () => inner('skip')({}, invocation()))({}, invocation());
+    expect(await doneToken()).toBeUndefined();
+  });
+
+  test.each([
+    { what: 'withLock()', make: (handler: () => unknown) => withLock(options(), handler) },
+    { what: 'lock()', make: (handler: () => unknown) => outerMiddy(handler as never) },
+  ])('is done where the busy lock stands beside it, with the same context: $what', async ({ make }) => {
+    await others.acquire('busy');
+    const [context, working] = [invocation(), gate()];
+    const invoked = make(() => working.opened)({}, context as never);
+    const beside = [inner('skip')({}, context), (innerMiddy() as typeof invoke)({}, context)];
+    await clock.advance(10);
+    await Promise.all(beside);
+    working.open();
+    await invoked;
+    expect(await doneToken()).toBe('2026-01-01');
+  });
+
+  test.each([
+    { what: 'withLock()', again: () => withLock({ key: 'busy', contextKey: 'inner', locks }, () => 'worked') },
+    {
+      what: 'lock()',
+      again: () =>
+        middy(lockPlugin())
+          .use(lock({ key: 'busy', contextKey: 'inner', locks }))
+          .handler(() => 'worked') as never,
+    },
+    {
+      what: 'a lock that is done by then',
+      again: () => withLock({ key: 'busy', contextKey: 'inner', locks, once: '1' }, () => 'never'),
+    },
+  ])('is done where the handler inside has worked at a second try: $what', async ({ again }) => {
+    const busy = await others.acquire('busy', { once: '1' });
+    const outer = withLock(options(), async (event, context) => {
+      await inner('skip')(event, context);
+      await busy.release({ done: true });
+      await clock.advance(1);
+      return (again() as typeof invoke)(event, context);
+    });
+    await outer({}, invocation());
+    expect(await doneToken()).toBe('2026-01-01');
+  });
+
+  test('is not done where the second try fails, or is of another key', async () => {
+    const busy = await others.acquire('busy');
+    const fails = withLock({ key: 'busy', contextKey: 'inner', locks }, () => Promise.reject(new Error('Disk full.')));
+    const other = withLock({ key: 'other', contextKey: 'inner', locks }, () => 'worked');
+    const outer = withLock(options(), async (event, context) => {
+      await inner('skip')(event, context);
+      await busy.release();
+      await clock.advance(1);
+      await fails(event, context).catch(() => {});
+      return other(event, context);
+    });
+    await outer({}, invocation());
+    expect(await doneToken()).toBeUndefined();
   });
 
   test('is done where the lock inside is done', async () => {

@@ -118,6 +118,22 @@ const dynamodb = [
       "'fencingToken = :seenToken",
     ],
     [
+      'repair of a broken record opens the lock before its expiry',
+      '(immediately ? [] : [OPENS_IN_TIME])',
+      '(immediately ? [OPENS_IN_TIME] : [])',
+    ],
+    ['repair of a broken record lowers its token', '(lowersToken ? [] : [RAISES_TOKEN])', '[]'],
+    [
+      "repair of an item of the user's own with a token",
+      "'(attribute_exists(acquiredAt) OR attribute_exists(leaseMs))'",
+      "'(:zero = :zero)'",
+    ],
+    [
+      'no repair of a fraction',
+      '`(${BROKEN} OR (${AROUND_SEEN}))`',
+      '`(${BROKEN} OR (:expiry1 < :expiry0 AND ${AROUND_SEEN}))`',
+    ],
+    [
       'repair of a later record than the operator saw',
       ' AND expiresAt = :seenExpiry',
       ' AND (expiresAt = :seenExpiry OR attribute_exists(expiresAt))',
@@ -152,6 +168,11 @@ const dynamodb = [
       'refused writes bring no record back',
       "ReturnValuesOnConditionCheckFailure: 'ALL_OLD'",
       "ReturnValuesOnConditionCheckFailure: 'NONE'",
+    ],
+    [
+      'an empty answer proves that a write was applied',
+      '!Attributes?.expiresAt && !Attributes?.releasedBy',
+      '!Attributes?.expiresAt && false',
     ],
   ]),
 ];
@@ -535,6 +556,11 @@ const client = [
       'if (!immediately) return true;',
       'return true;',
     ],
+    [
+      'a repair of a damaged record opens the lock of a live holder',
+      'whole || immediately || !isCountable(expiresAt) ? soonest',
+      'isCountable(soonest) ? soonest',
+    ],
     ['a repair writes a moment of a clock that no answer has judged', '  await judgedInstant(context, key, {});\n', ''],
   ]),
   ...of('lib/lease/inspect.ts', [
@@ -841,11 +867,11 @@ const tasks = [
       "if (outcome === 'failed') block",
     ],
   ]),
-  ...of('lib/tasks/windows.ts', [
+  ...of('lib/tasks/source.ts', [
     [
       'a run of tasks waits beyond its end for an iterator that hangs',
-      '      if (coming === undefined) await ended;',
-      '      await ended;',
+      '    if (this.#coming === undefined) await returned;',
+      '    await returned;',
     ],
   ]),
   ...of('lib/tasks/options.ts', [
@@ -888,6 +914,11 @@ const middleware = [
       'holdingsOf(request).hasEnded) request',
       'false) request',
     ],
+    [
+      "a token done though a busy lock inside Middy's handler skipped the work",
+      '      if (request) enterHandler(request);\n',
+      '',
+    ],
     ["an early time-out that throws another error than Middy's own", "package: '@middy/core'", "package: 'leasehold'"],
     ['a lease kept when a later middleware returns early', '        await requestEnded(request);\n', ''],
     [
@@ -902,7 +933,6 @@ const middleware = [
     ],
   ]),
   ...of('middleware/hooks.ts', [
-    ['a token done though a busy lock inside skipped the work', '  if (isBusy) skip(request);\n', ''],
     ['a lease kept when the context refuses it', '    await heldByGuard(guard, request)?.release();\n', ''],
     [
       'a lock that was taken for nothing, kept closed by holdAtLeastMs',
@@ -1121,6 +1151,7 @@ const middleware = [
     ['a misspelled option of lockRecords, ignored', '  checkNames(what, options, names);\n', ''],
   ]),
   ...of('middleware/lock-guard.ts', [
+    ['a token done though a busy lock inside skipped the work', '      noteSkip(name, isBusy);\n', ''],
     ['a skipped run that looks like a run that did its work', '      logSkip(name, token, error);\n', ''],
     ['a misspelled option of lock, ignored', '  checkNames(what, options, names);\n', ''],
     ['messages deleted though their lock skipped them', "(isBusy && respond === 'skip') || ", ''],

@@ -1,3 +1,4 @@
+import { runInNewContext } from 'node:vm';
 import { describe, expect, test } from '@jest/globals';
 import { checkKey, checkNames, checkText, printable, show } from '../../lib/record/check.ts';
 
@@ -26,11 +27,37 @@ describe('checkNames', () => {
     expect(() => checkNames('acquire', { toString: 1 }, known)).toThrow("acquire has no option 'toString'");
   });
 
-  test.each([[5000], ['text'], [null], [undefined]])('%p in the place of options is refused', (value) => {
-    expect(() => checkNames('acquire', value, known)).toThrow(/^acquire: the options must be an object, but they are /);
+  test.each([
+    [5000, 'number 5000'],
+    ['text', "'text'"],
+    [null, 'null'],
+    [undefined, 'undefined'],
+    [Math.max, 'function function max() { [native code] }'],
+    [['5'], 'object 5'],
+    [new Map([['once', '5']]), 'object [object Map]'],
+    [new Date(Number.NaN), 'object Invalid Date'],
+    [AbortSignal.timeout(1), 'object [object AbortSignal]'],
+    [Promise.resolve({ once: '5' }), 'object [object Promise]'],
+  ])('%p in the place of options is refused', (value, shown) => {
+    expect(() => checkNames('acquire', value, known)).toThrow(
+      new TypeError(`acquire: the options must be a plain object, but they are ${shown}.`),
+    );
   });
 
-  test('a known name on the prototype of the options is refused, since nobody reads it', () => {
+  test.each([
+    [
+      'of a class',
+      new (class Options {
+        once = '5';
+      })(),
+    ],
+    ['without a prototype', Object.assign(Object.create(null), { once: '5' })],
+    ['of another realm', runInNewContext("({ once: '5' })")],
+  ])('options %s pass, if they are own properties', (_, options) => {
+    expect(() => checkNames('acquire', options, known)).not.toThrow();
+  });
+
+  test('a known name on the prototype of the options is refused, since a copy of the options has none', () => {
     class Options {
       get once() {
         return '5';
@@ -38,7 +65,7 @@ describe('checkNames', () => {
     }
     for (const options of [new Options(), Object.create({ once: '5' })]) {
       expect(() => checkNames('acquire', options, known)).toThrow(
-        "acquire: the option 'once' stands on the prototype of the options, where it is not read. Give a plain object.",
+        "acquire: the option 'once' stands on the prototype of the options: a copy of the options would lose it. Give a plain object.",
       );
     }
   });

@@ -2,8 +2,8 @@ import { inspect } from 'node:util';
 import { PutItemCommand } from '@aws-sdk/client-dynamodb';
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { type DynamoDB, startDynamoDB } from '../../demo/local/launcher.ts';
-import { DynamoDBLockStore } from '../../lib/dynamodb.ts';
 import { LockClient, type LockEvent, LockStoreError } from '../../lib/index.ts';
+import { storeOver, TRANSPORT } from '../support/store-over.ts';
 
 let server: DynamoDB;
 let tableName: string;
@@ -15,9 +15,9 @@ beforeAll(async () => {
 afterAll(() => server.stop());
 
 const events: LockEvent[] = [];
-const newClient = () =>
+const newClient = async () =>
   new LockClient({
-    store: new DynamoDBLockStore({ client: server.client(), tableName }),
+    store: await storeOver(TRANSPORT, { endpoint: server.endpoint, client: () => server.client() }, { tableName }),
     onEvent: (event) => events.push(event),
   });
 
@@ -35,7 +35,7 @@ const HOSTILE = {
 
 describe('a key and data with', () => {
   test.each(Object.entries(HOSTILE))('%s come back unchanged from every operation', async (_name, text) => {
-    const locks = newClient();
+    const locks = await newClient();
     const lease = await locks.acquire(text, { data: { text, [text]: 1 }, once: text.slice(0, 100), owner: text });
     expect(await locks.tryAcquire(text)).toBeNull();
     expect(await locks.inspect(text)).toMatchObject({ key: text, held: true, owner: text, lockId: lease.lockId });
@@ -72,9 +72,7 @@ describe('a record that another program wrote', () => {
       const key = `broken/${name}`;
       const Item = Object.fromEntries(Object.entries({ lockKey: { S: key }, ...item }).filter(([, value]) => value));
       await server.client().send(new PutItemCommand({ TableName: tableName, Item }));
-      const failure = await newClient()
-        .tryAcquire(key)
-        .catch((error: unknown) => error);
+      const failure = await (await newClient()).tryAcquire(key).catch((error: unknown) => error);
       expect(failure).toBeInstanceOf(LockStoreError);
       expect((failure as Error).message).toMatch(
         /was not written by leasehold.* and is left as it is: (expiresAt|fencingToken) is (missing|of type [SL], not N)/,
@@ -87,18 +85,16 @@ describe('a record that another program wrote', () => {
     const key = 'broken/huge';
     const Item = { lockKey: { S: key }, fencingToken: { N: '1e15' }, expiresAt: { N: '1' } };
     await server.client().send(new PutItemCommand({ TableName: tableName, Item }));
-    expect((await newClient().acquire(key)).fencingToken).toBe(1e15 + 1);
+    expect((await (await newClient()).acquire(key)).fencingToken).toBe(1e15 + 1);
   });
 });
 
 describe('the secret of a grant, its lockId,', () => {
   test('is missing from every event, error, JSON text and log of a lease', async () => {
     events.length = 0;
-    const locks = newClient();
+    const locks = await newClient();
     const lease = await locks.acquire('secret', { leaseMs: 500 });
-    const busy = await newClient()
-      .acquire('secret', { waitMs: 50 })
-      .catch((error: unknown) => error);
+    const busy = await (await newClient()).acquire('secret', { waitMs: 50 }).catch((error: unknown) => error);
     const state = await locks.inspect('secret');
     await locks.forceRelease('secret', { lockId: state?.lockId as string });
     const lost = await lease.renew().catch((error: unknown) => error);
@@ -110,7 +106,7 @@ describe('the secret of a grant, its lockId,', () => {
   });
 
   test('is different for each grant', async () => {
-    const locks = newClient();
+    const locks = await newClient();
     const ids = new Set<string>();
     for (let i = 0; i < 100; i++) {
       const lease = await locks.acquire(`ids/${i % 3}`);

@@ -21,7 +21,7 @@ import {
 } from '@aws-sdk/client-dynamodb';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { mockClient } from 'aws-sdk-client-mock';
-import type { keepDates } from '../../lib/dynamodb/server-date.ts';
+import type * as sdkTransport from '../../lib/dynamodb/sdk-transport.ts';
 import { DynamoDBLockStore, type DynamoDBLockStoreOptions } from '../../lib/dynamodb.ts';
 import { LockClient } from '../../lib/lease/client.ts';
 import { LockStoreError } from '../../lib/record/errors.ts';
@@ -253,7 +253,7 @@ describe('each operation is one request', () => {
 
   test.each(Object.entries(writes))('%s: a conditional UpdateItem', async (_, [write, expected]) => {
     const { store, answers, sent } = mocked();
-    answers.on(UpdateItemCommand).resolves({});
+    answers.on(UpdateItemCommand).resolves({ Attributes: item });
     await write(store);
 
     expect(sent()).toHaveLength(1);
@@ -262,6 +262,7 @@ describe('each operation is one request', () => {
       TableName: tableName,
       Key: { lockKey: { S: 'job' } },
       ReturnValuesOnConditionCheckFailure: 'ALL_OLD',
+      ReturnValues: 'UPDATED_NEW',
       ...expected,
     });
   });
@@ -320,7 +321,7 @@ describe('each operation is one request', () => {
     const sortKey = { name: 'sk', value: 'LOCK' };
     const { store, answers, sent } = mocked({ tableName: 'mine', keyAttribute: 'pk', sortKey, retentionDays: 1.5 });
     const Key = { pk: { S: 'job' }, sk: { S: 'LOCK' } };
-    answers.resolves({});
+    answers.resolves({}).on(UpdateItemCommand).resolves({ Attributes: item });
     await store.acquire(request);
     await store.read('job', { consistent: true });
     await store.readMany(['job']);
@@ -393,7 +394,7 @@ describe('an answer', () => {
     const client = answering(() =>
       refused
         ? { statusCode: 400, headers, body: { __type: 'x#ConditionalCheckFailedException', Item: item } }
-        : { statusCode: 200, headers, body: {} },
+        : { statusCode: 200, headers, body: { Attributes: item } },
     );
     // Two stores share a client here.
     const stores = [new DynamoDBLockStore({ tableName, client }), new DynamoDBLockStore({ tableName, client })];
@@ -417,7 +418,7 @@ describe('an answer', () => {
     ['http://127.0.0.1:8000', true],
   ])('is relayed unless the answer came by TLS from a host of AWS: %s, %j', async (endpoint, relayed) => {
     const date = 'Thu, 01 Jan 2026 00:00:07 GMT';
-    const client = answering(() => ({ statusCode: 200, headers: { date }, body: {} }), { endpoint });
+    const client = answering(() => ({ statusCode: 200, headers: { date }, body: { Attributes: item } }), { endpoint });
     const store = new DynamoDBLockStore({ tableName, client });
     expect(await store.read('job', { consistent: true })).toMatchObject({ serverDate: now + 7_000, relayed });
     expect(await store.acquire(request)).toMatchObject({ serverDate: now + 7_000, relayed });
@@ -507,8 +508,9 @@ describe('an answer', () => {
 
     test('is recognised if another copy of leasehold shares the client', async () => {
       const { store, client } = refusing(-HOUR);
-      const another: string = '../../lib/dynamodb/server-date.ts?another';
-      ((await import(another)) as { keepDates: typeof keepDates }).keepDates(client);
+      const another: string = '../../lib/dynamodb/sdk-transport.ts?another';
+      const { SdkTransport } = (await import(another)) as typeof sdkTransport;
+      new SdkTransport(client);
       await expect(store.acquire(request)).rejects.toMatchObject({ name: 'LockStoreError', misdated: true });
     });
 
@@ -695,18 +697,18 @@ describe('a conflict with another transaction', () => {
   test('makes acquire, renew and release send the request again, since the SDK does not', async () => {
     const { store, answers, sent } = mocked();
     const locks = new LockClient({ store, clock: disciplinedClock });
-    answers.rejectsOnce(conflict()).rejectsOnce(conflict()).callsFake(grantOrNothing);
+    answers.rejectsOnce(conflict()).rejectsOnce(conflict()).callsFake(grant);
     const lease = await locks.acquire('job');
     expect(sent()).toHaveLength(3);
 
     answers.reset();
-    answers.rejectsOnce(conflict()).resolves({});
+    answers.rejectsOnce(conflict()).resolves({ Attributes: item });
     await lease.renew();
     expect(sent()).toHaveLength(2);
     expect(lease.isHeld()).toBe(true);
 
     answers.reset();
-    answers.rejectsOnce(conflict()).resolves({});
+    answers.rejectsOnce(conflict()).resolves({ Attributes: item });
     expect(await lease.release()).toBe(true);
     expect(sent()).toHaveLength(2);
   });
@@ -728,9 +730,8 @@ describe('a conflict with another transaction', () => {
   });
 });
 
-/** Grants every acquire, and answers any other request with nothing. */
-function grantOrNothing(input: { ReturnValues?: string; ExpressionAttributeValues: Record<string, { S: string }> }) {
-  if (input.ReturnValues === undefined) return {};
+/** Grants every acquire. */
+function grant(input: { ExpressionAttributeValues: Record<string, { S: string }> }) {
   return { Attributes: { ...item, lockId: input.ExpressionAttributeValues[':me'] } };
 }
 
@@ -846,6 +847,49 @@ test.each([
   },
 );
 
+test.each(['', '{}', 'null', '{"Attributes":null}', '{"Attributes":{}}', '{"Attributes":{"x":{"N":"5"}}}'])(
+  'the answer %j, which shows nothing of the record, proves no write: each write is sent again',
+  async (body) => {
+    let sendings = 0;
+    const handle = async () => {
+      sendings++;
+      return { response: { statusCode: 200, headers: {}, body: Readable.from([body]) } };
+    };
+    const client = new DynamoDBClient({ ...configuration, maxAttempts: 1, requestHandler: { handle } as never });
+    const store = new DynamoDBLockStore({ tableName, client });
+    const key = 'job';
+    const grant = { key, lockId: 'anna' };
+    const writes = [
+      () => store.acquire(request),
+      () => store.renew({ ...grant, until }),
+      () => store.release({ ...grant, now, holdAtLeastMs: 0 }),
+      () => store.giveBack({ ...grant, fencingToken: 7, now, previous: { type: 'nothing' } }),
+      () => store.resume({ key, handed: 'anna', lockId: 'bert', owner: 'Bert', until, leaseMs }),
+      () => store.forceRelease({ ...grant, immediately: false }),
+      () => store.repair({ key, seen: { fencingToken: 7, expiresAt: until }, opensAt: now, fencingToken: 9 }),
+    ];
+    for (const write of writes) {
+      await expect(write()).rejects.toMatchObject({ code: 'ERR_LOCK_STORE', transient: true, foreign: false });
+    }
+
+    sendings = 0;
+    const locks = new LockClient({ store, clock: disciplinedClock });
+    await expect(locks.forceRelease(key, { lockId: 'anna' })).rejects.toThrow('shows nothing of the record');
+    expect(sendings).toBe(3);
+  },
+);
+
+test('a renewal and a release whose answers are empty count for nothing', async () => {
+  const { store, answers } = mocked();
+  const locks = new LockClient({ store, clock: disciplinedClock });
+  answers.callsFake(grant);
+  const lease = await locks.acquire('job');
+  answers.reset();
+  answers.resolves({});
+  await expect(lease.renew()).rejects.toMatchObject({ transient: true });
+  expect(await lease.release({ withinMs: 100 })).toBe(false);
+});
+
 describe('a client of the user', () => {
   test('that sends again until the time is over leaves its last fault to the error', async () => {
     const body = JSON.stringify({ __type: 'x#ThrottlingException', message: 'Slow down.' });
@@ -888,7 +932,7 @@ describe('the options of DynamoDBLockStore', () => {
       [{ tableName: 'another-table' }, 7],
     ] as const) {
       const { store, answers, sent } = mocked(options);
-      answers.resolves({});
+      answers.resolves({ Attributes: item });
       await store.renew({ key: 'job', lockId: 'anna', until });
       const ttl = { N: `${until / 1_000 + days * 86_400}` };
       expect(sent()[0]?.input).toMatchObject({ ExpressionAttributeValues: { ':ttl': ttl } });
@@ -930,7 +974,7 @@ describe('the options of DynamoDBLockStore', () => {
     });
     const renewing = async (options: DynamoDBLockStoreOptions) => {
       const { store, answers, sent } = mocked({ tableName: undefined, ...options });
-      answers.resolves({});
+      answers.resolves({ Attributes: item });
       await store.renew({ key: 'job', lockId: 'anna', until });
       const input = sent()[0]?.input as UpdateItemCommandInput | undefined;
       return [input?.Key, input?.ExpressionAttributeNames?.['#ttl']];

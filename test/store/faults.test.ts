@@ -10,7 +10,8 @@ import type { AcquireOptions } from '../../lib/lease/options.ts';
 import { LockStoreError } from '../../lib/record/errors.ts';
 import type { LockRecord } from '../../lib/record/record.ts';
 import { disciplinedClock } from '../support/disciplined-clock.ts';
-import { type Fault, type Rule, startFaultProxy } from '../support/fault-proxy.ts';
+import { type Fault, type FaultProxy, type Rule, startFaultProxy } from '../support/fault-proxy.ts';
+import { storeOver, TRANSPORT } from '../support/store-over.ts';
 
 // A busy machine needs more time than Jest's default.
 jest.setTimeout(30_000);
@@ -22,14 +23,21 @@ afterAll(() => dynamodb.stop());
 /** Reaches the server without a proxy. */
 const direct = new DynamoDBLockStore({ tableName, client: dynamodb.client() });
 
+/** A store behind a proxy. */
+const storeBehind = (proxy: FaultProxy) => {
+  const { endpoint } = proxy;
+  const client = () => dynamodb.client({ endpoint });
+  return storeOver(TRANSPORT, { endpoint, client }, { tableName }, () => proxy.requests.splice(0));
+};
+
 /** A new key, a client behind a new proxy, and a second client without a proxy. */
 async function setUp(defaults: AcquireOptions = {}) {
   const proxy = await startFaultProxy({ upstream: dynamodb.endpoint });
-  const client = dynamodb.client({ endpoint: proxy.endpoint });
+  const store = await storeBehind(proxy);
   const key = `job-${randomUUID()}`;
   const events: LockEvent[] = [];
   const locks = new LockClient({
-    store: new DynamoDBLockStore({ tableName, client }),
+    store,
     owner: 'us',
     clock: disciplinedClock,
     onEvent: (event) => events.push(event),
@@ -44,7 +52,6 @@ async function setUp(defaults: AcquireOptions = {}) {
     record: async () => (await direct.read(key, { consistent: true })).record as LockRecord,
     [Symbol.asyncDispose]: async () => {
       await proxy.stop();
-      client.destroy();
     },
   };
 }
@@ -353,7 +360,7 @@ test.concurrent('a resume whose answer was lost gives the lease', async () => {
   await using the = await setUp();
   const handle = await (await the.acquire()).handOff({ leaseMs: 10_000 });
   const proxied = new LockClient({
-    store: new DynamoDBLockStore({ tableName, client: dynamodb.client({ endpoint: the.proxy.endpoint }) }),
+    store: await storeBehind(the.proxy),
   });
   the.proxy.plan({ do: 'loseAnswer' });
   const lease = await proxied.resume(handle);
@@ -374,7 +381,7 @@ describe('a renewal that is in flight at the release leaves the lock free', () =
     const isRenewal = (body: { UpdateExpression?: string }) =>
       body.UpdateExpression?.startsWith('SET expiresAt') ?? false;
     the.proxy.plan({ ...fault, when: isRenewal, times: Number.POSITIVE_INFINITY });
-    const store = new DynamoDBLockStore({ tableName, client: dynamodb.client({ endpoint: the.proxy.endpoint }) });
+    const store = await storeBehind(the.proxy);
     const events: LockEvent[] = [];
     const locks = new LockClient({ store, onEvent: (event) => events.push(event) });
     const renewalsOf = (lease: Lease) =>

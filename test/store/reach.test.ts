@@ -13,6 +13,7 @@ import type { Lease } from '../../lib/lease/lease.ts';
 import { LockBusyError } from '../../lib/record/errors.ts';
 import { disciplinedClock } from '../support/disciplined-clock.ts';
 import { startFaultProxy } from '../support/fault-proxy.ts';
+import { storeOver, TRANSPORT } from '../support/store-over.ts';
 
 // A busy machine needs more time than Jest's default.
 jest.setTimeout(30_000);
@@ -38,10 +39,12 @@ async function expectMedianWithin100(measure: () => Promise<number[]>): Promise<
 /** A client behind a proxy that logs the requests. */
 async function counted(options: Partial<LockClientOptions> = {}) {
   const proxy = await startFaultProxy({ upstream: dynamodb.endpoint });
-  const client = dynamodb.client({ endpoint: proxy.endpoint });
+  const { endpoint } = proxy;
+  const client = () => dynamodb.client({ endpoint });
+  const store = await storeOver(TRANSPORT, { endpoint, client }, { tableName }, () => proxy.requests.splice(0));
   const events: LockEvent[] = [];
   const locks = new LockClient({
-    store: new DynamoDBLockStore({ tableName, client }),
+    store,
     clock: disciplinedClock,
     onEvent: (event) => events.push(event),
     ...options,
@@ -53,7 +56,6 @@ async function counted(options: Partial<LockClientOptions> = {}) {
     operations: () => proxy.requests.map(({ operation }) => operation),
     [Symbol.asyncDispose]: async () => {
       await proxy.stop();
-      client.destroy();
     },
   };
 }

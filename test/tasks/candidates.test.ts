@@ -1,5 +1,4 @@
-import { describe, expect, jest, test } from '@jest/globals';
-import type { LockClient } from '../../lib/index.ts';
+import { describe, expect, test } from '@jest/globals';
 import type { LockRecord } from '../../lib/record/record.ts';
 import { canonicalToken } from '../../lib/record/token.ts';
 import { runTasks } from '../../lib/tasks/index.ts';
@@ -104,106 +103,7 @@ describe('the tasks of runTasks', () => {
     expect(counts(report)).toEqual(only({ done: 6_000 }));
     expect(inHand.most).toBeLessThanOrEqual(100 * 32 + 1_024);
   });
-
-  test('an iterator that throws ends the run with its error, after the running tasks have ended', async () => {
-    const ended: string[] = [];
-    function* source() {
-      yield* names(2_000);
-      throw new Error('The list broke off.');
-    }
-    const work = async (task: string) => {
-      // The last tasks before the break still run when the iterator throws.
-      await sleep(ran.push(task) > 1_020 ? 500 : 1);
-      ended.push(task);
-    };
-    await expect(run(source(), { concurrency: 10 }, work)).rejects.toThrow('The list broke off.');
-    expect(ran.length).toBeGreaterThan(1_000);
-    expect(ended.toSorted()).toEqual(ran.toSorted());
-  });
-
-  test('the iterator is closed when the run ends early', async () => {
-    let isClosed = false;
-    function* source() {
-      try {
-        yield* names(5_000);
-      } finally {
-        isClosed = true;
-      }
-    }
-    const abort = new AbortController();
-    const report = await run(source(), { signal: abort.signal }, () => abort.abort());
-    expect(isClosed).toBe(true);
-    expect(counts(report)).toEqual(only({ done: 1, notReached: 1_023 }));
-  });
-
-  test('each task of a slow iterator runs at once, and the time of the run ends the wait for the next task', async () => {
-    const end = Date.now() + 5_000;
-    async function* source() {
-      for (const task of names(5_000)) {
-        await sleep(300);
-        yield task;
-      }
-    }
-    const startedAt: number[] = [];
-    const stopTicks = tick();
-    const work = () => void startedAt.push(Date.now());
-    const report = await run(source(), { remainingMs: () => end - Date.now() }, work);
-    stopTicks();
-    expect(startedAt.length).toBeGreaterThan(8);
-    expect(counts(report)).toEqual(only({ done: startedAt.length }));
-    expect((startedAt[1] as number) - (startedAt[0] as number)).toBeLessThan(350);
-    expect(Date.now()).toBeLessThan(end - 900);
-  });
-
-  const ends: [string, (locks: LockClient) => Options][] = [
-    ['the time of the run', () => ({ remainingMs: during(5_000) })],
-    ['the signal', () => ({ signal: abortedAfter(4_000) })],
-    [
-      'the close of the client',
-      (locks) => {
-        setTimeout(() => void locks.close(), 4_000);
-        return {};
-      },
-    ],
-  ];
-  test.each(ends)(
-    '%s ends the wait for an iterator that hangs, and the iterator is told to return',
-    async (_end, more) => {
-      const locks = world.client();
-      const returned = jest.fn(() => new Promise<never>(() => {}));
-      const source = names(2)[Symbol.iterator]();
-      const next = () => {
-        const result = source.next();
-        return result.done ? new Promise<never>(() => {}) : Promise.resolve(result);
-      };
-      const tasks = { [Symbol.asyncIterator]: () => ({ next, return: returned }) };
-      const started = Date.now();
-      const stopTicks = tick();
-      const report = await run(tasks, { locks, ...more(locks) });
-      stopTicks();
-      expect(counts(report)).toEqual(only({ done: 2 }));
-      expect(Date.now() - started).toBeLessThan(4_100);
-      expect(returned).toHaveBeenCalledTimes(1);
-    },
-  );
 });
-
-/** Keeps the fake time from a leap to the end of the run in the turn of the event loop that a run gives an iterator. */
-function tick(): () => void {
-  const ticks = setInterval(() => {}, 10);
-  return () => clearInterval(ticks);
-}
-
-function during(ms: number): () => number {
-  const end = Date.now() + ms;
-  return () => end - Date.now();
-}
-
-function abortedAfter(ms: number): AbortSignal {
-  const abort = new AbortController();
-  setTimeout(() => abort.abort(), ms);
-  return abort.signal;
-}
 
 describe('a busy task', () => {
   test('a busy task is stepped over without a write', async () => {

@@ -51,3 +51,8 @@ export const marks = async (): Promise<string[]> => {
   for (const { key } of (await world.memory.list('')).records) if (key.includes('#')) keys.push(key);
   return keys;
 };
+/** Keeps the fake time from a leap to the end of the run in the turn of the event loop that a run gives an iterator. */
+export function tick(): () => void {
+  const ticks = setInterval(() => {}, 10);
+  return () => clearInterval(ticks);
+}

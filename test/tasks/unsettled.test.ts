@@ -1,6 +1,7 @@
 import { describe, expect, test } from '@jest/globals';
-import { counts, errorOf, only, ran, run } from './one-worker.ts';
-import { names } from './world.ts';
+import type { LockClient, LockState } from '../../lib/index.ts';
+import { counts, errorOf, only, ran, run, tick, world } from './one-worker.ts';
+import { names, ONCE, sleep } from './world.ts';
 
 describe('the key function', () => {
   test('a key function that throws fails its task, and the other tasks run', async () => {
@@ -31,5 +32,36 @@ describe('the key function', () => {
     expect(report.failed[0]).toMatchObject({ task: 'a again', key: 'a' });
     expect(errorOf(report)).toBe("Two tasks have the key 'a': give each task a key of its own.");
     expect(ran.toSorted()).toEqual(['a', 'b']);
+  });
+
+  test.each([
+    ['with once', {}],
+    ['without once', { withoutOnce: true }],
+  ])('%s, of two tasks of an iterable with one key the second fails, also if the first is done', async (_how, more) => {
+    async function* source() {
+      yield 'a';
+      await sleep(1_000);
+      yield* ['b', 'a again'];
+    }
+    const stopTicks = tick();
+    const report = await run(source(), { ...more, key: (task) => task.slice(0, 1) });
+    stopTicks();
+    expect(counts(report)).toEqual(only({ done: 2, failed: 1 }));
+    expect(errorOf(report)).toBe("Two tasks have the key 'a': give each task a key of its own.");
+    expect(ran).toEqual(['a', 'b']);
+  });
+
+  test('of an iterable the keys of the last 100,000 tasks are compared', async () => {
+    const all: LockClient['inspectMany'] = async (keys) =>
+      new Map(keys.map((key) => [key, { key, held: false, opensInMs: 0, doneToken: ONCE } as LockState]));
+    const locks = world.client();
+    locks.inspectMany = all;
+    function* source() {
+      yield* names(300_000);
+      yield* names(300_000).slice(200_000);
+      yield* names(10);
+    }
+    const report = await run(source(), { locks });
+    expect(counts(report)).toEqual(only({ alreadyDone: 300_010, failed: 100_000 }));
   });
 });

@@ -1,0 +1,186 @@
+// The way to DynamoDB as the environment tells it: on Lambda, on ECS and on EKS, and wherever the keys stand in the
+// environment. Everything else is left to the SDK, which knows all ways.
+
+import { existsSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import { exchange, unbracketed } from './http.ts';
+import type { Credentials } from './sigv4.ts';
+
+/** The way to a table. */
+export interface Way {
+  readonly region: string;
+  credentials(): Promise<Credentials>;
+  /** Gives the endpoint for the credentials' account. */
+  endpoint(credentials: Credentials): URL;
+}
+
+type Environment = Readonly<Record<string, string | undefined>>;
+
+/** The Regions that have endpoints for each account, and their domains. */
+const DOMAINS: readonly [regions: RegExp, domain: string][] = [
+  [/^(us|eu|ap|sa|ca|me|af|il|mx)-\w+-\d+$/, 'amazonaws.com'],
+  [/^us-gov-(east|west)-1$/, 'amazonaws.com'],
+  [/^cn-(north|northwest)-1$/, 'amazonaws.com.cn'],
+];
+
+/** Settings that change the endpoint, the credentials or the attempts in ways that only the SDK knows. */
+const ONLY_THE_SDK: readonly [name: string, values: RegExp][] = [
+  ['AWS_PROFILE', /./],
+  ['AWS_CREDENTIAL_SCOPE', /./],
+  ['AWS_USE_FIPS_ENDPOINT', /^true$/i],
+  ['AWS_USE_DUALSTACK_ENDPOINT', /^true$/i],
+  ['AWS_IGNORE_CONFIGURED_ENDPOINT_URLS', /^true$/i],
+  ['AWS_ENABLE_ENDPOINT_DISCOVERY', /./],
+  ['AWS_ENDPOINT_DISCOVERY_ENABLED', /./],
+  ['AWS_RETRY_MODE', /^(?!standard$)/],
+  ['AWS_ACCOUNT_ID_ENDPOINT_MODE', /^(?!(preferred|disabled)$)/],
+];
+
+/**
+ * Reads the way to a table from the environment.
+ * @returns undefined if the SDK has to find the way.
+ */
+export function wayIn(env: Environment, tableName: string): Way | undefined {
+  const { AWS_REGION: region = '', AWS_ENDPOINT_URL: ofAll, AWS_ENDPOINT_URL_DYNAMODB: ofDynamoDB } = env;
+  const url = ofDynamoDB || ofAll;
+  const [, domain] = DOMAINS.find(([regions]) => regions.test(region)) ?? [];
+  const [, , , tableRegion = region, tableAccount] = tableName.split(':');
+  const isForSdk =
+    domain === undefined ||
+    tableRegion !== region ||
+    (url && !isPlain(url)) ||
+    ONLY_THE_SDK.some(([name, values]) => env[name] !== undefined && values.test(env[name])) ||
+    sharedFiles(env).some((file) => existsSync(file));
+  const credentials = isForSdk ? undefined : credentialsIn(env);
+  if (credentials === undefined) return undefined;
+  const { AWS_ACCOUNT_ID_ENDPOINT_MODE: mode } = env;
+  return {
+    region,
+    credentials,
+    endpoint: ({ accountId }) => {
+      if (url) return new URL(url);
+      const account = mode === 'disabled' ? undefined : (tableAccount ?? accountId);
+      return new URL(`https://${account ? `${account}.ddb` : 'dynamodb'}.${region}.${domain}`);
+    },
+  };
+}
+
+/** Tells whether a custom endpoint is a URL whose signature needs no escapes. */
+const isPlain = (url: string): boolean => /^https?:\/\/[\w.:[\]-]+(\/[\w.-]+)*\/?$/.test(url) && URL.canParse(url);
+
+/** The files of profiles. The SDK reads settings of all kinds there. */
+function sharedFiles(env: Environment): string[] {
+  const { HOME: home = homedir(), AWS_CONFIG_FILE: config, AWS_SHARED_CREDENTIALS_FILE: credentials } = env;
+  return [config || `${home}/.aws/config`, credentials || `${home}/.aws/credentials`];
+}
+
+/** Gives the source of the credentials, as far as it is the environment itself or the endpoint of a container. */
+function credentialsIn(env: Environment): Way['credentials'] | undefined {
+  if (keysIn(env)) {
+    return async () => keysIn(env) ?? fail('AWS_ACCESS_KEY_ID or AWS_SECRET_ACCESS_KEY is no longer set');
+  }
+  const { AWS_CONTAINER_CREDENTIALS_RELATIVE_URI: relative, AWS_CONTAINER_CREDENTIALS_FULL_URI: full } = env;
+  const { AWS_WEB_IDENTITY_TOKEN_FILE: comesBefore } = env;
+  const address = relative ? `http://169.254.170.2${relative}` : full;
+  if (comesBefore || !address || !URL.canParse(address)) return undefined;
+  const url = new URL(address);
+  return mayHearTokens(url) ? new Container(url, env).credentials : undefined;
+}
+
+function keysIn(env: Environment): Credentials | undefined {
+  const { AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey } = env;
+  const { AWS_SESSION_TOKEN: sessionToken, AWS_ACCOUNT_ID: accountId } = env;
+  return accessKeyId && secretAccessKey ? { accessKeyId, secretAccessKey, sessionToken, accountId } : undefined;
+}
+
+/** The hosts that the SDK asks without TLS: this host, and the agents of ECS and EKS. */
+const mayHearTokens = ({ protocol, hostname }: URL): boolean =>
+  protocol === 'https:' ||
+  /^(localhost|127\.\d+\.\d+\.\d+|\[::1\]|169\.254\.170\.23?|\[fd00:ec2::23\])$/.test(hostname);
+
+function fail(why: string): never {
+  throw Object.assign(new Error(`${why}.`), { name: 'CredentialsProviderError' });
+}
+
+/** The credentials end at a moment, and are asked for again this long before. */
+const AHEAD_MS = 5 * 60_000;
+const ATTEMPTS = 3;
+const ATTEMPT_MS = 1_000;
+
+/** The credentials that the agent of a container gives out. */
+class Container {
+  readonly #url: URL;
+  readonly #env: Environment;
+  #held: Credentials | undefined;
+  #expiresAt = 0;
+  #asking: Promise<Credentials> | undefined;
+
+  constructor(url: URL, env: Environment) {
+    this.#url = url;
+    this.#env = env;
+  }
+
+  /** While the credentials that are held are good, no request waits for newer ones. */
+  readonly credentials = async (): Promise<Credentials> => {
+    const leftMs = this.#expiresAt - Date.now();
+    if (this.#held && leftMs > AHEAD_MS) return this.#held;
+    this.#asking ??= this.#ask().finally(() => {
+      this.#asking = undefined;
+    });
+    if (!this.#held || leftMs <= 0) return this.#asking;
+    this.#asking.catch(() => {});
+    return this.#held;
+  };
+
+  async #ask(): Promise<Credentials> {
+    let fault: unknown;
+    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
+      try {
+        return await this.#askOnce();
+      } catch (error) {
+        fault = error;
+      }
+    }
+    return fail(`the credentials of the container could not be read from ${this.#url.origin}: ${fault}`);
+  }
+
+  async #askOnce(): Promise<Credentials> {
+    const { AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE: file, AWS_CONTAINER_AUTHORIZATION_TOKEN: token } = this.#env;
+    const authorization = file ? await readFile(file, 'utf8') : token;
+    const { protocol, hostname, port, pathname, search } = this.#url;
+    const request = {
+      protocol,
+      hostname: unbracketed(hostname),
+      port,
+      path: pathname + search,
+      headers: authorization ? { authorization } : {},
+    };
+    const { statusCode, body } = await exchange(request, undefined, AbortSignal.timeout(ATTEMPT_MS));
+    if (statusCode !== 200) throw new Error(`the status was ${statusCode}`);
+    // A fault's text must not show what was answered: it may be a part of a secret.
+    const answer = parsed(body);
+    const {
+      AccessKeyId: accessKeyId,
+      SecretAccessKey: secretAccessKey,
+      Token: sessionToken,
+      Expiration,
+      AccountId,
+    } = answer;
+    const expiresAt = Date.parse(Expiration ?? '');
+    if (!accessKeyId || !secretAccessKey || !sessionToken || Number.isNaN(expiresAt)) {
+      throw new Error('the answer has not AccessKeyId, SecretAccessKey, Token and Expiration');
+    }
+    this.#expiresAt = expiresAt;
+    this.#held = { accessKeyId, secretAccessKey, sessionToken, accountId: AccountId };
+    return this.#held;
+  }
+}
+
+function parsed(body: string): Record<string, string | undefined> {
+  try {
+    return JSON.parse(body) ?? {};
+  } catch {
+    return {};
+  }
+}

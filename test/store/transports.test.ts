@@ -1,0 +1,280 @@
+// The same answers give the same errors over both transports.
+import { execFile, execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync } from 'node:fs';
+import { createServer, type RequestListener, type Server } from 'node:http';
+import { createServer as createTlsServer } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import { afterAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { DynamoDBLockStore } from '../../lib/dynamodb.ts';
+import { LockStoreError } from '../../lib/record/errors.ts';
+import type { StoreAnswer } from '../../lib/record/store.ts';
+
+const HOUR = 3_600_000;
+const request = { key: 'job', lockId: 'me', owner: 'us', now: 1_000, until: 2_000, leaseMs: 1_000 };
+const keys = { AWS_REGION: 'eu-west-1', AWS_ACCESS_KEY_ID: 'AKID', AWS_SECRET_ACCESS_KEY: 'secret' };
+const servers: Server[] = [];
+afterAll(() => {
+  for (const server of servers) {
+    server.closeAllConnections();
+    server.close();
+  }
+});
+
+const before = { ...process.env };
+beforeEach(() => {
+  for (const name of Object.keys(process.env)) if (name.startsWith('AWS_')) delete process.env[name];
+  process.env['HOME'] = '/nowhere';
+  process.env['AWS_EC2_METADATA_DISABLED'] = 'true';
+});
+afterAll(() => {
+  Object.assign(process.env, before);
+});
+
+async function listening(server: Server, protocol = 'http'): Promise<string> {
+  servers.push(server);
+  await new Promise<void>((ready) => server.listen(0, '127.0.0.1', ready));
+  return `${protocol}://127.0.0.1:${(server.address() as AddressInfo).port}`;
+}
+
+/** The store over each transport, by the same environment. */
+const stores = () =>
+  Object.entries({
+    'the SDK': new DynamoDBLockStore({ tableName: 'locks', client: new DynamoDBClient({ maxAttempts: 1 }) }),
+    'the own transport': new DynamoDBLockStore({ tableName: 'locks' }),
+  });
+
+const facts = (error: unknown) => {
+  expect(error).toBeInstanceOf(LockStoreError);
+  const { message, transient, conflict, misdated, attempts, foreign, cause } = error as LockStoreError;
+  const { name, code, $fault, $metadata } = (cause ?? {}) as {
+    name?: string;
+    code?: string;
+    $fault?: string;
+    $metadata?: { httpStatusCode?: number };
+  };
+  const status = code === undefined || $fault !== undefined ? $metadata?.httpStatusCode : undefined;
+  // The SDK explains to developers how to see the raw answer, and names the port of each socket.
+  const said = message.replace(/(\\u000a|\s)+Deserialization error: .*$/s, '').replace(/127\.0\.0\.1:\d+/g, 'HOST');
+  return {
+    said,
+    transient,
+    conflict,
+    misdated,
+    attempts,
+    foreign,
+    cause: { name, code: $fault ? undefined : code, $fault, status },
+  };
+};
+
+/** Expects one outcome over both transports, and gives it. */
+async function outcome(listener: RequestListener | undefined, environment: Record<string, string> = {}) {
+  const endpoint = listener && (await listening(createServer(listener)));
+  Object.assign(process.env, keys, endpoint && { AWS_ENDPOINT_URL: endpoint }, environment);
+  const outcomes: [string, unknown][] = [];
+  for (const [name, store] of stores()) outcomes.push([name, await store.acquire(request).then(seen, facts)]);
+  const [[, sdk], [, own]] = outcomes as [[string, unknown], [string, unknown]];
+  expect(own).toEqual(sdk);
+  return own as ReturnType<typeof facts>;
+}
+
+const seen = ({ applied, record, serverDate, relayed, attempts }: StoreAnswer) => ({
+  applied,
+  record,
+  isDated: serverDate !== undefined,
+  relayed,
+  attempts,
+});
+
+const json =
+  (status: number, body: object, headers: Record<string, string> = {}): RequestListener =>
+  (_, response) => {
+    response.writeHead(status, { 'content-type': 'application/x-amz-json-1.0', ...headers }).end(JSON.stringify(body));
+  };
+const raw =
+  (status: number, body: string, headers: Record<string, string> = {}): RequestListener =>
+  (_, response) => {
+    response.writeHead(status, { 'content-type': 'text/html', ...headers }).end(body);
+  };
+const item = {
+  lockKey: { S: 'job' },
+  lockId: { S: 'me' },
+  owner: { S: 'us' },
+  fencingToken: { N: '7' },
+  expiresAt: { N: '2000' },
+  acquiredAt: { N: '1000' },
+  leaseMs: { N: '1000' },
+};
+const refused = (name: string, message = 'no'): object => ({
+  __type: `com.amazonaws.dynamodb.v20120810#${name}`,
+  message,
+});
+
+describe('over both transports', () => {
+  test('a grant is the same', async () => {
+    expect(await outcome(json(200, { Attributes: item }))).toMatchObject({ applied: true, isDated: true, attempts: 1 });
+  });
+
+  test('a refusal with the present item is the same', async () => {
+    const body = { ...refused('ConditionalCheckFailedException'), Item: { ...item, lockId: { S: 'other' } } };
+    expect(await outcome(json(400, body))).toMatchObject({ applied: false, record: { lockId: 'other' } });
+  });
+
+  test.each([
+    ['ProvisionedThroughputExceededException', 400, true],
+    ['ThrottlingException', 400, true],
+    ['RequestLimitExceeded', 400, true],
+    ['TransactionConflictException', 400, true],
+    ['ReplicatedWriteConflictException', 400, true],
+    ['InternalServerError', 500, true],
+    ['ServiceUnavailableException', 503, true],
+    ['AccessDeniedException', 400, false],
+    ['ExpiredTokenException', 400, false],
+    ['UnrecognizedClientException', 400, false],
+    ['MissingAuthenticationTokenException', 400, false],
+    ['IncompleteSignatureException', 400, false],
+    ['InvalidSignatureException', 400, false],
+    ['ResourceNotFoundException', 400, false],
+    ['ItemCollectionSizeLimitExceededException', 400, false],
+    ['ValidationException', 400, false],
+    ['NewExceptionOfTomorrow', 400, false],
+    ['NewExceptionOfTomorrow', 500, true],
+  ])('%s with the status %i is the same error', async (name, status, transient) => {
+    expect(await outcome(json(status, refused(name)))).toMatchObject({ transient });
+  });
+
+  test.each<[string, object, Record<string, string>]>([
+    ['in a header', { message: 'm' }, { 'x-amzn-errortype': 'ThrottlingException:http://internal.amazon.com/' }],
+    ['with a message in capitals', { __type: 'AccessDeniedException', Message: 'User is not authorized' }, {}],
+    ['in code', { code: 'ThrottlingException', message: 'm' }, {}],
+    ['nowhere', {}, {}],
+  ])('an error whose name stands %s is the same', async (_, body, headers) => {
+    await outcome(json(400, body, headers));
+  });
+
+  test.each<[string, RequestListener, boolean]>([
+    ['a page with the status 200', raw(200, '<html>hello</html>'), true],
+    ['a page with the status 403', raw(403, '<html>no</html>'), true],
+    ['a page with the status 502', raw(502, '<html>bad gateway</html>'), true],
+    ['an empty answer with the status 503', raw(503, ''), true],
+    ['an empty answer with the status 400', raw(400, ''), false],
+    ['a redirect', raw(302, '', { location: 'http://127.0.0.1:1/' }), false],
+    ['half of an answer', (_, response) => response.writeHead(200).end('{"Attributes":{"lockKey"'), true],
+    [
+      'an answer that is cut off',
+      (_, response) => {
+        response.writeHead(200, { 'content-length': '900' }).write('{"Attrib');
+        setTimeout(() => response.destroy(), 20);
+      },
+      true,
+    ],
+    ['a connection that breaks', (incoming) => incoming.destroy(), true],
+  ])('%s is the same error', async (_, listener, transient) => {
+    expect(await outcome(listener)).toMatchObject({ transient });
+  });
+
+  test.each([
+    ['ahead', -HOUR],
+    ['behind', HOUR],
+  ])(
+    'a signature that is refused since the host is an hour %s is told, and the next request is signed by the right time',
+    async (_, byMs) => {
+      const times: number[] = [];
+      const result = await outcome((incoming, response) => {
+        const time = String(incoming.headers['x-amz-date']).replace(/^(....)(..)(..T..)(..)(..Z)$/, '$1-$2-$3:$4:$5');
+        times.push(Date.parse(time));
+        const isRight = Math.abs(Date.parse(time) - (Date.now() + byMs)) < 60_000;
+        const body = isRight ? { Attributes: item } : refused('InvalidSignatureException', 'Signature expired');
+        const date = new Date(Date.now() + byMs).toUTCString();
+        response.writeHead(isRight ? 200 : 400, { date }).end(JSON.stringify(body));
+      });
+      expect(result).toMatchObject({ transient: true, misdated: true });
+      const store = new DynamoDBLockStore({ tableName: 'locks' });
+      await expect(store.acquire(request)).rejects.toMatchObject({ misdated: true });
+      expect(await store.acquire(request)).toMatchObject({ applied: true });
+      expect(Math.abs((times.at(-1) as number) - Date.now() - byMs)).toBeLessThan(60_000);
+    },
+  );
+
+  test('a host that refuses connections is the same error', async () => {
+    const result = await outcome(undefined, { AWS_ENDPOINT_URL: 'http://127.0.0.1:9' });
+    expect(result).toMatchObject({ transient: true, cause: { code: 'ECONNREFUSED' } });
+  });
+
+  test.each([
+    ['a Region that does not exist', { AWS_REGION: 'eu-nowhere-9' }],
+    ['a Region that is none', { AWS_REGION: 'not a region' }],
+    ['no Region', { AWS_REGION: '' }],
+    ['no credentials', { AWS_ACCESS_KEY_ID: '' }],
+    ['an endpoint that is no URL', { AWS_ENDPOINT_URL: 'localhost:8000' }],
+    ['an unknown profile', { AWS_PROFILE: 'nobody' }],
+  ])('%s is the same error', async (_, environment) => {
+    expect(await outcome(undefined, environment)).toMatchObject({ attempts: 1 });
+  });
+
+  test.each([['that nobody signed', '127.0.0.1', 'DEPTH_ZERO_SELF_SIGNED_CERT']])(
+    'a certificate %s is the same error',
+    async (_, name, code) => {
+      const folder = mkdtempSync(join(tmpdir(), 'tls-'));
+      const [key, cert] = [join(folder, 'key.pem'), join(folder, 'cert.pem')];
+      execFileSync(
+        'openssl',
+        [
+          'req',
+          '-x509',
+          '-newkey',
+          'rsa:2048',
+          '-nodes',
+          '-keyout',
+          key,
+          '-out',
+          cert,
+          '-days',
+          '1',
+          '-subj',
+          `/CN=${name}`,
+        ],
+        { stdio: 'ignore' },
+      );
+      const tls = createTlsServer(
+        { key: readFileSync(key), cert: readFileSync(cert) },
+        json(200, { Attributes: item }),
+      );
+      const endpoint = await listening(tls, 'https');
+      const result = await outcome(undefined, { AWS_ENDPOINT_URL: endpoint });
+      expect(result).toMatchObject({ transient: false, cause: { code } });
+    },
+  );
+
+  test('a request that is aborted ends, and its socket with it', async () => {
+    let closed = 0;
+    const endpoint = await listening(createServer((incoming) => incoming.on('close', () => closed++)));
+    Object.assign(process.env, keys, { AWS_ENDPOINT_URL: endpoint });
+    for (const [, store] of stores()) {
+      const controller = new AbortController();
+      const answer = store.acquire(request, controller.signal).catch((error) => error);
+      setTimeout(() => controller.abort(), 50);
+      expect(facts(await answer)).toMatchObject({ transient: true, cause: { name: 'AbortError' } });
+    }
+    for (let tries = 0; tries < 100 && closed < 2; tries++) await new Promise((soon) => setTimeout(soon, 10));
+    expect(closed).toBe(2);
+  });
+});
+
+test('a process that goes the own way does not load the SDK', async () => {
+  const endpoint = await listening(createServer(json(200, { Attributes: item })));
+  const program = `
+    import { registerHooks } from 'node:module';
+    const loaded = [];
+    registerHooks({ load: (url, context, next) => { loaded.push(url); return next(url, context); } });
+    const { DynamoDBLockStore } = await import(${JSON.stringify(new URL('../../lib/dynamodb.ts', import.meta.url).href)});
+    await new DynamoDBLockStore({ tableName: 'locks' }).acquire(${JSON.stringify(request)});
+    console.log(loaded.filter((url) => /aws-sdk|smithy/.test(url)).length, loaded.length > 5);`;
+  const env = { ...process.env, ...keys, AWS_ENDPOINT_URL: endpoint };
+  const output = await new Promise((done) => {
+    execFile(process.execPath, ['--input-type=module', '-e', program], { env }, (_, out, err) => done(out + err));
+  });
+  expect(output).toBe('0 true\n');
+});

@@ -1,0 +1,32 @@
+import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import { DynamoDBLockStore, type DynamoDBLockStoreOptions } from '../../lib/dynamodb.ts';
+
+/** The ways to DynamoDB: through a client of the SDK, and through the store's own transport. */
+export const TRANSPORTS = ['the SDK', 'the own transport'] as const;
+export type TransportName = (typeof TRANSPORTS)[number];
+
+/** The way that suites go which do not compare the two. The script `test:transport` sets it. */
+export const TRANSPORT: TransportName =
+  process.env['LEASEHOLD_TEST_TRANSPORT'] === 'own' ? 'the own transport' : 'the SDK';
+
+/**
+ * Makes a store that reaches an endpoint over a transport. The own transport reads the endpoint from the environment at the
+ * first request, so this request is made here: it asks for a key that is not there, and `forget` is called afterwards.
+ */
+export async function storeOver(
+  transport: TransportName,
+  { endpoint, client }: { readonly endpoint: string; readonly client: () => DynamoDBClient },
+  options: DynamoDBLockStoreOptions,
+  forget: () => void = () => {},
+): Promise<DynamoDBLockStore> {
+  if (transport === 'the SDK') return new DynamoDBLockStore({ client: client(), ...options });
+  Object.assign(process.env, { AWS_REGION: 'us-east-1', AWS_ACCESS_KEY_ID: 'local', AWS_SECRET_ACCESS_KEY: 'local' });
+  const { AWS_ENDPOINT_URL: before = '' } = process.env;
+  process.env['AWS_ENDPOINT_URL'] = endpoint;
+  const store = new DynamoDBLockStore(options);
+  const first = store.read('nobody', { consistent: false });
+  process.env['AWS_ENDPOINT_URL'] = before;
+  await first.catch(() => {});
+  forget();
+  return store;
+}
