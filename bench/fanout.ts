@@ -13,9 +13,8 @@ import { DynamoDBLockStore } from '../lib/dynamodb.ts';
 import { LockClient } from '../lib/index.ts';
 import { runTasks } from '../lib/tasks/index.ts';
 import { costChart } from './fanout-chart.ts';
+import { PRICE } from './lib/prices.ts';
 
-/** US dollars for a million request units on demand in us-east-1: https://aws.amazon.com/dynamodb/pricing/on-demand/ */
-const PRICE = { write: 0.625, read: 0.125 };
 /** A read of one item of up to 4 kB, eventually consistent. */
 const UNITS_OF_A_READ = 0.5;
 

@@ -1,0 +1,31 @@
+// The bounds of `npm run bench`, whole and smoke. Those of times and CPU are generous, since machines are noisy: a figure out
+// of bounds is a fault, and no noise.
+import type { Bound } from './lib/bounds.ts';
+
+/** leasehold as on Lambda, over its own transport. */
+const lean = /^leasehold(, withLock|, Middy)?$/;
+/** leasehold over the user's client. */
+const given = /^leasehold, client given$/;
+
+export const BOUNDS: readonly Bound[] = [
+  { measure: 'cycle', rows: /^leasehold/, column: 'requests', is: '2 + 0' },
+  { measure: 'cycle', rows: lean, column: 'CPU / raw', most: 1 },
+  { measure: 'cycle', rows: lean, column: 'p50 / raw', most: 1.3 },
+  { measure: 'cycle', rows: given, column: 'CPU / raw', most: 2.2 },
+  { measure: 'busy', rows: lean, column: 'requests', is: '1 + 0' },
+  { measure: 'busy', rows: lean, column: 'CPU / raw', most: 1 },
+  { measure: 'throughput', rows: lean, column: '32 / raw', least: 1 },
+  { measure: 'heap', rows: lean, column: 'bytes / raw', most: 0.5 },
+  { measure: 'heap', rows: given, column: 'bytes / raw', most: 1.4 },
+  { measure: 'cold-start', rows: lean, column: 'both / raw', most: 1.4 },
+  { measure: 'bundle', rows: lean, column: 'without the SDK', most: 95_000 },
+  { measure: 'hand-over', rows: /: leasehold$/, column: 'first, ms', most: 1_500 },
+  { measure: 'dead-holder', rows: lean, column: 'taken after, ms', least: 1_990, most: 3_500 },
+  { measure: 'hung-server', rows: lean, column: 'holder told at, ms', most: 2_000 },
+  { measure: 'hung-server', rows: lean, column: 'both hold, ms', most: 0 },
+  { measure: 'held', rows: /./, column: 'lost', most: 0 },
+  { measure: 'held', rows: /./, column: 'writes each', most: 2.2 },
+  { measure: 'tasks', rows: /./, column: 'writes of a task', most: 2.2 },
+  { measure: 'tasks', rows: /./, column: 'CPU of a task, to the first', most: 4 },
+  { measure: 'inspect-many', rows: /./, column: 'CPU of a key, to the first', most: 4 },
+];
