@@ -1,6 +1,7 @@
 // A process that has many leases: its CPU, its requests, and the leases that it loses.
 import { fork } from 'node:child_process';
 import { once } from 'node:events';
+import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DynamoDBLockStore } from '../lib/dynamodb.ts';
 import { type Lease, LockClient } from '../lib/index.ts';
@@ -60,12 +61,21 @@ async function held(tableName: string, size: Size) {
   const locks = clientOf(tableName, size.leaseMs);
   const leases = await take(locks, size.leases);
   let cpu = 0;
+  const delay = monitorEventLoopDelay({ resolution: 5 });
+  delay.enable();
   const { writes } = await requestsOf(async () => {
     cpu = await cpuOf(() => sleep(HELD_FOR * size.leaseMs));
   });
+  delay.disable();
   const name = `${size.leases.toLocaleString('en-US')} leases of ${size.leaseMs / 1_000} s`;
   const perSecond = writes / size.leases / ((HELD_FOR * size.leaseMs) / 1_000);
-  const quiet = { name, figures: { lost: lost(leases), 'CPU, % of a core': cpu, 'writes of a lease, 1/s': perSecond } };
+  const figures = {
+    lost: lost(leases),
+    'CPU, % of a core': cpu,
+    'writes of a lease, 1/s': perSecond,
+    'loop delay p99, ms': delay.percentile(99) / 1e6,
+  };
+  const quiet = { name, figures };
   const until = performance.now() + size.blockedMs;
   while (performance.now() < until);
   await sleep(HELD_FOR * size.leaseMs);

@@ -1,8 +1,7 @@
 // The way to DynamoDB as the environment tells it: on Lambda, on ECS and on EKS, and wherever the keys stand in the
 // environment. Everything else is left to the SDK, which knows all ways.
 
-import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { existsSync, readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { exchange, unbracketed } from './http.ts';
 import type { Credentials } from './sigv4.ts';
@@ -147,7 +146,7 @@ class Container {
 
   async #askOnce(): Promise<Credentials> {
     const { AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE: file, AWS_CONTAINER_AUTHORIZATION_TOKEN: token } = this.#env;
-    const authorization = file ? await readFile(file, 'utf8') : token;
+    const authorization = file ? readFileSync(file, 'utf8') : token;
     const { protocol, hostname, port, pathname, search } = this.#url;
     const request = {
       protocol,
