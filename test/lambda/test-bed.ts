@@ -73,6 +73,8 @@ export class TestBed implements AsyncDisposable {
     else gate?.passers.push(answer);
   });
 
+  #environments = 0;
+
   private constructor(dynamodb: DynamoDB, proxy: FaultProxy, tableName: string, folder: string) {
     this.#dynamodb = dynamodb;
     this.proxy = proxy;
@@ -116,6 +118,8 @@ export class TestBed implements AsyncDisposable {
       [LOCK_TABLE_NAME]: this.#tableName,
       ...this.#dynamodb.environment,
       AWS_ENDPOINT_URL_DYNAMODB: endpoint,
+      // The store leaves this setting to the SDK. So every second environment goes the SDK's way, and the others the store's own.
+      ...(this.#environments++ % 2 && { AWS_ENABLE_ENDPOINT_DISCOVERY: 'false' }),
       ...environment,
     });
   }
