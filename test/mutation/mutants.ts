@@ -364,6 +364,25 @@ const clocks = [
     ],
     ["a request of the user's own, not corrected by the SDK", 'if (!(heard && ', 'if (!('],
   ]),
+  ...of('lib/dynamodb/direct-transport.ts', [
+    [
+      'a refused signature, after which the next one has the wrong time again',
+      'this.#aheadMs = refusal.serverDate - Date.now();',
+      ';',
+    ],
+  ]),
+  ...of('lib/dynamodb/http.ts', [
+    [
+      'a request that nobody waits for keeps its socket',
+      '() => sent.destroy(signal?.reason);',
+      '() => reject(signal?.reason);',
+    ],
+  ]),
+  ...of('lib/dynamodb/sigv4.ts', [["yesterday's key signs", 'day !== this.#day || ', '']]),
+  ...of('lib/dynamodb/environment.ts', [
+    ['a file of profiles, not read', ' ||\n    sharedFiles(env).some((file) => existsSync(file))', ''],
+    ['a request that waits for new credentials while the old ones are good', '!this.#held || leftMs <= 0', 'true'],
+  ]),
   ...of('lib/dynamodb/server-date.ts', [
     ["a relay's Date, taken for DynamoDB's", ' || !AWS_HOST.test(hostname)', ''],
     ["the Date of an answer without TLS, taken for DynamoDB's", "protocol !== 'https:' || ", ''],
