@@ -40,8 +40,8 @@ const program = (file: string) => `
 
 export default {
   about:
-    'A fresh process imports a bundle, and takes and releases its first lock over HTTPS, then another. The SDK is in the bundle, or ' +
-    "beside it as in Lambda's runtime, from where the CDK's functions take it by default.",
+    'A fresh process imports a bundle, and takes and releases its first lock over HTTPS, then another. The SDK is in the ' +
+    "bundle, or beside it as in Lambda's runtime, from where the CDK's functions take it by default.",
   servers: ['tls'],
   async run({ smoke }) {
     mkdirSync(CACHE, { recursive: true });
