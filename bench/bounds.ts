@@ -1,5 +1,5 @@
-// The bounds of `npm run bench`, whole and smoke. The bounds of times and CPU are generous, since machines are noisy: a figure
-// out of bounds is a fault, and no noise.
+// The bounds of `npm run bench`, whole and smoke. The bounds of times and CPU are generous, since machines are noisy: a
+// figure out of bounds is a fault, and no noise.
 import type { Bound } from './lib/bounds.ts';
 
 /** leasehold as on Lambda, over its own transport. */
