@@ -38,7 +38,7 @@ export default {
     const contenders = [...(await ownContenders(await server.table(), { all: true })), ...(await peers(server))];
     const counts = new Map<string, string>();
     for (const contender of contenders) counts.set(contender.name, await requests(contender));
-    const cycles = smoke || server.name === 'tls' ? 10 : 25;
+    const cycles = (server.name === 'tls' ? 10 : 25) / (smoke ? 2.5 : 1);
     const rounds = smoke ? { rounds: 5, warmUp: 1 } : { rounds: 40, warmUp: 6 };
     const samples = await inRounds(contenders, rounds, (contender) => once(contender, cycles));
     const series = (name: string) => {

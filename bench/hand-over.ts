@@ -33,8 +33,8 @@ async function handOver({ take, wait }: Contender, heldMs: number, waiters: numb
 
 export default {
   about:
-    'A holder releases a lock after 50, 500 or 5,000 ms, for which 1, 10 or 100 wait in one process. From the release: the ' +
-    'first waiter has the lock, and each has had it. Requests are writes + reads of a waiter.',
+    'A holder releases a lock after 50, 500 or 5,000 ms, for which 1, 10 or 100 wait in one process. From the release: ' +
+    'the first waiter has the lock, and each has had it. Requests are writes + reads of a waiter.',
   servers: ['dynoxide'],
   async run({ server, smoke }) {
     const all = [...(await ownContenders(await server.table())), ...(await peers(server))];

@@ -6,7 +6,7 @@ import type { Row, Table } from './table.ts';
 export const PRICE = { write: 0.625, read: 0.125 };
 
 /**
- * The price of a million cycles, from the counts of requests of the measure `cycle`. An item of a lock is smaller than a unit.
+ * The price of a million cycles, from the counts of requests of the measure `cycle`. A lock's item is smaller than a unit.
  * The peers read consistently, which costs a unit.
  */
 export function prices({ tables }: Result): Table {
