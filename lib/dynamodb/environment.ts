@@ -4,6 +4,7 @@
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
+import { setTimeout as pause } from 'node:timers/promises';
 import { exchange, unbracketed } from './http.ts';
 import type { Credentials } from './sigv4.ts';
 
@@ -105,8 +106,9 @@ function fail(why: string): never {
 
 /** The credentials end at a moment, and are asked for again this long before. */
 const AHEAD_MS = 5 * 60_000;
-const ATTEMPTS = 3;
 const ATTEMPT_MS = 1_000;
+/** The pauses before the second attempt and the later ones: an agent may be starting, or refuse a crowd of containers. */
+const PAUSES_MS = [100, 1_000, 2_000];
 
 /** The credentials that the agent of a container gives out. */
 class Container {
@@ -134,15 +136,14 @@ class Container {
   };
 
   async #ask(): Promise<Credentials> {
-    let fault: unknown;
-    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-      try {
-        return await this.#askOnce();
-      } catch (error) {
-        fault = error;
-      }
+    for (const pauseMs of PAUSES_MS) {
+      const credentials = await this.#askOnce().catch(() => undefined);
+      if (credentials) return credentials;
+      await pause(pauseMs);
     }
-    return fail(`the credentials of the container could not be read from ${this.#url.origin}: ${fault}`);
+    return this.#askOnce().catch((fault) =>
+      fail(`the credentials of the container could not be read from ${this.#url.origin}: ${fault}`),
+    );
   }
 
   async #askOnce(): Promise<Credentials> {
@@ -160,19 +161,14 @@ class Container {
     if (statusCode !== 200) throw new Error(`the status was ${statusCode}`);
     // A fault's text must not show what was answered: it may be a part of a secret.
     const answer = parsed(body);
-    const {
-      AccessKeyId: accessKeyId,
-      SecretAccessKey: secretAccessKey,
-      Token: sessionToken,
-      Expiration,
-      AccountId,
-    } = answer;
+    // The SDK leaves the answer's AccountId alone, so a cluster may have no way to the endpoint of the account.
+    const { AccessKeyId: accessKeyId, SecretAccessKey: secretAccessKey, Token: sessionToken, Expiration } = answer;
     const expiresAt = Date.parse(Expiration ?? '');
     if (!accessKeyId || !secretAccessKey || !sessionToken || Number.isNaN(expiresAt)) {
       throw new Error('the answer has not AccessKeyId, SecretAccessKey, Token and Expiration');
     }
     this.#expiresAt = expiresAt;
-    this.#held = { accessKeyId, secretAccessKey, sessionToken, accountId: AccountId };
+    this.#held = { accessKeyId, secretAccessKey, sessionToken };
     return this.#held;
   }
 }
