@@ -72,8 +72,21 @@ const isPlain = (url: string): boolean => /^https?:\/\/[\w.:[\]-]+(\/[\w.-]+)*\/
 
 /** The files of profiles. The SDK reads settings of all kinds there. */
 function sharedFiles(env: Environment): string[] {
-  const { HOME: home = homedir(), AWS_CONFIG_FILE: config, AWS_SHARED_CREDENTIALS_FILE: credentials } = env;
-  return [config || `${home}/.aws/config`, credentials || `${home}/.aws/credentials`];
+  const { AWS_CONFIG_FILE: config, AWS_SHARED_CREDENTIALS_FILE: credentials } = env;
+  const folder = `${homeIn(env)}/.aws`;
+  return [config || `${folder}/config`, credentials || `${folder}/credentials`];
+}
+
+/** Gives the folder that the SDK takes for the user's. */
+function homeIn({ HOME, USERPROFILE, HOMEPATH, HOMEDRIVE = 'C:' }: Environment): string {
+  if (HOME || USERPROFILE) return HOME || (USERPROFILE as string);
+  if (HOMEPATH) return `${HOMEDRIVE}${HOMEPATH}`;
+  try {
+    return homedir();
+  } catch {
+    // The user of some containers has no name and no home, and so no files.
+    return '';
+  }
 }
 
 /** Gives the source of the credentials, as far as it is the environment itself or the endpoint of a container. */

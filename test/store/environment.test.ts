@@ -1,4 +1,4 @@
-import { mkdtempSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -145,6 +145,15 @@ describe('a way that is read from the environment', () => {
     expect(wayOf({ ...onLambda, [name]: file })).toBeDefined();
     writeFileSync(file, '[default]\n');
     expect(wayOf({ ...onLambda, [name]: file })).toBeUndefined();
+  });
+
+  test.each(['HOME', 'USERPROFILE', 'HOMEPATH'])('is left to the SDK if there is a file of profiles in %s', (name) => {
+    const home = mkdtempSync(join(tmpdir(), 'home-'));
+    const environment = { ...onLambda, HOME: '', HOMEDRIVE: '', [name]: home };
+    expect(wayIn(environment, 'locks')).toBeDefined();
+    mkdirSync(join(home, '.aws'));
+    writeFileSync(join(home, '.aws', 'config'), '[default]\n');
+    expect(wayIn(environment, 'locks')).toBeUndefined();
   });
 
   test('is left to the SDK if the table is in another Region', () => {

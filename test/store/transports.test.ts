@@ -149,6 +149,9 @@ describe('over both transports', () => {
     ['in a header', { message: 'm' }, { 'x-amzn-errortype': 'ThrottlingException:http://internal.amazon.com/' }],
     ['with a message in capitals', { __type: 'AccessDeniedException', Message: 'User is not authorized' }, {}],
     ['in code', { code: 'ThrottlingException', message: 'm' }, {}],
+    ['in Code', { Code: 'ThrottlingException', Message: 'm' }, {}],
+    ['in two places', { __type: 'AccessDeniedException' }, { 'x-amzn-errortype': 'ThrottlingException' }],
+    ['before an empty message', { __type: 'AccessDeniedException', message: '', Message: 'm' }, {}],
     ['nowhere', {}, {}],
   ])('an error whose name stands %s is the same', async (_, body, headers) => {
     await outcome(json(400, body, headers));
@@ -160,6 +163,7 @@ describe('over both transports', () => {
     ['a page with the status 502', raw(502, '<html>bad gateway</html>'), true],
     ['an empty answer with the status 503', raw(503, ''), true],
     ['an empty answer with the status 400', raw(400, ''), false],
+    ['null with the status 400', raw(400, 'null'), false],
     ['a redirect', raw(302, '', { location: 'http://127.0.0.1:1/' }), false],
     ['half of an answer', (_, response) => response.writeHead(200).end('{"Attributes":{"lockKey"'), true],
     [
