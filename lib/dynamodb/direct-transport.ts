@@ -67,19 +67,20 @@ const metadata = ({ statusCode: httpStatusCode, headers }: HttpAnswer) => ({
 /** @throws the error that the answer tells of, in the SDK's form. An answer that nobody can read has no `$fault`. */
 function parse($response: HttpAnswer): object {
   const { statusCode, headers, body } = $response;
-  let answer: { __type?: string; code?: string; message?: string; Message?: string; Item?: unknown };
+  let answer: { __type?: string; code?: string; Code?: string; message?: string; Message?: string; Item?: unknown };
   try {
-    answer = body === '' ? {} : JSON.parse(body);
+    // `null` tells as little as nothing.
+    answer = (body === '' ? undefined : JSON.parse(body)) ?? {};
   } catch (error) {
     throw Object.assign(error as Error, { $response });
   }
   if (statusCode < 300) return answer;
-  const { __type, code = __type, Message, message = Message, Item } = answer;
-  const { 'x-amzn-errortype': type = code } = headers;
+  const { __type, code, Code, message, Message, Item } = answer;
+  const type = __type || code || Code || headers['x-amzn-errortype'];
   // `com.amazonaws.dynamodb.v20120810#ThrottlingException`, and a front end may add a colon and a namespace.
-  const name = String(type ?? 'Unknown')
+  const name = String(type || 'Unknown')
     .replace(/[,:].*$/, '')
     .replace(/^.*#/, '');
   const $fault = statusCode < 500 ? 'client' : 'server';
-  throw Object.assign(new Error(message ?? 'UnknownError'), { name, $fault, $response, Item });
+  throw Object.assign(new Error(message || Message || 'UnknownError'), { name, $fault, $response, Item });
 }

@@ -3,6 +3,7 @@
 
 import { existsSync, readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
+import { setTimeout as pause } from 'node:timers/promises';
 import { exchange, unbracketed } from './http.ts';
 import type { Credentials } from './sigv4.ts';
 
@@ -70,8 +71,21 @@ const isPlain = (url: string): boolean => /^https?:\/\/[\w.:[\]-]+(\/[\w.-]+)*\/
 
 /** The files of profiles. The SDK reads settings of all kinds there. */
 function sharedFiles(env: Environment): string[] {
-  const { HOME: home = homedir(), AWS_CONFIG_FILE: config, AWS_SHARED_CREDENTIALS_FILE: credentials } = env;
-  return [config || `${home}/.aws/config`, credentials || `${home}/.aws/credentials`];
+  const { AWS_CONFIG_FILE: config, AWS_SHARED_CREDENTIALS_FILE: credentials } = env;
+  const folder = `${homeIn(env)}/.aws`;
+  return [config || `${folder}/config`, credentials || `${folder}/credentials`];
+}
+
+/** Gives the folder that the SDK takes for the user's. */
+function homeIn({ HOME, USERPROFILE, HOMEPATH, HOMEDRIVE = 'C:' }: Environment): string {
+  if (HOME || USERPROFILE) return HOME || (USERPROFILE as string);
+  if (HOMEPATH) return `${HOMEDRIVE}${HOMEPATH}`;
+  try {
+    return homedir();
+  } catch {
+    // The user of some containers has no name and no home, and so no files.
+    return '';
+  }
 }
 
 /** Gives the source of the credentials, as far as it is the environment itself or the endpoint of a container. */
@@ -104,8 +118,9 @@ function fail(why: string): never {
 
 /** The credentials end at a moment, and are asked for again this long before. */
 const AHEAD_MS = 5 * 60_000;
-const ATTEMPTS = 3;
 const ATTEMPT_MS = 1_000;
+/** The pauses before the second attempt and the later ones: an agent may be starting, or refuse a crowd of containers. */
+const PAUSES_MS = [100, 1_000, 2_000];
 
 /** The credentials that the agent of a container gives out. */
 class Container {
@@ -133,15 +148,14 @@ class Container {
   };
 
   async #ask(): Promise<Credentials> {
-    let fault: unknown;
-    for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
-      try {
-        return await this.#askOnce();
-      } catch (error) {
-        fault = error;
-      }
+    for (const pauseMs of PAUSES_MS) {
+      const credentials = await this.#askOnce().catch(() => undefined);
+      if (credentials) return credentials;
+      await pause(pauseMs);
     }
-    return fail(`the credentials of the container could not be read from ${this.#url.origin}: ${fault}`);
+    return this.#askOnce().catch((fault) =>
+      fail(`the credentials of the container could not be read from ${this.#url.origin}: ${fault}`),
+    );
   }
 
   async #askOnce(): Promise<Credentials> {
@@ -159,19 +173,14 @@ class Container {
     if (statusCode !== 200) throw new Error(`the status was ${statusCode}`);
     // A fault's text must not show what was answered: it may be a part of a secret.
     const answer = parsed(body);
-    const {
-      AccessKeyId: accessKeyId,
-      SecretAccessKey: secretAccessKey,
-      Token: sessionToken,
-      Expiration,
-      AccountId,
-    } = answer;
+    // The SDK leaves the answer's AccountId alone, so a cluster may have no way to the endpoint of the account.
+    const { AccessKeyId: accessKeyId, SecretAccessKey: secretAccessKey, Token: sessionToken, Expiration } = answer;
     const expiresAt = Date.parse(Expiration ?? '');
     if (!accessKeyId || !secretAccessKey || !sessionToken || Number.isNaN(expiresAt)) {
       throw new Error('the answer has not AccessKeyId, SecretAccessKey, Token and Expiration');
     }
     this.#expiresAt = expiresAt;
-    this.#held = { accessKeyId, secretAccessKey, sessionToken, accountId: AccountId };
+    this.#held = { accessKeyId, secretAccessKey, sessionToken };
     return this.#held;
   }
 }

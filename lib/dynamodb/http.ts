@@ -1,4 +1,4 @@
-import type { ClientRequestArgs, IncomingHttpHeaders } from 'node:http';
+import type { ClientRequestArgs, IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import { Agent, request } from 'node:https';
 
 /** An answer of an HTTP server. */
@@ -24,32 +24,33 @@ export const unbracketed = (hostname: string): string => hostname.replace(/^\[|\
  * @throws the error of the connection, or of an answer that was cut short, by the names that the SDK gives to them; or the
  *   signal's reason.
  */
-export function exchange(options: ClientRequestArgs, body?: string, signal?: AbortSignal): Promise<HttpAnswer> {
-  return new Promise((resolve, reject) => {
-    signal?.throwIfAborted();
-    const send = options.protocol === 'https:' ? request : plain().request;
-    const sent = send(options, (response) => {
-      const chunks: Buffer[] = [];
-      response.on('data', (chunk) => chunks.push(chunk));
-      response.on('error', ended(reject));
-      response.on('end', () => {
-        const { statusCode = 0, headers } = response;
-        ended(resolve)({ statusCode, headers, body: Buffer.concat(chunks).toString() });
+export async function exchange(options: ClientRequestArgs, body?: string, signal?: AbortSignal): Promise<HttpAnswer> {
+  signal?.throwIfAborted();
+  let abort: (() => void) | undefined;
+  try {
+    const chunks: Buffer[] = [];
+    const { statusCode = 0, headers } = await new Promise<IncomingMessage>((resolve, reject) => {
+      const send = options.protocol === 'https:' ? request : plain().request;
+      const sent = send(options, (response) => {
+        response.on('data', (chunk) => chunks.push(chunk));
+        response.on('error', reject);
+        response.on('end', () => resolve(response));
       });
-    });
-    // Node's own option for a signal costs a tenth of a request.
-    const abort = () => sent.destroy(signal?.reason);
-    const ended =
-      <Value>(settle: (value: Value) => void) =>
-      (value: Value) => {
-        signal?.removeEventListener('abort', abort);
-        settle(value);
+      sent.on('error', (error: NodeJS.ErrnoException) => {
+        if (/^(ECONNRESET|EPIPE|ETIMEDOUT)$/.test(String(error.code))) error.name = 'TimeoutError';
+        reject(error);
+      });
+      // Node's own option for a signal costs a tenth of a request. A request that still waits for a socket, and one whose
+      // socket was upgraded, would tell of no error.
+      abort = () => {
+        reject(signal?.reason);
+        sent.destroy();
       };
-    sent.on('error', (error: NodeJS.ErrnoException) => {
-      if (/^(ECONNRESET|EPIPE|ETIMEDOUT)$/.test(String(error.code))) error.name = 'TimeoutError';
-      ended(reject)(error);
+      signal?.addEventListener('abort', abort);
+      sent.end(body);
     });
-    signal?.addEventListener('abort', abort);
-    sent.end(body);
-  });
+    return { statusCode, headers, body: Buffer.concat(chunks).toString() };
+  } finally {
+    if (abort) signal?.removeEventListener('abort', abort);
+  }
 }

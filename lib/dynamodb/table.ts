@@ -90,8 +90,9 @@ export class Table {
   readonly sortKey: SortKey | undefined;
   readonly ttlAttribute: string;
   readonly #retentionS: number;
-  /** Undefined until the first request. */
   #transport: Transport | undefined;
+  /** The transport that is being made. The first requests of a process may be many at once, and share one. */
+  #making: Promise<Transport> | undefined;
 
   constructor(options: DynamoDBLockStoreOptions) {
     checkNames('DynamoDBLockStore', options, STORE_OPTIONS);
@@ -162,7 +163,10 @@ export class Table {
       noteFault(signal, fault);
     };
     try {
-      this.#transport ??= await transportOfItsOwn(this.name);
+      if (this.#transport === undefined) {
+        this.#making ??= transportOfItsOwn(this.name);
+        this.#transport = await this.#making;
+      }
       return (await this.#transport.send(operation, input, signal, heard)) as Output;
     } catch (error) {
       if (isRefusal(error)) throw error;

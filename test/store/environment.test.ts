@@ -1,4 +1,4 @@
-import { mkdtempSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -147,6 +147,15 @@ describe('a way that is read from the environment', () => {
     expect(wayOf({ ...onLambda, [name]: file })).toBeUndefined();
   });
 
+  test.each(['HOME', 'USERPROFILE', 'HOMEPATH'])('is left to the SDK if there is a file of profiles in %s', (name) => {
+    const home = mkdtempSync(join(tmpdir(), 'home-'));
+    const environment = { ...onLambda, HOME: '', HOMEDRIVE: '', [name]: home };
+    expect(wayIn(environment, 'locks')).toBeDefined();
+    mkdirSync(join(home, '.aws'));
+    writeFileSync(join(home, '.aws', 'config'), '[default]\n');
+    expect(wayIn(environment, 'locks')).toBeUndefined();
+  });
+
   test('is left to the SDK if the table is in another Region', () => {
     expect(wayOf(onLambda, 'arn:aws:dynamodb:us-east-1:123456789012:table/locks')).toBeUndefined();
   });
@@ -169,8 +178,12 @@ describe('a way that is read from the environment', () => {
 describe("the credentials of a container's endpoint", () => {
   let answers: ((request: IncomingMessage, response: ServerResponse) => void)[] = [];
   let requests: IncomingMessage[] = [];
+  /** The answers of paths of their own. */
+  const answersOf = new Map<string, (request: IncomingMessage, response: ServerResponse) => void>();
   const server = createServer((request, response) => {
     requests.push(request);
+    const answerOf = answersOf.get(String(request.url));
+    if (answerOf) return answerOf(request, response);
     (answers.length > 1 ? answers.shift() : answers[0])?.(request, response);
   });
   const inMs = (ms: number) => new Date(Date.now() + ms).toISOString();
@@ -197,12 +210,11 @@ describe("the credentials of a container's endpoint", () => {
   const container = (more: Environment = {}) =>
     wayOf({ AWS_REGION: 'eu-west-1', AWS_CONTAINER_CREDENTIALS_FULL_URI: uri, ...more }) as Way;
 
-  test('are read once while they are good, with the token and the account', async () => {
+  test('are read once while they are good, with the token', async () => {
     answers = [gives('A', 60 * MINUTE)];
     const way = container({ AWS_CONTAINER_AUTHORIZATION_TOKEN: 'Bearer abc' });
     const all = await Promise.all([way.credentials(), way.credentials(), way.credentials()]);
-    expect(all[2]).toEqual({ accessKeyId: 'A', secretAccessKey: 's', sessionToken: 't', accountId: '1' });
-    expect(way.endpoint(await way.credentials()).host).toBe('1.ddb.eu-west-1.amazonaws.com');
+    expect(all[2]).toEqual({ accessKeyId: 'A', secretAccessKey: 's', sessionToken: 't' });
     expect(requests.map(({ url, headers }) => [url, headers.authorization])).toEqual([['/role?a=b', 'Bearer abc']]);
   });
 
@@ -230,44 +242,52 @@ describe("the credentials of a container's endpoint", () => {
   });
 
   test('stay in use until they end, if the endpoint fails meanwhile', async () => {
-    answers = [gives('A', 4 * MINUTE), status(500)];
-    const way = container();
+    // The attempts go on for seconds, and so have a path of their own.
+    const way = container({ AWS_CONTAINER_CREDENTIALS_FULL_URI: new URL('/fails', uri).href });
+    answersOf.set('/fails', gives('A', 4 * MINUTE));
     await way.credentials();
+    answersOf.set('/fails', status(500));
     await way.credentials();
-    for (let tries = 0; tries < 200 && requests.length < 4; tries++) await new Promise((soon) => setTimeout(soon, 5));
+    for (let tries = 0; tries < 200 && requests.length < 3; tries++) await new Promise((soon) => setTimeout(soon, 5));
+    expect(requests.length).toBeGreaterThanOrEqual(3);
     expect(await way.credentials()).toMatchObject({ accessKeyId: 'A' });
   });
 
-  test('are asked for three times', async () => {
-    answers = [status(500), status(500), gives('A', 60 * MINUTE)];
+  test('lead to the endpoint of the SDK, even if they tell their account', async () => {
+    answers = [gives('A', 60 * MINUTE)];
+    const environment = { AWS_REGION: 'eu-west-1', AWS_CONTAINER_CREDENTIALS_FULL_URI: uri };
+    expect(await requestOfWay(container())).toEqual(await requestOfSdk(environment, 'locks'));
+  });
+
+  test('are asked for again after a second, as a crowd of containers may be refused', async () => {
+    const from = Date.now();
+    answers = [
+      (request, response) => (Date.now() - from < 800 ? status(429) : gives('A', 60 * MINUTE))(request, response),
+    ];
     expect(await container().credentials()).toMatchObject({ accessKeyId: 'A' });
+    expect(requests.filter(({ url }) => url?.startsWith('/role'))).toHaveLength(3);
   });
 
-  test.each([
-    ['refused', status(403), 'the status was 403'],
-    ['no JSON', (_: IncomingMessage, response: ServerResponse) => response.end('<html>s3cret'), 'has not AccessKeyId'],
-    ['null', (_: IncomingMessage, response: ServerResponse) => response.end('null'), 'has not AccessKeyId'],
-    [
-      'incomplete',
-      (_: IncomingMessage, response: ServerResponse) => response.end('{"AccessKeyId":"A"}'),
-      'has not AccessKeyId',
-    ],
-    ['cut off', (request: IncomingMessage) => request.destroy(), 'socket hang up'],
-  ])('that are %s give an error that names the endpoint and shows no secret', async (_, answer, why) => {
-    answers = [answer];
-    const error = await container()
-      .credentials()
-      .catch((thrown) => thrown);
-    expect(error).toMatchObject({ name: 'CredentialsProviderError' });
-    expect(error.message).toContain('http://127.0.0.1:');
-    expect(error.message).toContain(why);
-    expect(error.message).not.toContain('s3cret');
-    expect(requests).toHaveLength(3);
-  });
-
-  test('that do not come give an error after three seconds', async () => {
-    answers = [() => {}];
-    await expect(container().credentials()).rejects.toMatchObject({ name: 'CredentialsProviderError' });
-    expect(requests).toHaveLength(3);
-  });
+  test('that are not to be had give an error that names the endpoint and shows no secret', async () => {
+    const ends = (body: string) => (_: IncomingMessage, response: ServerResponse) => response.end(body);
+    const cases = [
+      ['/refused', status(403), 'the status was 403'],
+      ['/html', ends('<html>s3cret'), 'has not AccessKeyId'],
+      ['/null', ends('null'), 'has not AccessKeyId'],
+      ['/incomplete', ends('{"AccessKeyId":"s3cret"}'), 'has not AccessKeyId'],
+      ['/cut', (request: IncomingMessage) => request.destroy(), 'socket hang up'],
+      ['/never', () => {}, 'timeout'],
+    ] as const;
+    const check = async ([path, fault, why]: (typeof cases)[number]) => {
+      answersOf.set(path, fault);
+      const way = container({ AWS_CONTAINER_CREDENTIALS_FULL_URI: new URL(path, uri).href });
+      const error = await way.credentials().catch((thrown) => thrown);
+      expect(error).toMatchObject({ name: 'CredentialsProviderError' });
+      expect(error.message).toContain('http://127.0.0.1:');
+      expect(error.message).toContain(why);
+      expect(error.message).not.toContain('s3cret');
+      expect(requests.filter(({ url }) => url === path)).toHaveLength(4);
+    };
+    await Promise.all(cases.map(check));
+  }, 20_000);
 });

@@ -163,6 +163,9 @@ describe('over both transports', () => {
     ['in a header', { message: 'm' }, { 'x-amzn-errortype': 'ThrottlingException:http://internal.amazon.com/' }],
     ['with a message in capitals', { __type: 'AccessDeniedException', Message: 'User is not authorized' }, {}],
     ['in code', { code: 'ThrottlingException', message: 'm' }, {}],
+    ['in Code', { Code: 'ThrottlingException', Message: 'm' }, {}],
+    ['in two places', { __type: 'AccessDeniedException' }, { 'x-amzn-errortype': 'ThrottlingException' }],
+    ['before an empty message', { __type: 'AccessDeniedException', message: '', Message: 'm' }, {}],
     ['nowhere', {}, {}],
   ])('an error whose name stands %s is the same', async (_, body, headers) => {
     await outcome(json(400, body, headers));
@@ -174,6 +177,7 @@ describe('over both transports', () => {
     ['a page with the status 502', raw(502, '<html>bad gateway</html>'), true],
     ['an empty answer with the status 503', raw(503, ''), true],
     ['an empty answer with the status 400', raw(400, ''), false],
+    ['null with the status 400', raw(400, 'null'), false],
     ['a redirect', raw(302, '', { location: 'http://127.0.0.1:1/' }), false],
     ['half of an answer', (_, response) => response.writeHead(200).end('{"Attributes":{"lockKey"'), true],
     [
@@ -247,6 +251,33 @@ describe('over both transports', () => {
     for (let tries = 0; tries < 100 && closed < 2; tries++) await new Promise((soon) => setTimeout(soon, 10));
     expect(closed).toBe(2);
   });
+
+  test('a request that is aborted while it waits for a socket ends at once', async () => {
+    const endpoint = await listening(createServer(() => {}));
+    Object.assign(process.env, keys, { AWS_ENDPOINT_URL: endpoint });
+    for (const [, store] of stores()) {
+      const others = new AbortController();
+      const hung = Array.from({ length: 60 }, () => store.acquire(request, others.signal).catch(() => 'ended'));
+      const answer = store.acquire(request, AbortSignal.timeout(200)).catch((error) => error);
+      const soon = new Promise((late) => setTimeout(late, 2_000, 'late').unref());
+      expect(facts(await Promise.race([answer, soon]))).toMatchObject({ transient: true });
+      others.abort();
+      expect(new Set(await Promise.all(hung))).toEqual(new Set(['ended']));
+    }
+  });
+});
+
+test('the first requests of a store are sent over the sockets of one transport, even if they are many at once', async () => {
+  let connections = 0;
+  const server = createServer((_, response) => {
+    setTimeout(() => response.end(JSON.stringify({ Attributes: item })), 20);
+  });
+  server.on('connection', () => connections++);
+  Object.assign(process.env, keys, { AWS_ENDPOINT_URL: await listening(server) });
+  const store = new DynamoDBLockStore({ tableName: 'locks' });
+  const answers = await Promise.all(Array.from({ length: 150 }, () => store.acquire(request)));
+  expect(answers.every(({ applied }) => applied)).toBe(true);
+  expect(connections).toBeLessThanOrEqual(50);
 });
 
 test('a process that goes the own way does not load the SDK', async () => {
