@@ -58,10 +58,11 @@ function describe(lock: LockState): string {
   return lock.lockId === undefined ? 'free' : `free: the lease of ${lock.owner} expired without a release`;
 }
 
-/** Says how the lock of a key stands, after a command has changed the lock. */
-async function tell(locks: LockClient, key: string, done: string): Promise<void> {
+/** Says how the lock of a key stands, after a command has changed the lock. Returns the lock's state. */
+async function tell(locks: LockClient, key: string, done: string): Promise<LockState | undefined> {
   const lock = await locks.inspect(key);
   print(`${done} ${show(key)} is ${lock === undefined ? 'free' : describe(lock)}.`);
+  return lock;
 }
 
 async function list(locks: LockClient, prefix: string | undefined, { json }: Options): Promise<number> {
@@ -89,7 +90,10 @@ async function forceRelease(locks: LockClient, key: string, options: Options): P
   const lockId = options['lock-id'];
   if (lockId === undefined) throw new UsageError(`force-release needs --lock-id: leasehold inspect ${key} shows it.`);
   if (await locks.forceRelease(key, { lockId, immediately: options.immediately ?? false })) {
-    await tell(locks, key, `The grant ${lockId} of ${show(key)} is ended.`);
+    const lock = await tell(locks, key, `The grant ${lockId} of ${show(key)} is ended.`);
+    if (lock !== undefined && lock.opensInMs > 0) {
+      warn('Until the lock opens, its holder may still work: repair the lock before then only if the holder is dead.');
+    }
     return 0;
   }
   print(`${show(key)} is not held under the grant ${lockId}.`);
@@ -182,6 +186,9 @@ function storeOf(values: Options): DynamoDBLockStore {
   const { 'sort-key': sortKey, 'retention-days': days } = values;
   // What an operator does counts in no metric of a job, and its lines would stand among the answers.
   delete process.env[LOCK_METRICS];
+  if (values.table === undefined && !process.env[LOCK_TABLE_NAME]) {
+    throw new UsageError(`The lock table is missing: give --table NAME, or set ${LOCK_TABLE_NAME}.`);
+  }
   return new DynamoDBLockStore({
     tableName: values.table,
     keyAttribute: values['key-attribute'],
@@ -193,11 +200,11 @@ function storeOf(values: Options): DynamoDBLockStore {
 
 async function main(): Promise<number> {
   const { values, positionals } = parse();
-  if (values.help) {
+  const [command, key, ...more] = positionals;
+  if (values.help || command === 'help') {
     console.log(USAGE);
     return 0;
   }
-  const [command, key, ...more] = positionals;
   if (command === undefined) throw new UsageError('A command is missing.');
   if (!Object.hasOwn(COMMANDS, command)) throw new UsageError(`There is no command ${show(command)}.`);
   if (more.length > 0) throw new UsageError(`${command} takes one argument, but got ${positionals.length - 1}.`);

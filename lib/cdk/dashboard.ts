@@ -2,7 +2,7 @@ import { Duration } from 'aws-cdk-lib';
 import * as cloudwatch from 'aws-cdk-lib/aws-cloudwatch';
 import type * as lambda from 'aws-cdk-lib/aws-lambda';
 import { Construct } from 'constructs';
-import { checkNames } from '../record/check.ts';
+import { checkNames, show } from '../record/check.ts';
 import { unqualified } from './functions.ts';
 import { invalid } from './invalid.ts';
 import { checkLockTable, type ILockTable } from './lock-table-base.ts';
@@ -81,6 +81,9 @@ export class LockDashboard extends Construct {
     const { lockTable, alarms = [], period = Duration.minutes(1) } = props;
     const functions = (props.functions ?? []).map(unqualified);
     checkLockTable(this, lockTable);
+    if (typeof period?.toMilliseconds !== 'function') {
+      throw invalid(this, `period must be a Duration, such as Duration.minutes(5), but it is ${show(period)}.`);
+    }
     if (period.isUnresolved() || period.toMilliseconds() < 60_000) {
       throw invalid(this, `period must be at least a minute, but it is ${period.toString()}.`);
     }

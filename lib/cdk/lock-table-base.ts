@@ -230,10 +230,12 @@ export function checkLockTable(scope: Construct, lockTable: unknown): void {
 }
 
 function checkRetention(scope: Construct, retention: Duration | undefined): void {
-  if (!retention) return;
-  const days = retention.isUnresolved() ? Number.NaN : retention.toDays({ integral: false });
+  if (retention === undefined) return;
+  const isDuration = typeof retention?.toDays === 'function';
+  const days = !isDuration || retention.isUnresolved() ? Number.NaN : retention.toDays({ integral: false });
   if (!Number.isInteger(days) || !isRetention(days)) {
-    throw invalid(scope, `retention must be a whole ${RETENTION}, but it is ${retention.toString()}.`);
+    const shown = isDuration ? retention.toString() : `${show(retention)}: give a Duration, such as Duration.days(30)`;
+    throw invalid(scope, `retention must be a whole ${RETENTION}, but it is ${shown}.`);
   }
 }
 

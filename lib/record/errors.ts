@@ -156,7 +156,7 @@ export class LockTokenError extends LockError {
 
   constructor({ key, once, doneToken }: { key: string; once: string; doneToken: string }) {
     super(
-      `The lock '${key}' cannot tell whether '${once}' is done: the token before is '${doneToken}', which has another form. Give all tokens of a lock in one form, with the same length and separators. If '${doneToken}' is a mistake, reset it: leasehold reset-once.`,
+      `The lock '${key}' cannot tell whether '${once}' is done: the token before is '${doneToken}', which has another form. Give all tokens of a lock in one form, with the same length and separators. If '${doneToken}' is a mistake, reset it: leasehold reset-once '${key}'.`,
     );
     this.key = key;
     this.once = once;

@@ -24,8 +24,10 @@ beforeAll(async () => {
 afterAll(() => server.stop());
 
 /** Runs the command, in the environment of a function that `attach` has attached. */
-async function leasehold(...args: string[]): Promise<{ status: number; out: string; err: string }> {
-  const env = { ...process.env, ...server.environment, LOCK_TABLE_NAME: table, LOCK_METRICS: 'emf' };
+const leasehold = (...args: string[]) => leaseholdIn({ LOCK_TABLE_NAME: table, LOCK_METRICS: 'emf' }, args);
+
+async function leaseholdIn(variables: Record<string, string>, args: string[]) {
+  const env = { ...process.env, ...server.environment, ...variables };
   try {
     const { stdout, stderr } = await promisify(execFile)(process.execPath, [command, ...args], { env });
     return { status: 0, out: stdout, err: stderr };
@@ -70,11 +72,13 @@ describe('the command leasehold', () => {
     expect(ended).toMatchObject({
       status: 0,
       out: expect.stringMatching(`^The grant ${lockId} of 'stuck' is ended. 'stuck' is closed for \\d+ s.\n$`),
+      err: 'Until the lock opens, its holder may still work: repair the lock before then only if the holder is dead.\n',
     });
     expect(await locks.tryAcquire('stuck')).toBeNull();
     expect(await leasehold('force-release', 'stuck', '--lock-id', lockId, '--immediately')).toMatchObject({
       status: 0,
       out: `The grant ${lockId} of 'stuck' is ended. 'stuck' is free.\n`,
+      err: '',
     });
     expect(await locks.tryAcquire('stuck')).not.toBeNull();
   });
@@ -286,6 +290,17 @@ describe('the command leasehold', () => {
     const { status, err } = await leasehold(...args);
     expect(status).toBe(2);
     expect(err).toContain(says);
+  });
+
+  test('shows the help on the command help, too', async () => {
+    const { status, out } = await leasehold('help');
+    expect({ status, out }).toEqual({ status: 0, out: (await leasehold('--help')).out });
+  });
+
+  test('says how to name the table if nobody names a table', async () => {
+    const { status, err } = await leaseholdIn({ LOCK_TABLE_NAME: '' }, ['list']);
+    expect(status).toBe(2);
+    expect(err).toContain('The lock table is missing: give --table NAME, or set LOCK_TABLE_NAME.');
   });
 
   test('names the table and the Region if the table does not exist', async () => {

@@ -70,5 +70,9 @@ describe('LockDashboard', () => {
     const lockTable = new LockTable(stack, 'Locks');
     const make = () => new LockDashboard(stack, 'Dashboard', { lockTable, period: Duration.seconds(30) });
     expect(make).toThrow(/\[Stack\/Dashboard\] period must be at least a minute, but it is .*30/);
+    const number = () => new LockDashboard(stack, 'Number', { lockTable, period: 5 as unknown as Duration });
+    expect(number).toThrow(
+      '[Stack/Number] period must be a Duration, such as Duration.minutes(5), but it is number 5.',
+    );
   });
 });

@@ -114,6 +114,12 @@ describe('LockTable', () => {
       undefined,
       /retention .* from 1 to 36500 .*, but it is .*0/,
     ],
+    [
+      'a retention that is a number',
+      { retention: 7 as unknown as Duration },
+      undefined,
+      /retention must be .*, but it is number 7: give a Duration, such as Duration\.days\(30\)\./,
+    ],
     ['a retention of a day and a half', { retention: Duration.hours(36) }, undefined, /retention .* but it is .*36/],
     [
       'replicas',
