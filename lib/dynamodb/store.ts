@@ -77,6 +77,8 @@ export class DynamoDBLockStore extends DynamoDBLeaseStore implements LockStore {
       },
     };
     const answer = await this.table.send<ScanCommandOutput>('Scan', input, undefined, signal);
+    // A scan names no key. So DynamoDB does not tell that the key has another name.
+    this.table.checkKeyOf(answer.Items ?? []);
     return {
       records: (answer.Items ?? []).flatMap((item) => this.#parseIfLock(item)),
       cursor: answer.LastEvaluatedKey,

@@ -183,12 +183,15 @@ export class Table {
   ): Promise<LockStoreError> {
     if (cause instanceof LockStoreError) return cause;
     const thrown = (cause ?? {}) as Thrown;
-    const { name = '', message = '', $metadata } = thrown;
+    const { name = '', message = '', $fault, $response, $metadata } = thrown;
     const misdated = $metadata?.misdated ?? false;
     const table = `the table '${this.name}'`;
     const kind = kindOf(thrown);
     const failed = name === 'ValidationException' ? 'refused' : 'did not answer';
-    let text = `DynamoDB ${failed} ${action} on ${table}: ${name}: ${message}`;
+    const isUnsent = kind === 'lasting' && $fault === undefined && $response === undefined;
+    let text = isUnsent
+      ? `${action} on ${table} could not be sent: ${adviceFor(thrown)}${name}: ${message}`
+      : `DynamoDB ${failed} ${action} on ${table}: ${name}: ${message}`;
     if (misdated) {
       text = `${action} on ${table} was refused for the time in its signature: set the clock of this host right. ${message}`;
     } else if (name === 'ResourceNotFoundException') {
@@ -197,8 +200,7 @@ export class Table {
     } else if (name === 'AccessDeniedException') {
       text = `${action} on ${table} is not allowed: grant it (LockTable.grants does). ${message}`;
     } else if (name === 'ValidationException' && WRONG_SCHEMA.test(message)) {
-      const sort = this.sortKey ? ` and the sort key '${this.sortKey.name}' (string)` : ' alone';
-      text = `the key of ${table} is not '${this.keyAttribute}' (string)${sort}: mend keyAttribute or sortKey, or use a table of leasehold's own. ${message}`;
+      text = `${this.#wrongKey} ${message}`;
     } else if (name === 'ValidationException' && key !== undefined && WRONG_ITEM.test(message)) {
       return this.#foreign(
         key,
@@ -211,6 +213,16 @@ export class Table {
     return new LockStoreError(text, { cause, ...facts, ...datesOf($metadata) });
   }
 
+  get #wrongKey(): string {
+    const sort = this.sortKey ? ` and the sort key '${this.sortKey.name}' (string)` : ' alone';
+    return `the key of the table '${this.name}' is not '${this.keyAttribute}' (string)${sort}: mend keyAttribute or sortKey, or use a table of leasehold's own.`;
+  }
+
+  /** @throws LockStoreError if an item of the table has not the key that the table must have. */
+  checkKeyOf(items: readonly Item[]): void {
+    if (items.some((item) => item[this.keyAttribute]?.S === undefined)) throw new LockStoreError(this.#wrongKey);
+  }
+
   /** Makes the error for a key under which another program's item stands. The message shows none of that item's values. */
   #foreign(key: string, why: string, options: LockStoreErrorOptions): LockStoreError {
     return new LockStoreError(
@@ -218,6 +230,17 @@ export class Table {
       { ...options, foreign: true },
     );
   }
+}
+
+/** Says what to set, for a request that was not sent for the process's own settings. */
+function adviceFor({ name, message = '', code }: Thrown): string {
+  if (/^Region /.test(message)) return "set AWS_REGION to the table's Region, or give a client that has it. ";
+  if (code === 'ENOTFOUND') return 'check AWS_REGION, AWS_ENDPOINT_URL and the network. ';
+  if (name === 'CredentialsProviderError') {
+    return 'set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, log in, or give a client that has credentials. ';
+  }
+  if (/MODULE_NOT_FOUND/.test(String(code))) return 'run `npm install @aws-sdk/client-dynamodb`. ';
+  return /Invalid URL/.test(message) ? 'mend AWS_ENDPOINT_URL or AWS_ENDPOINT_URL_DYNAMODB. ' : '';
 }
 
 async function transportOfItsOwn(tableName: string): Promise<Transport> {

@@ -530,6 +530,13 @@ for (const { server, missing } of servers) {
         expect((await store.readMany(['order', 'textual', 'counter'])).records).toEqual([]);
       });
 
+      test('a list of a table whose key has another name', async () => {
+        const store = await newStore();
+        await store.acquire(request);
+        const wrong = await storeOf({ tableName: store.tableName, keyAttribute: 'pk' });
+        await expect(listed(wrong)).rejects.toThrow("is not 'pk' (string) alone: mend keyAttribute");
+      });
+
       test('a table that does not exist, with its name and Region', async () => {
         const store = await storeOf({ tableName: 'no-such-table' });
         for (const attempt of [

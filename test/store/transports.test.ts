@@ -222,14 +222,17 @@ describe('over both transports', () => {
   });
 
   test.each([
-    ['a Region that does not exist', { AWS_REGION: 'eu-nowhere-9' }],
-    ['a Region that is none', { AWS_REGION: 'not a region' }],
-    ['no Region', { AWS_REGION: '' }],
-    ['no credentials', { AWS_ACCESS_KEY_ID: '' }],
-    ['an endpoint that is no URL', { AWS_ENDPOINT_URL: 'localhost:8000' }],
-    ['an unknown profile', { AWS_PROFILE: 'nobody' }],
-  ])('%s is the same error', async (_, environment) => {
-    expect(await outcome(undefined, environment)).toMatchObject({ attempts: 1 });
+    ['a Region that does not exist', { AWS_REGION: 'eu-nowhere-9' }, 'AWS_REGION'],
+    ['a Region that is none', { AWS_REGION: 'not a region' }, "set AWS_REGION to the table's Region"],
+    ['no Region', { AWS_REGION: '' }, "set AWS_REGION to the table's Region"],
+    ['no credentials', { AWS_ACCESS_KEY_ID: '' }, 'set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY'],
+    ['an endpoint that is no URL', { AWS_ENDPOINT_URL: 'localhost' }, 'mend AWS_ENDPOINT_URL'],
+    ['an unknown profile', { AWS_PROFILE: 'nobody' }, 'log in'],
+  ])('%s is the same error, which says what to do', async (_, environment, advice) => {
+    const result = await outcome(undefined, environment);
+    expect(result).toMatchObject({ attempts: 1, transient: false });
+    expect(result.said).toContain('could not be sent: ');
+    expect(result.said).toContain(advice);
   });
 
   test('a certificate that no authority signed is the same error', async () => {
