@@ -32,7 +32,7 @@ async function requestOfSdk(environment: Environment, TableName: string) {
   try {
     let seen: { url: string; region: string | undefined } | undefined;
     const handle = async ({ protocol, hostname, port, path, headers }: HttpRequest) => {
-      const region = /Credential=[^/]*\/\d+\/([^/]+)\//.exec(headers['authorization'] ?? '')?.[1];
+      const region = /Credential=[^/]*\/\d+\/([^/]+)\//.exec(headers.authorization ?? '')?.[1];
       seen = { url: `${protocol}//${hostname}${port ? `:${port}` : ''}${path}`, region };
       throw new Error('seen');
     };
@@ -165,9 +165,9 @@ describe('a way that is read from the environment', () => {
     const way = wayOf(environment) as Way;
     const live = wayIn(environment, 'locks') as Way;
     expect(await way.credentials()).toMatchObject({ accessKeyId: 'AKID', sessionToken: 'token' });
-    environment['AWS_ACCESS_KEY_ID'] = 'AKID2';
+    environment.AWS_ACCESS_KEY_ID = 'AKID2';
     expect(await live.credentials()).toMatchObject({ accessKeyId: 'AKID2' });
-    environment['AWS_ACCESS_KEY_ID'] = '';
+    environment.AWS_ACCESS_KEY_ID = '';
     await expect(live.credentials()).rejects.toMatchObject({
       name: 'CredentialsProviderError',
       message: expect.stringContaining('AWS_ACCESS_KEY_ID'),

@@ -40,8 +40,8 @@ afterAll(() => {
 const before = { ...process.env };
 beforeEach(() => {
   for (const name of Object.keys(process.env)) if (name.startsWith('AWS_')) delete process.env[name];
-  process.env['HOME'] = '/nowhere';
-  process.env['AWS_EC2_METADATA_DISABLED'] = 'true';
+  process.env.HOME = '/nowhere';
+  process.env.AWS_EC2_METADATA_DISABLED = 'true';
 });
 afterAll(() => {
   Object.assign(process.env, before);

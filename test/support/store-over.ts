@@ -5,7 +5,7 @@ type TransportName = 'the SDK' | 'the own transport';
 
 /** The transport of the suites that run over either. The script `test:transport` sets it. */
 export const TRANSPORT: TransportName =
-  process.env['LEASEHOLD_TEST_TRANSPORT'] === 'own' ? 'the own transport' : 'the SDK';
+  process.env.LEASEHOLD_TEST_TRANSPORT === 'own' ? 'the own transport' : 'the SDK';
 
 /**
  * Makes a store that reaches an endpoint over a transport. The own transport reads the endpoint from the environment at the
@@ -20,10 +20,10 @@ export async function storeOver(
   if (transport === 'the SDK') return new DynamoDBLockStore({ client: client(), ...options });
   Object.assign(process.env, { AWS_REGION: 'us-east-1', AWS_ACCESS_KEY_ID: 'local', AWS_SECRET_ACCESS_KEY: 'local' });
   const { AWS_ENDPOINT_URL: before = '' } = process.env;
-  process.env['AWS_ENDPOINT_URL'] = endpoint;
+  process.env.AWS_ENDPOINT_URL = endpoint;
   const store = new DynamoDBLockStore(options);
   const first = store.read('nobody', { consistent: false });
-  process.env['AWS_ENDPOINT_URL'] = before;
+  process.env.AWS_ENDPOINT_URL = before;
   await first.catch(() => {});
   forget();
   return store;
