@@ -1,5 +1,5 @@
 import type { Way } from './environment.ts';
-import { exchange, type HttpAnswer, keepAliveAgent, unbracketed } from './http.ts';
+import { agentFor, exchange, type HttpAnswer, unbracketed } from './http.ts';
 import { datesIn, refusalIn } from './server-date.ts';
 import { Signer } from './sigv4.ts';
 import type { Transport } from './transport.ts';
@@ -15,7 +15,7 @@ export class DirectTransport implements Transport {
   readonly maxSockets = MAX_SOCKETS;
   readonly #way: Way;
   readonly #signer: Signer;
-  #agent: ReturnType<typeof keepAliveAgent> | undefined;
+  #agent: ReturnType<typeof agentFor> | undefined;
   /** The server's time less the host's, after the server has refused a signature for its time. */
   #aheadMs = 0;
 
@@ -40,7 +40,7 @@ export class DirectTransport implements Transport {
   async #send(operation: string, body: string, signal: AbortSignal | undefined): Promise<unknown> {
     const credentials = await this.#way.credentials();
     const { protocol, hostname, host, port, pathname } = this.#way.endpoint(credentials);
-    this.#agent ??= keepAliveAgent(protocol, MAX_SOCKETS);
+    this.#agent ??= agentFor(protocol, { keepAlive: true, maxSockets: MAX_SOCKETS });
     const path = pathname.endsWith('/') ? pathname : `${pathname}/`;
     const target = `DynamoDB_20120810.${operation}`;
     const headers = this.#signer.sign({ host, path, target, body }, credentials, Date.now() + this.#aheadMs);
