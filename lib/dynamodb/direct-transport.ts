@@ -67,12 +67,12 @@ const metadata = ({ statusCode: httpStatusCode, headers }: HttpAnswer) => ({
 /** @throws the error that the answer tells of, in the SDK's form. An answer that nobody can read has no `$fault`. */
 function parse($response: HttpAnswer): object {
   const { statusCode, headers, body } = $response;
-  let answer: { __type?: string; code?: string; Code?: string; message?: string; Message?: string; Item?: unknown };
+  let answer: { __type?: string; code?: string; Code?: string; message?: string; Message?: string; Item?: object };
   try {
     // `null` tells as little as nothing.
     answer = (body === '' ? undefined : JSON.parse(body)) ?? {};
   } catch (error) {
-    throw Object.assign(error as Error, { $response });
+    throw withAnswer(error as Error, $response);
   }
   if (statusCode < 300) return answer;
   const { __type, code, Code, message, Message, Item } = answer;
@@ -82,5 +82,10 @@ function parse($response: HttpAnswer): object {
     .replace(/[,:].*$/, '')
     .replace(/^.*#/, '');
   const $fault = statusCode < 500 ? 'client' : 'server';
-  throw Object.assign(new Error(message || Message || 'UnknownError'), { name, $fault, $response, Item });
+  const error = Object.assign(new Error(message || Message || 'UnknownError'), { name, $fault, ...(Item && { Item }) });
+  throw withAnswer(error, $response);
 }
+
+/** A log of the error does not show the answer, which may hold items of other programs. */
+const withAnswer = (error: Error, $response: HttpAnswer): Error =>
+  Object.defineProperty(error, '$response', { value: $response });
