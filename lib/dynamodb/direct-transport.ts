@@ -1,5 +1,5 @@
 import type { Way } from './environment.ts';
-import { exchange, type HttpAnswer, keepAliveAgent, unbracketed } from './http.ts';
+import { agentFor, exchange, type HttpAnswer, unbracketed } from './http.ts';
 import { datesIn, refusalIn } from './server-date.ts';
 import { Signer } from './sigv4.ts';
 import type { Transport } from './transport.ts';
@@ -15,7 +15,7 @@ export class DirectTransport implements Transport {
   readonly maxSockets = MAX_SOCKETS;
   readonly #way: Way;
   readonly #signer: Signer;
-  #agent: ReturnType<typeof keepAliveAgent> | undefined;
+  #agent: ReturnType<typeof agentFor> | undefined;
   /** The server's time less the host's, after the server has refused a signature for its time. */
   #aheadMs = 0;
 
@@ -40,7 +40,7 @@ export class DirectTransport implements Transport {
   async #send(operation: string, body: string, signal: AbortSignal | undefined): Promise<unknown> {
     const credentials = await this.#way.credentials();
     const { protocol, hostname, host, port, pathname } = this.#way.endpoint(credentials);
-    this.#agent ??= keepAliveAgent(protocol, MAX_SOCKETS);
+    this.#agent ??= agentFor(protocol, { keepAlive: true, maxSockets: MAX_SOCKETS });
     const path = pathname.endsWith('/') ? pathname : `${pathname}/`;
     const target = `DynamoDB_20120810.${operation}`;
     const headers = this.#signer.sign({ host, path, target, body }, credentials, Date.now() + this.#aheadMs);
@@ -67,12 +67,12 @@ const metadata = ({ statusCode: httpStatusCode, headers }: HttpAnswer) => ({
 /** @throws the error that the answer tells of, in the SDK's form. An answer that nobody can read has no `$fault`. */
 function parse($response: HttpAnswer): object {
   const { statusCode, headers, body } = $response;
-  let answer: { __type?: string; code?: string; Code?: string; message?: string; Message?: string; Item?: unknown };
+  let answer: { __type?: string; code?: string; Code?: string; message?: string; Message?: string; Item?: object };
   try {
     // `null` tells as little as nothing.
     answer = (body === '' ? undefined : JSON.parse(body)) ?? {};
   } catch (error) {
-    throw Object.assign(error as Error, { $response });
+    throw withAnswer(error as Error, $response);
   }
   if (statusCode < 300) return answer;
   const { __type, code, Code, message, Message, Item } = answer;
@@ -82,5 +82,10 @@ function parse($response: HttpAnswer): object {
     .replace(/[,:].*$/, '')
     .replace(/^.*#/, '');
   const $fault = statusCode < 500 ? 'client' : 'server';
-  throw Object.assign(new Error(message || Message || 'UnknownError'), { name, $fault, $response, Item });
+  const error = Object.assign(new Error(message || Message || 'UnknownError'), { name, $fault, ...(Item && { Item }) });
+  throw withAnswer(error, $response);
 }
+
+/** A log of the error does not show the answer, which may hold items of other programs. */
+const withAnswer = (error: Error, $response: HttpAnswer): Error =>
+  Object.defineProperty(error, '$response', { value: $response });

@@ -4,7 +4,7 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
 import { setTimeout as pause } from 'node:timers/promises';
-import { exchange, unbracketed } from './http.ts';
+import { agentFor, exchange, unbracketed } from './http.ts';
 import type { Credentials } from './sigv4.ts';
 
 /** The way to a table. */
@@ -168,6 +168,7 @@ class Container {
       port,
       path: pathname + search,
       headers: authorization ? { authorization } : {},
+      agent: agentFor(protocol),
     };
     const { statusCode, body } = await exchange(request, undefined, AbortSignal.timeout(ATTEMPT_MS));
     if (statusCode !== 200) throw new Error(`the status was ${statusCode}`);

@@ -1,5 +1,14 @@
-import type { ClientRequestArgs, IncomingHttpHeaders, IncomingMessage } from 'node:http';
+import type {
+  AgentOptions,
+  ClientRequestArgs,
+  Agent as HttpAgent,
+  IncomingHttpHeaders,
+  IncomingMessage,
+} from 'node:http';
 import { Agent, request } from 'node:https';
+
+/** A request to an HTTP server. */
+type HttpRequest = ClientRequestArgs & { readonly agent: HttpAgent };
 
 /** An answer of an HTTP server. */
 export interface HttpAnswer {
@@ -11,9 +20,9 @@ export interface HttpAnswer {
 /** An import of `node:http` in an ES module would load Node's WebSocket too, which takes 50 ms. */
 const plain = () => process.getBuiltinModule('node:http');
 
-/** Makes an agent whose sockets serve one request after the other. */
-export const keepAliveAgent = (protocol: string, maxSockets: number) =>
-  new (protocol === 'https:' ? Agent : plain().Agent)({ keepAlive: true, maxSockets });
+/** Makes an agent. The agent of the process may have a proxy, which must not hear the credentials of a container. */
+export const agentFor = (protocol: string, options: AgentOptions = {}) =>
+  new (protocol === 'https:' ? Agent : plain().Agent)(options);
 
 /** Gives the host's name of a URL as sockets take it: an address of IPv6 has brackets in a URL alone. */
 export const unbracketed = (hostname: string): string => hostname.replace(/^\[|\]$/g, '');
@@ -24,7 +33,7 @@ export const unbracketed = (hostname: string): string => hostname.replace(/^\[|\
  * @throws the error of the connection, or of an answer that was cut short, by the names that the SDK gives to them; or the
  *   signal's reason.
  */
-export async function exchange(options: ClientRequestArgs, body?: string, signal?: AbortSignal): Promise<HttpAnswer> {
+export async function exchange(options: HttpRequest, body?: string, signal?: AbortSignal): Promise<HttpAnswer> {
   signal?.throwIfAborted();
   let abort: (() => void) | undefined;
   try {

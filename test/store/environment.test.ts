@@ -1,5 +1,5 @@
 import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
+import http, { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -216,6 +216,20 @@ describe("the credentials of a container's endpoint", () => {
     const all = await Promise.all([way.credentials(), way.credentials(), way.credentials()]);
     expect(all[2]).toEqual({ accessKeyId: 'A', secretAccessKey: 's', sessionToken: 't' });
     expect(requests.map(({ url, headers }) => [url, headers.authorization])).toEqual([['/role?a=b', 'Bearer abc']]);
+  });
+
+  test('are not read through the proxy of the process', async () => {
+    const { globalAgent } = http;
+    const addRequest = () => {
+      throw new Error('the proxy hears the token');
+    };
+    http.globalAgent = Object.assign(new http.Agent(), { addRequest });
+    try {
+      answers = [gives('A', 60 * MINUTE)];
+      expect(await container().credentials()).toMatchObject({ accessKeyId: 'A' });
+    } finally {
+      http.globalAgent = globalAgent;
+    }
   });
 
   test('are read with the token of a file, which is read anew each time', async () => {

@@ -3,6 +3,7 @@ import { execFile } from 'node:child_process';
 import { createServer, type RequestListener, type Server } from 'node:http';
 import { createServer as createTlsServer } from 'node:https';
 import type { AddressInfo } from 'node:net';
+import { inspect } from 'node:util';
 import { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { afterAll, beforeEach, describe, expect, test } from '@jest/globals';
 import { DynamoDBLockStore } from '../../lib/dynamodb.ts';
@@ -191,6 +192,17 @@ describe('over both transports', () => {
     ['a connection that breaks', (incoming) => incoming.destroy(), true],
   ])('%s is the same error', async (_, listener, transient) => {
     expect(await outcome(listener)).toMatchObject({ transient });
+  });
+
+  test('a log of the error does not show an answer that was cut short', async () => {
+    const cut = raw(200, '{"Responses":{"locks":[{"name":{"S":"s3cret"}},{"na');
+    const endpoint = await listening(createServer(cut));
+    Object.assign(process.env, keys, { AWS_ENDPOINT_URL: endpoint });
+    for (const [, store] of stores()) {
+      const error = await store.readMany(['job']).catch((thrown) => thrown);
+      expect(error).toBeInstanceOf(LockStoreError);
+      expect(inspect(error, { depth: 9 }) + JSON.stringify(error.cause)).not.toContain('s3cret');
+    }
   });
 
   test.each([
