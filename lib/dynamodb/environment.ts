@@ -3,7 +3,6 @@
 
 import { existsSync, readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
-import { setTimeout as pause } from 'node:timers/promises';
 import { agentFor, exchange, unbracketed } from './http.ts';
 import type { Credentials } from './sigv4.ts';
 
@@ -151,7 +150,7 @@ class Container {
     for (const pauseMs of PAUSES_MS) {
       const credentials = await this.#askOnce().catch(() => undefined);
       if (credentials) return credentials;
-      await pause(pauseMs);
+      await new Promise((over) => setTimeout(over, pauseMs));
     }
     return this.#askOnce().catch((fault) =>
       fail(`the credentials of the container could not be read from ${this.#url.origin}: ${fault}`),
