@@ -273,6 +273,13 @@ describe("the credentials of a container's endpoint", () => {
     expect(await requestOfWay(container())).toEqual(await requestOfSdk(environment, 'locks'));
   });
 
+  test('that have ended are no longer used', async () => {
+    answers = [gives('A', -1), status(500)];
+    const way = container();
+    await way.credentials();
+    await expect(way.credentials()).rejects.toMatchObject({ name: 'CredentialsProviderError' });
+  }, 20_000);
+
   test('are asked for again after a second, as a crowd of containers may be refused', async () => {
     const from = Date.now();
     answers = [

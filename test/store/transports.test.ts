@@ -247,6 +247,19 @@ describe('over both transports', () => {
     expect(result.said).toContain(advice);
   });
 
+  test("a container's endpoint that gives no credentials is the same kind of error", async () => {
+    const agent = await listening(createServer((_, response) => response.writeHead(500).end()));
+    Object.assign(process.env, { AWS_REGION: 'eu-west-1', AWS_CONTAINER_CREDENTIALS_FULL_URI: agent });
+    const errors: unknown[] = [];
+    for (const [, store] of stores()) {
+      const { said, ...rest } = facts(await store.acquire(request).catch((error) => error));
+      expect(said).toContain('could not be sent: set AWS_ACCESS_KEY_ID');
+      errors.push(rest);
+    }
+    expect(errors[1]).toEqual(errors[0]);
+    expect(errors[0]).toMatchObject({ transient: false, cause: { name: 'CredentialsProviderError' } });
+  }, 60_000);
+
   test('a certificate that no authority signed is the same error', async () => {
     const tls = createTlsServer({ key: KEY, cert: CERTIFICATE }, json(200, { Attributes: item }));
     const result = await outcome(undefined, { AWS_ENDPOINT_URL: await listening(tls, 'https') });
