@@ -26,6 +26,8 @@ const DOMAINS: readonly [regions: RegExp, domain: string][] = [
 /** Settings that change the endpoint, the credentials or the attempts in ways that only the SDK knows. */
 const ONLY_THE_SDK: readonly [name: string, values: RegExp][] = [
   ['AWS_PROFILE', /./],
+  // A part of the endpoint's name.
+  ['AWS_ACCOUNT_ID', /\D/],
   ['AWS_CREDENTIAL_SCOPE', /./],
   ['AWS_USE_FIPS_ENDPOINT', /^true$/i],
   ['AWS_USE_DUALSTACK_ENDPOINT', /^true$/i],

@@ -125,6 +125,7 @@ describe('a way that is read from the environment', () => {
     ['a profile', { AWS_PROFILE: 'work' }],
     ['FIPS', { AWS_USE_FIPS_ENDPOINT: 'true' }],
     ['dual stack', { AWS_USE_DUALSTACK_ENDPOINT: 'true' }],
+    ['an account that would be another host', { AWS_ACCOUNT_ID: 'example.com#' }],
     ['an adaptive retry mode', { AWS_RETRY_MODE: 'adaptive' }],
     ['required endpoints of accounts', { AWS_ACCOUNT_ID_ENDPOINT_MODE: 'required' }],
     ['endpoint discovery', { AWS_ENABLE_ENDPOINT_DISCOVERY: 'true' }],
