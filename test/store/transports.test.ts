@@ -308,6 +308,21 @@ test('the first requests of a store are sent over the sockets of one transport, 
   expect(connections).toBeLessThanOrEqual(50);
 });
 
+test.each([
+  ['the own transport', {}],
+  ["the store's own client of the SDK", { AWS_ENABLE_ENDPOINT_DISCOVERY: 'false' }],
+])('%s makes one attempt, since leasehold itself sends a request again', async (_, environment) => {
+  let requests = 0;
+  const failing: RequestListener = (incoming, response) => {
+    requests++;
+    json(500, refused('InternalServerError'))(incoming, response);
+  };
+  Object.assign(process.env, keys, environment, { AWS_ENDPOINT_URL: await listening(createServer(failing)) });
+  const store = new DynamoDBLockStore({ tableName: 'locks' });
+  await expect(store.acquire(request)).rejects.toMatchObject({ transient: true, attempts: 1 });
+  expect(requests).toBe(1);
+});
+
 test('a process that goes the own way does not load the SDK', async () => {
   const endpoint = await listening(createServer(json(200, { Attributes: item })));
   const program = `
