@@ -274,13 +274,6 @@ describe("the credentials of a container's endpoint", () => {
     expect(await requestOfWay(container())).toEqual(await requestOfSdk(environment, 'locks'));
   });
 
-  test('that have ended are no longer used', async () => {
-    answers = [gives('A', -1), status(500)];
-    const way = container();
-    await way.credentials();
-    await expect(way.credentials()).rejects.toMatchObject({ name: 'CredentialsProviderError' });
-  }, 20_000);
-
   test('are asked for again after a second, as a crowd of containers may be refused', async () => {
     const from = Date.now();
     answers = [
@@ -290,7 +283,7 @@ describe("the credentials of a container's endpoint", () => {
     expect(requests.filter(({ url }) => url?.startsWith('/role'))).toHaveLength(3);
   });
 
-  test('that are not to be had give an error that names the endpoint and shows no secret', async () => {
+  test('that are not to be had, or have ended, give an error that names the endpoint and shows no secret', async () => {
     const ends = (body: string) => (_: IncomingMessage, response: ServerResponse) => response.end(body);
     const cases = [
       ['/refused', status(403), 'the status was 403'],
@@ -310,6 +303,13 @@ describe("the credentials of a container's endpoint", () => {
       expect(error.message).not.toContain('s3cret');
       expect(requests.filter(({ url }) => url === path)).toHaveLength(4);
     };
-    await Promise.all(cases.map(check));
+    const ended = async () => {
+      const way = container({ AWS_CONTAINER_CREDENTIALS_FULL_URI: new URL('/ended', uri).href });
+      answersOf.set('/ended', gives('A', -1));
+      await way.credentials();
+      answersOf.set('/ended', status(500));
+      await expect(way.credentials()).rejects.toMatchObject({ name: 'CredentialsProviderError' });
+    };
+    await Promise.all([...cases.map(check), ended()]);
   }, 20_000);
 });
