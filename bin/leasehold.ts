@@ -184,7 +184,7 @@ function parse() {
 
 function storeOf(values: Options): DynamoDBLockStore {
   const { 'sort-key': sortKey, 'retention-days': days } = values;
-  // What an operator does counts in no metric of a job, and its lines would stand among the answers.
+  // An operator's calls count in no metric of a job, and the metric lines would stand among the answers.
   delete process.env[LOCK_METRICS];
   if (values.table === undefined && !process.env[LOCK_TABLE_NAME]) {
     throw new UsageError(`The lock table is missing: give --table NAME, or set ${LOCK_TABLE_NAME}.`);

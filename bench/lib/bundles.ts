@@ -1,4 +1,4 @@
-// What a function's bundle has, one program for each contender. Each exports `cycle(key)`.
+// The programs that are bundled, one for each contender. Each exports `cycle(key)`.
 
 import type { UpdateItemCommandInput } from '@aws-sdk/client-dynamodb';
 import { build } from 'esbuild';

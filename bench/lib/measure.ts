@@ -9,7 +9,7 @@ interface Run {
 
 /** A file in `bench/` exports one of these by default. Each run of it has a process of its own. */
 export interface Measure {
-  /** What is measured, for the docs. */
+  /** The subject of the measure, for the docs. */
   readonly about: string;
   readonly servers: readonly ServerName[];
   /** Node's options. */

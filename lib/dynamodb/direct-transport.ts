@@ -8,7 +8,7 @@ import type { Transport } from './transport.ts';
 const MAX_SOCKETS = 50;
 
 /**
- * Sends requests to DynamoDB without the SDK, which is not even loaded. A request costs a third of the SDK's CPU, since
+ * Sends requests to DynamoDB without the SDK, which is not even loaded. A request costs a fifth of the SDK's CPU, since
  * everything is fixed that the SDK decides for each request anew. One request is one attempt.
  */
 export class DirectTransport implements Transport {

@@ -80,3 +80,14 @@ export function kindOf(thrown: Thrown): FaultKind {
   if (CONFLICTS.has(name)) return 'conflict';
   return isPassing ? 'passing' : 'lasting';
 }
+
+/** Says what to set, for a request that was not sent for the process's own settings. */
+export function adviceFor({ name, message = '', code }: Thrown): string {
+  if (/^Region /.test(message)) return "set AWS_REGION to the table's Region, or give a client that has it. ";
+  if (code === 'ENOTFOUND') return 'check AWS_REGION, AWS_ENDPOINT_URL and the network. ';
+  if (name === 'CredentialsProviderError') {
+    return 'set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, log in, or give a client that has credentials. ';
+  }
+  if (/MODULE_NOT_FOUND/.test(String(code))) return 'run `npm install @aws-sdk/client-dynamodb`. ';
+  return /Invalid URL/.test(message) ? 'mend AWS_ENDPOINT_URL or AWS_ENDPOINT_URL_DYNAMODB. ' : '';
+}

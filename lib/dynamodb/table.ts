@@ -1,13 +1,13 @@
 import type { AttributeValue, DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { DEFAULT_RETENTION_DAYS, LOCK_RETENTION_DAYS, LOCK_TABLE_NAME } from '../names.ts';
-import { checkNames, show } from '../record/check.ts';
+import { checkNames, checkThat, show } from '../record/check.ts';
 import { LockStoreError, type LockStoreErrorOptions } from '../record/errors.ts';
 import { noteFault } from '../record/last-fault.ts';
 import type { LockRecord } from '../record/record.ts';
 import type { DatedAnswer } from '../record/store.ts';
 import { DirectTransport } from './direct-transport.ts';
 import { wayIn } from './environment.ts';
-import { kindOf, type Thrown } from './faults.ts';
+import { adviceFor, kindOf, type Thrown } from './faults.ts';
 import { type Item, N, parse, S } from './item.ts';
 import { ownClient, SdkTransport } from './sdk-transport.ts';
 import { datesOf, type Metadata } from './server-date.ts';
@@ -103,9 +103,7 @@ export class Table {
         `tableName is missing: give the lock table's name, or set the environment variable ${LOCK_TABLE_NAME}, which is ${tableName === '' ? "''" : 'not set'}.`,
       );
     }
-    if (client !== undefined && typeof client?.send !== 'function') {
-      throw new TypeError(`client must be a DynamoDBClient, but it is ${show(client)}.`);
-    }
+    checkThat(client === undefined || typeof client?.send === 'function', 'client', 'a DynamoDBClient', client);
     // The environment tells the layout and the retention of one table. A second table of the process may have others.
     const isTold = tableName === fromEnvironment;
     const told = isTold ? layoutIn(process.env) : {};
@@ -230,17 +228,6 @@ export class Table {
       { ...options, foreign: true },
     );
   }
-}
-
-/** Says what to set, for a request that was not sent for the process's own settings. */
-function adviceFor({ name, message = '', code }: Thrown): string {
-  if (/^Region /.test(message)) return "set AWS_REGION to the table's Region, or give a client that has it. ";
-  if (code === 'ENOTFOUND') return 'check AWS_REGION, AWS_ENDPOINT_URL and the network. ';
-  if (name === 'CredentialsProviderError') {
-    return 'set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, log in, or give a client that has credentials. ';
-  }
-  if (/MODULE_NOT_FOUND/.test(String(code))) return 'run `npm install @aws-sdk/client-dynamodb`. ';
-  return /Invalid URL/.test(message) ? 'mend AWS_ENDPOINT_URL or AWS_ENDPOINT_URL_DYNAMODB. ' : '';
 }
 
 async function transportOfItsOwn(tableName: string): Promise<Transport> {

@@ -228,7 +228,7 @@ describe('a wait that is cancelled', () => {
     await time.advance(1_001);
     expect(attempt.error).toMatchObject({ message: 'cancelled' });
     expect(listeners()).toBe(0);
-    // What the store may have granted is discarded in the background.
+    // A lease that the store may have granted is discarded in the background.
     await time.advance(3_000);
     expect(time.timers).toBe(0);
   });

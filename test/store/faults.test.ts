@@ -214,7 +214,7 @@ describe('acquire throws a LockStoreError and leaves no grant when', () => {
     expect(failure).toBeInstanceOf(LockStoreError);
     expect(failure).toMatchObject({ transient: true, message: expect.stringContaining(the.key) });
     expect(the.events).toMatchObject([{ type: 'acquireFailed', key: the.key, owner: 'us', error: failure }]);
-    // What the store may have granted is released in the background.
+    // A lease that the store may have granted is released in the background.
     await the.close();
     await the.proxy.idle();
     const record = await the.record();
