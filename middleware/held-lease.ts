@@ -3,7 +3,7 @@ import type { Lease } from '../lib/lease/lease.ts';
 import type { LostReason } from '../lib/record/errors.ts';
 import { type Body, bodyIn, readableOf, tellsItsEnd } from './body.ts';
 import type { Remaining } from './remaining.ts';
-import { type Held, noteSkip } from './request.ts';
+import type { Held } from './request.ts';
 import { warnIfReleased } from './warn-if-released.ts';
 
 /** Marks a stream of ours that has closed while its body may still be produced. */
@@ -13,7 +13,7 @@ const untold = Symbol.for('leasehold.untold');
 export class HeldLease implements Held {
   readonly lease: Lease;
   isUnused = true;
-  readonly skipped = new Set<string>();
+  hasSkipped = false;
   readonly #remaining: Remaining;
   readonly #onLost: 'throw' | 'ignore';
   readonly #isBatch: boolean;
@@ -82,9 +82,7 @@ export class HeldLease implements Held {
 
   async #finish(succeeded = true): Promise<void> {
     warnIfReleased(this.lease);
-    const done = succeeded && this.skipped.size === 0;
-    await this.#end(done);
-    if (done) noteSkip(this.lease.key, false);
+    await this.#end(succeeded && !this.hasSkipped);
     if (this.#onLost === 'throw' && this.lease.loss) throw this.lease.loss;
   }
 

@@ -54,7 +54,7 @@ export function lockGuard(what: string, options: LockOptions<never, never, strin
       if (respond === 'throw') throw error;
       // 3. A response in the handler's place.
       logSkip(name, token, error);
-      noteSkip(name, isBusy);
+      noteSkip(isBusy);
       const response = typeof respond === 'function' ? await (respond as OfRequest)(error, event, context) : undefined;
       // SQS must not delete messages that nobody has worked on. SQS may delete a batch that is done, unless its records
       // have locks of their own, which say what is done.

@@ -17,8 +17,8 @@ export interface Held {
    * True while no work can have begun: then nothing was taken to any purpose, and `holdAtLeastMs` keeps no lock closed.
    */
   isUnused: boolean;
-  /** The keys of busy locks inside that have skipped work which is still to do: while there are any, no token is done. */
-  readonly skipped?: Set<string>;
+  /** True once a busy lock inside has skipped its work: then no token is done. */
+  hasSkipped?: boolean;
   /** Gives up without a release, for the handler may still run. Every later end does nothing then. */
   abandon(reason: LostReason): void;
   /**
@@ -126,11 +126,13 @@ export const runHandler = <Result>(request: object, handler: () => Result): Resu
 export const enterHandler = (request: object): void => around.enterWith(heldAround(request));
 
 /**
- * Notes, in everything that the calling handlers hold, that a busy lock has skipped its work, or that the work is done by now.
- * A handler that called the skipped handler may respond as if the work was done.
+ * Notes, in everything that the calling handlers hold, that a busy lock has skipped its work; notes nothing of a lock that is
+ * done. A handler that called the skipped
+ * handler may respond as if the work was done. No later success takes the note back: nobody knows whether it did the same work.
  */
-export function noteSkip(key: string, isSkipped: boolean): void {
-  for (const { skipped } of around.getStore() ?? []) skipped?.[isSkipped ? 'add' : 'delete'](key);
+export function noteSkip(isBusy: boolean): void {
+  if (!isBusy) return;
+  for (const held of around.getStore() ?? []) held.hasSkipped = true;
 }
 
 /** Middy's own early time-out: the handler may still be running, wherever the error was thrown. */

@@ -335,16 +335,34 @@ describe('a lock around a handler that a busy lock inside skips', () => {
       what: 'a lock that is done by then',
       again: () => withLock({ key: 'busy', contextKey: 'inner', locks, once: '1' }, () => 'never'),
     },
-  ])('is done where the handler inside has worked at a second try: $what', async ({ again }) => {
-    const busy = await others.acquire('busy', { once: '1' });
-    const outer = withLock(options(), async (event, context) => {
-      await inner('skip')(event, context);
-      await busy.release({ done: true });
-      await clock.advance(1);
-      return (again() as typeof invoke)(event, context);
-    });
-    await outer({}, invocation());
-    expect(await doneToken()).toBe('2026-01-01');
+  ])(
+    'is not done where a second try inside ends well, since the try may be of other work: $what',
+    async ({ again }) => {
+      const busy = await others.acquire('busy', { once: '1' });
+      const outer = withLock(options(), async (event, context) => {
+        await inner('skip')(event, context);
+        await busy.release({ done: true });
+        await clock.advance(1);
+        return (again() as typeof invoke)(event, context);
+      });
+      await outer({}, invocation());
+      expect(await doneToken()).toBeUndefined();
+    },
+  );
+
+  test('is not done where another handler inside holds the key that the skipped one asks for, and ends well', async () => {
+    const working = gate();
+    const holds = withLock({ key: 'busy', contextKey: 'inner', locks }, () => working.opened);
+    const invoked = withLock(options(), async (event, context) => {
+      const held = holds(event, context);
+      await clock.advance(10);
+      await inner('skip')(event, invocation());
+      working.open();
+      return held;
+    })({}, invocation());
+    await clock.advance(20);
+    await invoked;
+    expect(await doneToken()).toBeUndefined();
   });
 
   test('is not done where the second try fails, or is of another key', async () => {

@@ -1172,7 +1172,7 @@ const middleware = [
     ['a misspelled option of lockRecords, ignored', '  checkNames(what, options, names);\n', ''],
   ]),
   ...of('middleware/lock-guard.ts', [
-    ['a token done though a busy lock inside skipped the work', '      noteSkip(name, isBusy);\n', ''],
+    ['a token done though a busy lock inside skipped the work', '      noteSkip(isBusy);\n', ''],
     ['a skipped run that looks like a run that did its work', '      logSkip(name, token, error);\n', ''],
     ['a misspelled option of lock, ignored', '  checkNames(what, options, names);\n', ''],
     ['messages deleted though their lock skipped them', "(isBusy && respond === 'skip') || ", ''],
