@@ -109,8 +109,10 @@ export async function repair(context: OperatorContext, key: string, options: Rep
   await judgedInstant(context, key, {});
   const now = context.serverClock.now(key);
   const token = Math.ceil(seen?.fencingToken ?? 0);
-  const { fencingToken = isCountable(token) && token <= MOST_TOKEN ? Math.max(token, now) : now } = options;
-  const isToken = isCountable(fencingToken) && fencingToken <= MOST_TOKEN;
+  // A token that nobody has damaged was granted, and never goes back (invariant 2).
+  const isKept = isCountable(token) && (whole !== undefined || token <= MOST_TOKEN);
+  const { fencingToken = isKept ? Math.max(token, now) : now } = options;
+  const isToken = options.fencingToken === undefined || (isCountable(fencingToken) && fencingToken <= MOST_TOKEN);
   checkThat(isToken, 'fencingToken', `a whole number from 0 to ${MOST_TOKEN}`, fencingToken);
   // The expiry turns away each acquire that was sent before the last acquisition (invariant 3). A moment that lies far in the
   // future is a wrong clock's, and not the acquisition.

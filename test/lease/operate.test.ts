@@ -109,6 +109,17 @@ describe('repair', () => {
     expect(await stateOf()).toMatchObject({ fencingToken: 5 });
   });
 
+  test('keeps a token that was granted after the greatest token that an operator may name', async () => {
+    await closed();
+    const operator = scene.host().client;
+    await operator.repair('job', { seen: await operator.inspect('job'), fencingToken: 9_007_000_000_000_000 });
+    await scene.time.advance(2);
+    const lease = await operator.acquire('job', { holdAtLeastMs: HOUR });
+    await lease.release();
+    expect(await operator.repair('job', { seen: await operator.inspect('job') })).toBe(true);
+    expect(await stateOf()).toMatchObject({ fencingToken: 9_007_000_000_000_001, opensInMs: 1 });
+  });
+
   test('opens no lock before its acquisition by a clock that is less than a second ahead', async () => {
     const lease = await scene.host({ ahead: 900 }).client.acquire('job', { holdAtLeastMs: HOUR });
     await lease.release();
