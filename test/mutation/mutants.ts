@@ -888,6 +888,13 @@ const tasks = [
       "if (outcome === 'failed') block",
     ],
   ]),
+  ...of('lib/tasks/candidates.ts', [
+    [
+      'tasks that have come wait for an iterator that stays open',
+      'await source.take(ms)',
+      'await source.take(Infinity)',
+    ],
+  ]),
   ...of('lib/tasks/source.ts', [
     [
       'a run of tasks waits beyond its end for an iterator that hangs',
