@@ -9,10 +9,13 @@ import type { Credentials } from './sigv4.ts';
 /** The way to a table. */
 export interface Way {
   readonly region: string;
-  credentials(): Promise<Credentials>;
+  /** @param heard hears of each fault after which the credentials are asked for again. */
+  credentials(heard?: Heard): Promise<Credentials>;
   /** Gives the endpoint for the credentials' account. */
   endpoint(credentials: Credentials): URL;
 }
+
+type Heard = (fault: unknown) => void;
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -130,6 +133,10 @@ class Container {
   #held: Credentials | undefined;
   #expiresAt = 0;
   #asking: Promise<Credentials> | undefined;
+  /** The last fault of the asking. */
+  #fault: unknown;
+  /** Those who wait for the answer. */
+  readonly #waiting = new Set<Heard>();
 
   constructor(url: URL, env: Environment) {
     this.#url = url;
@@ -137,29 +144,49 @@ class Container {
   }
 
   /** While the credentials that are held are good, no request waits for newer ones. */
-  readonly credentials = async (): Promise<Credentials> => {
+  readonly credentials = async (heard: Heard = () => {}): Promise<Credentials> => {
     const leftMs = this.#expiresAt - Date.now();
     if (this.#held && leftMs > AHEAD_MS) return this.#held;
+    const isWaiting = !this.#held || leftMs <= 0;
+    if (isWaiting) this.#waiting.add(heard);
     this.#asking ??= this.#ask().finally(() => {
       this.#asking = undefined;
+      this.#fault = undefined;
+      this.#waiting.clear();
     });
-    if (!this.#held || leftMs <= 0) return this.#asking;
     this.#asking.catch(() => {});
-    return this.#held;
+    if (!isWaiting) return this.#held as Credentials;
+    // The asking lasts longer than one sending of a request. A later sending tells of the same fault.
+    if (this.#fault !== undefined) heard(this.#fault);
+    return this.#asking;
   };
 
   async #ask(): Promise<Credentials> {
     for (const pauseMs of PAUSES_MS) {
-      const credentials = await this.#askOnce().catch(() => undefined);
-      if (credentials) return credentials;
-      await new Promise((over) => setTimeout(over, pauseMs));
+      try {
+        return await this.#askOnce();
+      } catch (fault) {
+        this.#fault = fault;
+        for (const heard of this.#waiting) heard(fault);
+      }
+      await new Promise((over) => {
+        const timer = setTimeout(over, pauseMs);
+        // A process that only renews credentials may end.
+        if (this.#waiting.size === 0) timer.unref();
+      });
     }
-    return this.#askOnce().catch((fault) =>
-      fail(`the credentials of the container could not be read from ${this.#url.origin}: ${fault}`),
-    );
+    return this.#askOnce();
   }
 
   async #askOnce(): Promise<Credentials> {
+    try {
+      return await this.#read();
+    } catch (fault) {
+      return fail(`the credentials of the container could not be read from ${this.#url.origin}: ${fault}`);
+    }
+  }
+
+  async #read(): Promise<Credentials> {
     const { AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE: file, AWS_CONTAINER_AUTHORIZATION_TOKEN: token } = this.#env;
     const authorization = file ? readFileSync(file, 'utf8') : token;
     const { protocol, hostname, port, pathname, search } = this.#url;

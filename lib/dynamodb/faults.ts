@@ -118,7 +118,7 @@ export function messageOf(thrown: Thrown, request: string): string {
   let text = `DynamoDB ${$fault === 'client' ? 'refused' : 'did not answer'} ${request}`;
   if (isForeignAnswer(thrown)) {
     const { statusCode } = $response ?? {};
-    text = `${$metadata?.endpoint} answered ${request} with the status ${statusCode}, and not as DynamoDB does`;
+    text = `${$metadata?.endpoint ?? 'Another server'} answered ${request} with the status ${statusCode}, and not as DynamoDB does`;
   } else if ($fault === undefined && $response === undefined && kindOf(thrown) === 'lasting') {
     text = `${request} could not be sent`;
   }
