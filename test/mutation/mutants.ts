@@ -124,11 +124,16 @@ const dynamodb = [
       '(immediately ? [] : [OPENS_IN_TIME])',
       '(immediately ? [OPENS_IN_TIME] : [])',
     ],
-    ['repair of a broken record lowers its token', '(lowersToken ? [] : [RAISES_TOKEN])', '[]'],
+    ['repair of a broken record lowers its token', '(!lowersToken ? [RAISES_TOKEN] :', '(!lowersToken ? [] :'],
+    [
+      'repair of a broken record lowers a token that the operator did not see',
+      'seen ? [`(${RAISES_TOKEN} OR ${AROUND_SEEN})`] : []',
+      '[]',
+    ],
     [
       "repair of an item of the user's own with a token",
-      "'(attribute_exists(acquiredAt) OR attribute_exists(leaseMs))'",
-      "'(:zero = :zero)'",
+      "'(attribute_exists(acquiredAt) OR attribute_exists(leaseMs)))'",
+      "'(:zero = :zero))'",
     ],
     [
       'no repair of a fraction',
