@@ -3,6 +3,7 @@
 
 import { existsSync, readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
+import { show } from '../record/check.ts';
 import { agentFor, exchange, unbracketed } from './http.ts';
 import type { Credentials } from './sigv4.ts';
 
@@ -46,28 +47,47 @@ const ONLY_THE_SDK: readonly [name: string, values: RegExp][] = [
  * @returns undefined if the SDK has to find the way.
  */
 export function wayIn(env: Environment, tableName: string): Way | undefined {
-  const { AWS_REGION: region = '', AWS_ENDPOINT_URL: ofAll, AWS_ENDPOINT_URL_DYNAMODB: ofDynamoDB } = env;
-  const url = ofDynamoDB || ofAll;
-  const [, domain] = DOMAINS.find(([regions]) => regions.test(region)) ?? [];
-  const [, , , tableRegion = region, tableAccount] = tableName.split(':');
-  const isForSdk =
-    domain === undefined ||
-    tableRegion !== region ||
-    (url && !isPlain(url)) ||
-    ONLY_THE_SDK.some(([name, values]) => env[name] !== undefined && values.test(env[name])) ||
-    sharedFiles(env).some((file) => existsSync(file));
-  const credentials = isForSdk ? undefined : credentialsIn(env);
+  const credentials = settingForSdk(env, tableName) === undefined ? credentialsIn(env) : undefined;
   if (credentials === undefined) return undefined;
-  const { AWS_ACCOUNT_ID_ENDPOINT_MODE: mode } = env;
+  const { AWS_REGION: region = '', AWS_ACCOUNT_ID_ENDPOINT_MODE: mode } = env;
+  const { url } = endpointIn(env);
+  const [, , , , tableAccount] = tableName.split(':');
   return {
     region,
     credentials,
     endpoint: ({ accountId }) => {
       if (url) return new URL(url);
       const account = mode === 'disabled' ? undefined : (tableAccount ?? accountId);
-      return new URL(`https://${account ? `${account}.ddb` : 'dynamodb'}.${region}.${domain}`);
+      return new URL(`https://${account ? `${account}.ddb` : 'dynamodb'}.${region}.${domainOf(region)}`);
     },
   };
+}
+
+/** Says why the SDK has to find the way: the first setting that only the SDK can follow. */
+export const whyTheSdk = (env: Environment, tableName: string): string =>
+  settingForSdk(env, tableName) ??
+  'no credentials are set (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or those of a container)';
+
+function settingForSdk(env: Environment, tableName: string): string | undefined {
+  const { AWS_REGION: region = '' } = env;
+  if (region === '') return 'AWS_REGION is not set';
+  if (domainOf(region) === undefined) return `AWS_REGION is ${show(region)}`;
+  const [, , , tableRegion = region] = tableName.split(':');
+  if (tableRegion !== region) return `the table is in ${show(tableRegion)}, and AWS_REGION is ${show(region)}`;
+  const { url, name: endpoint } = endpointIn(env);
+  if (url && !isPlain(url)) return `${endpoint} is no URL of a protocol, a host and a path alone`;
+  for (const [name, values] of ONLY_THE_SDK) {
+    const value = env[name];
+    if (value !== undefined && values.test(value)) return `${name} is ${show(value)}`;
+  }
+  const file = sharedFiles(env).find((path) => existsSync(path));
+  return file && `there is a file ${show(file)}`;
+}
+
+const domainOf = (region: string): string | undefined => DOMAINS.find(([regions]) => regions.test(region))?.[1];
+
+function endpointIn({ AWS_ENDPOINT_URL: ofAll, AWS_ENDPOINT_URL_DYNAMODB: ofDynamoDB }: Environment) {
+  return ofDynamoDB ? { name: 'AWS_ENDPOINT_URL_DYNAMODB', url: ofDynamoDB } : { name: 'AWS_ENDPOINT_URL', url: ofAll };
 }
 
 /** Tells whether a custom endpoint is a URL whose signature needs no escapes. */

@@ -381,7 +381,7 @@ const clocks = [
   ]),
   ...of('lib/dynamodb/sigv4.ts', [["yesterday's key signs", 'day !== this.#day || ', '']]),
   ...of('lib/dynamodb/environment.ts', [
-    ['a file of profiles, not read', ' ||\n    sharedFiles(env).some((file) => existsSync(file))', ''],
+    ['a file of profiles, not read', '  return file && `there', '  return file && undefined && `there'],
     ['a request that waits for new credentials while the old ones are good', '!this.#held || leftMs <= 0', 'true'],
   ]),
   ...of('lib/dynamodb/server-date.ts', [
