@@ -1,5 +1,7 @@
 #!/usr/bin/env node
 /** The operators' command: lists, inspects and repairs locks, ends leases, and resets once tokens. */
+import { realpathSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { parseArgs } from 'node:util';
 import { parseSortKey } from '../lib/dynamodb/settings.ts';
 import { DynamoDBLockStore } from '../lib/dynamodb/store.ts';
@@ -32,6 +34,7 @@ Options:
   --retention-days N     the days that a record stays after its expiry; default: 7
   --json                 prints one JSON object a line
   --help
+  --version
 
 The environment variables that lockTable.attach sets for a function serve the command, too.
 The AWS SDK finds the credentials and the Region as always (AWS_PROFILE, AWS_REGION, ...).
@@ -43,6 +46,12 @@ class UsageError extends Error {}
 /** Prints one line. Others choose keys, owners and data, and must not rule the operator's terminal. */
 const print = (line: string) => console.log(printable(line));
 const warn = (line: string) => console.error(printable(line));
+
+/** A damaged record may have a number that is no moment. */
+const shownTime = (ms: number): string => {
+  const date = new Date(ms);
+  return Number.isNaN(date.getTime()) ? String(ms) : date.toISOString();
+};
 
 const inTime = (ms: number): string => {
   const seconds = Math.ceil(ms / 1000);
@@ -76,6 +85,7 @@ async function inspect(locks: LockClient, key: string, { json }: Options): Promi
   const lock = await locks.inspect(key);
   if (lock === undefined) return missing(key);
   print(json ? JSON.stringify(lock) : `${lock.key}  ${describe(lock)}`);
+  if (!json) print(`acquired at ${shownTime(lock.acquiredAt)}; expires at ${shownTime(lock.expiresAt)}`);
   // JSON has no line break inside of a text. So each line is printed by itself.
   if (!json) for (const line of JSON.stringify(lock, undefined, 2).split('\n')) print(line);
   return 0;
@@ -171,6 +181,7 @@ const OPTIONS = {
   token: { type: 'string' },
   json: { type: 'boolean' },
   help: { type: 'boolean' },
+  version: { type: 'boolean' },
 } as const;
 type Options = ReturnType<typeof parse>['values'];
 
@@ -203,6 +214,11 @@ async function main(): Promise<number> {
   const [command, key, ...more] = positionals;
   if (values.help || command === 'help') {
     console.log(USAGE);
+    return 0;
+  }
+  if (values.version) {
+    // The CommonJS build has no import of JSON.
+    console.log(createRequire(realpathSync(process.argv[1] as string))('leasehold/package.json').version);
     return 0;
   }
   if (command === undefined) throw new UsageError('A command is missing.');

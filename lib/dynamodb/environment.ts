@@ -65,8 +65,7 @@ export function wayIn(env: Environment, tableName: string): Way | undefined {
 
 /** Says why the SDK has to find the way: the first setting that only the SDK can follow. */
 export const whyTheSdk = (env: Environment, tableName: string): string =>
-  settingForSdk(env, tableName) ??
-  'no credentials are set (AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or those of a container)';
+  settingForSdk(env, tableName) ?? 'no credentials are set';
 
 function settingForSdk(env: Environment, tableName: string): string | undefined {
   const { AWS_REGION: region = '' } = env;
@@ -75,7 +74,7 @@ function settingForSdk(env: Environment, tableName: string): string | undefined 
   const [, , , tableRegion = region] = tableName.split(':');
   if (tableRegion !== region) return `the table is in ${show(tableRegion)}, and AWS_REGION is ${show(region)}`;
   const { url, name: endpoint } = endpointIn(env);
-  if (url && !isPlain(url)) return `${endpoint} is no URL of a protocol, a host and a path alone`;
+  if (url && !isPlain(url)) return `${endpoint} is no plain URL`;
   for (const [name, values] of ONLY_THE_SDK) {
     const value = env[name];
     if (value !== undefined && values.test(value)) return `${name} is ${show(value)}`;

@@ -361,8 +361,8 @@ test.each([
   ['no Region', { AWS_REGION: '' }, 'AWS_REGION is not set'],
   ['a Region of no known partition', { AWS_REGION: 'local' }, "AWS_REGION is 'local'"],
   ['a profile', { AWS_PROFILE: 'work' }, "AWS_PROFILE is 'work'"],
-  ['an endpoint with a query', { AWS_ENDPOINT_URL: 'http://localhost:8000/?a=b' }, 'AWS_ENDPOINT_URL is no URL of'],
-  ['no credentials', { AWS_ACCESS_KEY_ID: '' }, 'no credentials are set (AWS_ACCESS_KEY_ID'],
+  ['an endpoint with a query', { AWS_ENDPOINT_URL: 'http://localhost:8000/?a=b' }, 'AWS_ENDPOINT_URL is no plain URL'],
+  ['no credentials', { AWS_ACCESS_KEY_ID: '' }, 'no credentials are set'],
 ])('without the SDK, and with %s, the error names the setting', async (_, environment, why) => {
   const program = `
     import { registerHooks } from 'node:module';
