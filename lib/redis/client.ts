@@ -63,7 +63,8 @@ const AS_TEXT = { decoder: 1 };
  * @throws TypeError that says which clients are accepted.
  */
 export function connectionOf(client: RedisClient): Connection {
-  const has = (name: string) => typeof (client as unknown as Record<string, unknown> | undefined)?.[name] === 'function';
+  const has = (name: string) =>
+    typeof (client as unknown as Record<string, unknown> | undefined)?.[name] === 'function';
   // ioredis has `sendCommand`, too, which takes other arguments.
   if (has('call')) return overIoredis(client as IoredisClient);
   if (has('customCommand')) return overGlide(client as GlideClient);
@@ -112,7 +113,11 @@ function overNodeRedisCluster(cluster: NodeRedisCluster): Connection {
     send: (key, args, abortSignal) => cluster.sendCommand(key, false, args, { abortSignal }),
     async primaries() {
       const clients: NodeRedisClient[] = await Promise.all(cluster.masters.map((node) => cluster.nodeClient(node)));
-      return clients.map((client): Send => (args, abortSignal) => client.sendCommand(args, { abortSignal }));
+      return clients.map(
+        (client): Send =>
+          (args, abortSignal) =>
+            client.sendCommand(args, { abortSignal }),
+      );
     },
     queueing: () => undefined,
   };

@@ -11,7 +11,8 @@ export const isUnknownScript = (error: unknown): boolean =>
   /NOSCRIPT|NoScriptError/.test((error as Thrown | undefined)?.message ?? '');
 
 /** The server's words for a state that passes: it starts, it runs a script, a cluster moves its slots or has no primary. */
-const PASSING = /\b(LOADING|BUSY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|MOVED|ASK|NOREPLICAS|UNBLOCKED)\b|BusyLoading|ClusterDown/;
+const PASSING =
+  /\b(LOADING|BUSY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|MOVED|ASK|NOREPLICAS|UNBLOCKED)\b|BusyLoading|ClusterDown/;
 
 /** The refusals that last, and the thing to do. The words are those of the server, or those that GLIDE puts in their place. */
 const LASTING: readonly (readonly [RegExp, string])[] = [
@@ -27,8 +28,14 @@ const LASTING: readonly (readonly [RegExp, string])[] = [
   [/\bOOM\b|OutOfMemory/, 'the server is out of memory: raise its maxmemory, or delete data.'],
   [/MISCONF/, 'the server cannot save its data to disk, and takes no writes: mend its disk.'],
   [/CROSSSLOT/i, "give every key the lock's hash tag: {key}."],
-  [/unknown command|UnknownCommand/i, 'the server lacks a command that leasehold needs: use Redis 6.2 or Valkey 7.2, or later.'],
-  [/client is closed|ClosingError/i, 'connect the client before its first use (await client.connect()), and close it last.'],
+  [
+    /unknown command|UnknownCommand/i,
+    'the server lacks a command that leasehold needs: use Redis 6.2 or Valkey 7.2, or later.',
+  ],
+  [
+    /client is closed|ClosingError/i,
+    'connect the client before its first use (await client.connect()), and close it last.',
+  ],
 ];
 
 /** The names that the libraries give to an answer of the server that is an error. */

@@ -24,7 +24,8 @@ export async function problemsOf(
   const found = (severity: StoreProblem['severity'], message: string) => problems.push({ severity, message });
 
   const policy = value('maxmemory_policy');
-  if (policy === undefined) found('warning', 'The server does not tell its maxmemory-policy. See that it is noeviction.');
+  if (policy === undefined)
+    found('warning', 'The server does not tell its maxmemory-policy. See that it is noeviction.');
   else if (policy !== 'noeviction') found('error', `The server is no place for locks: ${evicts(policy)}`);
   if (value('role') === 'slave') found('error', `The server is no place for locks: ${REPLICA}`);
   const replicas = Number(value('connected_slaves') ?? 0);

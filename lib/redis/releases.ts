@@ -98,8 +98,9 @@ interface Waiter {
 }
 
 function portOf(subscriber: Subscriber, heard: (channel: string) => void): Port {
-  if (subscriber.getPubSubMessage) {
-    void pull(subscriber, heard);
+  const nextMessage = subscriber.getPubSubMessage?.bind(subscriber);
+  if (nextMessage) {
+    void pull(nextMessage, heard);
     return {
       subscribe: (channel) => subscriber.subscribe([channel], CONFIRM_MS),
       unsubscribe: (channel) => subscriber.unsubscribe([channel], CONFIRM_MS),
@@ -118,9 +119,9 @@ function portOf(subscriber: Subscriber, heard: (channel: string) => void): Port 
 }
 
 /** Takes GLIDE's messages one after another, until the client is closed. */
-async function pull(subscriber: Subscriber, heard: (channel: string) => void): Promise<void> {
+async function pull(next: () => Promise<{ channel: unknown }>, heard: (channel: string) => void): Promise<void> {
   try {
-    for (;;) heard(String((await subscriber.getPubSubMessage?.()).channel));
+    for (;;) heard(String((await next()).channel));
   } catch {
     // The waiters look by themselves.
   }

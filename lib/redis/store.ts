@@ -1,7 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import { checkNames, checkThat, checkText, show } from '../record/check.ts';
+import { checkNames, checkThat, show } from '../record/check.ts';
 import { LockStoreError, type LockStoreErrorOptions } from '../record/errors.ts';
-import type { LockRecord } from '../record/record.ts';
 import type {
   AcquireRequest,
   CommitRequest,
@@ -11,6 +10,7 @@ import type {
   LockStore,
   ReadAnswer,
   ReadManyAnswer,
+  ReadOptions,
   ReleaseRequest,
   RenewRequest,
   RepairRequest,
@@ -18,7 +18,7 @@ import type {
   StoreAnswer,
   StoreProblem,
 } from '../record/store.ts';
-import { connectionOf, type RedisClient, type Send } from './client.ts';
+import { connectionOf, type RedisClient } from './client.ts';
 import { storeError } from './faults.ts';
 import { evicts, problemsOf, REPLICA } from './problems.ts';
 import { fieldsOf, parse } from './record.ts';
@@ -160,7 +160,7 @@ export class RedisLockStore implements LockStore {
     return this.#write('commit', request, signal);
   }
 
-  async read(key: string, _options?: unknown, signal?: AbortSignal): Promise<ReadAnswer> {
+  async read(key: string, _options?: ReadOptions, signal?: AbortSignal): Promise<ReadAnswer> {
     const { record, serverDate } = await this.#operate('read', key, '', [], signal);
     return { record, serverDate };
   }
@@ -175,7 +175,7 @@ export class RedisLockStore implements LockStore {
     const { server = 0, scan = '0' } = (cursor ?? {}) as Cursor;
     // An answer of SCAN holds names that match a pattern, in which some characters have a meaning of their own.
     const pattern = `${`${this.server.keyPrefix}{${prefix}`.replace(/[*?[\]\\^-]/g, '\\$&')}*`;
-    const { primaries, found } = await this.#asking(async () => {
+    const { primaries, found } = await asking(async () => {
       const primaries = await this.server.connection.primaries();
       const command = ['SCAN', scan, 'MATCH', pattern, 'COUNT', String(PAGE)];
       return { primaries, found: (await primaries[server]?.(command, signal)) as [unknown, unknown[]] | undefined };
@@ -188,4 +188,97 @@ export class RedisLockStore implements LockStore {
     const isLast = server + 1 >= primaries.length;
     return { records, serverDate, cursor: isLast ? undefined : { server: server + 1, scan: '0' } };
   }
+
+  /**
+   * Gives the findings about the server, or about each primary of a cluster: its eviction policy, its role, its replicas and
+   * its log of writes.
+   */
+  async check(signal?: AbortSignal): Promise<readonly StoreProblem[]> {
+    const options = { guardFailover: this.#guardFailover, signal };
+    return asking(async () => {
+      const primaries = await this.server.connection.primaries();
+      const findings = (await Promise.all(primaries.map((send) => problemsOf(send, options)))).flat();
+      // The primaries of a cluster are alike, as a rule.
+      return [...new Map(findings.map((finding) => [finding.message, finding])).values()];
+    });
+  }
+
+  async #write(operation: string, request: { readonly key: string }, signal?: AbortSignal): Promise<StoreAnswer> {
+    // Nobody else writes this id. Reading it back proves that this request was applied, if its answer was lost.
+    const writeId = randomUUID({ disableEntropyCache: true });
+    return this.#operate(operation, request.key, writeId, pairsOf(request), signal);
+  }
+
+  /** Reads a record, or nothing from a hash that is no lock, which must not hide the locks beside it. */
+  async #readIfLock(key: string, signal: AbortSignal | undefined): Promise<ReadAnswer> {
+    try {
+      return await this.read(key, undefined, signal);
+    } catch (error) {
+      if (error instanceof LockStoreError && error.foreign) return { serverDate: error.serverDate };
+      throw error;
+    }
+  }
+
+  async #operate(
+    operation: string,
+    key: string,
+    writeId: string,
+    request: readonly string[],
+    signal: AbortSignal | undefined,
+  ): Promise<StoreAnswer> {
+    const extra = `${this.#isChecked ? '' : 'check '}${this.#guardFailover ? 'guard' : ''}`;
+    const argv = [operation, writeId, String(this.#retentionMs), extra, ...request];
+    const [status, time, detail, ...flat] = await this.server.run(OPERATION, key, argv, signal);
+    const serverDate = Number(time);
+    if (status !== 'applied' && status !== 'refused')
+      throw faultOf(String(status), String(detail), this.server.hashOf(key), serverDate);
+    this.#isChecked = true;
+    const hash = this.server.hashOf(key);
+    const foreign = (why: string) => foreignError(hash, why, { serverDate });
+    const record = flat.length === 0 ? undefined : parse(key, fieldsOf(flat), foreign);
+    return { applied: status === 'applied', record, serverDate };
+  }
 }
+
+/** The place from which the next page of a list begins: the primary of the cluster, and the cursor of its SCAN. */
+interface Cursor {
+  readonly server?: number;
+  readonly scan?: string;
+}
+
+/** The fields of a request as names and values in turn. A value that is absent is left out. */
+function pairsOf(request: object, prefix = ''): string[] {
+  return Object.entries(request).flatMap(([name, value]) => {
+    if (value === undefined || name === 'key') return [];
+    return typeof value === 'object' ? pairsOf(value, `${name}.`) : [prefix + name, String(value)];
+  });
+}
+
+async function asking<T>(ask: () => Promise<T>): Promise<T> {
+  try {
+    return await ask();
+  } catch (error) {
+    throw storeError(error, 'that asks the whole server');
+  }
+}
+
+/** Makes the error of an answer that is neither a grant nor a refusal. */
+function faultOf(status: string, detail: string, hash: string, serverDate: number): LockStoreError {
+  if (status === 'unread') return foreignError(hash, `it cannot be read as a hash: ${detail}`, { serverDate });
+  const why: Record<string, string> = {
+    evicts: `${evicts(detail)} Nothing was written.`,
+    replica: REPLICA,
+    blind:
+      'guardFailover needs the INFO of the server, which a script may not ask for here: allow INFO to the user (+info), or leave guardFailover out.',
+  };
+  return new LockStoreError(`The server is no place for locks: ${why[status] ?? `it answered ${show(status)}.`}`, {
+    serverDate,
+  });
+}
+
+/** Makes the error for a key under which something else stands. The message shows none of its values. */
+const foreignError = (hash: string, why: string, options: LockStoreErrorOptions): LockStoreError =>
+  new LockStoreError(
+    `the hash '${hash}' was not written by leasehold, or was changed, and is left as it is: ${why}. If it was a lock that nobody holds, delete it: DEL '${hash}'.`,
+    { ...options, foreign: true },
+  );
