@@ -9,6 +9,7 @@ const parts: Record<string, { parts: string[]; packages: RegExp }> = {
   'lib/names.ts': { parts: [], packages: /^$/ },
   'lib/record/': { parts: [], packages: /^$/ },
   'lib/lease/': { parts: ['lib/record/'], packages: /^node:/ },
+  'lib/swap/': { parts: ['lib/record/'], packages: /^node:/ },
   'lib/dynamodb/': {
     parts: ['lib/record/', 'lib/names.ts', 'lib/emf.ts', 'lib/dynamodb/settings.ts'],
     packages: /^(node:|@aws-sdk\/)/,
