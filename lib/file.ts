@@ -1,0 +1,1 @@
+export { FileLockStore, type FileLockStoreOptions } from './file/store.ts';
