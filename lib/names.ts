@@ -47,6 +47,9 @@ export const RECORD_ATTRIBUTES: readonly string[] = [
   'leaseMs',
   'doneToken',
   'data',
+  'committed',
+  'commits',
+  'committedToken',
 ];
 
 /** The CloudWatch namespace of leasehold's metrics. */

@@ -1,6 +1,13 @@
 import type { AttributeValue } from '@aws-sdk/client-dynamodb';
 import { show } from '../record/check.ts';
-import { isCountable, type LockRecord, MOST_ACQUIRED_AT, MOST_COUNTABLE, type Takeover } from '../record/record.ts';
+import {
+  type Committed,
+  isCountable,
+  type LockRecord,
+  MOST_ACQUIRED_AT,
+  MOST_COUNTABLE,
+  type Takeover,
+} from '../record/record.ts';
 import { isCanonical } from '../record/token.ts';
 
 /** An item of DynamoDB. */
@@ -39,6 +46,7 @@ export function parse(item: Item, keyAttribute: string, foreign: (key: string, w
     tookOver: tookOver(string, number),
     doneToken: string('doneToken'),
     data: string('data'),
+    committed: committed(string, number),
     flaw: flawIn(item),
   };
 }
@@ -59,6 +67,16 @@ function flawIn(item: Item): string | undefined {
   const { S: token } = doneToken;
   if (token === undefined) return `doneToken is of type ${Object.keys(doneToken)}, not S`;
   return token === '' || isCanonical(token) ? undefined : `doneToken is ${show(token)}, which leasehold did not write`;
+}
+
+function committed(
+  string: (name: string) => string | undefined,
+  number: (name: string) => number | undefined,
+): Committed | undefined {
+  const [data, count, fencingToken] = [string('committed'), number('commits'), number('committedToken')];
+  return data === undefined || count === undefined || fencingToken === undefined
+    ? undefined
+    : { data, number: count, fencingToken };
 }
 
 /**

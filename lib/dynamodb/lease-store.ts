@@ -3,9 +3,11 @@ import { emfByEnvironment } from '../emf.ts';
 import { LockStoreError } from '../record/errors.ts';
 import type {
   AcquireRequest,
+  CommitRequest,
   GiveBackRequest,
   LeaseStore,
   ReadAnswer,
+  ReadOptions,
   ReleaseRequest,
   RenewRequest,
   StoreAnswer,
@@ -61,7 +63,11 @@ export class DynamoDBLeaseStore {
     return this.write(request.key, writes.giveBack(request), signal);
   }
 
-  async read(key: string, { consistent }: { consistent: boolean }, signal?: AbortSignal): Promise<ReadAnswer> {
+  commit(request: CommitRequest, signal?: AbortSignal): Promise<StoreAnswer> {
+    return this.write(request.key, writes.commit(request), signal);
+  }
+
+  async read(key: string, { consistent }: ReadOptions, signal?: AbortSignal): Promise<ReadAnswer> {
     const table = this.#table;
     // An answer without an item is DynamoDB's own for a missing record, so an answer that was cut to nothing cannot be told.
     // Such a reading harms no lock: a caller who sees a free lock asks for the lock by a write, which DynamoDB judges.
@@ -86,9 +92,9 @@ export class DynamoDBLeaseStore {
         key,
         signal,
       );
-      // Every write sets the expiry or `releasedBy`. A proxy may have cut the answer to nothing, which the SDK takes for an
+      // Every write sets the expiry, `releasedBy` or a commit. A proxy may have cut the answer to nothing, which the SDK takes for an
       // answer without attributes. The write may then have been applied or not, or have never reached DynamoDB.
-      if (!Attributes?.expiresAt && !Attributes?.releasedBy) {
+      if (!(Attributes?.expiresAt || Attributes?.releasedBy || Attributes?.commits)) {
         const text = `the answer to dynamodb:UpdateItem on the table '${this.tableName}' shows nothing of the record: a proxy may have cut it.`;
         throw new LockStoreError(text, { transient: true, attempts: $metadata?.attempts, ...datesOf($metadata) });
       }
@@ -102,6 +108,11 @@ export class DynamoDBLeaseStore {
 
   #answer(item: Item | undefined, metadata: Metadata | undefined) {
     const dates = datesOf(metadata);
-    return { record: item && this.#table.parse(item, dates), attempts: metadata?.attempts, ...dates };
+    const maybeAppliedBefore = (metadata?.attempts ?? 1) > 1;
+    return {
+      record: item && this.#table.parse(item, dates),
+      ...(maybeAppliedBefore && { maybeAppliedBefore }),
+      ...dates,
+    };
   }
 }

@@ -3,7 +3,7 @@
 
 import type { AttributeValue, UpdateItemCommandInput } from '@aws-sdk/client-dynamodb';
 import { MOST_COUNTABLE } from '../record/record.ts';
-import type { AcquireRequest, GiveBackRequest, ReleaseRequest, RenewRequest } from '../record/store.ts';
+import type { AcquireRequest, CommitRequest, GiveBackRequest, ReleaseRequest, RenewRequest } from '../record/store.ts';
 import { N, S } from './item.ts';
 
 /** The part of an `UpdateItem` that an operation decides. */
@@ -86,6 +86,20 @@ export function release({ lockId, now, holdAtLeastMs, doneToken }: ReleaseReques
       ':hold': N(Math.max(1, holdAtLeastMs)),
       ':ttl': table.ttl(now + holdAtLeastMs),
       ...(doneToken !== undefined && { ':done': S(doneToken) }),
+    },
+  };
+}
+
+export function commit({ lockId, data, number }: CommitRequest): Write {
+  return {
+    // The token of the grant is copied by the server: the record's `lockId` is the grant's (invariant 14).
+    UpdateExpression: 'SET committed = :data, commits = :number, committedToken = fencingToken',
+    ConditionExpression: `${MINE} AND ${number === 1 ? 'attribute_not_exists(commits)' : 'commits = :before'}`,
+    ExpressionAttributeValues: {
+      ':me': S(lockId),
+      ':data': S(data),
+      ':number': N(number),
+      ...(number > 1 && { ':before': N(number - 1) }),
     },
   };
 }

@@ -4,7 +4,8 @@ import { haveOneForm, isCanonical, isDone, shownToken } from '../record/token.ts
 import { type Attempt, attempt, flawError, type Grant } from './attempt.ts';
 import { BackOff } from './back-off.ts';
 import { Budget } from './budget.ts';
-import { elapsedMs, type Instant, instant, pause } from './clock.ts';
+import { untilChange } from './change.ts';
+import { elapsedMs, type Instant, instant } from './clock.ts';
 import { inBackground, type LeaseContext } from './context.ts';
 import { ORDER, sendInTurn } from './gate.ts';
 import { giveBack } from './give-back.ts';
@@ -106,7 +107,7 @@ export class Acquisition {
 
   /** Pauses until the next look is due, the lock opens or the wait is over, whichever is first. */
   async #pause(leftMs: number, seen: LockRecord | undefined): Promise<void> {
-    const { clock, closing, report } = this.#context;
+    const { closing, report } = this.#context;
     if (seen && !this.#isWaiting) {
       this.#isWaiting = true;
       const { fencingToken, expiresAt } = seen;
@@ -114,7 +115,8 @@ export class Acquisition {
     }
     const backOffMs = (seen ? this.#busyBackOff : this.#failedBackOff).nextMs();
     const openMs = seen ? this.#untilOpenMs(seen) + Math.random() * MOST_LATE_MS : backOffMs;
-    await pause(clock, Math.min(backOffMs, openMs, leftMs), this.#plan.signal, closing);
+    const ms = Math.min(backOffMs, openMs, leftMs);
+    await untilChange(this.#context, this.#key, ms, [this.#plan.signal, closing]);
   }
 
   /**

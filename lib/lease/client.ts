@@ -2,10 +2,10 @@
 
 import { checkDuration, checkNames, checkThat, show } from '../record/check.ts';
 import { LockClosedError, LockStoreError } from '../record/errors.ts';
-import type { LockStore } from '../record/store.ts';
+import type { LockStore, StoreProblem } from '../record/store.ts';
 import { type Clock, systemClock } from './clock.ts';
 import type { OperatorContext } from './context.ts';
-import { inspect, inspectMany, type ListOptions, type LockState, list } from './inspect.ts';
+import { check, inspect, inspectMany, type ListOptions, type LockState, list } from './inspect.ts';
 import { Lease, type LeaseHandle } from './lease.ts';
 import { LeaseClient, type LeaseClientOptions } from './lease-client.ts';
 import { type ForceReleaseOptions, forceRelease, type RepairOptions, repair } from './operate.ts';
@@ -296,6 +296,25 @@ export class LockClient extends LeaseClient {
         transient: true,
       },
     );
+  }
+
+  /**
+   * Checks the place where the locks live: a server that may delete records, a bucket whose old versions pile up, a missing
+   * permission. For a deployment's test, or the start of a long-lived process.
+   * @example
+   * ```ts
+   * import type { LockClient } from 'leasehold';
+   *
+   * export async function assertSafe(locks: LockClient) {
+   *   const errors = (await locks.check()).filter(({ severity }) => severity === 'error');
+   *   if (errors.length > 0) throw new Error(errors.map(({ message }) => message).join(' '));
+   * }
+   * ```
+   * @returns the findings, each of which says what to do. None if all is well, or if the store checks nothing.
+   * @throws LockStoreError if the store did not answer.
+   */
+  check(): Promise<readonly StoreProblem[]> {
+    return check(this.#context);
   }
 
   /**

@@ -156,17 +156,18 @@ export interface QueuedOptions extends Omit<SendOptions, 'since'> {
 }
 
 /** Sends one request to a store as soon as the gate has a slot. */
-export function sendInTurn<Answer extends DatedAnswer & { attempts?: number | undefined }>(
-  context: SendContext & { readonly gate: Gate },
+export function sendInTurn<Answer extends DatedAnswer & { maybeAppliedBefore?: boolean | undefined }>(
+  context: SendContext & { readonly gate: Gate; readonly store: LeaseStore },
   what: string,
   request: (signal: AbortSignal) => Promise<Answer>,
   options: QueuedOptions,
 ): Promise<Answer> {
-  const { clock, gate } = context;
+  const { clock, gate, store } = context;
+  const { requestTimeoutMs = store.requestTimeoutMs } = options;
   const { order, withinMs = Infinity, caller, signal, closing } = options;
   const since = instant(clock);
   const queueMs = Math.min(withinMs, caller?.leftMs ?? Infinity);
   return gate.run({ clock, what, order, withinMs: queueMs, signals: [signal, closing] }, () =>
-    send(context, what, request, { ...options, since }),
+    send(context, what, request, { ...options, requestTimeoutMs, since }),
   );
 }

@@ -1,5 +1,6 @@
 import { checkKey, checkNames, checkSignal, checkThat } from '../record/check.ts';
 import type { LockRecord } from '../record/record.ts';
+import type { StoreProblem } from '../record/store.ts';
 import { isCanonical, shownToken } from '../record/token.ts';
 import { BackOff } from './back-off.ts';
 import { pause } from './clock.ts';
@@ -7,9 +8,10 @@ import type { LeaseContext, OperatorContext } from './context.ts';
 import { either } from './either.ts';
 import { ORDER, sendInTurn } from './gate.ts';
 import { dataOf } from './options.ts';
+import { limited, storeError } from './send.ts';
 
 /** The state of a lock, for operators. */
-export interface LockState extends Omit<LockRecord, 'data'> {
+export interface LockState extends Omit<LockRecord, 'data' | 'committed'> {
   /** True if a grant is outstanding and has not expired. Also if its holder is dead, and `holdAtLeastMs` keeps the lock closed. */
   readonly held: boolean;
   /** Milliseconds until others may take the lock, if its holder does not renew. 0 if the lock is open. */
@@ -18,6 +20,8 @@ export interface LockState extends Omit<LockRecord, 'data'> {
   readonly doneToken?: string | undefined;
   /** The note that its holder attached. Text that is no JSON, which somebody else has written, is given as it is. */
   readonly data: unknown;
+  /** The data that a holder last committed, and the fencing token of that holder's grant. Undefined if nobody has. */
+  readonly committed: { readonly data: unknown; readonly fencingToken: number } | undefined;
 }
 
 /** The most keys that one request reads. */
@@ -26,6 +30,8 @@ const BATCH = 100;
 const READERS = 4;
 /** The time-out of one page of a list. A page of DynamoDB's is a megabyte, of which the filter may leave nothing. */
 const PAGE_MS = 5_000;
+/** The time-out of a check, in milliseconds. */
+const CHECK_MS = 10_000;
 /** The pauses of a reader after a throttled server has left keys out, in milliseconds. */
 const THROTTLED_MS = { first: 50, most: 2_000 };
 
@@ -124,9 +130,22 @@ export async function* list(context: OperatorContext, options: ListOptions): Asy
   }
 }
 
+/** Asks the store for the findings about its place. A check may need several requests. */
+export async function check(context: OperatorContext): Promise<readonly StoreProblem[]> {
+  const { store, clock, closing } = context;
+  closing.throwIfAborted();
+  if (store.check === undefined) return [];
+  try {
+    return await limited(clock, async (signal) => (await store.check?.(signal)) ?? [], CHECK_MS, closing);
+  } catch (error) {
+    closing.throwIfAborted();
+    throw storeError(error, 'Checking the store', undefined, false);
+  }
+}
+
 function stateOf({ serverClock }: LeaseContext, record: LockRecord): LockState {
   const opensInMs = serverClock.untilOpenMs(record);
-  const { lockId, doneToken, data } = record;
+  const { lockId, doneToken, data, committed } = record;
   const isToken = doneToken === undefined || isCanonical(doneToken);
   return {
     ...record,
@@ -134,5 +153,6 @@ function stateOf({ serverClock }: LeaseContext, record: LockRecord): LockState {
     opensInMs,
     doneToken: isToken ? shownToken(doneToken) : undefined,
     data: dataOf(data),
+    committed: committed && { data: dataOf(committed.data), fencingToken: committed.fencingToken },
   };
 }

@@ -27,10 +27,10 @@ export async function judgedInstant(
   options: SendOptions,
   closing?: AbortSignal,
 ): Promise<Instant> {
-  const { clock, serverClock } = context;
+  const { clock, serverClock, store } = context;
   const now = instant(clock);
   if (clock.isDisciplined || serverClock.isJudged(now)) return now;
-  const { requestTimeoutMs = 1_000, withinMs = Infinity } = options;
+  const { requestTimeoutMs = store.requestTimeoutMs ?? 1_000, withinMs = Infinity } = options;
   const { caller = { leftMs: Infinity } } = options;
   const what = `Reading '${key}', to judge the clock of this host`;
   const { signal, end } = either(closing, options.signal);
@@ -46,7 +46,8 @@ export async function judgedInstant(
         mayJoin = false;
         await limited(clock, async () => serverClock.judging, Math.min(requestTimeoutMs, waitMs), signal).catch(noop);
         signal.throwIfAborted();
-      } else if (reads++ < READS) await judge(context, key, what, { ...options, signal, withinMs: leftMs });
+      } else if (reads++ < READS)
+        await judge(context, key, what, { ...options, requestTimeoutMs, signal, withinMs: leftMs });
       else {
         throw new LockStoreError(
           `${what}: none of ${READS} answers could tell. Each had no date, or the clock was set, or stood still, meanwhile. Try again.`,
@@ -67,7 +68,7 @@ async function judge(
   options: SendOptions,
 ): Promise<void> {
   const { clock, serverClock } = context;
-  const read = (signal: AbortSignal) => store.read(key, { consistent: false }, signal);
+  const read = (signal: AbortSignal) => store.read(key, { consistent: false, dated: true }, signal);
   const reading = send(context, what, read, { ...options, throwMisdated: true });
   const judging = reading.then(noop, noop);
   serverClock.judging = judging;

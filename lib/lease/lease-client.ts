@@ -48,7 +48,7 @@ export class LeaseClient {
   constructor(options: LeaseClientOptions, closing: AbortSignal = new AbortController().signal) {
     const { store, onEvent, clock = systemClock, leaseMs, heartbeatMs, safetyMs, owner } = options;
     if (onEvent !== undefined) checkFunction('onEvent', onEvent);
-    this.#defaults = { leaseMs, heartbeatMs, safetyMs, owner };
+    this.#defaults = { leaseMs, heartbeatMs, safetyMs, owner, requestTimeoutMs: store.requestTimeoutMs };
     this.plan({});
     const serverClock = serverClockOf(store, clock);
     const report = (event: ReportedEvent) => {

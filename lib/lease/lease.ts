@@ -6,10 +6,11 @@ import type { LeaseStore } from '../record/store.ts';
 import { canonicalToken, haveOneForm, isDone, type OnceToken, shownToken } from '../record/token.ts';
 import type { Grant } from './attempt.ts';
 import { elapsedMs, instant, startTimer } from './clock.ts';
+import { Commits } from './commit.ts';
 import type { LeaseContext } from './context.ts';
 import type { ReportedEvent, ReportedLeaseEvent } from './events.ts';
 import { Heartbeat } from './heartbeat.ts';
-import { type AcquirePlan, checkLeaseMs, dataOf } from './options.ts';
+import { type AcquirePlan, checkLeaseMs, dataOf, json } from './options.ts';
 import { type Released, release, releaseMsOf } from './release.ts';
 
 /** A lease on its way to another process. The handle is a secret: whoever has the handle has the lease. */
@@ -115,6 +116,7 @@ export class Lease {
   readonly #plan: AcquirePlan;
   readonly #grant: Grant;
   readonly #heartbeat: Heartbeat;
+  readonly #commits: Commits;
   readonly #stop = new AbortController();
   readonly #ended = Promise.withResolvers<void>();
   #state: LeaseState = 'held';
@@ -138,6 +140,7 @@ export class Lease {
     this.#context = context;
     this.#plan = plan;
     this.#grant = grant;
+    this.#commits = new Commits(context, grant);
     this.#heartbeat = new Heartbeat(context, plan, grant, {
       lost: (reason, cause) => this.#lose(reason, cause),
       report: (event) => this.#report(event),
@@ -241,6 +244,47 @@ export class Lease {
    */
   renew(): Promise<void> {
     return this.#renew();
+  }
+
+  /**
+   * The data that a holder of this lock last committed, as far as this lease knows: at the grant, or by a commit of its own.
+   * Undefined if nobody has committed.
+   */
+  get committed(): unknown {
+    return dataOf(this.#commits.last?.data);
+  }
+
+  /**
+   * Writes data into the record of the lock, in one write that is applied only while this grant stands in the record. No
+   * later holder's commit is ever overwritten, whatever the clocks say: the commit fences itself (invariant 14). The data
+   * stays when the lease ends, and the next holder finds it in `committed`. So a resource without conditional writes is
+   * guarded: publish under a new name, and commit the name.
+   *
+   * Commits of one lease are made one after the other. An error leaves unknown whether the commit was applied.
+   * @example
+   * ```ts
+   * import type { LockClient } from 'leasehold';
+   *
+   * export async function publish(locks: LockClient, upload: (name: string) => Promise<void>) {
+   *   await using lease = await locks.acquire('catalogue');
+   *   const name = `catalogue-${lease.fencingToken}.json`;
+   *   await upload(name);
+   *   await lease.commit({ current: name });
+   * }
+   * ```
+   * @param data any JSON, up to 8 kB.
+   * @throws TypeError that shows the value, if the data is no JSON or too long.
+   * @throws LockLostError if the lease is not held, or if the answer shows that it was lost.
+   * @throws LockStoreError if the store did not answer. The lease is held all the same.
+   */
+  async commit(data: unknown): Promise<void> {
+    const text = json(data);
+    checkThat(text !== undefined, 'data', 'JSON', data);
+    this.assertHeld();
+    const loss = await this.#commits.write(text, this.#plan.requestTimeoutMs);
+    if (loss === undefined) return;
+    this.#heartbeat.lose(loss);
+    this.assertHeld();
   }
 
   /**

@@ -76,7 +76,7 @@ export interface AcquireOptions extends LeaseTiming {
   /**
    * The time after which a request without an answer is sent again, in milliseconds from its sending. A short lease shortens
    * this time, so that there is room for three sendings. 1 or more.
-   * @default 1,000
+   * @default the store's, or else 1,000
    */
   requestTimeoutMs?: number | undefined;
   /**
@@ -190,7 +190,8 @@ const MAX_DATA_BYTES = 8192;
 /** The time for a last look at the end of a wait. */
 const LAST_LOOK_MS = 50;
 
-function json(data: unknown): string | undefined {
+/** @throws TypeError that shows the value, if the data is no JSON or too long. */
+export function json(data: unknown): string | undefined {
   if (data === undefined) return undefined;
   let encoded: string | undefined;
   try {

@@ -87,18 +87,22 @@ export async function release(
  *   another expiry. (If `holdAtLeastMs` outlasts the lease, an operator leaves that same expiry. Then the lock opens at the
  *   same moment, and nobody was let in before. So the lease counts as released.) If another holder was granted the lock
  *   since, the record still has that expiry, in `tookOver`.
- * - **We sent the release more than once.** Then the release was most likely applied. Our `releasedBy` is enough, and so is
+ * - **An earlier sending may have been applied.** Then it most likely was. Our `releasedBy` is enough, and so is
  *   another holder's grant before our deadline.
  */
-function wasReleasedBefore(releasing: Releasing, { record, attempts = 1 }: StoreAnswer, isBelieved: boolean): boolean {
+function wasReleasedBefore(
+  releasing: Releasing,
+  { record, maybeAppliedBefore = false }: StoreAnswer,
+  isBelieved: boolean,
+): boolean {
   const { lockId, fencingToken, acquiredAt, holdAtLeastMs, doneToken } = releasing;
   const isDue = doneToken !== undefined && doneToken !== '';
   if (isDue && !isDone(doneToken, record?.doneToken)) return false;
-  if (record?.releasedBy !== lockId) return (attempts > 1 || isDue) && isBelieved;
+  if (record?.releasedBy !== lockId) return (maybeAppliedBefore || isDue) && isBelieved;
   const { tookOver } = record;
   const replacedAt = tookOver && tookOver.type !== 'nothing' ? tookOver.expiresAt : undefined;
   const opened = record.fencingToken === fencingToken ? record.expiresAt : replacedAt;
-  return attempts > 1 || isDue || opened === acquiredAt + Math.max(1, holdAtLeastMs);
+  return maybeAppliedBefore || isDue || opened === acquiredAt + Math.max(1, holdAtLeastMs);
 }
 
 /**

@@ -85,7 +85,7 @@ export interface SendOptions {
  * `leftMs`.
  * @throws LockStoreError that tells of the last fault, or the signal's reason.
  */
-export async function send<Answer extends DatedAnswer & { attempts?: number | undefined }>(
+export async function send<Answer extends DatedAnswer & { maybeAppliedBefore?: boolean | undefined }>(
   context: SendContext,
   what: string,
   request: (signal: AbortSignal) => Promise<Answer>,
@@ -107,7 +107,7 @@ export async function send<Answer extends DatedAnswer & { attempts?: number | un
     const ms = Math.min(requestTimeoutMs, requestMs / (SENDS - retries.sends), leftMs);
     try {
       const answer = await sendOnce(context, request, ms, signal);
-      return { ...answer, attempts: (answer.attempts ?? 1) + retries.sends };
+      return retries.sends === 0 ? answer : { ...answer, maybeAppliedBefore: true };
     } catch (error) {
       signal?.throwIfAborted();
       fault = storeError(error, what, caller.fault, ms === callerMs);

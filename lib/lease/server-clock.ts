@@ -1,8 +1,8 @@
 import type { LockRecord, Takeover } from '../record/record.ts';
-import type { DatedAnswer } from '../record/store.ts';
+import type { DatedAnswer, LeaseStore } from '../record/store.ts';
 import { type Clock, type Instant, instant } from './clock.ts';
 
-/** A server's `Date` has whole seconds: the server's clock showed `date`, or up to a second more. */
+/** A server's `Date` of HTTP has whole seconds: the server's clock showed `date`, or up to a second more. */
 const DATE_STEP_MS = 1_000;
 /**
  * Milliseconds by which the wall and the monotonic clock may part before one of them counts as set, or as having stood
@@ -43,6 +43,8 @@ export const hasStepped = (from: Instant, to: Instant): boolean =>
  */
 export class ServerClock {
   readonly #clock: Clock;
+  /** The steps in which the server's dates are told, in milliseconds. */
+  readonly #stepMs: number;
   #lowest = -Infinity;
   #highest = Infinity;
   /** The upper end of the interval by the last answer alone. */
@@ -59,8 +61,9 @@ export class ServerClock {
   readonly #released = new Map<string, number>();
   #releasedAt: Instant | undefined;
 
-  constructor(clock: Clock) {
+  constructor(clock: Clock, stepMs = DATE_STEP_MS) {
     this.#clock = clock;
+    this.#stepMs = stepMs;
   }
 
   /** Learns from an answer: the server's clock showed `serverDate` at some moment between `sent` and now. */
@@ -75,7 +78,7 @@ export class ServerClock {
     this.#wasDated = true;
     this.#relayed = relayed;
     const lowest = date - received.wall;
-    const highest = date + DATE_STEP_MS - sent.wall;
+    const highest = date + this.#stepMs - sent.wall;
     this.#lastHighest = highest;
     this.#lowest = Math.max(this.#lowest, lowest);
     this.#highest = Math.min(this.#highest, highest);
@@ -129,10 +132,10 @@ export class ServerClock {
   }
 
   /**
-   * Milliseconds by which this host's clock may be behind the server's, beyond the second that `safetyMs` covers. A slow
+   * Milliseconds by which this host's clock may be behind the server's, beyond the step of the dates, which `safetyMs` covers. A slow
    * answer cannot tell a right clock from a clock that is behind by as long as the answer took:
    *
-   *     server   ----------|date      |date + 1 s -------
+   *     server   ----------|date      |date + step ------
    *     host     ---|sent ..................... |received
    *                 |<---- highest ------------>|
    *
@@ -141,7 +144,7 @@ export class ServerClock {
    */
   get behindMs(): number {
     if (this.#lastHighest === Infinity) return 0;
-    const told = this.#lastHighest - DATE_STEP_MS;
+    const told = this.#lastHighest - this.#stepMs;
     return this.isWrong ? Math.max(this.expiryOffsetMs, told) : Math.max(0, told);
   }
 
@@ -203,7 +206,7 @@ export class ServerClock {
    */
   disproves(offsetMs: number, safetyMs: number): boolean {
     const tooSoonMs = this.expiryOffsetMs - offsetMs;
-    return tooSoonMs > safetyMs || -tooSoonMs > Math.max(safetyMs, DATE_STEP_MS);
+    return tooSoonMs > safetyMs || -tooSoonMs > Math.max(safetyMs, this.#stepMs);
   }
 
   /**
@@ -217,7 +220,7 @@ export class ServerClock {
     if (tookOver === undefined || tookOver.type === 'nothing' || date === undefined) return false;
     const { expiresAt } = tookOver;
     if (expiresAt <= this.#releasedUntil(key, instant(this.#clock))) return false;
-    if (!this.isWrong) return date + DATE_STEP_MS <= expiresAt;
+    if (!this.isWrong) return date + this.#stepMs <= expiresAt;
     return Math.max(date, this.#clock.now() + this.#lowest) < expiresAt;
   }
 }
@@ -228,10 +231,10 @@ const known = new WeakMap<object, WeakMap<Clock, ServerClock>>();
  * Gives the one `ServerClock` of a store and a clock, so that all clients in a process learn from each other's answers. A
  * `ServerClock` knows of clocks and of no grant (invariant 11).
  */
-export function serverClockOf(store: object, clock: Clock): ServerClock {
+export function serverClockOf(store: LeaseStore, clock: Clock): ServerClock {
   const ofStore = known.get(store) ?? new WeakMap<Clock, ServerClock>();
   known.set(store, ofStore);
-  const serverClock = ofStore.get(clock) ?? new ServerClock(clock);
+  const serverClock = ofStore.get(clock) ?? new ServerClock(clock, store.serverDateStepMs);
   ofStore.set(clock, serverClock);
   return serverClock;
 }

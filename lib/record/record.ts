@@ -21,11 +21,23 @@ export interface LockRecord {
   readonly doneToken?: string | undefined;
   /** JSON, as the user attached it. */
   readonly data?: string | undefined;
+  /** The last commit. Stays when the grant ends, and when another grant comes. */
+  readonly committed?: Committed | undefined;
   /**
    * Says what is wrong with a record that somebody has changed: a value that no request can be judged by. No lease is
    * granted by such a value.
    */
   readonly flaw?: string | undefined;
+}
+
+/** Data that a holder wrote into the record of its lock. */
+export interface Committed {
+  /** JSON. */
+  readonly data: string;
+  /** Grows by one with every commit of the key, from 1. */
+  readonly number: number;
+  /** The fencing token of the grant that wrote the data. */
+  readonly fencingToken: number;
 }
 
 /** The greatest fencing token after which there is a next one that JavaScript can tell apart. */

@@ -55,6 +55,16 @@ export interface ResumeRequest {
   readonly leaseMs: number;
 }
 
+/** A write of the holder's own into the record of the lock. */
+export interface CommitRequest {
+  readonly key: string;
+  readonly lockId: string;
+  /** JSON. */
+  readonly data: string;
+  /** One more than the number of the last commit in the record, so that a commit which comes late overwrites no later one. */
+  readonly number: number;
+}
+
 export interface ForceReleaseRequest {
   readonly key: string;
   readonly lockId: string;
@@ -94,7 +104,10 @@ interface BrokenRecord {
 
 /** The part of an answer that tells the server's time. */
 export interface DatedAnswer {
-  /** The time of the server's clock at the answer, in milliseconds since the epoch, cut down to the whole second. */
+  /**
+   * The time of the server's clock at the answer, in milliseconds since the epoch, cut down to the store's
+   * `serverDateStepMs`. The answer to a write has a date, unless the server gave none.
+   */
   readonly serverDate?: number | undefined;
   /**
    * True if the answer came over a relay: a host that may have written a `Date` of its own, such as a proxy or an emulator.
@@ -109,10 +122,20 @@ export interface StoreAnswer extends DatedAnswer {
   /** Absent if there is no record. May be absent after an applied write whose record nobody needs. */
   readonly record?: LockRecord | undefined;
   /**
-   * The number of times that the request was sent before this answer came. If over 1, an earlier sending may have been
-   * applied.
+   * True if an earlier sending of the request may have been applied, before this answer.
+   * @default false
    */
-  readonly attempts?: number | undefined;
+  readonly maybeAppliedBefore?: boolean | undefined;
+}
+
+export interface ReadOptions {
+  /** True if no write may be missed that was answered before the read. Such a read may cost more. */
+  readonly consistent: boolean;
+  /**
+   * True if the caller needs the server's date. A store whose dates cost requests leaves the date out otherwise.
+   * @default false
+   */
+  readonly dated?: boolean | undefined;
 }
 
 export interface ReadAnswer extends DatedAnswer {
@@ -130,6 +153,14 @@ export interface ListAnswer extends DatedAnswer {
   readonly records: readonly LockRecord[];
   /** Stands for the place from which the next page begins. Absent on the last page. */
   readonly cursor?: unknown;
+}
+
+/** A finding about the place where the locks live. */
+export interface StoreProblem {
+  /** `error`: locks are not safe, or not possible, there. `warning`: locks work, and something will cost or confuse. */
+  readonly severity: 'error' | 'warning';
+  /** Says what is wrong, and what to do. */
+  readonly message: string;
 }
 
 /**
@@ -157,6 +188,7 @@ export interface ListAnswer extends DatedAnswer {
  *     resume: store.resume.bind(store),
  *     forceRelease: store.forceRelease.bind(store),
  *     repair: store.repair.bind(store),
+ *     commit: store.commit.bind(store),
  *     read: store.read.bind(store),
  *     readMany: store.readMany.bind(store),
  *     list: store.list.bind(store),
@@ -179,6 +211,16 @@ export interface LockStore {
    */
   readonly connection?: object | undefined;
   /**
+   * The steps in which the server's dates are told, in milliseconds. 1 or more.
+   * @default 1,000: a `Date` of HTTP
+   */
+  readonly serverDateStepMs?: number | undefined;
+  /**
+   * The default of the option `requestTimeoutMs` on this store, in milliseconds. 1 or more.
+   * @default 1,000
+   */
+  readonly requestTimeoutMs?: number | undefined;
+  /**
    * Grants a free lock. An item without a numeric `fencingToken` and `expiresAt` is no record of a lock. The call for such
    * an item rejects and leaves the item as it is.
    */
@@ -195,8 +237,10 @@ export interface LockStore {
   forceRelease(request: ForceReleaseRequest, signal?: AbortSignal): Promise<StoreAnswer>;
   /** Writes the expiry and the token of a lock that nobody holds, or whose record is broken. */
   repair(request: RepairRequest, signal?: AbortSignal): Promise<StoreAnswer>;
-  /** Reads one record. A consistent read costs twice as much, and misses no write that was answered before the read. */
-  read(key: string, options: { readonly consistent: boolean }, signal?: AbortSignal): Promise<ReadAnswer>;
+  /** Writes data of the holder's own into the record of a lock, for a grant that stands there. */
+  commit(request: CommitRequest, signal?: AbortSignal): Promise<StoreAnswer>;
+  /** Reads one record. */
+  read(key: string, options: ReadOptions, signal?: AbortSignal): Promise<ReadAnswer>;
   /** Reads up to 100 records, eventually consistent. Leaves out items that are no records of locks. */
   readMany(keys: readonly string[], signal?: AbortSignal): Promise<ReadManyAnswer>;
   /**
@@ -204,7 +248,14 @@ export interface LockStore {
    * @param cursor the `cursor` of the page before. Undefined for the first page.
    */
   list(prefix: string, cursor?: unknown, signal?: AbortSignal): Promise<ListAnswer>;
+  /**
+   * Resolves when the lock of a key may have opened. A hint, which may be missed or wrong: whoever waits looks at the record
+   * in any case. Gives up when `signal` aborts.
+   */
+  changes?(key: string, signal: AbortSignal): Promise<void>;
+  /** Gives the findings about the place of the locks. None if all is well. */
+  check?(signal?: AbortSignal): Promise<readonly StoreProblem[]>;
 }
 
 /** The part of a store that a lease needs, from its acquisition to its release. */
-export type LeaseStore = Omit<LockStore, 'resume' | 'forceRelease' | 'repair' | 'readMany' | 'list'>;
+export type LeaseStore = Omit<LockStore, 'resume' | 'forceRelease' | 'repair' | 'readMany' | 'list' | 'check'>;

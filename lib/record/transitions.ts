@@ -6,6 +6,7 @@
 import { areCountable, isGrantOf, type LockRecord, MOST_ACQUIRED_AT, replacedBy } from './record.ts';
 import type {
   AcquireRequest,
+  CommitRequest,
   ForceReleaseRequest,
   GiveBackRequest,
   ReleaseRequest,
@@ -93,6 +94,15 @@ export function resume(record: LockRecord | undefined, request: ResumeRequest): 
   const { handed, lockId, owner, until, leaseMs } = request;
   if (!isGrantOf(handed, record) || !areCountable(record) || record.acquiredAt >= until) return undefined;
   return { ...record, lockId, owner, expiresAt: until, leaseMs, fencingToken: record.fencingToken + 1 };
+}
+
+/**
+ * Writes data for one's own grant. Whoever was granted the lock later has another `lockId`, so nobody overwrites the commit
+ * of a later holder, whatever the clocks say (invariant 14). The number turns away a commit that comes late or twice.
+ */
+export function commit(record: LockRecord | undefined, { lockId, data, number }: CommitRequest): Transition {
+  if (!isGrantOf(lockId, record) || number !== (record.committed?.number ?? 0) + 1) return undefined;
+  return { ...record, committed: { data, number, fencingToken: record.fencingToken } };
 }
 
 /**

@@ -2,6 +2,7 @@ import { checkNames } from '../record/check.ts';
 import type { LockRecord } from '../record/record.ts';
 import type {
   AcquireRequest,
+  CommitRequest,
   ForceReleaseRequest,
   GiveBackRequest,
   ListAnswer,
@@ -67,6 +68,10 @@ export class MemoryLockStore implements LockStore {
 
   async repair(request: RepairRequest): Promise<StoreAnswer> {
     return this.#write(transitions.repair, request);
+  }
+
+  async commit(request: CommitRequest): Promise<StoreAnswer> {
+    return this.#write(transitions.commit, request);
   }
 
   async read(key: string): Promise<ReadAnswer> {

@@ -11,50 +11,19 @@ import fc from 'fast-check';
 import { availableServers, type DynamoDB, startDynamoDB } from '../../demo/local/launcher.ts';
 import type { DynamoDBLockStore, DynamoDBLockStoreOptions } from '../../lib/dynamodb.ts';
 import { LockClient } from '../../lib/lease/client.ts';
-import type { LockStore, StoreAnswer } from '../../lib/record/store.ts';
+import type { LockStore } from '../../lib/record/store.ts';
 import { canonicalToken, isDone } from '../../lib/record/token.ts';
-import { MemoryLockStore } from '../../lib/testing/memory.ts';
 import { listed } from '../support/listed.ts';
 import { storeOver, TRANSPORT } from '../support/store-over.ts';
+import { aboveTheStore } from './above-the-store.ts';
 import { lockStoreContract } from './lock-store-contract.ts';
+import { anyRequest, sameAsMemory, send } from './same-as-memory.ts';
 
 // A busy machine needs more time than Jest's default.
 jest.setTimeout(30_000);
 
 const daySeconds = 86_400;
-/** Requests of a few holders, at a few moments, with a few tokens. So few that the requests conflict. */
 const base = Date.now();
-const moment = fc.integer({ min: 0, max: 4 }).map((step) => base + step * 1_000);
-const lockId = fc.constantFrom('anna', 'bert', 'carl');
-const token = fc.option(fc.constantFrom('run-1', 'run-2', 'run-3'), { nil: undefined });
-const requests = fc.oneof(
-  fc.record({
-    do: fc.constant('acquire' as const),
-    lockId,
-    now: moment,
-    leaseMs: fc.constantFrom(500, 1_500),
-    once: token,
-    data: fc.option(fc.constantFrom('1', '{"a":[]}'), { nil: undefined }),
-  }),
-  fc.record({ do: fc.constant('renew' as const), lockId, until: moment }),
-  fc.record({
-    do: fc.constant('release' as const),
-    lockId,
-    now: fc.constant(base + 4_000),
-    holdAtLeastMs: fc.constantFrom(0, 1, 1_000),
-    doneToken: token,
-  }),
-  fc.record({ do: fc.constant('giveBack' as const), now: fc.constant(base) }),
-  fc.record({ do: fc.constant('resume' as const), handed: lockId, lockId, until: moment, leaseMs: fc.constant(1_000) }),
-  fc.record({ do: fc.constant('forceRelease' as const), lockId, immediately: fc.boolean() }),
-  fc.record({
-    do: fc.constant('repair' as const),
-    opensAt: moment,
-    fencingToken: fc.constantFrom(1, base + 7),
-    isStale: fc.boolean(),
-  }),
-);
-type Request = typeof requests extends fc.Arbitrary<infer T> ? T : never;
 
 /** Values of all types. Some numbers are seconds, some are milliseconds, and some are no times. */
 const value: fc.Arbitrary<AttributeValue> = fc.oneof(
@@ -118,25 +87,9 @@ for (const { server, missing } of servers) {
       (await client.send(new GetItemCommand({ TableName, Key: { lockKey: { S: key } }, ConsistentRead: true }))).Item;
 
     lockStoreContract(() => newStore());
+    aboveTheStore(() => newStore());
 
-    test('answers random requests and changes the record like lib/record/transitions.ts', async () => {
-      const store = await newStore();
-      await fc.assert(
-        fc.asyncProperty(fc.array(requests, { minLength: 3, maxLength: 12 }), async (sequence) => {
-          const memory = new MemoryLockStore();
-          const key = randomUUID();
-          for (const request of sequence) {
-            const expected = await send(memory, key, request);
-            const answer = await send(store, key, request);
-            expect(answer?.applied).toBe(expected?.applied);
-            expect(await recordOf(store, key)).toEqual(await recordOf(memory, key));
-            // A refusal has the whole record. An answer to an applied request has the whole record or no record.
-            if (answer && (answer.record || !answer.applied)) expect(answer.record).toEqual(expected?.record);
-          }
-        }),
-        { numRuns: server === first ? 60 : 15 },
-      );
-    });
+    sameAsMemory(() => newStore(), { runs: server === first ? 60 : 15 });
 
     test('judges random once tokens in the order of lib/record/token.ts', async () => {
       const store = await newStore();
@@ -412,7 +365,7 @@ for (const { server, missing } of servers) {
     test('the ttl is later than the expiry after every sequence of writes', async () => {
       const store = await newStore();
       await fc.assert(
-        fc.asyncProperty(fc.array(requests, { minLength: 2, maxLength: 10 }), async (sequence) => {
+        fc.asyncProperty(fc.array(anyRequest, { minLength: 2, maxLength: 10 }), async (sequence) => {
           const key = randomUUID();
           for (const request of sequence) {
             await send(store, key, request);
@@ -585,7 +538,7 @@ for (const { server, missing } of servers) {
       await store.acquire(taking);
       const { record: healthy } = await store.read('healthy', { consistent: true });
       await fc.assert(
-        fc.asyncProperty(foreignItem, requests, async (attributes, request) => {
+        fc.asyncProperty(foreignItem, anyRequest, async (attributes, request) => {
           // With the lockId that the operator names and both times, an item is a lock that lost its token.
           const hasTimes = attributes.acquiredAt?.N !== undefined && attributes.expiresAt?.N !== undefined;
           fc.pre(!(request.do === 'forceRelease' && attributes.lockId?.S && hasTimes));
@@ -698,28 +651,3 @@ for (const { server, missing } of servers) {
 }
 
 const recordOf = async (store: LockStore, key: string) => (await store.read(key, { consistent: true })).record;
-
-/** Sends a request. A give back restores the lease that the standing grant took over, if there is a lease to restore. */
-async function send(store: LockStore, key: string, request: Request): Promise<StoreAnswer | undefined> {
-  switch (request.do) {
-    case 'acquire': {
-      const { now, leaseMs } = request;
-      return store.acquire({ ...request, key, owner: `owner of ${request.lockId}`, until: now + leaseMs });
-    }
-    case 'resume':
-      return store.resume({ ...request, key, owner: `owner of ${request.lockId}` });
-    case 'giveBack': {
-      const record = await recordOf(store, key);
-      if (record?.lockId === undefined || record.tookOver === undefined) return undefined;
-      const { lockId, fencingToken, tookOver: previous } = record;
-      return store.giveBack({ key, lockId, fencingToken, now: request.now, previous });
-    }
-    case 'repair': {
-      const { fencingToken = 0, expiresAt = 0 } = (await recordOf(store, key)) ?? {};
-      const seen = { fencingToken, expiresAt: expiresAt - (request.isStale ? 1 : 0) };
-      return store.repair({ key, seen, opensAt: request.opensAt, fencingToken: request.fencingToken });
-    }
-    default:
-      return store[request.do]({ ...request, key } as never);
-  }
-}

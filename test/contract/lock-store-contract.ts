@@ -17,7 +17,10 @@ const NOTHING: Takeover = { type: 'nothing' };
  * The contract of every store, over any database. The contract has each condition and each clause of the writes, and
  * compares every field of the record afterwards.
  */
-export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore>): void {
+export function lockStoreContract(
+  makeStore: () => LockStore | Promise<LockStore>,
+  { dated = 'all' }: { readonly dated?: 'all' | 'writes' } = {},
+): void {
   /**
    * The moment at which Anna takes the lock for `leaseMs`. The defaults of the other requests count from this moment.
    */
@@ -728,20 +731,80 @@ export function lockStoreContract(makeStore: () => LockStore | Promise<LockStore
     expect((await store.readMany([held])).records).toHaveLength(1);
   });
 
-  test("every answer has the time of the server's clock, in whole seconds", async () => {
+  describe('commit', () => {
+    const commit = (lockId: string, number: number, data = `"${number}"`) =>
+      store.commit({ key, lockId, data, number });
+    const committed = (number: number, fencingToken = now + 1) => ({ data: `"${number}"`, number, fencingToken });
+
+    test('writes the data with the token of the grant, and changes nothing else', async () => {
+      await acquire('anna');
+      expect((await commit('anna', 1)).applied).toBe(true);
+      expect(await recordOf()).toEqual({ ...anna(), committed: committed(1) });
+      expect((await commit('anna', 2)).applied).toBe(true);
+      expect(await recordOf()).toEqual({ ...anna(), committed: committed(2) });
+    });
+
+    test('stays through a release, an expiry and the next grants', async () => {
+      await acquire('anna');
+      await commit('anna', 1);
+      await release('anna');
+      expect((await takeOver('bert')).record?.committed).toEqual(committed(1));
+      expect((await takeOver('carl', { now: until + leaseMs })).record?.committed).toEqual(committed(1));
+      expect((await commit('carl', 2)).applied).toBe(true);
+      expect((await recordOf())?.committed).toEqual(committed(2, now + 3));
+    });
+
+    test('is refused after a takeover, a release and a forced release, and without a record', async () => {
+      expect(await commit('anna', 1)).toMatchObject({ applied: false });
+      expect(await recordOf()).toBeUndefined();
+      await acquire('anna');
+      await takeOver('bert');
+      await expectRefused(() => commit('anna', 1));
+      await release('bert');
+      await expectRefused(() => commit('bert', 1));
+      await takeOver('carl', { now: until + leaseMs });
+      await forceRelease('carl');
+      await expectRefused(() => commit('carl', 1));
+    });
+
+    test('is applied after the expiry if nobody has taken the lock over', async () => {
+      await acquire('anna', { until: now + 1, leaseMs: 1 });
+      expect((await commit('anna', 1)).applied).toBe(true);
+    });
+
+    test('is refused when delivered twice, or after a later commit', async () => {
+      await acquire('anna');
+      await commit('anna', 1);
+      await expectRefused(() => commit('anna', 1));
+      await commit('anna', 2);
+      await expectRefused(() => commit('anna', 1));
+      await expectRefused(() => commit('anna', 4));
+    });
+
+    test('keeps any text', async () => {
+      const data = JSON.stringify({ text: `"quotes" \\ \u0000 \u{1f512} ${'é'.repeat(3_000)}` });
+      await acquire('anna');
+      await commit('anna', 1, data);
+      expect((await recordOf())?.committed?.data).toBe(data);
+    });
+  });
+
+  test("every answer that must has the time of the server's clock, in the store's steps", async () => {
+    const { serverDateStepMs = 1_000 } = store;
+    const reads = [await store.read(key, { consistent: true }), await store.readMany([key])];
+    const judge = await store.read(key, { consistent: false, dated: true });
     const answers = [
       await acquire('anna'),
       await acquire('bert'),
       await renew('anna', until + 1),
-      await store.read(key, { consistent: true }),
-      await store.readMany([key]),
+      await store.commit({ key, lockId: 'anna', data: '1', number: 1 }),
       await resume('anna', 'carl'),
       await giveBack('carl', NOTHING),
       await forceRelease('carl'),
       await release('carl'),
     ];
-    for (const { serverDate } of answers) {
-      expect(Number(serverDate) % 1_000).toBe(0);
+    for (const { serverDate } of [...answers, judge, ...(dated === 'all' ? reads : [])]) {
+      expect(Number(serverDate) % serverDateStepMs).toBe(0);
       expect(Math.abs(Number(serverDate) - Date.now())).toBeLessThan(60_000);
     }
   });

@@ -10,7 +10,7 @@ afterEach(() => {
   jest.restoreAllMocks();
 });
 
-type Answer = { attempts?: number };
+type Answer = { maybeAppliedBefore?: boolean };
 type Reply = 'hang' | 'conflict' | LockStoreError | Answer;
 
 /**
@@ -58,14 +58,15 @@ describe('a request whose answer does not come', () => {
   });
 
   test("is given up: its signal aborts, and an answered request's signal does not", async () => {
-    const { requests, ended } = sending(['hang', { attempts: 1 }]);
+    const { requests, ended } = sending(['hang', {}]);
     await ended();
     expect(requests.map(({ signal }) => signal.aborted)).toEqual([true, false]);
   });
 
-  test("is counted among the answer's attempts", async () => {
-    expect(await sending(['hang', { attempts: 2 }]).ended()).toEqual({ attempts: 3 });
-    expect(await sending([{}]).ended()).toEqual({ attempts: 1 });
+  test('may have been applied before the answer came, and the answer says so', async () => {
+    expect(await sending(['hang', {}]).ended()).toEqual({ maybeAppliedBefore: true });
+    expect(await sending([{ maybeAppliedBefore: true }]).ended()).toEqual({ maybeAppliedBefore: true });
+    expect(await sending([{}]).ended()).toEqual({});
   });
 
   test('shares the time that is left equally with the requests to come', async () => {
@@ -87,7 +88,7 @@ describe('a request to which the store answers with a fault that may pass', () =
   });
 
   test('counts each sending, since the store may have applied the request', async () => {
-    expect(await sending([throttled, {}]).ended()).toEqual({ attempts: 2 });
+    expect(await sending([throttled, {}]).ended()).toEqual({ maybeAppliedBefore: true });
   });
 
   test("is not sent again if the store's own client has sent the request three times", async () => {

@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import { ServerClock, serverClockOf } from '../../lib/lease/server-clock.ts';
 import { FakeClock } from '../../lib/testing/fake-clock.ts';
+import { MemoryLockStore } from '../../lib/testing/memory.ts';
 import { type HostClock, settle, world } from './setup.ts';
 
 afterEach(() => {
@@ -133,12 +134,14 @@ test.each([
   // Every request of the first host goes over the relay.
   const dated = { now: () => time.now() + offMs };
   const relay = new Proxy(store, {
-    get:
-      (target, name) =>
-      async (...request: never[]) => {
-        const answer = await (target[name as 'read'] as (...request: never[]) => Promise<object>)(...request);
+    get: (target, name) => {
+      const method: unknown = target[name as 'read'];
+      if (typeof method !== 'function') return method;
+      return async (...request: never[]) => {
+        const answer = await method.apply(target, request);
         return { ...answer, serverDate: Math.floor(dated.now() / 1_000) * 1_000, relayed: true };
-      },
+      };
+    },
   });
   const behind = world({ dated: true }).host({ store: relay, clock: time }).client;
   const direct = world({ dated: true }).host({ store, clock: time }).client;
@@ -289,7 +292,7 @@ describe('ServerClock', () => {
   });
 
   test('is shared by the clients that share both the store and the clock', () => {
-    const [store, other, time] = [{}, {}, new FakeClock(0)];
+    const [store, other, time] = [new MemoryLockStore(), new MemoryLockStore(), new FakeClock(0)];
     expect(serverClockOf(store, time)).toBe(serverClockOf(store, time));
     expect(serverClockOf(store, time)).not.toBe(serverClockOf(other, time));
     expect(serverClockOf(store, time)).not.toBe(serverClockOf(store, new FakeClock(0)));

@@ -176,7 +176,7 @@ const dynamodb = [
     ],
     [
       'an empty answer proves that a write was applied',
-      '!Attributes?.expiresAt && !Attributes?.releasedBy',
+      '!(Attributes?.expiresAt || Attributes?.releasedBy || Attributes?.commits)',
       '!Attributes?.expiresAt && false',
     ],
   ]),
@@ -269,12 +269,12 @@ const clocks = [
     ["the server's Date, ignored", 'if (date === undefined || !Number.isFinite(date)) return;', 'return;'],
     [
       'an expiry written by a wrong clock, never disproved',
-      'return tooSoonMs > safetyMs || -tooSoonMs > Math.max(safetyMs, DATE_STEP_MS);',
+      'return tooSoonMs > safetyMs || -tooSoonMs > Math.max(safetyMs, this.#stepMs);',
       'return tooSoonMs > Number.MAX_VALUE;',
     ],
     ['an expiry that is too soon, not disproved', 'return tooSoonMs > safetyMs || ', 'return '],
-    ['an expiry that is too late, not disproved', ' || -tooSoonMs > Math.max(safetyMs, DATE_STEP_MS)', ''],
-    ['a lease taken over before its expiry, not noticed', 'return date + DATE_STEP_MS <= expiresAt;', 'return false;'],
+    ['an expiry that is too late, not disproved', ' || -tooSoonMs > Math.max(safetyMs, this.#stepMs)', ''],
+    ['a lease taken over before its expiry, not noticed', 'return date + this.#stepMs <= expiresAt;', 'return false;'],
     [
       'a lease taken over before its expiry by a clock known to be wrong, not noticed',
       'return Math.max(date, this.#clock.now() + this.#lowest) < expiresAt;',
@@ -722,8 +722,8 @@ const lease = [
     ],
     [
       'a release with a done token, delivered twice around a release of another holder, told as a loss',
-      'return (attempts > 1 || isDue) && isBelieved',
-      'return attempts > 1 && isBelieved',
+      'return (maybeAppliedBefore || isDue) && isBelieved',
+      'return maybeAppliedBefore && isBelieved',
     ],
     [
       'a release that was delivered twice around a takeover, told as a loss',

@@ -6,7 +6,18 @@ import { MemoryLockStore } from '../../lib/testing/memory.ts';
 import { type Fate, retentionMs, type Schedule } from './schedule.ts';
 import type { Happening, Host, VirtualTime } from './virtual-time.ts';
 
-export type Operation = Exclude<keyof LockStore, 'list' | 'readMany' | 'onEvent' | 'maxInFlight' | 'connection'>;
+export type Operation = Exclude<
+  keyof LockStore,
+  | 'list'
+  | 'readMany'
+  | 'onEvent'
+  | 'maxInFlight'
+  | 'connection'
+  | 'serverDateStepMs'
+  | 'requestTimeoutMs'
+  | 'changes'
+  | 'check'
+>;
 export type WriteRequest = { readonly key: string; readonly lockId: string; readonly [name: string]: unknown };
 
 /** Hears of every request. */
@@ -125,6 +136,7 @@ export class Wire implements LockStore {
   resume = (request: object, signal?: AbortSignal) => this.#send('resume', request, signal);
   forceRelease = (request: object, signal?: AbortSignal) => this.#send('forceRelease', request, signal);
   repair = (request: object, signal?: AbortSignal) => this.#send('repair', request, signal);
+  commit = (request: object, signal?: AbortSignal) => this.#send('commit', request, signal);
   read = (key: string, { consistent }: { consistent: boolean }, signal?: AbortSignal) =>
     this.#send('read', { key, consistent }, signal);
 
@@ -154,16 +166,18 @@ export class Wire implements LockStore {
       if (time.now() < host.cutOffUntil) return;
       const judge = () => this.#judge(operation, request as WriteRequest, againMs);
       const back = (arrive: () => void) => time.after(backMs, () => host.whenRunning(arrive));
-      const answer = (attempts?: number) => async () => {
-        const said = await judge();
-        back(() => {
-          // A refusal with the request's own lockId is a grant. Nobody reads an answer that comes after the request
-          // was given up.
-          if (!signal?.aborted)
-            witness.answered(host, said.applied || said.record?.lockId === lockId ? undefined : said.record);
-          resolve(attempts === undefined ? said : { ...said, attempts });
-        });
-      };
+      const answer =
+        (wasResent = false) =>
+        async () => {
+          const said = await judge();
+          back(() => {
+            // A refusal with the request's own lockId is a grant. Nobody reads an answer that comes after the request
+            // was given up.
+            if (!signal?.aborted)
+              witness.answered(host, said.applied || said.record?.lockId === lockId ? undefined : said.record);
+            resolve(wasResent ? { ...said, maybeAppliedBefore: true } : said);
+          });
+        };
       const broken = () => back(() => reject(new LockStoreError('The connection broke.', { transient: true })));
       const conflict = () =>
         back(() => reject(new LockStoreError('Another transaction.', { transient: true, conflict: true })));
@@ -172,7 +186,7 @@ export class Wire implements LockStore {
       if (fate.do === 'travel' || fate.do === 'duplicate') then(thereMs, answer());
       if (fate.do === 'duplicate') then(thereMs + againMs, judge);
       // The answer is lost, and the SDK sends the request again.
-      if (fate.do === 'resend') then(thereMs + againMs, answer(2));
+      if (fate.do === 'resend') then(thereMs + againMs, answer(true));
       if (fate.do === 'resend' || fate.do === 'loseAnswer' || fate.do === 'hangAnswer') then(thereMs, judge);
       if (fate.do === 'loseAnswer' || fate.do === 'loseRequest') then(thereMs, broken);
       if (fate.do === 'conflict') then(thereMs, conflict);

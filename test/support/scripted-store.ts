@@ -7,7 +7,10 @@ import { LockStoreError } from '../../lib/record/errors.ts';
 import type { LockRecord } from '../../lib/record/record.ts';
 import type { ListAnswer, LockStore, ReadAnswer, ReadManyAnswer, StoreAnswer } from '../../lib/record/store.ts';
 
-export type Operation = Exclude<keyof LockStore, 'onEvent' | 'maxInFlight' | 'connection'>;
+export type Operation = Exclude<
+  keyof LockStore,
+  'onEvent' | 'maxInFlight' | 'connection' | 'serverDateStepMs' | 'requestTimeoutMs' | 'changes' | 'check'
+>;
 
 export type Fault =
   /** The connection breaks before the request reaches the store. */
@@ -114,6 +117,7 @@ export class ScriptedStore implements LockStore {
   resume = this.#write('resume');
   forceRelease = this.#write('forceRelease');
   repair = this.#write('repair');
+  commit = this.#write('commit');
 
   read(key: string, options: { readonly consistent: boolean }): Promise<ReadAnswer> {
     return this.#send('read', { key, ...options }, async () => {

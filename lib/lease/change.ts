@@ -1,0 +1,29 @@
+import type { LeaseStore } from '../record/store.ts';
+import { type Clock, pause } from './clock.ts';
+
+/** The shortest pause that a hint ends, in milliseconds: a store that hints at all times is not asked at all times. */
+const LEAST_MS = 5;
+
+/**
+ * Pauses for `ms` milliseconds, or until the store hints that the lock of a key may have opened. The caller looks at the
+ * record in any case: a hint may be missed, and may be wrong.
+ * @throws the reason of a signal that aborts.
+ */
+export async function untilChange(
+  { store, clock }: { readonly store: LeaseStore; readonly clock: Clock },
+  key: string,
+  ms: number,
+  signals: readonly (AbortSignal | undefined)[],
+): Promise<void> {
+  if (store.changes === undefined) return pause(clock, ms, ...signals);
+  const over = new AbortController();
+  const paused = pause(clock, ms, ...signals, over.signal);
+  const changed = async () => store.changes?.(key, over.signal);
+  // A hint that fails is no hint.
+  const hinted = Promise.all([changed(), pause(clock, LEAST_MS, over.signal)]).catch(() => paused);
+  try {
+    await Promise.race([paused, hinted]);
+  } finally {
+    over.abort();
+  }
+}
