@@ -1,4 +1,6 @@
 import type { AttributeValue, DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import { adviceFor, kindOf, type Thrown } from '../aws/faults.ts';
+import { datesOf, type Metadata } from '../aws/server-date.ts';
 import { DEFAULT_RETENTION_DAYS, LOCK_RETENTION_DAYS, LOCK_TABLE_NAME } from '../names.ts';
 import { checkNames, checkThat, show } from '../record/check.ts';
 import { LockStoreError, type LockStoreErrorOptions } from '../record/errors.ts';
@@ -7,10 +9,8 @@ import type { LockRecord } from '../record/record.ts';
 import type { DatedAnswer } from '../record/store.ts';
 import { DirectTransport } from './direct-transport.ts';
 import { wayIn } from './environment.ts';
-import { adviceFor, kindOf, type Thrown } from './faults.ts';
 import { type Item, N, parse, S } from './item.ts';
 import { ownClient, SdkTransport } from './sdk-transport.ts';
-import { datesOf, type Metadata } from './server-date.ts';
 import { checkLayout, checkTableName, isRetention, layoutIn, RETENTION, type SortKey } from './settings.ts';
 import type { Inputs, Operation, Transport } from './transport.ts';
 
