@@ -57,7 +57,8 @@ export function markOurs<Command extends { readonly input: object }>(
   command: Command,
   heard: (fault: unknown) => void,
 ): Command {
-  Object.defineProperty(command.input, OURS, { value: heard });
+  // Enumerable: the middleware of S3's checksums copies the input.
+  Object.assign(command.input, { [OURS]: heard });
   return command;
 }
 

@@ -147,7 +147,10 @@ export class Bucket {
       this.#client ??= ownClient(loaded);
       const Command = loaded[`${operation}Command`] as new (input: object) => { readonly input: object };
       const command = markOurs(new Command({ Bucket: this.name, ...input }), heard);
-      return await read((await this.#client.send(command as never, signal && { abortSignal: signal })) as Output);
+      const output = (await this.#client.send(command as never, signal && { abortSignal: signal })) as Output;
+      // From here on, only the reading of the answer can fail.
+      faults.length = 0;
+      return await read(output);
     } catch (error) {
       if (error instanceof LockStoreError) throw error;
       const thrown = (faults.at(-1) ?? error ?? {}) as Thrown;
@@ -159,11 +162,12 @@ export class Bucket {
   }
 
   #storeError(cause: Thrown, operation: Operation, attempts: number): LockStoreError {
-    const { misdated = false, ...metadata }: Metadata = cause.$metadata ?? {};
-    const kind = kindOf(cause);
+    const { misdated = false, ...metadata } = cause.$metadata ?? {};
+    // A server without conditional writes is one of another kind for ever.
+    const isPassing = kindOf(cause) !== 'lasting' && metadata.httpStatusCode !== 501;
     return new LockStoreError(textOf(cause, operation, this.name), {
       cause,
-      transient: misdated || kind !== 'lasting',
+      transient: misdated || isPassing,
       misdated,
       attempts: Math.max(1, attempts),
       ...datesOf(metadata),

@@ -81,12 +81,16 @@ async function lifecycle(bucket: Bucket, prefix: string, signal?: AbortSignal): 
   });
 }
 
+/** The rules of the lifecycle that may be for objects of locks. */
 async function rulesOf(bucket: Bucket, signal?: AbortSignal): Promise<LifecycleRule[]> {
   const found = await bucket.setting<GetBucketLifecycleConfigurationCommandOutput>(
     'GetBucketLifecycleConfiguration',
     signal,
   );
-  return (found === 'none' ? [] : (found.Rules ?? [])).filter(({ Status }) => Status === 'Enabled');
+  // The objects of locks have no tags.
+  return (found === 'none' ? [] : (found.Rules ?? [])).filter(
+    ({ Status, Filter }) => Status === 'Enabled' && !Filter?.Tag && !Filter?.And?.Tags?.length,
+  );
 }
 
 /** The beginning of the names that a rule is for. */

@@ -16,15 +16,15 @@ export interface S3Place {
   readonly secret?: string;
 }
 
-/** Makes a client that makes one attempt at each request. */
-export function clientOf({ endpoint, key = 'S3RVER', secret = 'S3RVER' }: S3Place): S3Client {
-  if (endpoint === undefined) return new S3Client({ maxAttempts: 1 });
+/** Makes a client that makes one attempt at each request, or several. */
+export function clientOf({ endpoint, key = 'S3RVER', secret = 'S3RVER' }: S3Place, maxAttempts = 1): S3Client {
+  if (endpoint === undefined) return new S3Client({ maxAttempts });
   return new S3Client({
     endpoint,
     region: 'us-east-1',
     forcePathStyle: true,
     credentials: { accessKeyId: key, secretAccessKey: secret },
-    maxAttempts: 1,
+    maxAttempts,
   });
 }
 

@@ -34,8 +34,8 @@ export type S3Fault =
   /** The server does not do the request. */
   | { readonly do: 'refuse'; readonly status: number; readonly code?: string; readonly body?: string }
   | { readonly do: 'loseRequest' }
-  /** The server does the request, and never answers. */
-  | { readonly do: 'hang' };
+  /** The server does the request, and never answers, or breaks off or falls silent in the middle of the answer's body. */
+  | { readonly do: 'hang' | 'cutBody' | 'hangBody' };
 
 interface Stored {
   readonly body: string;
@@ -69,6 +69,8 @@ export class S3Server implements AsyncDisposable {
   readonly log: string[] = [];
   /** The faults to come: the first matching fault is taken from the list. */
   readonly faults: (S3Fault & { readonly method?: string })[] = [];
+  /** The milliseconds by which the `Date` of the answers is ahead of this host's clock. */
+  dateOffsetMs = 0;
   /** Answers to the questions about a bucket, by their names: `GET ?versioning`. */
   readonly settings: Record<string, string | undefined> = {};
   readonly #options: S3ServerOptions;
@@ -94,6 +96,10 @@ export class S3Server implements AsyncDisposable {
     return `http://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
   }
 
+  makeBucket(name: string): void {
+    if (!this.#buckets.has(name)) this.#buckets.set(name, new Map());
+  }
+
   async stop(): Promise<void> {
     this.#server.closeAllConnections();
     this.#server.close();
@@ -112,7 +118,8 @@ export class S3Server implements AsyncDisposable {
   async #serve(request: IncomingMessage, response: ServerResponse): Promise<void> {
     const { method = '', url = '', headers } = request;
     const { pathname, searchParams } = new URL(url, 'http://server');
-    const [, bucket = '', name = ''] = /^\/([^/]*)\/?(.*)$/s.exec(decodeURIComponent(pathname)) ?? [];
+    // To a bucket of S3 Express at an address of ours, the SDK writes two slashes behind the bucket's name.
+    const [, bucket = '', name = ''] = /^\/([^/]*)\/*(.*)$/s.exec(decodeURIComponent(pathname)) ?? [];
     const body = Buffer.concat(await request.toArray().catch(() => [])).toString();
     const planned = this.faults.findIndex((fault) => (fault.method ?? method) === method);
     const [fault] = planned < 0 ? [] : this.faults.splice(planned, 1);
@@ -124,8 +131,17 @@ export class S3Server implements AsyncDisposable {
     if (fault?.do === 'loseAnswer' || fault?.do === 'loseRequest') request.socket.destroy();
     if (fault?.do === 'failAfter') answer = error(fault.status);
     if (fault?.do === 'hang' || request.socket.destroyed) return;
-    const length = { 'content-length': String(Buffer.byteLength(answer.body ?? '')) };
-    response.writeHead(answer.status, { 'content-type': 'application/xml', ...length, ...answer.headers });
+    response.writeHead(answer.status, {
+      'content-type': 'application/xml',
+      'content-length': String(Buffer.byteLength(answer.body ?? '')),
+      date: new Date(Date.now() + this.dateOffsetMs).toUTCString(),
+      ...answer.headers,
+    });
+    if (fault?.do === 'cutBody' || fault?.do === 'hangBody') {
+      response.write(answer.body?.slice(0, 10) ?? '');
+      if (fault.do === 'cutBody') setTimeout(() => request.socket.destroy(), 10);
+      return;
+    }
     response.end(method === 'HEAD' ? undefined : answer.body);
   }
 
@@ -183,7 +199,7 @@ export class S3Server implements AsyncDisposable {
 
   #ofBucket(method: string, bucket: string, query: URLSearchParams): Answer {
     if (method === 'PUT') {
-      if (!this.#buckets.has(bucket)) this.#buckets.set(bucket, new Map());
+      this.makeBucket(bucket);
       return { status: 200 };
     }
     const objects = this.#buckets.get(bucket);
