@@ -130,19 +130,22 @@ export class S3Server implements AsyncDisposable {
     this.log.push(`${method} ${name || url} ${isDone || fault?.do === 'refuse' ? answer.status : 'lost'}`);
     if (fault?.do === 'loseAnswer' || fault?.do === 'loseRequest') request.socket.destroy();
     if (fault?.do === 'failAfter') answer = error(fault.status);
-    if (fault?.do === 'hang' || request.socket.destroyed) return;
-    response.writeHead(answer.status, {
+    if (fault?.do !== 'hang' && !request.socket.destroyed) this.#send(response, answer, fault);
+  }
+
+  #send(response: ServerResponse, { status, headers, body = '' }: Answer, fault: S3Fault | undefined): void {
+    response.writeHead(status, {
       'content-type': 'application/xml',
-      'content-length': String(Buffer.byteLength(answer.body ?? '')),
+      'content-length': String(Buffer.byteLength(body)),
       date: new Date(Date.now() + this.dateOffsetMs).toUTCString(),
-      ...answer.headers,
+      ...headers,
     });
-    if (fault?.do === 'cutBody' || fault?.do === 'hangBody') {
-      response.write(answer.body?.slice(0, 10) ?? '');
-      if (fault.do === 'cutBody') setTimeout(() => request.socket.destroy(), 10);
+    if (fault?.do !== 'cutBody' && fault?.do !== 'hangBody') {
+      response.end(body);
       return;
     }
-    response.end(method === 'HEAD' ? undefined : answer.body);
+    response.write(body.slice(0, 10));
+    if (fault.do === 'cutBody') setTimeout(() => response.destroy(), 10);
   }
 
   async #answer(
