@@ -1,5 +1,5 @@
 import type { AttributeValue, DynamoDBClient } from '@aws-sdk/client-dynamodb';
-import { adviceFor, kindOf, type Thrown } from '../aws/faults.ts';
+import { kindOf, messageOf, type Thrown } from '../aws/faults.ts';
 import { datesOf, type Metadata } from '../aws/server-date.ts';
 import { DEFAULT_RETENTION_DAYS, LOCK_RETENTION_DAYS, LOCK_TABLE_NAME } from '../names.ts';
 import { checkNames, checkThat, show } from '../record/check.ts';
@@ -77,6 +77,12 @@ export const STORE_OPTIONS = {
   retentionDays: 0,
 } satisfies Record<keyof DynamoDBLockStoreOptions, 0>;
 
+const SERVICE = {
+  name: 'DynamoDB',
+  client: '@aws-sdk/client-dynamodb',
+  endpoint: 'AWS_ENDPOINT_URL_DYNAMODB',
+  place: 'table',
+};
 /** The server's words for a key that is not the table's. Any other refusal is told by the server's own message. */
 const WRONG_SCHEMA =
   /does not match the schema|required keys|number of conditions on the keys|Type mismatch for key|part of the key/;
@@ -181,15 +187,11 @@ export class Table {
   ): Promise<LockStoreError> {
     if (cause instanceof LockStoreError) return cause;
     const thrown = (cause ?? {}) as Thrown;
-    const { name = '', message = '', $fault, $response, $metadata } = thrown;
+    const { name = '', message = '', $metadata } = thrown;
     const misdated = $metadata?.misdated ?? false;
     const table = `the table '${this.name}'`;
     const kind = kindOf(thrown);
-    const failed = name === 'ValidationException' ? 'refused' : 'did not answer';
-    const isUnsent = kind === 'lasting' && $fault === undefined && $response === undefined;
-    let text = isUnsent
-      ? `${action} on ${table} could not be sent: ${adviceFor(thrown)}${name}: ${message}`
-      : `DynamoDB ${failed} ${action} on ${table}: ${name}: ${message}`;
+    let text = messageOf(thrown, `${action} on ${table}`, SERVICE);
     if (misdated) {
       text = `${action} on ${table} was refused for the time in its signature: set the clock of this host right. ${message}`;
     } else if (name === 'ResourceNotFoundException') {

@@ -1,4 +1,4 @@
-import { adviceFor, kindOf, type Thrown } from '../aws/faults.ts';
+import { messageOf, type Thrown } from '../aws/faults.ts';
 
 /** The permission that a request needs, and the one beside it without which S3 answers 403 to a name that is free. */
 const PERMISSIONS: Readonly<Record<string, string>> = {
@@ -11,9 +11,11 @@ const PERMISSIONS: Readonly<Record<string, string>> = {
   GetObjectLockConfiguration: 's3:GetBucketObjectLockConfiguration',
 };
 
+const SERVICE = { name: 'S3', client: '@aws-sdk/client-s3', endpoint: 'AWS_ENDPOINT_URL_S3', place: 'bucket' };
+
 /** Says who failed at a request, and what to do. */
 export function textOf(thrown: Thrown, operation: string, bucket: string): string {
-  const { name = '', message = '', $fault, $response, $metadata } = thrown;
+  const { name = '', message = '', $fault, $metadata } = thrown;
   const request = `s3:${operation} on the bucket '${bucket}'`;
   const status = $metadata?.httpStatusCode;
   if ($metadata?.misdated) {
@@ -32,7 +34,5 @@ export function textOf(thrown: Thrown, operation: string, bucket: string): strin
   if (name === 'NotImplemented' || status === 501) {
     return `${request} was refused: the server knows no conditional writes, and is no place for locks. ${message}`;
   }
-  const isUnsent = kindOf(thrown) === 'lasting' && $fault === undefined && $response === undefined;
-  if (isUnsent) return `${request} could not be sent: ${adviceFor(thrown)}${name}: ${message}`;
-  return `S3 ${$fault === 'client' ? 'refused' : 'did not answer'} ${request}: ${name}: ${message}`;
+  return messageOf(thrown, request, SERVICE);
 }
