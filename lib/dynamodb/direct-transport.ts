@@ -1,7 +1,7 @@
+import { datesIn, refusalIn } from '../aws/server-date.ts';
 import { noteFault } from '../record/last-fault.ts';
 import type { Way } from './environment.ts';
 import { agentFor, exchange, type HttpAnswer, unbracketed } from './http.ts';
-import { datesIn, refusalIn } from './server-date.ts';
 import { Signer } from './sigv4.ts';
 import type { Transport } from './transport.ts';
 
