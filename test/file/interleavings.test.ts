@@ -24,8 +24,10 @@ describe('Every interleaving of the calls of FileLockStore', () => {
       expect(await explorer.run()).toBeUndefined();
       expect(explorer.states).toBeGreaterThan(1_000);
       // Whatever processes that were killed have left, a process alone writes on.
-      const shapes = new Map([...explorer.folders.values()].map((folder) => [String(Object.keys(folder ?? {})), folder]));
-    for (const folder of shapes.values()) {
+      const shapes = new Map(
+        [...explorer.folders.values()].map((folder) => [String(Object.keys(folder ?? {})), folder]),
+      );
+      for (const folder of shapes.values()) {
         const alone = new Explorer({ processes: [2], folder });
         expect(await alone.run()).toBeUndefined();
         expect([...alone.folders.values()].some((left) => Object.values(left ?? {}).includes('0.1'))).toBe(true);
