@@ -2,10 +2,10 @@ import { execFile } from 'node:child_process';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { type AttributeValue, ScanCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
-import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { type DynamoDB, startDynamoDB } from '../../demo/local/launcher.ts';
+import { afterAll, beforeAll, expect } from '@jest/globals';
 import { DynamoDBLockStore } from '../../lib/dynamodb.ts';
 import { LockClient } from '../../lib/index.ts';
+import { type DynamoDB, describe, startDynamoDB, test } from '../support/with-dynamodb.ts';
 
 const command = join(import.meta.dirname, '../../bin/leasehold.ts');
 
