@@ -16,6 +16,7 @@ import { canonicalToken, isDone } from '../../lib/record/token.ts';
 import { listed } from '../support/listed.ts';
 import { needing } from '../support/needing.ts';
 import { storeOver, TRANSPORT } from '../support/store-over.ts';
+import { aboveTheStore } from './above-the-store.ts';
 import { lockStoreContract } from './lock-store-contract.ts';
 import { anyRequest, sameAsMemory, send } from './same-as-memory.ts';
 
@@ -82,6 +83,7 @@ for (const { server, missing } of servers) {
       (await client.send(new GetItemCommand({ TableName, Key: { lockKey: { S: key } }, ConsistentRead: true }))).Item;
 
     lockStoreContract(() => newStore());
+    aboveTheStore(() => newStore());
 
     sameAsMemory(() => newStore(), { runs: server === first ? 60 : 15 });
 
