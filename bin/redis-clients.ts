@@ -27,7 +27,7 @@ export const LIBRARIES: Libraries = {
     const { createClient } = await import('redis');
     let wasConnected = false;
     // A server that was never there is an error, and not a reason to wait.
-    const reconnectStrategy = (_tries: number, cause: Error) => (wasConnected ? RECONNECT_MS : cause);
+    const reconnectStrategy = () => wasConnected && RECONNECT_MS;
     const socket = { host, port, connectTimeout: CONNECT_MS, reconnectStrategy, ...(tls && { tls: true as const }) };
     const client = createClient({ socket, ...account, database: db, disableOfflineQueue: true });
     client.on('error', () => {});
