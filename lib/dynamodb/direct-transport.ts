@@ -1,6 +1,6 @@
+import { datesIn, refusalIn } from '../aws/server-date.ts';
 import type { Way } from './environment.ts';
 import { agentFor, exchange, type HttpAnswer, unbracketed } from './http.ts';
-import { datesIn, refusalIn } from './server-date.ts';
 import { Signer } from './sigv4.ts';
 import type { Transport } from './transport.ts';
 

@@ -81,8 +81,19 @@ export function kindOf(thrown: Thrown): FaultKind {
   return isPassing ? 'passing' : 'lasting';
 }
 
+/** A service of AWS, as far as advice concerns it. */
+export interface Service {
+  readonly name: string;
+  /** The package of its client. */
+  readonly client: string;
+  /** The environment variable of its endpoint. */
+  readonly endpoint: string;
+  /** The thing that has the locks. */
+  readonly place: string;
+}
+
 /**
- * Tells whether an answer is none of DynamoDB's, whose refusals have a name. The answer may be a page of a proxy, or a redirect
+ * Tells whether an answer is none of the service's, whose refusals have a name. The answer may be a page of a proxy, or a redirect
  * of another server. An answer that a broken connection cut off has a code.
  */
 const isForeignAnswer = ({ name, code, $fault, $response }: Thrown): boolean =>
@@ -93,34 +104,34 @@ const REFUSED_CREDENTIALS =
   /^(UnrecognizedClient|InvalidClientToken|InvalidSignature|SignatureDoesNot|IncompleteSignature|MissingAuthenticationToken)/;
 
 /** Says what to set, for a request that was not sent, or was refused, for the process's own settings. */
-function adviceFor(thrown: Thrown): string {
+function adviceFor(thrown: Thrown, { client, endpoint, place }: Service): string {
   const { name = '', message = '', code } = thrown;
-  if (isForeignAnswer(thrown)) return 'check AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_DYNAMODB and the proxies on the way. ';
+  if (isForeignAnswer(thrown)) return `check AWS_ENDPOINT_URL, ${endpoint} and the proxies on the way. `;
   if (/^ExpiredToken/.test(name)) return 'the credentials have expired: log in again, or give new ones. ';
   if (REFUSED_CREDENTIALS.test(name)) {
     return 'mend the credentials: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, the profile, or the client. ';
   }
-  if (/^Region /.test(message)) return "set AWS_REGION to the table's Region, or give a client that has it. ";
+  if (/^Region /.test(message)) return `set AWS_REGION to the ${place}'s Region, or give a client that has it. `;
   if (code === 'ENOTFOUND') return 'check AWS_REGION, AWS_ENDPOINT_URL and the network. ';
   if (name === 'CredentialsProviderError') {
     return 'set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, log in, or give a client that has credentials. ';
   }
-  if (/MODULE_NOT_FOUND/.test(String(code))) return 'run `npm install @aws-sdk/client-dynamodb`. ';
-  return /Invalid URL/.test(message) ? 'mend AWS_ENDPOINT_URL or AWS_ENDPOINT_URL_DYNAMODB. ' : '';
+  if (/MODULE_NOT_FOUND/.test(String(code))) return `run \`npm install ${client}\`. `;
+  return /Invalid URL/.test(message) ? `mend AWS_ENDPOINT_URL or ${endpoint}. ` : '';
 }
 
 /**
  * Says who failed at a request, and what to do.
- * @param request the operation and the table.
+ * @param request the operation and the place.
  */
-export function messageOf(thrown: Thrown, request: string): string {
+export function messageOf(thrown: Thrown, request: string, service: Service): string {
   const { name = '', message = '', $fault, $response, $metadata } = thrown;
-  let text = `DynamoDB ${$fault === 'client' ? 'refused' : 'did not answer'} ${request}`;
+  let text = `${service.name} ${$fault === 'client' ? 'refused' : 'did not answer'} ${request}`;
   if (isForeignAnswer(thrown)) {
     const { statusCode } = $response ?? {};
-    text = `${$metadata?.endpoint} answered ${request} with the status ${statusCode}, and not as DynamoDB does`;
+    text = `${$metadata?.endpoint} answered ${request} with the status ${statusCode}, and not as ${service.name} does`;
   } else if ($fault === undefined && $response === undefined && kindOf(thrown) === 'lasting') {
     text = `${request} could not be sent`;
   }
-  return `${text}: ${adviceFor(thrown)}${name}: ${message}`;
+  return `${text}: ${adviceFor(thrown, service)}${name}: ${message}`;
 }
