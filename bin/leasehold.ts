@@ -4,9 +4,9 @@ import { parseArgs } from 'node:util';
 import { parseSortKey } from '../lib/dynamodb/settings.ts';
 import { DynamoDBLockStore } from '../lib/dynamodb/store.ts';
 import { LockBusyError, LockClient, type LockState, LockStoreError } from '../lib/index.ts';
-import { isBroken } from '../lib/lease/operate.ts';
 import { KEY_ATTRIBUTE, LOCK_METRICS, LOCK_TABLE_NAME, TTL_ATTRIBUTE } from '../lib/names.ts';
 import { printable, show } from '../lib/record/check.ts';
+import { isBroken } from '../lib/record/record.ts';
 
 const USAGE = `Usage: leasehold <command> [options]
 

@@ -1304,6 +1304,20 @@ const commits = [
 ];
 
 const swaps = [
+  ...of('lib/record/transitions.ts', [
+    ['a repair of a broken record mends a whole record', 'if (!isBroken(record) || ', 'if (isBroken(record) && '],
+    [
+      'a repair of a broken object opens the lock before its expiry',
+      '!immediately && isBefore(opensAt, record.expiresAt)',
+      'false',
+    ],
+    [
+      'a repair of a broken object lowers its token',
+      '!lowersToken && isBefore(fencingToken, record.fencingToken)',
+      'false',
+    ],
+    ['a repair of a broken object leaves its grant', 'acquiredAt, lockId: undefined, tookOver', 'acquiredAt, tookOver'],
+  ]),
   ...of('lib/swap/swap-store.ts', [
     [
       'a swap that misses, taken for a refusal without reading again',
