@@ -38,8 +38,8 @@ const LASTING: readonly (readonly [RegExp, string])[] = [
   ],
 ];
 
-/** The names that the libraries give to an answer of the server that is an error. */
-const ANSWERED = /^(ReplyError|ErrorReply|SimpleError|BlobError)$/;
+/** The names that the libraries give to an answer of the server that is an error, and GLIDE's words for such an answer. */
+const ANSWERED = /^(ReplyError|ErrorReply|SimpleError|BlobError)$|signalled by the server/;
 
 /** Makes the store's error of an error that a client threw: it tells whether the fault may pass, and what to do. */
 export function storeError(cause: unknown, where: string): LockStoreError {
@@ -47,7 +47,7 @@ export function storeError(cause: unknown, where: string): LockStoreError {
   const { message = String(cause) } = thrown;
   const advice = LASTING.find(([words]) => words.test(message) || words.test(thrown.name ?? ''))?.[1];
   const text = `Redis did not do the request ${where}: ${advice === undefined ? '' : `${advice} `}${message}`;
-  const isAnswer = ANSWERED.test(thrown.name ?? '') || ANSWERED.test(cause?.constructor?.name ?? '');
+  const isAnswer = [thrown.name ?? '', cause?.constructor?.name ?? '', message].some((words) => ANSWERED.test(words));
   const isLasting = advice !== undefined || (isAnswer && !PASSING.test(message));
   return new LockStoreError(text, { cause, transient: !isLasting });
 }

@@ -22,10 +22,10 @@ const MOST_WORDS = 7_000;
  * @example
  * ```ts
  * import type { Lease } from 'leasehold';
- * import { writeWhileHeld } from 'leasehold/redis';
+ * import { runWhileHeld } from 'leasehold/redis';
  *
  * export async function book(lease: Lease, total: number) {
- *   await writeWhileHeld(lease, [
+ *   await runWhileHeld(lease, [
  *     ['SET', `{${lease.key}}:total`, total],
  *     ['SADD', `{${lease.key}}:days`, '2026-01-01'],
  *   ]);
@@ -35,10 +35,10 @@ const MOST_WORDS = 7_000;
  * @throws LockStoreError if a command failed, or if no answer came.
  * @throws TypeError if a command is none, or if the lease lives in another store than a `RedisLockStore`.
  */
-export async function writeWhileHeld(lease: Lease, commands: readonly RedisCommand[]): Promise<void> {
+export async function runWhileHeld(lease: Lease, commands: readonly RedisCommand[]): Promise<void> {
   const { server } = lease.store as { readonly server?: Server };
   if (typeof server?.run !== 'function') {
-    throw new TypeError('writeWhileHeld needs a lease of a RedisLockStore, but this lease lives in another store.');
+    throw new TypeError('runWhileHeld needs a lease of a RedisLockStore, but this lease lives in another store.');
   }
   const argv = commands.flatMap((command) => {
     checkCommand(command);

@@ -1,7 +1,7 @@
 import { show } from '../record/check.ts';
 
 /** A second client of the same library, connected, that only subscribes. */
-export interface Subscriber {
+export interface RedisSubscriber {
   // biome-ignore lint/suspicious/noExplicitAny: each library has other arguments.
   subscribe(...args: any[]): Promise<unknown>;
   // biome-ignore lint/suspicious/noExplicitAny: as above.
@@ -25,14 +25,14 @@ const CONFIRM_MS = 1_000;
 
 /** Tells waiters that a lock's grant has ended. A message may be lost, and a waiter looks by itself all the same. */
 export class Releases {
-  readonly #subscriber: Subscriber;
+  readonly #subscriber: RedisSubscriber;
   /** The waiters of each channel that is subscribed, the channel that was waited for last at the end. */
   readonly #channels = new Map<string, Set<Waiter>>();
   /** Made at the first wait: a store whose locks nobody waits for listens to nothing. */
   #port: Port | undefined;
 
   /** @throws TypeError that says which clients are accepted. */
-  constructor(subscriber: Subscriber) {
+  constructor(subscriber: RedisSubscriber) {
     const isOne = typeof subscriber?.subscribe === 'function' && typeof subscriber.unsubscribe === 'function';
     if (!isOne) {
       throw new TypeError(
@@ -97,7 +97,7 @@ interface Waiter {
   reject(reason: unknown): void;
 }
 
-function portOf(subscriber: Subscriber, heard: (channel: string) => void): Port {
+function portOf(subscriber: RedisSubscriber, heard: (channel: string) => void): Port {
   const nextMessage = subscriber.getPubSubMessage?.bind(subscriber);
   if (nextMessage) {
     void pull(nextMessage, heard);

@@ -213,7 +213,7 @@ return answer(instead and 'refused' or 'applied', '', new)
  * - `ARGV`: the `lockId`, this write's id, and the commands: the number of a command's arguments, and the arguments.
  * - The answer: `applied`, `refused`, or `failed` with the place and the error of the command that failed.
  */
-export const GUARDED = script(String.raw`
+export const GUARDED = script(`
 if redis.call('HGET', KEYS[1], 'lockId') ~= ARGV[1] then return {'refused'} end
 -- The client sent the request twice, since the connection broke: the commands ran before.
 if redis.call('HGET', KEYS[1], 'guardedWriteId') == ARGV[2] then return {'applied'} end

@@ -1,6 +1,6 @@
 // Starts redis-server for tests: on free ports, in folders of their own, gone with the process that started them.
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -119,13 +119,14 @@ export async function startReplicated(): Promise<{ primary: RedisServer; replica
 export async function startCluster(): Promise<RedisServer[]> {
   const options = { 'cluster-enabled': 'yes', 'cluster-config-file': 'nodes.conf' };
   const nodes = await Promise.all([0, 1, 2].map(() => RedisServer.start(options)));
-  const addresses = nodes.map(({ port }) => `127.0.0.1:${port}`);
-  execFileSync('redis-cli', ['--cluster', 'create', ...addresses, '--cluster-replicas', '0', '--cluster-yes'], {
-    stdio: 'pipe',
-  });
-  await Promise.all(
-    nodes.map((node) => until(async () => (await node.command('CLUSTER', 'INFO')).includes('cluster_state:ok'))),
-  );
+  const ranges = ['0 5460', '5461 10922', '10923 16383'];
+  for (const [i, node] of nodes.entries()) {
+    await node.command('CLUSTER', 'SET-CONFIG-EPOCH', String(i + 1));
+    await node.command('CLUSTER', 'ADDSLOTSRANGE', ...words(ranges[i] as string));
+    await node.command('CLUSTER', 'MEET', '127.0.0.1', String(nodes[0]?.port));
+  }
+  const knowsAll = (info: string) => info.includes('cluster_state:ok') && info.includes('cluster_known_nodes:3');
+  await Promise.all(nodes.map((node) => until(async () => knowsAll(await node.command('CLUSTER', 'INFO')))));
   return nodes;
 }
 
