@@ -9,6 +9,7 @@ const parts: Record<string, { parts: string[]; packages: RegExp }> = {
   'lib/names.ts': { parts: [], packages: /^$/ },
   'lib/record/': { parts: [], packages: /^$/ },
   'lib/lease/': { parts: ['lib/record/'], packages: /^node:/ },
+  'lib/swap/': { parts: ['lib/record/'], packages: /^node:/ },
   'lib/dynamodb/': {
     parts: ['lib/record/', 'lib/names.ts', 'lib/emf.ts', 'lib/dynamodb/settings.ts'],
     packages: /^(node:|@aws-sdk\/)/,
@@ -19,6 +20,8 @@ const parts: Record<string, { parts: string[]; packages: RegExp }> = {
   'lib/redis/': { parts: ['lib/record/'], packages: /^node:/ },
   'lib/redis/guarded-write.ts': { parts: ['lib/record/', 'lib/lease/', 'lib/redis/'], packages: /^node:/ },
   'lib/redis.ts': { parts: ['lib/redis/', 'lib/redis/guarded-write.ts'], packages: /^$/ },
+  'lib/file/': { parts: ['lib/record/', 'lib/swap/'], packages: /^node:/ },
+  'lib/file.ts': { parts: ['lib/file/'], packages: /^$/ },
   'lib/testing.ts': { parts: ['lib/testing/'], packages: /^$/ },
   'lib/testing/': { parts: ['lib/record/', 'lib/lease/'], packages: /^$/ },
   'lib/emf.ts': { parts: ['lib/record/', 'lib/lease/', 'lib/names.ts'], packages: /^node:/ },

@@ -46,7 +46,7 @@ export class DirectTransport implements Transport {
     const headers = this.#signer.sign({ host, path, target, body }, credentials, Date.now() + this.#aheadMs);
     const to = { protocol, hostname: unbracketed(hostname), port, path };
     const answer = await exchange({ method: 'POST', ...to, headers, agent: this.#agent }, body, signal);
-    const request = { protocol, hostname, headers };
+    const request = { protocol, hostname, port, headers };
     try {
       const output = parse(answer);
       return { ...output, $metadata: { ...metadata(answer), ...datesIn(request, answer) } };

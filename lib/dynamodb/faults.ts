@@ -7,7 +7,7 @@ export interface Thrown {
   readonly code?: unknown;
   readonly cause?: unknown;
   readonly $fault?: string;
-  readonly $response?: unknown;
+  readonly $response?: { readonly statusCode?: number };
   readonly $metadata?: Metadata & { readonly httpStatusCode?: number };
 }
 
@@ -81,8 +81,25 @@ export function kindOf(thrown: Thrown): FaultKind {
   return isPassing ? 'passing' : 'lasting';
 }
 
-/** Says what to set, for a request that was not sent for the process's own settings. */
-export function adviceFor({ name, message = '', code }: Thrown): string {
+/**
+ * Tells whether an answer is none of DynamoDB's, whose refusals have a name. The answer may be a page of a proxy, or a redirect
+ * of another server. An answer that a broken connection cut off has a code.
+ */
+const isForeignAnswer = ({ name, code, $fault, $response }: Thrown): boolean =>
+  $response !== undefined && (name === 'Unknown' || ($fault === undefined && code === undefined));
+
+/** The names that DynamoDB and AWS's front ends give to refused credentials. */
+const REFUSED_CREDENTIALS =
+  /^(UnrecognizedClient|InvalidClientToken|InvalidSignature|SignatureDoesNot|IncompleteSignature|MissingAuthenticationToken)/;
+
+/** Says what to set, for a request that was not sent, or was refused, for the process's own settings. */
+function adviceFor(thrown: Thrown): string {
+  const { name = '', message = '', code } = thrown;
+  if (isForeignAnswer(thrown)) return 'check AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_DYNAMODB and the proxies on the way. ';
+  if (/^ExpiredToken/.test(name)) return 'the credentials have expired: log in again, or give new ones. ';
+  if (REFUSED_CREDENTIALS.test(name)) {
+    return 'mend the credentials: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, the profile, or the client. ';
+  }
   if (/^Region /.test(message)) return "set AWS_REGION to the table's Region, or give a client that has it. ";
   if (code === 'ENOTFOUND') return 'check AWS_REGION, AWS_ENDPOINT_URL and the network. ';
   if (name === 'CredentialsProviderError') {
@@ -90,4 +107,20 @@ export function adviceFor({ name, message = '', code }: Thrown): string {
   }
   if (/MODULE_NOT_FOUND/.test(String(code))) return 'run `npm install @aws-sdk/client-dynamodb`. ';
   return /Invalid URL/.test(message) ? 'mend AWS_ENDPOINT_URL or AWS_ENDPOINT_URL_DYNAMODB. ' : '';
+}
+
+/**
+ * Says who failed at a request, and what to do.
+ * @param request the operation and the table.
+ */
+export function messageOf(thrown: Thrown, request: string): string {
+  const { name = '', message = '', $fault, $response, $metadata } = thrown;
+  let text = `DynamoDB ${$fault === 'client' ? 'refused' : 'did not answer'} ${request}`;
+  if (isForeignAnswer(thrown)) {
+    const { statusCode } = $response ?? {};
+    text = `${$metadata?.endpoint} answered ${request} with the status ${statusCode}, and not as DynamoDB does`;
+  } else if ($fault === undefined && $response === undefined && kindOf(thrown) === 'lasting') {
+    text = `${request} could not be sent`;
+  }
+  return `${text}: ${adviceFor(thrown)}${name}: ${message}`;
 }

@@ -7,7 +7,7 @@ import type { LockRecord } from '../record/record.ts';
 import type { DatedAnswer } from '../record/store.ts';
 import { DirectTransport } from './direct-transport.ts';
 import { wayIn } from './environment.ts';
-import { adviceFor, kindOf, type Thrown } from './faults.ts';
+import { kindOf, messageOf, type Thrown } from './faults.ts';
 import { type Item, N, parse, S } from './item.ts';
 import { ownClient, SdkTransport } from './sdk-transport.ts';
 import { datesOf, type Metadata } from './server-date.ts';
@@ -181,15 +181,11 @@ export class Table {
   ): Promise<LockStoreError> {
     if (cause instanceof LockStoreError) return cause;
     const thrown = (cause ?? {}) as Thrown;
-    const { name = '', message = '', $fault, $response, $metadata } = thrown;
+    const { name = '', message = '', $metadata } = thrown;
     const misdated = $metadata?.misdated ?? false;
     const table = `the table '${this.name}'`;
     const kind = kindOf(thrown);
-    const failed = name === 'ValidationException' ? 'refused' : 'did not answer';
-    const isUnsent = kind === 'lasting' && $fault === undefined && $response === undefined;
-    let text = isUnsent
-      ? `${action} on ${table} could not be sent: ${adviceFor(thrown)}${name}: ${message}`
-      : `DynamoDB ${failed} ${action} on ${table}: ${name}: ${message}`;
+    let text = messageOf(thrown, `${action} on ${table}`);
     if (misdated) {
       text = `${action} on ${table} was refused for the time in its signature: set the clock of this host right. ${message}`;
     } else if (name === 'ResourceNotFoundException') {

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe, jest } from '@jest/globals';
 import { RedisLockStore } from '../../lib/redis.ts';
 import { CLIENTS, type Connected } from '../support/redis-clients.ts';
 import { isRedisInstalled, REDIS, RedisServer } from '../support/redis-servers.ts';
+import { aboveTheStore } from './above-the-store.ts';
 import { lockStoreContract } from './lock-store-contract.ts';
 import { sameAsMemory } from './same-as-memory.ts';
 
@@ -26,6 +27,7 @@ for (const [library, connect] of Object.entries(CLIENTS)) {
     const newStore = () => new RedisLockStore({ client: connected.client });
 
     lockStoreContract(newStore);
+    if (isLong || library === Object.keys(CLIENTS)[0]) aboveTheStore(newStore);
     sameAsMemory(newStore, { runs: isLong ? 400 : 60 });
   });
 }

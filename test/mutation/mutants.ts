@@ -888,6 +888,13 @@ const tasks = [
       "if (outcome === 'failed') block",
     ],
   ]),
+  ...of('lib/tasks/candidates.ts', [
+    [
+      'tasks that have come wait for an iterator that stays open',
+      'await source.take(ms)',
+      'await source.take(Infinity)',
+    ],
+  ]),
   ...of('lib/tasks/source.ts', [
     [
       'a run of tasks waits beyond its end for an iterator that hangs',
@@ -936,8 +943,13 @@ const middleware = [
       'false) request',
     ],
     [
+      'a token done though a busy lock inside a middleware skipped the work',
+      '      enter();\n      beforeMiddleware',
+      '      beforeMiddleware',
+    ],
+    [
       "a token done though a busy lock inside Middy's handler skipped the work",
-      '      if (request) enterHandler(request);\n',
+      '    if (request) enterHandler(request);\n',
       '',
     ],
     ["an early time-out that throws another error than Middy's own", "package: '@middy/core'", "package: 'leasehold'"],
@@ -1104,6 +1116,11 @@ const middleware = [
     ],
   ]),
   ...of('middleware/held-lease.ts', [
+    [
+      'a token done though a busy lock inside a streamed body skipped',
+      'asInHandler(() => parts.next())',
+      'parts.next()',
+    ],
     ['a lease released while a handler runs on after its time-out', '    this.#abandoned = true;\n', ''],
     [
       'a lease released when Middy answers for a handler that timed out',

@@ -194,6 +194,23 @@ describe('over both transports', () => {
     expect(await outcome(listener)).toMatchObject({ transient });
   });
 
+  test.each<[string, number, string, Record<string, string>]>([
+    ['a page', 403, '<html>no</html>', {}],
+    ['a page', 200, '<html>hello</html>', {}],
+    ['a page', 502, '<html>bad gateway</html>', {}],
+    ['a redirect', 302, '', { location: 'http://127.0.0.1:1/' }],
+    ['an empty answer', 404, '', {}],
+  ])(
+    "%s with the status %i is not DynamoDB's: the message names the status and the endpoint",
+    async (_, status, body, headers) => {
+      const { said } = await outcome(raw(status, body, headers));
+      expect(said).toContain(
+        `http://HOST answered dynamodb:UpdateItem on the table 'locks' with the status ${status}, and not as DynamoDB does: ` +
+          'check AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_DYNAMODB and the proxies on the way.',
+      );
+    },
+  );
+
   test('a log of the error does not show an answer that was cut short', async () => {
     const cut = raw(200, '{"Responses":{"locks":[{"name":{"S":"s3cret"}},{"na');
     const endpoint = await listening(createServer(cut));
