@@ -172,13 +172,16 @@ describe('LockCache', () => {
     });
 
     test('neither cdk-nag nor the template validator finds anything in a lock cache', () => {
-      const theApp = new App({ analyticsReporting: false });
+      const theApp = new App({
+        context: { '@aws-cdk/core:validateAgainstDefaultRules': true },
+        analyticsReporting: false,
+      });
       const stack = new Stack(theApp, 'Stack', { env: ENV });
       // The network is the app's own matter.
       const vpc = ec2.Vpc.fromVpcAttributes(stack, 'Vpc', {
-        vpcId: 'vpc-1',
+        vpcId: 'vpc-0123456789abcdef0',
         availabilityZones: ['us-east-1a', 'us-east-1b'],
-        isolatedSubnetIds: ['subnet-1', 'subnet-2'],
+        isolatedSubnetIds: ['subnet-0123456789abcdef0', 'subnet-0123456789abcdef1'],
       });
       const cache = new LockCache(stack, 'Locks', { vpc });
       cache.grantConnect(roleIn(stack));
