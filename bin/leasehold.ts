@@ -1,5 +1,7 @@
 #!/usr/bin/env node
 /** The operators' command: lists, inspects and repairs locks, ends leases, and resets once tokens. */
+import { realpathSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { parseArgs } from 'node:util';
 import { LockBusyError, LockClient, type LockState, LockStoreError } from '../lib/index.ts';
 import { isBroken } from '../lib/lease/operate.ts';
@@ -37,6 +39,7 @@ Options:
   --retention-days N     the days that a record stays after its expiry, in a table or on Redis; default: 7
   --json                 prints one JSON object a line
   --help
+  --version
 
 The environment variables that lockTable.attach sets for a function serve the command, too.
 The AWS SDK finds the credentials and the Region as always (AWS_PROFILE, AWS_REGION, ...).
@@ -46,6 +49,12 @@ Exit status: 0 done; 1 not found, not done, or an error that check found; 2 used
 /** Prints one line. Others choose keys, owners and data, and must not rule the operator's terminal. */
 const print = (line: string) => console.log(printable(line));
 const warn = (line: string) => console.error(printable(line));
+
+/** A damaged record may have a number that is no moment. */
+const shownTime = (ms: number): string => {
+  const date = new Date(ms);
+  return Number.isNaN(date.getTime()) ? String(ms) : date.toISOString();
+};
 
 /** `list, inspect and check` */
 const listed = (names: readonly string[]) => new Intl.ListFormat('en-GB').format(names);
@@ -82,6 +91,7 @@ async function inspect(locks: LockClient, key: string, { json }: Options): Promi
   const lock = await locks.inspect(key);
   if (lock === undefined) return missing(key);
   print(json ? JSON.stringify(lock) : `${lock.key}  ${describe(lock)}`);
+  if (!json) print(`acquired at ${shownTime(lock.acquiredAt)}; expires at ${shownTime(lock.expiresAt)}`);
   // JSON has no line break inside of a text. So each line is printed by itself.
   if (!json) for (const line of JSON.stringify(lock, undefined, 2).split('\n')) print(line);
   return 0;
@@ -187,6 +197,7 @@ const OPTIONS = {
   token: { type: 'string' },
   json: { type: 'boolean' },
   help: { type: 'boolean' },
+  version: { type: 'boolean' },
 } as const;
 type Options = ReturnType<typeof parse>['values'];
 
@@ -203,6 +214,11 @@ async function main(): Promise<number> {
   const [command, ...args] = positionals;
   if (values.help || command === 'help') {
     console.log(USAGE);
+    return 0;
+  }
+  if (values.version) {
+    // The CommonJS build has no import of JSON.
+    console.log(createRequire(realpathSync(process.argv[1] as string))('leasehold/package.json').version);
     return 0;
   }
   if (command === undefined) throw new UsageError('A command is missing.');

@@ -9,8 +9,16 @@ function loadSdk() {
   return sdk;
 }
 
-/** Makes a client of the store's own. It makes one attempt at each request, since leasehold itself sends a request again. */
-export const ownClient = async (): Promise<DynamoDBClient> => new (await loadSdk()).DynamoDBClient({ maxAttempts: 1 });
+/**
+ * Makes a client of the store's own. It makes one attempt at each request, since leasehold itself sends a request again.
+ * @param needed the reason for which the SDK is needed. The error of an SDK that is missing tells the reason.
+ */
+export async function ownClient(needed: string): Promise<DynamoDBClient> {
+  const { DynamoDBClient } = await loadSdk().catch((error) => {
+    throw Object.assign(error, { needed });
+  });
+  return new DynamoDBClient({ maxAttempts: 1 });
+}
 
 /** Sends requests through a client of the SDK. */
 export class SdkTransport implements Transport {

@@ -8,7 +8,7 @@ import { noteFault } from '../record/last-fault.ts';
 import type { LockRecord } from '../record/record.ts';
 import type { DatedAnswer } from '../record/store.ts';
 import { DirectTransport } from './direct-transport.ts';
-import { wayIn } from './environment.ts';
+import { wayIn, whyTheSdk } from './environment.ts';
 import { type Item, N, parse, S } from './item.ts';
 import { ownClient, SdkTransport } from './sdk-transport.ts';
 import { checkLayout, checkTableName, isRetention, layoutIn, RETENTION, type SortKey } from './settings.ts';
@@ -234,7 +234,7 @@ export class Table {
 
 async function transportOfItsOwn(tableName: string): Promise<Transport> {
   const way = wayIn(process.env, tableName);
-  return way ? new DirectTransport(way) : new SdkTransport(await ownClient());
+  return way ? new DirectTransport(way) : new SdkTransport(await ownClient(whyTheSdk(process.env, tableName)));
 }
 
 function retentionDays(given: number | undefined, fromEnvironment: string | undefined): number {

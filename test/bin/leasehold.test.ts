@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { type AttributeValue, ScanCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
 import { afterAll, beforeAll, expect } from '@jest/globals';
 import { DynamoDBLockStore } from '../../lib/dynamodb.ts';
@@ -253,6 +255,18 @@ describe('the command leasehold', () => {
     expect(JSON.parse(out.slice(out.indexOf('\n{')))).toMatchObject({ key, owner, data });
     expect((await leasehold('inspect', 'no\u009bthing')).err).toContain("'no\\u009bthing'");
     expect((await leasehold('list\u001b[2K')).err).toContain("There is no command 'list\\u001b[2K'.");
+  });
+
+  test('shows when a lock was acquired, and when it expires, as people read times', async () => {
+    const { acquiredAt } = await locks.acquire('times');
+    const { expiresAt = 0 } = (await locks.inspect('times')) ?? {};
+    const [acquired, expires] = [acquiredAt, expiresAt].map((ms) => new Date(ms).toISOString());
+    expect((await leasehold('inspect', 'times')).out).toContain(`\nacquired at ${acquired}; expires at ${expires}\n`);
+  });
+
+  test('shows the version of the package', async () => {
+    const { version } = JSON.parse(readFileSync(join(import.meta.dirname, '../../package.json'), 'utf8'));
+    expect(await leasehold('--version')).toEqual({ status: 0, out: `${version}\n`, err: '' });
   });
 
   test('says that a lock without a record is free', async () => {

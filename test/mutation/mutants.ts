@@ -124,11 +124,16 @@ const dynamodb = [
       '(immediately ? [] : [OPENS_IN_TIME])',
       '(immediately ? [OPENS_IN_TIME] : [])',
     ],
-    ['repair of a broken record lowers its token', '(lowersToken ? [] : [RAISES_TOKEN])', '[]'],
+    ['repair of a broken record lowers its token', '(!lowersToken ? [RAISES_TOKEN] :', '(!lowersToken ? [] :'],
+    [
+      'repair of a broken record lowers a token that the operator did not see',
+      'seen ? [`(${RAISES_TOKEN} OR ${AROUND_SEEN})`] : []',
+      '[]',
+    ],
     [
       "repair of an item of the user's own with a token",
-      "'(attribute_exists(acquiredAt) OR attribute_exists(leaseMs))'",
-      "'(:zero = :zero)'",
+      "'(attribute_exists(acquiredAt) OR attribute_exists(leaseMs)))'",
+      "'(:zero = :zero))'",
     ],
     [
       'no repair of a fraction',
@@ -370,7 +375,7 @@ const clocks = [
   ]),
   ...of('lib/dynamodb/sigv4.ts', [["yesterday's key signs", 'day !== this.#day || ', '']]),
   ...of('lib/dynamodb/environment.ts', [
-    ['a file of profiles, not read', ' ||\n    sharedFiles(env).some((file) => existsSync(file))', ''],
+    ['a file of profiles, not read', '  return file && `there', '  return file && undefined && `there'],
     ['a request that waits for new credentials while the old ones are good', '!this.#held || leftMs <= 0', 'true'],
   ]),
   ...of('lib/aws/sdk-client.ts', [
