@@ -6,6 +6,8 @@ export type { LockKeyOptions } from './grant-keys.ts';
 export type { LockGrantOptions } from './grants.ts';
 export { LockTableGrants } from './grants.ts';
 export type { LockTableAttributes } from './imported-lock-table.ts';
+export type { LockCacheProps } from './lock-cache.ts';
+export { LockCache } from './lock-cache.ts';
 export type { LockMetricOptions } from './lock-metrics.ts';
 export type { LockTableProps } from './lock-table.ts';
 export { LockTable } from './lock-table.ts';

@@ -1,5 +1,5 @@
 import type { ResourceProps } from 'aws-cdk-lib';
-import { Duration, Stack, Token } from 'aws-cdk-lib';
+import { Duration, Token } from 'aws-cdk-lib';
 import type * as cloudwatch from 'aws-cdk-lib/aws-cloudwatch';
 import type * as dynamodb from 'aws-cdk-lib/aws-dynamodb';
 import type * as iam from 'aws-cdk-lib/aws-iam';
@@ -12,7 +12,7 @@ import { checkNames, show } from '../record/check.ts';
 import type { DidNotRunAlarmProps, LockAlarmsProps } from './alarms.ts';
 import { LockAlarms } from './alarms.ts';
 import { didNotRun } from './did-not-run.ts';
-import { environmentOf, functionFault, functionOf } from './functions.ts';
+import { environmentOf, functionFault, functionOf, variableFault } from './functions.ts';
 import type { LockGrantOptions } from './grants.ts';
 import { LockTableGrants } from './grants.ts';
 import { invalid } from './invalid.ts';
@@ -162,7 +162,8 @@ export abstract class LockTableBase extends LockMetrics implements ILockTable {
     // 2. Nobody else has set the variables.
     const { metrics = true, ...grantOptions } = options ?? {};
     const variables = { [LOCK_TABLE_NAME]: this.tableName, ...this.#variables };
-    const faults = () => Object.entries(variables).flatMap(([name, value]) => conflict(fn, name, value));
+    const second = 'for a second table grant with grants.lock() and tell the store its name';
+    const faults = () => Object.entries(variables).flatMap(([name, value]) => variableFault(fn, name, value, second));
     const [fault] = faults();
     if (fault) throw invalid(this, fault);
     // 3. Grant first: a grant that is refused leaves the function as it was.
@@ -208,15 +209,6 @@ export abstract class LockTableBase extends LockMetrics implements ILockTable {
       keyAttributes: this.#keyAttributes,
     });
   }
-}
-
-/** Says that a function's environment variable has another value than the expected one. */
-function conflict(fn: lambda.Function, name: string, expected: string): string[] {
-  const present = environmentOf(fn, name);
-  if (present === undefined || JSON.stringify(present) === JSON.stringify(Stack.of(fn).resolve(expected))) return [];
-  return [
-    `attach() must set ${name} of ${fn.node.path} alone, but it is ${JSON.stringify(present)} already; for a second table grant with grants.lock() and tell the store its name.`,
-  ];
 }
 
 /** Refuses what is no lock table, such as a `TableV2`. */
