@@ -1,1 +1,1 @@
-export {};
+export { FileLockStore, type FileLockStoreOptions } from './file/store.ts';

@@ -105,7 +105,7 @@ interface BrokenRecord {
 /** The part of an answer that tells the server's time. */
 export interface DatedAnswer {
   /**
-   * The time of the server's clock at the answer, in milliseconds since the epoch, cut down to the store's
+   * The time of the server's clock at the answer, in milliseconds since the epoch, cut down by less than the store's
    * `serverDateStepMs`. The answer to a write has a date, unless the server gave none.
    */
   readonly serverDate?: number | undefined;

@@ -1,0 +1,112 @@
+import { randomUUID } from 'node:crypto';
+import { promises as fs } from 'node:fs';
+import { join } from 'node:path';
+import { LockStoreError } from '../record/errors.ts';
+import type { StoreProblem } from '../record/store.ts';
+import { faultOf } from './faults.ts';
+import type { Files } from './files.ts';
+import { FRESH } from './names.ts';
+
+/** The kinds of file systems that are worth a finding, by the number that Linux has for each. */
+const KINDS: Readonly<Record<number, readonly [name: string, severity: StoreProblem['severity'], advice: string]>> = {
+  20859: ['SMB', 'error', 'it has no hard links that every server keeps: use NFS version 4'],
+  4283649346: ['CIFS', 'error', 'it has no hard links that every server keeps: use NFS version 4'],
+  4266872130: ['SMB2', 'error', 'it has no hard links that every server keeps: use NFS version 4'],
+  19780: ['FAT', 'error', 'it has no hard links: use ext4, XFS or NFS version 4'],
+  538032816: ['exFAT', 'error', 'it has no hard links: use ext4, XFS or NFS version 4'],
+  2035054128: [
+    'overlayfs',
+    'warning',
+    'it is as a rule the layer of one container: its locks exclude nobody outside, and are gone with the container. Use a volume',
+  ],
+  16914836: [
+    'tmpfs',
+    'warning',
+    'it is the memory of one machine: its locks exclude nobody on another machine, and are gone after a restart, tokens too',
+  ],
+  2240043254: [
+    'ramfs',
+    'warning',
+    'it is the memory of one machine: its locks exclude nobody on another machine, and are gone after a restart, tokens too',
+  ],
+  1702057286: [
+    'FUSE',
+    'warning',
+    'its program decides what a hard link is: use it only if it keeps them for all hosts',
+  ],
+};
+/** The file systems of one machine: ext4, XFS, Btrfs, ZFS. */
+const LOCAL = [0xef53, 0x58465342, 0x9123683e, 0x2fc12fc1];
+const NFS = 0x6969;
+
+/**
+ * Checks the folder of the locks:
+ *
+ * 1. Make a file and give it a second name, as each write does.
+ * 2. Look at the kind of the file system, as far as Linux tells.
+ */
+export async function check(
+  files: Files,
+  directory: string,
+  signal: AbortSignal | undefined,
+): Promise<readonly StoreProblem[]> {
+  signal?.throwIfAborted();
+  try {
+    await tryLink(files, directory);
+  } catch (error) {
+    if (!(error instanceof LockStoreError) || error.transient) throw error;
+    return [{ severity: 'error', message: `FileLockStore ${error.message}` }];
+  }
+  signal?.throwIfAborted();
+  return process.platform === 'linux' ? kindOf(directory) : [];
+}
+
+async function tryLink(files: Files, directory: string): Promise<void> {
+  const path = join(directory, FRESH, randomUUID());
+  const second = `${path}-2`;
+  try {
+    await files.write(path, '');
+    const isLinked = (await files.link(path, second)) === 'done' && (await files.isLinked(path));
+    if (!isLinked) throw faultOf({ code: 'ENOTSUP' }, 'link', second);
+  } finally {
+    await files.remove(path).catch(() => {});
+    await files.remove(second).catch(() => {});
+  }
+}
+
+async function kindOf(directory: string): Promise<StoreProblem[]> {
+  const { type } = await fs.statfs(directory);
+  // The number of CIFS is negative where it is read as 32 bits with a sign.
+  const kind = KINDS[type >>> 0];
+  if (kind) {
+    const [name, severity, advice] = kind;
+    return [{ severity, message: `'${directory}' lies on ${name}: ${advice}.` }];
+  }
+  if (LOCAL.includes(type >>> 0)) {
+    const message = `'${directory}' lies on a local disk: its locks exclude the processes of this machine alone. If other machines are to be excluded, mount NFS version 4 or EFS, and name a folder below the mount point.`;
+    return [{ severity: 'warning', message }];
+  }
+  return type === NFS ? mountOf(directory) : [];
+}
+
+/** Looks at the options of an NFS mount. */
+async function mountOf(directory: string): Promise<StoreProblem[]> {
+  const real = await fs.realpath(directory);
+  const mounts = (await fs.readFile('/proc/self/mountinfo', 'utf8').catch(() => '')).split('\n').map((line) => {
+    const [before = '', after = ''] = line.split(' - ');
+    const point = (before.split(' ')[4] ?? '').replaceAll(/\\(\d{3})/g, (_, octal) =>
+      String.fromCharCode(Number.parseInt(octal, 8)),
+    );
+    return { point, options: after.split(' ').slice(2).join(' ').split(',') };
+  });
+  const above = mounts.filter(({ point }) => real === point || real.startsWith(point === '/' ? '/' : `${point}/`));
+  // The longest path is the mount. Of two mounts at one path, the later covers the earlier.
+  const mount = above.reduce<(typeof above)[number] | undefined>(
+    (best, next) => (best && best.point.length > next.point.length ? best : next),
+    undefined,
+  );
+  const version = mount?.options.find((option) => option.startsWith('vers='))?.slice('vers='.length);
+  if (version === undefined || version.startsWith('4')) return [];
+  const message = `'${directory}' is mounted by NFS version ${version}: a client of this version may answer from its memory. Mount it with vers=4.1.`;
+  return [{ severity: 'warning', message }];
+}

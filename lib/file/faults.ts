@@ -1,0 +1,62 @@
+import { LockStoreError } from '../record/errors.ts';
+
+export const codeOf = (error: unknown): string => String((error as { code?: unknown } | null)?.code ?? '');
+
+const NO_LINKS =
+  'the file system has no hard links, or none to a file from another folder. Use NFSv4 (EFS), ext4, XFS or another file system that has them';
+const RIGHTS = "give this process's user the rights to read, write and delete there";
+const FULL = 'free space or inodes, or raise the quota';
+const LATER = 'check the disk, the network and the file server';
+
+/** The advice for a code, and whether the same request may succeed a moment later. */
+const ADVICE: Readonly<Record<string, readonly [advice: string, transient: boolean]>> = {
+  ENOENT: ["make the folder once with `mkdir -p`, on the mounted file system, or mend the option 'directory'", false],
+  ENOTDIR: ["a part of the path is a file: mend the option 'directory'", false],
+  EISDIR: ['a folder stands where leasehold keeps a file: give leasehold a folder of its own', false],
+  ELOOP: ['the symbolic links of the path lead to themselves', false],
+  ENAMETOOLONG: ["the path is too long: give a shorter 'directory'", false],
+  EACCES: [RIGHTS, false],
+  EPERM: [RIGHTS, false],
+  EROFS: ['the file system is read-only: mount it for writing', false],
+  EXDEV: [NO_LINKS, false],
+  ENOTSUP: [NO_LINKS, false],
+  EOPNOTSUPP: [NO_LINKS, false],
+  ENOSYS: [NO_LINKS, false],
+  EMLINK: ["the file system's limit on links or folders is reached: prune old locks, or use another directory", false],
+  ENOSPC: [FULL, true],
+  EDQUOT: [FULL, true],
+  EMFILE: ['this process has too many open files: raise `ulimit -n`', true],
+  ENFILE: ['this host has too many open files', true],
+  ESTALE: [LATER, true],
+  EIO: [LATER, true],
+  EREMOTEIO: [LATER, true],
+  ETIMEDOUT: [LATER, true],
+  EAGAIN: [LATER, true],
+  EBUSY: [LATER, true],
+  EINTR: [LATER, true],
+  ENODEV: [LATER, true],
+  ENXIO: [LATER, true],
+  ENOTCONN: [LATER, true],
+  ECONNREFUSED: [LATER, true],
+  ECONNRESET: [LATER, true],
+  EHOSTDOWN: [LATER, true],
+  EHOSTUNREACH: [LATER, true],
+  EEXIST: [LATER, true],
+};
+
+/**
+ * Makes the error of a call to a file system.
+ * @param what the verb of the call: `list`, `link`.
+ */
+export function faultOf(error: unknown, what: string, path: string): LockStoreError {
+  const code = codeOf(error);
+  // Linux refuses a link on a file system that has none with EPERM.
+  const isLink = what === 'link' && code === 'EPERM';
+  const [advice, transient] = isLink ? [NO_LINKS, false] : (ADVICE[code] ?? [LATER, false]);
+  return new LockStoreError(`cannot ${what} '${path}' (${code || String(error)}): ${advice}.`, {
+    transient,
+    // A file of somebody else's in the place of a key's folder.
+    foreign: what === 'list' && code === 'ENOTDIR',
+    cause: error,
+  });
+}

@@ -1,0 +1,117 @@
+import { randomUUID } from 'node:crypto';
+import { join } from 'node:path';
+import { LockStoreError } from '../record/errors.ts';
+import type { LockRecord } from '../record/record.ts';
+import { decode } from '../swap/entry.ts';
+import type { Files } from './files.ts';
+import { FRESH, keyInName, keyInText, mayStartWith } from './names.ts';
+import { fileOf, load, versionsIn } from './versions.ts';
+
+/** Milliseconds after which a file that no writer has finished is a leftover of a crash. */
+const LEFTOVER_MS = 3_600_000;
+/** The least time for which a pruned lock was left alone: longer by far than any writer goes by a reading or by a new file. */
+export const LEAST_PRUNED_MS = 86_400_000;
+
+/**
+ * Deletes what crashed writers have left. A writer who was stalled for as long finds its file gone, and its write missed.
+ * @param date the server's time.
+ * @param most the most leftovers to delete.
+ */
+export async function sweep(files: Files, directory: string, date: number, most: number): Promise<void> {
+  const folder = join(directory, FRESH);
+  let swept = 0;
+  for (const name of (await files.list(folder)) ?? []) {
+    const path = join(folder, name);
+    const time = await files.timeOf(path);
+    if (time === undefined || date - time < LEFTOVER_MS) continue;
+    const inside = await files.list(path).catch(() => undefined);
+    if (inside === undefined) await files.remove(path);
+    for (const file of inside ?? []) await files.remove(join(path, file));
+    if (inside !== undefined) await files.removeFolder(path);
+    if (++swept >= most) return;
+  }
+}
+
+/**
+ * Deletes the locks that were free, and not written, for `olderThanMs`:
+ *
+ * 1. Sweep all leftovers away. A writer who is stalled since before then can write nothing more.
+ * 2. Read a lock. Leave the lock if its record or its last write is younger, or if the record is not ours.
+ * 3. Delete the lower versions, then the highest, and then the folder, if the folder is empty.
+ *
+ * A writer may take the lock between any two of these steps:
+ *
+ * - A link of the next version before the deletion of the highest: the highest is then no longer the highest, and the deletion
+ *   takes away what every later writer would have deleted.
+ * - A link after the deletion: the new version stands alone, and the folder is not empty, so nobody deletes or replaces it.
+ * - A first version after the deletion: it moves over the empty folder. A link of a writer who has read the old highest
+ *   version fails, or makes a version lower than the first one, which the writer then takes for overtaken.
+ *
+ * So one write alone follows each version, or follows none. That the token does not fall is the clock's work: a lock begins with
+ * the clock, as after DynamoDB's TTL.
+ */
+export async function prune(
+  files: Files,
+  directory: string,
+  olderThanMs: number,
+  signal: AbortSignal | undefined,
+): Promise<number> {
+  const now = await dateOf(files, directory);
+  await sweep(files, directory, now, Infinity);
+  let pruned = 0;
+  for (const name of (await files.list(directory)) ?? []) {
+    signal?.throwIfAborted();
+    if (mayStartWith(name, '') && (await pruneOne(files, directory, name, now - olderThanMs, signal))) pruned++;
+  }
+  return pruned;
+}
+
+export async function pruneOne(
+  files: Files,
+  directory: string,
+  name: string,
+  before: number,
+  signal: AbortSignal | undefined,
+): Promise<boolean> {
+  const folder = join(directory, name);
+  const standing = await load(files, folder, signal).catch((error) => {
+    if (error instanceof LockStoreError && error.foreign) return undefined;
+    throw error;
+  });
+  if (standing === undefined) {
+    // A prune that was killed has left an empty folder.
+    await files.removeFolder(folder).catch(() => {});
+    return false;
+  }
+  const path = join(folder, fileOf(standing.version));
+  const record = recordOf(standing.text, name, path);
+  const writtenAt = await files.timeOf(path);
+  const isOld = record !== undefined && writtenAt !== undefined && Math.max(record.expiresAt, writtenAt) <= before;
+  if (!isOld || record.committed !== undefined || record.flaw !== undefined) return false;
+  for (const version of versionsIn(await files.list(folder))) {
+    if (version < standing.version) await files.remove(join(folder, fileOf(version)));
+  }
+  await files.remove(path);
+  await files.removeFolder(folder);
+  return true;
+}
+
+/** The record in a file. Undefined if the file is not ours. */
+function recordOf(text: string, name: string, path: string): LockRecord | undefined {
+  try {
+    return decode(text, keyInName(name) ?? keyInText(text, name) ?? '', path).record;
+  } catch (error) {
+    if (error instanceof LockStoreError) return undefined;
+    throw error;
+  }
+}
+
+/** Asks for the server's time: the time of a file just made. */
+export async function dateOf(files: Files, directory: string): Promise<number> {
+  const fresh = join(directory, FRESH, randomUUID());
+  try {
+    return await files.write(fresh, '');
+  } finally {
+    await files.remove(fresh);
+  }
+}
