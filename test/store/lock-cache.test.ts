@@ -26,10 +26,13 @@ test('The user of docs/redis.md has the rights of LockCache’s user', () => {
 });
 
 describeHere(`A server as LockCache makes one (${REDIS})`, () => {
-  const folder = mkdtempSync(join(tmpdir(), 'leasehold-cache-'));
-  const [key, certificate] = [join(folder, 'key.pem'), join(folder, 'cert.pem')];
+  let folder: string;
+  let certificate: string;
   let server: RedisServer;
   beforeAll(async () => {
+    folder = mkdtempSync(join(tmpdir(), 'leasehold-cache-'));
+    certificate = join(folder, 'cert.pem');
+    const key = join(folder, 'key.pem');
     const request = [
       ...['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', '-keyout', key, '-out', certificate],
       ...['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1'],
