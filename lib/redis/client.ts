@@ -99,8 +99,9 @@ function overIoredis(client: IoredisClient): Connection {
 }
 
 function overNodeRedis(client: NodeRedisClient): Connection {
-  // An aborted request that still waits in the client's queue is never sent.
-  const send: Send = (args, abortSignal) => client.sendCommand(args, { abortSignal });
+  // An aborted request that still waits in the client's queue is never sent. A request on its way cannot be called back.
+  const send: Send = (args, abortSignal) =>
+    client.isReady === false ? client.sendCommand(args, { abortSignal }) : client.sendCommand(args);
   return {
     send: (_key, args, signal) => send(args, signal),
     primaries: async () => [send],
@@ -113,7 +114,7 @@ function overNodeRedis(client: NodeRedisClient): Connection {
 
 function overNodeRedisCluster(cluster: NodeRedisCluster): Connection {
   return {
-    send: (key, args, abortSignal) => cluster.sendCommand(key, false, args, { abortSignal }),
+    send: (key, args) => cluster.sendCommand(key, false, args),
     async primaries() {
       const nodes = inOrder(cluster.masters, ({ address }) => address);
       const clients: NodeRedisClient[] = await Promise.all(nodes.map((node) => cluster.nodeClient(node)));
