@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { finished, Readable } from 'node:stream';
 import type { Lease } from '../lib/lease/lease.ts';
 import type { LostReason } from '../lib/record/errors.ts';
@@ -91,6 +92,8 @@ export class HeldLease implements Held {
     const source = readableOf(body);
     const parts = source[Symbol.asyncIterator]();
     const isTold = tellsItsEnd(body);
+    // A reader asks for a part from elsewhere. The work that makes the part runs under the locks of the handler.
+    const asInHandler = AsyncLocalStorage.snapshot();
     let isOver = false;
     const sent: Readable = new Readable({
       objectMode: true,
@@ -98,7 +101,7 @@ export class HeldLease implements Held {
       highWaterMark: 0,
       read: () => {
         const next = async () => {
-          const { done, value } = await parts.next();
+          const { done, value } = await asInHandler(() => parts.next());
           if (sent.destroyed) return;
           if (!done) return void sent.push(value);
           isOver = true;

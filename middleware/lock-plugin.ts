@@ -26,6 +26,11 @@ export interface LockPlugin {
    */
   timeoutEarlyResponse?: (() => unknown) | undefined;
   /**
+   * Called when a middleware begins, with the name of the middleware's function.
+   * @default none
+   */
+  beforeMiddleware?: ((name: string) => void) | undefined;
+  /**
    * Called when the handler begins.
    * @default none
    */
@@ -109,20 +114,35 @@ export function lockPlugin<Plugin extends object = object>(
   const {
     requestStart,
     timeoutEarlyResponse = throwTimeout,
+    beforeMiddleware,
     beforeHandler,
     afterHandler,
     requestEnd,
   }: LockPlugin = plugin;
   const executionMode = plugin.executionMode as ((...parameters: unknown[]) => unknown) | undefined;
-  const hooks = { requestStart, timeoutEarlyResponse, beforeHandler, afterHandler, requestEnd, executionMode };
+  const hooks = {
+    requestStart,
+    timeoutEarlyResponse,
+    beforeMiddleware,
+    beforeHandler,
+    afterHandler,
+    requestEnd,
+    executionMode,
+  };
   for (const [name, hook] of Object.entries(hooks)) if (hook !== undefined) checkFunction(name, hook);
   // Middy does not say which of the requests that share a process has timed out.
   const requests = new AsyncLocalStorage<LockRequest>();
   /** The request under way. A handler that has called another handler finds the other's request in its place. */
   const current = () => {
     let request = requests.getStore();
-    while (request && holdingsOf(request).hasEnded) request = holdingsOf(request).outer as LockRequest | undefined;
-    return request ?? requests.getStore();
+    while (request && holdingsOf(request).hasEnded) request = outerOf(request);
+    return request;
+  };
+  /** Notes that the request under way runs a middleware or its handler. */
+  const enter = () => {
+    const request = current();
+    if (request) enterHandler(request);
+    return request;
   };
   return {
     ...plugin,
@@ -131,9 +151,9 @@ export function lockPlugin<Plugin extends object = object>(
       const outer = current();
       if (request) {
         holdingsOf(request).tellsBegin = true;
-        if (outer?.context === request.context) holdingsOf(request).outer = outer;
+        holdingsOf(request).outer = outer;
         // Nobody could tell later which of the two begins.
-        else if (outer) begin(outer);
+        if (outer && outer.context !== request.context) begin(outer);
       }
       requests.enterWith(request as LockRequest);
       // Middy does not wait for the user's hook, and a rejection that nobody waits for ends the process.
@@ -144,12 +164,14 @@ export function lockPlugin<Plugin extends object = object>(
       if (request) timeOut(request);
       return timeoutEarlyResponse();
     },
+    // A middleware that comes after a lock runs under that lock, as the handler does.
+    beforeMiddleware(name: string) {
+      enter();
+      beforeMiddleware?.(name);
+    },
     beforeHandler() {
-      for (let request = current(); request; request = holdingsOf(request).outer as LockRequest | undefined) {
-        begin(request);
-      }
-      const request = current();
-      if (request) enterHandler(request);
+      const request = enter();
+      for (let each = request; each && each.context === request?.context; each = outerOf(each)) begin(each);
       beforeHandler?.();
     },
     // If a later `after` throws, Middy forgets the response, and a body in the response that is still produced.
@@ -172,6 +194,8 @@ export function lockPlugin<Plugin extends object = object>(
     },
   };
 }
+
+const outerOf = (request: LockRequest) => holdingsOf(request).outer as LockRequest | undefined;
 
 /** Runs a request as Middy does. If the request fails, releases the leases that are left. */
 const releasing =

@@ -59,7 +59,7 @@ interface Holdings {
   tellsBegin?: boolean;
   /** The handler's response, before other middlewares changed it. */
   handled?: unknown;
-  /** The request that was under way when this request began with the same context: a handler may call another handler. */
+  /** The request that was under way when this request began: a handler may call another handler. */
   outer?: object | undefined;
   hasEnded?: boolean;
 }
@@ -116,13 +116,13 @@ export function timeOut(request: LockRequest): void {
   }
 }
 
-const heldAround = (request: object): Held[] => [...heldBy(request), ...(around.getStore() ?? [])];
+const heldAround = (request: object): Held[] => [...new Set([...heldBy(request), ...(around.getStore() ?? [])])];
 
 /** Runs the handler of a request. */
 export const runHandler = <Result>(request: object, handler: () => Result): Result =>
   around.run(heldAround(request), handler);
 
-/** Notes that the calling code goes on to run the handler of a request. */
+/** Notes that the calling code goes on to run the handler of a request, or a middleware. */
 export const enterHandler = (request: object): void => around.enterWith(heldAround(request));
 
 /**

@@ -37,7 +37,8 @@ export function wrap(guard: Guard, handler: Handler): (...parameters: never[]) =
       const given = [request.event, ...(stream ? [stream] : []), context, ...others] as never[];
       request.response = await runHandler(request, () => handler(...given));
       if (stream) await sent(stream, request);
-      await after(guard, request);
+      // A body in the response is produced under the lock, too.
+      await runHandler(request, () => after(guard, request));
       return request.response;
     } catch (error) {
       request.error = error;

@@ -9,14 +9,23 @@ const parts: Record<string, { parts: string[]; packages: RegExp }> = {
   'lib/names.ts': { parts: [], packages: /^$/ },
   'lib/record/': { parts: [], packages: /^$/ },
   'lib/lease/': { parts: ['lib/record/'], packages: /^node:/ },
+  'lib/aws/': { parts: ['lib/record/'], packages: /^$/ },
+  'lib/swap/': { parts: ['lib/record/'], packages: /^node:/ },
   'lib/dynamodb/': {
-    parts: ['lib/record/', 'lib/names.ts', 'lib/emf.ts', 'lib/dynamodb/settings.ts'],
+    parts: ['lib/record/', 'lib/aws/', 'lib/names.ts', 'lib/emf.ts', 'lib/dynamodb/settings.ts'],
     packages: /^(node:|@aws-sdk\/)/,
   },
+  'lib/s3/': {
+    parts: ['lib/record/', 'lib/aws/', 'lib/swap/', 'lib/names.ts', 'lib/emf.ts'],
+    packages: /^(node:|@aws-sdk\/)/,
+  },
+  'lib/s3.ts': { parts: ['lib/s3/'], packages: /^$/ },
   'lib/dynamodb/settings.ts': { parts: ['lib/record/', 'lib/names.ts'], packages: /^$/ },
   'lib/dynamodb/guarded-write.ts': { parts: ['lib/record/', 'lib/lease/', 'lib/dynamodb/'], packages: /^@aws-sdk\// },
   'lib/dynamodb.ts': { parts: ['lib/dynamodb/', 'lib/dynamodb/guarded-write.ts'], packages: /^$/ },
-  'lib/swap/': { parts: ['lib/record/'], packages: /^node:/ },
+  'lib/redis/': { parts: ['lib/record/'], packages: /^node:/ },
+  'lib/redis/guarded-write.ts': { parts: ['lib/record/', 'lib/lease/', 'lib/redis/'], packages: /^node:/ },
+  'lib/redis.ts': { parts: ['lib/redis/', 'lib/redis/guarded-write.ts'], packages: /^$/ },
   'lib/file/': { parts: ['lib/record/', 'lib/swap/'], packages: /^node:/ },
   'lib/file.ts': { parts: ['lib/file/'], packages: /^$/ },
   'lib/testing.ts': { parts: ['lib/testing/'], packages: /^$/ },
@@ -27,7 +36,7 @@ const parts: Record<string, { parts: string[]; packages: RegExp }> = {
   // `node:util` loads more than a cold start needs.
   'middleware/': { parts: ['lib/record/', 'lib/lease/', 'lib/dynamodb/'], packages: /^(node:(?!util)|@aws-sdk\/)/ },
   'lib/cdk/': {
-    parts: ['lib/record/', 'lib/names.ts', 'lib/dynamodb/settings.ts'],
+    parts: ['lib/record/', 'lib/swap/', 'lib/names.ts', 'lib/dynamodb/settings.ts'],
     packages: /^(node:|aws-cdk-lib|constructs$)/,
   },
 };

@@ -1,6 +1,6 @@
 import { checkKey, checkNames, checkText, checkThat, show } from '../record/check.ts';
 import { LockStoreError } from '../record/errors.ts';
-import { isCountable } from '../record/record.ts';
+import { isBroken, isCountable } from '../record/record.ts';
 import type { StoreAnswer } from '../record/store.ts';
 import type { OperatorContext } from './context.ts';
 import { ORDER, sendInTurn } from './gate.ts';
@@ -63,10 +63,6 @@ const MOST_TOKEN = 9_007_000_000_000_000;
 /** Two hosts' clocks differ by less, unless one of them is wrong. */
 const WRONG_MS = 2_000;
 
-/** Tells whether only a repair mends a record, also under a grant: no condition can compare the values that are flawed. */
-export const isBroken = ({ flaw = '' }: Pick<LockState, 'flaw'>): boolean =>
-  /^(fencingToken|expiresAt|acquiredAt|lockId) /.test(flaw);
-
 /**
  * Ends a grant.
  *
@@ -79,6 +75,8 @@ export async function forceRelease(
   key: string,
   options: ForceReleaseOptions,
 ): Promise<boolean> {
+  if (options === undefined)
+    throw new TypeError('forceRelease needs the option lockId: the id of the grant, as inspect shows it.');
   checkNames('forceRelease', options, { lockId: 0, immediately: 0 });
   const lockId = checkText('lockId', options.lockId);
   const { immediately = false } = options;
@@ -99,6 +97,11 @@ export async function forceRelease(
  * the expiry, when the belief of a holder has ended, unless `immediately` says otherwise.
  */
 export async function repair(context: OperatorContext, key: string, options: RepairOptions): Promise<boolean> {
+  if (options === undefined) {
+    throw new TypeError(
+      'repair needs the option seen: the state of the lock, as inspect gives it ({} if inspect rejects).',
+    );
+  }
   checkNames('repair', options, { seen: 0, fencingToken: 0, immediately: 0 });
   checkKey(key);
   const { seen, immediately = false } = options;

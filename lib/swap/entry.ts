@@ -1,6 +1,14 @@
 import { show } from '../record/check.ts';
 import { LockStoreError } from '../record/errors.ts';
-import { areCountable, isCountable, type LockRecord, MOST_ACQUIRED_AT, MOST_COUNTABLE } from '../record/record.ts';
+import {
+  areCountable,
+  type Committed,
+  isCountable,
+  type LockRecord,
+  MOST_ACQUIRED_AT,
+  MOST_COUNTABLE,
+  type Takeover,
+} from '../record/record.ts';
 import { isCanonical } from '../record/token.ts';
 
 /** The content of an object or a file: the record of a lock, and the id of the write that put the record there. */
@@ -30,7 +38,7 @@ export function decode(text: string, key: string, where: string): Entry {
       `${where} was not written by leasehold, or was changed, and is left as it is: ${why}. Use another key, or, if nobody holds the lock, delete it.`,
       { foreign: true },
     );
-  let content: { leasehold?: unknown; writeId?: unknown; record?: Partial<LockRecord> } | null;
+  let content: { leasehold?: unknown; writeId?: unknown; record?: Content } | null;
   try {
     content = JSON.parse(text);
   } catch {
@@ -50,23 +58,69 @@ export function decode(text: string, key: string, where: string): Entry {
       `fencingToken is ${show(fencingToken)} and expiresAt is ${show(expiresAt)}, and both must be numbers`,
     );
   }
-  const flaw = flawIn(record);
-  // Only this reading tells of a flaw.
-  const { flaw: _, ...rest } = record;
-  return { writeId, record: { ...(rest as LockRecord), ...(flaw !== undefined && { flaw }) } };
+  return { writeId, record: recordOf(record, key, { fencingToken, expiresAt }) };
 }
 
-/** Tells of a value that requests are judged by, and that leasehold cannot have written. */
-function flawIn(record: Partial<LockRecord>): string | undefined {
-  const { fencingToken = NaN, expiresAt = NaN, acquiredAt, lockId, doneToken } = record;
-  if (!areCountable({ ...(record as LockRecord), fencingToken, expiresAt })) {
-    const [name, value] = isCountable(fencingToken) ? ['expiresAt', expiresAt] : ['fencingToken', fencingToken];
-    return `${name} is ${value}, which is no whole number from 0 to ${MOST_COUNTABLE}`;
+type Content = { readonly [Name in keyof LockRecord]?: unknown };
+
+/** Stands for a finished token that is no text. By its bytes no token is greater, and none is equal. */
+const NO_TOKEN = '~\u{10ffff}';
+
+/**
+ * Reads the record. A value that judges no request is left out if it has another type: one bad value hides no lock. A value
+ * that requests are judged by, and that leasehold cannot have written, is told as `flaw`.
+ */
+function recordOf(
+  content: Content,
+  key: string,
+  judging: { readonly fencingToken: number; readonly expiresAt: number },
+): LockRecord {
+  const { acquiredAt, leaseMs, doneToken } = content;
+  const hasNoText = doneToken !== undefined && typeof doneToken !== 'string';
+  const record = {
+    key,
+    lockId: textOf(content.lockId),
+    owner: textOf(content.owner),
+    ...judging,
+    acquiredAt: numberOf(acquiredAt) ?? 0,
+    leaseMs: numberOf(leaseMs) ?? 0,
+    releasedBy: textOf(content.releasedBy),
+    tookOver: takeoverOf(content.tookOver),
+    doneToken: hasNoText ? NO_TOKEN : textOf(doneToken),
+    data: textOf(content.data),
+    committed: committedOf(content.committed),
+  };
+  const flaw = flawIn(content, record);
+  return flaw === undefined ? record : { ...record, flaw };
+}
+
+const textOf = (value: unknown): string | undefined => (typeof value === 'string' && value !== '' ? value : undefined);
+const numberOf = (value: unknown): number | undefined => (typeof value === 'number' ? value : undefined);
+
+function takeoverOf(value: unknown): Takeover | undefined {
+  const { type, lockId, owner, acquiredAt, expiresAt } = (value ?? {}) as { readonly [name: string]: unknown };
+  if (type === 'nothing') return { type };
+  if (typeof acquiredAt !== 'number' || typeof expiresAt !== 'number') return undefined;
+  const replaced = { owner: textOf(owner), acquiredAt, expiresAt };
+  if (type === 'lease' && typeof lockId === 'string') return { type, lockId, ...replaced };
+  return type === 'closed' ? { type, ...replaced } : undefined;
+}
+
+function committedOf(value: unknown): Committed | undefined {
+  const { data, number, fencingToken } = (value ?? {}) as { readonly [name: string]: unknown };
+  const isWhole = typeof data === 'string' && typeof number === 'number' && typeof fencingToken === 'number';
+  return isWhole ? { data, number, fencingToken } : undefined;
+}
+
+function flawIn({ acquiredAt, lockId, doneToken }: Content, record: LockRecord): string | undefined {
+  if (!areCountable(record)) {
+    const name = isCountable(record.fencingToken) ? 'expiresAt' : 'fencingToken';
+    return `${name} is ${record[name]}, which is no whole number from 0 to ${MOST_COUNTABLE}`;
   }
   if (!(typeof acquiredAt === 'number' && acquiredAt >= 0 && acquiredAt <= MOST_ACQUIRED_AT)) {
     return `acquiredAt is ${show(acquiredAt)}`;
   }
-  if (lockId !== undefined && (typeof lockId !== 'string' || lockId === '')) return `lockId is ${show(lockId)}`;
-  if (doneToken === undefined || (typeof doneToken === 'string' && isCanonical(doneToken))) return undefined;
+  if (lockId !== undefined && record.lockId === undefined) return `lockId is ${show(lockId)}`;
+  if (record.doneToken === undefined || isCanonical(record.doneToken)) return undefined;
   return `doneToken is ${show(doneToken)}, which leasehold did not write`;
 }

@@ -45,7 +45,7 @@ export interface KeyPage {
   readonly cursor?: unknown;
 }
 
-/** The most swaps of one write. Each that misses met another write of the key, which is over within milliseconds. */
+/** The most swaps of one write that miss. Each met another write of the key, which is over within milliseconds. */
 const SWAPS = 8;
 /** The most keys whose last version a store remembers. */
 const MOST_REMEMBERED = 1_000;
@@ -88,6 +88,8 @@ export abstract class SwapStore<Version> implements LockStore {
   protected abstract keys(prefix: string, cursor: unknown, signal?: AbortSignal): Promise<KeyPage>;
 
   acquire(request: AcquireRequest, signal?: AbortSignal): Promise<StoreAnswer> {
+    // A holder who was seen here has most likely renewed since. A reading costs less than a swap that misses.
+    if (this.#remembered.get(request.key)?.entry?.record.lockId !== undefined) this.#remembered.delete(request.key);
     return this.#write(transitions.acquire, request, signal);
   }
 
@@ -134,7 +136,10 @@ export abstract class SwapStore<Version> implements LockStore {
           if (record) records.push(record);
         } catch (error) {
           // An object of the user's own hides no lock.
-          if (!(error instanceof LockStoreError && error.foreign)) throw error;
+          if (error instanceof LockStoreError && error.foreign) continue;
+          // The other readers stop, too.
+          left.length = 0;
+          throw error;
         }
       }
     };
@@ -163,7 +168,7 @@ export abstract class SwapStore<Version> implements LockStore {
     const writeId = randomUUID();
     let maybeAppliedBefore = false;
     let remembered = this.#remembered.get(key);
-    for (let swaps = 0; swaps < SWAPS; ) {
+    for (let misses = 0; ; ) {
       // 1. The state of the key, as it was remembered or as it is.
       const seen = remembered ?? (await this.#load(key, true, signal));
       const { entry, version } = seen;
@@ -176,22 +181,21 @@ export abstract class SwapStore<Version> implements LockStore {
       }
       remembered = undefined;
       if (changed === undefined) continue;
+      if (misses === SWAPS) throw conflictOver(key, maybeAppliedBefore);
+      // Nobody waits for a request that was given up. A store that cannot cancel its readings comes here late.
+      signal?.throwIfAborted();
       // 3. The swap. If its answer is lost, nobody knows the version that stands.
       this.#remembered.delete(key);
       const written = { writeId, record: changed };
       const swapped = await this.swap(key, written, version, signal);
-      swaps++;
       if (swapped.version !== undefined) {
         this.#remember(key, { entry: written, version: swapped.version });
         return { applied: true, record: changed, ...datesOf(swapped) };
       }
       // 4. Another version stood there.
+      misses++;
       maybeAppliedBefore ||= swapped.maybeApplied ?? false;
     }
-    throw new LockStoreError(`the lock '${key}' was written by others ${SWAPS} times meanwhile.`, {
-      transient: true,
-      conflict: true,
-    });
   }
 
   /** Remembers the state of a key, in the place of the state that was remembered longest ago. */
@@ -202,5 +206,12 @@ export abstract class SwapStore<Version> implements LockStore {
     this.#remembered.set(key, { entry, version });
   }
 }
+
+/** If an earlier swap of the request may have been applied, the next sending of the request must know. */
+const conflictOver = (key: string, maybeAppliedBefore: boolean): LockStoreError =>
+  new LockStoreError(`the lock '${key}' was written by others ${SWAPS} times meanwhile.`, {
+    transient: true,
+    conflict: !maybeAppliedBefore,
+  });
 
 const datesOf = ({ serverDate, relayed }: DatedAnswer): DatedAnswer => ({ serverDate, relayed });

@@ -34,6 +34,8 @@ export class Candidates<Task> {
   readonly #marks: Marks<Task>;
   readonly #now: () => number;
   readonly #backOff = new BackOff(ROUND_MS.first, ROUND_MS.most);
+  /** The pause before the next round. */
+  #pause: { readonly from: number; readonly ms: number } | undefined;
 
   constructor(plan: RunPlan<Task>, limit: RunLimit, unsettled: Unsettled<Task>, marks: Marks<Task>) {
     this.#plan = plan;
@@ -43,16 +45,24 @@ export class Candidates<Task> {
     this.#now = () => plan.clock.monotonic();
   }
 
-  /** Several runners share the generator: their calls wait for one another. */
+  /**
+   * Several runners share the generator: their calls wait for one another. A source may stay open for ever: the wait for its
+   * next task keeps no task waiting that has come.
+   */
   async *of(source: TaskSource<Task>): AsyncGenerator<OpenTask<Task>, void> {
-    for await (const window of source.windows()) {
-      const blocks = this.#unsettled.add(window);
-      yield* this.#ownShare(blocks);
-      yield* this.#help(blocks);
-      while (this.#unsettled.left > MOST_CARRIED && !this.#limit.isOver) yield* this.#round();
-      if (this.#limit.isOver) return;
+    while (!this.#limit.isOver) {
+      // 1. Wait for further tasks, at the most until the next round. If many tasks are left, none is taken.
+      const roundAt = this.#nextRoundAt();
+      const ms = roundAt - this.#now();
+      if (source.isOpen && this.#unsettled.left <= MOST_CARRIED) {
+        const blocks = this.#unsettled.add(await source.take(ms));
+        yield* this.#ownShare(blocks);
+        yield* this.#help(blocks);
+      } else if (this.#unsettled.isWaiting) await this.#limit.pause(ms);
+      else return;
+      // 2. Visit what is left once more.
+      if (this.#now() >= roundAt) yield* this.#round();
     }
-    while (this.#unsettled.isWaiting && !this.#limit.isOver) yield* this.#round();
   }
 
   async *#ownShare(blocks: readonly Block<Task>[]) {
@@ -89,16 +99,30 @@ export class Candidates<Task> {
     return this.#marks.mayExist(block) ? block.outlookAt(this.#now()) : 'free';
   }
 
-  /** Visits the unfinished blocks once more after a pause: until the soonest expiry, but ever longer at the most. */
+  /**
+   * Gives the moment of the next round: the soonest expiry, or the end of a pause that grows from round to round. Infinity if
+   * no task is left: the next pause is then the first.
+   */
+  #nextRoundAt(): number {
+    if (!this.#unsettled.isWaiting) {
+      this.#pause = undefined;
+      this.#backOff.reset();
+      return Infinity;
+    }
+    this.#pause ??= { from: this.#now(), ms: this.#backOff.nextMs() };
+    const { from, ms } = this.#pause;
+    const untilOpenMs = this.#unsettled.opensAt - from + Math.random() * ROUND_MS.first;
+    return from + Math.max(Math.min(ms, untilOpenMs), ROUND_MS.first / 2);
+  }
+
+  /** Visits the unfinished blocks once more. */
   async *#round() {
-    const untilOpenMs = this.#unsettled.opensAt - this.#now() + Math.random() * ROUND_MS.first;
-    const ms = Math.min(this.#backOff.nextMs(), untilOpenMs);
-    await this.#limit.pause(Math.max(ms, ROUND_MS.first / 2));
     this.#unsettled.joinBlocks();
     for await (const open of this.#help(this.#unsettled.blocks)) {
       this.#backOff.reset();
       yield open;
     }
+    this.#pause = undefined;
   }
 
   /** Gives out the blocks that have no mark, each soon after its mark was looked for. */

@@ -75,9 +75,9 @@ export class RunLimit {
 
   readonly #close = () => this.end();
 
-  /** Pauses, at the most until the run is over. */
-  async pause(ms: number): Promise<void> {
-    await pause(this.#clock, ms, this.signal).catch(() => {});
+  /** Pauses, at the most until the run is over or the signal `wake` aborts. */
+  async pause(ms: number, wake?: AbortSignal): Promise<void> {
+    await pause(this.#clock, ms, this.signal, wake).catch(() => {});
   }
 
   /**

@@ -1,4 +1,3 @@
-import { onAbort } from '../lease/on-abort.ts';
 import { checkThat } from '../record/check.ts';
 import { BLOCK } from './block.ts';
 import type { RunLimit } from './run-limit.ts';
@@ -18,6 +17,8 @@ export class TaskSource<Task> {
   #arrived: Task[] = [];
   /** Set while the iterator owes a task. Never rejects. */
   #coming: Promise<void> | undefined;
+  /** Ends the wait for a task. */
+  #wake = () => {};
   #isAsync = false;
   #isEnded = false;
 
@@ -25,7 +26,8 @@ export class TaskSource<Task> {
     this.#tasks = tasks;
     this.#limit = limit;
     if (!Array.isArray(tasks)) return;
-    this.#arrived = tasks;
+    // A hole is a task without a value, as for every loop over the array.
+    this.#arrived = [...tasks];
     this.#isEnded = true;
   }
 
@@ -34,24 +36,25 @@ export class TaskSource<Task> {
     return this.#arrived.length;
   }
 
+  /** False when every task has come, and was taken. */
+  get isOpen(): boolean {
+    return this.left > 0 || !this.#isEnded;
+  }
+
   /**
-   * Gives an array as it is, and an iterable a window at a time. A window is smaller if the next task does not come at once,
-   * so that the tasks that have come need not wait. The end of the run ends the wait for a task.
+   * Takes an array as it is, and of an iterable up to a window of tasks. The window is smaller if the next task does not come
+   * at once, so that the tasks that have come need not wait. Gives no task if none comes within `ms`, or before the run ends.
    */
-  async *windows(): AsyncGenerator<readonly Task[], void> {
-    while (!this.#limit.isOver) {
-      // 1. One more task comes, or nothing does.
-      if (!this.#isEnded && this.left < WINDOW) {
-        this.#coming ??= this.#pull();
-        await this.#wait(this.#coming);
-        if (this.#coming === undefined || this.left === 0) continue;
-      }
-      // 2. The window is full, or nothing more comes at once.
-      if (this.left === 0) return;
-      const window = this.#arrived;
-      this.#arrived = [];
-      yield window;
+  async take(ms: number): Promise<readonly Task[]> {
+    while (!this.#isEnded && this.left < WINDOW) {
+      this.#coming ??= this.#pull();
+      await this.#wait(ms);
+      if (this.#coming !== undefined || this.#limit.isOver) break;
     }
+    if (this.#limit.isOver) return [];
+    const taken = this.#arrived;
+    this.#arrived = [];
+    return taken;
   }
 
   /** Tells the iterator of the end. An iterator that still owes a task may never answer: nobody waits for its return. */
@@ -75,6 +78,7 @@ export class TaskSource<Task> {
       if (!this.#limit.wasStopped) this.#limit.fail(error);
     }
     this.#coming = undefined;
+    this.#wake();
   }
 
   /** Gives the iterator's next result. An iterator that throws, or whose result is none, is at its end. */
@@ -96,16 +100,16 @@ export class TaskSource<Task> {
     return open ? open.call(this.#tasks) : (this.#tasks as Iterable<Task>)[Symbol.iterator]();
   }
 
-  /** Waits for a task: until the run is over and, while tasks have come, for one turn of the event loop at the most. */
-  async #wait(coming: Promise<void>): Promise<void> {
-    const { signal } = this.#limit;
-    let stop = () => {};
+  /** Waits for the task that the iterator owes: for `ms` or, while tasks have come, for one turn of the event loop. */
+  async #wait(ms: number): Promise<void> {
+    if (this.left === 0) {
+      const came = new AbortController();
+      this.#wake = () => came.abort();
+      return this.#limit.pause(ms, came.signal);
+    }
     await new Promise<void>((resolve) => {
-      stop = onAbort([signal], () => resolve());
-      void coming.then(resolve);
-      if (signal.aborted) resolve();
-      if (this.left > 0) setImmediate(resolve);
+      this.#wake = resolve;
+      setImmediate(resolve);
     });
-    stop();
   }
 }

@@ -301,6 +301,53 @@ describe('a lock around a handler that a busy lock inside skips', () => {
     await busy.release();
   });
 
+  test.each([
+    { what: 'withLock()', make: () => inner('skip') },
+    { what: 'lock()', make: () => innerMiddy() as typeof invoke },
+  ])('is not done where a middleware before the handler calls the skipped one: $what', async ({ make }) => {
+    await others.acquire('busy');
+    const names: string[] = [];
+    const beforeMiddleware = (name: string) => void names.push(name);
+    const outer = middy(lockPlugin({ beforeMiddleware }))
+      .use(lock(options()))
+      .use({
+        before: async function prepare() {
+          await make()({}, invocation());
+        },
+      })
+      .handler(() => 'worked');
+    await outer({}, invocation() as never);
+    expect(await doneToken()).toBeUndefined();
+    expect(names).toContain('prepare');
+  });
+
+  test('is not done where another handler has run before, inside and with a context of its own', async () => {
+    await others.acquire('busy');
+    const plugin = lockPlugin();
+    const free = middy(plugin).handler(() => 'worked');
+    const outer = middy(plugin)
+      .use({ before: async () => void (await free({}, invocation() as never)) })
+      .use(lock(options()))
+      .handler(inner('skip') as never);
+    await outer({}, invocation() as never);
+    expect(await doneToken()).toBeUndefined();
+  });
+
+  test.each([
+    { what: 'withLock()', make: (handler: () => unknown) => withLock(options(), handler) },
+    { what: 'lock()', make: (handler: () => unknown) => outerMiddy(handler as never) },
+  ])('is not done where the work that makes a streamed body calls the skipped one: $what', async ({ make }) => {
+    await others.acquire('busy');
+    const parts = async function* () {
+      yield 'a';
+      await inner('skip')({}, invocation());
+      yield 'b';
+    };
+    const body = (await make(() => Readable.from(parts()))({}, invocation() as never)) as Readable;
+    expect(await body.toArray()).toEqual(['a', 'b']);
+    expect(await doneToken()).toBeUndefined();
+  });
+
   test('is not done where the handlers have two contexts', async () => {
     await others.acquire('busy');
     await withLock(options(), () => inner('skip')({}, invocation()))({}, invocation());

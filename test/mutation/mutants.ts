@@ -124,11 +124,16 @@ const dynamodb = [
       '(immediately ? [] : [OPENS_IN_TIME])',
       '(immediately ? [OPENS_IN_TIME] : [])',
     ],
-    ['repair of a broken record lowers its token', '(lowersToken ? [] : [RAISES_TOKEN])', '[]'],
+    ['repair of a broken record lowers its token', '(!lowersToken ? [RAISES_TOKEN] :', '(!lowersToken ? [] :'],
+    [
+      'repair of a broken record lowers a token that the operator did not see',
+      'seen ? [`(${RAISES_TOKEN} OR ${AROUND_SEEN})`] : []',
+      '[]',
+    ],
     [
       "repair of an item of the user's own with a token",
-      "'(attribute_exists(acquiredAt) OR attribute_exists(leaseMs))'",
-      "'(:zero = :zero)'",
+      "'(attribute_exists(acquiredAt) OR attribute_exists(leaseMs)))'",
+      "'(:zero = :zero))'",
     ],
     [
       'no repair of a fraction',
@@ -357,12 +362,6 @@ const clocks = [
   ]),
   ...of('lib/dynamodb/sdk-transport.ts', [
     ["the store's own client sends again beside leasehold", '{ maxAttempts: 1 }', '{}'],
-    [
-      'a request refused for the time in its signature, sent again with the same moments',
-      '?.$metadata?.misdated)) throw error;',
-      '?.$metadata?.misdated && false)) throw error;',
-    ],
-    ["a request of the user's own, not corrected by the SDK", 'if (!(heard && ', 'if (!('],
   ]),
   ...of('lib/dynamodb/direct-transport.ts', [
     [
@@ -376,10 +375,18 @@ const clocks = [
   ]),
   ...of('lib/dynamodb/sigv4.ts', [["yesterday's key signs", 'day !== this.#day || ', '']]),
   ...of('lib/dynamodb/environment.ts', [
-    ['a file of profiles, not read', ' ||\n    sharedFiles(env).some((file) => existsSync(file))', ''],
+    ['a file of profiles, not read', '  return file && `there', '  return file && undefined && `there'],
     ['a request that waits for new credentials while the old ones are good', '!this.#held || leftMs <= 0', 'true'],
   ]),
-  ...of('lib/dynamodb/server-date.ts', [
+  ...of('lib/aws/sdk-client.ts', [
+    [
+      'a request refused for the time in its signature, sent again with the same moments',
+      '?.$metadata?.misdated)) throw error;',
+      '?.$metadata?.misdated && false)) throw error;',
+    ],
+    ["a request of the user's own, not corrected by the SDK", 'if (!(heard && ', 'if (!('],
+  ]),
+  ...of('lib/aws/server-date.ts', [
     ["a relay's Date, taken for DynamoDB's", ' || !AWS_HOST.test(hostname)', ''],
     ["the Date of an answer without TLS, taken for DynamoDB's", "protocol !== 'https:' || ", ''],
     ["the Date of a cache's answer, taken for the present", ' || age !== undefined', ''],
@@ -388,7 +395,7 @@ const clocks = [
 ];
 
 const attempts = [
-  ...of('lib/dynamodb/faults.ts', [
+  ...of('lib/aws/faults.ts', [
     ['an answer that nobody can read, taken for a fault that lasts', '($response !== undefined ||', '('],
     ['a conflict with another Region, taken for a fault that lasts', "  'ReplicatedWriteConflictException',\n", ''],
   ]),
@@ -888,6 +895,13 @@ const tasks = [
       "if (outcome === 'failed') block",
     ],
   ]),
+  ...of('lib/tasks/candidates.ts', [
+    [
+      'tasks that have come wait for an iterator that stays open',
+      'await source.take(ms)',
+      'await source.take(Infinity)',
+    ],
+  ]),
   ...of('lib/tasks/source.ts', [
     [
       'a run of tasks waits beyond its end for an iterator that hangs',
@@ -936,8 +950,13 @@ const middleware = [
       'false) request',
     ],
     [
+      'a token done though a busy lock inside a middleware skipped the work',
+      '      enter();\n      beforeMiddleware',
+      '      beforeMiddleware',
+    ],
+    [
       "a token done though a busy lock inside Middy's handler skipped the work",
-      '      if (request) enterHandler(request);\n',
+      '    if (request) enterHandler(request);\n',
       '',
     ],
     ["an early time-out that throws another error than Middy's own", "package: '@middy/core'", "package: 'leasehold'"],
@@ -1104,6 +1123,11 @@ const middleware = [
     ],
   ]),
   ...of('middleware/held-lease.ts', [
+    [
+      'a token done though a busy lock inside a streamed body skipped',
+      'asInHandler(() => parts.next())',
+      'parts.next()',
+    ],
     ['a lease released while a handler runs on after its time-out', '    this.#abandoned = true;\n', ''],
     [
       'a lease released when Middy answers for a handler that timed out',
@@ -1222,6 +1246,193 @@ const guard = of('lib/dynamodb/guarded-write.ts', [
   ['a guarded write sent though the lease is not held', '    lease.assertHeld();\n', ''],
 ]);
 
+const commits = [
+  ...of('lib/record/transitions.ts', [
+    [
+      'commit in memory of a grant of another holder',
+      '!isGrantOf(lockId, record) || number !==',
+      'record === undefined || number !==',
+    ],
+    ['commit in memory over a later commit', ' || number !== (record.committed?.number ?? 0) + 1', ''],
+    [
+      'commit in memory under the token of the commit before',
+      'committed: { data, number, fencingToken: record.fencingToken }',
+      'committed: { data, number, fencingToken: record.committed?.fencingToken ?? record.fencingToken }',
+    ],
+    [
+      'a grant in memory forgets the commit',
+      'tookOver: replacedBy(record),\n',
+      'tookOver: replacedBy(record), committed: undefined,\n',
+    ],
+  ]),
+  ...of('lib/dynamodb/writes.ts', [
+    [
+      'commit of a grant of another holder',
+      "`${MINE} AND ${number === 1 ? 'attribute_not_exists(commits)'",
+      "`(${MINE} OR lockId <> :me) AND ${number === 1 ? 'attribute_not_exists(commits)'",
+    ],
+    [
+      'the first commit written over another one',
+      "number === 1 ? 'attribute_not_exists(commits)'",
+      "number === 1 ? 'lockId = :me'",
+    ],
+    ['commit over a later commit', "'commits = :before'", "'(commits = :before OR commits <> :before)'"],
+  ]),
+  ...of('lib/lease/commit.ts', [
+    [
+      'the commits of one lease are made side by side',
+      'this.#turn.then(() => this.#write(data, requestTimeoutMs))',
+      'this.#write(data, requestTimeoutMs)',
+    ],
+    ['a commit fails with the commit before', 'written.catch(() => {})', 'written'],
+    ['the numbers of a lease do not count on from earlier holders', '    this.#last = grant.record.committed;\n', ''],
+    [
+      'a commit whose answer was lost is made twice',
+      'if (applied || (stands?.number === number',
+      'if (applied || (false && stands?.number === number',
+    ],
+    ["another holder's commit of the same data counts as one's own", ' && stands.fencingToken === fencingToken', ''],
+    ['a commit of other data counts as the own one', ' && stands.data === data', ''],
+    [
+      'a commit that another grant refused is no loss',
+      'if (!isGrantOf(lockId, record)) return lossOf(record);',
+      'if (!isGrantOf(lockId, record)) return undefined;',
+    ],
+    ['a commit whose answer was lost blocks the next commits', '      this.#last = stands;\n', ''],
+  ]),
+  ...of('lib/lease/lease.ts', [
+    ['a lease believed though its commit was refused', '    this.#heartbeat.lose(loss);\n', ''],
+    [
+      'a commit sent though the lease is not held',
+      '    this.assertHeld();\n    const loss = await this.#commits',
+      '    const loss = await this.#commits',
+    ],
+  ]),
+];
+
+const swaps = [
+  ...of('lib/record/transitions.ts', [
+    ['a repair of a broken record mends a whole record', 'if (!isBroken(record) || ', 'if (isBroken(record) && '],
+    [
+      'a repair of a broken object opens the lock before its expiry',
+      '!immediately && isBefore(opensAt, record.expiresAt)',
+      'false',
+    ],
+    [
+      'a repair of a broken object lowers its token',
+      '!lowersToken && isBefore(fencingToken, record.fencingToken)',
+      'false',
+    ],
+    ['a repair of a broken object leaves its grant', 'acquiredAt, lockId: undefined, tookOver', 'acquiredAt, tookOver'],
+  ]),
+  ...of('lib/swap/swap-store.ts', [
+    [
+      'a swap that misses, taken for a refusal without reading again',
+      '      misses++;\n',
+      '      misses++;\n      return { applied: false, record, ...datesOf(swapped) };\n',
+    ],
+    ['the own writeId, read back, not recognised', 'if (entry?.writeId === writeId)', 'if (false)'],
+    [
+      'a request refused by what the store remembers',
+      'if (changed === undefined && remembered === undefined)',
+      'if (changed === undefined)',
+    ],
+    [
+      'a version remembered though the answer to its swap was lost',
+      '      this.#remembered.delete(key);\n      const written',
+      '      const written',
+    ],
+    ['a version not remembered', '        this.#remember(key, { entry: written, version: swapped.version });\n', ''],
+    ['a reading not remembered', '    this.#remember(key, loaded);\n', ''],
+    ['more versions remembered than a thousand', 'this.#remembered.size >= MOST_REMEMBERED && ', 'false && '],
+    [
+      'a swap that was applied and overtaken, forgotten',
+      '      maybeAppliedBefore ||= swapped.maybeApplied ?? false;\n',
+      '',
+    ],
+    [
+      'a swap that was applied and overtaken, forgotten after 8 misses',
+      'conflict: !maybeAppliedBefore,',
+      'conflict: true,',
+    ],
+    [
+      'the lost answer of the eighth swap, not looked for',
+      '      maybeAppliedBefore ||= swapped.maybeApplied ?? false;\n',
+      '      maybeAppliedBefore ||= swapped.maybeApplied ?? false;\n      if (misses === SWAPS) throw conflictOver(key, maybeAppliedBefore);\n',
+    ],
+    [
+      'a swap that misses, tried for ever',
+      '      if (misses === SWAPS) throw conflictOver(key, maybeAppliedBefore);\n',
+      '',
+    ],
+    ['a request that was given up, written after its reading', '      signal?.throwIfAborted();\n', ''],
+    [
+      'a swap tried against a holder who was seen, and has renewed since',
+      'if (this.#remembered.get(request.key)?.entry?.record.lockId !== undefined)',
+      'if (false)',
+    ],
+    [
+      "an object of the user's own hides all locks",
+      'if (error instanceof LockStoreError && error.foreign) continue;',
+      '',
+    ],
+    ['readings go on after one has failed', '          left.length = 0;\n', ''],
+  ]),
+  ...of('lib/swap/entry.ts', [
+    ['the record of another key, read', 'if (record.key !== key)', 'if (false)'],
+    ['a later form of the content, read', 'if (content?.leasehold !== FORM)', 'if (!content?.leasehold)'],
+    ['a token that is no number, read', "typeof fencingToken !== 'number' || ", ''],
+    ['a flawed record, read as whole', 'return flaw === undefined ? record : { ...record, flaw };', 'return record;'],
+    [
+      'a finished token that is no text, read as none',
+      'doneToken: hasNoText ? NO_TOKEN : textOf(doneToken),',
+      'doneToken: textOf(doneToken),',
+    ],
+    [
+      'two writes with the same bytes',
+      '{ leasehold: FORM, writeId, record }',
+      "{ leasehold: FORM, writeId: '', record }",
+    ],
+  ]),
+  ...of('lib/swap/object-name.ts', [
+    ['two long keys with one name', " + createHash('sha256').update(key).digest('hex')", ''],
+    ['a name that is too long', 'most - HASH_LENGTH', 'most'],
+    ['two keys of which one is the escape of the other, with one name', '/[a-z0-9_\\-/]/', '/[a-z0-9_\\-/%]/'],
+    [
+      'two keys that differ in capitals, with one name where capitals do not count',
+      '/[a-z0-9_\\-/]/',
+      '/[a-zA-Z0-9_\\-/]/',
+    ],
+    ['a foreign name, read as a key', 'return escaped(key) === name ? key : undefined;', 'return key;'],
+  ]),
+  // The simulation must see a store that breaks its promise.
+  ...of('test/simulation/network.ts', [
+    ['a swap without its condition', '    if (this.#object?.version !== seen) return undefined;\n', ''],
+  ]),
+];
+
+const settings = [
+  ...of('lib/lease/change.ts', [
+    ['a hint that fails ends the pause', '.catch(() => paused)', '.catch(() => {})'],
+    ['a store that hints at all times is asked at all times', 'pause(clock, LEAST_MS, over.signal)', 'undefined'],
+    ['a hint is waited for after its pause', '    over.abort();\n', ''],
+    ['a pause that only a hint ends', 'await Promise.race([paused, hinted]);', 'await hinted;'],
+  ]),
+  ...of('lib/lease/lease-client.ts', [
+    ["a store's own time-out, ignored by leases", ', requestTimeoutMs: store.requestTimeoutMs }', ' }'],
+  ]),
+  ...of('lib/lease/gate.ts', [
+    ["a store's own time-out, ignored by operators", 'requestTimeoutMs = store.requestTimeoutMs', 'requestTimeoutMs'],
+  ]),
+  ...of('lib/lease/server-clock.ts', [
+    [
+      "the steps of a store's dates, ignored",
+      'new ServerClock(clock, store.serverDateStepMs)',
+      'new ServerClock(clock)',
+    ],
+  ]),
+];
+
 export const mutants = [
   ...dynamodb,
   ...record,
@@ -1233,4 +1444,7 @@ export const mutants = [
   ...tasks,
   ...middleware,
   ...guard,
+  ...commits,
+  ...swaps,
+  ...settings,
 ];

@@ -21,7 +21,7 @@ import {
 } from '@aws-sdk/client-dynamodb';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { mockClient } from 'aws-sdk-client-mock';
-import type * as sdkTransport from '../../lib/dynamodb/sdk-transport.ts';
+import type * as sdkClient from '../../lib/aws/sdk-client.ts';
 import { DynamoDBLockStore, type DynamoDBLockStoreOptions } from '../../lib/dynamodb.ts';
 import { LockClient } from '../../lib/lease/client.ts';
 import { LockStoreError } from '../../lib/record/errors.ts';
@@ -508,9 +508,9 @@ describe('an answer', () => {
 
     test('is recognised if another copy of leasehold shares the client', async () => {
       const { store, client } = refusing(-HOUR);
-      const another: string = '../../lib/dynamodb/sdk-transport.ts?another';
-      const { SdkTransport } = (await import(another)) as typeof sdkTransport;
-      new SdkTransport(client);
+      const another: string = '../../lib/aws/sdk-client.ts?another';
+      const { keepDates } = (await import(another)) as typeof sdkClient;
+      keepDates(client);
       await expect(store.acquire(request)).rejects.toMatchObject({ name: 'LockStoreError', misdated: true });
     });
 
@@ -593,8 +593,9 @@ describe('an error of DynamoDB becomes a LockStoreError that says what to do', (
     ['a conflict', new TransactionConflictException({ message: 'conflict', $metadata })],
   ])('%s: the error is transient', async (_, error) => {
     const { message, transient, conflict } = await failureOf(error);
+    const failed = (error as { $fault?: string }).$fault === 'client' ? 'refused' : 'did not answer';
     expect(message).toBe(
-      `DynamoDB did not answer dynamodb:UpdateItem on the table 'locks': ${error.name}: ${error.message}`,
+      `DynamoDB ${failed} dynamodb:UpdateItem on the table 'locks': ${error.name}: ${error.message}`,
     );
     expect(transient).toBe(true);
     expect(conflict).toBe(error instanceof TransactionConflictException);
@@ -615,13 +616,22 @@ describe('an error of DynamoDB becomes a LockStoreError that says what to do', (
   test('an error whose message has the word key: the error is not taken for a wrong key schema', async () => {
     const { message } = await failureOf(exception('UnrecognizedClientException', 'The access key is invalid'));
     expect(message).toBe(
-      "DynamoDB did not answer dynamodb:UpdateItem on the table 'locks': " +
+      "DynamoDB refused dynamodb:UpdateItem on the table 'locks': mend the credentials: AWS_ACCESS_KEY_ID, " +
+        'AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, the profile, or the client. ' +
         'UnrecognizedClientException: The access key is invalid',
     );
   });
 
-  test('wrong credentials: the error is not transient', async () => {
-    const { transient } = await failureOf(exception('UnrecognizedClientException', 'The security token is invalid'));
+  test.each([
+    ['UnrecognizedClientException', 'mend the credentials: AWS_ACCESS_KEY_ID'],
+    ['InvalidSignatureException', 'mend the credentials: AWS_ACCESS_KEY_ID'],
+    ['IncompleteSignatureException', 'mend the credentials: AWS_ACCESS_KEY_ID'],
+    ['MissingAuthenticationTokenException', 'mend the credentials: AWS_ACCESS_KEY_ID'],
+    ['ExpiredTokenException', 'the credentials have expired: log in again, or give new ones'],
+  ])('refused credentials: the message says so, and names what to mend: %s', async (name, advice) => {
+    const { message, transient } = await failureOf(exception(name, 'no'));
+    expect(message).toContain(`DynamoDB refused dynamodb:UpdateItem on the table 'locks': ${advice}`);
+    expect(message).toMatch(new RegExp(`${name}: no$`));
     expect(transient).toBe(false);
   });
 

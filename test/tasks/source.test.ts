@@ -1,6 +1,6 @@
 import { describe, expect, jest, test } from '@jest/globals';
 import type { LockClient } from '../../lib/index.ts';
-import { counts, type Options, only, ran, run, tick, world } from './one-worker.ts';
+import { counts, type Options, only, ran, run, tick, type Work, world } from './one-worker.ts';
 import { names, sleep } from './world.ts';
 
 describe('the iterator of the tasks', () => {
@@ -199,6 +199,63 @@ describe('the iterator of the tasks', () => {
     const rejection = expect(run({ [Symbol.iterator]: () => ({ next }) })).rejects;
     const shown = result === 7 ? 'number 7' : result;
     await rejection.toThrow(new TypeError(`The result of the tasks' iterator must be an object, but it is ${shown}.`));
+  });
+});
+
+describe('an iterator that stays open', () => {
+  /** Gives all tasks at once, and then further tasks ever after: one each 300 ms, or none. */
+  async function* open(tasks: readonly string[], further: boolean) {
+    yield* tasks;
+    for (let i = 0; ; i++) {
+      await (further ? sleep(300) : new Promise<never>(() => {}));
+      yield `further/${i}`;
+    }
+  }
+  async function runFor(tasks: AsyncIterable<string>, ms: number, work?: Work) {
+    const stopTicks = tick();
+    await run(tasks, { signal: abortedAfter(ms) }, work);
+    stopTicks();
+  }
+  const kinds = [
+    ['gives nothing more', false],
+    ['gives a task now and then', true],
+  ] as const;
+
+  test.each(kinds)(
+    "a dead worker's task is taken when its lease expires, though the iterator %s",
+    async (_how, further) => {
+      await world.holdFor('task/000001', 5_000);
+      const started = Date.now();
+      let takenAfter = Infinity;
+      const work = (task: string) => {
+        if (task === 'task/000001') takenAfter = Date.now() - started;
+      };
+      await runFor(open(names(3), further), 20_000, work);
+      expect(takenAfter).toBeGreaterThanOrEqual(5_000);
+      expect(takenAfter).toBeLessThan(5_200);
+    },
+  );
+
+  test.each(kinds)(
+    'a block that others hold keeps no free task waiting, though the iterator %s',
+    async (_how, further) => {
+      const tasks = names(320);
+      for (const task of tasks.slice(0, 288)) await world.holdFor(task, 3_600_000);
+      await runFor(open(tasks, further), 20_000);
+      expect(ran.filter((task) => task.startsWith('task')).toSorted()).toEqual(tasks.slice(288));
+    },
+  );
+
+  test('busy tasks are read ever more seldom while nothing comes', async () => {
+    await world.holdFor('task/000001', 3_600_000);
+    await runFor(open(names(3), false), 60_000);
+    expect(world.store.count('readMany')).toBeGreaterThan(20);
+    expect(world.store.count('readMany')).toBeLessThan(50);
+  });
+
+  test('nothing is read while nothing comes and no task is left', async () => {
+    await runFor(open(names(3), false), 60_000);
+    expect(world.store.count('readMany')).toBeLessThan(4);
   });
 });
 

@@ -5,6 +5,8 @@ export interface Metadata extends DatedAnswer {
   readonly attempts?: number | undefined;
   /** The server refused the request for the time in its signature. */
   readonly misdated?: boolean | undefined;
+  /** The server that a refused request was sent to. */
+  readonly endpoint?: string | undefined;
 }
 
 export const datesOf = ({ serverDate, relayed }: Metadata = {}): DatedAnswer => ({ serverDate, relayed });
@@ -13,6 +15,7 @@ export const datesOf = ({ serverDate, relayed }: Metadata = {}): DatedAnswer => 
 export interface HttpMessage {
   readonly protocol?: string;
   readonly hostname?: string;
+  readonly port?: number | string | undefined;
   readonly headers?: Readonly<Record<string, string | string[] | undefined>>;
 }
 
@@ -33,15 +36,17 @@ export function datesIn({ protocol, hostname = '' }: HttpMessage, response: Http
   return { serverDate: ms, relayed: protocol !== 'https:' || !AWS_HOST.test(hostname) };
 }
 
-/** Reads the server's time from a refusal, and whether the time in the signature was the reason. */
+const endpointOf = ({ protocol, hostname, port }: HttpMessage) => `${protocol}//${hostname}${port ? `:${port}` : ''}`;
+
+/** Reads the server's time from a refusal, and whether the time in the signature was the reason. Names the server. */
 export function refusalIn(
   request: HttpMessage,
   { name, message, $response }: Error & { $response?: HttpMessage },
 ): Metadata {
-  const dates = datesIn(request, $response);
+  const dates = { ...datesIn(request, $response), endpoint: endpointOf(request) };
   if (!SIGNATURE_REFUSALS.test(name)) return dates;
   // "Signature not yet current: 20260101T010000Z is still later than 20260101T001500Z (20260101T000000Z + 15 min.)"
-  const { serverDate = basicTime(/\((\w+) [+-]/.exec(message)?.[1]) } = dates;
+  const { serverDate = basicTime(/\((\w+) [+-]/.exec(message)?.[1]) } = dates as DatedAnswer;
   const offMs = basicTime(String(request.headers?.['x-amz-date'])) - serverDate;
   return { ...dates, serverDate: serverDate || undefined, misdated: Math.abs(offMs) > MISDATED_MS };
 }

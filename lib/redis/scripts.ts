@@ -1,0 +1,234 @@
+// The writes of the protocol as Lua scripts, which the server runs one at a time. A script's text is sent once to each
+// server, and named by its SHA-1 afterwards.
+
+import { createHash } from 'node:crypto';
+import { MOST_ACQUIRED_AT, MOST_COUNTABLE } from '../record/record.ts';
+
+/** A script, and the name that the server gives to its text. */
+export interface Script {
+  readonly text: string;
+  readonly sha1: string;
+}
+
+const script = (text: string): Script => ({ text, sha1: createHash('sha1').update(text).digest('hex') });
+
+/**
+ * One operation on one lock, under the conditions of lib/record/transitions.ts.
+ *
+ * - `KEYS[1]`: the lock's hash. It holds the record's fields as texts, and the id of the write that was applied last.
+ * - `ARGV`: the operation, the write's id, the milliseconds that a record stays after its expiry, what else to do (`check`,
+ *   `guard`, or both), and the request's fields, each as a name and a value. An absent value is left out.
+ * - The answer: `applied`, `refused` or a fault; the server's time in milliseconds; the fault's detail; and the hash.
+ *
+ * Numbers travel as texts: an answer's integer would lose the digits behind the point, and some clients its precision.
+ */
+export const OPERATION = script(String.raw`
+local operation, writeId, retentionMs, extra = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
+local r = {}
+for i = 5, #ARGV, 2 do r[ARGV[i]] = ARGV[i + 1] end
+local time = redis.call('TIME')
+local serverNow = time[1] * 1000 + math.floor(time[2] / 1000)
+local MOST = ${MOST_COUNTABLE}
+
+local function text(n) return string.format('%.0f', n) end
+local function isNumber(t) return t and string.find(t, '^%-?%d+%.?%d*$') end
+local function isCountable(t) return string.find(t, '^%d+$') and tonumber(t) <= MOST end
+local function copy(from)
+  local to = {}
+  for name, value in pairs(from) do to[name] = value end
+  return to
+end
+-- Compares bytes. The operators of Lua compare by the locale of the server.
+local function isAtMost(a, b)
+  for i = 1, math.min(#a, #b) do
+    local x, y = string.byte(a, i), string.byte(b, i)
+    if x ~= y then return x < y end
+  end
+  return #a <= #b
+end
+-- The user of the connection may be forbidden to ask. Then the answer is nil.
+local function info(section, name)
+  local answer = redis.pcall('INFO', section)
+  return type(answer) == 'string' and string.match(answer, '\n' .. name .. ':([^\r\n]*)') or nil
+end
+
+if string.find(extra, 'check') then
+  local policy = info('memory', 'maxmemory_policy')
+  if policy and policy ~= 'noeviction' then return {'evicts', text(serverNow), policy} end
+  if info('replication', 'role') == 'slave' then return {'replica', text(serverNow), ''} end
+end
+
+local flat = redis.pcall('HGETALL', KEYS[1])
+if flat.err then return {'unread', text(serverNow), flat.err} end
+local old, exists = {}, #flat > 0
+for i = 1, #flat, 2 do old[flat[i]] = flat[i + 1] end
+local token, expiresAt, acquiredAt = tonumber(old.fencingToken), tonumber(old.expiresAt), tonumber(old.acquiredAt)
+local isMine = exists and old.lockId == r.lockId
+
+local function forget(record)
+  record.previousLockId, record.previousOwner = nil, nil
+  record.previousAcquiredAt, record.previousExpiresAt = nil, nil
+end
+local function ended()
+  local new = copy(old)
+  new.lockId, new.releasedBy = nil, old.lockId
+  forget(new)
+  return new
+end
+
+local function write(new)
+  local set, gone = {}, {}
+  for name, value in pairs(new) do
+    if value ~= old[name] then set[#set + 1] = name; set[#set + 1] = value end
+  end
+  for name in pairs(old) do
+    if new[name] == nil then gone[#gone + 1] = name end
+  end
+  if #set > 0 then redis.call('HSET', KEYS[1], unpack(set)) end
+  if #gone > 0 then redis.call('HDEL', KEYS[1], unpack(gone)) end
+  -- A client's clock may be days behind: the server's own time keeps the record alive.
+  local keptUntil = math.max(tonumber(new.expiresAt), serverNow) + retentionMs
+  redis.call('PEXPIREAT', KEYS[1], text(keptUntil))
+  -- A hint to those who wait. The write stands, whether the hint may be sent or not.
+  if not new.lockId then redis.pcall('PUBLISH', KEYS[1], '') end
+end
+
+local operations = {}
+
+function operations.acquire()
+  if exists then
+    if not (isCountable(old.fencingToken) and isCountable(old.expiresAt)) then return end
+    if expiresAt > tonumber(r.now) or isMine or old.releasedBy == r.lockId then return end
+    if r.once and old.doneToken and isAtMost(r.once, old.doneToken) then return end
+  end
+  local new = copy(old)
+  if string.find(extra, 'guard') then
+    local primary = info('replication', 'master_replid')
+    if not primary then return nil, 'blind' end
+    if old.primary and old.primary ~= primary then
+      -- The primary before may have granted a lease that this server never heard of. Such a lease is over by then, and its
+      -- token is lower: a lock has at most one grant in a millisecond.
+      local leaseMs = math.max(tonumber(r.leaseMs), tonumber(old.leaseMs) or 0)
+      new.expiresAt = text(math.max(expiresAt, serverNow + leaseMs))
+      new.fencingToken = text(math.max(token, serverNow))
+      new.primary, new.writeId = primary, nil
+      return new, 'closed'
+    end
+    new.primary = primary
+  end
+  new.previousLockId, new.previousOwner = old.lockId, old.owner
+  new.previousAcquiredAt, new.previousExpiresAt = old.acquiredAt, old.expiresAt or '0'
+  new.lockId, new.owner, new.data = r.lockId, r.owner, r.data
+  new.acquiredAt, new.expiresAt, new.leaseMs = r.now, r['until'], r.leaseMs
+  new.fencingToken = text((token or tonumber(r.now)) + 1)
+  return new
+end
+
+function operations.renew()
+  if not isMine or expiresAt > tonumber(r['until']) then return end
+  local new = copy(old)
+  new.expiresAt = r['until']
+  return new
+end
+
+function operations.release()
+  if not isMine then return end
+  local new = ended()
+  new.expiresAt = text(acquiredAt + math.max(1, tonumber(r.holdAtLeastMs)))
+  if r.doneToken == '' then new.doneToken = nil else new.doneToken = r.doneToken or old.doneToken end
+  return new
+end
+
+function operations.giveBack()
+  if not isMine or token ~= tonumber(r.fencingToken) then return end
+  local new = ended()
+  if r['previous.type'] == 'nothing' then
+    new.acquiredAt, new.expiresAt = r.now, r.now
+  else
+    new.lockId, new.owner = r['previous.lockId'], r['previous.owner'] or old.owner
+    new.acquiredAt = r['previous.acquiredAt'] == '0' and r.now or r['previous.acquiredAt']
+    new.expiresAt = r['previous.expiresAt']
+  end
+  return new
+end
+
+function operations.resume()
+  local isHanded = exists and old.lockId == r.handed
+  if not isHanded or not (isCountable(old.fencingToken) and isCountable(old.expiresAt)) then return end
+  if acquiredAt >= tonumber(r['until']) then return end
+  local new = copy(old)
+  new.lockId, new.owner, new.expiresAt, new.leaseMs = r.lockId, r.owner, r['until'], r.leaseMs
+  new.fencingToken = text(token + 1)
+  return new
+end
+
+function operations.forceRelease()
+  local immediately = r.immediately == 'true'
+  local hasEnded = exists and not old.lockId and old.releasedBy == r.lockId
+  if not isMine and not (immediately and hasEnded) then return end
+  if immediately and acquiredAt > ${MOST_ACQUIRED_AT} then return end
+  local new = ended()
+  new.releasedBy = r.lockId
+  if immediately then new.expiresAt = text(acquiredAt + 2) end
+  return new
+end
+
+function operations.repair()
+  if not exists or old.lockId or not r['seen.fencingToken'] then return end
+  if token ~= tonumber(r['seen.fencingToken']) or expiresAt ~= tonumber(r['seen.expiresAt']) then return end
+  local new = copy(old)
+  new.expiresAt, new.fencingToken = r.opensAt, r.fencingToken
+  return new
+end
+
+function operations.commit()
+  if not isMine or (tonumber(old.committedNumber) or 0) ~= tonumber(r.number) - 1 then return end
+  local new = copy(old)
+  new.committedData, new.committedNumber, new.committedToken = r.data, r.number, old.fencingToken
+  return new
+end
+
+local function answer(status, detail, record)
+  local all = {status, text(serverNow), detail or ''}
+  for name, value in pairs(record) do all[#all + 1] = name; all[#all + 1] = value end
+  return all
+end
+
+if operation == 'read' then return answer('refused', '', old) end
+local function refused()
+  -- A primary that became a replica judges by what it has heard of. A write that changes nothing fails there.
+  local probe = redis.pcall('HDEL', KEYS[1], '')
+  return type(probe) == 'table' and probe or answer('refused', '', old)
+end
+-- An earlier sending of this very request was applied: its answer was lost, and the client sent it again.
+if exists and old.writeId == writeId then return answer('applied', '', old) end
+local isLock = not exists or (isNumber(old.fencingToken) and isNumber(old.expiresAt) and isNumber(old.acquiredAt))
+if not isLock then return refused() end
+local new, instead = operations[operation]()
+if instead == 'blind' then return answer('blind', '', old) end
+if not new then return refused() end
+if not instead then new.writeId = writeId end
+write(new)
+return answer(instead and 'refused' or 'applied', '', new)
+`);
+
+/**
+ * The user's own commands, while the lock of `KEYS[1]` is still granted to a `lockId`.
+ *
+ * - `ARGV`: the `lockId`, this write's id, and the commands: the number of a command's arguments, and the arguments.
+ * - The answer: `applied`, `refused`, or `failed` with the place and the error of the command that failed.
+ */
+export const GUARDED = script(`
+if redis.call('HGET', KEYS[1], 'lockId') ~= ARGV[1] then return {'refused'} end
+-- The client sent the request twice, since the connection broke: the commands ran before.
+if redis.call('HGET', KEYS[1], 'guardedWriteId') == ARGV[2] then return {'applied'} end
+redis.call('HSET', KEYS[1], 'guardedWriteId', ARGV[2])
+local at, place = 3, 1
+while at <= #ARGV do
+  local count = tonumber(ARGV[at])
+  local answer = redis.pcall(unpack(ARGV, at + 1, at + count))
+  if type(answer) == 'table' and answer.err then return {'failed', tostring(place), answer.err} end
+  at, place = at + count + 1, place + 1
+end
+return {'applied'}
+`);

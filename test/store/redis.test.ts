@@ -1,0 +1,336 @@
+import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
+import { Redis } from 'ioredis';
+import { createClient } from 'redis';
+import { LockClient } from '../../lib/lease/client.ts';
+import { RedisLockStore, type RedisLockStoreOptions, runWhileHeld } from '../../lib/redis.ts';
+import { MemoryLockStore } from '../../lib/testing/memory.ts';
+import { listed } from '../support/listed.ts';
+import { CLIENTS, type Connected, local, withClient } from '../support/redis-clients.ts';
+import { isRedisInstalled, REDIS, RedisServer, startReplicated } from '../support/redis-servers.ts';
+import { TcpRelay } from '../support/tcp-relay.ts';
+
+// A busy machine needs more time than Jest's default.
+jest.setTimeout(30_000);
+const describeHere = isRedisInstalled ? describe : describe.skip;
+
+const base = Date.now();
+const request = { owner: 'owner', now: base, until: base + 30_000, leaseMs: 30_000 };
+const newKey = () => `job-${randomUUID()}`;
+
+describe('RedisLockStore refuses', () => {
+  const client = { call: async () => [] };
+
+  test.each([undefined, {}, 'redis://localhost:6379', new Map()])('%p as a client, and names the clients', (given) => {
+    expect(() => new RedisLockStore({ client: given as never })).toThrow(
+      /^client must be a connected client of ioredis, iovalkey, node-redis .+ or GLIDE .+, but it is .+\.$/,
+    );
+  });
+
+  test('an ioredis client with a keyPrefix of its own, since list would find no lock', () => {
+    const prefixed = new Redis({ lazyConnect: true, keyPrefix: 'app:' });
+    expect(() => new RedisLockStore({ client: prefixed })).toThrow(
+      "client must have no keyPrefix of its own, but its keyPrefix is 'app:'",
+    );
+  });
+
+  test.each([
+    [{ keyPrefix: 'a{b}' }, 'keyPrefix must be a text of up to 256 characters without { and }'],
+    [{ keyPrefix: 7 }, 'keyPrefix must be'],
+    [{ retentionDays: 0 }, 'retentionDays must be a number of days, more than 0'],
+    [{ retentionDays: '7' }, 'retentionDays must be'],
+    [{ retentionDays: Number.NaN }, 'retentionDays must be'],
+    [{ guardFailover: 'yes' }, 'guardFailover must be true or false'],
+    [{ subscriber: {} }, 'subscriber must be a second connected client'],
+    [{ prefix: 'a' }, "RedisLockStore has no option 'prefix'; did you mean 'keyPrefix'?"],
+  ])('the options %p', (options, message) => {
+    expect(() => new RedisLockStore({ client, ...options } as never)).toThrow(message);
+  });
+});
+
+describeHere(`RedisLockStore (${REDIS})`, () => {
+  let server: RedisServer;
+  let client: Connected['client'];
+  let close: () => unknown;
+  beforeAll(async () => {
+    server = await RedisServer.start();
+    ({ client, close } = await CLIENTS['node-redis'](local(server.port)));
+  });
+  afterAll(async () => {
+    close();
+    await server[Symbol.asyncDispose]();
+  });
+  const newStore = (options: Partial<RedisLockStoreOptions> = {}) => new RedisLockStore({ client, ...options });
+  const hashOf = (key: string) => `leasehold:{${key}}`;
+
+  test('keeps a record for the retention after its expiry, by the clock of the server', async () => {
+    const day = 86_400_000;
+    const store = newStore({ retentionDays: 3 });
+    const key = newKey();
+    const ttl = async () => Number(/:(-?\d+)/.exec(await server.command('PTTL', hashOf(key)))?.[1]);
+    await store.acquire({ ...request, key, lockId: 'anna', until: Date.now() + 10 * day });
+    expect(Math.abs((await ttl()) - 13 * day)).toBeLessThan(10_000);
+    await store.release({ key, lockId: 'anna', now: base, holdAtLeastMs: 0 });
+    expect(Math.abs((await ttl()) - 3 * day)).toBeLessThan(10_000);
+    // A client whose clock is a year behind must not delete the lock that it takes.
+    const late = newKey();
+    const past = base - 365 * day;
+    await store.acquire({ ...request, key: late, lockId: 'anna', now: past, until: past + 1_000 });
+    expect((await store.read(late)).record?.lockId).toBe('anna');
+  });
+
+  test('leaves a hash that another program wrote as it is, and says so', async () => {
+    const store = newStore();
+    const key = newKey();
+    await server.command('HSET', hashOf(key), 'name', 'no lock');
+    await expect(store.acquire({ ...request, key, lockId: 'anna' })).rejects.toMatchObject({
+      name: 'LockStoreError',
+      foreign: true,
+      transient: false,
+      message: expect.stringContaining(`the hash '${hashOf(key)}' was not written by leasehold`),
+    });
+    expect(await server.command('HGETALL', hashOf(key))).toContain('no lock');
+    expect(await server.command('HLEN', hashOf(key))).toContain(':1');
+  });
+
+  test('leaves a key of another type as it is, and says so', async () => {
+    const store = newStore();
+    const key = newKey();
+    await server.command('SET', hashOf(key), 'text');
+    await expect(store.acquire({ ...request, key, lockId: 'anna' })).rejects.toMatchObject({ foreign: true });
+    await expect(new LockClient({ store }).acquire(key)).rejects.toThrow(/cannot be read as a hash/);
+    expect((await store.readMany([key])).records).toEqual([]);
+    expect(await server.command('GET', hashOf(key))).toContain('text');
+  });
+
+  test('shows the flaw of a record that somebody has changed, and grants no lease by it', async () => {
+    const store = newStore();
+    const locks = new LockClient({ store });
+    const key = newKey();
+    await (await locks.acquire(key)).release();
+    await server.command('HSET', hashOf(key), 'fencingToken', '9007199254740991');
+    await expect(locks.acquire(key, { waitMs: 5_000 })).rejects.toThrow('its fencingToken is 9007199254740991');
+    await server.command('HSET', hashOf(key), 'fencingToken', 'x');
+    await expect(locks.acquire(key)).rejects.toThrow('its fencingToken is no number');
+  });
+
+  test('lists only the locks of its prefix, whatever characters the keys have', async () => {
+    const store = newStore({ keyPrefix: `p[${randomUUID()}]*:` });
+    const keys = ['a*b', 'a?b', 'a[b]', 'a{b}', 'a}b', 'a\\b', 'a^-b', 'ab', 'ä b', '}', '{'];
+    for (const key of keys) await store.acquire({ ...request, key, lockId: 'anna' });
+    const found = async (prefix: string) => (await listed(store, prefix)).map(({ key }) => key).sort();
+    expect(await found('')).toEqual([...keys].sort());
+    expect(await found('a*')).toEqual(['a*b']);
+    expect(await found('a[')).toEqual(['a[b]']);
+    expect(await found('a\\')).toEqual(['a\\b']);
+    expect(await listed(newStore({ keyPrefix: 'other:' }))).toEqual([]);
+  });
+
+  test('lists every lock once from many pages', async () => {
+    const store = newStore({ keyPrefix: `${randomUUID()}:` });
+    const keys = Array.from({ length: 700 }, (_, i) => `job-${i}`);
+    await Promise.all(keys.map((key) => store.acquire({ ...request, key, lockId: 'anna' })));
+    expect((await listed(store, 'job-')).map(({ key }) => key).sort()).toEqual([...keys].sort());
+  });
+
+  describe('a guarded write', () => {
+    const held = async () => {
+      const key = newKey();
+      return { key, lease: await new LockClient({ store: newStore() }).acquire(key) };
+    };
+
+    test('runs its commands while the lock is granted to the lease', async () => {
+      const { key, lease } = await held();
+      await runWhileHeld(lease, [
+        ['SET', `{${key}}:total`, 12.5],
+        ['HSET', `{${key}}:days`, 'monday', 'ünlike', 'tuesday', ''],
+      ]);
+      expect(await server.command('GET', `{${key}}:total`)).toContain('12.5');
+      expect(await server.command('HGET', `{${key}}:days`, 'monday')).toContain('ünlike');
+      expect(await lease.release()).toBe(true);
+    });
+
+    test('is refused after a takeover, writes nothing, and ends the lease', async () => {
+      const { key, lease } = await held();
+      const now = Date.now() + 100_000;
+      await newStore().acquire({ ...request, key, lockId: 'bert', now, until: now + 1_000 });
+      await expect(runWhileHeld(lease, [['SET', `{${key}}:total`, 1]])).rejects.toMatchObject({
+        name: 'LockLostError',
+        reason: 'takenOver',
+      });
+      expect(await server.command('EXISTS', `{${key}}:total`)).toContain(':0');
+      expect(lease.signal.aborted).toBe(true);
+    });
+
+    test('says which command failed', async () => {
+      const { key, lease } = await held();
+      const commands = [
+        ['SET', `{${key}}:total`, 'text'],
+        ['INCR', `{${key}}:total`],
+        ['SET', `{${key}}:never`, 1],
+      ] as const;
+      await expect(runWhileHeld(lease, commands)).rejects.toThrow(
+        /The command 2 of the guarded write, 'INCR', failed: .+not an integer.+ The commands before it were applied\./,
+      );
+      expect(await server.command('EXISTS', `{${key}}:never`)).toContain(':0');
+    });
+
+    test('refuses what is no command, and a lease of another store', async () => {
+      const { lease } = await held();
+      for (const command of [[], ['SET', {}], 'SET a 1', ['SET', 'a', Number.NaN]]) {
+        await expect(runWhileHeld(lease, [command as never])).rejects.toThrow(/^A command must be an array of/);
+      }
+      const other = await new LockClient({ store: new MemoryLockStore() }).acquire('job');
+      await expect(runWhileHeld(other, [])).rejects.toThrow('runWhileHeld needs a lease of a RedisLockStore');
+    });
+  });
+
+  describe.each(Object.keys(CLIENTS) as (keyof typeof CLIENTS)[])('over %s', (library) => {
+    test('a waiter with a subscriber learns of a release at once', async () => {
+      await withClient(library, server.port, (subscriber) =>
+        withClient(library, server.port, async (client) => {
+          const store = new RedisLockStore({ client, subscriber });
+          const locks = new LockClient({ store });
+          const key = newKey();
+          for (let round = 0; round < 2; round++) {
+            const lease = await locks.acquire(key);
+            const other = await locks.acquire(`${key}/other`);
+            const timeOut = AbortSignal.timeout(5_000);
+            let isTold = false;
+            const told = Promise.all([0, 1].map(() => store.changes?.(key, timeOut))).then(() => {
+              isTold = true;
+            });
+            await sleep(100);
+            await other.release();
+            await sleep(20);
+            expect(isTold).toBe(false);
+            const from = performance.now();
+            await lease.release();
+            await told;
+            expect(performance.now() - from).toBeLessThan(250);
+          }
+        }),
+      );
+    });
+
+    test('an acquire, a renewal and a release whose answers are lost cost nothing', async () => {
+      await using relay = await TcpRelay.start(server.port);
+      await withClient(library, relay.port, async (client) => {
+        const locks = new LockClient({ store: new RedisLockStore({ client }) });
+        // The text of the script is known now: each request has one answer.
+        await (await locks.acquire(newKey())).release();
+        relay.loseAnswers();
+        const lease = await locks.acquire(newKey(), { waitMs: 10_000 });
+        expect(lease.isHeld()).toBe(true);
+        relay.loseAnswers();
+        expect(await lease.release()).toBe(true);
+      });
+    });
+  });
+
+  test('a request that the client sends twice by itself is applied once, and its second answer says so', async () => {
+    const argv: (readonly string[])[] = [];
+    const direct = client as { sendCommand(args: readonly string[]): Promise<unknown> };
+    const recording = {
+      call: (name: string, args: readonly string[]) => {
+        argv.push([name, ...args]);
+        return direct.sendCommand([name, ...args]);
+      },
+    };
+    const store = new RedisLockStore({ client: recording });
+    const key = newKey();
+    await store.acquire({ ...request, key, lockId: 'anna' });
+    const [status] = (await direct.sendCommand(argv.at(-1) as string[])) as string[];
+    expect(status).toBe('applied');
+    await store.renew({ key, lockId: 'anna', until: request.until + 1 });
+    const [late] = (await direct.sendCommand(argv[0]?.[0] === 'EVALSHA' ? argv.at(-2)! : argv[1]!)) as string[];
+    expect(late).toBe('refused');
+  });
+});
+
+describeHere(`A server that is no place for locks (${REDIS})`, () => {
+  test('an eviction policy other than noeviction is refused with the first request, and nothing is written', async () => {
+    await using server = await RedisServer.start({ maxmemory: '100mb', 'maxmemory-policy': 'volatile-lru' });
+    await withClient('node-redis', server.port, async (client) => {
+      const store = new RedisLockStore({ client });
+      await expect(store.acquire({ ...request, key: 'job', lockId: 'anna' })).rejects.toMatchObject({
+        name: 'LockStoreError',
+        transient: false,
+        message: expect.stringMatching(
+          /maxmemory-policy is volatile-lru: .+ given twice. Set maxmemory-policy to noevict/,
+        ),
+      });
+      expect(await server.command('DBSIZE')).toContain(':0');
+      expect(await store.check()).toContainEqual({
+        severity: 'error',
+        message: expect.stringContaining('maxmemory-policy is volatile-lru'),
+      });
+      await server.command('CONFIG', 'SET', 'maxmemory-policy', 'noeviction');
+      expect((await store.acquire({ ...request, key: 'job', lockId: 'anna' })).applied).toBe(true);
+      expect((await store.check()).filter(({ severity }) => severity === 'error')).toEqual([]);
+    });
+  });
+
+  test('a replica is refused, and a primary that becomes a replica is, too', async () => {
+    const { primary, replica, relay } = await startReplicated();
+    await using _relay = relay;
+    await using _primary = primary;
+    await using _replica = replica;
+    await withClient('ioredis', replica.port, async (client) => {
+      const store = new RedisLockStore({ client });
+      await expect(store.acquire({ ...request, key: 'job', lockId: 'anna' })).rejects.toThrow(
+        /no place for locks: it is a replica.+connect to the primary/,
+      );
+      expect(await store.check()).toContainEqual(expect.objectContaining({ severity: 'error' }));
+      await replica.command('REPLICAOF', 'NO', 'ONE');
+      expect((await store.acquire({ ...request, key: 'job', lockId: 'anna' })).applied).toBe(true);
+      await replica.command('REPLICAOF', '127.0.0.1', String(primary.port));
+      await expect(store.renew({ key: 'job', lockId: 'anna', until: request.until + 1 })).rejects.toMatchObject({
+        transient: false,
+        message: expect.stringContaining('connect to the primary'),
+      });
+    });
+    await withClient('node-redis', primary.port, async (client) => {
+      const warning = expect.objectContaining({
+        severity: 'warning',
+        message: expect.stringContaining('guardFailover'),
+      });
+      expect(await new RedisLockStore({ client }).check()).toContainEqual(warning);
+      expect(await new RedisLockStore({ client, guardFailover: true }).check()).toEqual([]);
+    });
+  });
+
+  test.each(['ioredis', 'iovalkey', 'node-redis', 'GLIDE'] as const)(
+    'over %s, a server that is down fails the request in its time, and the error names the cause',
+    async (library) => {
+      await using server = await RedisServer.start();
+      await withClient(library, server.port, async (client) => {
+        const locks = new LockClient({ store: new RedisLockStore({ client }) });
+        await (await locks.acquire('job')).release();
+        await server.kill();
+        await sleep(50);
+        const from = performance.now();
+        await expect(locks.tryAcquire('job', { requestTimeoutMs: 100 })).rejects.toMatchObject({
+          name: 'LockStoreError',
+          transient: true,
+          message: expect.stringMatching(
+            library === 'GLIDE' ? /./ : /The client is not connected.+OfflineQueue: (true|false)/,
+          ),
+        });
+        expect(performance.now() - from).toBeLessThan(3_000);
+        await server.restart();
+        const again = await locks.acquire('job', { waitMs: 10_000 });
+        expect(again.isHeld()).toBe(true);
+      });
+    },
+  );
+
+  test('a client of node-redis that was never connected fails at once, and is told to connect', async () => {
+    const client = createClient({ url: 'redis://127.0.0.1:1' });
+    await expect(new LockClient({ store: new RedisLockStore({ client }) }).tryAcquire('job')).rejects.toMatchObject({
+      transient: false,
+      message: expect.stringContaining('connect the client before its first use'),
+    });
+  });
+});
