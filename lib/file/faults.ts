@@ -1,6 +1,14 @@
+import { constants } from 'node:os';
 import { LockStoreError } from '../record/errors.ts';
 
-export const codeOf = (error: unknown): string => String((error as { code?: unknown } | null)?.code ?? '');
+const NAMES = new Map(Object.entries(constants.errno).map(([name, number]) => [number, name]));
+
+/** The code of an error. Node has no name for some numbers of file systems, such as ESTALE: "Unknown system error -116". */
+export function codeOf(error: unknown): string {
+  const { code, errno } = (error ?? {}) as { code?: unknown; errno?: unknown };
+  const isNamed = typeof code === 'string' && /^E[A-Z0-9]+$/.test(code);
+  return isNamed ? code : (typeof errno === 'number' && NAMES.get(-errno)) || String(code ?? '');
+}
 
 const NO_LINKS =
   'the file system has no hard links, or none to a file from another folder. Use NFSv4 (EFS), ext4, XFS or another file system that has them';
@@ -8,7 +16,7 @@ const RIGHTS = "give this process's user the rights to read, write and delete th
 const FULL = 'free space or inodes, or raise the quota';
 const LATER = 'check the disk, the network and the file server';
 
-/** The advice for a code, and whether the same request may succeed a moment later. */
+/** The advice for a code, and whether the same request may succeed a moment later. Every other code may pass. */
 const ADVICE: Readonly<Record<string, readonly [advice: string, transient: boolean]>> = {
   ENOENT: ["make the folder once with `mkdir -p`, on the mounted file system, or mend the option 'directory'", false],
   ENOTDIR: ["a part of the path is a file: mend the option 'directory'", false],
@@ -27,21 +35,6 @@ const ADVICE: Readonly<Record<string, readonly [advice: string, transient: boole
   EDQUOT: [FULL, true],
   EMFILE: ['this process has too many open files: raise `ulimit -n`', true],
   ENFILE: ['this host has too many open files', true],
-  ESTALE: [LATER, true],
-  EIO: [LATER, true],
-  EREMOTEIO: [LATER, true],
-  ETIMEDOUT: [LATER, true],
-  EAGAIN: [LATER, true],
-  EBUSY: [LATER, true],
-  EINTR: [LATER, true],
-  ENODEV: [LATER, true],
-  ENXIO: [LATER, true],
-  ENOTCONN: [LATER, true],
-  ECONNREFUSED: [LATER, true],
-  ECONNRESET: [LATER, true],
-  EHOSTDOWN: [LATER, true],
-  EHOSTUNREACH: [LATER, true],
-  EEXIST: [LATER, true],
 };
 
 /**
@@ -52,7 +45,7 @@ export function faultOf(error: unknown, what: string, path: string): LockStoreEr
   const code = codeOf(error);
   // Linux refuses a link on a file system that has none with EPERM.
   const isLink = what === 'link' && code === 'EPERM';
-  const [advice, transient] = isLink ? [NO_LINKS, false] : (ADVICE[code] ?? [LATER, false]);
+  const [advice, transient] = isLink ? [NO_LINKS, false] : (ADVICE[code] ?? [LATER, true]);
   return new LockStoreError(`cannot ${what} '${path}' (${code || String(error)}): ${advice}.`, {
     transient,
     // A file of somebody else's in the place of a key's folder.

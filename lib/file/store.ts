@@ -10,6 +10,15 @@ import { FRESH, folderName, keyInName, keyInText, mayStartWith } from './names.t
 import { dateOf, LEAST_PRUNED_MS, prune, sweep } from './prune.ts';
 import { fileOf, load, type Standing, swap } from './versions.ts';
 
+/**
+ * The options of a `FileLockStore`.
+ * @example
+ * ```ts
+ * import type { FileLockStoreOptions } from 'leasehold/file';
+ *
+ * export const options: FileLockStoreOptions = { directory: '/mnt/efs/locks' };
+ * ```
+ */
 export interface FileLockStoreOptions {
   /**
    * The absolute path of the folder of the locks, such as `/mnt/efs/locks`. Make the folder once, below the mount point: if

@@ -1,11 +1,14 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, describe } from '@jest/globals';
+import { afterAll, describe, jest } from '@jest/globals';
 import { FileLockStore } from '../../lib/file.ts';
 import { aboveTheStore } from './above-the-store.ts';
 import { lockStoreContract } from './lock-store-contract.ts';
 import { sameAsMemory } from './same-as-memory.ts';
+
+// On NFS, and on a busy machine, a request takes long.
+jest.setTimeout(60_000);
 
 describe('FileLockStore', () => {
   const directory = mkdtempSync(join(tmpdir(), 'leasehold-'));
