@@ -2,7 +2,7 @@ import { fileURLToPath } from 'node:url';
 import config from '../../jest.config.js';
 
 const { transform, extensionsToTreatAsEsm, modulePathIgnorePatterns } = config.projects[0];
-const folders = ['lease', 'record', 'contract', 'store', 'middleware', 'tasks', 'peers', 'security', 'mutation'];
+const folders = ['lease', 'record', 'contract', 'store', 'middleware', 'tasks', 'peers', 'security', 'mutation', 's3'];
 const here = (file) => fileURLToPath(new URL(file, import.meta.url));
 
 // The embedded server alone, in CI too: a mutant that survives costs every test there is.
@@ -23,6 +23,7 @@ export default {
   testPathIgnorePatterns: [
     '/node_modules/',
     'test/store/(faults|reach)',
+    'test/s3/(processes|questions)',
     'test/tasks/(dynamodb|fleet)',
     'lock-records.dynamodb',
   ],
