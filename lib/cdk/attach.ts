@@ -1,8 +1,8 @@
 import type { IResource } from 'aws-cdk-lib';
-import { Stack, Token } from 'aws-cdk-lib';
+import { Token } from 'aws-cdk-lib';
 import type * as iam from 'aws-cdk-lib/aws-iam';
 import type * as lambda from 'aws-cdk-lib/aws-lambda';
-import { environmentOf, functionFault, functionOf } from './functions.ts';
+import { functionFault, functionOf, variableFault } from './functions.ts';
 import { invalid } from './invalid.ts';
 
 /** The place of locks that a function is told of. */
@@ -40,7 +40,8 @@ export function attach(
     }
   }
   // 2. Nobody else has set the variables.
-  const faults = () => Object.entries(variables).flatMap(([name, value]) => conflict(fn, place, name, value));
+  const second = `for a second ${place} grant with grants.lock() and tell the store its name`;
+  const faults = () => Object.entries(variables).flatMap(([name, value]) => variableFault(fn, name, value, second));
   const [fault] = faults();
   if (fault) throw invalid(scope, fault);
   // 3. Grant first.
@@ -49,13 +50,4 @@ export function attach(
   // A variable that is set after this call would replace the place behind the grant.
   fn.node.addValidation({ validate: faults });
   return granted;
-}
-
-/** Says that a function's environment variable has another value than the expected one. */
-function conflict(fn: lambda.Function, place: Place['place'], name: string, expected: string): string[] {
-  const present = environmentOf(fn, name);
-  if (present === undefined || JSON.stringify(present) === JSON.stringify(Stack.of(fn).resolve(expected))) return [];
-  return [
-    `attach() must set ${name} of ${fn.node.path} alone, but it is ${JSON.stringify(present)} already; for a second ${place} grant with grants.lock() and tell the store its name.`,
-  ];
 }

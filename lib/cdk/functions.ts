@@ -72,3 +72,15 @@ export function environmentOf(fn: lambda.Function, name: string): unknown {
   const { environment } = fn.node.defaultChild as lambda.CfnFunction;
   return Stack.of(fn).resolve(environment)?.variables?.[name];
 }
+
+/**
+ * Says that a function's environment variable has another value than the expected one.
+ * @param second the way to a second place of locks, for the message.
+ */
+export function variableFault(fn: lambda.Function, name: string, expected: string, second: string): string[] {
+  const present = environmentOf(fn, name);
+  if (present === undefined || JSON.stringify(present) === JSON.stringify(Stack.of(fn).resolve(expected))) return [];
+  return [
+    `attach() must set ${name} of ${fn.node.path} alone, but it is ${JSON.stringify(present)} already; ${second}.`,
+  ];
+}
