@@ -4,7 +4,7 @@ import { show } from '../record/check.ts';
 // its own for the same values.
 
 /** A client of ioredis or iovalkey, of one server or of a cluster. */
-export interface IoredisClient {
+interface IoredisClient {
   // biome-ignore lint/suspicious/noExplicitAny: as above.
   call(command: string, args: any): Promise<unknown>;
   readonly status?: string;
@@ -15,20 +15,20 @@ export interface IoredisClient {
 }
 
 /** A client of GLIDE (`@valkey/valkey-glide`), of one server or of a cluster. */
-export interface GlideClient {
+interface GlideClient {
   // biome-ignore lint/suspicious/noExplicitAny: as above.
   customCommand(args: any[], options?: any): Promise<unknown>;
 }
 
 /** A client of node-redis (`redis`, `@redis/client`), of one server or of a pool. */
-export interface NodeRedisClient {
+interface NodeRedisClient {
   // biome-ignore lint/suspicious/noExplicitAny: as above.
   sendCommand(args: any, options?: any): Promise<unknown>;
   readonly isReady?: boolean;
 }
 
 /** A cluster of node-redis. */
-export interface NodeRedisCluster {
+interface NodeRedisCluster {
   // biome-ignore lint/suspicious/noExplicitAny: as above.
   sendCommand(firstKey: any, isReadonly: any, args: any, options?: any): Promise<unknown>;
   // biome-ignore lint/suspicious/noExplicitAny: as above.

@@ -223,6 +223,11 @@ describeHere(`RedisLockStore (${REDIS})`, () => {
             await told;
             expect(performance.now() - from).toBeLessThan(250);
           }
+          // A waiter that looks at the lock just then hears of the release at its next wait.
+          await (await locks.acquire(key)).release();
+          await sleep(50);
+          await store.changes?.(key, AbortSignal.timeout(5_000));
+          await expect(store.changes?.(key, AbortSignal.timeout(20))).rejects.toThrow();
         }),
       );
     });
