@@ -4,7 +4,7 @@
 //
 //   npm run bench                      every measure, about ten minutes
 //   npm run bench -- --only cycle      one measure, and several by several --only
-//   npm run bench -- --smoke           short runs, to see that everything works; keeps nothing
+//   npm run bench -- --smoke           short runs, to see that everything works; keeps nothing, and leaves most peers out
 //   npm run bench -- --write           draws the pages again, from the kept figures
 import { execFileSync, fork } from 'node:child_process';
 import { once } from 'node:events';
@@ -114,6 +114,8 @@ async function measureAll(): Promise<Result[]> {
   return results;
 }
 
+if (flags.smoke)
+  console.error('A smoke run is short. Most measures leave the other locks out: only a whole run compares.');
 if (!flags.write) {
   const bounds = BOUNDS.filter(({ measure }) => flags.only.includes(measure));
   const missed = misses(bounds, await measureAll());

@@ -1,12 +1,14 @@
 #!/usr/bin/env node
 /** The operators' command: lists, inspects and repairs locks, ends leases, and resets once tokens. */
+import { realpathSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { parseArgs } from 'node:util';
-import { parseSortKey } from '../lib/dynamodb/settings.ts';
-import { DynamoDBLockStore } from '../lib/dynamodb/store.ts';
 import { LockBusyError, LockClient, type LockState, LockStoreError } from '../lib/index.ts';
-import { KEY_ATTRIBUTE, LOCK_METRICS, LOCK_TABLE_NAME, TTL_ATTRIBUTE } from '../lib/names.ts';
+import { KEY_ATTRIBUTE, LOCK_TABLE_NAME, TTL_ATTRIBUTE } from '../lib/names.ts';
 import { printable, show } from '../lib/record/check.ts';
 import { isBroken } from '../lib/record/record.ts';
+import { STORE_FORMS } from './open-store.ts';
+import { LOCK_STORE, openPlace, UsageError } from './place.ts';
 
 const USAGE = `Usage: leasehold <command> [options]
 
@@ -23,26 +25,39 @@ const USAGE = `Usage: leasehold <command> [options]
                                   with --immediately at once, and two holders may run at the same time
   leasehold reset-once KEY        forgets the finished once token of a lock that nobody holds: the next token is granted, and
                                   work that was done may be done once more
+  leasehold check                 says what is wrong with the place of the locks, and what to do
+
+The place of the locks:
+  --store URL            ${STORE_FORMS};
+                         default: the environment variable ${LOCK_STORE}, or else a DynamoDB table
+  --table NAME           the lock table's name or ARN; default: the environment variable ${LOCK_TABLE_NAME}
 
 Options:
-  --table NAME           the lock table's name or ARN; default: the environment variable ${LOCK_TABLE_NAME}
   --key-attribute NAME   the table's partition key; default: ${KEY_ATTRIBUTE}
   --sort-key NAME=VALUE  the table's sort key, and the value that all locks have there; default: none
   --ttl-attribute NAME   the attribute that the table's TTL reads; default: ${TTL_ATTRIBUTE}
-  --retention-days N     the days that a record stays after its expiry; default: 7
+  --retention-days N     the days that a record stays after its expiry, in a table or on Redis; default: 7
   --json                 prints one JSON object a line
   --help
+  --version
 
 The environment variables that lockTable.attach sets for a function serve the command, too.
 The AWS SDK finds the credentials and the Region as always (AWS_PROFILE, AWS_REGION, ...).
 Characters that do not print are shown as escapes, such as \\u001b.
-Exit status: 0 done; 1 not found, or not done; 2 used wrongly; 3 the table did not answer.`;
-
-class UsageError extends Error {}
+Exit status: 0 done; 1 not found, not done, or an error that check found; 2 used wrongly; 3 the store did not answer.`;
 
 /** Prints one line. Others choose keys, owners and data, and must not rule the operator's terminal. */
 const print = (line: string) => console.log(printable(line));
 const warn = (line: string) => console.error(printable(line));
+
+/** A damaged record may have a number that is no moment. */
+const shownTime = (ms: number): string => {
+  const date = new Date(ms);
+  return Number.isNaN(date.getTime()) ? String(ms) : date.toISOString();
+};
+
+/** `list, inspect and check` */
+const listed = (names: readonly string[]) => new Intl.ListFormat('en-GB').format(names);
 
 const inTime = (ms: number): string => {
   const seconds = Math.ceil(ms / 1000);
@@ -76,6 +91,7 @@ async function inspect(locks: LockClient, key: string, { json }: Options): Promi
   const lock = await locks.inspect(key);
   if (lock === undefined) return missing(key);
   print(json ? JSON.stringify(lock) : `${lock.key}  ${describe(lock)}`);
+  if (!json) print(`acquired at ${shownTime(lock.acquiredAt)}; expires at ${shownTime(lock.expiresAt)}`);
   // JSON has no line break inside of a text. So each line is printed by itself.
   if (!json) for (const line of JSON.stringify(lock, undefined, 2).split('\n')) print(line);
   return 0;
@@ -150,17 +166,27 @@ async function resetOnce(locks: LockClient, key: string): Promise<number> {
   return wasReset ? 0 : 1;
 }
 
-const COMMANDS = { list, inspect, 'force-release': forceRelease, repair, 'reset-once': resetOnce } as const;
+async function check(locks: LockClient, _key: string, { json }: Options): Promise<number> {
+  const problems = await locks.check();
+  for (const problem of problems) print(json ? JSON.stringify(problem) : `${problem.severity}: ${problem.message}`);
+  if (problems.length === 0 && !json) print('Nothing is wrong with the place of the locks.');
+  return problems.some(({ severity }) => severity === 'error') ? 1 : 0;
+}
+
+const COMMANDS = { list, inspect, 'force-release': forceRelease, repair, 'reset-once': resetOnce, check } as const;
+/** The number of arguments that a command takes, at the least and at the most. The others take one. */
+const ARGUMENTS: Readonly<Record<string, readonly [number, number]>> = { list: [0, 1], check: [0, 0] };
 
 /** The commands that take an option. Every command takes the others. */
 const ONLY_WITH: Readonly<Record<string, readonly string[]>> = {
   'lock-id': ['force-release'],
   immediately: ['force-release', 'repair'],
   token: ['repair'],
-  json: ['list', 'inspect'],
+  json: ['list', 'inspect', 'check'],
 };
 
 const OPTIONS = {
+  store: { type: 'string' },
   table: { type: 'string' },
   'key-attribute': { type: 'string' },
   'sort-key': { type: 'string' },
@@ -171,6 +197,7 @@ const OPTIONS = {
   token: { type: 'string' },
   json: { type: 'boolean' },
   help: { type: 'boolean' },
+  version: { type: 'boolean' },
 } as const;
 type Options = ReturnType<typeof parse>['values'];
 
@@ -182,39 +209,36 @@ function parse() {
   }
 }
 
-function storeOf(values: Options): DynamoDBLockStore {
-  const { 'sort-key': sortKey, 'retention-days': days } = values;
-  // An operator's calls count in no metric of a job, and the metric lines would stand among the answers.
-  delete process.env[LOCK_METRICS];
-  if (values.table === undefined && !process.env[LOCK_TABLE_NAME]) {
-    throw new UsageError(`The lock table is missing: give --table NAME, or set ${LOCK_TABLE_NAME}.`);
-  }
-  return new DynamoDBLockStore({
-    tableName: values.table,
-    keyAttribute: values['key-attribute'],
-    sortKey: sortKey === undefined ? undefined : parseSortKey('--sort-key', sortKey),
-    ttlAttribute: values['ttl-attribute'],
-    retentionDays: days === undefined ? undefined : Number(days),
-  });
-}
-
 async function main(): Promise<number> {
   const { values, positionals } = parse();
-  const [command, key, ...more] = positionals;
+  const [command, ...args] = positionals;
   if (values.help || command === 'help') {
     console.log(USAGE);
     return 0;
   }
+  if (values.version) {
+    // The CommonJS build has no import of JSON.
+    console.log(createRequire(realpathSync(process.argv[1] as string))('leasehold/package.json').version);
+    return 0;
+  }
   if (command === undefined) throw new UsageError('A command is missing.');
   if (!Object.hasOwn(COMMANDS, command)) throw new UsageError(`There is no command ${show(command)}.`);
-  if (more.length > 0) throw new UsageError(`${command} takes one argument, but got ${positionals.length - 1}.`);
-  if (key === undefined && command !== 'list') throw new UsageError(`${command} needs the KEY of a lock.`);
+  const [least, most] = ARGUMENTS[command] ?? [1, 1];
+  if (args.length > most) {
+    throw new UsageError(`${command} takes ${most === 0 ? 'no' : 'one'} argument, but got ${args.length}.`);
+  }
+  if (args.length < least) throw new UsageError(`${command} needs the KEY of a lock.`);
   const stray = Object.keys(values).find((name) => !(ONLY_WITH[name]?.includes(command) ?? true));
   if (stray !== undefined) {
-    throw new UsageError(`${command} takes no --${stray}, which is an option of ${ONLY_WITH[stray]?.join(' and ')}.`);
+    throw new UsageError(`${command} takes no --${stray}, which is an option of ${listed(ONLY_WITH[stray] ?? [])}.`);
   }
   const run = COMMANDS[command as keyof typeof COMMANDS];
-  return run(new LockClient({ store: storeOf(values) }), key as string, values);
+  const { store, close } = await openPlace(values);
+  try {
+    return await run(new LockClient({ store }), args[0] as string, values);
+  } finally {
+    close();
+  }
 }
 
 function explain(error: unknown): number {

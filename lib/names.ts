@@ -3,6 +3,12 @@
 /** The environment variable that names the lock table. */
 export const LOCK_TABLE_NAME = 'LOCK_TABLE_NAME';
 
+/** The environment variable that names the bucket of an `S3LockStore`. */
+export const LOCK_BUCKET_NAME = 'LOCK_BUCKET_NAME';
+
+/** The days that the longest lease may last: a timer of Node counts to 2^31 - 1 ms. */
+export const LONGEST_LEASE_DAYS = 25;
+
 /** The environment variable that says for how many days a record outlives its lease. */
 export const LOCK_RETENTION_DAYS = 'LOCK_RETENTION_DAYS';
 

@@ -1,1 +1,2 @@
-export type {};
+export type { S3LockStoreOptions } from './s3/store.ts';
+export { S3LockStore } from './s3/store.ts';

@@ -9,11 +9,17 @@ const parts: Record<string, { parts: string[]; packages: RegExp }> = {
   'lib/names.ts': { parts: [], packages: /^$/ },
   'lib/record/': { parts: [], packages: /^$/ },
   'lib/lease/': { parts: ['lib/record/'], packages: /^node:/ },
+  'lib/aws/': { parts: ['lib/record/'], packages: /^$/ },
   'lib/swap/': { parts: ['lib/record/'], packages: /^node:/ },
   'lib/dynamodb/': {
-    parts: ['lib/record/', 'lib/names.ts', 'lib/emf.ts', 'lib/dynamodb/settings.ts'],
+    parts: ['lib/record/', 'lib/aws/', 'lib/names.ts', 'lib/emf.ts', 'lib/dynamodb/settings.ts'],
     packages: /^(node:|@aws-sdk\/)/,
   },
+  'lib/s3/': {
+    parts: ['lib/record/', 'lib/aws/', 'lib/swap/', 'lib/names.ts', 'lib/emf.ts'],
+    packages: /^(node:|@aws-sdk\/)/,
+  },
+  'lib/s3.ts': { parts: ['lib/s3/'], packages: /^$/ },
   'lib/dynamodb/settings.ts': { parts: ['lib/record/', 'lib/names.ts'], packages: /^$/ },
   'lib/dynamodb/guarded-write.ts': { parts: ['lib/record/', 'lib/lease/', 'lib/dynamodb/'], packages: /^@aws-sdk\// },
   'lib/dynamodb.ts': { parts: ['lib/dynamodb/', 'lib/dynamodb/guarded-write.ts'], packages: /^$/ },

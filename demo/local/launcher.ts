@@ -9,10 +9,10 @@
  */
 import { DynamoDB } from './dynamodb.ts';
 import { ServerProcess } from './server-process.ts';
-import { find, type ServerName } from './servers.ts';
+import { findFirst, type ServerName } from './servers.ts';
 
 export type { DynamoDB } from './dynamodb.ts';
-export { availableServers } from './servers.ts';
+export { availableServers, missingDynamoDB } from './servers.ts';
 
 /**
  * Starts a server and resolves when the server answers.
@@ -20,16 +20,13 @@ export { availableServers } from './servers.ts';
  * @throws Error that says what to install when the server does not run here, or shows its output when it fails.
  */
 export async function startDynamoDB(options: { server?: ServerName } = {}): Promise<DynamoDB> {
-  const candidates: ServerName[] = options.server ? [options.server] : ['dynoxide', 'dynamodb-local', 'endpoint'];
-  const reasons: string[] = [];
-  for (const server of candidates) {
-    const found = await find(server);
-    if ('missing' in found) reasons.push(`- ${server}: ${found.missing}`);
-    else if ('endpoint' in found) return new DynamoDB(server, found.endpoint);
-    else {
-      const process = await ServerProcess.start(server, found);
-      return new DynamoDB(server, `http://127.0.0.1:${process.port}`, process);
-    }
+  const first = await findFirst(options.server && [options.server]);
+  if ('reasons' in first) {
+    const reasons = Object.entries(first.reasons).map(([server, missing]) => `- ${server}: ${missing}`);
+    throw new Error(`Expected a DynamoDB server that runs here, found none. Do one of these:\n${reasons.join('\n')}`);
   }
-  throw new Error(`Expected a DynamoDB server that runs here, found none. Do one of these:\n${reasons.join('\n')}`);
+  const { server, found } = first;
+  if ('endpoint' in found) return new DynamoDB(server, found.endpoint);
+  const process = await ServerProcess.start(server, found);
+  return new DynamoDB(server, `http://127.0.0.1:${process.port}`, process);
 }

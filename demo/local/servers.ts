@@ -21,10 +21,39 @@ export interface Missing {
   readonly missing: string;
 }
 
+/** A server that runs here: started by us, or by somebody else. */
+export type Found = Program | { readonly endpoint: string };
+
+/** The environment variable that pretends that no server runs here, as on a machine without Java that is not Linux on x64. */
+const NO_DYNAMODB = 'LEASEHOLD_NO_DYNAMODB';
+
 const require = createRequire(import.meta.url);
 
+/** Finds the first server that runs here. If none does, gives the reason for each. */
+export async function findFirst(
+  servers: readonly ServerName[] = ['dynoxide', 'dynamodb-local', 'endpoint'],
+): Promise<{ server: ServerName; found: Found } | { reasons: Partial<Record<ServerName, string>> }> {
+  const reasons: Partial<Record<ServerName, string>> = {};
+  for (const server of servers) {
+    const found = await find(server);
+    if (!('missing' in found)) return { server, found };
+    reasons[server] = found.missing;
+  }
+  return { reasons };
+}
+
+/** Says what to install if no DynamoDB runs here. Undefined if one runs. */
+export async function missingDynamoDB(): Promise<string | undefined> {
+  const first = await findFirst();
+  // Amazon's DynamoDB Local runs on every machine.
+  return 'reasons' in first ? first.reasons['dynamodb-local'] : undefined;
+}
+
 /** Finds a server. */
-export async function find(server: ServerName): Promise<Program | { readonly endpoint: string } | Missing> {
+async function find(server: ServerName): Promise<Found | Missing> {
+  if (process.env[NO_DYNAMODB]) {
+    return { missing: `install Java 17 or later, and unset ${NO_DYNAMODB}, which hides the servers that run here` };
+  }
   if (server === 'dynoxide') return findDynoxide();
   if (server === 'dynamodb-local') return findDynamoDBLocal();
   const endpoint = process.env.DYNAMODB_ENDPOINT;

@@ -1,6 +1,7 @@
+import { datesIn, refusalIn } from '../aws/server-date.ts';
+import { noteFault } from '../record/last-fault.ts';
 import type { Way } from './environment.ts';
 import { agentFor, exchange, type HttpAnswer, unbracketed } from './http.ts';
-import { datesIn, refusalIn } from './server-date.ts';
 import { Signer } from './sigv4.ts';
 import type { Transport } from './transport.ts';
 
@@ -38,7 +39,7 @@ export class DirectTransport implements Transport {
   };
 
   async #send(operation: string, body: string, signal: AbortSignal | undefined): Promise<unknown> {
-    const credentials = await this.#way.credentials();
+    const credentials = await this.#way.credentials((fault) => noteFault(signal, fault));
     const { protocol, hostname, host, port, pathname } = this.#way.endpoint(credentials);
     this.#agent ??= agentFor(protocol, { keepAlive: true, maxSockets: MAX_SOCKETS });
     const path = pathname.endsWith('/') ? pathname : `${pathname}/`;

@@ -3,16 +3,20 @@
 
 import { existsSync, readFileSync } from 'node:fs';
 import { homedir } from 'node:os';
+import { show } from '../record/check.ts';
 import { agentFor, exchange, unbracketed } from './http.ts';
 import type { Credentials } from './sigv4.ts';
 
 /** The way to a table. */
 export interface Way {
   readonly region: string;
-  credentials(): Promise<Credentials>;
+  /** @param heard hears of each fault after which the credentials are asked for again. */
+  credentials(heard?: Heard): Promise<Credentials>;
   /** Gives the endpoint for the credentials' account. */
   endpoint(credentials: Credentials): URL;
 }
+
+type Heard = (fault: unknown) => void;
 
 type Environment = Readonly<Record<string, string | undefined>>;
 
@@ -43,28 +47,46 @@ const ONLY_THE_SDK: readonly [name: string, values: RegExp][] = [
  * @returns undefined if the SDK has to find the way.
  */
 export function wayIn(env: Environment, tableName: string): Way | undefined {
-  const { AWS_REGION: region = '', AWS_ENDPOINT_URL: ofAll, AWS_ENDPOINT_URL_DYNAMODB: ofDynamoDB } = env;
-  const url = ofDynamoDB || ofAll;
-  const [, domain] = DOMAINS.find(([regions]) => regions.test(region)) ?? [];
-  const [, , , tableRegion = region, tableAccount] = tableName.split(':');
-  const isForSdk =
-    domain === undefined ||
-    tableRegion !== region ||
-    (url && !isPlain(url)) ||
-    ONLY_THE_SDK.some(([name, values]) => env[name] !== undefined && values.test(env[name])) ||
-    sharedFiles(env).some((file) => existsSync(file));
-  const credentials = isForSdk ? undefined : credentialsIn(env);
+  const credentials = settingForSdk(env, tableName) === undefined ? credentialsIn(env) : undefined;
   if (credentials === undefined) return undefined;
-  const { AWS_ACCOUNT_ID_ENDPOINT_MODE: mode } = env;
+  const { AWS_REGION: region = '', AWS_ACCOUNT_ID_ENDPOINT_MODE: mode } = env;
+  const { url } = endpointIn(env);
+  const [, , , , tableAccount] = tableName.split(':');
   return {
     region,
     credentials,
     endpoint: ({ accountId }) => {
       if (url) return new URL(url);
       const account = mode === 'disabled' ? undefined : (tableAccount ?? accountId);
-      return new URL(`https://${account ? `${account}.ddb` : 'dynamodb'}.${region}.${domain}`);
+      return new URL(`https://${account ? `${account}.ddb` : 'dynamodb'}.${region}.${domainOf(region)}`);
     },
   };
+}
+
+/** Says why the SDK has to find the way: the first setting that only the SDK can follow. */
+export const whyTheSdk = (env: Environment, tableName: string): string =>
+  settingForSdk(env, tableName) ?? 'no credentials are set';
+
+function settingForSdk(env: Environment, tableName: string): string | undefined {
+  const { AWS_REGION: region = '' } = env;
+  if (region === '') return 'AWS_REGION is not set';
+  if (domainOf(region) === undefined) return `AWS_REGION is ${show(region)}`;
+  const [, , , tableRegion = region] = tableName.split(':');
+  if (tableRegion !== region) return `the table is in ${show(tableRegion)}, and AWS_REGION is ${show(region)}`;
+  const { url, name: endpoint } = endpointIn(env);
+  if (url && !isPlain(url)) return `${endpoint} is no plain URL`;
+  for (const [name, values] of ONLY_THE_SDK) {
+    const value = env[name];
+    if (value !== undefined && values.test(value)) return `${name} is ${show(value)}`;
+  }
+  const file = sharedFiles(env).find((path) => existsSync(path));
+  return file && `there is a file ${show(file)}`;
+}
+
+const domainOf = (region: string): string | undefined => DOMAINS.find(([regions]) => regions.test(region))?.[1];
+
+function endpointIn({ AWS_ENDPOINT_URL: ofAll, AWS_ENDPOINT_URL_DYNAMODB: ofDynamoDB }: Environment) {
+  return ofDynamoDB ? { name: 'AWS_ENDPOINT_URL_DYNAMODB', url: ofDynamoDB } : { name: 'AWS_ENDPOINT_URL', url: ofAll };
 }
 
 /** Tells whether a custom endpoint is a URL whose signature needs no escapes. */
@@ -130,6 +152,10 @@ class Container {
   #held: Credentials | undefined;
   #expiresAt = 0;
   #asking: Promise<Credentials> | undefined;
+  /** The last fault of the asking. */
+  #fault: unknown;
+  /** Those who wait for the answer. */
+  readonly #waiting = new Set<Heard>();
 
   constructor(url: URL, env: Environment) {
     this.#url = url;
@@ -137,29 +163,49 @@ class Container {
   }
 
   /** While the credentials that are held are good, no request waits for newer ones. */
-  readonly credentials = async (): Promise<Credentials> => {
+  readonly credentials = async (heard: Heard = () => {}): Promise<Credentials> => {
     const leftMs = this.#expiresAt - Date.now();
     if (this.#held && leftMs > AHEAD_MS) return this.#held;
+    const isWaiting = !this.#held || leftMs <= 0;
+    if (isWaiting) this.#waiting.add(heard);
     this.#asking ??= this.#ask().finally(() => {
       this.#asking = undefined;
+      this.#fault = undefined;
+      this.#waiting.clear();
     });
-    if (!this.#held || leftMs <= 0) return this.#asking;
     this.#asking.catch(() => {});
-    return this.#held;
+    if (!isWaiting) return this.#held as Credentials;
+    // The asking lasts longer than one sending of a request. A later sending tells of the same fault.
+    if (this.#fault !== undefined) heard(this.#fault);
+    return this.#asking;
   };
 
   async #ask(): Promise<Credentials> {
     for (const pauseMs of PAUSES_MS) {
-      const credentials = await this.#askOnce().catch(() => undefined);
-      if (credentials) return credentials;
-      await new Promise((over) => setTimeout(over, pauseMs));
+      try {
+        return await this.#askOnce();
+      } catch (fault) {
+        this.#fault = fault;
+        for (const heard of this.#waiting) heard(fault);
+      }
+      await new Promise((over) => {
+        const timer = setTimeout(over, pauseMs);
+        // A process that only renews credentials may end.
+        if (this.#waiting.size === 0) timer.unref();
+      });
     }
-    return this.#askOnce().catch((fault) =>
-      fail(`the credentials of the container could not be read from ${this.#url.origin}: ${fault}`),
-    );
+    return this.#askOnce();
   }
 
   async #askOnce(): Promise<Credentials> {
+    try {
+      return await this.#read();
+    } catch (fault) {
+      return fail(`the credentials of the container could not be read from ${this.#url.origin}: ${fault}`);
+    }
+  }
+
+  async #read(): Promise<Credentials> {
     const { AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE: file, AWS_CONTAINER_AUTHORIZATION_TOKEN: token } = this.#env;
     const authorization = file ? readFileSync(file, 'utf8') : token;
     const { protocol, hostname, port, pathname, search } = this.#url;

@@ -1,4 +1,5 @@
 import type { GetItemCommandOutput, UpdateItemCommandOutput } from '@aws-sdk/client-dynamodb';
+import { datesOf, type Metadata } from '../aws/server-date.ts';
 import { emfByEnvironment } from '../emf.ts';
 import { LockStoreError } from '../record/errors.ts';
 import type {
@@ -13,7 +14,6 @@ import type {
   StoreAnswer,
 } from '../record/store.ts';
 import type { Item } from './item.ts';
-import { datesOf, type Metadata } from './server-date.ts';
 import { type DynamoDBLockStoreOptions, isRefusal, Table } from './table.ts';
 import * as writes from './writes.ts';
 

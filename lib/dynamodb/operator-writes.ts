@@ -1,6 +1,7 @@
 // The conditions of lib/record/transitions.ts as expressions of DynamoDB, for the operations of operators and of hand-offs.
 
-import { MOST_ACQUIRED_AT } from '../record/record.ts';
+import type { AttributeValue } from '@aws-sdk/client-dynamodb';
+import { MOST_ACQUIRED_AT, MOST_COUNTABLE } from '../record/record.ts';
 import type { ForceReleaseRequest, RepairRequest, ResumeRequest } from '../record/store.ts';
 import { N, S } from './item.ts';
 import { COUNTABLE, COUNTS, FORGET_TOOK_OVER, NONE, type TableShape, type Write } from './writes.ts';
@@ -47,21 +48,33 @@ export function forceRelease({ lockId, immediately }: ForceReleaseRequest): Writ
   };
 }
 
-/** leasehold wrote the item, which has two of leasehold's attributes. An item of the user's own may have one. */
+/** leasehold wrote the item, which is a lock or was one: two of leasehold's attributes are left. A user's item may have one. */
 const IS_OURS =
-  '(attribute_exists(fencingToken) OR attribute_exists(lockId) OR attribute_exists(releasedBy)) AND ' +
-  '(attribute_exists(acquiredAt) OR attribute_exists(leaseMs))';
+  `((${IS_LOCK}) OR (attribute_exists(fencingToken) OR attribute_exists(lockId) OR attribute_exists(releasedBy)) AND ` +
+  '(attribute_exists(acquiredAt) OR attribute_exists(leaseMs)))';
 /** The token, a moment or the `lockId` has no value that leasehold writes. */
 const BROKEN =
   `NOT (${IS_LOCK}) OR NOT fencingToken BETWEEN :zero AND :most OR NOT expiresAt BETWEEN :zero AND :most ` +
   'OR NOT attribute_type(acquiredAt, :number) OR NOT acquiredAt BETWEEN :zero AND :mostAcquired ' +
   'OR (attribute_exists(lockId) AND (NOT attribute_type(lockId, :string) OR lockId = :none))';
 const AS_SEEN = 'attribute_not_exists(lockId) AND fencingToken = :seenToken AND expiresAt = :seenExpiry';
-/** No condition tells a fraction from a whole number. So a fraction is known by the whole numbers around what was seen. */
+/** The numbers around a broken record's token and expiry as the operator saw them. */
 const AROUND_SEEN = 'fencingToken BETWEEN :token0 AND :token1 AND expiresAt BETWEEN :expiry0 AND :expiry1';
 /** An attribute that is missing, or that is no number, is not greater than a number. */
 const OPENS_IN_TIME = 'NOT (expiresAt > :opensAt AND expiresAt <= :most)';
 const RAISES_TOKEN = 'NOT (fencingToken > :token AND fencingToken <= :most)';
+
+/** The greatest number that DynamoDB stores. */
+const GREATEST = `9.${'9'.repeat(37)}E+125`;
+
+/**
+ * Gives the least and the greatest number that a number of a broken record may be, by its view. No condition tells a fraction
+ * from a whole number: a fraction lies between two whole numbers. A view has fewer digits than a number that is out of range.
+ */
+function around(seen: number): [least: AttributeValue, greatest: AttributeValue] {
+  if (seen < 0) return [{ N: `-${GREATEST}` }, N(0)];
+  return seen > MOST_COUNTABLE ? [N(MOST_COUNTABLE), { N: GREATEST }] : [N(Math.floor(seen)), N(Math.ceil(seen))];
+}
 
 export function repair({ seen, opensAt, fencingToken, broken }: RepairRequest, table: TableShape): Write {
   const values = { ':opensAt': N(opensAt), ':token': N(fencingToken), ':ttl': table.ttl(opensAt) };
@@ -80,13 +93,16 @@ export function repair({ seen, opensAt, fencingToken, broken }: RepairRequest, t
     };
   }
   const { acquiredAt, immediately, lowersToken } = broken;
+  const [token0, token1] = around(seen?.fencingToken ?? 0);
+  const [expiry0, expiry1] = around(seen?.expiresAt ?? 0);
   return {
     UpdateExpression: `${update}, acquiredAt = :acquiredAt${FORGET_TOOK_OVER}, lockId`,
     ConditionExpression: [
       IS_OURS,
       seen ? `(${BROKEN} OR (${AROUND_SEEN}))` : `(${BROKEN})`,
       ...(immediately ? [] : [OPENS_IN_TIME]),
-      ...(lowersToken ? [] : [RAISES_TOKEN]),
+      // An operator who saw another token does not lower this one.
+      ...(!lowersToken ? [RAISES_TOKEN] : seen ? [`(${RAISES_TOKEN} OR ${AROUND_SEEN})`] : []),
     ].join(' AND '),
     ExpressionAttributeNames,
     ExpressionAttributeValues: {
@@ -97,12 +113,7 @@ export function repair({ seen, opensAt, fencingToken, broken }: RepairRequest, t
       ':mostAcquired': N(MOST_ACQUIRED_AT),
       ':string': S('S'),
       ':none': NONE,
-      ...(seen && {
-        ':token0': N(Math.floor(seen.fencingToken)),
-        ':token1': N(Math.ceil(seen.fencingToken)),
-        ':expiry0': N(Math.floor(seen.expiresAt)),
-        ':expiry1': N(Math.ceil(seen.expiresAt)),
-      }),
+      ...(seen && { ':token0': token0, ':token1': token1, ':expiry0': expiry0, ':expiry1': expiry1 }),
     },
   };
 }

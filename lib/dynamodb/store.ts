@@ -1,4 +1,5 @@
 import type { BatchGetItemCommandOutput, ScanCommandOutput } from '@aws-sdk/client-dynamodb';
+import { datesOf } from '../aws/server-date.ts';
 import type { LockRecord } from '../record/record.ts';
 import type {
   ForceReleaseRequest,
@@ -12,7 +13,6 @@ import type {
 import { type Item, S } from './item.ts';
 import { DynamoDBLeaseStore } from './lease-store.ts';
 import * as writes from './operator-writes.ts';
-import { datesOf } from './server-date.ts';
 
 /**
  * A store that keeps locks in a DynamoDB table, with one item for each key. Every operation is one conditional `UpdateItem`

@@ -1,4 +1,6 @@
 import type { AttributeValue, DynamoDBClient } from '@aws-sdk/client-dynamodb';
+import { kindOf, messageOf, type Thrown } from '../aws/faults.ts';
+import { datesOf, type Metadata } from '../aws/server-date.ts';
 import { DEFAULT_RETENTION_DAYS, LOCK_RETENTION_DAYS, LOCK_TABLE_NAME } from '../names.ts';
 import { checkNames, checkThat, show } from '../record/check.ts';
 import { LockStoreError, type LockStoreErrorOptions } from '../record/errors.ts';
@@ -6,11 +8,9 @@ import { noteFault } from '../record/last-fault.ts';
 import type { LockRecord } from '../record/record.ts';
 import type { DatedAnswer } from '../record/store.ts';
 import { DirectTransport } from './direct-transport.ts';
-import { wayIn } from './environment.ts';
-import { kindOf, messageOf, type Thrown } from './faults.ts';
+import { wayIn, whyTheSdk } from './environment.ts';
 import { type Item, N, parse, S } from './item.ts';
 import { ownClient, SdkTransport } from './sdk-transport.ts';
-import { datesOf, type Metadata } from './server-date.ts';
 import { checkLayout, checkTableName, isRetention, layoutIn, RETENTION, type SortKey } from './settings.ts';
 import type { Inputs, Operation, Transport } from './transport.ts';
 
@@ -77,6 +77,12 @@ export const STORE_OPTIONS = {
   retentionDays: 0,
 } satisfies Record<keyof DynamoDBLockStoreOptions, 0>;
 
+const SERVICE = {
+  name: 'DynamoDB',
+  client: '@aws-sdk/client-dynamodb',
+  endpoint: 'AWS_ENDPOINT_URL_DYNAMODB',
+  place: 'table',
+};
 /** The server's words for a key that is not the table's. Any other refusal is told by the server's own message. */
 const WRONG_SCHEMA =
   /does not match the schema|required keys|number of conditions on the keys|Type mismatch for key|part of the key/;
@@ -185,7 +191,7 @@ export class Table {
     const misdated = $metadata?.misdated ?? false;
     const table = `the table '${this.name}'`;
     const kind = kindOf(thrown);
-    let text = messageOf(thrown, `${action} on ${table}`);
+    let text = messageOf(thrown, `${action} on ${table}`, SERVICE);
     if (misdated) {
       text = `${action} on ${table} was refused for the time in its signature: set the clock of this host right. ${message}`;
     } else if (name === 'ResourceNotFoundException') {
@@ -228,7 +234,7 @@ export class Table {
 
 async function transportOfItsOwn(tableName: string): Promise<Transport> {
   const way = wayIn(process.env, tableName);
-  return way ? new DirectTransport(way) : new SdkTransport(await ownClient());
+  return way ? new DirectTransport(way) : new SdkTransport(await ownClient(whyTheSdk(process.env, tableName)));
 }
 
 function retentionDays(given: number | undefined, fromEnvironment: string | undefined): number {

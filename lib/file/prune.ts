@@ -66,7 +66,7 @@ export async function prune(
   return pruned;
 }
 
-async function pruneOne(
+export async function pruneOne(
   files: Files,
   directory: string,
   name: string,

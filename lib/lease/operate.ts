@@ -75,6 +75,8 @@ export async function forceRelease(
   key: string,
   options: ForceReleaseOptions,
 ): Promise<boolean> {
+  if (options === undefined)
+    throw new TypeError('forceRelease needs the option lockId: the id of the grant, as inspect shows it.');
   checkNames('forceRelease', options, { lockId: 0, immediately: 0 });
   const lockId = checkText('lockId', options.lockId);
   const { immediately = false } = options;
@@ -95,6 +97,11 @@ export async function forceRelease(
  * the expiry, when the belief of a holder has ended, unless `immediately` says otherwise.
  */
 export async function repair(context: OperatorContext, key: string, options: RepairOptions): Promise<boolean> {
+  if (options === undefined) {
+    throw new TypeError(
+      'repair needs the option seen: the state of the lock, as inspect gives it ({} if inspect rejects).',
+    );
+  }
   checkNames('repair', options, { seen: 0, fencingToken: 0, immediately: 0 });
   checkKey(key);
   const { seen, immediately = false } = options;

@@ -47,7 +47,7 @@ export type Send = (args: readonly string[], signal?: AbortSignal) => Promise<un
 export interface Connection {
   /** Sends a command about one key to the server that has the key. */
   send(key: string, args: readonly string[], signal?: AbortSignal): Promise<unknown>;
-  /** One sender for each server that has keys: the only server, or each primary of a cluster. */
+  /** One sender for each server that has keys: the only server, or each primary of a cluster, in an order that stays. */
   primaries(): Promise<readonly Send[]>;
   /** Says that the client has no connection, and keeps requests in a queue until it has one. Undefined if it is connected. */
   queueing(): string | undefined;
@@ -87,7 +87,10 @@ function overIoredis(client: IoredisClient): Connection {
   const send = sendOver(client);
   return {
     send: (_key, args) => send(args),
-    primaries: async () => client.nodes?.('master').map(sendOver) ?? [send],
+    async primaries() {
+      const nodes: IoredisClient[] | undefined = client.nodes?.('master');
+      return nodes ? inOrder(nodes, ({ options }) => `${options.host}:${options.port}`).map(sendOver) : [send];
+    },
     queueing: () =>
       client.status === undefined || client.status === 'ready'
         ? undefined
@@ -112,7 +115,8 @@ function overNodeRedisCluster(cluster: NodeRedisCluster): Connection {
   return {
     send: (key, args, abortSignal) => cluster.sendCommand(key, false, args, { abortSignal }),
     async primaries() {
-      const clients: NodeRedisClient[] = await Promise.all(cluster.masters.map((node) => cluster.nodeClient(node)));
+      const nodes = inOrder(cluster.masters, ({ address }) => address);
+      const clients: NodeRedisClient[] = await Promise.all(nodes.map((node) => cluster.nodeClient(node)));
       return clients.map(
         (client): Send =>
           (args, abortSignal) =>
@@ -130,11 +134,11 @@ function overGlide(client: GlideClient): Connection {
     async primaries() {
       // Only GLIDE's client of a cluster has this method.
       if (!('ssubscribe' in client)) return [send];
-      const ranges = (await send(['CLUSTER', 'SLOTS'])) as [number, number, ...unknown[]][];
-      // A primary has one range or several. Its address tells it.
-      const slots = new Map(ranges.map(([id, , primary]) => [String(primary), Number(id)]));
-      return [...slots.values()].map((id): Send => {
-        const route = { type: 'primarySlotId', id };
+      const ranges = (await send(['CLUSTER', 'SLOTS'])) as [from: number, to: number, primary: [string, number]][];
+      // A primary has one range of slots or several.
+      const primaries = new Map(ranges.map(([, , [host, port]]) => [`${host}:${port}`, { host, port: Number(port) }]));
+      return inOrder([...primaries], ([address]) => address).map(([, at]): Send => {
+        const route = { type: 'routeByAddress', ...at };
         return (args) => client.customCommand([...args], { ...AS_TEXT, route });
       });
     },
@@ -142,3 +146,7 @@ function overGlide(client: GlideClient): Connection {
     queueing: () => undefined,
   };
 }
+
+/** A page of a list names its server by the place in this order. */
+const inOrder = <Node>(nodes: readonly Node[], nameOf: (node: Node) => string): Node[] =>
+  [...nodes].sort((a, b) => (nameOf(a) < nameOf(b) ? -1 : 1));

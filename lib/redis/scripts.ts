@@ -195,13 +195,18 @@ local function answer(status, detail, record)
 end
 
 if operation == 'read' then return answer('refused', '', old) end
+local function refused()
+  -- A primary that became a replica judges by what it has heard of. A write that changes nothing fails there.
+  local probe = redis.pcall('HDEL', KEYS[1], '')
+  return type(probe) == 'table' and probe or answer('refused', '', old)
+end
 -- An earlier sending of this very request was applied: its answer was lost, and the client sent it again.
 if exists and old.writeId == writeId then return answer('applied', '', old) end
 local isLock = not exists or (isNumber(old.fencingToken) and isNumber(old.expiresAt) and isNumber(old.acquiredAt))
-if not isLock then return answer('refused', '', old) end
+if not isLock then return refused() end
 local new, instead = operations[operation]()
 if instead == 'blind' then return answer('blind', '', old) end
-if not new then return answer('refused', '', old) end
+if not new then return refused() end
 if not instead then new.writeId = writeId end
 write(new)
 return answer(instead and 'refused' or 'applied', '', new)

@@ -22,7 +22,7 @@ import { connectionOf, type RedisClient } from './client.ts';
 import { storeError } from './faults.ts';
 import { evicts, problemsOf, REPLICA } from './problems.ts';
 import { fieldsOf, parse } from './record.ts';
-import { Releases, type RedisSubscriber } from './releases.ts';
+import { type RedisSubscriber, Releases } from './releases.ts';
 import { OPERATION } from './scripts.ts';
 import { Server } from './server.ts';
 

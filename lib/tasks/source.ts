@@ -26,7 +26,8 @@ export class TaskSource<Task> {
     this.#tasks = tasks;
     this.#limit = limit;
     if (!Array.isArray(tasks)) return;
-    this.#arrived = tasks;
+    // A hole is a task without a value, as for every loop over the array.
+    this.#arrived = [...tasks];
     this.#isEnded = true;
   }
 

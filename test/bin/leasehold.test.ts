@@ -1,13 +1,11 @@
-import { execFile } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import { type AttributeValue, ScanCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
-import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { type DynamoDB, startDynamoDB } from '../../demo/local/launcher.ts';
+import { afterAll, beforeAll, expect } from '@jest/globals';
 import { DynamoDBLockStore } from '../../lib/dynamodb.ts';
 import { LockClient } from '../../lib/index.ts';
-
-const command = join(import.meta.dirname, '../../bin/leasehold.ts');
+import { type DynamoDB, describe, startDynamoDB, test } from '../support/with-dynamodb.ts';
+import { leaseholdIn } from './run.ts';
 
 let server: DynamoDB;
 let table: string;
@@ -24,18 +22,8 @@ beforeAll(async () => {
 afterAll(() => server.stop());
 
 /** Runs the command, in the environment of a function that `attach` has attached. */
-const leasehold = (...args: string[]) => leaseholdIn({ LOCK_TABLE_NAME: table, LOCK_METRICS: 'emf' }, args);
-
-async function leaseholdIn(variables: Record<string, string>, args: string[]) {
-  const env = { ...process.env, ...server.environment, ...variables };
-  try {
-    const { stdout, stderr } = await promisify(execFile)(process.execPath, [command, ...args], { env });
-    return { status: 0, out: stdout, err: stderr };
-  } catch (error) {
-    const { code, stdout, stderr } = error as { code: number; stdout: string; stderr: string };
-    return { status: code, out: stdout, err: stderr };
-  }
-}
+const leasehold = (...args: string[]) =>
+  leaseholdIn({ ...server.environment, LOCK_TABLE_NAME: table, LOCK_METRICS: 'emf' }, args);
 
 describe('the command leasehold', () => {
   test.each([
@@ -45,7 +33,10 @@ describe('the command leasehold', () => {
       'inspect takes no --immediately, which is an option of force-release and repair.',
     ],
     [['list', '--lock-id', 'a'], 'list takes no --lock-id, which is an option of force-release.'],
-    [['force-release', 'job', '--json'], 'force-release takes no --json, which is an option of list and inspect.'],
+    [
+      ['force-release', 'job', '--json'],
+      'force-release takes no --json, which is an option of list, inspect and check.',
+    ],
   ])('refuses an option of another command: %j', async (args, message) => {
     expect(await leasehold(...args)).toMatchObject({ status: 2, out: '', err: expect.stringContaining(message) });
   });
@@ -266,6 +257,18 @@ describe('the command leasehold', () => {
     expect((await leasehold('list\u001b[2K')).err).toContain("There is no command 'list\\u001b[2K'.");
   });
 
+  test('shows when a lock was acquired, and when it expires, as people read times', async () => {
+    const { acquiredAt } = await locks.acquire('times');
+    const { expiresAt = 0 } = (await locks.inspect('times')) ?? {};
+    const [acquired, expires] = [acquiredAt, expiresAt].map((ms) => new Date(ms).toISOString());
+    expect((await leasehold('inspect', 'times')).out).toContain(`\nacquired at ${acquired}; expires at ${expires}\n`);
+  });
+
+  test('shows the version of the package', async () => {
+    const { version } = JSON.parse(readFileSync(join(import.meta.dirname, '../../package.json'), 'utf8'));
+    expect(await leasehold('--version')).toEqual({ status: 0, out: `${version}\n`, err: '' });
+  });
+
   test('says that a lock without a record is free', async () => {
     expect(await leasehold('inspect', 'never')).toMatchObject({
       status: 1,
@@ -300,7 +303,9 @@ describe('the command leasehold', () => {
   test('says how to name the table if nobody names a table', async () => {
     const { status, err } = await leaseholdIn({ LOCK_TABLE_NAME: '' }, ['list']);
     expect(status).toBe(2);
-    expect(err).toContain('The lock table is missing: give --table NAME, or set LOCK_TABLE_NAME.');
+    expect(err).toContain(
+      'The lock table is missing: give --table NAME or --store URL, or set LOCK_TABLE_NAME or LOCK_STORE.',
+    );
   });
 
   test('names the table and the Region if the table does not exist', async () => {

@@ -1,15 +1,15 @@
 import type { DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { DynamoDBDocumentClient, TransactWriteCommand } from '@aws-sdk/lib-dynamodb';
 import { runSimulation } from '@cloud-copilot/iam-simulate';
-import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { afterAll, beforeAll, expect } from '@jest/globals';
 import { App, Stack } from 'aws-cdk-lib';
 import { Template } from 'aws-cdk-lib/assertions';
 import { type IRole, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
-import { type DynamoDB, startDynamoDB } from '../../demo/local/launcher.ts';
 import { LockTable } from '../../lib/cdk/index.ts';
 import { conditionCheck, DynamoDBLockStore, writeWhileHeld } from '../../lib/dynamodb.ts';
 import { LockBusyError, LockClient } from '../../lib/index.ts';
 import { runTasks } from '../../lib/tasks/index.ts';
+import { type DynamoDB, describe, startDynamoDB, test } from '../support/with-dynamodb.ts';
 
 const ACCOUNT = '111111111111';
 const tableArn = (name: string) => `arn:aws:dynamodb:us-east-1:${ACCOUNT}:table/${name}`;

@@ -1,7 +1,7 @@
 import { readdirSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DescribeTimeToLiveCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
-import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
+import { afterAll, beforeAll, expect } from '@jest/globals';
 import { Deployment } from '../../demo/local/deployment.ts';
 import type { Lambda } from '../../demo/local/lambda.ts';
 import { execute } from '../../demo/local/state-machine.ts';
@@ -9,6 +9,7 @@ import type { Closing } from '../../lambda/steps/closing.ts';
 import { tasks } from '../../lambda/tasks.ts';
 import { DynamoDBLockStore } from '../../lib/dynamodb.ts';
 import { LockClient } from '../../lib/index.ts';
+import { describe, test } from '../support/with-dynamodb.ts';
 
 let deployment: Deployment;
 beforeAll(async () => {

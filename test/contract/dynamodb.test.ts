@@ -14,6 +14,7 @@ import { LockClient } from '../../lib/lease/client.ts';
 import type { LockStore } from '../../lib/record/store.ts';
 import { canonicalToken, isDone } from '../../lib/record/token.ts';
 import { listed } from '../support/listed.ts';
+import { needing } from '../support/needing.ts';
 import { storeOver, TRANSPORT } from '../support/store-over.ts';
 import { aboveTheStore } from './above-the-store.ts';
 import { lockStoreContract } from './lock-store-contract.ts';
@@ -65,12 +66,7 @@ const servers = await availableServers();
 const first = servers.find(({ missing }) => !missing)?.server;
 
 for (const { server, missing } of servers) {
-  if (missing) {
-    test.todo(`DynamoDBLockStore on ${server}: ${missing}`);
-    continue;
-  }
-
-  describe(`DynamoDBLockStore on ${server}`, () => {
+  needing(missing).describe(`DynamoDBLockStore on ${server}`, () => {
     let dynamodb: DynamoDB;
     let client: DynamoDBClient;
     beforeAll(async () => {

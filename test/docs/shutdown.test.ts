@@ -5,10 +5,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { afterAll, afterEach, beforeAll, beforeEach, expect, jest, test } from '@jest/globals';
-import { type DynamoDB, startDynamoDB } from '../../demo/local/launcher.ts';
+import { afterAll, afterEach, beforeAll, beforeEach, expect, jest } from '@jest/globals';
 import { DynamoDBLockStore } from '../../lib/dynamodb/store.ts';
 import { LockClient } from '../../lib/lease/client.ts';
+import { type DynamoDB, startDynamoDB, test } from '../support/with-dynamodb.ts';
 import { read } from './pages.ts';
 
 // A busy machine needs more time than Jest's default.

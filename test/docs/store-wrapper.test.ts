@@ -1,10 +1,10 @@
 import { stripTypeScriptTypes } from 'node:module';
-import { afterAll, expect, test } from '@jest/globals';
-import { startDynamoDB } from '../../demo/local/launcher.ts';
+import { afterAll, expect } from '@jest/globals';
 import { DynamoDBLockStore } from '../../lib/dynamodb/store.ts';
 import { LockClient } from '../../lib/lease/client.ts';
 import type { LockStore } from '../../lib/record/store.ts';
 import { MemoryLockStore } from '../../lib/testing/memory.ts';
+import { startDynamoDB, test } from '../support/with-dynamodb.ts';
 import { examplesOf } from './blocks.ts';
 
 const dynamodb = await startDynamoDB();

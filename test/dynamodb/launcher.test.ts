@@ -18,7 +18,8 @@ import {
   TransactWriteItemsCommand,
   UpdateItemCommand,
 } from '@aws-sdk/client-dynamodb';
-import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from '@jest/globals';
+import { afterAll, afterEach, beforeAll, expect, jest, test } from '@jest/globals';
+import { needing } from '../support/needing.ts';
 import type { DynamoDB } from './launcher.ts';
 
 const net = await import('node:net');
@@ -36,9 +37,8 @@ jest.unstable_mockModule('node:net', () => ({
     return probe;
   },
 }));
-const { availableServers, startDynamoDB } = await import('./launcher.ts');
+const { availableServers, missingDynamoDB, startDynamoDB } = await import('./launcher.ts');
 
-const environment = { ...process.env };
 const children: ChildProcess[] = [];
 afterEach(() => {
   for (const child of children.splice(0)) child.kill('SIGKILL');
@@ -46,14 +46,13 @@ afterEach(() => {
 });
 
 const servers = await availableServers();
+const { test: testWithDynamoDB } = needing(await missingDynamoDB());
+// The tests below hide servers by themselves.
+delete process.env.LEASEHOLD_NO_DYNAMODB;
+const environment = { ...process.env };
 
 for (const { server, missing } of servers) {
-  if (missing) {
-    test.todo(`${server}: ${missing}`);
-    continue;
-  }
-
-  describe(server, () => {
+  needing(missing).describe(server, () => {
     let dynamodb: DynamoDB;
     let client: DynamoDBClient;
     beforeAll(async () => {
@@ -241,7 +240,7 @@ for (const { server, missing } of servers) {
   });
 }
 
-test('dynoxide is the default where it runs, and is up within a second', async () => {
+testWithDynamoDB('dynoxide is the default where it runs, and is up within a second', async () => {
   await using dynamodb = await startDynamoDB();
 
   expect(dynamodb.server).toBe(servers.find(({ missing }) => !missing)?.server);
@@ -252,7 +251,7 @@ test('dynoxide is the default where it runs, and is up within a second', async (
   expect(second.endpoint).not.toBe(dynamodb.endpoint);
 });
 
-test('a server is gone when its parent is killed by SIGKILL', async () => {
+testWithDynamoDB('a server is gone when its parent is killed by SIGKILL', async () => {
   const parent = run(`${start()} console.log(dynamodb.pid); setInterval(() => {}, 1_000);`);
   const [line] = await once(parent.stdout, 'data');
   expect(isAlive(Number(line))).toBe(true);
@@ -261,7 +260,7 @@ test('a server is gone when its parent is killed by SIGKILL', async () => {
   await gone(Number(line));
 });
 
-test('a server keeps no process alive that forgets to stop it, and ends with the process', async () => {
+testWithDynamoDB('a server keeps no process alive that forgets to stop it, and ends with the process', async () => {
   const parent = run(`${start()} await dynamodb.createLockTable(); console.log(dynamodb.pid);`);
   const [[line], [code]] = await Promise.all([once(parent.stdout, 'data'), once(parent, 'exit')]);
 
@@ -269,7 +268,7 @@ test('a server keeps no process alive that forgets to stop it, and ends with the
   await gone(Number(line));
 });
 
-test('a server is gone when its watchdog is killed by SIGKILL', async () => {
+testWithDynamoDB('a server is gone when its watchdog is killed by SIGKILL', async () => {
   await using dynamodb = await startDynamoDB();
   process.kill(parentOf(dynamodb.pid), 'SIGKILL');
 
@@ -277,7 +276,7 @@ test('a server is gone when its watchdog is killed by SIGKILL', async () => {
   while (await isListening(dynamodb.endpoint)) await sleep(10);
 });
 
-test('a server leaves nothing in the event loop after stop()', async () => {
+testWithDynamoDB('a server leaves nothing in the event loop after stop()', async () => {
   const parent = run(
     `${start()} await dynamodb.createLockTable(); await dynamodb.stop();
      await new Promise(setImmediate); await new Promise(setImmediate);
@@ -289,7 +288,7 @@ test('a server leaves nothing in the event loop after stop()', async () => {
   expect(code).toBe(0);
 });
 
-test('another process needs only the environment to use the server', async () => {
+testWithDynamoDB('another process needs only the environment to use the server', async () => {
   await using dynamodb = await startDynamoDB();
   const table = await dynamodb.createLockTable();
   const sdk = import.meta.resolve('@aws-sdk/client-dynamodb');
@@ -303,19 +302,22 @@ test('another process needs only the environment to use the server', async () =>
   expect(String(line).trim()).toBe(table);
 });
 
-test('DYNAMODB_ENDPOINT is used as it is: its tables are deleted, and it is neither frozen nor ended', async () => {
-  await using dynamodb = await startDynamoDB();
-  await dynamodb.createLockTable('theirs');
-  process.env.DYNAMODB_ENDPOINT = dynamodb.endpoint;
-  const borrowed = await startDynamoDB({ server: 'endpoint' });
-  await borrowed.createLockTable('ours');
+testWithDynamoDB(
+  'DYNAMODB_ENDPOINT is used as it is: its tables are deleted, and it is neither frozen nor ended',
+  async () => {
+    await using dynamodb = await startDynamoDB();
+    await dynamodb.createLockTable('theirs');
+    process.env.DYNAMODB_ENDPOINT = dynamodb.endpoint;
+    const borrowed = await startDynamoDB({ server: 'endpoint' });
+    await borrowed.createLockTable('ours');
 
-  expect(await availableServers()).toContainEqual({ server: 'endpoint' });
-  expect(() => borrowed.suspend()).toThrow(`endpoint was not started here (${dynamodb.endpoint})`);
-  await borrowed.stop();
-  const { TableNames } = await dynamodb.client().send(new ListTablesCommand());
-  expect(TableNames).toEqual(['theirs']);
-});
+    expect(await availableServers()).toContainEqual({ server: 'endpoint' });
+    expect(() => borrowed.suspend()).toThrow(`endpoint was not started here (${dynamodb.endpoint})`);
+    await borrowed.stop();
+    const { TableNames } = await dynamodb.client().send(new ListTablesCommand());
+    expect(TableNames).toEqual(['theirs']);
+  },
+);
 
 test('a server that does not run here is refused with what to install', async () => {
   delete process.env.DYNAMODB_ENDPOINT;
@@ -337,6 +339,13 @@ test('a contract suite learns which server is missing, and in CI that is an erro
 
   process.env.CI = 'true';
   await expect(availableServers()).rejects.toThrow(/Expected every DynamoDB server to run in CI.*install Java 17/s);
+});
+
+test('LEASEHOLD_NO_DYNAMODB hides every server, for a look at a machine without', async () => {
+  process.env.LEASEHOLD_NO_DYNAMODB = '1';
+
+  expect(await missingDynamoDB()).toContain('install Java 17 or later, and unset LEASEHOLD_NO_DYNAMODB');
+  await expect(startDynamoDB()).rejects.toThrow('found none');
 });
 
 test('a server that ends at once is reported with its command and output', async () => {

@@ -3,13 +3,13 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { GetItemCommand, TransactWriteItemsCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
-import { type DynamoDB, startDynamoDB } from '../../demo/local/launcher.ts';
 import { DynamoDBLockStore } from '../../lib/dynamodb.ts';
 import { LockClient } from '../../lib/index.ts';
 import { systemClock } from '../../lib/lease/clock.ts';
 import { type Entry, HistoryWriter, readHistory } from '../chaos/history.ts';
 import { planOf } from '../chaos/nemesis.ts';
 import { Recorder } from '../chaos/recorder.ts';
+import { type DynamoDB, describe as describeWithDynamoDB, startDynamoDB } from '../support/with-dynamodb.ts';
 
 let folder: string;
 beforeEach(() => {
@@ -55,7 +55,7 @@ describe('the plan of the nemesis', () => {
   });
 });
 
-describe('the recording proxy', () => {
+describeWithDynamoDB('the recording proxy', () => {
   let dynamodb: DynamoDB;
   beforeAll(async () => {
     dynamodb = await startDynamoDB();

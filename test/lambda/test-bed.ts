@@ -6,13 +6,14 @@ import type { AddressInfo } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { describe, jest } from '@jest/globals';
+import { jest } from '@jest/globals';
 import { bundle, lambdaEnvironment } from '../../demo/local/function-bundle.ts';
 import { type DynamoDB, startDynamoDB } from '../../demo/local/launcher.ts';
 import { DynamoDBLockStore } from '../../lib/dynamodb.ts';
 import { LockClient } from '../../lib/index.ts';
 import { LOCK_TABLE_NAME } from '../../lib/names.ts';
 import { type FaultProxy, startFaultProxy } from '../support/fault-proxy.ts';
+import { needing } from '../support/needing.ts';
 import { ExecutionEnvironment } from './execution-environment.ts';
 import { findRuntime } from './install.ts';
 import { Relay } from './relay.ts';
@@ -22,9 +23,7 @@ export function describeOnLambda(name: string, tests: () => void): void {
   // Room for processes that start and leases that expire.
   jest.setTimeout(30_000);
   const runtime = findRuntime();
-  if ('program' in runtime) describe(name, tests);
-  else if (process.env.CI) throw new Error(`Expected every test to run in CI, but ${runtime.missing}`);
-  else describe.skip(`${name} (${runtime.missing})`, tests);
+  needing('program' in runtime ? undefined : runtime.missing).describe(name, tests);
 }
 
 /** Asks again and again until the answer is yes, and fails after 10 s. */

@@ -254,6 +254,24 @@ describe('the store of a LockClient', () => {
   });
 });
 
+describe('the calls of operators without options', () => {
+  test('forceRelease names lockId', async () => {
+    const call = client.forceRelease as (key: string) => Promise<boolean>;
+    await expect(call.call(client, 'job')).rejects.toThrow(
+      new TypeError('forceRelease needs the option lockId: the id of the grant, as inspect shows it.'),
+    );
+  });
+
+  test('repair names seen', async () => {
+    const call = client.repair as (key: string) => Promise<boolean>;
+    await expect(call.call(client, 'job')).rejects.toThrow(
+      new TypeError(
+        'repair needs the option seen: the state of the lock, as inspect gives it ({} if inspect rejects).',
+      ),
+    );
+  });
+});
+
 describe('forceRelease', () => {
   test.each([
     ['no lockId', {}, 'undefined'],

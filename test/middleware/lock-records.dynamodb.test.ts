@@ -1,10 +1,10 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
+import { afterAll, beforeAll, beforeEach, expect } from '@jest/globals';
 import middy from '@middy/core';
-import { type DynamoDB, startDynamoDB } from '../../demo/local/launcher.ts';
 import { DynamoDBLockStore } from '../../lib/dynamodb.ts';
 import { type Lease, LockClient } from '../../lib/index.ts';
 import { type LockRecordsOptions, lockPlugin, lockRecords, type QueueRecord } from '../../middleware/index.ts';
 import { type FaultProxy, startFaultProxy } from '../support/fault-proxy.ts';
+import { type DynamoDB, describe, startDynamoDB, test } from '../support/with-dynamodb.ts';
 import { batch, failed, fifo, gate, ids, invocation, message } from './setup.ts';
 
 // The clock is disciplined, as on Lambda, so that no read judges it.

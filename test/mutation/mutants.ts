@@ -124,11 +124,16 @@ const dynamodb = [
       '(immediately ? [] : [OPENS_IN_TIME])',
       '(immediately ? [OPENS_IN_TIME] : [])',
     ],
-    ['repair of a broken record lowers its token', '(lowersToken ? [] : [RAISES_TOKEN])', '[]'],
+    ['repair of a broken record lowers its token', '(!lowersToken ? [RAISES_TOKEN] :', '(!lowersToken ? [] :'],
+    [
+      'repair of a broken record lowers a token that the operator did not see',
+      'seen ? [`(${RAISES_TOKEN} OR ${AROUND_SEEN})`] : []',
+      '[]',
+    ],
     [
       "repair of an item of the user's own with a token",
-      "'(attribute_exists(acquiredAt) OR attribute_exists(leaseMs))'",
-      "'(:zero = :zero)'",
+      "'(attribute_exists(acquiredAt) OR attribute_exists(leaseMs)))'",
+      "'(:zero = :zero))'",
     ],
     [
       'no repair of a fraction',
@@ -357,12 +362,6 @@ const clocks = [
   ]),
   ...of('lib/dynamodb/sdk-transport.ts', [
     ["the store's own client sends again beside leasehold", '{ maxAttempts: 1 }', '{}'],
-    [
-      'a request refused for the time in its signature, sent again with the same moments',
-      '?.$metadata?.misdated)) throw error;',
-      '?.$metadata?.misdated && false)) throw error;',
-    ],
-    ["a request of the user's own, not corrected by the SDK", 'if (!(heard && ', 'if (!('],
   ]),
   ...of('lib/dynamodb/direct-transport.ts', [
     [
@@ -376,10 +375,18 @@ const clocks = [
   ]),
   ...of('lib/dynamodb/sigv4.ts', [["yesterday's key signs", 'day !== this.#day || ', '']]),
   ...of('lib/dynamodb/environment.ts', [
-    ['a file of profiles, not read', ' ||\n    sharedFiles(env).some((file) => existsSync(file))', ''],
+    ['a file of profiles, not read', '  return file && `there', '  return file && undefined && `there'],
     ['a request that waits for new credentials while the old ones are good', '!this.#held || leftMs <= 0', 'true'],
   ]),
-  ...of('lib/dynamodb/server-date.ts', [
+  ...of('lib/aws/sdk-client.ts', [
+    [
+      'a request refused for the time in its signature, sent again with the same moments',
+      '?.$metadata?.misdated)) throw error;',
+      '?.$metadata?.misdated && false)) throw error;',
+    ],
+    ["a request of the user's own, not corrected by the SDK", 'if (!(heard && ', 'if (!('],
+  ]),
+  ...of('lib/aws/server-date.ts', [
     ["a relay's Date, taken for DynamoDB's", ' || !AWS_HOST.test(hostname)', ''],
     ["the Date of an answer without TLS, taken for DynamoDB's", "protocol !== 'https:' || ", ''],
     ["the Date of a cache's answer, taken for the present", ' || age !== undefined', ''],
@@ -388,7 +395,7 @@ const clocks = [
 ];
 
 const attempts = [
-  ...of('lib/dynamodb/faults.ts', [
+  ...of('lib/aws/faults.ts', [
     ['an answer that nobody can read, taken for a fault that lasts', '($response !== undefined ||', '('],
     ['a conflict with another Region, taken for a fault that lasts', "  'ReplicatedWriteConflictException',\n", ''],
   ]),

@@ -1,9 +1,9 @@
 import { inspect } from 'node:util';
 import { PutItemCommand } from '@aws-sdk/client-dynamodb';
-import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
-import { type DynamoDB, startDynamoDB } from '../../demo/local/launcher.ts';
+import { afterAll, beforeAll, expect } from '@jest/globals';
 import { LockClient, type LockEvent, LockStoreError } from '../../lib/index.ts';
 import { storeOver, TRANSPORT } from '../support/store-over.ts';
+import { type DynamoDB, describe, startDynamoDB, test } from '../support/with-dynamodb.ts';
 
 let server: DynamoDB;
 let tableName: string;

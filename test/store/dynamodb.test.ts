@@ -21,7 +21,7 @@ import {
 } from '@aws-sdk/client-dynamodb';
 import { afterEach, describe, expect, test } from '@jest/globals';
 import { mockClient } from 'aws-sdk-client-mock';
-import type * as sdkTransport from '../../lib/dynamodb/sdk-transport.ts';
+import type * as sdkClient from '../../lib/aws/sdk-client.ts';
 import { DynamoDBLockStore, type DynamoDBLockStoreOptions } from '../../lib/dynamodb.ts';
 import { LockClient } from '../../lib/lease/client.ts';
 import { LockStoreError } from '../../lib/record/errors.ts';
@@ -508,9 +508,9 @@ describe('an answer', () => {
 
     test('is recognised if another copy of leasehold shares the client', async () => {
       const { store, client } = refusing(-HOUR);
-      const another: string = '../../lib/dynamodb/sdk-transport.ts?another';
-      const { SdkTransport } = (await import(another)) as typeof sdkTransport;
-      new SdkTransport(client);
+      const another: string = '../../lib/aws/sdk-client.ts?another';
+      const { keepDates } = (await import(another)) as typeof sdkClient;
+      keepDates(client);
       await expect(store.acquire(request)).rejects.toMatchObject({ name: 'LockStoreError', misdated: true });
     });
 

@@ -1,3 +1,4 @@
+import { execFile } from 'node:child_process';
 import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
 import http, { createServer, type IncomingMessage, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -7,6 +8,9 @@ import { DynamoDBClient, GetItemCommand } from '@aws-sdk/client-dynamodb';
 import { afterAll, afterEach, beforeEach, describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
 import { type Way, wayIn } from '../../lib/dynamodb/environment.ts';
+import { DynamoDBLockStore } from '../../lib/dynamodb.ts';
+import { LockClient, LockStoreError } from '../../lib/index.ts';
+import { disciplinedClock } from '../support/disciplined-clock.ts';
 
 /** A home without profiles. */
 const HOME = mkdtempSync(join(tmpdir(), 'home-'));
@@ -312,4 +316,47 @@ describe("the credentials of a container's endpoint", () => {
     };
     await Promise.all([...cases.map(check), ended()]);
   }, 20_000);
+
+  test('of an agent that refuses: the error of an acquire names the fault', async () => {
+    answersOf.set('/refuses', status(403));
+    const { port } = server.address() as AddressInfo;
+    const before = { ...process.env };
+    for (const name of Object.keys(process.env)) if (name.startsWith('AWS_')) delete process.env[name];
+    Object.assign(process.env, { HOME, AWS_REGION: 'eu-west-1' });
+    process.env.AWS_CONTAINER_CREDENTIALS_FULL_URI = `http://127.0.0.1:${port}/refuses`;
+    try {
+      const locks = new LockClient({ store: new DynamoDBLockStore({ tableName: 'locks' }), clock: disciplinedClock });
+      const error = await locks.acquire('job').catch((thrown) => thrown);
+      expect(error).toBeInstanceOf(LockStoreError);
+      expect(error.message).toContain('The last fault was CredentialsProviderError');
+      expect(error.message).toContain(`http://127.0.0.1:${port}`);
+      expect(error.message).toContain('the status was 403');
+    } finally {
+      for (const name of Object.keys(process.env)) if (!(name in before)) delete process.env[name];
+      Object.assign(process.env, before);
+    }
+  });
+
+  test('that are renewed while nobody waits keep no process alive', async () => {
+    answersOf.set('/ends', gives('A', 4 * MINUTE));
+    const program = `
+      const { wayIn } = await import(${JSON.stringify(new URL('../../lib/dynamodb/environment.ts', import.meta.url).href)});
+      const way = wayIn(process.env, 'locks');
+      await way.credentials();
+      await (await fetch(new URL('/fail', process.env.AWS_CONTAINER_CREDENTIALS_FULL_URI))).text();
+      await way.credentials();
+      await new Promise((over) => setTimeout(over, 300));
+      console.log(Date.now());`;
+    answersOf.set('/fail', (_, response) => {
+      answersOf.set('/ends', status(500));
+      response.end();
+    });
+    const AWS_CONTAINER_CREDENTIALS_FULL_URI = new URL('/ends', uri).href;
+    const env = { HOME, AWS_REGION: 'eu-west-1', AWS_CONTAINER_CREDENTIALS_FULL_URI };
+    const endedAt = await new Promise<string>((done) => {
+      execFile(process.execPath, ['--input-type=module', '-e', program], { env }, (_, out, err) => done(out + err));
+    });
+    expect(Date.now() - Number(endedAt)).toBeLessThan(1_500);
+    expect(requests.filter(({ url }) => url === '/ends').length).toBeGreaterThan(1);
+  });
 });

@@ -1,6 +1,6 @@
 import * as sdk from '@aws-sdk/client-dynamodb';
 import { describe, expect, test } from '@jest/globals';
-import { type FaultKind, kindOf } from '../../lib/dynamodb/faults.ts';
+import { type FaultKind, kindOf } from '../../lib/aws/faults.ts';
 
 /** Every error of the SDK's model of DynamoDB. `refused` is the answer of a condition, and no fault. */
 const KINDS: Readonly<Record<string, FaultKind | 'refused'>> = {

@@ -1,7 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, describe, expect, jest, test } from '@jest/globals';
-import { startDynamoDB } from '../../demo/local/launcher.ts';
+import { afterAll, expect, jest } from '@jest/globals';
 import { DynamoDBLockStore } from '../../lib/dynamodb/store.ts';
 import { LockClient } from '../../lib/lease/client.ts';
 import type { LockEvent } from '../../lib/lease/events.ts';
@@ -12,6 +11,7 @@ import type { LockRecord } from '../../lib/record/record.ts';
 import { disciplinedClock } from '../support/disciplined-clock.ts';
 import { type Fault, type FaultProxy, type Rule, startFaultProxy } from '../support/fault-proxy.ts';
 import { storeOver, TRANSPORT } from '../support/store-over.ts';
+import { describe, startDynamoDB, test } from '../support/with-dynamodb.ts';
 
 // A busy machine needs more time than Jest's default.
 jest.setTimeout(30_000);

@@ -1,9 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import { type CancellationReason, TransactionCanceledException } from '@aws-sdk/client-dynamodb';
 import { DynamoDBDocumentClient, GetCommand, TransactWriteCommand } from '@aws-sdk/lib-dynamodb';
-import { afterAll, beforeAll, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import { afterAll, beforeAll, beforeEach, expect, jest } from '@jest/globals';
 import { mockClient } from 'aws-sdk-client-mock';
-import { type DynamoDB, startDynamoDB } from '../../demo/local/launcher.ts';
 import { conditionCheck, writeWhileHeld } from '../../lib/dynamodb/guarded-write.ts';
 import { DynamoDBLockStore } from '../../lib/dynamodb/store.ts';
 import { LockClient } from '../../lib/lease/client.ts';
@@ -12,6 +11,7 @@ import type { Lease } from '../../lib/lease/lease.ts';
 import { LockLostError } from '../../lib/record/errors.ts';
 import { MemoryLockStore } from '../../lib/testing/memory.ts';
 import { startFaultProxy } from '../support/fault-proxy.ts';
+import { type DynamoDB, describe, startDynamoDB, test } from '../support/with-dynamodb.ts';
 
 let dynamodb: DynamoDB;
 let documents: DynamoDBDocumentClient;

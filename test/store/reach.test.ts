@@ -3,8 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, describe, expect, jest, test } from '@jest/globals';
-import { startDynamoDB } from '../../demo/local/launcher.ts';
+import { afterAll, expect, jest } from '@jest/globals';
 import { DynamoDBLockStore } from '../../lib/dynamodb/store.ts';
 import { LockClient, type LockClientOptions } from '../../lib/lease/client.ts';
 import { systemClock } from '../../lib/lease/clock.ts';
@@ -14,6 +13,7 @@ import { LockBusyError } from '../../lib/record/errors.ts';
 import { disciplinedClock } from '../support/disciplined-clock.ts';
 import { startFaultProxy } from '../support/fault-proxy.ts';
 import { storeOver, TRANSPORT } from '../support/store-over.ts';
+import { describe, startDynamoDB, test } from '../support/with-dynamodb.ts';
 
 // A busy machine needs more time than Jest's default.
 jest.setTimeout(30_000);

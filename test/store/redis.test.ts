@@ -7,7 +7,7 @@ import { LockClient } from '../../lib/lease/client.ts';
 import { RedisLockStore, type RedisLockStoreOptions, runWhileHeld } from '../../lib/redis.ts';
 import { MemoryLockStore } from '../../lib/testing/memory.ts';
 import { listed } from '../support/listed.ts';
-import { CLIENTS, type Connected } from '../support/redis-clients.ts';
+import { CLIENTS, type Connected, local, withClient } from '../support/redis-clients.ts';
 import { isRedisInstalled, REDIS, RedisServer, startReplicated } from '../support/redis-servers.ts';
 import { TcpRelay } from '../support/tcp-relay.ts';
 
@@ -18,16 +18,6 @@ const describeHere = isRedisInstalled ? describe : describe.skip;
 const base = Date.now();
 const request = { owner: 'owner', now: base, until: base + 30_000, leaseMs: 30_000 };
 const newKey = () => `job-${randomUUID()}`;
-
-/** Runs a test with a library's client, which is closed afterwards. */
-async function withClient<T>(library: string, port: number, use: (client: Connected['client']) => Promise<T>) {
-  const { client, close } = await (CLIENTS[library] as (port: number) => Promise<Connected>)(port);
-  try {
-    return await use(client);
-  } finally {
-    close();
-  }
-}
 
 describe('RedisLockStore refuses', () => {
   const client = { call: async () => [] };
@@ -65,7 +55,7 @@ describeHere(`RedisLockStore (${REDIS})`, () => {
   let close: () => unknown;
   beforeAll(async () => {
     server = await RedisServer.start();
-    ({ client, close } = await CLIENTS['node-redis']!(server.port));
+    ({ client, close } = await CLIENTS['node-redis'](local(server.port)));
   });
   afterAll(async () => {
     close();
@@ -196,11 +186,11 @@ describeHere(`RedisLockStore (${REDIS})`, () => {
     });
   });
 
-  describe.each(Object.keys(CLIENTS))('over %s', (library) => {
+  describe.each(Object.keys(CLIENTS) as (keyof typeof CLIENTS)[])('over %s', (library) => {
     test('a waiter with a subscriber learns of a release at once', async () => {
       await withClient(library, server.port, (subscriber) =>
         withClient(library, server.port, async (client) => {
-          const store = new RedisLockStore({ client, subscriber: subscriber as never });
+          const store = new RedisLockStore({ client, subscriber });
           const locks = new LockClient({ store });
           const key = newKey();
           for (let round = 0; round < 2; round++) {
@@ -310,7 +300,7 @@ describeHere(`A server that is no place for locks (${REDIS})`, () => {
     });
   });
 
-  test.each(['ioredis', 'iovalkey', 'node-redis', 'GLIDE'])(
+  test.each(['ioredis', 'iovalkey', 'node-redis', 'GLIDE'] as const)(
     'over %s, a server that is down fails the request in its time, and the error names the cause',
     async (library) => {
       await using server = await RedisServer.start();

@@ -248,6 +248,7 @@ describe('over both transports', () => {
   test('a host that refuses connections is the same error', async () => {
     const result = await outcome(undefined, { AWS_ENDPOINT_URL: 'http://127.0.0.1:9' });
     expect(result).toMatchObject({ transient: true, cause: { code: 'ECONNREFUSED' } });
+    expect(result.said).toContain(': check AWS_REGION, AWS_ENDPOINT_URL and the network. ');
   });
 
   test.each([
@@ -256,7 +257,7 @@ describe('over both transports', () => {
     ['no Region', { AWS_REGION: '' }, "set AWS_REGION to the table's Region"],
     ['no credentials', { AWS_ACCESS_KEY_ID: '' }, 'set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY'],
     ['an endpoint that is no URL', { AWS_ENDPOINT_URL: 'localhost' }, 'mend AWS_ENDPOINT_URL'],
-    ['an unknown profile', { AWS_PROFILE: 'nobody' }, 'log in'],
+    ['an unknown profile', { AWS_PROFILE: 'nobody' }, "mend AWS_PROFILE='nobody' or that profile, log in"],
   ])('%s is the same error, which says what to do', async (_, environment, advice) => {
     const result = await outcome(undefined, environment);
     expect(result).toMatchObject({ attempts: 1, transient: false });
@@ -354,4 +355,27 @@ test('a process that goes the own way does not load the SDK', async () => {
     execFile(process.execPath, ['--input-type=module', '-e', program], { env }, (_, out, err) => done(out + err));
   });
   expect(output).toBe('0 true\n');
+});
+
+test.each([
+  ['no Region', { AWS_REGION: '' }, 'AWS_REGION is not set'],
+  ['a Region of no known partition', { AWS_REGION: 'local' }, "AWS_REGION is 'local'"],
+  ['a profile', { AWS_PROFILE: 'work' }, "AWS_PROFILE is 'work'"],
+  ['an endpoint with a query', { AWS_ENDPOINT_URL: 'http://localhost:8000/?a=b' }, 'AWS_ENDPOINT_URL is no plain URL'],
+  ['no credentials', { AWS_ACCESS_KEY_ID: '' }, 'no credentials are set'],
+])('without the SDK, and with %s, the error names the setting', async (_, environment, why) => {
+  const program = `
+    import { registerHooks } from 'node:module';
+    const missing = () => { throw Object.assign(new Error('Cannot find package'), { code: 'ERR_MODULE_NOT_FOUND' }); };
+    registerHooks({ resolve: (name, context, next) => name.startsWith('@aws-sdk') ? missing() : next(name, context) });
+    const { DynamoDBLockStore } = await import(${JSON.stringify(new URL('../../lib/dynamodb.ts', import.meta.url).href)});
+    await new DynamoDBLockStore({ tableName: 'locks' }).acquire({}).catch(({ message }) => console.log(message));`;
+  const env = { ...process.env, ...keys, ...environment };
+  const output = await new Promise((done) => {
+    execFile(process.execPath, ['--input-type=module', '-e', program], { env }, (_error, out, err) => done(out + err));
+  });
+  expect(output).toContain(`could not be sent: ${why}`);
+  expect(output).toContain(
+    ', for which the AWS SDK is needed: mend the setting, or run `npm install @aws-sdk/client-dynamodb`. Error: Cannot find',
+  );
 });

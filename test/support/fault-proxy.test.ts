@@ -8,9 +8,9 @@ import {
   ListTablesCommand,
   UpdateItemCommand,
 } from '@aws-sdk/client-dynamodb';
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
-import { type DynamoDB, startDynamoDB } from '../../demo/local/launcher.ts';
+import { afterAll, afterEach, beforeAll, beforeEach, expect } from '@jest/globals';
 import { type FaultProxy, startFaultProxy } from './fault-proxy.ts';
+import { type DynamoDB, describe, startDynamoDB, test } from './with-dynamodb.ts';
 
 let dynamodb: DynamoDB;
 let proxy: FaultProxy;

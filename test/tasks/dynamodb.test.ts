@@ -4,11 +4,11 @@ import { once as event } from 'node:events';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type AttributeValue, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
-import { afterAll, beforeAll, beforeEach, describe, expect, jest, test } from '@jest/globals';
-import { type DynamoDB, startDynamoDB } from '../../demo/local/launcher.ts';
+import { afterAll, beforeAll, beforeEach, expect, jest } from '@jest/globals';
 import { DynamoDBLockStore } from '../../lib/dynamodb.ts';
 import { LockClient } from '../../lib/index.ts';
 import { type RunTasksOptions, runTasks } from '../../lib/tasks/index.ts';
+import { type DynamoDB, describe, startDynamoDB, test } from '../support/with-dynamodb.ts';
 import { names, ONCE } from './world.ts';
 
 // Room for a busy machine.

@@ -25,6 +25,14 @@ describe('the key function', () => {
     expect(errorOf(report)).toMatch(message);
   });
 
+  test('a hole of an array is a task that is undefined, and counts', async () => {
+    const tasks = names(4);
+    delete tasks[2];
+    const report = await run(tasks, { key: (task) => task.toString() });
+    expect(counts(report)).toEqual(only({ done: 3, failed: 1 }));
+    expect(report.failed[0]).toMatchObject({ task: undefined, key: undefined });
+  });
+
   test('of two tasks with one key the first runs, and the second fails', async () => {
     const tasks = ['a', 'b', 'a again'];
     const report = await run(tasks, { key: (task) => task.slice(0, 1) });

@@ -1,3 +1,4 @@
+import { show } from '../record/check.ts';
 import type { Metadata } from './server-date.ts';
 
 /** An error that the SDK threw, as far as its kind is known by it. */
@@ -6,6 +7,8 @@ export interface Thrown {
   readonly message?: string;
   readonly code?: unknown;
   readonly cause?: unknown;
+  /** The reason for which the SDK, which is missing, is needed. */
+  readonly needed?: string;
   readonly $fault?: string;
   readonly $response?: { readonly statusCode?: number };
   readonly $metadata?: Metadata & { readonly httpStatusCode?: number };
@@ -81,8 +84,19 @@ export function kindOf(thrown: Thrown): FaultKind {
   return isPassing ? 'passing' : 'lasting';
 }
 
+/** A service of AWS, as far as advice concerns it. */
+export interface Service {
+  readonly name: string;
+  /** The package of its client. */
+  readonly client: string;
+  /** The environment variable of its endpoint. */
+  readonly endpoint: string;
+  /** The thing that has the locks. */
+  readonly place: string;
+}
+
 /**
- * Tells whether an answer is none of DynamoDB's, whose refusals have a name. The answer may be a page of a proxy, or a redirect
+ * Tells whether an answer is none of the service's, whose refusals have a name. The answer may be a page of a proxy, or a redirect
  * of another server. An answer that a broken connection cut off has a code.
  */
 const isForeignAnswer = ({ name, code, $fault, $response }: Thrown): boolean =>
@@ -93,34 +107,41 @@ const REFUSED_CREDENTIALS =
   /^(UnrecognizedClient|InvalidClientToken|InvalidSignature|SignatureDoesNot|IncompleteSignature|MissingAuthenticationToken)/;
 
 /** Says what to set, for a request that was not sent, or was refused, for the process's own settings. */
-function adviceFor(thrown: Thrown): string {
-  const { name = '', message = '', code } = thrown;
-  if (isForeignAnswer(thrown)) return 'check AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_DYNAMODB and the proxies on the way. ';
+function adviceFor(thrown: Thrown, { client, endpoint, place }: Service): string {
+  const { name = '', message = '', code, needed } = thrown;
+  const { AWS_PROFILE: profile } = process.env;
+  if (isForeignAnswer(thrown)) return `check AWS_ENDPOINT_URL, ${endpoint} and the proxies on the way. `;
   if (/^ExpiredToken/.test(name)) return 'the credentials have expired: log in again, or give new ones. ';
   if (REFUSED_CREDENTIALS.test(name)) {
     return 'mend the credentials: AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_SESSION_TOKEN, the profile, or the client. ';
   }
-  if (/^Region /.test(message)) return "set AWS_REGION to the table's Region, or give a client that has it. ";
-  if (code === 'ENOTFOUND') return 'check AWS_REGION, AWS_ENDPOINT_URL and the network. ';
+  if (/^Region /.test(message)) return `set AWS_REGION to the ${place}'s Region, or give a client that has it. `;
+  // AWS_REGION=local leads to localhost.
+  if (code === 'ENOTFOUND' || code === 'ECONNREFUSED') return 'check AWS_REGION, AWS_ENDPOINT_URL and the network. ';
   if (name === 'CredentialsProviderError') {
+    if (profile)
+      return `mend AWS_PROFILE=${show(profile)} or that profile, log in, or give a client that has credentials. `;
     return 'set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, log in, or give a client that has credentials. ';
   }
-  if (/MODULE_NOT_FOUND/.test(String(code))) return 'run `npm install @aws-sdk/client-dynamodb`. ';
-  return /Invalid URL/.test(message) ? 'mend AWS_ENDPOINT_URL or AWS_ENDPOINT_URL_DYNAMODB. ' : '';
+  if (/MODULE_NOT_FOUND/.test(String(code))) {
+    const why = needed ? `${needed}, for which the AWS SDK is needed: mend the setting, or ` : '';
+    return `${why}run \`npm install ${client}\`. `;
+  }
+  return /Invalid URL/.test(message) ? `mend AWS_ENDPOINT_URL or ${endpoint}. ` : '';
 }
 
 /**
  * Says who failed at a request, and what to do.
- * @param request the operation and the table.
+ * @param request the operation and the place.
  */
-export function messageOf(thrown: Thrown, request: string): string {
+export function messageOf(thrown: Thrown, request: string, service: Service): string {
   const { name = '', message = '', $fault, $response, $metadata } = thrown;
-  let text = `DynamoDB ${$fault === 'client' ? 'refused' : 'did not answer'} ${request}`;
+  let text = `${service.name} ${$fault === 'client' ? 'refused' : 'did not answer'} ${request}`;
   if (isForeignAnswer(thrown)) {
     const { statusCode } = $response ?? {};
-    text = `${$metadata?.endpoint} answered ${request} with the status ${statusCode}, and not as DynamoDB does`;
+    text = `${$metadata?.endpoint ?? 'Another server'} answered ${request} with the status ${statusCode}, and not as ${service.name} does`;
   } else if ($fault === undefined && $response === undefined && kindOf(thrown) === 'lasting') {
     text = `${request} could not be sent`;
   }
-  return `${text}: ${adviceFor(thrown)}${name}: ${message}`;
+  return `${text}: ${adviceFor(thrown, service)}${name}: ${message}`;
 }

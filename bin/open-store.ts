@@ -1,0 +1,97 @@
+/** Opens the store that a URL names, for the operators' command, the demo and the chaos runs. */
+import { fileURLToPath } from 'node:url';
+import type { LockStore } from '../lib/index.ts';
+import { show } from '../lib/record/check.ts';
+
+/** The forms of a store's URL. */
+export const STORE_FORMS =
+  's3://BUCKET[/PREFIX], redis://[USER:PASSWORD@]HOST[:6379][/DB], rediss://… (over TLS) or file:/PATH';
+
+export interface OpenStore {
+  readonly store: LockStore;
+  /** Closes the connection, so that the process can end. */
+  close(): void;
+}
+
+export interface OpenOptions {
+  /** The days that a record stays after its expiry, on Redis. */
+  readonly retentionDays?: number | undefined;
+}
+
+/** The openers of the stores, by the URL's scheme. A store and its client are loaded when they are needed. */
+const OPENERS: Readonly<Record<string, (url: string, options: OpenOptions) => Promise<OpenStore>>> = {
+  s3: openS3,
+  redis: openRedis,
+  rediss: openRedis,
+  file: openFile,
+};
+
+/**
+ * Opens a store.
+ * @throws TypeError for a URL of another form. The error shows the URL without its password.
+ */
+export async function openStore(url: string, options: OpenOptions = {}): Promise<OpenStore> {
+  const [scheme = ''] = url.split(':', 1);
+  if (!url.includes(':') || !Object.hasOwn(OPENERS, scheme)) throw wrong(url);
+  return (OPENERS[scheme] as (typeof OPENERS)[string])(url, options);
+}
+
+/** True if a store takes the option `retentionDays`. */
+export const takesRetention = (url: string): boolean => /^rediss?:/.test(url);
+
+async function openS3(url: string): Promise<OpenStore> {
+  // No parser of URLs: a name in a bucket may have any character.
+  const [, bucket, prefix] = /^s3:\/\/([^/?#@]+)(?:\/(.*))?$/s.exec(url) ?? [];
+  if (bucket === undefined) throw wrong(url);
+  const { S3LockStore } = await import('../lib/s3.ts');
+  return { store: new S3LockStore({ bucket, ...(prefix && { prefix }) }), close() {} };
+}
+
+async function openRedis(url: string, { retentionDays }: OpenOptions): Promise<OpenStore> {
+  const { protocol, hostname, port, username, password, pathname, search, hash } = parsed(url);
+  const [, db] = /^\/?(\d*)$/.exec(pathname) ?? [];
+  if (!hostname || db === undefined || search || hash) throw wrong(url);
+  const { connectRedis } = await import('./redis-clients.ts');
+  const { client, close } = await connectRedis({
+    host: hostname.replace(/^\[|\]$/g, ''),
+    port: Number(port || 6379),
+    tls: protocol === 'rediss:',
+    username: decoded(url, username) || undefined,
+    password: decoded(url, password) || undefined,
+    db: Number(db),
+  });
+  try {
+    const { RedisLockStore } = await import('../lib/redis.ts');
+    return { store: new RedisLockStore({ client, retentionDays }), close };
+  } catch (error) {
+    close();
+    throw error;
+  }
+}
+
+async function openFile(url: string): Promise<OpenStore> {
+  const { host, search, hash } = parsed(url);
+  // `new URL` makes `file:/locks` of `file:locks`: another folder than the operator means.
+  if (!/^file:\//.test(url) || host || search || hash) throw wrong(url);
+  const { FileLockStore } = await import('../lib/file.ts');
+  return { store: new FileLockStore({ directory: fileURLToPath(url) }), close() {} };
+}
+
+function parsed(url: string): URL {
+  if (!URL.canParse(url)) throw wrong(url);
+  return new URL(url);
+}
+
+function decoded(url: string, part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    throw wrong(url);
+  }
+}
+
+function wrong(url: string): TypeError {
+  // Whatever stands before an @ may be a password, and so may a parameter.
+  const shown = url.replace(/\/\/.*@/s, '//…@').replace(/\?.*$/s, '?…');
+  return new TypeError(`A store must be ${STORE_FORMS}, but it is ${show(shown)}.`);
+}

@@ -1,0 +1,207 @@
+import { addAbortSignal, type Readable } from 'node:stream';
+import type {
+  GetObjectCommandOutput,
+  ListObjectsV2CommandOutput,
+  PutObjectCommandOutput,
+  S3Client,
+} from '@aws-sdk/client-s3';
+import { kindOf, type Thrown } from '../aws/faults.ts';
+import { keepDates, markOurs, maxSocketsOf } from '../aws/sdk-client.ts';
+import { datesOf, type Metadata } from '../aws/server-date.ts';
+import { LockStoreError } from '../record/errors.ts';
+import { noteFault } from '../record/last-fault.ts';
+import type { DatedAnswer } from '../record/store.ts';
+import { textOf } from './faults.ts';
+
+/** The SDK, once a store needs the SDK. */
+let sdk: Promise<typeof import('@aws-sdk/client-s3')> | undefined;
+function loadSdk() {
+  sdk ??= import('@aws-sdk/client-s3');
+  return sdk;
+}
+
+/** More than the longest record takes. A longer object is not read: somebody else put it there. */
+const MOST_BYTES = 1_000_000;
+
+/** An object as it was read. Without an object there is neither. */
+export interface ReadObject extends DatedAnswer {
+  readonly text?: string | undefined;
+  readonly etag?: string | undefined;
+}
+
+/** The outcome of a write: the ETag that the write made, or none if another version than the expected one stood there. */
+export interface WrittenObject extends DatedAnswer {
+  readonly etag?: string | undefined;
+  /** The times that the SDK sent the request. */
+  readonly attempts: number;
+}
+
+/** The requests to one bucket, and the reading of its answers and faults. */
+export class Bucket {
+  readonly name: string;
+  #client: S3Client | undefined;
+
+  constructor(name: string, client: S3Client | undefined) {
+    this.name = name;
+    this.#client = client;
+    if (client === undefined) return;
+    keepDates(client);
+    // Whoever made the client has loaded the SDK. The first request reports an SDK that is missing.
+    loadSdk().catch(() => {});
+  }
+
+  /** A directory bucket of S3 Express One Zone. */
+  get isExpress(): boolean {
+    return this.name.endsWith('--x-s3');
+  }
+
+  /** The most sockets that the client's requests may use. Undefined until the first request, or if there is no bound. */
+  get maxSockets(): number | undefined {
+    return this.#client && maxSocketsOf(this.#client);
+  }
+
+  /** @throws LockStoreError, also for an object that is too long for a record. */
+  async get(name: string, signal?: AbortSignal): Promise<ReadObject> {
+    const read = async ({ Body, ContentLength = 0, ETag, $metadata }: GetObjectCommandOutput) => {
+      // The SDK's own signal ends a request, and not the reading of its answer.
+      const body = Body as unknown as Readable & { transformToString(): Promise<string> };
+      if (signal) addAbortSignal(signal, body);
+      if (ContentLength > MOST_BYTES) {
+        body.on('error', () => {}).destroy();
+        throw new LockStoreError(
+          `the object '${name}' in the bucket '${this.name}' was not written by leasehold, and is left as it is: it has ${ContentLength} bytes. Use another key, or another prefix.`,
+          { foreign: true },
+        );
+      }
+      const text = await body.transformToString();
+      return { text, etag: this.#etagIn(ETag, 'GetObject', $metadata), ...datesOf($metadata) };
+    };
+    return this.#send('GetObject', { Key: name }, signal, read, ({ status, metadata, code }) =>
+      status === 404 && code !== 'NoSuchBucket' ? datesOf(metadata) : undefined,
+    );
+  }
+
+  /**
+   * Writes an object, if the object with the ETag `seen` still stands there. Undefined stands for no object.
+   *
+   * S3 tells of a miss by three statuses. The status decides, and not the name: some servers and proxies give none.
+   * - 412: another version stands there, or the object exists.
+   * - 409: another write of the object was under way.
+   * - 404: the expected object is gone.
+   */
+  put(name: string, text: string, seen: string | undefined, signal?: AbortSignal): Promise<WrittenObject> {
+    const condition = seen === undefined ? { IfNoneMatch: '*' } : { IfMatch: seen };
+    const input = { Key: name, Body: text, ContentType: 'application/json', ...condition };
+    const written = async ({ ETag, $metadata }: PutObjectCommandOutput) => ({
+      etag: this.#etagIn(ETag, 'PutObject', $metadata),
+      attempts: $metadata.attempts ?? 1,
+      ...datesOf($metadata),
+    });
+    return this.#send('PutObject', input, signal, written, ({ status, metadata, code }) => {
+      const isGone = status === 404 && seen !== undefined && code !== 'NoSuchBucket';
+      if (status !== 412 && status !== 409 && !isGone) return undefined;
+      return { attempts: metadata?.attempts ?? 1, ...datesOf(metadata) };
+    });
+  }
+
+  /** Gives one page of the names that start with a prefix, and the token of the next page. */
+  list(prefix: string, token: string | undefined, signal?: AbortSignal, most?: number) {
+    const input = { Prefix: prefix, ContinuationToken: token, MaxKeys: most };
+    return this.#send('ListObjectsV2', input, signal, async (page: ListObjectsV2CommandOutput) => ({
+      names: (page.Contents ?? []).flatMap(({ Key }) => Key ?? []),
+      token: page.NextContinuationToken,
+    }));
+  }
+
+  /** Reads a setting of the bucket. Undefined if the setting was never made. */
+  setting<Output>(operation: Setting, signal?: AbortSignal): Promise<Output | 'none'> {
+    return this.#send<Output, Output | 'none'>(
+      operation,
+      {},
+      signal,
+      async (output) => output,
+      ({ status, code }) => (status === 404 && code !== 'NoSuchBucket' ? 'none' : undefined),
+    );
+  }
+
+  /**
+   * Sends a request and reads its answer.
+   * @param refused gives the answer that a refusal stands for. Undefined for a refusal that is a fault.
+   * @throws LockStoreError
+   */
+  async #send<Output, Answer>(
+    operation: Operation,
+    input: object,
+    signal: AbortSignal | undefined,
+    read: (output: Output) => Promise<Answer>,
+    refused: (refusal: Refusal) => Answer | undefined = () => undefined,
+  ): Promise<Answer> {
+    // The SDK may wrap the error of its last attempt, and the wrapper has neither code nor status.
+    const faults: unknown[] = [];
+    const heard = (fault: unknown) => {
+      faults.push(fault);
+      noteFault(signal, fault);
+    };
+    try {
+      const loaded = await loadSdk();
+      this.#client ??= ownClient(loaded);
+      const Command = loaded[`${operation}Command`] as new (input: object) => { readonly input: object };
+      const command = markOurs(new Command({ Bucket: this.name, ...input }), heard);
+      const output = (await this.#client.send(command as never, signal && { abortSignal: signal })) as Output;
+      // From here on, only the reading of the answer can fail.
+      faults.length = 0;
+      return await read(output);
+    } catch (error) {
+      if (error instanceof LockStoreError) throw error;
+      const thrown = (faults.at(-1) ?? error ?? {}) as Thrown;
+      const { name: code, $metadata: metadata } = thrown;
+      const answer = refused({ status: metadata?.httpStatusCode, code, metadata: (error as Thrown).$metadata });
+      if (answer !== undefined) return answer;
+      throw this.#storeError(thrown, operation, faults.length);
+    }
+  }
+
+  #storeError(cause: Thrown, operation: Operation, attempts: number): LockStoreError {
+    const { misdated = false, ...metadata } = cause.$metadata ?? {};
+    // A server without conditional writes is one of another kind for ever.
+    const isPassing = kindOf(cause) !== 'lasting' && metadata.httpStatusCode !== 501;
+    return new LockStoreError(textOf(cause, operation, this.name), {
+      cause,
+      transient: misdated || isPassing,
+      misdated,
+      attempts: Math.max(1, attempts),
+      ...datesOf(metadata),
+    });
+  }
+
+  /**
+   * Reads an ETag. Without its quotes: Ceph's gateway and servers that are made of it take no other form in `If-Match`, and
+   * S3 takes both.
+   * @throws LockStoreError if the answer has none, as that of a proxy which has cut it. Nobody knows then what stands there.
+   */
+  #etagIn(etag: string | undefined, operation: Operation, metadata: Metadata): string {
+    const bare = etag?.replaceAll('"', '');
+    if (bare) return bare;
+    throw new LockStoreError(
+      `the answer to s3:${operation} on the bucket '${this.name}' has no ETag: a proxy may have cut it, or this server keeps none, and is no place for locks.`,
+      { transient: true, ...datesOf(metadata) },
+    );
+  }
+}
+
+type Setting = 'GetBucketVersioning' | 'GetBucketLifecycleConfiguration' | 'GetObjectLockConfiguration';
+type Operation = 'GetObject' | 'PutObject' | 'ListObjectsV2' | Setting;
+
+/** A refusal of the server. */
+interface Refusal {
+  readonly status: number | undefined;
+  readonly code: string | undefined;
+  readonly metadata: (Metadata & { readonly httpStatusCode?: number }) | undefined;
+}
+
+/** Makes a client of the store's own. It makes one attempt at each request, since leasehold itself sends a request again. */
+const ownClient = ({ S3Client }: typeof import('@aws-sdk/client-s3')): S3Client => {
+  const client = new S3Client({ maxAttempts: 1 });
+  keepDates(client);
+  return client;
+};

@@ -1,0 +1,203 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from '@jest/globals';
+import { type OpenStore, openStore } from '../../bin/open-store.ts';
+import { connectRedis, LIBRARIES, type RedisServer as RedisAddress } from '../../bin/redis-clients.ts';
+import { LockClient, LockStoreError } from '../../lib/index.ts';
+import { RedisLockStore } from '../../lib/redis.ts';
+import { needing } from '../support/needing.ts';
+import { isRedisInstalled, RedisServer } from '../support/redis-servers.ts';
+import { leaseholdIn } from './run.ts';
+
+// A busy machine needs more time than Jest's default.
+jest.setTimeout(30_000);
+
+const REDIS = isRedisInstalled ? undefined : 'install redis-server';
+
+/** A place of locks for the tests of one store. */
+interface Place extends AsyncDisposable {
+  readonly url: string;
+  /** The variables by which a process reaches the place. */
+  readonly environment?: Record<string, string>;
+  /** A part of the finding, or of the sentence that there is none, which `leasehold check` prints. */
+  readonly finding: string;
+}
+
+const PLACES: Record<string, { readonly missing?: string | undefined; start(): Promise<Place> }> = {
+  files: {
+    async start() {
+      const directory = mkdtempSync(join(tmpdir(), 'leasehold of an operator '));
+      return {
+        url: pathToFileURL(directory).href,
+        finding: 'lies on a local disk: its locks exclude the processes of this machine alone',
+        [Symbol.asyncDispose]: async () => rmSync(directory, { recursive: true }),
+      };
+    },
+  },
+  Redis: {
+    missing: REDIS,
+    async start() {
+      const server = await RedisServer.start();
+      return {
+        url: `${server.url}/3`,
+        finding: 'The server keeps no log of its writes',
+        [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
+      };
+    },
+  },
+};
+
+for (const [name, { missing, start }] of Object.entries(PLACES)) {
+  const { describe, test } = needing(missing);
+
+  describe(`the command leasehold on ${name}`, () => {
+    let place: Place;
+    let opened: OpenStore;
+    let locks: LockClient;
+    beforeAll(async () => {
+      place = await start();
+      opened = await openStore(place.url);
+      locks = new LockClient({ store: opened.store, owner: 'anna' });
+    });
+    afterAll(async () => {
+      opened?.close();
+      await place?.[Symbol.asyncDispose]();
+    });
+    const leasehold = (...args: string[]) =>
+      leaseholdIn({ ...place.environment, LOCK_TABLE_NAME: 'another', LOCK_STORE: place.url }, args);
+
+    test('lists, shows, ends and repairs locks, and its process ends by itself', async () => {
+      const { lockId } = await locks.acquire('nightly/report', { holdAtLeastMs: 60_000 });
+      await (await locks.acquire('hourly')).release();
+      expect(await leasehold('list', 'nightly/')).toEqual({
+        status: 0,
+        out: expect.stringMatching(/^nightly\/report {2}held by anna, for \d+ s unless renewed\n$/),
+        err: '',
+      });
+      const shown = await leasehold('inspect', 'nightly/report', '--json');
+      expect(JSON.parse(shown.out)).toMatchObject({ lockId, owner: 'anna' });
+      const ended = await leasehold('force-release', 'nightly/report', '--lock-id', lockId);
+      expect(ended).toMatchObject({ status: 0, out: expect.stringContaining("'nightly/report' is closed for") });
+      const repaired = await leasehold('repair', 'nightly/report');
+      expect(repaired).toMatchObject({ status: 0, out: expect.stringContaining("'nightly/report' is free.") });
+    });
+
+    test('takes the store of --store before LOCK_STORE', async () => {
+      const variables = { ...place.environment, LOCK_STORE: 'nonsense' };
+      expect(await leaseholdIn(variables, ['list', 'none', '--store', place.url])).toEqual({
+        status: 0,
+        out: '',
+        err: '',
+      });
+    });
+
+    test('checks the place of the locks', async () => {
+      const { status, out } = await leasehold('check');
+      expect({ status, out }).toEqual({ status: 0, out: expect.stringContaining(place.finding) });
+    });
+  });
+}
+
+needing(REDIS).describe('the command leasehold on a Redis that', () => {
+  let server: RedisServer | undefined;
+  afterEach(() => server?.[Symbol.asyncDispose]());
+
+  test('evicts: check says so and exits with 1, as text and as JSON', async () => {
+    server = await RedisServer.start({ 'maxmemory-policy': 'allkeys-lru' });
+    const finding = expect.stringContaining('its maxmemory-policy is allkeys-lru');
+    const text = await leaseholdIn({}, ['check', '--store', server.url]);
+    expect(text).toMatchObject({ status: 1, out: expect.stringMatching(/^error: /) });
+    const [line = ''] = (await leaseholdIn({}, ['check', '--json', '--store', server.url])).out.split('\n');
+    expect(JSON.parse(line)).toEqual({ severity: 'error', message: finding });
+  });
+
+  test('wants a password gets the password of the URL, and prints no password', async () => {
+    server = await RedisServer.start({ requirepass: 'right/wo@rd' });
+    const urlOf = (account: string) => `redis://${account}@127.0.0.1:${server?.port}/1`;
+    const right = urlOf(`:${encodeURIComponent('right/wo@rd')}`);
+    expect(await leaseholdIn({}, ['list', '--store', right])).toEqual({ status: 0, out: '', err: '' });
+    const wrong = await leaseholdIn({}, ['list', '--store', urlOf('anna:hunter2')]);
+    expect(wrong).toMatchObject({ status: 3, out: '', err: expect.stringContaining('WRONGPASS') });
+    expect(wrong.err).not.toContain('hunter2');
+  });
+});
+
+describe.each(Object.entries(LIBRARIES))('the client %s', (name, connect) => {
+  const nowhere = { host: '127.0.0.1', port: 1, tls: false, username: 'anna', password: 'hunter2', db: 0 };
+  const connected = (server: RedisAddress) => connectRedis(server, { [name]: connect });
+
+  needing(REDIS).test('takes account and database, and connects again to a server that was restarted', async () => {
+    await using server = await RedisServer.start({ requirepass: 'secret' });
+    const account = { username: 'default', password: 'secret' };
+    const { client, close } = await connected({ ...nowhere, ...account, port: server.port, db: 2 });
+    try {
+      const store = new RedisLockStore({ client });
+      await store.read('job', { consistent: true });
+      await server.kill();
+      await expect(store.read('job', { consistent: true })).rejects.toThrow(LockStoreError);
+      await server.restart();
+      const locks = new LockClient({ store });
+      const lease = await locks.acquire('job', { waitMs: 10_000 }).catch(() => locks.acquire('job'));
+      await lease.release();
+    } finally {
+      close();
+    }
+  });
+
+  needing(REDIS).test('does not show a password that the server refuses', async () => {
+    await using server = await RedisServer.start({ requirepass: 'secret' });
+    const refused = connected({ ...nowhere, port: server.port });
+    await expect(refused).rejects.toThrow(`Connecting to Redis at 127.0.0.1:${server.port}: `);
+    await expect(refused).rejects.not.toThrow('hunter2');
+  });
+
+  test('gives up at once on a server that is not there', async () => {
+    await expect(connected(nowhere)).rejects.toThrow('Connecting to Redis at 127.0.0.1:1: ');
+  });
+});
+
+test('without a client of Redis, the error says what to type', async () => {
+  // @ts-expect-error: there is no such package.
+  const missing = { nowhere: () => import('nowhere') };
+  const server = { host: '127.0.0.1', port: 6379, tls: false, username: undefined, password: undefined, db: 0 };
+  await expect(connectRedis(server, missing)).rejects.toThrow(
+    'No client of Redis is installed. Type: npm install redis (or one of ioredis, iovalkey, @valkey/valkey-glide).',
+  );
+});
+
+test.each([
+  ['nothing', ''],
+  ['a word', 'locks'],
+  ['an unknown scheme', 'ftp://host/x'],
+  ['the name of a method', 'constructor:x'],
+  ['a bucket without a name', 's3:///prefix'],
+  ['a relative path', 'file:locks'],
+  ['a path on another host', 'file://host/locks'],
+  ['a server without a name', 'redis:///0'],
+  ['a database that is no number', 'redis://anna:hunter2@host/zero'],
+  ['a port that is no number', 'redis://anna:hunter2@host:port'],
+  ['a parameter', 'rediss://host?password=hunter2'],
+  ['a percent sign that escapes nothing', 'redis://anna:hunter2%@host'],
+])('a URL of a store with %s is refused with the forms, and shows no password', async (_what, url) => {
+  const refusal = await openStore(url).then(
+    () => undefined,
+    (error: Error) => error,
+  );
+  expect(refusal).toBeInstanceOf(TypeError);
+  expect(refusal?.message).toMatch(/^A store must be s3:\/\/BUCKET\[\/PREFIX\], redis:.*file:\/PATH, but it is '/);
+  expect(refusal?.message).not.toContain('hunter2');
+});
+
+test.each([
+  [['list', '--store', 'file:/x', '--table', 'y'], '--store names a store that takes no --table'],
+  [['list', '--store', 's3://x', '--sort-key', 'SK=1'], '--store names a store that takes no --sort-key'],
+  [['list', '--store', 'file:/x', '--retention-days', '3'], '--store names a store that takes no --retention-days'],
+  [['list', '--store', 'nonsense'], "but it is 'nonsense'"],
+  [['check', 'nightly'], 'check takes no argument, but got 1.'],
+])('the command leasehold refuses %j', async (args, message) => {
+  const { status, err } = await leaseholdIn({}, args);
+  expect(status).toBe(2);
+  expect(err).toContain(message);
+});

@@ -1,0 +1,29 @@
+import { afterAll, describe } from '@jest/globals';
+import { S3LockStore } from '../../lib/s3.ts';
+import { clientOf, makeBucket } from '../s3/questions.ts';
+import { S3Server, type S3ServerOptions } from '../s3/server.ts';
+import { aboveTheStore } from './above-the-store.ts';
+import { lockStoreContract } from './lock-store-contract.ts';
+import { sameAsMemory } from './same-as-memory.ts';
+
+const VARIANTS: [string, string, S3ServerOptions][] = [
+  ['a plain server', 'locks', {}],
+  ['a server with random ETags and pages of 2', 'locks', { etags: 'random', pageSize: 2 }],
+  ['a server with slow writes, which meet one another', 'locks', { writeMs: 2 }],
+];
+
+describe.each(VARIANTS)('S3LockStore on %s', (_, bucket, options) => {
+  const servers: S3Server[] = [];
+  const makeStore = async () => {
+    const server = await S3Server.start(options);
+    servers.push(server);
+    const place = { endpoint: server.endpoint, bucket };
+    await makeBucket(place);
+    return new S3LockStore({ bucket, client: clientOf(place) });
+  };
+  afterAll(() => Promise.all(servers.map((server) => server.stop())));
+
+  lockStoreContract(makeStore, { dated: 'writes' });
+  sameAsMemory(makeStore, { runs: 25 });
+  if (Object.keys(options).length === 0) aboveTheStore(makeStore);
+});
