@@ -7,8 +7,8 @@ import { LockBusyError, LockClient, type LockState, LockStoreError } from '../li
 import { KEY_ATTRIBUTE, LOCK_TABLE_NAME, TTL_ATTRIBUTE } from '../lib/names.ts';
 import { printable, show } from '../lib/record/check.ts';
 import { isBroken } from '../lib/record/record.ts';
-import { STORE_FORMS } from './open-store.ts';
-import { LOCK_STORE, openPlace, UsageError } from './place.ts';
+import { LOCK_STORE, STORE_FORMS } from './open-store.ts';
+import { openPlace, UsageError } from './place.ts';
 
 const USAGE = `Usage: leasehold <command> [options]
 

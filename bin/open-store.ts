@@ -3,6 +3,9 @@ import { fileURLToPath } from 'node:url';
 import type { LockStore } from '../lib/index.ts';
 import { show } from '../lib/record/check.ts';
 
+/** The environment variable that names a store by its URL. */
+export const LOCK_STORE = 'LOCK_STORE';
+
 /** The forms of a store's URL. */
 export const STORE_FORMS =
   's3://BUCKET[/PREFIX], redis://[USER:PASSWORD@]HOST[:6379][/DB], rediss://… (over TLS) or file:/PATH';
@@ -40,11 +43,12 @@ export async function openStore(url: string, options: OpenOptions = {}): Promise
 export const takesRetention = (url: string): boolean => /^rediss?:/.test(url);
 
 async function openS3(url: string): Promise<OpenStore> {
-  // No parser of URLs: a name in a bucket may have any character.
-  const [, bucket, prefix] = /^s3:\/\/([^/?#@]+)(?:\/(.*))?$/s.exec(url) ?? [];
+  // No parser of URLs: an access point is named by its ARN.
+  const [, bucket, path] = /^s3:\/\/(arn:[^/]+\/[^/]+|[^/?#@]+)(?:\/(.*))?$/s.exec(url) ?? [];
   if (bucket === undefined) throw wrong(url);
+  const prefix = path === undefined || path === '' || path.endsWith('/') ? path : `${path}/`;
   const { S3LockStore } = await import('../lib/s3.ts');
-  return { store: new S3LockStore({ bucket, ...(prefix && { prefix }) }), close() {} };
+  return { store: new S3LockStore({ bucket, prefix }), close() {} };
 }
 
 async function openRedis(url: string, { retentionDays }: OpenOptions): Promise<OpenStore> {

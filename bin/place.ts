@@ -2,12 +2,9 @@
 import { parseSortKey } from '../lib/dynamodb/settings.ts';
 import { DynamoDBLockStore } from '../lib/dynamodb/store.ts';
 import { LOCK_METRICS, LOCK_TABLE_NAME } from '../lib/names.ts';
-import { type OpenStore, openStore, takesRetention } from './open-store.ts';
+import { LOCK_STORE, type OpenStore, openStore, takesRetention } from './open-store.ts';
 
 export class UsageError extends Error {}
-
-/** The environment variable that names a store by its URL. */
-export const LOCK_STORE = 'LOCK_STORE';
 
 /** The options of the command that name the place of the locks, as they were typed. */
 interface PlaceOptions {

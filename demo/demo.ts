@@ -1,18 +1,21 @@
 /**
  * The whole of leasehold at work, on this machine. Six Lambdas and one table of locks share out 24 tasks. One Lambda is
  * killed in mid-task, and one is frozen for longer than its lease. The record is drawn, and judged.
+ *
+ * `npm run demo -- --store redis` (or `s3`, `file`) has the locks there.
  */
 import { randomUUID } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { parseArgs } from 'node:util';
 import { tasks } from '../lambda/tasks.ts';
-import { LOCK_TABLE_NAME } from '../lib/names.ts';
 import { bundle, lambdaEnvironment } from './local/function-bundle.ts';
 import { Lambda } from './local/lambda.ts';
 import { drawTimeline } from './picture.ts';
 import { busyTriesOf, type Entry, logFile, RecordReader, type Run, runsOf, writeDown } from './record.ts';
+import { storeOf } from './stores.ts';
 import { chart, Progress, paint, table } from './terminal.ts';
 import { verify } from './verify.ts';
 
@@ -23,7 +26,8 @@ const DEMO_TIMEOUT_MS = 19_000;
 const POLL_MS = 25;
 
 const beganAt = performance.now();
-console.log(`${LAMBDAS} Lambdas, ${tasks.length} tasks, one table of locks. Starting DynamoDB, bundling the handler.`);
+const store = await storeAsked();
+console.log(`${LAMBDAS} Lambdas, ${tasks.length} tasks, ${store.title}. Starting a server, bundling the handler.`);
 
 const folder = mkdtempSync(join(tmpdir(), 'leasehold-demo-'));
 const reader = new RecordReader(folder);
@@ -51,6 +55,17 @@ try {
   else rmSync(folder, { recursive: true });
 }
 
+/** The store of `--store`. Ends the demo with the reason if there is none. */
+async function storeAsked(): ReturnType<typeof storeOf> {
+  try {
+    const { values } = parseArgs({ options: { store: { type: 'string' } } });
+    return await storeOf(values.store);
+  } catch (error) {
+    console.error((error as Error).message);
+    process.exit(2);
+  }
+}
+
 /** Runs the Lambdas until each has responded. The Lambdas and the server have ended when this returns or throws. */
 async function shareOut(): Promise<void> {
   await using started = new AsyncDisposableStack();
@@ -67,23 +82,22 @@ async function shareOut(): Promise<void> {
 }
 
 async function startLambdas(started: AsyncDisposableStack): Promise<Lambda[]> {
-  // Imported here, since the SDK takes its time to load and the first words need not wait for it.
-  const starting = import('./local/launcher.ts').then(({ startDynamoDB }) => startDynamoDB());
-  const serving = starting.then((dynamodb) => started.use(dynamodb));
-  const [dynamodb] = await Promise.all([
-    serving,
-    bundle(join(import.meta.dirname, `../lambda/${FUNCTION_NAME}.ts`), folder),
+  const [{ name, environment }] = await Promise.all([
+    store.start(started),
+    bundle(join(import.meta.dirname, '..', store.handler), folder),
   ]);
-  const tableName = await dynamodb.createLockTable('locks');
   const lambdas = Array.from({ length: LAMBDAS }, (_, index) => {
     const place = { functionName: FUNCTION_NAME, folder: join(folder, FUNCTION_NAME), handler: 'index.handler' };
-    const environment = lambdaEnvironment(place, { ...dynamodb.environment, [LOCK_TABLE_NAME]: tableName });
-    const options = { environment, timeoutMs: FUNCTION_TIMEOUT_MS, logFile: logFile(folder, index + 1) };
+    const options = {
+      environment: lambdaEnvironment(place, environment),
+      timeoutMs: FUNCTION_TIMEOUT_MS,
+      logFile: logFile(folder, index + 1),
+    };
     return started.use(new Lambda(options));
   });
   await Promise.all(lambdas.map((lambda) => lambda.ready));
   const readyMs = Math.round(performance.now() - beganAt);
-  console.log(`${dynamodb.server} and ${LAMBDAS} processes are ready after ${readyMs} ms.\n`);
+  console.log(`${name} and ${LAMBDAS} processes are ready after ${readyMs} ms.\n`);
   return lambdas;
 }
 
@@ -183,7 +197,7 @@ function report(): boolean {
     tasks.map(({ name }) => name),
   );
   const picture = join(import.meta.dirname, 'timeline.svg');
-  writeFileSync(picture, drawTimeline(runs, entries));
+  writeFileSync(picture, drawTimeline(runs, entries, store.title));
   console.log(`\n${table(runs, entries)}\n\n${chart(runs, entries)}\n`);
   console.log(`The same as a picture: ${relative(process.cwd(), picture)}`);
   const tookS = ((performance.now() - beganAt) / 1000).toFixed(1);

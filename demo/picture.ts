@@ -43,8 +43,9 @@ interface Strikes {
 /**
  * Draws a record: a lane for each Lambda and, on the same axis of time, a row for each task. A row shows that no two runs of
  * its task overlap.
+ * @param place the place of the locks, in words
  */
-export function drawTimeline(runs: readonly Run[], entries: readonly Entry[]): string {
+export function drawTimeline(runs: readonly Run[], entries: readonly Entry[], place = 'one table of locks'): string {
   const startedAt = startOf(entries);
   const endedAt = Math.max(...entries.map((entry) => entry.at), ...runs.map((run) => run.believedUntil));
   const x = (at: number) => round(LEFT + ((at - startedAt) / (endedAt - startedAt)) * (WIDTH - LEFT - RIGHT));
@@ -83,7 +84,7 @@ export function drawTimeline(runs: readonly Run[], entries: readonly Entry[]): s
     `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${height}" width="${WIDTH}" height="${height}" font-family="'Helvetica Neue', Helvetica, Arial, 'DejaVu Sans', sans-serif" font-size="11.5" role="img" aria-labelledby="title">`,
     `<defs>${lambdas.map(hatch).join('')}${ICE}</defs>`,
     `<rect width="${WIDTH}" height="${height}" rx="10" fill="#fff"/>`,
-    ...heading(runs, entries, lambdas.length),
+    ...heading(runs, entries, lambdas.length, place),
     title('What each Lambda did', LANES_TOP - 26),
     ...band(LANES_TOP, LANE, lambdas.length),
     ...grid(startedAt, endedAt, x, LANES_TOP, lanesBottom),
@@ -101,9 +102,9 @@ export function drawTimeline(runs: readonly Run[], entries: readonly Entry[]): s
 
 type Scale = (at: number) => number;
 
-function heading(runs: readonly Run[], entries: readonly Entry[], lambdas: number): string[] {
+function heading(runs: readonly Run[], entries: readonly Entry[], lambdas: number, place: string): string[] {
   const busy = busyTriesOf(entries).length;
-  const headline = `${tasks.length} tasks, ${lambdas} Lambdas, one table of locks: no two runs of a task overlap`;
+  const headline = `${tasks.length} tasks, ${lambdas} Lambdas, ${place}: no two runs of a task overlap`;
   const note =
     `${runs.length} runs. One Lambda was killed in mid-task and one frozen for longer than its lease; ` +
     `others took their tasks over. Tasks were met busy, and stepped over, ${busy} times.`;

@@ -2,6 +2,9 @@ import { randomUUID } from 'node:crypto';
 import { basename, join } from 'node:path';
 import { build } from 'esbuild';
 
+/** The clients of Redis that no handler here uses: of those that bin/redis-clients.ts names, the first is bundled. */
+const OTHER_CLIENTS = ['ioredis', 'iovalkey', '@valkey/valkey-glide'];
+
 /** Makes one file of a handler and all that it imports, as `bin/demo-stack.ts` does: `<folder>/<name>/index.mjs`. */
 export async function bundle(source: string, folder: string): Promise<void> {
   await build({
@@ -17,6 +20,7 @@ export async function bundle(source: string, folder: string): Promise<void> {
     sourcemap: true,
     sourcesContent: false,
     logLevel: 'warning',
+    external: OTHER_CLIENTS,
     banner: { js: "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);" },
   });
 }

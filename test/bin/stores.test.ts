@@ -7,6 +7,7 @@ import { type OpenStore, openStore } from '../../bin/open-store.ts';
 import { connectRedis, LIBRARIES, type RedisServer as RedisAddress } from '../../bin/redis-clients.ts';
 import { LockClient, LockStoreError } from '../../lib/index.ts';
 import { RedisLockStore } from '../../lib/redis.ts';
+import { S3Server } from '../s3/server.ts';
 import { needing } from '../support/needing.ts';
 import { isRedisInstalled, RedisServer } from '../support/redis-servers.ts';
 import { leaseholdIn } from './run.ts';
@@ -36,6 +37,24 @@ const PLACES: Record<string, { readonly missing?: string | undefined; start(): P
       };
     },
   },
+  S3: {
+    async start() {
+      const server = await S3Server.start();
+      server.makeBucket('jobs');
+      const environment = {
+        AWS_ENDPOINT_URL_S3: server.endpoint,
+        AWS_REGION: 'us-east-1',
+        AWS_ACCESS_KEY_ID: 'local',
+        AWS_SECRET_ACCESS_KEY: 'local',
+      };
+      return {
+        url: 's3://jobs/nightly/locks',
+        environment,
+        finding: 'Nothing is wrong with the place of the locks.',
+        [Symbol.asyncDispose]: () => server.stop(),
+      };
+    },
+  },
   Redis: {
     missing: REDIS,
     async start() {
@@ -58,6 +77,7 @@ for (const [name, { missing, start }] of Object.entries(PLACES)) {
     let locks: LockClient;
     beforeAll(async () => {
       place = await start();
+      Object.assign(process.env, place.environment);
       opened = await openStore(place.url);
       locks = new LockClient({ store: opened.store, owner: 'anna' });
     });
@@ -99,6 +119,19 @@ for (const [name, { missing, start }] of Object.entries(PLACES)) {
     });
   });
 }
+
+test.each([
+  ['s3://jobs', 'jobs', 'locks/'],
+  ['s3://jobs/', 'jobs', ''],
+  ['s3://jobs/a/b', 'jobs', 'a/b/'],
+  [
+    's3://arn:aws:s3:eu-west-1:111122223333:accesspoint/jobs/a/',
+    'arn:aws:s3:eu-west-1:111122223333:accesspoint/jobs',
+    'a/',
+  ],
+])('the URL %s names a bucket and the beginning of the names there', async (url, bucket, prefix) => {
+  expect((await openStore(url)).store).toMatchObject({ bucket, prefix });
+});
 
 needing(REDIS).describe('the command leasehold on a Redis that', () => {
   let server: RedisServer | undefined;

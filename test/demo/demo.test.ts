@@ -1,5 +1,5 @@
 import { execFile } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
@@ -225,5 +225,41 @@ describe('the timeline', () => {
     expect(picture).toContain('invoices by Lambda 1: killed after 495 ms, fencing token 1<');
     expect(picture).toContain('invoices by Lambda 3, taken over from Lambda 1: done after 1000 ms, fencing token 2<');
     expect(picture).not.toMatch(/NaN|undefined/);
+  });
+});
+
+describe('npm run demo', () => {
+  const demo = async (variables: NodeJS.Dict<string>, ...args: string[]) => {
+    const env = { ...process.env, ...variables };
+    const program = join(import.meta.dirname, '../../demo/demo.ts');
+    const { error, stdout, stderr } = await new Promise<{ error: unknown; stdout: string; stderr: string }>((resolve) =>
+      execFile(process.execPath, [program, ...args], { env }, (error, stdout, stderr) =>
+        resolve({ error, stdout, stderr }),
+      ),
+    );
+    return { status: error ? (error as { code: number }).code : 0, out: stdout, err: stderr };
+  };
+
+  test('where no DynamoDB runs, runs on files, says so in a line, and finds no fault', async () => {
+    const { status, out, err } = await demo({ LEASEHOLD_NO_DYNAMODB: '1' });
+    expect({ status, err }).toEqual({ status: 0, err: '' });
+    expect(out).toMatch(
+      /^No DynamoDB runs here \(install Java 17 or later.*\), so the locks are files in a temporary folder\.\n6 Lambdas/,
+    );
+    expect(out).toContain('Verified from the record: 24 tasks done, each once.');
+    const [, folder = ''] = /^(\S+) and 6 processes are ready/m.exec(out) ?? [];
+    expect(folder).toContain('leasehold-locks-');
+    expect(existsSync(folder)).toBe(false);
+  }, 60_000);
+
+  test.each([
+    [['--store', 'dynamodb'], {}, 'Expected dynamodb to run here: install Java 17 or later'],
+    [['--store', 'redis'], { PATH: '/nowhere' }, 'Expected redis to run here: install redis-server'],
+    [['--store', 'etcd'], {}, "--store must be one of dynamodb, redis, s3, file, but it is 'etcd'."],
+    [['--shop', 'redis'], {}, "Unknown option '--shop'"],
+  ])('with %j where that does not run, says so and exits with 2', async (args, variables, message) => {
+    const { status, out, err } = await demo({ LEASEHOLD_NO_DYNAMODB: '1', CI: '', ...variables }, ...args);
+    expect({ status, out, err }).toEqual({ status: 2, out: '', err: expect.stringContaining(message) });
+    expect(err.trim()).not.toContain('\n');
   });
 });
