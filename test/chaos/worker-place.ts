@@ -1,16 +1,10 @@
 /** The place of the locks, as a process under chaos sees it: the store, and the resource that its work writes to. */
 import { randomUUID } from 'node:crypto';
-import { DynamoDBClient, GetItemCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
-import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb';
 import { openStore } from '../../bin/open-store.ts';
-import { connectRedis, LIBRARIES } from '../../bin/redis-clients.ts';
-import { DynamoDBLockStore, writeWhileHeld } from '../../lib/dynamodb.ts';
 import { hostFiles } from '../../lib/file/files.ts';
-import { type Lease, LockLostError, type LockStore } from '../../lib/index.ts';
-import { RedisLockStore } from '../../lib/redis.ts';
-import type { Counter, HistoryWriter, Outcome } from './history.ts';
+import type { Lease, LockStore } from '../../lib/index.ts';
+import type { HistoryWriter, Outcome } from './history.ts';
 import { oneOf } from './random.ts';
-import { WORK_KEY } from './recorder.ts';
 
 /** A table of locks and a table for the work, or the URL of a store, and for Redis the client's library. */
 export type WorkerPlace =
@@ -18,7 +12,7 @@ export type WorkerPlace =
   | { readonly url: string; readonly library?: string };
 
 /** The part of the process that the work needs. */
-interface Worker {
+export interface Worker {
   readonly random: () => number;
   readonly history: HistoryWriter;
 }
@@ -31,13 +25,16 @@ export interface Opened {
 }
 
 export async function openPlace(place: WorkerPlace, worker: Worker): Promise<Opened> {
-  if ('lockTable' in place) return openTables(place, worker);
+  // Each process loads what its place needs, and no more: many processes start in a run.
+  if ('lockTable' in place) return (await import('./tables.ts')).openTables(place, worker);
   const { store, close } = await openUrl(place);
   return { store, write: (lease) => countByCommit(lease, worker), close };
 }
 
 async function openUrl({ url, library }: { url: string; library?: string }) {
   if (library === undefined) return openStore(url);
+  const { connectRedis, LIBRARIES } = await import('../../bin/redis-clients.ts');
+  const { RedisLockStore } = await import('../../lib/redis.ts');
   const { hostname: host, port } = new URL(url);
   const server = { host, port: Number(port), tls: false, username: undefined, password: undefined, db: 0 };
   const connect = LIBRARIES[library] as (typeof LIBRARIES)[string];
@@ -68,69 +65,6 @@ async function countByCommit(lease: Lease, { random, history }: Worker): Promise
     if (error instanceof TypeError) throw error;
   }
   history.write({ type: 'counted', key, fencingToken, counter: 'guarded', id, outcome });
-}
-
-function openTables(place: { lockTable: string; workTable: string }, { random, history }: Worker): Opened {
-  const TableName = place.workTable;
-  const dynamodb = new DynamoDBClient({ requestHandler: { requestTimeout: 1_000, throwOnRequestTimeout: true } });
-  const documents = DynamoDBDocumentClient.from(dynamodb);
-
-  /** Writes to a resource that remembers the highest token, and refuses a lower token. */
-  async function fenced({ key, fencingToken }: Lease): Promise<void> {
-    const write = new UpdateItemCommand({
-      TableName,
-      Key: { [WORK_KEY]: { S: `fence/${key}` } },
-      UpdateExpression: 'SET fence = :token',
-      ConditionExpression: 'attribute_not_exists(fence) OR fence <= :token',
-      ExpressionAttributeValues: { ':token': { N: String(fencingToken) } },
-    });
-    // The work goes on after a refusal or without an answer. The recorder writes down the tokens that the resource
-    // accepts.
-    await dynamodb.send(write).catch(() => {});
-  }
-
-  /** Reads a counter and writes the next number. The update is lost if another process does the same meanwhile. */
-  async function count(lease: Lease, counter: Counter): Promise<void> {
-    const { key, fencingToken } = lease;
-    const id = randomUUID();
-    const name = `${counter}/${key}`;
-    let outcome: Outcome = 'refused';
-    try {
-      const read = new GetItemCommand({ TableName, Key: { [WORK_KEY]: { S: name } }, ConsistentRead: true });
-      const { Item } = await dynamodb.send(read);
-      const value = Number(Item?.value?.N ?? 0) + 1;
-      await sleep(oneOf(random, [0, 10, 100]));
-      outcome = 'unknown';
-      const change = {
-        UpdateExpression: 'SET #value = :value, id = :id',
-        ExpressionAttributeNames: { '#value': 'value' },
-      };
-      if (counter === 'guarded') {
-        const Update = { TableName, Key: { [WORK_KEY]: name }, ...change };
-        await writeWhileHeld(lease, documents, [
-          { Update: { ...Update, ExpressionAttributeValues: { ':value': value, ':id': id } } },
-        ]);
-      } else {
-        const ExpressionAttributeValues = { ':value': { N: String(value) }, ':id': { S: id } };
-        const Key = { [WORK_KEY]: { S: name } };
-        await dynamodb.send(new UpdateItemCommand({ TableName, Key, ...change, ExpressionAttributeValues }));
-      }
-      outcome = 'done';
-    } catch (error) {
-      if (error instanceof TypeError) throw error;
-      if (error instanceof LockLostError) outcome = 'refused';
-    }
-    history.write({ type: 'counted', key, fencingToken, counter, id, outcome });
-  }
-
-  return {
-    store: new DynamoDBLockStore({ tableName: place.lockTable }),
-    async write(lease) {
-      await fenced(lease);
-      for (const counter of ['guarded', 'unguarded'] as const) if (lease.isHeld()) await count(lease, counter);
-    },
-    close: () => dynamodb.destroy(),
-  };
 }
 
 /** Kills the process before or after one of its next steps on the files: in the middle of a write, most of the time. */

@@ -125,6 +125,8 @@ function recorded(store: LockStore): LockStore {
   return store;
 }
 
+// The process ends with its parent, however the parent ended.
+process.on('disconnect', () => process.exit());
 const { store, write, close } = await openPlace(options.place, { random, history });
 const locks = new LockClient({ store: recorded(store), owner: options.by, clock, onEvent });
 
@@ -322,8 +324,6 @@ async function closeUnderWork(): Promise<void> {
 }
 
 const closed = { now: false };
-// The process ends with its parent, however the parent ended.
-process.on('disconnect', () => process.exit());
 process.on('SIGINT', () => {});
 process.on('message', async (message: WorkerMessage) => {
   if (message.do === 'setClock') {
