@@ -4,9 +4,9 @@ import { realpathSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { parseArgs } from 'node:util';
 import { LockBusyError, LockClient, type LockState, LockStoreError } from '../lib/index.ts';
-import { isBroken } from '../lib/lease/operate.ts';
 import { KEY_ATTRIBUTE, LOCK_TABLE_NAME, TTL_ATTRIBUTE } from '../lib/names.ts';
 import { printable, show } from '../lib/record/check.ts';
+import { isBroken } from '../lib/record/record.ts';
 import { LOCK_STORE, STORE_FORMS } from './open-store.ts';
 import { openPlace, UsageError } from './place.ts';
 

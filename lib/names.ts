@@ -27,6 +27,22 @@ export const LOCK_SORT_KEY = 'LOCK_SORT_KEY';
 /** The environment variable that names the TTL attribute of the table that `LOCK_TABLE_NAME` names. */
 export const LOCK_TTL_ATTRIBUTE = 'LOCK_TTL_ATTRIBUTE';
 
+/** The environment variable that gives the endpoint of a `LockCache`: `HOST:PORT`. */
+export const LOCK_REDIS_ENDPOINT = 'LOCK_REDIS_ENDPOINT';
+
+/** The environment variable that names the user of a `LockCache`, who connects by IAM. */
+export const LOCK_REDIS_USER = 'LOCK_REDIS_USER';
+
+/** The environment variable that names the replication group of a `LockCache`, which IAM asks for. */
+export const LOCK_REDIS_CACHE = 'LOCK_REDIS_CACHE';
+
+/**
+ * The least rights of a user of a Redis or Valkey server who locks under the default key prefix: keys, channels and commands.
+ * The cluster clients of all libraries ask for `cluster|slots`, and those of ioredis and iovalkey for `cluster|info`, too.
+ */
+export const REDIS_ACCESS =
+  '~leasehold:* &leasehold:* +evalsha +eval +hgetall +hget +hset +hdel +pexpireat +publish +subscribe +unsubscribe +time +scan +info +ping +hello +client|setname +cluster|slots +cluster|info';
+
 /** The partition key of a lock table. */
 export const KEY_ATTRIBUTE = 'lockKey';
 

@@ -36,7 +36,7 @@ const parts: Record<string, { parts: string[]; packages: RegExp }> = {
   // `node:util` loads more than a cold start needs.
   'middleware/': { parts: ['lib/record/', 'lib/lease/', 'lib/dynamodb/'], packages: /^(node:(?!util)|@aws-sdk\/)/ },
   'lib/cdk/': {
-    parts: ['lib/record/', 'lib/names.ts', 'lib/dynamodb/settings.ts'],
+    parts: ['lib/record/', 'lib/swap/', 'lib/names.ts', 'lib/dynamodb/settings.ts'],
     packages: /^(node:|aws-cdk-lib|constructs$)/,
   },
 };

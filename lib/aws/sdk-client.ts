@@ -52,13 +52,14 @@ const OURS = Symbol.for('leasehold.ours');
 /**
  * Marks a command as leasehold's own request.
  * @param heard hears of the fault of each attempt.
+ * @param isCopied true if the service's own middleware copies the input, and only what is enumerable there.
  */
 export function markOurs<Command extends { readonly input: object }>(
   command: Command,
   heard: (fault: unknown) => void,
+  isCopied = false,
 ): Command {
-  // Enumerable: the middleware of S3's checksums copies the input.
-  Object.assign(command.input, { [OURS]: heard });
+  Object.defineProperty(command.input, OURS, { value: heard, enumerable: isCopied });
   return command;
 }
 

@@ -26,15 +26,21 @@ export function functionOf(fn: lambda.Function | lambda.Alias): lambda.Function 
 /** The function behind an alias or a version: its name, without a qualifier, is what the function publishes its metrics by. */
 export const unqualified = (fn: lambda.IFunction): lambda.IFunction => (fn as Partial<lambda.Alias>).lambda ?? fn;
 
-/** Says that a value is no function whose environment this app sets, and what to do with such a value. */
-export function functionFault(value: unknown): { readonly found: string; readonly instead: string } | undefined {
+/**
+ * Says that a value is no function whose environment this app sets, and what to do with such a value.
+ * @param variable the environment variable that the function needs, and the construct's property that has the value.
+ */
+export function functionFault(
+  value: unknown,
+  variable = { name: LOCK_TABLE_NAME as string, value: 'lockTable.tableName' },
+): { readonly found: string; readonly instead: string } | undefined {
   if (typeof value !== 'object' || value === null) return { found: show(value), instead: 'pass a Function' };
   const found: Found = value;
   const { addEnvironment, taskRole, taskDefinition } = found;
   const type = resourceTypeOf(found);
   if (type === 'AWS::Lambda::Function' && typeof addEnvironment === 'function') return undefined;
   const shown = found.node?.path ?? show(value);
-  const set = `set the environment variable ${LOCK_TABLE_NAME} to lockTable.tableName`;
+  const set = `set the environment variable ${variable.name} to ${variable.value}`;
   if (taskRole ?? taskDefinition) {
     return {
       found: `${shown}, an ECS task`,
@@ -65,4 +71,16 @@ export function functionFault(value: unknown): { readonly found: string; readonl
 export function environmentOf(fn: lambda.Function, name: string): unknown {
   const { environment } = fn.node.defaultChild as lambda.CfnFunction;
   return Stack.of(fn).resolve(environment)?.variables?.[name];
+}
+
+/**
+ * Says that a function's environment variable has another value than the expected one.
+ * @param second the way to a second place of locks, for the message.
+ */
+export function variableFault(fn: lambda.Function, name: string, expected: string, second: string): string[] {
+  const present = environmentOf(fn, name);
+  if (present === undefined || JSON.stringify(present) === JSON.stringify(Stack.of(fn).resolve(expected))) return [];
+  return [
+    `attach() must set ${name} of ${fn.node.path} alone, but it is ${JSON.stringify(present)} already; ${second}.`,
+  ];
 }

@@ -70,23 +70,8 @@ export function keyConditions(
   scope: IConstruct,
   { keyPrefixes = [], keys = [], fleet = false }: LockKeyOptions & { readonly fleet?: boolean },
 ): Record<string, Record<string, unknown>>[] {
-  for (const prefix of keyPrefixes.filter((prefix) => /[A-Za-z0-9]$/.test(prefix))) {
-    Annotations.of(scope).addWarningV2(
-      'leasehold:prefixWithoutDelimiter',
-      `The prefix '${prefix}' also allows the locks of others, such as '${prefix}-of-others'. End the prefix with a delimiter, as '${prefix}/', or name the key '${prefix}' in keys.`,
-    );
-  }
-  const groups: string[][] = [];
-  let room = 0;
-  for (const key of [...keyPrefixes.map((prefix) => `${prefix}*`), ...keys]) {
-    const { length } = JSON.stringify([key]);
-    if (length > room) {
-      groups.push([]);
-      room = MOST_CHARACTERS;
-    }
-    groups.at(-1)?.push(key);
-    room -= length;
-  }
+  warnOfPrefixes(scope, keyPrefixes);
+  const groups = grouped([...keyPrefixes.map((prefix) => `${prefix}*`), ...keys]);
   if (fleet && groups.length > 1) {
     throw invalid(
       scope,
@@ -97,6 +82,35 @@ export function keyConditions(
     'ForAllValues:StringLike': { 'dynamodb:LeadingKeys': group },
     Null: { 'dynamodb:LeadingKeys': 'false' },
   }));
+}
+
+/** Warns of prefixes that allow the locks of others, too. */
+export function warnOfPrefixes(scope: IConstruct, keyPrefixes: readonly string[]): void {
+  for (const prefix of keyPrefixes.filter((prefix) => /[A-Za-z0-9]$/.test(prefix))) {
+    Annotations.of(scope).addWarningV2(
+      'leasehold:prefixWithoutDelimiter',
+      `The prefix '${prefix}' also allows the locks of others, such as '${prefix}-of-others'. End the prefix with a delimiter, as '${prefix}/', or name the key '${prefix}' in keys.`,
+    );
+  }
+}
+
+/**
+ * Parts texts into groups that fit into one statement each.
+ * @param besides the characters that the statement has besides for each text.
+ */
+export function grouped(texts: readonly string[], besides = 0): string[][] {
+  const groups: string[][] = [];
+  let room = 0;
+  for (const text of texts) {
+    const length = JSON.stringify([text]).length + besides;
+    if (length > room) {
+      groups.push([]);
+      room = MOST_CHARACTERS;
+    }
+    groups.at(-1)?.push(text);
+    room -= length;
+  }
+  return groups;
 }
 
 /** Says why a policy cannot hold a key or a prefix. */

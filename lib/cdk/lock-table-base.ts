@@ -1,5 +1,5 @@
 import type { ResourceProps } from 'aws-cdk-lib';
-import { Duration, Stack, Token } from 'aws-cdk-lib';
+import { Duration, Token } from 'aws-cdk-lib';
 import type * as cloudwatch from 'aws-cdk-lib/aws-cloudwatch';
 import type * as dynamodb from 'aws-cdk-lib/aws-dynamodb';
 import type * as iam from 'aws-cdk-lib/aws-iam';
@@ -11,8 +11,11 @@ import { DEFAULT_RETENTION_DAYS, KEY_ATTRIBUTE, LOCK_METRICS, LOCK_RETENTION_DAY
 import { checkNames, show } from '../record/check.ts';
 import type { DidNotRunAlarmProps, LockAlarmsProps } from './alarms.ts';
 import { LockAlarms } from './alarms.ts';
+import { attach } from './attach.ts';
 import { didNotRun } from './did-not-run.ts';
-import { environmentOf, functionFault, functionOf } from './functions.ts';
+
+import { environmentOf, functionOf } from './functions.ts';
+
 import type { LockGrantOptions } from './grants.ts';
 import { LockTableGrants } from './grants.ts';
 import { invalid } from './invalid.ts';
@@ -143,35 +146,13 @@ export abstract class LockTableBase extends LockMetrics implements ILockTable {
   }
 
   attach(attached: lambda.Function | lambda.Alias, options: LockAttachOptions): iam.Grant {
-    // 1. This app sets the function's environment, where the table's name means this table.
-    const fn = functionOf(attached);
-    const kind = functionFault(fn);
-    if (kind) {
-      throw invalid(this, `attach() must be given a function of this app, but it is ${kind.found}; ${kind.instead}.`);
-    }
-    for (const place of ['region', 'account'] as const) {
-      const ours = this.env[place];
-      const theirs = fn.env[place];
-      if (!Token.isUnresolved(ours) && !Token.isUnresolved(theirs) && ours !== theirs) {
-        throw invalid(
-          this,
-          `attach() must be given a function in the table's ${place} ${ours}, but ${fn.node.path} is in ${theirs}; grant with grants.lock() and tell the function's store which table it is.`,
-        );
-      }
-    }
-    // 2. Nobody else has set the variables.
     const { metrics = true, ...grantOptions } = options ?? {};
     const variables = { [LOCK_TABLE_NAME]: this.tableName, ...this.#variables };
-    const faults = () => Object.entries(variables).flatMap(([name, value]) => conflict(fn, name, value));
-    const [fault] = faults();
-    if (fault) throw invalid(this, fault);
-    // 3. Grant first: a grant that is refused leaves the function as it was.
-    const grant = this.grants.lock(fn, options && grantOptions);
-    for (const [name, value] of Object.entries(variables)) fn.addEnvironment(name, value);
-    if (metrics && environmentOf(fn, LOCK_METRICS) === undefined) fn.addEnvironment(LOCK_METRICS, 'emf');
-    // A variable that is set after this call would replace the table behind the grant.
-    fn.node.addValidation({ validate: faults });
-    return grant;
+    return attach(this, attached, { place: 'table', variables }, (fn) => {
+      const grant = this.grants.lock(fn, options && grantOptions);
+      if (metrics && environmentOf(fn, LOCK_METRICS) === undefined) fn.addEnvironment(LOCK_METRICS, 'emf');
+      return grant;
+    });
   }
 
   addAlarms(props: LockAlarmsProps = {}): LockAlarms {
@@ -208,15 +189,6 @@ export abstract class LockTableBase extends LockMetrics implements ILockTable {
       keyAttributes: this.#keyAttributes,
     });
   }
-}
-
-/** Says that a function's environment variable has another value than the expected one. */
-function conflict(fn: lambda.Function, name: string, expected: string): string[] {
-  const present = environmentOf(fn, name);
-  if (present === undefined || JSON.stringify(present) === JSON.stringify(Stack.of(fn).resolve(expected))) return [];
-  return [
-    `attach() must set ${name} of ${fn.node.path} alone, but it is ${JSON.stringify(present)} already; for a second table grant with grants.lock() and tell the store its name.`,
-  ];
 }
 
 /** Refuses what is no lock table, such as a `TableV2`. */

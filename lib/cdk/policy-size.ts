@@ -47,5 +47,8 @@ function sizeFaults(principal: IConstruct): string[] {
 const sizeOf = (document: unknown): number =>
   JSON.stringify(document, (_, value) => {
     const [name = '', ...others] = Object.keys(typeof value === 'object' ? (value ?? {}) : {});
-    return others.length === 0 && /^(Ref|Fn::)/.test(name) ? UNKNOWN : value;
+    if (others.length > 0 || !/^(Ref|Fn::)/.test(name)) return value;
+    if (name !== 'Fn::Join') return UNKNOWN;
+    const [between, parts] = value[name] as [string, unknown[]];
+    return parts.map((part) => (typeof part === 'string' ? part : UNKNOWN)).join(between);
   }).length;

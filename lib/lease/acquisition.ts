@@ -11,7 +11,7 @@ import { ORDER, sendInTurn } from './gate.ts';
 import { giveBack } from './give-back.ts';
 import { type AcquirePlan, remainingOf } from './options.ts';
 import { discard } from './release.ts';
-import { checkLeft, limited, storeError } from './send.ts';
+import { CALLERS_TIMES, checkLeft, limited, storeError } from './send.ts';
 import type { Term } from './term.ts';
 
 /** The outcome of an acquisition. */
@@ -214,7 +214,7 @@ export class Acquisition {
       return await limited(this.#context.clock, () => givingBack, leftMs, this.#plan.signal);
     } catch (error) {
       this.#plan.signal?.throwIfAborted();
-      throw storeError(error, what, this.#budget.fault, true);
+      throw storeError(error, what, this.#budget.fault, CALLERS_TIMES);
     }
   }
 

@@ -139,7 +139,7 @@ export async function check(context: OperatorContext): Promise<readonly StorePro
     return await limited(clock, async (signal) => (await store.check?.(signal)) ?? [], CHECK_MS, closing);
   } catch (error) {
     closing.throwIfAborted();
-    throw storeError(error, 'Checking the store', undefined, false);
+    throw storeError(error, 'Checking the store', undefined, '');
   }
 }
 

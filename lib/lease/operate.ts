@@ -1,6 +1,6 @@
 import { checkKey, checkNames, checkText, checkThat, show } from '../record/check.ts';
 import { LockStoreError } from '../record/errors.ts';
-import { isCountable } from '../record/record.ts';
+import { isBroken, isCountable } from '../record/record.ts';
 import type { StoreAnswer } from '../record/store.ts';
 import type { OperatorContext } from './context.ts';
 import { ORDER, sendInTurn } from './gate.ts';
@@ -62,10 +62,6 @@ export interface RepairOptions {
 const MOST_TOKEN = 9_007_000_000_000_000;
 /** Two hosts' clocks differ by less, unless one of them is wrong. */
 const WRONG_MS = 2_000;
-
-/** Tells whether only a repair mends a record, also under a grant: no condition can compare the values that are flawed. */
-export const isBroken = ({ flaw = '' }: Pick<LockState, 'flaw'>): boolean =>
-  /^(fencingToken|expiresAt|acquiredAt|lockId) /.test(flaw);
 
 /**
  * Ends a grant.

@@ -110,7 +110,7 @@ export async function send<Answer extends DatedAnswer & { maybeAppliedBefore?: b
       return retries.sends === 0 ? answer : { ...answer, maybeAppliedBefore: true };
     } catch (error) {
       signal?.throwIfAborted();
-      fault = storeError(error, what, caller.fault, ms === callerMs);
+      fault = storeError(error, what, caller.fault, ms === callerMs ? CALLERS_TIMES : REQUESTS_TIMES);
       learn(caller, fault, error);
       const pauseMs = retries.pauseMs(fault, error instanceof Hung);
       if (pauseMs === undefined) throw fault;
@@ -183,21 +183,25 @@ async function sendOnce<Answer extends DatedAnswer>(
   }
 }
 
+/** The options that bound the time of a caller, and of a request. */
+export const CALLERS_TIMES = 'waitMs, withinMs';
+const REQUESTS_TIMES = 'requestTimeoutMs, leaseMs, holdAtMostMs';
+
 /** Tells whether the server refused the request for the time in its signature. */
 export const isMisdated = (error: unknown): boolean => error instanceof LockStoreError && error.misdated;
 
 /**
  * Makes the error of an operation: of a store's error, whose facts are kept, or of any other fault.
  * @param before the last fault before, which a request without an answer may have met again.
- * @param isCallers true if the caller waits no longer, false if the time of the request was over.
+ * @param options the options that bounded the time. Empty if no option did.
  */
-export function storeError(error: unknown, what: string, before: unknown, isCallers: boolean): LockStoreError {
+export function storeError(error: unknown, what: string, before: unknown, options: string): LockStoreError {
   if (error instanceof LockStoreError) return new LockStoreError(`${what}: ${error.message}`, error);
   if (!(error instanceof Hung)) return new LockStoreError(`${what}: ${error}`, { cause: error });
   const { ms, fault = before } = error;
-  const bounds = isCallers ? 'waitMs, withinMs' : 'requestTimeoutMs, leaseMs, holdAtMostMs';
+  const advice = options ? `allow more time (${options})` : 'try again';
   return new LockStoreError(
-    `${what}: no answer came within ${Math.ceil(ms)} ms. Check the network, or allow more time (${bounds}).${named(fault)}`,
+    `${what}: no answer came within ${Math.ceil(ms)} ms. Check the network, or ${advice}.${named(fault)}`,
     { cause: fault, transient: true },
   );
 }

@@ -53,6 +53,10 @@ export const isCountable = (value: number): boolean =>
 export const areCountable = ({ fencingToken, expiresAt }: LockRecord): boolean =>
   isCountable(fencingToken) && isCountable(expiresAt);
 
+/** Tells whether only a repair mends a record, also under a grant: no condition can compare the values that are flawed. */
+export const isBroken = ({ flaw = '' }: Pick<LockRecord, 'flaw'>): boolean =>
+  /^(fencingToken|expiresAt|acquiredAt|lockId) /.test(flaw);
+
 /** The state of a lock that a grant replaced. */
 export type Takeover =
   /** There was no record. */

@@ -3,7 +3,15 @@
 // A store that judges by itself, as DynamoDB does, is
 // compared with these functions by random histories (test/contract).
 
-import { areCountable, isGrantOf, type LockRecord, MOST_ACQUIRED_AT, replacedBy } from './record.ts';
+import {
+  areCountable,
+  isBroken,
+  isCountable,
+  isGrantOf,
+  type LockRecord,
+  MOST_ACQUIRED_AT,
+  replacedBy,
+} from './record.ts';
 import type {
   AcquireRequest,
   CommitRequest,
@@ -122,11 +130,22 @@ export function forceRelease(record: LockRecord | undefined, request: ForceRelea
 /**
  * Writes the expiry and the token of a lock that nobody holds. The record must be as the operator saw it: the token and the
  * expiry tell the record from any later record, so a repeated request changes nothing (invariant 3).
+ *
+ * Of a broken record, the repair also ends the grant, since nobody can tell whose it is. Such a repair neither opens the lock
+ * before an expiry that may be a holder's, nor lowers a token, unless the operator asks for it.
  */
 export function repair(record: LockRecord | undefined, request: RepairRequest): Transition {
   const { seen, opensAt, fencingToken, broken } = request;
-  // Nobody has changed a record of a store that leasehold alone writes, so no record is broken.
-  if (record === undefined || record.lockId !== undefined || broken !== undefined) return undefined;
+  if (record === undefined) return undefined;
+  if (broken !== undefined) {
+    const { acquiredAt, immediately, lowersToken } = broken;
+    const isBefore = (written: number, value: number) => isCountable(value) && written < value;
+    if (!isBroken(record) || (!immediately && isBefore(opensAt, record.expiresAt))) return undefined;
+    if (!lowersToken && isBefore(fencingToken, record.fencingToken)) return undefined;
+    const mended = { expiresAt: opensAt, fencingToken, acquiredAt, lockId: undefined, tookOver: undefined };
+    return { ...record, ...mended, flaw: undefined };
+  }
+  if (record.lockId !== undefined) return undefined;
   if (record.fencingToken !== seen.fencingToken || record.expiresAt !== seen.expiresAt) return undefined;
   return { ...record, expiresAt: opensAt, fencingToken };
 }

@@ -146,7 +146,8 @@ export class Bucket {
       const loaded = await loadSdk();
       this.#client ??= ownClient(loaded);
       const Command = loaded[`${operation}Command`] as new (input: object) => { readonly input: object };
-      const command = markOurs(new Command({ Bucket: this.name, ...input }), heard);
+      // The middleware of S3's checksums copies the input.
+      const command = markOurs(new Command({ Bucket: this.name, ...input }), heard, true);
       const output = (await this.#client.send(command as never, signal && { abortSignal: signal })) as Output;
       // From here on, only the reading of the answer can fail.
       faults.length = 0;

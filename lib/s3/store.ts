@@ -4,7 +4,7 @@ import { LOCK_BUCKET_NAME } from '../names.ts';
 import { checkNames, checkThat } from '../record/check.ts';
 import type { LockStore, StoreProblem } from '../record/store.ts';
 import { decode, type Entry, encode } from '../swap/entry.ts';
-import { escaped, keyOf, nameOf } from '../swap/object-name.ts';
+import { keyOf, nameOf, prefixOf } from '../swap/object-name.ts';
 import { type KeyPage, type Loaded, type Swapped, SwapStore } from '../swap/swap-store.ts';
 import { Bucket } from './bucket.ts';
 import { findings } from './findings.ts';
@@ -53,8 +53,6 @@ const PREFIX = /^([\w-][\w.-]*\/)*$/;
 const MOST_PREFIX = 512;
 /** S3's limit on the name of an object, in bytes. */
 const MOST_NAME = 1_024;
-/** A long name is cut by so many characters, for a hash: `~` and 64 digits. */
-const HASH = 65;
 
 /**
  * A store that keeps locks in an S3 bucket, with one JSON object for each key. Each write is one conditional `PutObject`:
@@ -142,11 +140,7 @@ export class S3LockStore extends SwapStore<string> implements LockStore {
   }
 
   protected async keys(prefix: string, cursor: unknown, signal?: AbortSignal): Promise<KeyPage> {
-    // A long name is cut, so its end cannot be asked for.
-    const begun = escaped(prefix)
-      .slice(0, MOST_NAME - this.prefix.length - HASH)
-      .replace(/%.?$/, '');
-    const from = this.prefix + begun;
+    const from = this.prefix + prefixOf(prefix, MOST_NAME - this.prefix.length);
     // S3 Express lists whole folders only.
     const asked = this.#bucket.isExpress ? from.slice(0, from.lastIndexOf('/') + 1) : from;
     const { names, token } = await this.#bucket.list(asked, cursor as string | undefined, signal);

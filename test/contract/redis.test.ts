@@ -58,7 +58,7 @@ describeHere(`RedisLockStore on a cluster (${REDIS})`, () => {
   for (const [library, connect] of Object.entries<Connect>(CLUSTER_CLIENTS)) {
     describe(`over ${library}`, () => {
       const port = () => nodes[0]?.port ?? 0;
-      suites(() => connect(local(port())), { isWhole: isLong, runs: isLong ? 60 : 10 });
+      if (isLong || library === 'GLIDE') suites(() => connect(local(port())), { isWhole: isLong, runs: 30 });
 
       test('list gives the locks of every primary, and check looks at each of them', async () => {
         const { client, close } = await connect(local(port()));

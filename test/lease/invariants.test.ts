@@ -1119,3 +1119,31 @@ describe("invariant 13: the server's clock judges", () => {
     }
   });
 });
+
+describe('invariant 14: a commit fences itself', () => {
+  const committed = async () => (await recordOf())?.committed;
+  const late = { do: 'delayRequest', ms: 60_000, operation: 'commit', times: 3 } as const;
+
+  test('a commit that arrives late is not written over the commit of a later grant', async () => {
+    const { time, store } = scene;
+    const first = await taken(scene.host().client.tryAcquire('job'));
+    store.plan(late);
+    await expect(settle(time, first.commit('first'))).rejects.toThrow(LockStoreError);
+    await settle(time, first.release());
+    await time.advance(1);
+    const second = await taken(scene.host().client.tryAcquire('job'));
+    await second.commit('second');
+    await time.advance(60_000);
+    expect(await committed()).toEqual({ data: '"second"', number: 1, fencingToken: second.fencingToken });
+  });
+
+  test('a commit that arrives late is not written over a later commit of its own grant', async () => {
+    const { time, store } = scene;
+    const lease = await taken(scene.host().client.tryAcquire('job'));
+    store.plan(late);
+    await expect(settle(time, lease.commit('first'))).rejects.toThrow(LockStoreError);
+    await lease.commit('second');
+    await time.advance(60_000);
+    expect(await committed()).toEqual({ data: '"second"', number: 1, fencingToken: lease.fencingToken });
+  });
+});

@@ -86,7 +86,7 @@ const countOf = (request: string) => requests.filter((name) => name === request)
 /** A client over the same store, with some of its requests replaced. */
 function locksOver(changed: Partial<LockStore>): LockClient {
   const changedStore = new Proxy(store, {
-    get: (target, name: keyof LockStore & keyof typeof store) => changed[name] ?? target[name].bind(target),
+    get: (target, name: keyof LockStore & keyof typeof store) => changed[name] ?? target[name],
   });
   return new LockClient({ store: changedStore, clock });
 }
@@ -918,7 +918,7 @@ describe.each(forms)('with $form', ({ lockedBy }) => {
                 waiting++;
                 return new Promise(() => {});
               }
-            : target[name].bind(target),
+            : target[name],
       });
       const locks = new LockClient({ store: hanging, clock, onEvent: ({ type }) => told.push(type) });
       const context = invocation({ getRemainingTimeInMillis: () => end - clock.now() });

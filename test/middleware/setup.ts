@@ -21,7 +21,8 @@ export function setUp() {
 function recording<Store extends LockStore>(store: Store, requests: string[]): Store {
   return new Proxy(store, {
     get(target, name: keyof Store & string) {
-      const request = target[name] as (...parameters: unknown[]) => unknown;
+      const request = target[name] as unknown;
+      if (typeof request !== 'function') return request;
       return (...parameters: unknown[]) => {
         requests.push(name);
         return request.apply(target, parameters);

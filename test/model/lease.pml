@@ -23,12 +23,14 @@
  *
  * Each step has the name of its counterpart in the code:
  *   storeAcquire to storeRepair            the function of that name in lib/record/transitions.ts
+ *   storeCommit                            commit in lib/record/transitions.ts
  *   storeGuardedWrite                      lib/dynamodb/guarded-write.ts
  *   Network                                lib/lease/send.ts, and everything between it and the store
  *   Client: tryAcquire, resume, discard    lib/lease/attempt.ts, acquisition.ts, resume.ts
  *   Client: giveBack                       lib/lease/give-back.ts
  *   Client: renew                          lib/lease/heartbeat.ts
  *   Client: release, handOff               lib/lease/release.ts, lease.ts
+ *   Client: commit                         lib/lease/commit.ts
  *   Operator                               LockClient.forceRelease, LockClient.repair
  *   Belief and deadline                    lib/lease/term.ts
  *   invariant(n, ...)                      invariant n of docs/protocol.md
@@ -84,6 +86,9 @@
 #endif
 #ifndef REPAIR          /* 1: an operator may repair a lock that nobody holds */
 #define REPAIR 0
+#endif
+#ifndef COMMIT          /* the commits of each lease, 2 at the most */
+#define COMMIT 0
 #endif
 #ifndef AHEAD           /* the ticks by which a wrong clock may be ahead; BEHIND: by which it may be behind */
 #define AHEAD 0
@@ -185,6 +190,9 @@
 #define RESUME_WITHOUT_HOLD 164
 #define DISCARD_WITH_HOLD 165
 #define DISCARD_OPENS_RESUMED 166
+#define COMMIT_MINE 167
+#define COMMIT_NUMBER 168
+#define COMMIT_REFUSAL_IS_DONE 169
 
 #define SKEW (MUTANT == SKEW_IS_SAFETY -> SAFETY : SAFETY - 1)
 #define IDS (OWNERS * ATTEMPTS)
@@ -202,6 +210,9 @@ typedef Record {
   byte lockId, fencingToken, expiresAt, acquiredAt, releasedBy, doneToken, ttl;
   bit previous;             /* 1: the record tells what the grant took over; with an expiry of 0 there was no record */
   byte previousLockId, previousExpiresAt, previousAcquiredAt
+#if COMMIT
+  ; byte commits            /* record.committed.number */
+#endif
 };
 Record record;
 
@@ -223,6 +234,13 @@ typedef Sent {
   byte token, previousLockId, previousExpiresAt, previousAcquiredAt, givenBackAt;
   bit wrongClock;           /* a clock that was off by more than SKEW sent the requests */
   byte late                 /* the ticks from :now to the latest moment of the sending, from which the lease counts (RELAY) */
+#if COMMIT
+  ; byte calls;             /* the calls to commit so far, each with data of its own */
+  byte number[2];           /* the number that a call's request has */
+  byte known;               /* the number of the last commit that the owner knows of */
+  byte grantedToken;        /* for the checks: the token of the grant, and the calls that were applied */
+  byte committed
+#endif
 };
 Sent sent[IDS + 1];
 byte handed;                /* the handle of the lease that was handed off */
@@ -260,7 +278,7 @@ byte sets;
 #define believes(o) (now <= deadline[o] && (state[o] == held || \
   (mutant(BELIEF_UNTIL_RELEASED) && (state[o] == releasing || state[o] == releasingAgain))))
 
-/* The checks: the invariants by their numbers in docs/protocol.md, and six other properties. */
+/* The checks: the invariants by their numbers in docs/protocol.md, and seven other properties. */
 #define invariant(n, holds) assert((holds) || (n) == 0)
 #define GUARDED_WRITE 201   /* a guarded write commits only if no other owner was granted the lock since */
 #define ONCE_AT_MOST 202    /* no grant for a token that is not greater than the finished token */
@@ -268,6 +286,7 @@ byte sets;
 #define PROGRESS 204        /* a free lock is granted to the first asker; no lock is closed for longer than a lease */
 #define TOLD 205            /* an owner is told that its release was applied if, and only if, that is so */
 #define DONE_GROWS 206      /* the finished token never shrinks */
+#define COMMITTED 207       /* an owner is told that a commit is done only if the commit was applied */
 
 /* The checker's memory. A set of lockIds is a number of bits. */
 short everGranted, everBelieved;
@@ -278,6 +297,16 @@ short repaired;             /* releases after which an operator repaired the loc
 bit discarded;              /* 1: the grant of a wrong clock was released before its owner saw the grant */
 byte lastEnded;             /* the lockId of the release that was the record's last change; 0: the last change was another */
 byte highestToken, finished, closedUntil, attempts;
+
+#if COMMIT
+/* The last commit that was applied: its lockId, and the number of the call. */
+byte lastCommitBy, lastCommitCall;
+byte outstanding;           /* the lockId of the grant that is outstanding, by the history of the grants */
+/* An owner has a call out, and the answer to it with the number in the record. */
+bit committing[OWNERS];
+mtype commitAnswer[OWNERS] = none;
+byte commitSeen[OWNERS];
+#endif
 
 mtype result = none;        /* the result of the present request */
 byte resultUntil;
@@ -299,6 +328,10 @@ inline onGrant(a) {
    */
   invariant(3, !(everGranted & bit(a)) || forgotten & bit(a));
   everGranted = everGranted | bit(a);
+#if COMMIT
+  sent[a].grantedToken = record.fencingToken;
+  outstanding = a;
+#endif
   lastEnded = 0;
   if
   :: sent[a].wrongClock
@@ -389,6 +422,9 @@ inline storeAcquire(a, t) {
   :: else -> result = (record.lockId == id(a) -> granted : refused)
   fi;
   invariant(3, result == granted || record.lockId != id(a));
+#if COMMIT
+  showCommits(a);
+#endif
   /* serverClock.tooEarly: by the answer's Date, which is too coarse to show less than SKEW. */
   if
   :: result == granted && record.previousExpiresAt > now + SKEW -> result = tooEarly
@@ -481,6 +517,9 @@ inline storeGiveBack(a) {
       record.acquiredAt = (mutant(GIVE_BACK_KEEPS_ACQUIRED) -> record.acquiredAt : i)
     fi;
     invariant(13, record.expiresAt <= max(sent[a].previousExpiresAt, now));
+#if COMMIT
+    outstanding = sent[a].previousLockId;
+#endif
     sign(a, GIVE_BACK_UNSIGNED);
     forgetPrevious();
     result = applied
@@ -503,6 +542,9 @@ inline storeResume(a, t) {
   fi;
   i = record.lockId == id(a) || (mutant(RESUME_KEEPS_LOCK_ID) && record.lockId == sent[a].resume);
   result = (i -> granted : refused);
+#if COMMIT
+  showCommits(a);
+#endif
   printf("%d: resumption by %d: %e. Record: %d until %d\n", now, a, result, record.lockId, record.expiresAt)
 }
 
@@ -524,6 +566,34 @@ inline storeForceRelease(a, atOnce) {
   fi;
   printf("%d: force release of %d. Record: %d until %d\n", now, a, record.lockId, record.expiresAt)
 }
+
+#if COMMIT
+/* The grant in the answer shows the last commit. */
+inline showCommits(a) {
+  sent[a].known = (result == granted && current(a) && state[ownerOf(a)] == acquiring -> record.commits : sent[a].known)
+}
+
+inline storeCommit(a, call) {
+  if
+  :: record.exists && (mutant(COMMIT_MINE) || record.lockId == id(a)) &&
+     (mutant(COMMIT_NUMBER) || record.commits == sent[a].number[call] - 1) ->
+    invariant(14, outstanding == a && !lastEnded);
+    invariant(14, !lastCommitBy || sent[lastCommitBy].grantedToken <= sent[a].grantedToken);
+    invariant(14, lastCommitBy != a || lastCommitCall <= call);
+    record.commits = sent[a].number[call];
+    lastCommitBy = a;
+    lastCommitCall = call;
+    sent[a].committed = sent[a].committed | bit(call);
+    result = applied
+  :: else ->
+    /* The record shows the commit: an earlier delivery was applied. */
+    result = (record.commits == sent[a].number[call] && lastCommitBy == a && lastCommitCall == call -> applied :
+      (record.lockId == id(a) -> (mutant(COMMIT_REFUSAL_IS_DONE) -> applied : kept) : lost))
+  fi;
+  invariant(COMMITTED, result != applied || sent[a].committed & bit(call));
+  printf("%d: commit %d of %d, number %d: %e. Record: %d, %d commits\n", now, call, a, sent[a].number[call], result, record.lockId, record.commits)
+}
+#endif
 
 inline storeRepair() {
   if
@@ -683,6 +753,27 @@ proctype Network(byte self) {
 #ifdef GUARD
   :: d_step { sent[self].guardedWrite -> storeGuardedWrite(self) }
 #endif
+#if COMMIT
+  :: atomic {
+      sent[self].calls ->
+      if
+      :: t = 0
+      :: sent[self].calls > 1 -> t = 1
+      fi;
+      d_step { storeCommit(self, t) };
+      if
+      :: d_step { result = none; t = 0 }
+      :: current(self) && state[ownerOf(self)] == held && committing[ownerOf(self)] &&
+         commitAnswer[ownerOf(self)] == none && t == sent[self].calls - 1 ->
+        d_step {
+          commitAnswer[ownerOf(self)] = result;
+          commitSeen[ownerOf(self)] = (result == kept -> record.commits : 0);
+          result = none;
+          t = 0
+        }
+      fi
+    }
+#endif
   od
 }
 
@@ -698,6 +789,11 @@ inline end(o) {
   fi;
 #endif
   state[o] = idle;
+#if COMMIT
+  committing[o] = 0;
+  commitAnswer[o] = none;
+  commitSeen[o] = 0;
+#endif
   answer[o] = none;
   answerUntil[o] = 0;
   deadline[o] = 0;
@@ -901,6 +997,31 @@ proctype Client(byte self) {
       answerUntil[self] = 0
     }
   :: d_step { state[self] == held && answer[self] == lost -> end(self) }
+#endif
+#if COMMIT
+  /* commit: one call after the other. An error leaves unknown whether the commit was applied. */
+  :: d_step {
+      state[self] == held && now <= deadline[self] && !committing[self] && sent[me(self)].calls < COMMIT ->
+      sent[me(self)].number[sent[me(self)].calls] = sent[me(self)].known + 1;
+      sent[me(self)].calls++;
+      committing[self] = 1
+    }
+  :: d_step { state[self] == held && committing[self] && commitAnswer[self] == none -> committing[self] = 0 }
+  :: d_step {
+      state[self] == held && commitAnswer[self] == applied ->
+      sent[me(self)].known = sent[me(self)].number[sent[me(self)].calls - 1];
+      committing[self] = 0;
+      commitAnswer[self] = none
+    }
+  /* An earlier call of ours was applied, whose answer was lost. So count on from there. */
+  :: d_step {
+      state[self] == held && commitAnswer[self] == kept ->
+      sent[me(self)].known = commitSeen[self];
+      sent[me(self)].number[sent[me(self)].calls - 1] = commitSeen[self] + 1;
+      commitAnswer[self] = none;
+      commitSeen[self] = 0
+    }
+  :: d_step { state[self] == held && commitAnswer[self] == lost -> end(self) }
 #endif
 #ifdef GUARD
   :: d_step { state[self] == held && now <= deadline[self] -> sent[me(self)].guardedWrite = 1 }

@@ -2,7 +2,18 @@ import { fileURLToPath } from 'node:url';
 import config from '../../jest.config.js';
 
 const { transform, extensionsToTreatAsEsm, modulePathIgnorePatterns } = config.projects[0];
-const folders = ['lease', 'record', 'contract', 'store', 'middleware', 'tasks', 'peers', 'security', 'mutation'];
+const folders = [
+  'lease',
+  'record',
+  'swap',
+  'contract',
+  'store',
+  'middleware',
+  'tasks',
+  'peers',
+  'security',
+  'mutation',
+];
 const here = (file) => fileURLToPath(new URL(file, import.meta.url));
 
 // The embedded server alone, in CI too: a mutant that survives costs every test there is.

@@ -1246,6 +1246,193 @@ const guard = of('lib/dynamodb/guarded-write.ts', [
   ['a guarded write sent though the lease is not held', '    lease.assertHeld();\n', ''],
 ]);
 
+const commits = [
+  ...of('lib/record/transitions.ts', [
+    [
+      'commit in memory of a grant of another holder',
+      '!isGrantOf(lockId, record) || number !==',
+      'record === undefined || number !==',
+    ],
+    ['commit in memory over a later commit', ' || number !== (record.committed?.number ?? 0) + 1', ''],
+    [
+      'commit in memory under the token of the commit before',
+      'committed: { data, number, fencingToken: record.fencingToken }',
+      'committed: { data, number, fencingToken: record.committed?.fencingToken ?? record.fencingToken }',
+    ],
+    [
+      'a grant in memory forgets the commit',
+      'tookOver: replacedBy(record),\n',
+      'tookOver: replacedBy(record), committed: undefined,\n',
+    ],
+  ]),
+  ...of('lib/dynamodb/writes.ts', [
+    [
+      'commit of a grant of another holder',
+      "`${MINE} AND ${number === 1 ? 'attribute_not_exists(commits)'",
+      "`(${MINE} OR lockId <> :me) AND ${number === 1 ? 'attribute_not_exists(commits)'",
+    ],
+    [
+      'the first commit written over another one',
+      "number === 1 ? 'attribute_not_exists(commits)'",
+      "number === 1 ? 'lockId = :me'",
+    ],
+    ['commit over a later commit', "'commits = :before'", "'(commits = :before OR commits <> :before)'"],
+  ]),
+  ...of('lib/lease/commit.ts', [
+    [
+      'the commits of one lease are made side by side',
+      'this.#turn.then(() => this.#write(data, requestTimeoutMs))',
+      'this.#write(data, requestTimeoutMs)',
+    ],
+    ['a commit fails with the commit before', 'written.catch(() => {})', 'written'],
+    ['the numbers of a lease do not count on from earlier holders', '    this.#last = grant.record.committed;\n', ''],
+    [
+      'a commit whose answer was lost is made twice',
+      'if (applied || (stands?.number === number',
+      'if (applied || (false && stands?.number === number',
+    ],
+    ["another holder's commit of the same data counts as one's own", ' && stands.fencingToken === fencingToken', ''],
+    ['a commit of other data counts as the own one', ' && stands.data === data', ''],
+    [
+      'a commit that another grant refused is no loss',
+      'if (!isGrantOf(lockId, record)) return lossOf(record);',
+      'if (!isGrantOf(lockId, record)) return undefined;',
+    ],
+    ['a commit whose answer was lost blocks the next commits', '      this.#last = stands;\n', ''],
+  ]),
+  ...of('lib/lease/lease.ts', [
+    ['a lease believed though its commit was refused', '    this.#heartbeat.lose(loss);\n', ''],
+    [
+      'a commit sent though the lease is not held',
+      '    this.assertHeld();\n    const loss = await this.#commits',
+      '    const loss = await this.#commits',
+    ],
+  ]),
+];
+
+const swaps = [
+  ...of('lib/record/transitions.ts', [
+    ['a repair of a broken record mends a whole record', 'if (!isBroken(record) || ', 'if (isBroken(record) && '],
+    [
+      'a repair of a broken object opens the lock before its expiry',
+      '!immediately && isBefore(opensAt, record.expiresAt)',
+      'false',
+    ],
+    [
+      'a repair of a broken object lowers its token',
+      '!lowersToken && isBefore(fencingToken, record.fencingToken)',
+      'false',
+    ],
+    ['a repair of a broken object leaves its grant', 'acquiredAt, lockId: undefined, tookOver', 'acquiredAt, tookOver'],
+  ]),
+  ...of('lib/swap/swap-store.ts', [
+    [
+      'a swap that misses, taken for a refusal without reading again',
+      '      misses++;\n',
+      '      misses++;\n      return { applied: false, record, ...datesOf(swapped) };\n',
+    ],
+    ['the own writeId, read back, not recognised', 'if (entry?.writeId === writeId)', 'if (false)'],
+    [
+      'a request refused by what the store remembers',
+      'if (changed === undefined && remembered === undefined)',
+      'if (changed === undefined)',
+    ],
+    [
+      'a version remembered though the answer to its swap was lost',
+      '      this.#remembered.delete(key);\n      const written',
+      '      const written',
+    ],
+    ['a version not remembered', '        this.#remember(key, { entry: written, version: swapped.version });\n', ''],
+    ['a reading not remembered', '    this.#remember(key, loaded);\n', ''],
+    ['more versions remembered than a thousand', 'this.#remembered.size >= MOST_REMEMBERED && ', 'false && '],
+    [
+      'a swap that was applied and overtaken, forgotten',
+      '      maybeAppliedBefore ||= swapped.maybeApplied ?? false;\n',
+      '',
+    ],
+    [
+      'a swap that was applied and overtaken, forgotten after 8 misses',
+      'conflict: !maybeAppliedBefore,',
+      'conflict: true,',
+    ],
+    [
+      'the lost answer of the eighth swap, not looked for',
+      '      maybeAppliedBefore ||= swapped.maybeApplied ?? false;\n',
+      '      maybeAppliedBefore ||= swapped.maybeApplied ?? false;\n      if (misses === SWAPS) throw conflictOver(key, maybeAppliedBefore);\n',
+    ],
+    [
+      'a swap that misses, tried for ever',
+      '      if (misses === SWAPS) throw conflictOver(key, maybeAppliedBefore);\n',
+      '',
+    ],
+    ['a request that was given up, written after its reading', '      signal?.throwIfAborted();\n', ''],
+    [
+      'a swap tried against a holder who was seen, and has renewed since',
+      'if (this.#remembered.get(request.key)?.entry?.record.lockId !== undefined)',
+      'if (false)',
+    ],
+    [
+      "an object of the user's own hides all locks",
+      'if (error instanceof LockStoreError && error.foreign) continue;',
+      '',
+    ],
+    ['readings go on after one has failed', '          left.length = 0;\n', ''],
+  ]),
+  ...of('lib/swap/entry.ts', [
+    ['the record of another key, read', 'if (record.key !== key)', 'if (false)'],
+    ['a later form of the content, read', 'if (content?.leasehold !== FORM)', 'if (!content?.leasehold)'],
+    ['a token that is no number, read', "typeof fencingToken !== 'number' || ", ''],
+    ['a flawed record, read as whole', 'return flaw === undefined ? record : { ...record, flaw };', 'return record;'],
+    [
+      'a finished token that is no text, read as none',
+      'doneToken: hasNoText ? NO_TOKEN : textOf(doneToken),',
+      'doneToken: textOf(doneToken),',
+    ],
+    [
+      'two writes with the same bytes',
+      '{ leasehold: FORM, writeId, record }',
+      "{ leasehold: FORM, writeId: '', record }",
+    ],
+  ]),
+  ...of('lib/swap/object-name.ts', [
+    ['two long keys with one name', " + createHash('sha256').update(key).digest('hex')", ''],
+    ['a name that is too long', 'most - HASH_LENGTH', 'most'],
+    ['two keys of which one is the escape of the other, with one name', '/[a-z0-9_\\-/]/', '/[a-z0-9_\\-/%]/'],
+    [
+      'two keys that differ in capitals, with one name where capitals do not count',
+      '/[a-z0-9_\\-/]/',
+      '/[a-zA-Z0-9_\\-/]/',
+    ],
+    ['a foreign name, read as a key', 'return escaped(key) === name ? key : undefined;', 'return key;'],
+  ]),
+  // The simulation must see a store that breaks its promise.
+  ...of('test/simulation/network.ts', [
+    ['a swap without its condition', '    if (this.#object?.version !== seen) return undefined;\n', ''],
+  ]),
+];
+
+const settings = [
+  ...of('lib/lease/change.ts', [
+    ['a hint that fails ends the pause', '.catch(() => paused)', '.catch(() => {})'],
+    ['a store that hints at all times is asked at all times', 'pause(clock, LEAST_MS, over.signal)', 'undefined'],
+    ['a hint is waited for after its pause', '    over.abort();\n', ''],
+    ['a pause that only a hint ends', 'await Promise.race([paused, hinted]);', 'await hinted;'],
+  ]),
+  ...of('lib/lease/lease-client.ts', [
+    ["a store's own time-out, ignored by leases", ', requestTimeoutMs: store.requestTimeoutMs }', ' }'],
+  ]),
+  ...of('lib/lease/gate.ts', [
+    ["a store's own time-out, ignored by operators", 'requestTimeoutMs = store.requestTimeoutMs', 'requestTimeoutMs'],
+  ]),
+  ...of('lib/lease/server-clock.ts', [
+    [
+      "the steps of a store's dates, ignored",
+      'new ServerClock(clock, store.serverDateStepMs)',
+      'new ServerClock(clock)',
+    ],
+  ]),
+];
+
 export const mutants = [
   ...dynamodb,
   ...record,
@@ -1257,4 +1444,7 @@ export const mutants = [
   ...tasks,
   ...middleware,
   ...guard,
+  ...commits,
+  ...swaps,
+  ...settings,
 ];

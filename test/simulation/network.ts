@@ -1,7 +1,15 @@
-/** The network between the hosts and the store. Messages are late, lost and repeated, and overtake each other. */
+/** The network between the hosts and the server. Messages are late, lost and repeated, and overtake each other. */
 import { LockStoreError } from '../../lib/record/errors.ts';
 import type { LockRecord } from '../../lib/record/record.ts';
-import type { ListAnswer, LockStore, ReadAnswer, ReadManyAnswer, StoreAnswer } from '../../lib/record/store.ts';
+import type {
+  DatedAnswer,
+  ListAnswer,
+  LockStore,
+  ReadAnswer,
+  ReadManyAnswer,
+  StoreAnswer,
+} from '../../lib/record/store.ts';
+import type { Entry } from '../../lib/swap/entry.ts';
 import { MemoryLockStore } from '../../lib/testing/memory.ts';
 import { type Fate, retentionMs, type Schedule } from './schedule.ts';
 import type { Happening, Host, VirtualTime } from './virtual-time.ts';
@@ -29,7 +37,13 @@ export interface Witness {
   swept(record: LockRecord): void;
 }
 
-/** The store with its past records, and the fates of the requests. */
+/** The object of the lock, for stores that swap objects. */
+interface StoredObject {
+  readonly entry: Entry;
+  readonly version: number;
+}
+
+/** The server with its past records, and the fates of the requests. Keeps a record, or an object, of the one lock. */
 export class Server {
   readonly time: VirtualTime;
   readonly witness: Witness;
@@ -37,6 +51,8 @@ export class Server {
   readonly #fates: Fate[];
   readonly #past: { readonly since: number; readonly record: LockRecord | undefined }[] = [];
   #memory: MemoryLockStore;
+  #object: StoredObject | undefined;
+  #versions = 0;
   /** The moment from which TTL may delete the record. */
   #ttl = 0;
   /** The delay of TTL. Undefined if TTL does nothing. */
@@ -72,16 +88,38 @@ export class Server {
     if (operation === 'read') return this.#memory.read(request.key);
     const before = this.record;
     const answer: StoreAnswer = await this.#memory[operation](request as never);
-    if (answer.applied) {
-      this.#past.push({ since: this.time.now(), record: answer.record });
-      // The real store writes the ttl from the expiry, and for a release from the present. Other writes keep the ttl.
-      const { until, now, holdAtLeastMs } = request as { until?: number; now?: number; holdAtLeastMs?: number };
-      const keptFrom = operation === 'release' ? (now ?? 0) + (holdAtLeastMs ?? 0) : until;
-      if (keptFrom !== undefined) this.#ttl = keptFrom + retentionMs(this.#schedule);
-      this.#scheduleSweep();
-    }
+    if (answer.applied) this.#wrote(operation, request, answer.record);
     this.witness.judged(operation, request, answer, before);
     return answer;
+  }
+
+  get object(): StoredObject | undefined {
+    return this.#object;
+  }
+
+  /** Swaps the object for its next version, if the version `seen` still stands. Gives the next version. */
+  swap(operation: Operation, request: WriteRequest, entry: Entry, seen: number | undefined): number | undefined {
+    if (this.#object?.version !== seen) return undefined;
+    const before = this.record;
+    const { record } = entry;
+    this.#object = { entry, version: ++this.#versions };
+    this.#wrote(operation, request, record);
+    this.witness.judged(operation, request, { applied: true, record }, before);
+    return this.#versions;
+  }
+
+  /** The `Date` of an answer. */
+  get date(): number | undefined {
+    return this.#schedule.dated ? Math.floor(this.time.now() / 1_000) * 1_000 : undefined;
+  }
+
+  #wrote(operation: Operation, request: WriteRequest, record: LockRecord | undefined): void {
+    this.#past.push({ since: this.time.now(), record });
+    // The real store writes the ttl from the expiry, and for a release from the present. Other writes keep the ttl.
+    const { until, now, holdAtLeastMs } = request as { until?: number; now?: number; holdAtLeastMs?: number };
+    const keptFrom = operation === 'release' ? (now ?? 0) + (holdAtLeastMs ?? 0) : until;
+    if (keptFrom !== undefined) this.#ttl = keptFrom + retentionMs(this.#schedule);
+    this.#scheduleSweep();
   }
 
   /** From now on TTL deletes the record `lateMs` after the record's ttl. */
@@ -96,6 +134,7 @@ export class Server {
     const sweep = () => {
       if (this.record) this.witness.swept(this.record);
       this.#memory = this.#newMemory();
+      this.#object = undefined;
       this.#past.push({ since: this.time.now(), record: undefined });
     };
     this.#sweeping = this.time.after(Math.max(0, this.#ttl - this.time.now()) + this.#lateMs, sweep);
@@ -115,8 +154,68 @@ export class Server {
   }
 }
 
+/** One request, as the network carries it. */
+interface Carried<Answer> {
+  /** Does the request. `againMs` is the delay of a second delivery, or the lag of a read. */
+  judge(againMs: number): Answer | Promise<Answer>;
+  /** The answer to a request that the client sent twice, since the first answer was lost. */
+  resent(answer: Answer): Answer;
+  /** The answer to a request that meets another one. May throw. */
+  conflict(): Answer;
+  arrived?(answer: Answer): void;
+}
+
+export const broken = (): never => {
+  throw new LockStoreError('The connection broke.', { transient: true });
+};
+
+/** Carries a request to the server and its answer back, as its fate says. */
+export function carry<Answer>(server: Server, host: Host, carried: Carried<Answer>): Promise<Answer> {
+  const { time } = server;
+  const fate = server.nextFate();
+  const { thereMs, backMs, againMs } = fate;
+  return new Promise((resolve, reject) => {
+    if (time.now() < host.cutOffUntil) return;
+    const judge = () => carried.judge(againMs);
+    const back = (arrive: () => void) => time.after(backMs, () => host.whenRunning(arrive));
+    const answer =
+      (change = (said: Answer) => said) =>
+      async () => {
+        const said = await judge();
+        back(() => {
+          carried.arrived?.(said);
+          resolve(change(said));
+        });
+      };
+    const fail = (reason: () => Answer) => () =>
+      back(() => {
+        try {
+          resolve(reason());
+        } catch (error) {
+          reject(error);
+        }
+      });
+    const then = (ms: number, run: () => unknown) => time.after(ms, () => void run());
+
+    if (fate.do === 'travel' || fate.do === 'duplicate') then(thereMs, answer());
+    if (fate.do === 'duplicate') then(thereMs + againMs, judge);
+    // The answer is lost, and the SDK sends the request again.
+    if (fate.do === 'resend') then(thereMs + againMs, answer(carried.resent));
+    if (fate.do === 'resend' || fate.do === 'loseAnswer' || fate.do === 'hangAnswer') then(thereMs, judge);
+    if (fate.do === 'loseAnswer' || fate.do === 'loseRequest') then(thereMs, fail(broken));
+    if (fate.do === 'conflict') then(thereMs, fail(carried.conflict));
+  });
+}
+
+/** Dates an answer as a relay does, if there is a relay: its clock is `relayS` seconds ahead. */
+export function relayed<Answer extends DatedAnswer>(answer: Answer, relayS: number | undefined): Answer {
+  if (relayS === undefined || answer.serverDate === undefined) return answer;
+  return { ...answer, serverDate: answer.serverDate + relayS * 1_000, relayed: true };
+}
+
 type Answer = StoreAnswer & ReadAnswer;
 
+/** A store whose server judges each request, as DynamoDB does. */
 export class Wire implements LockStore {
   readonly #host: Host;
   readonly #server: Server;
@@ -157,50 +256,26 @@ export class Wire implements LockStore {
 
   #send(operation: Operation, request: object, signal?: AbortSignal): Promise<Answer> {
     const host = this.#host;
-    const { time, witness } = this.#server;
-    const fate = this.#server.nextFate();
-    const { thereMs, backMs, againMs } = fate;
+    const { witness } = this.#server;
     const { lockId } = request as WriteRequest;
     witness.sent(host, operation, request as WriteRequest);
-    return new Promise((resolve, reject) => {
-      if (time.now() < host.cutOffUntil) return;
-      const judge = () => this.#judge(operation, request as WriteRequest, againMs);
-      const back = (arrive: () => void) => time.after(backMs, () => host.whenRunning(arrive));
-      const answer =
-        (wasResent = false) =>
-        async () => {
-          const said = await judge();
-          back(() => {
-            // A refusal with the request's own lockId is a grant. Nobody reads an answer that comes after the request
-            // was given up.
-            if (!signal?.aborted)
-              witness.answered(host, said.applied || said.record?.lockId === lockId ? undefined : said.record);
-            resolve(wasResent ? { ...said, maybeAppliedBefore: true } : said);
-          });
-        };
-      const broken = () => back(() => reject(new LockStoreError('The connection broke.', { transient: true })));
-      const conflict = () =>
-        back(() => reject(new LockStoreError('Another transaction.', { transient: true, conflict: true })));
-      const then = (ms: number, run: () => unknown) => time.after(ms, () => void run());
-
-      if (fate.do === 'travel' || fate.do === 'duplicate') then(thereMs, answer());
-      if (fate.do === 'duplicate') then(thereMs + againMs, judge);
-      // The answer is lost, and the SDK sends the request again.
-      if (fate.do === 'resend') then(thereMs + againMs, answer(true));
-      if (fate.do === 'resend' || fate.do === 'loseAnswer' || fate.do === 'hangAnswer') then(thereMs, judge);
-      if (fate.do === 'loseAnswer' || fate.do === 'loseRequest') then(thereMs, broken);
-      if (fate.do === 'conflict') then(thereMs, conflict);
+    return carry(this.#server, host, {
+      judge: (againMs) => this.#judge(operation, request as WriteRequest, againMs),
+      resent: (answer) => ({ ...answer, maybeAppliedBefore: true }),
+      conflict: () => {
+        throw new LockStoreError('Another transaction.', { transient: true, conflict: true });
+      },
+      // A refusal with the request's own lockId is a grant. Nobody reads an answer that comes after the request was given up.
+      arrived: (said) => {
+        if (!signal?.aborted)
+          witness.answered(host, said.applied || said.record?.lockId === lockId ? undefined : said.record);
+      },
     });
   }
 
   async #judge(operation: Operation, request: WriteRequest, lagMs: number): Promise<Answer> {
-    const answer = this.#relayed((await this.#server.judge(operation, request)) as Answer);
+    const answer = relayed((await this.#server.judge(operation, request)) as Answer, this.#relayS);
     if (operation !== 'read' || request.consistent) return answer;
     return { ...answer, record: this.#server.recordAt(this.#server.time.now() - lagMs) };
-  }
-
-  #relayed(answer: Answer): Answer {
-    if (this.#relayS === undefined || answer.serverDate === undefined) return answer;
-    return { ...answer, serverDate: answer.serverDate + this.#relayS * 1_000, relayed: true };
   }
 }

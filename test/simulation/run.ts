@@ -3,8 +3,10 @@ import { LockClient } from '../../lib/lease/client.ts';
 import type { Lease, LeaseHandle } from '../../lib/lease/lease.ts';
 import type { AcquireOptions } from '../../lib/lease/options.ts';
 import type { LockRecord } from '../../lib/record/record.ts';
+import type { LockStore } from '../../lib/record/store.ts';
 import { mulberry32 } from '../support/mulberry32.ts';
 import { Server, Wire } from './network.ts';
+import { ObjectsWire } from './objects.ts';
 import {
   type Blow,
   type ClockError,
@@ -41,6 +43,10 @@ interface Stage {
   readonly handles: { readonly handle: LeaseHandle; readonly once: string | undefined }[];
 }
 
+/** Makes the store of a host. Each host is a process of its own. */
+const storeOf = ({ schedule, server }: Stage, host: Host, relayS?: number): LockStore =>
+  schedule.swaps ? new ObjectsWire(host, server, relayS) : new Wire(host, server, relayS);
+
 /** Plays the deeds of one host. */
 class Player {
   readonly host: Host;
@@ -61,7 +67,7 @@ class Player {
     this.host = host;
     this.client = new LockClient({
       ...TIMINGS[stage.schedule.timing],
-      store: new Wire(host, stage.server, relayS),
+      store: storeOf(stage, host, relayS),
       clock: host,
       onEvent: (event) => stage.watch.event(host, this.#owner, event),
     });
@@ -126,6 +132,12 @@ class Player {
         if (last === undefined) return;
         const { once, holdAtLeastMs, ...options } = this.#options(deed);
         return this.#hold(deed, await this.client.resume(last.handle, options), last.once);
+      }
+      case 'commit': {
+        if (lease === undefined) return;
+        const data = watch.nextCommit();
+        await lease.commit(data);
+        return watch.committed(data, lease);
       }
       case 'force': {
         const seen = await this.client.inspect('job');
@@ -257,12 +269,13 @@ async function expectLiveness(stage: Stage): Promise<void> {
   await expectFree(stage);
 }
 
-async function expectFree({ time, server, watch, schedule }: Stage): Promise<void> {
+async function expectFree(stage: Stage): Promise<void> {
+  const { time, watch, schedule } = stage;
   const { clock, relayS } = schedule.hosts[0] ?? { clock: { permille: 0, hours: 0 } };
   const offsetMs = offsetOf(schedule, clock, relayS);
   const host = new Host(time, 'last', { offsetMs, ratePpm: 0, isDisciplined: schedule.lambda ?? false });
   const timing = timingOf(schedule.timing);
-  const client = new LockClient({ ...timing, store: new Wire(host, server), clock: host });
+  const client = new LockClient({ ...timing, store: storeOf(stage, host), clock: host });
   const waitMs = Math.max(timing.leaseMs, HAND_OFF_MS) + 2 * timing.safetyMs + 100;
   let lease: Lease | undefined;
   void client.acquire('job', { waitMs, requestTimeoutMs: REQUEST_TIMEOUT_MS }).then(

@@ -41,6 +41,7 @@ const DEEDS = [
   'finish',
   'handOff',
   'resume',
+  'commit',
   'force',
   'look',
 ] as const;
@@ -88,6 +89,11 @@ export interface Fate {
 
 export interface Schedule {
   readonly timing: number;
+  /**
+   * With true, hosts load an object, judge it and swap it, each by a request of its own. Without, the server judges. Each
+   * generated schedule is run in both ways.
+   */
+  readonly swaps?: boolean;
   /** With true, answers carry the server's date, and hosts' clocks may be hours off. */
   readonly dated: boolean;
   /**

@@ -17,6 +17,8 @@ import { type Schedule, schedules } from './schedule.ts';
 
 /** The number of schedules for each seed of fast-check. */
 const BATCH = 1_000;
+/** Each schedule is run on a server that judges (`swaps: false`) and on objects that hosts swap. */
+const FORMS = [false, true];
 /** The number of schedules between two lines of progress. */
 const PROGRESS = 50_000;
 
@@ -27,15 +29,27 @@ interface Report {
   readonly failed?: { readonly path: string; readonly schedule: Schedule };
 }
 
+/** Runs a schedule on a server that judges, and on objects that hosts swap. Gives the form that broke an invariant first. */
+async function faultOf(schedule: Schedule): Promise<{ fault: string; schedule: Schedule } | undefined> {
+  for (const swaps of FORMS) {
+    const form = { ...schedule, swaps };
+    const { fault } = await run(form);
+    if (fault !== undefined) return { fault, schedule: form };
+  }
+  return undefined;
+}
+
 async function runBatch(seed: number, numRuns: number): Promise<Report> {
   const property = fc.asyncProperty(schedules, async (schedule) => {
-    const { fault } = await run(schedule);
-    if (fault !== undefined) throw new Error(fault);
+    const found = await faultOf(schedule);
+    if (found) throw new Error(found.fault);
   });
   const details = await fc.check(property, { seed, numRuns });
   if (!details.failed) return { seed, ran: details.numRuns };
   const [schedule] = details.counterexample as [Schedule];
-  return { seed, ran: details.numRuns, failed: { path: details.counterexamplePath ?? '', schedule } };
+  const found = await faultOf(schedule);
+  const failed = { path: details.counterexamplePath ?? '', schedule: found?.schedule ?? schedule };
+  return { seed, ran: details.numRuns, failed };
 }
 
 async function show(schedule: Schedule): Promise<boolean> {
@@ -48,11 +62,11 @@ async function show(schedule: Schedule): Promise<boolean> {
 async function runRegressions(): Promise<number> {
   let failed = 0;
   for (const { name, schedule } of regressions) {
-    const { fault } = await run(schedule);
-    if (fault === undefined) continue;
+    const found = await faultOf(schedule);
+    if (found === undefined) continue;
     failed++;
     console.log(`It is back: ${name}`);
-    await show(schedule);
+    await show(found.schedule);
   }
   console.log(`${regressions.length - failed} of ${regressions.length} schedules that failed once pass.`);
   return failed;

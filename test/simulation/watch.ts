@@ -44,7 +44,12 @@ export class Watch implements Witness {
   readonly #ended: Held[] = [];
   /** The grants that were released, handed off or force-released. */
   readonly #over = new Set<string>();
-  readonly #granted = new Set<string>();
+  /** The tokens of the grants. */
+  readonly #granted = new Map<string, number>();
+  #commitsCalled = 0;
+  /** The commits that were applied, and the grant of the last one. */
+  readonly #applied = new Set<number>();
+  #lastCommit = { lockId: '', data: 0 };
   /** The hosts that were frozen or whose clocks were set. Their timers may be late. */
   readonly disturbed = new Set<Host>();
   /** The hosts whose wall clocks were set. */
@@ -111,6 +116,8 @@ export class Watch implements Witness {
     }
     if (!applied || record === undefined) return;
     this.#standing = record;
+    if (operation === 'commit') this.#commits(request, record, before);
+    else if (before && record.committed !== before.committed) this.found(`14: ${operation} changes the commit`);
     if (this.#over.has(lockId) && !this.#mayComeAgain(lockId, before)) {
       this.found(`3: a late ${operation} revives what was over`);
     }
@@ -119,6 +126,7 @@ export class Watch implements Witness {
       return;
     }
     if (before?.lockId !== lockId) this.found(`9: ${operation} ends or renews a grant that is not its own`);
+    if (operation === 'commit') return;
     if (operation !== 'renew') this.#ends(operation, request);
     else if (before && record.expiresAt < before.expiresAt) this.found('3: a renewal shortens the lease');
   }
@@ -133,7 +141,7 @@ export class Watch implements Witness {
     if (this.#granted.has(lockId) && !this.#mayComeAgain(lockId, before)) {
       this.found(`3: one request is granted twice, to ${owner}`);
     }
-    this.#granted.add(lockId);
+    this.#granted.set(lockId, record.fencingToken);
     if (record.fencingToken <= this.#token) this.found(`2: token ${record.fencingToken} after ${this.#token}`);
     this.#token = record.fencingToken;
     if (typeof once === 'string' && this.#isDone(once)) {
@@ -151,6 +159,32 @@ export class Watch implements Witness {
       if (this.#isDone(doneToken)) this.found(`once: '${doneToken}' finishes after '${this.#doneToken}'`);
       this.#doneToken = doneToken;
     }
+  }
+
+  /** Gives the data of the next call to commit. Grows with every call. */
+  nextCommit(): number {
+    return ++this.#commitsCalled;
+  }
+
+  /** No commit overwrites that of a later grant, or a later commit of its own grant. */
+  #commits({ lockId, data }: WriteRequest, { committed }: LockRecord, before: LockRecord | undefined): void {
+    const commit = { lockId, data: Number(data) };
+    const last = this.#lastCommit;
+    const tokenOf = (id: string) => this.#granted.get(id) ?? 0;
+    if (committed?.number !== (before?.committed?.number ?? 0) + 1) {
+      this.found(`14: the number ${committed?.number} after ${before?.committed?.number ?? 'no commit'}`);
+    }
+    if (committed?.data !== data) this.found('14: a commit writes other data');
+    if (tokenOf(lockId) < tokenOf(last.lockId)) this.found('14: a commit overwrites that of a later grant');
+    if (lockId === last.lockId && commit.data < last.data) this.found('14: a late commit overwrites a later one');
+    this.#lastCommit = commit;
+    this.#applied.add(commit.data);
+  }
+
+  /** A host was told that a commit is done. */
+  committed(data: number, lease: Lease): void {
+    if (!this.#applied.has(data)) this.found('14: a commit is said to be done, and is not');
+    if (Number(lease.committed) < data) this.found('14: a lease shows an older commit than its own');
   }
 
   answered(host: Host, record: LockRecord | undefined): void {
@@ -195,6 +229,7 @@ export class Watch implements Witness {
     this.note(`  TTL deletes ${this.#show(record)}`);
     this.#standing = undefined;
     this.#doneToken = undefined;
+    this.#lastCommit = { lockId: '', data: 0 };
     this.#onceOf.clear();
     if (this.#held.some(({ ended, lease }) => !ended && lease.lockId === record.lockId && lease.isHeld())) {
       this.found('TTL deletes a lock that is held');

@@ -273,7 +273,8 @@ describeHere(`A server that is no place for locks (${REDIS})`, () => {
   });
 
   test('a replica is refused, and a primary that becomes a replica is, too', async () => {
-    const { primary, replica } = await startReplicated();
+    const { primary, replica, relay } = await startReplicated();
+    await using _relay = relay;
     await using _primary = primary;
     await using _replica = replica;
     await withClient('ioredis', replica.port, async (client) => {

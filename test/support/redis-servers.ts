@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ServerProcess } from '../../demo/local/server-process.ts';
+import { TcpRelay } from './tcp-relay.ts';
 
 /** True if the program redis-server is here. */
 export const isRedisInstalled = spawnSync('redis-server', ['--version']).status === 0;
@@ -82,6 +83,14 @@ export class RedisServer implements AsyncDisposable {
     return ask(this.port, args);
   }
 
+  /** Waits until this replica has all writes of a primary. */
+  async caughtUpWith(primary: RedisServer): Promise<void> {
+    const offsetOf = async (server: RedisServer) =>
+      /^(?:slave_repl_offset|master_repl_offset):(\d+)/m.exec(await server.command('INFO', 'replication'))?.[1];
+    const written = Number(await offsetOf(primary));
+    await until(async () => Number(await offsetOf(this)) >= written);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.kill();
     rmSync(this.folder, { recursive: true, force: true });
@@ -107,12 +116,13 @@ function ask(port: number, args: readonly string[]): Promise<string> {
   });
 }
 
-/** Starts a primary, and a replica that has its data. */
-export async function startReplicated(): Promise<{ primary: RedisServer; replica: RedisServer }> {
+/** Starts a primary, and a replica that has its data and hears of its writes over a relay. */
+export async function startReplicated(): Promise<{ primary: RedisServer; replica: RedisServer; relay: TcpRelay }> {
   const primary = await RedisServer.start({ 'repl-diskless-sync-delay': '0' });
-  const replica = await RedisServer.start({ replicaof: `127.0.0.1 ${primary.port}` });
+  const relay = await TcpRelay.start(primary.port);
+  const replica = await RedisServer.start({ replicaof: `127.0.0.1 ${relay.port}` });
   await until(async () => (await replica.command('INFO', 'replication')).includes('master_link_status:up'));
-  return { primary, replica };
+  return { primary, replica, relay };
 }
 
 /** Starts a cluster of three primaries. */

@@ -1,7 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
-import { isBroken } from '../../lib/lease/operate.ts';
-import type { LockRecord } from '../../lib/record/record.ts';
+import { isBroken, type LockRecord } from '../../lib/record/record.ts';
 import { canonicalToken } from '../../lib/record/token.ts';
 import { acquire } from '../../lib/record/transitions.ts';
 import { decode, encode } from '../../lib/swap/entry.ts';

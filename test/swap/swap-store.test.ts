@@ -351,6 +351,66 @@ describe('an object that leasehold did not write', () => {
   });
 });
 
+describe('an object that somebody has changed', () => {
+  const HOUR = 3_600_000;
+  const change = (values: object) =>
+    objects.put('job', encode({ writeId: 'by hand', record: { ...JSON.parse(text()).record, ...values } }));
+  const text = () => objects.get('job')?.text ?? '';
+  const client = () => new LockClient({ store });
+
+  test.each([
+    ['a fraction of a token', { fencingToken: 7.5 }],
+    ['an expiry past the countable', { expiresAt: 2 ** 60 }],
+    ['no acquisition', { acquiredAt: 'yesterday' }],
+    ['a lockId that is a number', { lockId: 5 }],
+  ])('is mended by a repair: %s', async (_, values) => {
+    const locks = client();
+    const lease = await locks.acquire('job');
+    await lease.commit('kept');
+    change(values);
+    const seen = await locks.inspect('job');
+    expect(seen?.flaw).toBeDefined();
+    expect(await locks.repair('job', { seen, immediately: true })).toBe(true);
+    expect(text()).not.toContain('flaw');
+    expect((await locks.inspect('job'))?.lockId).toBeUndefined();
+    const next = await locks.acquire('job', { waitMs: 1_000 });
+    expect(next.fencingToken).toBeGreaterThanOrEqual(lease.fencingToken);
+    expect(next.committed).toBe('kept');
+    await expect(lease.renew()).rejects.toMatchObject({ name: 'LockLostError' });
+    await next.release();
+  });
+
+  test('stays closed until its expiry, which may be that of a holder, unless it is to open at once', async () => {
+    const locks = client();
+    const lease = await locks.acquire('job', { leaseMs: HOUR });
+    change({ lockId: 5 });
+    const seen = await locks.inspect('job');
+    expect(await locks.repair('job', { seen })).toBe(true);
+    expect((await locks.inspect('job'))?.opensInMs).toBeGreaterThan(HOUR - 60_000);
+    expect(await lease.release()).toBe(false);
+  });
+
+  test('is not repaired by an operator who saw another expiry, if a later one stands there', async () => {
+    const locks = client();
+    await locks.acquire('job', { leaseMs: HOUR });
+    change({ lockId: 5 });
+    const seen = await locks.inspect('job');
+    change({ lockId: 5, expiresAt: Date.now() + 2 * HOUR });
+    expect(await locks.repair('job', { seen })).toBe(false);
+  });
+
+  test('keeps its token, unless the operator saw it or names another one', async () => {
+    await acquire('anna');
+    change({ lockId: '' });
+    const broken = { acquiredAt: now, immediately: true, lowersToken: false };
+    const repair = (fencingToken: number, lowersToken: boolean) =>
+      store.repair({ key: 'job', opensAt: now + 1, fencingToken, broken: { ...broken, lowersToken } });
+    expect((await repair(now, false)).applied).toBe(false);
+    expect((await repair(now, true)).applied).toBe(true);
+    expect((await recordOf())?.fencingToken).toBe(now);
+  });
+});
+
 test('a list comes in pages', async () => {
   for (const key of ['a/1', 'a/2', 'a/3', 'b']) {
     objects.put(

@@ -10,6 +10,9 @@ import { createClient } from 'redis';
 import { LockClient } from '../../../lib/lease/client.ts';
 import { RedisLockStore } from '../../../lib/redis.ts';
 
+// Whoever started this process is gone.
+process.stdin.on('end', () => process.exit()).resume();
+
 const [port, key = '', grants, folder = ''] = process.argv.slice(2);
 const clients = [0, 1].map(() => createClient({ socket: { host: '127.0.0.1', port: Number(port) } }));
 for (const client of clients) {
@@ -36,4 +39,4 @@ while (granted < Number(grants)) {
   await lease.release().catch(() => {});
 }
 console.log(JSON.stringify({ granted, overlaps }));
-for (const each of clients) each.destroy();
+process.exit();
