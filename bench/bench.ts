@@ -33,6 +33,7 @@ const MEASURES = [
   'held',
   'tasks',
   'inspect-many',
+  'redis',
 ];
 
 const { values: flags } = parseArgs({

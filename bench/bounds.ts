@@ -28,4 +28,6 @@ export const BOUNDS: readonly Bound[] = [
   { measure: 'tasks', rows: /./, column: 'writes of a task', most: 2.2 },
   { measure: 'tasks', rows: /./, column: 'CPU of a task, to the first', most: 4 },
   { measure: 'inspect-many', rows: /./, column: 'CPU of a key, to the first', most: 4 },
+  { measure: 'redis', rows: /^leasehold/, column: 'p50 / raw', most: 6 },
+  { measure: 'redis', rows: /^leasehold.*subscriber/, column: 'hand-over, ms', most: 50 },
 ];

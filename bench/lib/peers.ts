@@ -137,6 +137,18 @@ async function redlock(): Promise<Contender> {
   };
 }
 
+/** Redlock on a server that runs already. Undefined if Redlock is not installed. */
+export async function redlockOn(port: number): Promise<Pick<Contender, 'name' | 'cycle'> | undefined> {
+  try {
+    const [{ default: Redlock }, { default: Redis }] = [await load('redlock'), await load('ioredis')];
+    const locks = new Redlock([new Redis(port, '127.0.0.1')], { retryCount: 0 });
+    return { name: 'redlock, ioredis', cycle: async (key) => (await locks.acquire([key], LEASE_MS)).release() };
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ERR_MODULE_NOT_FOUND') throw error;
+    return undefined;
+  }
+}
+
 async function startRedis() {
   const probe = createServer().listen(0, '127.0.0.1');
   await once(probe, 'listening');

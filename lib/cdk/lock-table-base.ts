@@ -13,9 +13,7 @@ import type { DidNotRunAlarmProps, LockAlarmsProps } from './alarms.ts';
 import { LockAlarms } from './alarms.ts';
 import { attach } from './attach.ts';
 import { didNotRun } from './did-not-run.ts';
-
 import { environmentOf, functionOf } from './functions.ts';
-
 import type { LockGrantOptions } from './grants.ts';
 import { LockTableGrants } from './grants.ts';
 import { invalid } from './invalid.ts';

@@ -8,7 +8,8 @@ import { ORDER, sendInTurn } from './gate.ts';
 const MOST_FOUND = 5;
 
 /**
- * The commits of one lease, one after the other.
+ * The commits of one lease, one after the other. The number in the request keeps a commit that comes late from being written
+ * over a later one (invariant 14).
  *
  * 1. The number of a commit is one more than the number that the lease knows of.
  * 2. A refusal that shows our `lockId` and this commit: an earlier sending was applied.

@@ -177,7 +177,12 @@ export interface StoreProblem {
  *     get maxInFlight() {
  *       return store.maxInFlight;
  *     },
+ *     connection: store.connection ?? store,
+ *     requestTimeoutMs: store.requestTimeoutMs,
+ *     serverDateStepMs: store.serverDateStepMs,
  *     onEvent: store.onEvent?.bind(store),
+ *     ...(store.changes && { changes: store.changes.bind(store) }),
+ *     ...(store.check && { check: store.check.bind(store) }),
  *     acquire(request, signal) {
  *       count();
  *       return store.acquire(request, signal);

@@ -4,7 +4,7 @@ import { show } from '../record/check.ts';
 // its own for the same values.
 
 /** A client of ioredis or iovalkey, of one server or of a cluster. */
-export interface IoredisClient {
+interface IoredisClient {
   // biome-ignore lint/suspicious/noExplicitAny: as above.
   call(command: string, args: any): Promise<unknown>;
   readonly status?: string;
@@ -15,20 +15,20 @@ export interface IoredisClient {
 }
 
 /** A client of GLIDE (`@valkey/valkey-glide`), of one server or of a cluster. */
-export interface GlideClient {
+interface GlideClient {
   // biome-ignore lint/suspicious/noExplicitAny: as above.
   customCommand(args: any[], options?: any): Promise<unknown>;
 }
 
 /** A client of node-redis (`redis`, `@redis/client`), of one server or of a pool. */
-export interface NodeRedisClient {
+interface NodeRedisClient {
   // biome-ignore lint/suspicious/noExplicitAny: as above.
   sendCommand(args: any, options?: any): Promise<unknown>;
   readonly isReady?: boolean;
 }
 
 /** A cluster of node-redis. */
-export interface NodeRedisCluster {
+interface NodeRedisCluster {
   // biome-ignore lint/suspicious/noExplicitAny: as above.
   sendCommand(firstKey: any, isReadonly: any, args: any, options?: any): Promise<unknown>;
   // biome-ignore lint/suspicious/noExplicitAny: as above.
@@ -99,8 +99,9 @@ function overIoredis(client: IoredisClient): Connection {
 }
 
 function overNodeRedis(client: NodeRedisClient): Connection {
-  // An aborted request that still waits in the client's queue is never sent.
-  const send: Send = (args, abortSignal) => client.sendCommand(args, { abortSignal });
+  // An aborted request that still waits in the client's queue is never sent. A request on its way cannot be called back.
+  const send: Send = (args, abortSignal) =>
+    client.isReady === false ? client.sendCommand(args, { abortSignal }) : client.sendCommand(args);
   return {
     send: (_key, args, signal) => send(args, signal),
     primaries: async () => [send],
@@ -113,7 +114,7 @@ function overNodeRedis(client: NodeRedisClient): Connection {
 
 function overNodeRedisCluster(cluster: NodeRedisCluster): Connection {
   return {
-    send: (key, args, abortSignal) => cluster.sendCommand(key, false, args, { abortSignal }),
+    send: (key, args) => cluster.sendCommand(key, false, args),
     async primaries() {
       const nodes = inOrder(cluster.masters, ({ address }) => address);
       const clients: NodeRedisClient[] = await Promise.all(nodes.map((node) => cluster.nodeClient(node)));

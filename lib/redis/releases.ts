@@ -27,7 +27,7 @@ const CONFIRM_MS = 1_000;
 export class Releases {
   readonly #subscriber: RedisSubscriber;
   /** The waiters of each channel that is subscribed, the channel that was waited for last at the end. */
-  readonly #channels = new Map<string, Set<Waiter>>();
+  readonly #channels = new Map<string, Channel>();
   /** Made at the first wait: a store whose locks nobody waits for listens to nothing. */
   #port: Port | undefined;
 
@@ -42,54 +42,67 @@ export class Releases {
     this.#subscriber = subscriber;
   }
 
-  /** Resolves at the next message of a channel. Rejects if the channel cannot be subscribed, or when the signal aborts. */
-  next(channel: string, signal: AbortSignal): Promise<void> {
+  /**
+   * Resolves at the next message of a channel, or at once if a message came since the last wait: a waiter that looks at the
+   * lock hears nothing meanwhile. Rejects if the channel cannot be subscribed, or when the signal aborts.
+   */
+  next(name: string, signal: AbortSignal): Promise<void> {
     return new Promise((resolve, reject) => {
       signal.throwIfAborted();
-      const waiters = this.#waitersOf(channel);
+      const channel = this.#subscribed(name);
+      if (channel.isMissed) {
+        channel.isMissed = false;
+        resolve();
+        return;
+      }
       const waiter = { resolve, reject };
-      waiters.add(waiter);
-      signal.addEventListener(
-        'abort',
-        () => {
-          waiters.delete(waiter);
-          reject(signal.reason);
-        },
-        { once: true },
-      );
+      channel.waiters.add(waiter);
+      const giveUp = () => {
+        channel.waiters.delete(waiter);
+        reject(signal.reason);
+      };
+      signal.addEventListener('abort', giveUp, { once: true });
     });
   }
 
-  #waitersOf(channel: string): Set<Waiter> {
-    const waiters = this.#channels.get(channel) ?? new Set();
-    const isNew = !this.#channels.delete(channel);
-    this.#channels.set(channel, waiters);
+  #subscribed(name: string): Channel {
+    const channel = this.#channels.get(name) ?? { waiters: new Set(), isMissed: false };
+    const isNew = !this.#channels.delete(name);
+    this.#channels.set(name, channel);
     if (isNew) {
       this.#port ??= portOf(this.#subscriber, (heard) => this.#heard(heard));
-      this.#port.subscribe(channel).catch((error) => {
-        this.#channels.delete(channel);
-        for (const { reject } of waiters) reject(error);
+      this.#port.subscribe(name).catch((error) => {
+        this.#channels.delete(name);
+        for (const { reject } of channel.waiters) reject(error);
       });
       this.#dropIdle();
     }
-    return waiters;
+    return channel;
   }
 
-  #heard(channel: string): void {
-    const waiters = this.#channels.get(channel);
-    for (const { resolve } of waiters ?? []) resolve();
-    waiters?.clear();
+  #heard(name: string): void {
+    const channel = this.#channels.get(name);
+    if (channel === undefined) return;
+    channel.isMissed = channel.waiters.size === 0;
+    for (const { resolve } of channel.waiters) resolve();
+    channel.waiters.clear();
   }
 
   /** Ends the subscriptions that nobody waits by, the oldest first, if there are many. */
   #dropIdle(): void {
-    for (const [channel, waiters] of this.#channels) {
+    for (const [name, { waiters }] of this.#channels) {
       if (this.#channels.size <= MOST_CHANNELS) return;
       if (waiters.size > 0) continue;
-      this.#channels.delete(channel);
-      this.#port?.unsubscribe(channel).catch(() => {});
+      this.#channels.delete(name);
+      this.#port?.unsubscribe(name).catch(() => {});
     }
   }
+}
+
+interface Channel {
+  readonly waiters: Set<Waiter>;
+  /** A message came, and nobody waited just then. */
+  isMissed: boolean;
 }
 
 interface Waiter {

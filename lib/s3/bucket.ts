@@ -1,4 +1,4 @@
-import { addAbortSignal, type Readable } from 'node:stream';
+import type { Readable } from 'node:stream';
 import type {
   GetObjectCommandOutput,
   ListObjectsV2CommandOutput,
@@ -63,9 +63,7 @@ export class Bucket {
   /** @throws LockStoreError, also for an object that is too long for a record. */
   async get(name: string, signal?: AbortSignal): Promise<ReadObject> {
     const read = async ({ Body, ContentLength = 0, ETag, $metadata }: GetObjectCommandOutput) => {
-      // The SDK's own signal ends a request, and not the reading of its answer.
       const body = Body as unknown as Readable & { transformToString(): Promise<string> };
-      if (signal) addAbortSignal(signal, body);
       if (ContentLength > MOST_BYTES) {
         body.on('error', () => {}).destroy();
         throw new LockStoreError(
@@ -76,8 +74,8 @@ export class Bucket {
       const text = await body.transformToString();
       return { text, etag: this.#etagIn(ETag, 'GetObject', $metadata), ...datesOf($metadata) };
     };
-    return this.#send('GetObject', { Key: name }, signal, read, ({ status, metadata, code }) =>
-      status === 404 && code !== 'NoSuchBucket' ? datesOf(metadata) : undefined,
+    return this.#send('GetObject', { Key: name }, signal, read, ({ status, code, dates }) =>
+      status === 404 && code !== 'NoSuchBucket' ? dates : undefined,
     );
   }
 
@@ -97,10 +95,10 @@ export class Bucket {
       attempts: $metadata.attempts ?? 1,
       ...datesOf($metadata),
     });
-    return this.#send('PutObject', input, signal, written, ({ status, metadata, code }) => {
+    return this.#send('PutObject', input, signal, written, ({ status, code, attempts, dates }) => {
       const isGone = status === 404 && seen !== undefined && code !== 'NoSuchBucket';
       if (status !== 412 && status !== 409 && !isGone) return undefined;
-      return { attempts: metadata?.attempts ?? 1, ...datesOf(metadata) };
+      return { attempts, ...dates };
     });
   }
 
@@ -156,9 +154,10 @@ export class Bucket {
       if (error instanceof LockStoreError) throw error;
       const thrown = (faults.at(-1) ?? error ?? {}) as Thrown;
       const { name: code, $metadata: metadata } = thrown;
-      const answer = refused({ status: metadata?.httpStatusCode, code, metadata: (error as Thrown).$metadata });
+      const attempts = Math.max(1, faults.length);
+      const answer = refused({ status: metadata?.httpStatusCode, code, attempts, dates: datesOf(metadata) });
       if (answer !== undefined) return answer;
-      throw this.#storeError(thrown, operation, faults.length);
+      throw this.#storeError(thrown, operation, attempts);
     }
   }
 
@@ -170,7 +169,7 @@ export class Bucket {
       cause,
       transient: misdated || isPassing,
       misdated,
-      attempts: Math.max(1, attempts),
+      attempts,
       ...datesOf(metadata),
     });
   }
@@ -197,7 +196,9 @@ type Operation = 'GetObject' | 'PutObject' | 'ListObjectsV2' | Setting;
 interface Refusal {
   readonly status: number | undefined;
   readonly code: string | undefined;
-  readonly metadata: (Metadata & { readonly httpStatusCode?: number }) | undefined;
+  /** The times that the SDK sent the request. */
+  readonly attempts: number;
+  readonly dates: DatedAnswer;
 }
 
 /** Makes a client of the store's own. It makes one attempt at each request, since leasehold itself sends a request again. */

@@ -72,7 +72,7 @@ const MOST_NAME = 1_024;
  * export const locks = new LockClient({ store: new S3LockStore({ bucket: 'jobs-111122223333' }) });
  * ```
  */
-export class S3LockStore extends SwapStore<string> implements LockStore {
+export class S3LockStore extends SwapStore<string> {
   /** The bucket's name, or the ARN or the alias of its access point. */
   readonly bucket: string;
   /** The beginning of the objects' names. */

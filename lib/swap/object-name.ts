@@ -31,7 +31,7 @@ export const escaped = (key: string): string =>
     return PLAIN.test(character) ? character : `%${byte.toString(16).padStart(2, '0')}`;
   }).join('');
 
-/** Reads the key from a name. Undefined if the name was cut, or if leasehold did not make the name: its key has another name. */
+/** Reads the key from a name. Undefined if the name was cut, or if leasehold did not make the name. */
 export function keyOf(name: string): string | undefined {
   const text = name.replaceAll(/%([0-9a-f]{2})/g, (_, hex) => String.fromCharCode(Number.parseInt(hex, 16)));
   const key = Buffer.from(text, 'latin1').toString();

@@ -56,7 +56,8 @@ const READERS = 16;
  * A store that judges each write itself, under the conditions of `lib/record/transitions.ts`, and then swaps an object for its
  * next version, if nobody else has done so since. One write:
  *
- * 1. Load the object. An object whose last version this process knows is not loaded: nothing is refused by such a memory.
+ * 1. Load the object. An object whose last version this process knows is not loaded: nothing is refused by such a memory. An
+ *    acquire also loads an object that showed another holder.
  * 2. Judge the request by the record.
  * 3. Swap the object, on the condition that the version still stands.
  * 4. If another version stood there, load and judge again: the other write need not refuse this one (invariant 3). The own

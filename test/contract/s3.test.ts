@@ -24,6 +24,6 @@ describe.each(VARIANTS)('S3LockStore on %s', (_, bucket, options) => {
   afterAll(() => Promise.all(servers.map((server) => server.stop())));
 
   lockStoreContract(makeStore, { dated: 'writes' });
-  sameAsMemory(makeStore, { runs: 25 });
+  sameAsMemory(makeStore, { runs: 12 });
   if (Object.keys(options).length === 0) aboveTheStore(makeStore);
 });

@@ -43,3 +43,25 @@ test.each([
   expect(count).toBe(2);
   expect(failed).toEqual([]);
 });
+
+test("the docs' example of a store around another store hides nothing that the other store tells", async () => {
+  const problem = { severity: 'error', message: 'Set maxmemory-policy to noeviction.' } as const;
+  const inner = Object.assign(new MemoryLockStore(), {
+    connection: {},
+    maxInFlight: 3,
+    requestTimeoutMs: 2_000,
+    serverDateStepMs: 10,
+    onEvent: () => {},
+    changes: async () => {},
+    check: async () => [problem],
+  });
+  const store = (await exampleOf())(inner, () => {});
+  const { connection, maxInFlight, requestTimeoutMs, serverDateStepMs } = inner;
+  expect(store).toMatchObject({ connection, maxInFlight, requestTimeoutMs, serverDateStepMs });
+  expect(await new LockClient({ store }).check()).toEqual([problem]);
+  expect(store.changes).toBeInstanceOf(Function);
+  expect(store.onEvent).toBeInstanceOf(Function);
+
+  const plain = new MemoryLockStore();
+  expect((await exampleOf())(plain, () => {})).toMatchObject({ connection: plain, requestTimeoutMs: undefined });
+});

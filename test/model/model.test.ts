@@ -35,7 +35,7 @@ const configurations = {
   'slow answers, a clock that is behind': { BUDGET: 2, TICKS: 8, LEASE: 5, BEHIND: 2, SLOW: 1 },
   'a relay that writes dates': { BUDGET: 3, TICKS: 5, RELAY: 4 },
   'three owners, a relay that writes dates': { OWNERS: 3, ATTEMPTS: 1, TICKS: 4, RELAY: 4 },
-  commits: { BUDGET: 2, TICKS: 4, COMMIT: 2 },
+  'commits of two owners': { BUDGET: 2, TICKS: 4, COMMIT: 2 },
   'commits, force release': { BUDGET: 2, TICKS: 3, COMMIT: 2, FORCE: 1 },
   'commits, hand-off': { BUDGET: 2, TICKS: 4, COMMIT: 2, RESUME: 1 },
   'commits, a wrong clock': { BUDGET: 3, TICKS: 3, COMMIT: 1, AHEAD: 6 },
@@ -63,8 +63,8 @@ const clauses: [fault: string, configuration: Configuration][] = [
   ['REPAIR_HELD', 'repair, force release, renewals'],
   ['REPAIR_UNSEEN', 'repair, hold at least'],
   ['GUARD_MINE', 'three owners, renewals, guarded writes'],
-  ['COMMIT_MINE', 'commits'],
-  ['COMMIT_NUMBER', 'commits'],
+  ['COMMIT_MINE', 'commits of two owners'],
+  ['COMMIT_NUMBER', 'commits of two owners'],
 ];
 
 const values: [fault: string, configuration: Configuration][] = [
@@ -118,7 +118,7 @@ const readings: [fault: string, configuration: Configuration][] = [
   ['GIVE_BACK_UNKNOWN', 'three owners, two wrong clocks'],
   ['GIVE_BACK_AS_FIRST', 'three owners, two wrong clocks'],
   ['PART_UNASKED', 'a part of the work done'],
-  ['COMMIT_REFUSAL_IS_DONE', 'commits'],
+  ['COMMIT_REFUSAL_IS_DONE', 'commits of two owners'],
 ];
 
 const variants: [fault: string, configuration: Configuration][] = [

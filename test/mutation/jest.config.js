@@ -13,6 +13,7 @@ const folders = [
   'peers',
   'security',
   'mutation',
+  's3',
 ];
 const here = (file) => fileURLToPath(new URL(file, import.meta.url));
 
@@ -34,6 +35,7 @@ export default {
   testPathIgnorePatterns: [
     '/node_modules/',
     'test/store/(faults|reach)',
+    'test/s3/(processes|questions)',
     'test/tasks/(dynamodb|fleet)',
     'lock-records.dynamodb',
   ],

@@ -1246,6 +1246,39 @@ const guard = of('lib/dynamodb/guarded-write.ts', [
   ['a guarded write sent though the lease is not held', '    lease.assertHeld();\n', ''],
 ]);
 
+const s3 = [
+  ...of('lib/s3/bucket.ts', [
+    [
+      'a write without a condition',
+      "ContentType: 'application/json', ...condition }",
+      "ContentType: 'application/json' }",
+    ],
+    ['a write over any object', "? { IfNoneMatch: '*' } : { IfMatch: seen }", '? {} : { IfMatch: seen }'],
+    ['a conflict of two writes is a fault', 'status !== 412 && status !== 409 && !isGone', 'status !== 412 && !isGone'],
+    ['an object that is gone is a fault', 'status !== 409 && !isGone', 'status !== 409'],
+    [
+      'a bucket that is gone is a free lock',
+      "status === 404 && code !== 'NoSuchBucket' ? dates",
+      'status === 404 ? dates',
+    ],
+    ['an answer without an ETag is a grant', 'if (bare) return bare;', "return bare ?? 'none';"],
+    ['an ETag with its quotes', `etag?.replaceAll('"', '')`, 'etag'],
+    ['an object of any length is read', 'if (ContentLength > MOST_BYTES) {', 'if (false) {'],
+    ["a refusal of the time in the signature, sent again by the SDK's own clock", 'heard, true);', 'heard);'],
+    ['a server without conditions is asked again', ' && metadata.httpStatusCode !== 501', ''],
+  ]),
+  ...of('lib/s3/store.ts', [
+    ['a miss of the second sending says nothing of the first', 'maybeApplied: attempts > 1', 'maybeApplied: false'],
+    ['a list of S3 Express by half a folder', 'this.#bucket.isExpress ?', 'false ?'],
+    ['a long key is listed by no prefix', "if (key !== undefined || !name.includes('~')) return key;", 'return key;'],
+    ['a store in a bucket of several Regions', ':[\\w-]+:\\d{12}:', ':[\\w-]*:\\d{12}:'],
+  ]),
+  ...of('lib/s3/findings.ts', [
+    ['a rule that deletes live locks is no finding', 'Days <= LONGEST_LEASE_DAYS', 'Days < LONGEST_LEASE_DAYS'],
+    ['a rule for other objects is a finding', 'prefix.startsWith(of) || of.startsWith(prefix)', 'true'],
+  ]),
+];
+
 const commits = [
   ...of('lib/record/transitions.ts', [
     [
@@ -1434,6 +1467,7 @@ const settings = [
 ];
 
 export const mutants = [
+  ...s3,
   ...dynamodb,
   ...record,
   ...clocks,

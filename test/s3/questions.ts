@@ -174,13 +174,13 @@ export const questions: readonly Question[] = [
     answers: [1],
   },
   {
-    name: 'four writers that count to 60 together',
+    name: 'four writers that count to 20 together',
     ask: async (s3) => {
       await s3.put('counter', '0');
-      await Promise.all([1, 2, 3, 4].map(() => count(s3, 15)));
+      await Promise.all([1, 2, 3, 4].map(() => count(s3, 5)));
       return ((await s3.get('counter')) as { body: string }).body;
     },
-    answers: ['60'],
+    answers: ['20'],
   },
   {
     name: 'a list right after its writes',

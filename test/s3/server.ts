@@ -16,6 +16,8 @@ export interface S3ServerOptions {
   readonly port?: number;
   /** The ETags of an object: the MD5 of its body, as S3's, or random, as S3 Express's. */
   readonly etags?: 'md5' | 'random';
+  /** Takes an ETag in `If-Match` without its quotes only, as Ceph's gateway does. S3 takes both forms. */
+  readonly bareEtags?: boolean;
   /** The most names in one page of a list. */
   readonly pageSize?: number;
   /** Milliseconds that a write takes. A write that meets another write of its object is then answered with 409. */
@@ -180,7 +182,8 @@ export class S3Server implements AsyncDisposable {
     body: string,
   ): Promise<Answer> {
     const before = objects.get(name);
-    const ifMatch = bare(headers['if-match']);
+    const { 'if-match': given } = headers;
+    const ifMatch = this.#options.bareEtags ? given : bare(given);
     if (ifMatch !== undefined && before === undefined) return error(404);
     if (ifMatch !== undefined && ifMatch !== before?.etag) return error(412);
     if (headers['if-none-match'] === '*' && before !== undefined) return error(412);

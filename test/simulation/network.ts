@@ -53,6 +53,7 @@ export class Server {
   #memory: MemoryLockStore;
   #object: StoredObject | undefined;
   #versions = 0;
+  readonly #waiters = new Set<() => void>();
   /** The moment from which TTL may delete the record. */
   #ttl = 0;
   /** The delay of TTL. Undefined if TTL does nothing. */
@@ -108,13 +109,35 @@ export class Server {
     return this.#versions;
   }
 
-  /** The `Date` of an answer. */
+  /**
+   * Resolves when a grant ends, if the host is not cut off. In half of the schedules, stores hint so to their waiters.
+   * @returns undefined in the other half.
+   */
+  hintsTo(host: Host): LockStore['changes'] {
+    if (this.#schedule.seed % 2 === 0) return undefined;
+    return (_, signal) =>
+      new Promise((resolve) => {
+        const hint = () => {
+          if (this.time.now() >= host.cutOffUntil) this.time.after(3, () => host.whenRunning(resolve));
+        };
+        this.#waiters.add(hint);
+        signal.addEventListener('abort', () => this.#waiters.delete(hint), { once: true });
+      });
+  }
+
+  /** The steps in which the dates of objects are told: as by a file server, by a finer clock, or by HTTP. */
+  get dateStepMs(): number {
+    return [10, 1, 1_000][this.#schedule.seed % 3] as number;
+  }
+
+  /** The date of an object. */
   get date(): number | undefined {
-    return this.#schedule.dated ? Math.floor(this.time.now() / 1_000) * 1_000 : undefined;
+    return this.#schedule.dated ? Math.floor(this.time.now() / this.dateStepMs) * this.dateStepMs : undefined;
   }
 
   #wrote(operation: Operation, request: WriteRequest, record: LockRecord | undefined): void {
     this.#past.push({ since: this.time.now(), record });
+    if (record?.lockId === undefined) for (const hint of this.#waiters) hint();
     // The real store writes the ttl from the expiry, and for a release from the present. Other writes keep the ttl.
     const { until, now, holdAtLeastMs } = request as { until?: number; now?: number; holdAtLeastMs?: number };
     const keptFrom = operation === 'release' ? (now ?? 0) + (holdAtLeastMs ?? 0) : until;
@@ -217,6 +240,7 @@ type Answer = StoreAnswer & ReadAnswer;
 
 /** A store whose server judges each request, as DynamoDB does. */
 export class Wire implements LockStore {
+  readonly changes: LockStore['changes'];
   readonly #host: Host;
   readonly #server: Server;
   readonly #relayS: number | undefined;
@@ -226,6 +250,7 @@ export class Wire implements LockStore {
     this.#host = host;
     this.#server = server;
     this.#relayS = relayS;
+    this.changes = server.hintsTo(host);
   }
 
   acquire = (request: object, signal?: AbortSignal) => this.#send('acquire', request, signal);

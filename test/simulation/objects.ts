@@ -61,12 +61,16 @@ class Objects extends SwapStore<number> {
 
 /** The store of one host, whose requests the witness hears of. */
 export class ObjectsWire implements LockStore {
+  readonly serverDateStepMs: number;
+  readonly changes: LockStore['changes'];
   readonly #host: Host;
   readonly #server: Server;
   readonly #store: Objects;
 
   /** @param relayS the seconds by which the dates of a relay on the way are ahead; undefined without a relay. */
   constructor(host: Host, server: Server, relayS?: number) {
+    this.serverDateStepMs = server.dateStepMs;
+    this.changes = server.hintsTo(host);
     this.#host = host;
     this.#server = server;
     this.#store = new Objects(host, server, relayS);

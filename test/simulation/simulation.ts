@@ -1,5 +1,5 @@
 /**
- * `npm run test:simulation -- --schedules 100000 --seed 1`: hosts share a lock, a store and a bad network, under one
+ * `npm run test:simulation -- --schedules 80000 --seed 1`: hosts share a lock, a store and a bad network, under one
  * virtual clock. The program checks the invariants after every happening. If an invariant is broken, the program shows
  * the seed, the shrunk schedule and its happenings, and exits with 1.
  *
@@ -104,7 +104,7 @@ async function runAll(total: number, firstSeed: number): Promise<{ ran: number; 
 async function main(): Promise<boolean> {
   const { values } = parseArgs({
     options: {
-      schedules: { type: 'string', default: '100000' },
+      schedules: { type: 'string', default: '80000' },
       seed: { type: 'string', default: '1' },
       replay: { type: 'string' },
     },

@@ -176,6 +176,19 @@ describeHere(`RedisLockStore (${REDIS})`, () => {
       expect(await server.command('EXISTS', `{${key}}:never`)).toContain(':0');
     });
 
+    test('runs its commands once if the answer is lost and the client sends the request again by itself', async () => {
+      await using relay = await TcpRelay.start(server.port);
+      await withClient('ioredis', relay.port, async (client) => {
+        const key = newKey();
+        const lease = await new LockClient({ store: new RedisLockStore({ client }) }).acquire(key);
+        const count = [['INCR', `{${key}}:count`]] as const;
+        await runWhileHeld(lease, count);
+        relay.loseAnswers();
+        await runWhileHeld(lease, count);
+        expect(await server.command('GET', `{${key}}:count`)).toContain('\r\n2\r\n');
+      });
+    });
+
     test('refuses what is no command, and a lease of another store', async () => {
       const { lease } = await held();
       for (const command of [[], ['SET', {}], 'SET a 1', ['SET', 'a', Number.NaN]]) {
@@ -210,6 +223,11 @@ describeHere(`RedisLockStore (${REDIS})`, () => {
             await told;
             expect(performance.now() - from).toBeLessThan(250);
           }
+          // A waiter that looks at the lock just then hears of the release at its next wait.
+          await (await locks.acquire(key)).release();
+          await sleep(50);
+          await store.changes?.(key, AbortSignal.timeout(5_000));
+          await expect(store.changes?.(key, AbortSignal.timeout(20))).rejects.toThrow();
         }),
       );
     });

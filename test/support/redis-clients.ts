@@ -91,11 +91,20 @@ export const CLIENTS = {
   },
 } as const satisfies Record<string, Connect>;
 
+/** A first node alone: its other properties would go before the options of all nodes. */
+const nodeOf = ({ host, port }: Place) => ({ host, port });
+/** Without a bound, a client that may not connect tries for ever, and the tests do not end. */
+const ioredisClusterOptions = {
+  lazyConnect: true,
+  clusterRetryStrategy: (times: number) => (times < 100 ? 100 : null),
+};
+
 /** Each library's client of a cluster. */
 export const CLUSTER_CLIENTS = {
-  ioredis: (place) => connected(new Cluster([place], { lazyConnect: true, redisOptions: ioredisOptions(place) })),
+  ioredis: (place) =>
+    connected(new Cluster([nodeOf(place)], { ...ioredisClusterOptions, redisOptions: ioredisOptions(place) })),
   iovalkey: (place) =>
-    connected(new ValkeyCluster([place], { lazyConnect: true, redisOptions: ioredisOptions(place) })),
+    connected(new ValkeyCluster([nodeOf(place)], { ...ioredisClusterOptions, redisOptions: ioredisOptions(place) })),
   async 'node-redis'(place) {
     const options = nodeRedisOptions(place);
     const client = createCluster({ rootNodes: [options], defaults: options });

@@ -143,18 +143,21 @@ export async function startCluster(): Promise<RedisServer[]> {
 /** Starts a server that speaks TLS alone, and gives the certificate that its clients must trust. */
 export async function startWithTls(): Promise<{ server: RedisServer; certificate: string }> {
   const folder = mkdtempSync(join(tmpdir(), 'leasehold-tls-'));
-  const [key, certificate] = [join(folder, 'key.pem'), join(folder, 'cert.pem')];
-  execFileSync(
-    'openssl',
-    ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', '-keyout', key, '-out', certificate].concat([
-      '-subj',
-      '/CN=localhost',
-      '-addext',
-      'subjectAltName=DNS:localhost,IP:127.0.0.1',
-    ]),
-    { stdio: 'pipe' },
-  );
-  const tls = { 'tls-cert-file': certificate, 'tls-key-file': key, 'tls-auth-clients': 'no' };
+  const file = (name: string) => join(folder, name);
+  // GLIDE trusts no certificate that signs itself: an authority signs the server's.
+  const make = (name: string, ...args: string[]) =>
+    execFileSync(
+      'openssl',
+      ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2']
+        .concat(['-keyout', file(`${name}.key`), '-out', file(`${name}.pem`), '-subj', `/CN=${name}`])
+        .concat(args),
+      { stdio: 'pipe' },
+    );
+  make('authority');
+  const names = ['-addext', 'subjectAltName=IP:127.0.0.1', '-addext', 'basicConstraints=critical,CA:FALSE'];
+  make('server', '-CA', file('authority.pem'), '-CAkey', file('authority.key'), ...names);
+  const certificate = file('authority.pem');
+  const tls = { 'tls-cert-file': file('server.pem'), 'tls-key-file': file('server.key'), 'tls-auth-clients': 'no' };
   const server = await RedisServer.start({ port: '0', ...tls }, 'tls-port');
   process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
   return { server, certificate };
