@@ -6,7 +6,7 @@ import { pathToFileURL } from 'node:url';
 import { LOCK_STORE } from '../bin/open-store.ts';
 import { LOCK_TABLE_NAME } from '../lib/names.ts';
 
-export interface Place {
+interface Place {
   /** The server's name, or the folder's. */
   readonly name: string;
   /** The environment variables by which the handler finds the place. */
@@ -25,7 +25,7 @@ interface Store {
 
 const BY_URL = 'demo/task-worker.ts';
 
-export const STORES = {
+const STORES = {
   dynamodb: {
     title: 'one table of locks',
     handler: 'lambda/task-worker.ts',
@@ -85,14 +85,12 @@ export const STORES = {
   },
 } satisfies Record<string, Store>;
 
-export type StoreName = keyof typeof STORES;
-
 /** The store that was asked for. Where no DynamoDB runs, the default is files in a temporary folder, and a line says so. */
 export async function storeOf(name: string | undefined): Promise<Store> {
   if (name !== undefined && !Object.hasOwn(STORES, name)) {
     throw new TypeError(`--store must be one of ${Object.keys(STORES).join(', ')}, but it is '${name}'.`);
   }
-  const store: Store = STORES[(name ?? 'dynamodb') as StoreName];
+  const store: Store = STORES[(name ?? 'dynamodb') as keyof typeof STORES];
   const missing = await store.missing();
   if (missing === undefined) return store;
   if (name !== undefined) throw new Error(`Expected ${name} to run here: ${missing}.`);

@@ -74,7 +74,7 @@ describe('imports', () => {
 
   test('never lead from a file back to the file, imports of types included', () => {
     // The demo starts servers of the tests.
-    const servers = 'test/{s3/server,support/redis-servers}.ts';
+    const servers = 'test/{s3/server,support/{redis-servers,tcp-relay}}.ts';
     const all = globSync(['{lib,middleware,bin,lambda,demo}/**/*.ts', servers], {
       cwd: repository,
       exclude: ['**/node_modules/**'],

@@ -192,8 +192,8 @@ describe.each(Object.entries(LIBRARIES))('the client %s', (name, connect) => {
 });
 
 test('without a client of Redis, the error says what to type', async () => {
-  // @ts-expect-error: there is no such package.
-  const missing = { nowhere: () => import('nowhere') };
+  const nowhere = 'nowhere';
+  const missing = { [nowhere]: () => import(nowhere) };
   const server = { host: '127.0.0.1', port: 6379, tls: false, username: undefined, password: undefined, db: 0 };
   await expect(connectRedis(server, missing)).rejects.toThrow(
     'No client of Redis is installed. Type: npm install redis (or one of ioredis, iovalkey, @valkey/valkey-glide).',

@@ -3,7 +3,8 @@
  * judges the history. If the checker finds a fault, the program shows the fault, and exits with 1.
  *
  * The seed makes the plan of the nemesis and the choices of the processes. The processes run on a real machine, so the same
- * seed does not repeat a run. `--far-off` also sets clocks by an hour. `--judge <folder>` judges a history that was kept.
+ * seed does not repeat a run. `--far-off` also sets clocks by an hour. `--store redis` or `--store file` has the locks there;
+ * a Redis is also killed and started again. `--judge <folder>` judges a history that was kept.
  */
 import { type ChildProcess, execFileSync, fork, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -13,14 +14,14 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { type DynamoDB, startDynamoDB } from '../../demo/local/launcher.ts';
+import { openStore } from '../../bin/open-store.ts';
+import { LockClient } from '../../lib/index.ts';
 import { systemClock } from '../../lib/lease/clock.ts';
-import { type FaultProxy, type Rule, startFaultProxy } from '../support/fault-proxy.ts';
 import { check } from './checker.ts';
 import { HistoryWriter, readHistory, referenceNow } from './history.ts';
-import { type Blow, cut, HOUR_MS, outage, planOf, ruleOf, SMALL_OFFSET_MS } from './nemesis.ts';
+import { type Blow, HOUR_MS, planOf, SMALL_OFFSET_MS } from './nemesis.ts';
+import { type Network, type Place, STORE_NAMES, type StoreName, startPlace } from './places.ts';
 import { between, randomOf } from './random.ts';
-import { Recorder, WORK_KEY } from './recorder.ts';
 import { report } from './report.ts';
 import type { WorkerMessage, WorkerOptions } from './worker.ts';
 
@@ -35,19 +36,18 @@ const BY_FAKETIME = 7;
 const AN_HOUR_BEHIND = 8;
 /** The time that the undisturbed processes have to do a task for each key and to end. */
 const CLOSING_LIMIT_MS = 60_000;
+/** The time in which a process that is to die between two steps makes a step, unless it waits for a lock or works. */
+const DYING_MS = 2_000;
 
 const program = fileURLToPath(new URL('./worker.ts', import.meta.url));
 
-/** The folder, the tables and the server that all processes share. */
+/** The folder and the place of the locks that all processes share. */
 interface Stage {
   readonly folder: string;
   readonly handles: string;
   readonly seed: number;
   readonly history: HistoryWriter;
-  readonly dynamodb: DynamoDB;
-  readonly lockTable: string;
-  readonly workTable: string;
-  readonly upstream: string;
+  readonly place: Place;
 }
 
 /** One process under test, through all its lives. */
@@ -55,12 +55,14 @@ class Victim {
   readonly number: number;
   readonly #stage: Stage;
   readonly #faketime: { readonly file: string; readonly library: string } | undefined;
-  #proxy!: FaultProxy;
+  #network!: Network;
   #life = 0;
   #offsetMs: number;
   #child: ChildProcess | undefined;
   #guard: ChildProcess | undefined;
   #closing = false;
+  /** The process was told to die between two of its next steps. */
+  #isDying = false;
 
   constructor(stage: Stage, number: number, library: string | undefined) {
     this.#stage = stage;
@@ -75,13 +77,14 @@ class Victim {
   }
 
   async start(): Promise<void> {
-    this.#proxy ??= await startFaultProxy({ upstream: this.#stage.upstream });
+    this.#network ??= await this.#stage.place.connect(this.number);
     this.#setFaketime();
     this.#live();
   }
 
   #live(): void {
-    const { folder, handles, seed, lockTable, workTable, dynamodb, history } = this.#stage;
+    const { folder, handles, seed, history } = this.#stage;
+    const { place, environment } = this.#network;
     this.#life++;
     const name = this.#name;
     const options: WorkerOptions = {
@@ -89,18 +92,10 @@ class Victim {
       seed: [seed, this.number, this.#life],
       folder,
       handles,
-      lockTable,
-      workTable,
+      place,
       keys: KEYS,
       offsetMs: this.#faketime ? 0 : this.#offsetMs,
       standsStill: STANDING_STILL.includes(this.number),
-    };
-    const environment = {
-      ...process.env,
-      ...dynamodb.environment,
-      AWS_ENDPOINT_URL_DYNAMODB: this.#proxy.endpoint,
-      // The store leaves this setting to the SDK. So every second worker goes the SDK's way, and the others the store's own.
-      ...(this.number % 2 && { AWS_ENABLE_ENDPOINT_DISCOVERY: 'false' }),
     };
     const faked = this.#faketime && {
       LD_PRELOAD: this.#faketime.library,
@@ -110,21 +105,28 @@ class Victim {
       // libfaketime sets the wall clock alone, since the monotonic clock is the reference clock.
       FAKETIME_DONT_FAKE_MONOTONIC: '1',
     };
-    const child = fork(program, [JSON.stringify(options)], { execArgv: [], env: { ...environment, ...faked } });
+    const child = fork(program, [JSON.stringify(options)], {
+      execArgv: [],
+      env: { ...process.env, ...environment, ...faked },
+    });
     child.on('exit', (code, signal) => {
       if (this.#child !== child) return;
-      if (this.#closing && code === 0) history.write({ type: 'ended', process: name });
+      if (this.#isDying) {
+        history.write({ type: 'killed', process: name });
+        this.#dismissGuard();
+      } else if (this.#closing && code === 0) history.write({ type: 'ended', process: name });
       else history.write({ type: 'crashed', process: name, how: signal ?? `exit code ${code}` });
       this.#child = undefined;
     });
     this.#child = child;
+    this.#isDying = false;
   }
 
   async suffer(blow: Blow): Promise<void> {
     const { history } = this.#stage;
     switch (blow.do) {
       case 'kill':
-        if (!this.kill()) return;
+        if (!(await this.#strikeDead())) return;
         await sleep(blow.forMs);
         this.#live();
         return;
@@ -139,14 +141,29 @@ class Victim {
       case 'cut':
       case 'outage':
         history.write({ type: blow.do, process: this.#name });
-        await this.#disturbNetwork(blow.do === 'cut' ? cut() : outage(), blow.forMs);
+        if (blow.do === 'cut') this.#network.cut();
+        else this.#network.outage();
+        await sleep(blow.forMs);
+        this.mend();
         return;
       case 'shift':
         this.shift(blow.offsetMs);
         return;
       case 'fault':
-        this.#proxy.plan(ruleOf(blow.fault, blow.on, blow.times));
+        this.#network.fault(blow);
     }
+  }
+
+  /** Kills the process: on files between two steps of a write, if one comes soon. Gives false if the process was not alive. */
+  async #strikeDead(): Promise<boolean> {
+    const child = this.#child;
+    if (this.#stage.place.name !== 'file' || !child || this.#guard || this.#isDying) return this.kill();
+    this.#isDying = true;
+    const exited = once(child, 'exit');
+    this.#tell({ do: 'dieBetweenSteps' });
+    await Promise.race([exited, sleep(DYING_MS)]);
+    if (this.#child === child) return this.kill();
+    return this.#child === undefined;
   }
 
   /** @returns whether the process was alive. */
@@ -181,15 +198,9 @@ class Victim {
     this.#guard = undefined;
   }
 
-  async #disturbNetwork(rule: Rule, ms: number): Promise<void> {
-    this.#proxy.plan(rule);
-    await sleep(ms);
-    this.mend();
-  }
-
   mend(): void {
     this.writeFaults();
-    this.#proxy.reset();
+    this.#network.mend();
     this.#stage.history.write({ type: 'mended', process: this.#name });
   }
 
@@ -208,10 +219,9 @@ class Victim {
   /** Writes down the requests that met a fault since the last call. */
   writeFaults(): void {
     const toReference = referenceNow() - Date.now();
-    for (const { fault, operation, at } of this.#proxy.requests) {
-      if (fault) this.#stage.history.write({ type: 'fault', process: this.#name, fault, operation }, at + toReference);
+    for (const { fault, operation, at } of this.#network.takeFaults()) {
+      this.#stage.history.write({ type: 'fault', process: this.#name, fault, operation }, at + toReference);
     }
-    this.#proxy.requests = [];
   }
 
   #tell(message: WorkerMessage): void {
@@ -237,27 +247,25 @@ class Victim {
       child.kill('SIGKILL');
     }
     this.writeFaults();
-    await this.#proxy.stop();
+    await this.#network.stop();
   }
 }
 
-async function carryOut(
-  plan: readonly Blow[],
-  victims: readonly Victim[],
-  { dynamodb, history }: Stage,
-): Promise<void> {
+async function carryOut(plan: readonly Blow[], victims: readonly Victim[], { place, history }: Stage): Promise<void> {
   const started = performance.now();
   const underWay: Promise<void>[] = [];
-  let isFrozen = false;
-  const freezeServer = async (ms: number) => {
-    if (isFrozen) return;
-    isFrozen = true;
-    dynamodb.suspend();
-    history.write({ type: 'serverFrozen' });
+  let isDown = false;
+  const strikeServer = async (what: 'freezeServer' | 'killServer', ms: number) => {
+    if (isDown) return;
+    isDown = true;
+    if (what === 'freezeServer') place.freeze();
+    else await place.kill();
+    history.write({ type: what === 'freezeServer' ? 'serverFrozen' : 'serverKilled' });
     await sleep(ms);
-    history.write({ type: 'serverThawed' });
-    dynamodb.resume();
-    isFrozen = false;
+    history.write({ type: what === 'freezeServer' ? 'serverThawed' : 'serverRestarted' });
+    if (what === 'freezeServer') place.thaw();
+    else await place.restart();
+    isDown = false;
   };
   const writing = setInterval(() => {
     for (const victim of victims) victim.writeFaults();
@@ -265,7 +273,8 @@ async function carryOut(
   for (const blow of plan) {
     await sleep(Math.max(0, blow.at - (performance.now() - started)));
     const victim = victims[blow.process - 1] as Victim;
-    underWay.push(blow.do === 'freezeServer' ? freezeServer(blow.forMs) : victim.suffer(blow));
+    const isOnServer = blow.do === 'freezeServer' || blow.do === 'killServer';
+    underWay.push(isOnServer ? strikeServer(blow.do, blow.forMs) : victim.suffer(blow));
   }
   await Promise.all(underWay);
   clearInterval(writing);
@@ -283,34 +292,46 @@ function faketimeLibrary(): string | undefined {
   }
 }
 
-async function run(folder: string, seconds: number, seed: number, farOff: boolean): Promise<void> {
+interface Settings {
+  readonly seconds: number;
+  readonly seed: number;
+  readonly farOff: boolean;
+  readonly store: StoreName;
+}
+
+async function run(folder: string, { seconds, seed, farOff, store }: Settings): Promise<void> {
   const library = faketimeLibrary();
   console.log(
-    `chaos: seed ${seed}, ${seconds} s, ${PROCESSES} processes, ${KEYS.length} keys; ` +
+    `chaos on ${store}: seed ${seed}, ${seconds} s, ${PROCESSES} processes, ${KEYS.length} keys; ` +
       (library ? `the clock of process ${BY_FAKETIME} is set by libfaketime` : 'libfaketime is not installed'),
   );
-  await using dynamodb = await startDynamoDB();
-  const recorder = new Recorder(dynamodb.endpoint, new HistoryWriter(folder, 'server', systemClock));
-  await recorder.listen();
+  await using place = await startPlace(store, folder);
   const history = new HistoryWriter(folder, 'nemesis', systemClock);
-  const lockTable = await dynamodb.createLockTable('locks');
-  const workTable = await dynamodb.createLockTable('work', { keyAttribute: WORK_KEY });
+  history.write({ type: 'place', store, isRecorded: place.url === undefined });
   const handles = join(folder, 'handles');
   mkdirSync(handles);
-  const stage = { folder, handles, seed, history, dynamodb, lockTable, workTable, upstream: recorder.endpoint };
+  const stage = { folder, handles, seed, history, place };
   const victims = Array.from({ length: PROCESSES }, (_, index) => new Victim(stage, index + 1, library));
   process.on('exit', () => {
     for (const victim of victims) victim.kill();
   });
   for (const victim of victims) await victim.start();
-  await carryOut(
-    planOf(seed, seconds, PROCESSES, { shifted: SHIFTED, standingStill: STANDING_STILL, farOff }),
-    victims,
-    stage,
-  );
+  const clocks = { shifted: SHIFTED, standingStill: STANDING_STILL, farOff };
+  await carryOut(planOf(seed, seconds, PROCESSES, clocks, place.blows), victims, stage);
   history.write({ type: 'calm' });
   await Promise.all(victims.map((victim) => victim.close()));
-  await recorder.stop();
+  if (place.url !== undefined) await readCommits(place.url, history);
+}
+
+/** Writes down the counters that stand in the records of the locks in the end. */
+async function readCommits(url: string, history: HistoryWriter): Promise<void> {
+  const { store, close } = await openStore(url);
+  const locks = new LockClient({ store });
+  for (const key of KEYS) {
+    const { committed } = (await locks.inspect(key)) ?? {};
+    history.write({ type: 'committed', key, value: (committed?.data as { value: number } | undefined)?.value ?? 0 });
+  }
+  close();
 }
 
 function numberOf(name: string, text: string): number {
@@ -327,12 +348,19 @@ const { values } = parseArgs({
     seed: { type: 'string' },
     'far-off': { type: 'boolean' },
     judge: { type: 'string' },
+    store: { type: 'string', default: 'dynamodb' },
   },
 });
+const store = STORE_NAMES.find((name) => name === values.store);
+if (store === undefined) {
+  throw new TypeError(`--store must be one of ${STORE_NAMES.join(', ')}, but it is '${values.store}'.`);
+}
 const seconds = numberOf('seconds', values.seconds ?? '60');
 const seed = numberOf('seed', values.seed ?? String(1 + Math.floor(Math.random() * 1e9)));
 const folder = values.judge ?? mkdtempSync(join(tmpdir(), 'leasehold-chaos-'));
-if (values.judge === undefined) await run(folder, seconds, seed, values['far-off'] ?? false);
+if (values.judge === undefined) {
+  await run(folder, { seconds, seed, farOff: values['far-off'] ?? false, store });
+}
 const history = readHistory(folder);
 const verdict = check(history);
 console.log(report(history, verdict));

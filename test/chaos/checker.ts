@@ -4,6 +4,7 @@
  * The checker trusts no deadline that a process computed. A process may believe for `leaseMs - safetyMs` from the sending
  * of its request, by the reference clock (invariant 4).
  */
+import { committedCounterLosesNothing, tokensGrowFromGrantToGrant } from './client-checks.ts';
 import type { Entry, EntryOf, Kept } from './history.ts';
 
 export interface Finding {
@@ -36,10 +37,24 @@ const CORRECTION_MS = 1_000;
 /** The time for which a lock may stay closed after it should have opened, while a process asks for the lock. */
 const ORPHAN_MS = 3_000;
 
+/** True if the server of the locks has written its own lines. */
+export const isRecorded = (history: readonly Entry[]): boolean =>
+  !history.some((entry) => entry.type === 'place' && !entry.isRecorded);
+
+/** The checks that need the server's own lines. */
+export const SERVER_CHECKS = [
+  'a repeated request grants nothing again (3)',
+  'nobody renews, releases or gives back what is not theirs (9)',
+  'what is called done has finished, and stays done',
+  'a fenced resource accepts no lower token',
+  'no lease is left without an owner longer than its expiry',
+];
+
 /** Judges a history. The entries are in the order of the reference clock. */
 export function check(history: readonly Entry[]): Check[] {
   const beliefs = beliefsOf(history);
   const served = byKey(history.filter((entry) => entry.type === 'served'));
+  if (!isRecorded(history)) return checkClients(history, beliefs);
   return [
     oneHolder(history, beliefs),
     tokensOnlyGrow(served),
@@ -56,6 +71,25 @@ export function check(history: readonly Entry[]): Check[] {
     fencedResourceKeepsOrder(history),
     guardedCounterLosesNothing(history),
     noLeaseWithoutOwner(history, served),
+    everyTaskDone(history),
+    processesEndWhenTold(history),
+  ];
+}
+
+/** Judges a history without lines of a server. A grant then begins when its holder knows of it. */
+function checkClients(history: readonly Entry[], beliefs: readonly Belief[]): Check[] {
+  const none: Served = new Map();
+  return [
+    oneHolder(history, beliefs),
+    tokensGrowFromGrantToGrant(history),
+    clockStartsBeforeTheRequest(beliefs),
+    noBeliefBeyondTheDeadline(beliefs),
+    toldInTime(history, beliefs),
+    lostIsFinal(beliefs),
+    nothingReleasedUnderWork(beliefs),
+    oneResumeOfAHandle(history, none),
+    noTokenTwice(history, none),
+    committedCounterLosesNothing(history),
     everyTaskDone(history),
     processesEndWhenTold(history),
   ];
@@ -376,7 +410,7 @@ function oneResumeOfAHandle(history: readonly Entry[], served: Served): Check {
     const text = `${before.by} and ${by} both resumed ${key} with one handle`;
     return [{ text, key, from: before.at - 500, to: at + 500 }];
   });
-  return { name, examined: resumes.length, findings: [...findings, ...twice] };
+  return { name, examined: resumes.length || first.size, findings: [...findings, ...twice] };
 }
 
 /** One process at most is told that it finished the work of a token, and no process is granted a finished token. */

@@ -78,6 +78,8 @@ type ProcessLine =
   | (OfGrant & { readonly type: 'released'; readonly known: boolean; readonly done?: string | undefined })
   | (OfGrant & { readonly type: 'handedOff'; readonly lockId: string })
   | (OfGrant & { readonly type: 'counted'; readonly counter: Counter; readonly id: string; readonly outcome: Outcome })
+  /** The process is about to commit a value of the counter that stands in the lock's own record. */
+  | (OfGrant & { readonly type: 'committing'; readonly id: string; readonly value: number })
   /** The process did not run between `from` and this line. It was frozen, or waited for a processor. */
   | { readonly type: 'stalled'; readonly from: number }
   /** The wall clock of the process was set. */
@@ -150,7 +152,11 @@ type NemesisLine =
   | { readonly type: 'shifted'; readonly process: string; readonly offsetMs: number }
   /** A request of the process met a fault. */
   | { readonly type: 'fault'; readonly process: string; readonly fault: string; readonly operation: string }
-  | { readonly type: 'serverFrozen' | 'serverThawed' }
+  | { readonly type: 'serverFrozen' | 'serverThawed' | 'serverKilled' | 'serverRestarted' }
+  /** The place of the locks. Only a recorded place has lines of its server in the history. */
+  | { readonly type: 'place'; readonly store: string; readonly isRecorded: boolean }
+  /** The value that stands in the record of a lock after the run. */
+  | { readonly type: 'committed'; readonly key: string; readonly value: number }
   | { readonly type: 'task'; readonly task: string; readonly key: string }
   /** The nemesis does nothing after this line. */
   | { readonly type: 'calm' };

@@ -5,10 +5,18 @@ import { between, oneOf, randomOf } from './random.ts';
 
 /** A blow on one process. `at` is in milliseconds from the start, and `process` counts from 1. */
 export type Blow = { readonly at: number; readonly process: number } & (
-  | { readonly do: 'kill' | 'freeze' | 'cut' | 'outage' | 'freezeServer'; readonly forMs: number }
+  | { readonly do: 'kill' | 'freeze' | 'cut' | 'outage' | 'freezeServer' | 'killServer'; readonly forMs: number }
   | { readonly do: 'shift'; readonly offsetMs: number }
-  | { readonly do: 'fault'; readonly fault: Fault; readonly on: Target; readonly times: number }
+  | FaultBlow
 );
+
+/** A fault of the next requests of a process. */
+export interface FaultBlow {
+  readonly do: 'fault';
+  readonly fault: Fault;
+  readonly on: Target;
+  readonly times: number;
+}
 
 /** The requests that a fault meets. `work` stands for the writes under the locks. */
 type Target = Operation | 'work' | 'any';
@@ -28,6 +36,7 @@ const PER_MINUTE: Readonly<Record<Blow['do'], number>> = {
   outage: 12,
   shift: 20,
   freezeServer: 4,
+  killServer: 6,
 };
 
 export interface ClockPlan {
@@ -42,8 +51,17 @@ export interface ClockPlan {
   readonly farOff: boolean;
 }
 
-/** @param processes the number of processes. */
-export function planOf(seed: number, seconds: number, processes: number, clocks: ClockPlan): Blow[] {
+/**
+ * @param processes the number of processes.
+ * @param kinds the kinds of blows that the place of the locks takes.
+ */
+export function planOf(
+  seed: number,
+  seconds: number,
+  processes: number,
+  clocks: ClockPlan,
+  kinds: readonly Blow['do'][],
+): Blow[] {
   const random = randomOf(seed, processes);
   const all = Array.from({ length: processes }, (_, index) => index + 1);
   const { shifted, standingStill } = clocks;
@@ -52,18 +70,20 @@ export function planOf(seed: number, seconds: number, processes: number, clocks:
     freeze: [...all, ...shifted, ...standingStill, ...standingStill],
     cut: [...all, ...shifted, ...shifted],
   };
-  const blows = (Object.keys(PER_MINUTE) as Blow['do'][]).flatMap((kind) => {
-    const count = Math.ceil((PER_MINUTE[kind] * seconds) / 60);
-    return Array.from({ length: count }, (): Blow[] => {
-      const aim = { at: between(random, 0, seconds * 1_000), process: oneOf(random, aims[kind] ?? all) };
-      const blow: Blow = { ...aim, ...blowOf(kind, random, clocks) };
-      const isWorst = (kind === 'freeze' || kind === 'cut') && shifted.includes(aim.process);
-      if (!isWorst) return [blow];
-      // A wall clock that is set back shows that no time has passed.
-      const offsetMs = little(random) + oneOf(random, [0, -3_000, -3_000]);
-      return [blow, { ...aim, at: aim.at + between(random, 0, 200), do: 'shift', offsetMs }];
-    }).flat();
-  });
+  const blows = (Object.keys(PER_MINUTE) as Blow['do'][])
+    .filter((kind) => kinds.includes(kind))
+    .flatMap((kind) => {
+      const count = Math.ceil((PER_MINUTE[kind] * seconds) / 60);
+      return Array.from({ length: count }, (): Blow[] => {
+        const aim = { at: between(random, 0, seconds * 1_000), process: oneOf(random, aims[kind] ?? all) };
+        const blow: Blow = { ...aim, ...blowOf(kind, random, clocks) };
+        const isWorst = (kind === 'freeze' || kind === 'cut') && shifted.includes(aim.process);
+        if (!isWorst) return [blow];
+        // A wall clock that is set back shows that no time has passed.
+        const offsetMs = little(random) + oneOf(random, [0, -3_000, -3_000]);
+        return [blow, { ...aim, at: aim.at + between(random, 0, 200), do: 'shift', offsetMs }];
+      }).flat();
+    });
   return blows.sort((a, b) => a.at - b.at);
 }
 
@@ -80,6 +100,7 @@ function blowOf(kind: Blow['do'], random: () => number, { farOff }: ClockPlan): 
     case 'outage':
       return { do: kind, forMs: between(random, 200, 4_000) };
     case 'freezeServer':
+    case 'killServer':
       return { do: kind, forMs: between(random, 100, 1_500) };
     case 'shift':
       return { do: kind, offsetMs: offsetOf(random, farOff) };

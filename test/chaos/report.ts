@@ -1,5 +1,5 @@
 /** Reports a run to people: the counts, the checks, and the slices of the history that show a fault. */
-import type { Check } from './checker.ts';
+import { type Check, isRecorded, SERVER_CHECKS } from './checker.ts';
 import type { Counter, Entry } from './history.ts';
 import { drawFinding, LEGEND } from './timeline.ts';
 
@@ -21,6 +21,9 @@ export function report(history: readonly Entry[], checks: readonly Check[]): str
         findings.length > 0 ? `${findings.length} FAULTS` : examined > 0 ? 'no fault' : 'NOTHING TO JUDGE';
       return `  ${name}: ${examined.toLocaleString('en')} examined, ${verdict}`;
     }),
+    ...(isRecorded(history)
+      ? []
+      : ['not judged, since no server wrote its own lines:', ...SERVER_CHECKS.map((name) => `  ${name}`)]),
   ].join('\n');
 }
 
@@ -47,7 +50,9 @@ function countsOf(history: readonly Entry[]): Record<string, Counts> {
       renewals: count('renewed'),
       losses: count('lost'),
       releases: count('released'),
-      'grants given back': served.filter(({ what, applied }) => what === 'giveBack' && applied).length,
+      'grants given back': isRecorded(history)
+        ? served.filter(({ what, applied }) => what === 'giveBack' && applied).length
+        : count('sent', (entry) => 'what' in entry && entry.what === 'giveBack'),
     },
     'once and hand-over': {
       'grants for a token': count('granted', (entry) => 'once' in entry),
@@ -64,17 +69,31 @@ function countsOf(history: readonly Entry[]): Record<string, Counts> {
       outages: count('outage'),
       'clocks set': count('shifted'),
       'freezes of the server': count('serverFrozen'),
+      'kills of the server': count('serverKilled'),
     },
     'faults injected': {
       'in all': count('fault'),
       ...Object.fromEntries(Object.entries(faults).map(([fault, entries]) => [fault, entries?.length ?? 0])),
     },
-    'the fenced resource': {
-      accepted: count('fenced', (entry) => 'applied' in entry && entry.applied),
-      refused: count('fenced', (entry) => 'applied' in entry && !entry.applied),
-    },
-    'the guarded counter': counterOf(history, 'guarded'),
-    'the unguarded counter': counterOf(history, 'unguarded'),
+    ...(isRecorded(history)
+      ? {
+          'the fenced resource': {
+            accepted: count('fenced', (entry) => 'applied' in entry && entry.applied),
+            refused: count('fenced', (entry) => 'applied' in entry && !entry.applied),
+          },
+          'the guarded counter': counterOf(history, 'guarded'),
+          'the unguarded counter': counterOf(history, 'unguarded'),
+        }
+      : {
+          'the committed counter': {
+            'commits tried': count('committing'),
+            'successes reported': count('counted', (entry) => 'outcome' in entry && entry.outcome === 'done'),
+            'the count in the end': history.reduce(
+              (sum, entry) => sum + (entry.type === 'committed' ? entry.value : 0),
+              0,
+            ),
+          },
+        }),
   };
 }
 

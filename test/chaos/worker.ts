@@ -2,12 +2,8 @@
  * One process under chaos. The process takes locks, works under leases, counts and releases, until it is told to end. It
  * writes its history, and knows nothing of the faults.
  */
-import { randomUUID } from 'node:crypto';
 import { readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { DynamoDBClient, GetItemCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
-import { DynamoDBDocumentClient } from '@aws-sdk/lib-dynamodb';
-import { DynamoDBLockStore, writeWhileHeld } from '../../lib/dynamodb.ts';
 import {
   type AcquireOptions,
   type Clock,
@@ -18,10 +14,11 @@ import {
   type LockEvent,
   LockLostError,
   type LockStore,
+  type StoreAnswer,
 } from '../../lib/index.ts';
-import { type Counter, HistoryWriter, type Operation, type Outcome, referenceNow } from './history.ts';
+import { HistoryWriter, type Operation, referenceNow } from './history.ts';
 import { between, oneOf, randomOf } from './random.ts';
-import { WORK_KEY } from './recorder.ts';
+import { dieBetweenSteps, openPlace, type WorkerPlace } from './worker-place.ts';
 
 /** The options of a process, which the chaos gives at its start. */
 export interface WorkerOptions {
@@ -30,8 +27,7 @@ export interface WorkerOptions {
   readonly folder: string;
   /** The folder in which processes leave handles for each other. */
   readonly handles: string;
-  readonly lockTable: string;
-  readonly workTable: string;
+  readonly place: WorkerPlace;
   readonly keys: readonly string[];
   /** The milliseconds by which the wall clock is ahead. */
   readonly offsetMs: number;
@@ -42,6 +38,7 @@ export interface WorkerOptions {
 /** The messages to a running process. After `close` the process does a task for each key, and ends. */
 export type WorkerMessage =
   | { readonly do: 'setClock'; readonly offsetMs: number }
+  | { readonly do: 'dieBetweenSteps' }
   | { readonly do: 'close'; readonly tasks: readonly { readonly task: string; readonly key: string }[] };
 
 const TICK_MS = 20;
@@ -104,44 +101,34 @@ class ChaosClock implements Clock {
 }
 
 const options: WorkerOptions = JSON.parse(process.argv[2] ?? '');
-const { keys, workTable } = options;
+const { keys } = options;
 const random = randomOf(...options.seed);
 const clock = new ChaosClock(options);
 const history = new HistoryWriter(options.folder, options.by, clock);
 
-/** A store that writes a line for each request that goes out. */
-class RecordedStore extends DynamoDBLockStore {
-  override acquire(...[request, signal]: Parameters<LockStore['acquire']>) {
-    return super.acquire(sent('acquire', request), signal);
-  }
+/** The operations of a lease, whose requests are written down. */
+const OPERATIONS = ['acquire', 'renew', 'release', 'resume', 'giveBack'] as const satisfies Operation[];
 
-  override renew(...[request, signal]: Parameters<LockStore['renew']>) {
-    return super.renew(sent('renew', request), signal);
-  }
-
-  override release(...[request, signal]: Parameters<LockStore['release']>) {
-    return super.release(sent('release', request), signal);
-  }
-
-  override resume(...[request, signal]: Parameters<LockStore['resume']>) {
-    return super.resume(sent('resume', request), signal);
-  }
-
-  override giveBack(...[request, signal]: Parameters<LockStore['giveBack']>) {
-    return super.giveBack(sent('giveBack', request), signal);
-  }
-}
-
-function sent<Request extends { key: string; lockId: string; until?: number }>(what: Operation, request: Request) {
+function sent(what: Operation, request: { key: string; lockId: string; until?: number }) {
   const { key, lockId, until } = request;
   history.write({ type: 'sent', what, key, lockId, until, since: clock.turn() });
   return request;
 }
 
-const store = new RecordedStore({ tableName: options.lockTable });
-const locks = new LockClient({ store, owner: options.by, clock, onEvent });
-const dynamodb = new DynamoDBClient({ requestHandler: { requestTimeout: 1_000, throwOnRequestTimeout: true } });
-const documents = DynamoDBDocumentClient.from(dynamodb);
+/** Lets a store write a line for each request that goes out. */
+function recorded(store: LockStore): LockStore {
+  for (const what of OPERATIONS) {
+    const ask = store[what].bind(store) as (request: never, signal?: AbortSignal) => Promise<StoreAnswer>;
+    store[what] = (request: Parameters<typeof sent>[1], signal?: AbortSignal) =>
+      ask(sent(what, request) as never, signal);
+  }
+  return store;
+}
+
+// The process ends with its parent, however the parent ended.
+process.on('disconnect', () => process.exit());
+const { store, write, close } = await openPlace(options.place, { random, history });
+const locks = new LockClient({ store: recorded(store), owner: options.by, clock, onEvent });
 
 function onEvent(event: LockEvent): void {
   if (event.type === 'lost' && event.reason === 'closed') {
@@ -215,56 +202,7 @@ async function work(lease: Lease, steps: number): Promise<void> {
     await sleep(between(random, 5, 50));
   }
   if (signal.aborted) return;
-  await fenced(lease);
-  for (const counter of ['guarded', 'unguarded'] as const) if (lease.isHeld()) await count(lease, counter);
-}
-
-/** Writes to a resource that remembers the highest token, and refuses a lower token. */
-async function fenced({ key, fencingToken }: Lease): Promise<void> {
-  const write = new UpdateItemCommand({
-    TableName: workTable,
-    Key: { [WORK_KEY]: { S: `fence/${key}` } },
-    UpdateExpression: 'SET fence = :token',
-    ConditionExpression: 'attribute_not_exists(fence) OR fence <= :token',
-    ExpressionAttributeValues: { ':token': { N: String(fencingToken) } },
-  });
-  // The work goes on after a refusal or without an answer. The recorder writes down the tokens that the resource
-  // accepts.
-  await dynamodb.send(write).catch(() => {});
-}
-
-/** Reads a counter and writes the next number. The update is lost if another process does the same meanwhile. */
-async function count(lease: Lease, counter: Counter): Promise<void> {
-  const { key, fencingToken } = lease;
-  const id = randomUUID();
-  const name = `${counter}/${key}`;
-  let outcome: Outcome = 'refused';
-  try {
-    const read = new GetItemCommand({ TableName: workTable, Key: { [WORK_KEY]: { S: name } }, ConsistentRead: true });
-    const { Item } = await dynamodb.send(read);
-    const value = Number(Item?.value?.N ?? 0) + 1;
-    await sleep(oneOf(random, [0, 10, 100]));
-    outcome = 'unknown';
-    const change = {
-      UpdateExpression: 'SET #value = :value, id = :id',
-      ExpressionAttributeNames: { '#value': 'value' },
-    };
-    if (counter === 'guarded') {
-      const Update = { TableName: workTable, Key: { [WORK_KEY]: name }, ...change };
-      await writeWhileHeld(lease, documents, [
-        { Update: { ...Update, ExpressionAttributeValues: { ':value': value, ':id': id } } },
-      ]);
-    } else {
-      const ExpressionAttributeValues = { ':value': { N: String(value) }, ':id': { S: id } };
-      const Key = { [WORK_KEY]: { S: name } };
-      await dynamodb.send(new UpdateItemCommand({ TableName: workTable, Key, ...change, ExpressionAttributeValues }));
-    }
-    outcome = 'done';
-  } catch (error) {
-    if (error instanceof TypeError) throw error;
-    if (error instanceof LockLostError) outcome = 'refused';
-  }
-  history.write({ type: 'counted', key, fencingToken, counter, id, outcome });
+  await write(lease);
 }
 
 /** @param done the `once` token whose work succeeded. */
@@ -386,8 +324,6 @@ async function closeUnderWork(): Promise<void> {
 }
 
 const closed = { now: false };
-// The process ends with its parent, however the parent ended.
-process.on('disconnect', () => process.exit());
 process.on('SIGINT', () => {});
 process.on('message', async (message: WorkerMessage) => {
   if (message.do === 'setClock') {
@@ -395,11 +331,15 @@ process.on('message', async (message: WorkerMessage) => {
     history.write({ type: 'clockSet', offsetMs: message.offsetMs });
     return;
   }
+  if (message.do === 'dieBetweenSteps') {
+    dieBetweenSteps(random);
+    return;
+  }
   closed.now = true;
   await running;
   await doTasks(message.tasks);
   await closeUnderWork();
-  dynamodb.destroy();
+  close();
   // From here on nothing may keep the process alive, and no other process ends it.
   process.removeAllListeners('disconnect');
   process.disconnect();
