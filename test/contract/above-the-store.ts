@@ -17,7 +17,7 @@ import { batch, failed, gate, invocation, message } from '../middleware/setup.ts
 import { listed } from '../support/listed.ts';
 
 /** A lease that is renewed several times in a test. */
-const SHORT = { leaseMs: 600, heartbeatMs: 150, safetyMs: 100 };
+const SHORT = { leaseMs: 1_000, heartbeatMs: 250, safetyMs: 200 };
 
 /**
  * Everything that users meet above a store, over real requests: the client, the middleware, `runTasks`, `once`, hand-offs, the

@@ -355,6 +355,8 @@ describe('prune', () => {
       const date = await write(...args);
       await age(args[0], 2 * DAY);
       jest.restoreAllMocks();
+      // The prune is killed before its last call, and leaves an empty folder, into which a link would go.
+      jest.spyOn(hostFiles, 'removeFolder').mockResolvedValueOnce(undefined);
       pruned = new FileLockStore({ directory }).prune({ olderThanMs: DAY });
       await pruned;
       return date;

@@ -49,7 +49,7 @@ if (missing) {
             fighters="$fighters $!"
           done
         done
-        sleep 3
+        until [ "$(cat $T/mnt/fighter* | wc -l)" -ge 50 ]; do sleep 0.05; done
         stop_server; sleep 1; start_server
         for fighter in $fighters; do wait $fighter; done
         cat $T/mnt/fighter*
