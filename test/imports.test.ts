@@ -72,6 +72,15 @@ describe('imports', () => {
     expect(strangers).toEqual([]);
   });
 
+  test('of a test that needs a DynamoDB take it from test/support, which skips the test where no DynamoDB runs', () => {
+    // These two ask for each server by name. The suites of commands of their own need more than a DynamoDB.
+    const exempt = ['test/contract/dynamodb.test.ts', 'test/dynamodb/launcher.test.ts'];
+    const direct = globSync('test/**/*.test.ts', { cwd: repository, exclude: ['test/lambda/**', ...exempt] })
+      .filter((file) => importsOf(file).some((name) => /demo\/local\/(launcher|deployment)\.ts$/.test(name)))
+      .filter((file) => !importsOf(file).some((name) => name.endsWith('support/with-dynamodb.ts')));
+    expect(direct).toEqual([]);
+  });
+
   test('never lead from a file back to the file, imports of types included', () => {
     // The demo starts servers of the tests.
     const servers = 'test/{s3/server,support/{redis-servers,tcp-relay}}.ts';

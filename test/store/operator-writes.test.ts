@@ -1,8 +1,8 @@
 import { type AttributeValue, PutItemCommand } from '@aws-sdk/client-dynamodb';
-import { afterAll, describe, expect, test } from '@jest/globals';
-import { startDynamoDB } from '../../demo/local/launcher.ts';
+import { afterAll, expect } from '@jest/globals';
 import { DynamoDBLockStore } from '../../lib/dynamodb/store.ts';
 import { LockClient } from '../../lib/lease/client.ts';
+import { describe, startDynamoDB, test } from '../support/with-dynamodb.ts';
 
 const dynamodb = await startDynamoDB();
 const tableName = await dynamodb.createLockTable();
