@@ -4,6 +4,7 @@ import { LockStoreError, type LockStoreErrorOptions } from '../record/errors.ts'
 import type {
   AcquireRequest,
   CommitRequest,
+  DatedAnswer,
   ForceReleaseRequest,
   GiveBackRequest,
   ListAnswer,
@@ -161,14 +162,15 @@ export class RedisLockStore implements LockStore {
   }
 
   async read(key: string, _options?: ReadOptions, signal?: AbortSignal): Promise<ReadAnswer> {
-    const { record, serverDate } = await this.#operate('read', key, '', [], signal);
-    return { record, serverDate };
+    const { applied: _, ...answer } = await this.#operate('read', key, '', [], signal);
+    return answer;
   }
 
   async readMany(keys: readonly string[], signal?: AbortSignal): Promise<ReadManyAnswer> {
     const answers = await Promise.all(keys.map((key) => this.#readIfLock(key, signal)));
     const records = answers.flatMap(({ record }) => record ?? []);
-    return { records, unprocessed: [], serverDate: answers.find(({ serverDate }) => serverDate)?.serverDate };
+    const dated = answers.find(({ serverDate }) => serverDate);
+    return { records, unprocessed: [], serverDate: dated?.serverDate, relayed: true };
   }
 
   async list(prefix: string, cursor?: unknown, signal?: AbortSignal): Promise<ListAnswer> {
@@ -182,11 +184,10 @@ export class RedisLockStore implements LockStore {
     });
     const [next, hashes] = found ?? ['0', []];
     const keys = new Set(hashes.flatMap((hash) => this.server.keyIn(String(hash)) ?? []));
-    const answer = await this.readMany([...keys], signal);
-    const { records, serverDate } = answer;
-    if (String(next) !== '0') return { records, serverDate, cursor: { server, scan: String(next) } };
+    const { unprocessed: _, ...answer } = await this.readMany([...keys], signal);
+    if (String(next) !== '0') return { ...answer, cursor: { server, scan: String(next) } };
     const isLast = server + 1 >= primaries.length;
-    return { records, serverDate, cursor: isLast ? undefined : { server: server + 1, scan: '0' } };
+    return { ...answer, cursor: isLast ? undefined : { server: server + 1, scan: '0' } };
   }
 
   /**
@@ -214,7 +215,7 @@ export class RedisLockStore implements LockStore {
     try {
       return await this.read(key, undefined, signal);
     } catch (error) {
-      if (error instanceof LockStoreError && error.foreign) return { serverDate: error.serverDate };
+      if (error instanceof LockStoreError && error.foreign) return { serverDate: error.serverDate, relayed: true };
       throw error;
     }
   }
@@ -234,9 +235,9 @@ export class RedisLockStore implements LockStore {
       throw faultOf(String(status), String(detail), this.server.hashOf(key), serverDate);
     this.#isChecked = true;
     const hash = this.server.hashOf(key);
-    const foreign = (why: string) => foreignError(hash, why, { serverDate });
+    const foreign = (why: string) => foreignError(hash, why, datesOf(serverDate));
     const record = flat.length === 0 ? undefined : parse(key, fieldsOf(flat), foreign);
-    return { applied: status === 'applied', record, serverDate };
+    return { applied: status === 'applied', record, ...datesOf(serverDate) };
   }
 }
 
@@ -254,6 +255,9 @@ function pairsOf(request: object, prefix = ''): string[] {
   });
 }
 
+/** The server's time is the clock of one host, which may be wrong or set. The protocol then believes no clock alone. */
+const datesOf = (serverDate: number): DatedAnswer => ({ serverDate, relayed: true });
+
 async function asking<T>(ask: () => Promise<T>): Promise<T> {
   try {
     return await ask();
@@ -264,16 +268,15 @@ async function asking<T>(ask: () => Promise<T>): Promise<T> {
 
 /** Makes the error of an answer that is neither a grant nor a refusal. */
 function faultOf(status: string, detail: string, hash: string, serverDate: number): LockStoreError {
-  if (status === 'unread') return foreignError(hash, `it cannot be read as a hash: ${detail}`, { serverDate });
+  if (status === 'unread') return foreignError(hash, `it cannot be read as a hash: ${detail}`, datesOf(serverDate));
   const why: Record<string, string> = {
     evicts: `${evicts(detail)} Nothing was written.`,
     replica: REPLICA,
     blind:
       'guardFailover needs the INFO of the server, which a script may not ask for here: allow INFO to the user (+info), or leave guardFailover out.',
   };
-  return new LockStoreError(`The server is no place for locks: ${why[status] ?? `it answered ${show(status)}.`}`, {
-    serverDate,
-  });
+  const text = why[status] ?? `it answered ${show(status)}.`;
+  return new LockStoreError(`The server is no place for locks: ${text}`, datesOf(serverDate));
 }
 
 /** Makes the error for a key under which something else stands. The message shows none of its values. */

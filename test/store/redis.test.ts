@@ -247,6 +247,30 @@ describeHere(`RedisLockStore (${REDIS})`, () => {
     });
   });
 
+  test.each([60, -60])('a holder keeps the lock alone when the clock of the server steps by %i s', async (stepS) => {
+    let aheadS = 0;
+    const direct = client as { sendCommand(args: readonly string[]): Promise<unknown> };
+    /** A client of the server, whose `TIME` is ahead by `aheadS`. */
+    const ahead = {
+      async call(name: string, [text = '', ...args]: readonly string[]) {
+        if (name === 'EVALSHA') throw new Error('NOSCRIPT');
+        const stepped = text.replace("redis.call('TIME')", `$& time[1] = time[1] + ${aheadS}`);
+        return await direct.sendCommand([name, stepped, ...args]);
+      },
+    };
+    const newLocks = () => new LockClient({ store: newStore({ client: ahead }), leaseMs: 3_000 });
+    const [holder, other] = [newLocks(), newLocks()];
+    const key = newKey();
+    const lease = await holder.acquire(key);
+    aheadS = stepS;
+    for (let looks = 0; looks < 3; looks++) {
+      expect(await other.tryAcquire(key)).toBeNull();
+      await sleep(300);
+    }
+    expect(lease.isHeld()).toBe(true);
+    expect(await lease.release()).toBe(true);
+  });
+
   test('a request that the client sends twice by itself is applied once, and its second answer says so', async () => {
     const argv: (readonly string[])[] = [];
     const direct = client as { sendCommand(args: readonly string[]): Promise<unknown> };
