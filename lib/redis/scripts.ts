@@ -93,6 +93,26 @@ local function write(new)
   if not new.lockId then redis.pcall('PUBLISH', KEYS[1], '') end
 end
 
+-- Judges a grant by the primary that made the grant before. The primary before may have granted a lease that this server
+-- never heard of. So the first grant after a failover closes the lock instead, for one lease. By then the lost lease is over,
+-- and its token is lower: a lock has at most one grant in a millisecond. The grant that the record tells of has ended: the
+-- lost lease may have been resumed from it.
+local function guarded(new)
+  if not string.find(extra, 'guard') then return new end
+  local primary = info('replication', 'master_replid')
+  if not primary then return nil, 'blind' end
+  if not old.primary or old.primary == primary then
+    new.primary = primary
+    return new
+  end
+  local closed = old.lockId and ended() or copy(old)
+  local leaseMs = math.max(tonumber(r.leaseMs), tonumber(old.leaseMs) or 0)
+  closed.expiresAt = text(math.max(expiresAt, serverNow + leaseMs))
+  closed.fencingToken = text(math.max(token, serverNow))
+  closed.primary, closed.writeId = primary, nil
+  return closed, 'closed'
+end
+
 local operations = {}
 
 function operations.acquire()
@@ -102,26 +122,12 @@ function operations.acquire()
     if r.once and old.doneToken and isAtMost(r.once, old.doneToken) then return end
   end
   local new = copy(old)
-  if string.find(extra, 'guard') then
-    local primary = info('replication', 'master_replid')
-    if not primary then return nil, 'blind' end
-    if old.primary and old.primary ~= primary then
-      -- The primary before may have granted a lease that this server never heard of. Such a lease is over by then, and its
-      -- token is lower: a lock has at most one grant in a millisecond.
-      local leaseMs = math.max(tonumber(r.leaseMs), tonumber(old.leaseMs) or 0)
-      new.expiresAt = text(math.max(expiresAt, serverNow + leaseMs))
-      new.fencingToken = text(math.max(token, serverNow))
-      new.primary, new.writeId = primary, nil
-      return new, 'closed'
-    end
-    new.primary = primary
-  end
   new.previousLockId, new.previousOwner = old.lockId, old.owner
   new.previousAcquiredAt, new.previousExpiresAt = old.acquiredAt, old.expiresAt or '0'
   new.lockId, new.owner, new.data = r.lockId, r.owner, r.data
   new.acquiredAt, new.expiresAt, new.leaseMs = r.now, r['until'], r.leaseMs
   new.fencingToken = text((token or tonumber(r.now)) + 1)
-  return new
+  return guarded(new)
 end
 
 function operations.renew()
@@ -159,7 +165,7 @@ function operations.resume()
   local new = copy(old)
   new.lockId, new.owner, new.expiresAt, new.leaseMs = r.lockId, r.owner, r['until'], r.leaseMs
   new.fencingToken = text(token + 1)
-  return new
+  return guarded(new)
 end
 
 function operations.forceRelease()

@@ -60,6 +60,47 @@ describeHere(`A failover that loses the last grant (${REDIS})`, () => {
   });
 });
 
+describeHere(`A failover that loses a resumed hand-off (${REDIS})`, () => {
+  const leaseMs = 20_000;
+  const request = { key: 'job', owner: 'other', leaseMs };
+
+  test.each([
+    ['a second resume', async () => {}],
+    [
+      'a resume after an acquire that closed the lock',
+      async (store: RedisLockStore) => {
+        const now = Date.now() + 2 * leaseMs;
+        const answer = await store.acquire({ ...request, lockId: 'other', now, until: now + leaseMs });
+        expect(answer.applied).toBe(false);
+      },
+    ],
+  ])('with guardFailover, %s is refused: the holder that resumed first may still run', async (_, before) => {
+    const { primary, replica, relay } = await startReplicated();
+    await using servers = new AsyncDisposableStack();
+    for (const each of [primary, replica, relay]) servers.use(each);
+    await withClient('node-redis', primary.port, (client) =>
+      withClient('node-redis', replica.port, async (successor) => {
+        const locks = new LockClient({ store: new RedisLockStore({ client, guardFailover: true }), leaseMs });
+        const store = new RedisLockStore({ client: successor, guardFailover: true });
+        const after = new LockClient({ store, leaseMs });
+        const handOff = await (await locks.acquire('job')).handOff({ leaseMs });
+        await replica.caughtUpWith(primary);
+        relay.stall();
+        const lost = await locks.resume(handOff);
+        await primary.kill();
+        await replica.command('REPLICAOF', 'NO', 'ONE');
+        await before(store);
+        await expect(after.resume(handOff)).rejects.toMatchObject({ name: 'LockLostError', reason: 'revoked' });
+        expect(lost.isHeld()).toBe(true);
+        expect(await after.tryAcquire('job')).toBeNull();
+        const { record } = await store.read('job');
+        expect(record?.fencingToken).toBeGreaterThanOrEqual(lost.fencingToken);
+        expect(record?.expiresAt).toBeGreaterThan(lost.deadline);
+      }),
+    );
+  });
+});
+
 describeHere(`The user of docs/redis.md, over TLS (${REDIS})`, () => {
   const line = /^ACL SETUSER locks (.+)$/m.exec(readFileSync(join(repository, 'docs/redis.md'), 'utf8'))?.[1] ?? '';
   const rules = line.replace('>PASSWORD', '>secret').split(' ');
