@@ -77,6 +77,11 @@ const OPTIONS = {
   subscriber: 0,
 } satisfies Record<keyof RedisLockStoreOptions, 0>;
 
+/** Milliseconds after which the server is asked again whether it is a place for locks: an operator may have changed it. */
+const CHECK_MS = 60_000;
+/** The operations that ask so. The others end or keep a grant that was made, and a holder gains nothing by their refusal. */
+const CHECKING: ReadonlySet<string> = new Set(['acquire', 'resume', 'read']);
+
 /** The hashes that one page of a list asks for, about. */
 const PAGE = 100;
 
@@ -85,7 +90,7 @@ const PAGE = 100;
  *
  * A lock is as safe as the server's writes are durable. On MemoryDB, and on ElastiCache for Valkey with synchronous writes,
  * no failover loses a grant. Elsewhere a failover may lose a grant, and two holders run at once; `guardFailover` narrows
- * this. The server must have the eviction policy `noeviction`: the first request is refused otherwise.
+ * this. The server must have the eviction policy `noeviction`: acquires are refused otherwise.
  * @example
  * ```ts
  * import { LockClient } from 'leasehold';
@@ -107,8 +112,8 @@ export class RedisLockStore implements LockStore {
   readonly server: Server;
   readonly #retentionMs: number;
   readonly #guardFailover: boolean;
-  /** The server was asked, with the first request, whether it is a place for locks. */
-  #isChecked = false;
+  /** The moment, on the monotonic clock, when the server was last seen to be a place for locks. */
+  #checkedAt = -Infinity;
 
   /** @throws TypeError that shows the value, if an option is unknown or wrong. */
   constructor(options: RedisLockStoreOptions) {
@@ -227,13 +232,15 @@ export class RedisLockStore implements LockStore {
     request: readonly string[],
     signal: AbortSignal | undefined,
   ): Promise<StoreAnswer> {
-    const extra = `${this.#isChecked ? '' : 'check '}${this.#guardFailover ? 'guard' : ''}`;
+    const now = performance.now();
+    const isChecking = CHECKING.has(operation) && now - this.#checkedAt >= CHECK_MS;
+    const extra = `${isChecking ? 'check ' : ''}${this.#guardFailover ? 'guard' : ''}`;
     const argv = [operation, writeId, String(this.#retentionMs), extra, ...request];
     const [status, time, detail, ...flat] = await this.server.run(OPERATION, key, argv, signal);
     const serverDate = Number(time);
     if (status !== 'applied' && status !== 'refused')
       throw faultOf(String(status), String(detail), this.server.hashOf(key), serverDate);
-    this.#isChecked = true;
+    if (isChecking) this.#checkedAt = now;
     const hash = this.server.hashOf(key);
     const foreign = (why: string) => foreignError(hash, why, datesOf(serverDate));
     const record = flat.length === 0 ? undefined : parse(key, fieldsOf(flat), foreign);

@@ -314,6 +314,30 @@ describeHere(`A server that is no place for locks (${REDIS})`, () => {
     });
   });
 
+  test('a policy that is set later is refused with a request a minute after the last look', async () => {
+    await using server = await RedisServer.start();
+    await withClient('node-redis', server.port, async (client) => {
+      const store = new RedisLockStore({ client });
+      const acquire = (lockId: string) => store.acquire({ ...request, key: 'job', lockId });
+      const clock = jest.spyOn(performance, 'now').mockReturnValue(1_000_000);
+      try {
+        expect((await acquire('anna')).applied).toBe(true);
+        await server.command('CONFIG', 'SET', 'maxmemory-policy', 'allkeys-lru');
+        clock.mockReturnValue(1_059_999);
+        expect((await acquire('bert')).applied).toBe(false);
+        clock.mockReturnValue(1_060_000);
+        // A release makes no holder.
+        expect((await store.release({ key: 'job', lockId: 'anna', now: base, holdAtLeastMs: 0 })).applied).toBe(true);
+        await expect(acquire('bert')).rejects.toThrow('maxmemory-policy is allkeys-lru');
+        await expect(acquire('bert')).rejects.toThrow('maxmemory-policy is allkeys-lru');
+        await server.command('CONFIG', 'SET', 'maxmemory-policy', 'noeviction');
+        expect((await acquire('bert')).record?.releasedBy).toBe('anna');
+      } finally {
+        clock.mockRestore();
+      }
+    });
+  });
+
   test('a replica is refused, and a primary that becomes a replica is, too', async () => {
     const { primary, replica, relay } = await startReplicated();
     await using _relay = relay;
