@@ -225,15 +225,23 @@ return answer(instead and 'refused' or 'applied', '', new)
  * - The answer: `applied`, `refused`, or `failed` with the place and the error of the command that failed.
  */
 export const GUARDED = script(`
-if redis.call('HGET', KEYS[1], 'lockId') ~= ARGV[1] then return {'refused'} end
--- The client sent the request twice, since the connection broke: the commands ran before.
-if redis.call('HGET', KEYS[1], 'guardedWriteId') == ARGV[2] then return {'applied'} end
-redis.call('HSET', KEYS[1], 'guardedWriteId', ARGV[2])
+local function stands(name) return redis.call('HGET', KEYS[1], name) end
+-- The client sent the request twice, since the connection broke: the commands ran before, and ended as the hash tells.
+if stands('guardedWriteId') == ARGV[2] then
+  local place = stands('failedPlace')
+  if place == '' then return {'applied'} end
+  return {'failed', place, stands('failedFault')}
+end
+if stands('lockId') ~= ARGV[1] then return {'refused'} end
+redis.call('HSET', KEYS[1], 'guardedWriteId', ARGV[2], 'failedPlace', '', 'failedFault', '')
 local at, place = 3, 1
 while at <= #ARGV do
   local count = tonumber(ARGV[at])
   local answer = redis.pcall(unpack(ARGV, at + 1, at + count))
-  if type(answer) == 'table' and answer.err then return {'failed', tostring(place), answer.err} end
+  if type(answer) == 'table' and answer.err then
+    redis.call('HSET', KEYS[1], 'failedPlace', place, 'failedFault', answer.err)
+    return {'failed', tostring(place), answer.err}
+  end
   at, place = at + count + 1, place + 1
 end
 return {'applied'}

@@ -189,6 +189,44 @@ describeHere(`RedisLockStore (${REDIS})`, () => {
       });
     });
 
+    test('fails if a command failed, also if the answer is lost and the client sends the request again by itself', async () => {
+      await using relay = await TcpRelay.start(server.port);
+      await withClient('ioredis', relay.port, async (client) => {
+        const key = newKey();
+        const lease = await new LockClient({ store: new RedisLockStore({ client }) }).acquire(key);
+        await runWhileHeld(lease, [['SET', `{${key}}:text`, 'a']]);
+        relay.loseAnswers();
+        const commands = [
+          ['INCR', `{${key}}:count`],
+          ['INCR', `{${key}}:text`],
+        ] as const;
+        await expect(runWhileHeld(lease, commands)).rejects.toThrow(
+          /The command 2 of .+'INCR', failed: .+not an integer/,
+        );
+        expect(await server.command('GET', `{${key}}:count`)).toContain('\r\n1\r\n');
+        await runWhileHeld(lease, [['SET', `{${key}}:text`, 'b']]);
+      });
+    });
+
+    test('that ran, and whose answer was lost, tells so after the lock was taken over', async () => {
+      const requests: (readonly string[])[] = [];
+      const direct = client as { sendCommand(args: readonly string[]): Promise<unknown> };
+      const recording = {
+        call: (name: string, args: readonly string[]) => {
+          requests.push([name, ...args]);
+          return direct.sendCommand([name, ...args]);
+        },
+      };
+      const key = newKey();
+      const lease = await new LockClient({ store: newStore({ client: recording }) }).acquire(key);
+      await runWhileHeld(lease, [['INCR', `{${key}}:count`]]);
+      const sent = requests.at(-1) ?? [];
+      const now = Date.now() + 100_000;
+      await newStore().acquire({ ...request, key, lockId: 'bert', now, until: now + 1_000 });
+      expect(await direct.sendCommand(sent)).toEqual(['applied']);
+      expect(await server.command('GET', `{${key}}:count`)).toContain('\r\n1\r\n');
+    });
+
     test('refuses what is no command, and a lease of another store', async () => {
       const { lease } = await held();
       for (const command of [[], ['SET', {}], 'SET a 1', ['SET', 'a', Number.NaN]]) {
