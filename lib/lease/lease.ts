@@ -163,6 +163,11 @@ export class Lease {
     return this.#context.store;
   }
 
+  /** @internal The milliseconds for which a request of this lease waits for its answer. */
+  get requestTimeoutMs(): number {
+    return this.#plan.requestTimeoutMs;
+  }
+
   /**
    * The moment at which the holder's belief ends unless the heartbeat renews the lease: milliseconds since the epoch, by
    * this host's clock.

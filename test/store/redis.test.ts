@@ -227,10 +227,74 @@ describeHere(`RedisLockStore (${REDIS})`, () => {
       expect(await server.command('GET', `{${key}}:count`)).toContain('\r\n1\r\n');
     });
 
+    test('of one lease runs after another, so that each runs once though all answers are lost', async () => {
+      await using relay = await TcpRelay.start(server.port);
+      await withClient('ioredis', relay.port, async (client) => {
+        const key = newKey();
+        const lease = await new LockClient({ store: new RedisLockStore({ client }) }).acquire(key);
+        const count = () => runWhileHeld(lease, [['INCR', `{${key}}:count`]]);
+        await count();
+        relay.loseAnswers();
+        await Promise.all([count(), count()]);
+        expect(await server.command('GET', `{${key}}:count`)).toContain('\r\n3\r\n');
+        // A failure ends nothing but its own write.
+        const failing = runWhileHeld(lease, [['LPUSH', `{${key}}:count`, 1]]);
+        const next = count();
+        await expect(failing).rejects.toThrow("'LPUSH', failed");
+        await next;
+      });
+    });
+
+    test.each([
+      ['in requestTimeoutMs', { leaseMs: 30_000, requestTimeoutMs: 300 }, /no answer came within 300 ms/],
+      [
+        'when the lease is lost',
+        { leaseMs: 1_000, safetyMs: 100, requestTimeoutMs: 20_000 },
+        /the lease's signal aborted before an answer came: LockLostError/,
+      ],
+    ])('on a server that hangs fails %s, and says that the commands may have run', async (_, options, message) => {
+      await using server = await RedisServer.start();
+      await withClient('node-redis', server.port, async (client) => {
+        const lease = await new LockClient({ store: new RedisLockStore({ client }) }).acquire('job', options);
+        await runWhileHeld(lease, [['INCR', '{job}:count']]);
+        server.suspend();
+        const from = performance.now();
+        const late = sleep(5_000, 'late', { ref: false });
+        const error = await Promise.race([
+          runWhileHeld(lease, [['INCR', '{job}:count']]).then(
+            () => undefined,
+            (error) => error,
+          ),
+          late,
+        ]);
+        server.resume();
+        expect(error).toMatchObject({ name: 'LockStoreError', transient: true });
+        expect(error.message).toMatch(message);
+        expect(error.message).toContain('The commands may have run, or may run still.');
+        expect(performance.now() - from).toBeLessThan(2_500);
+      });
+    });
+
     test('refuses what is no command, and a lease of another store', async () => {
       const { lease } = await held();
-      for (const command of [[], ['SET', {}], 'SET a 1', ['SET', 'a', Number.NaN]]) {
+      for (const command of [[], 'SET a 1', undefined, Array(7_001).fill('a')]) {
         await expect(runWhileHeld(lease, [command as never])).rejects.toThrow(/^A command must be an array of/);
+      }
+      const words = [Buffer.from('a'), '\ud800', Number.NaN, undefined, {}];
+      for (const word of words) {
+        await expect(runWhileHeld(lease, [['SET', 'a', word as never]])).rejects.toThrow(
+          /^Each word of a command must be a well-formed text or a finite number, but it is /,
+        );
+      }
+      for (const commands of [undefined, 'SET a b', new Map()]) {
+        await expect(runWhileHeld(lease, commands as never)).rejects.toThrow(
+          /^commands must be an array of commands, such as \[\['SET', 'a', 1\]\], but it is /,
+        );
+      }
+      for (const none of [undefined, null, 'job']) {
+        await expect(runWhileHeld(none as never, [])).rejects.toThrow(
+          /^runWhileHeld needs a lease of a RedisLockStore, but it is /,
+        );
       }
       const other = await new LockClient({ store: new MemoryLockStore() }).acquire('job');
       await expect(runWhileHeld(other, [])).rejects.toThrow('runWhileHeld needs a lease of a RedisLockStore');
