@@ -6,10 +6,18 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, jest, test } from '@jest/globals';
 import { LockClient } from '../../lib/lease/client.ts';
+import { REDIS_ACCESS } from '../../lib/names.ts';
 import { RedisLockStore, runWhileHeld } from '../../lib/redis.ts';
 import { repository } from '../docs/entries.ts';
-import { CLIENTS, local, withClient } from '../support/redis-clients.ts';
-import { isRedisInstalled, REDIS, RedisServer, startReplicated, startWithTls } from '../support/redis-servers.ts';
+import { CLIENTS, CLUSTER_CLIENTS, type Connect, local, withClient } from '../support/redis-clients.ts';
+import {
+  isRedisInstalled,
+  REDIS,
+  RedisServer,
+  startCluster,
+  startReplicated,
+  startWithTls,
+} from '../support/redis-servers.ts';
 
 // A busy machine needs more time than Jest's default.
 jest.setTimeout(30_000);
@@ -150,6 +158,36 @@ describeHere(`The user of docs/redis.md, over TLS (${REDIS})`, () => {
         await expect(everything('node-redis').then(() => `without ${rule}`)).rejects.toThrow();
       }
     });
+  });
+});
+
+describeHere(`A cluster that moves a lock to another server (${REDIS})`, () => {
+  test('grants the lock to the user of docs/redis.md, over each client', async () => {
+    const nodes = await startCluster();
+    await using servers = new AsyncDisposableStack();
+    for (const node of nodes) servers.use(node);
+    for (const node of nodes)
+      await node.command('ACL', 'SETUSER', 'locks', 'on', '>secret', ...REDIS_ACCESS.split(' '));
+    const numberIn = (answer: string) => Number(/:(\d+)/.exec(answer)?.[1]);
+    const slot = numberIn((await nodes[0]?.command('CLUSTER', 'KEYSLOT', 'leasehold:{job}')) ?? '');
+    const from = slot <= 5460 ? 0 : slot <= 10922 ? 1 : 2;
+    const move = async (node: number, state: string, other: number) => {
+      const id = /\r\n(\w+)/.exec((await nodes[other]?.command('CLUSTER', 'MYID')) ?? '')?.[1] ?? '';
+      await nodes[node]?.command('CLUSTER', 'SETSLOT', String(slot), state, id);
+    };
+    const to = (from + 1) % 3;
+    await move(to, 'IMPORTING', from);
+    await move(from, 'MIGRATING', to);
+    for (const connect of Object.values<Connect>(CLUSTER_CLIENTS)) {
+      const place = { ...local(nodes[0]?.port ?? 0), username: 'locks', password: 'secret' };
+      const { client, close } = await connect(place);
+      try {
+        const lease = await new LockClient({ store: new RedisLockStore({ client }) }).acquire('job');
+        expect(await lease.release()).toBe(true);
+      } finally {
+        close();
+      }
+    }
   });
 });
 
