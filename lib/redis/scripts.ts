@@ -84,11 +84,14 @@ local function write(new)
   for name in pairs(old) do
     if new[name] == nil then gone[#gone + 1] = name end
   end
+  -- A client's clock may be days behind: the server's own time keeps the record alive.
+  local keptUntil = text(math.max(tonumber(new.expiresAt), serverNow) + retentionMs)
+  -- A server whose memory is full refuses HSET, unless the script has written before. So it grants no lock, but a holder
+  -- keeps its lease, commits and releases. The record exists: only an acquire makes one.
+  if operation ~= 'acquire' then redis.call('PEXPIREAT', KEYS[1], keptUntil) end
   if #set > 0 then redis.call('HSET', KEYS[1], unpack(set)) end
   if #gone > 0 then redis.call('HDEL', KEYS[1], unpack(gone)) end
-  -- A client's clock may be days behind: the server's own time keeps the record alive.
-  local keptUntil = math.max(tonumber(new.expiresAt), serverNow) + retentionMs
-  redis.call('PEXPIREAT', KEYS[1], text(keptUntil))
+  if operation == 'acquire' then redis.call('PEXPIREAT', KEYS[1], keptUntil) end
   -- A hint to those who wait. The write stands, whether the hint may be sent or not.
   if not new.lockId then redis.pcall('PUBLISH', KEYS[1], '') end
 end

@@ -440,6 +440,39 @@ describeHere(`A server that is no place for locks (${REDIS})`, () => {
     });
   });
 
+  test('a server whose memory is full grants no lock, and does everything else', async () => {
+    await using server = await RedisServer.start();
+    await withClient('node-redis', server.port, async (client) => {
+      const store = new RedisLockStore({ client });
+      const acquire = (key: string) => store.acquire({ ...request, key, lockId: 'anna' });
+      for (const key of ['job', 'given-back', 'handed']) await acquire(key);
+      await server.command('CONFIG', 'SET', 'maxmemory', '1');
+      await expect(acquire('new')).rejects.toMatchObject({
+        transient: false,
+        message: expect.stringContaining('the server is out of memory: raise its maxmemory, or delete data'),
+      });
+      const grant = { lockId: 'anna', fencingToken: base + 1, now: base };
+      const done = [
+        await store.renew({ key: 'job', lockId: 'anna', until: request.until + 1 }),
+        await store.commit({ key: 'job', lockId: 'anna', data: '{}', number: 1 }),
+        await store.release({ key: 'job', lockId: 'anna', now: base, holdAtLeastMs: 0, doneToken: '1' }),
+        await store.forceRelease({ key: 'job', lockId: 'anna', immediately: true }),
+        await store.giveBack({ ...grant, key: 'given-back', previous: { type: 'nothing' } }),
+        await store.resume({ ...request, key: 'handed', handed: 'anna', lockId: 'bert' }),
+        await store.forceRelease({ key: 'handed', lockId: 'bert', immediately: false }),
+      ];
+      expect(done.map(({ applied }) => applied)).toEqual(done.map(() => true));
+      expect((await store.read('job')).record).toMatchObject({
+        releasedBy: 'anna',
+        doneToken: '1',
+        committed: { number: 1 },
+      });
+      const later = { ...request, now: base + 10 };
+      await expect(store.acquire({ ...later, key: 'job', lockId: 'carl' })).rejects.toThrow('out of memory');
+      expect(await server.command('EXISTS', 'leasehold:{new}')).toContain(':0');
+    });
+  });
+
   test('a replica is refused, and a primary that becomes a replica is, too', async () => {
     const { primary, replica, relay } = await startReplicated();
     await using _relay = relay;
