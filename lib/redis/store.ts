@@ -50,7 +50,7 @@ export interface RedisLockStoreOptions {
    */
   readonly keyPrefix?: string | undefined;
   /**
-   * The days that a record stays after its expiry. A record keeps the fencing token and the `once` token that is done.
+   * The days that a record stays after its expiry. A record keeps the fencing token, the `once` token that is done and the committed data.
    * More than 0, and at most 36,500.
    * @default 7
    */
