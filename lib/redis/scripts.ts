@@ -205,14 +205,17 @@ end
 
 if operation == 'read' then return answer('refused', '', old) end
 local function refused()
-  -- A primary that became a replica judges by what it has heard of. A write that changes nothing fails there.
-  local probe = redis.pcall('HDEL', KEYS[1], '')
+  -- A primary that became a replica judges by what it has heard of. There, a write fails that changes nothing: to delete a
+  -- field that the hash does not have.
+  local absent = 'none'
+  while old[absent] do absent = absent .. '.' end
+  local probe = redis.pcall('HDEL', KEYS[1], absent)
   return type(probe) == 'table' and probe or answer('refused', '', old)
 end
 -- An earlier sending of this very request was applied: its answer was lost, and the client sent it again.
 if exists and old.writeId == writeId then return answer('applied', '', old) end
 local isLock = not exists or (isNumber(old.fencingToken) and isNumber(old.expiresAt) and isNumber(old.acquiredAt))
-if not isLock then return refused() end
+if not isLock then return answer('refused', '', old) end
 local new, instead = operations[operation]()
 if instead == 'blind' then return answer('blind', '', old) end
 if not new then return refused() end

@@ -50,8 +50,8 @@ export interface RedisLockStoreOptions {
    */
   readonly keyPrefix?: string | undefined;
   /**
-   * The days that a record stays after its expiry. A record keeps the fencing token, the `once` token that is done and the committed data.
-   * More than 0, and at most 36,500.
+   * The days that a record stays after its expiry. A record keeps the fencing token, the `once` token that is
+   * done, and the committed data. More than 0, and at most 36,500.
    * @default 7
    */
   readonly retentionDays?: number | undefined;
@@ -238,8 +238,11 @@ export class RedisLockStore implements LockStore {
     const argv = [operation, writeId, String(this.#retentionMs), extra, ...request];
     const [status, time, detail, ...flat] = await this.server.run(OPERATION, key, argv, signal);
     const serverDate = Number(time);
-    if (status !== 'applied' && status !== 'refused')
-      throw faultOf(String(status), String(detail), this.server.hashOf(key), serverDate);
+    if (status !== 'applied' && status !== 'refused') {
+      const transient = status === 'replica' && this.server.wasPrimary;
+      throw faultOf(String(status), String(detail), this.server.hashOf(key), { ...datesOf(serverDate), transient });
+    }
+    if (operation !== 'read') this.server.wasPrimary = true;
     if (isChecking) this.#checkedAt = now;
     const hash = this.server.hashOf(key);
     const foreign = (why: string) => foreignError(hash, why, datesOf(serverDate));
@@ -274,8 +277,8 @@ async function asking<T>(ask: () => Promise<T>): Promise<T> {
 }
 
 /** Makes the error of an answer that is neither a grant nor a refusal. */
-function faultOf(status: string, detail: string, hash: string, serverDate: number): LockStoreError {
-  if (status === 'unread') return foreignError(hash, `it cannot be read as a hash: ${detail}`, datesOf(serverDate));
+function faultOf(status: string, detail: string, hash: string, options: LockStoreErrorOptions): LockStoreError {
+  if (status === 'unread') return foreignError(hash, `it cannot be read as a hash: ${detail}`, options);
   const why: Record<string, string> = {
     evicts: `${evicts(detail)} Nothing was written.`,
     replica: REPLICA,
@@ -283,7 +286,7 @@ function faultOf(status: string, detail: string, hash: string, serverDate: numbe
       'guardFailover needs the INFO of the server, which a script may not ask for here: allow INFO to the user (+info), or leave guardFailover out.',
   };
   const text = why[status] ?? `it answered ${show(status)}.`;
-  return new LockStoreError(`The server is no place for locks: ${text}`, datesOf(serverDate));
+  return new LockStoreError(`The server is no place for locks: ${text}`, options);
 }
 
 /** Makes the error for a key under which something else stands. The message shows none of its values. */
