@@ -129,7 +129,7 @@ export class RedisLockStore implements LockStore {
     this.#retentionMs = Math.ceil(retentionDays * 86_400_000);
     this.#guardFailover = guardFailover;
     if (subscriber !== undefined) {
-      const releases = new Releases(subscriber);
+      const releases = Releases.of(subscriber);
       this.changes = (key, signal) => releases.next(this.server.hashOf(key), signal);
     }
   }

@@ -49,6 +49,61 @@ describe('RedisLockStore refuses', () => {
   });
 });
 
+describe('A subscriber', () => {
+  const client = { call: async () => [] };
+
+  /** A subscriber as ioredis has it, without a server. */
+  function fakeSubscriber() {
+    const listeners: ((channel: string) => void)[] = [];
+    const subscribed = new Set<string>();
+    return {
+      listeners,
+      subscribed,
+      call: async () => [],
+      sendCommand: async () => [],
+      on: (_event: string, listener: (channel: string) => void) => listeners.push(listener),
+      subscribe: async (channel: string) => subscribed.add(channel),
+      unsubscribe: async (channel: string) => subscribed.delete(channel),
+      tell: (key: string) => {
+        for (const listener of listeners) listener(`leasehold:{${key}}`);
+      },
+    };
+  }
+
+  test('wakes two waiters of a process at each release: the others would ask the server for nothing', async () => {
+    const subscriber = fakeSubscriber();
+    const store = new RedisLockStore({ client, subscriber });
+    let woken = 0;
+    const { signal } = new AbortController();
+    for (let i = 0; i < 5; i++) void store.changes?.('job', signal).then(() => woken++);
+    const heard: number[] = [];
+    for (let i = 0; i < 3; i++) {
+      subscriber.tell('job');
+      await sleep(1);
+      heard.push(woken);
+    }
+    expect(heard).toEqual([2, 4, 5]);
+  });
+
+  test('is shared by stores: one listener, and no store ends what another listens to', async () => {
+    const subscriber = fakeSubscriber();
+    const stores = Array.from({ length: 12 }, () => new RedisLockStore({ client, subscriber }));
+    const told = stores[0]?.changes?.('job', AbortSignal.timeout(5_000));
+    for (const store of stores) {
+      const left = new AbortController();
+      for (const key of ['job', ...Array.from({ length: 30 }, (_, i) => `${randomUUID()}-${i}`)]) {
+        store.changes?.(key, left.signal).catch(() => {});
+      }
+      left.abort();
+    }
+    expect(subscriber.listeners).toHaveLength(1);
+    expect(subscriber.subscribed.size).toBeLessThanOrEqual(130);
+    expect([...subscriber.subscribed]).toContain('leasehold:{job}');
+    subscriber.tell('job');
+    await told;
+  });
+});
+
 describeHere(`RedisLockStore (${REDIS})`, () => {
   let server: RedisServer;
   let client: Connected['client'];
@@ -346,6 +401,20 @@ describeHere(`RedisLockStore (${REDIS})`, () => {
           await expect(store.changes?.(key, AbortSignal.timeout(20))).rejects.toThrow();
         }),
       );
+    });
+
+    test('a list skips names and hashes that are no UTF-8', async () => {
+      await withClient(library, server.port, async (client) => {
+        const keyPrefix = `${randomUUID()}:`;
+        const store = new RedisLockStore({ client, keyPrefix });
+        await store.acquire({ ...request, key: 'jöb', lockId: 'anna' });
+        const write = "redis.call('HSET', KEYS[1] .. ARGV[1], '\\255', '\\254')";
+        for (const name of ["'{\\255}'", "'{foreign}'"]) {
+          await server.command('EVAL', write.replace('ARGV[1]', name), '1', keyPrefix);
+        }
+        expect((await listed(store)).map(({ key }) => key)).toEqual(['jöb']);
+        expect((await store.readMany(['foreign', 'jöb'])).records).toHaveLength(1);
+      });
     });
 
     test('an acquire, a renewal and a release whose answers are lost cost nothing', async () => {
