@@ -57,7 +57,8 @@ export interface RedisLockStoreOptions {
   readonly retentionDays?: number | undefined;
   /**
    * Keeps each lock closed for one lease after a failover of the server, and lifts its fencing token. So a grant that the
-   * failover lost is over before the next grant, and has a lower token. The server must allow `INFO` in scripts.
+   * failover lost is over before the next grant, and has a lower token. The server must allow `INFO` in scripts. A lock is also
+   * closed for one lease when a primary gets its first replica, or has had none for an hour.
    * @default false
    */
   readonly guardFailover?: boolean | undefined;
@@ -129,6 +130,11 @@ export class RedisLockStore implements LockStore {
     this.#retentionMs = Math.ceil(retentionDays * 86_400_000);
     this.#guardFailover = guardFailover;
     if (subscriber !== undefined) {
+      if ((subscriber as object) === client) {
+        throw new TypeError(
+          'subscriber must be a second connected client of the same library as client, but it is the client itself: a connection that subscribes does nothing else. Connect a second client for it.',
+        );
+      }
       const releases = Releases.of(subscriber);
       this.changes = (key, signal) => releases.next(this.server.hashOf(key), signal);
     }
@@ -196,8 +202,8 @@ export class RedisLockStore implements LockStore {
   }
 
   /**
-   * Gives the findings about the server, or about each primary of a cluster: its eviction policy, its role, its replicas and
-   * its log of writes.
+   * Gives the findings about the server, or about each primary of a cluster: its eviction policy, its role, its replicas,
+   * and how it keeps its writes.
    */
   async check(signal?: AbortSignal): Promise<readonly StoreProblem[]> {
     const options = { guardFailover: this.#guardFailover, signal };

@@ -35,6 +35,13 @@ describe('RedisLockStore refuses', () => {
     );
   });
 
+  test('the client as its own subscriber: a connection that subscribes can do nothing else', () => {
+    const both = { ...client, subscribe: async () => {}, unsubscribe: async () => {} };
+    expect(() => new RedisLockStore({ client: both, subscriber: both })).toThrow(
+      /^subscriber must be a second connected client .+, but it is the client itself: .+Connect a second client/,
+    );
+  });
+
   test.each([
     [{ keyPrefix: 'a{b}' }, 'keyPrefix must be a text of up to 256 characters without { and }'],
     [{ keyPrefix: 7 }, 'keyPrefix must be'],
@@ -403,6 +410,20 @@ describeHere(`RedisLockStore (${REDIS})`, () => {
       );
     });
 
+    test('a check finds a log of writes that is not written to disk at once', async () => {
+      await withClient(library, server.port, async (client) => {
+        const store = new RedisLockStore({ client });
+        const fsync = expect.objectContaining({ message: expect.stringContaining('Set appendfsync always') });
+        await server.command('CONFIG', 'SET', 'appendonly', 'yes');
+        await server.command('CONFIG', 'SET', 'appendfsync', 'everysec');
+        expect(await store.check()).not.toContainEqual(fsync);
+        await server.command('CONFIG', 'SET', 'appendfsync', 'no');
+        expect(await store.check()).toContainEqual(fsync);
+        await server.command('CONFIG', 'SET', 'appendonly', 'no');
+        expect(await store.check()).not.toContainEqual(fsync);
+      });
+    });
+
     test('a list skips names and hashes that are no UTF-8', async () => {
       await withClient(library, server.port, async (client) => {
         const keyPrefix = `${randomUUID()}:`;
@@ -593,7 +614,21 @@ describeHere(`A server that is no place for locks (${REDIS})`, () => {
         message: expect.stringContaining('guardFailover'),
       });
       expect(await new RedisLockStore({ client }).check()).toContainEqual(warning);
-      expect(await new RedisLockStore({ client, guardFailover: true }).check()).toEqual([]);
+      const guarded = new RedisLockStore({ client, guardFailover: true });
+      // A primary that starts again without its data empties its replicas, too.
+      const forgets = expect.objectContaining({ message: expect.stringContaining('a restart forgets the locks') });
+      expect(await guarded.check()).toEqual([forgets]);
+      await primary.command('CONFIG', 'SET', 'save', '3600 1');
+      expect(await guarded.check()).toEqual([]);
+      await primary.command('CONFIG', 'SET', 'save', '');
+      await primary.command('CONFIG', 'SET', 'appendonly', 'yes');
+      expect(await guarded.check()).toEqual([]);
+      await primary.command('CONFIG', 'SET', 'appendfsync', 'no');
+      expect(await guarded.check()).toEqual([
+        { severity: 'warning', message: expect.stringMatching(/appendfsync is no: .+Set appendfsync always/) },
+      ]);
+      await primary.command('ACL', 'SETUSER', 'default', '-config');
+      expect(await guarded.check()).toEqual([]);
     });
   });
 
