@@ -4,7 +4,7 @@ import { checkDuration, checkNames, checkText, checkThat } from '../record/check
 import type { StoreProblem } from '../record/store.ts';
 import { decode, type Entry, encode } from '../swap/entry.ts';
 import { type KeyPage, type Loaded, type Swapped, SwapStore } from '../swap/swap-store.ts';
-import { check } from './check.ts';
+import { check, isWholeSecond } from './check.ts';
 import { type Files, hostFiles } from './files.ts';
 import { FRESH, folderName, keyInName, keyInText, mayStartWith } from './names.ts';
 import { dateOf, LEAST_PRUNED_MS, prune, sweep } from './prune.ts';
@@ -37,6 +37,8 @@ interface Seen {
 
 /** Milliseconds for which a version may be replaced unread. A prune counts on it that no writer goes by an older reading. */
 const FRESH_MS = 600_000;
+const WHOLE_SECOND_MS = 1_000;
+const TICK_MS = 20;
 /** Milliseconds between two sweeps of what crashed writers have left. */
 const SWEEP_MS = 3_600_000;
 /** The most leftovers that one request sweeps away. */
@@ -60,13 +62,12 @@ const PAGE = 100;
 export class FileLockStore extends SwapStore<Seen> {
   /** The folder of the locks. */
   readonly directory: string;
-  /** A file's time is the server's, cut down to a tick of 1 to 10 ms and then to a whole millisecond. */
-  readonly serverDateStepMs = 20;
   /** A request makes up to 20 calls, each of some milliseconds. */
   readonly requestTimeoutMs = 5_000;
   /** Node makes four calls to file systems at a time. More requests would only keep a renewal waiting. */
   readonly maxInFlight = 8;
   readonly #files: Files = hostFiles;
+  #date: number | undefined;
   #sweptAt = -Infinity;
 
   /** @throws TypeError that shows the value, if an option is missing, unknown or invalid. */
@@ -81,6 +82,16 @@ export class FileLockStore extends SwapStore<Seen> {
       directory,
     );
     this.directory = directory;
+  }
+
+  /**
+   * A file's time is the server's, cut down to a tick of 1 to 10 ms and then to a whole millisecond: 20 ms. Some file systems
+   * keep whole seconds (ext3, ext4 with inodes of 128 bytes, HFS+, some FUSE programs): 1,000 ms. The last date tells which. On
+   * such a file system, each date is a whole second. On others one date of a thousand is, too: its interval of a second
+   * holds the true time as well, and is only longer than need be.
+   */
+  get serverDateStepMs(): number {
+    return isWholeSecond(this.#date ?? 0) ? WHOLE_SECOND_MS : TICK_MS;
   }
 
   /** Checks the folder: whether it can be written, whether it has hard links, and on which kind of file system it lies. */
@@ -118,6 +129,7 @@ export class FileLockStore extends SwapStore<Seen> {
       load(this.#files, folder, signal),
       dated ? dateOf(this.#files, this.directory) : undefined,
     ]);
+    this.#date = serverDate ?? this.#date;
     if (standing === undefined) return { serverDate };
     return { entry: this.#read(standing, key, folder), version: { version: standing.version, at }, serverDate };
   }
@@ -139,6 +151,7 @@ export class FileLockStore extends SwapStore<Seen> {
       return !isStale();
     };
     const { version, date, maybeApplied } = await swap(this.#files, place, encode(entry), seen?.version, mayWrite);
+    this.#date = date ?? this.#date;
     if (date !== undefined) await this.#sweep(date);
     return {
       ...(version !== undefined && { version: { version, at } }),

@@ -193,6 +193,40 @@ describe('A file system that refuses', () => {
   });
 });
 
+describe('The times of files', () => {
+  const coarsely = () => {
+    const { write } = hostFiles;
+    jest.spyOn(hostFiles, 'write').mockImplementation(async (...args) => {
+      return Math.floor((await write(...args)) / 1_000) * 1_000;
+    });
+  };
+
+  test('tell the steps of the dates: a second until the first date is known, and 20 ms if it is fine', async () => {
+    expect(store.serverDateStepMs).toBe(1_000);
+    jest.spyOn(hostFiles, 'write').mockResolvedValueOnce(1_795_745_883_171);
+    await store.read('job', { consistent: true, dated: true });
+    expect(store.serverDateStepMs).toBe(20);
+  });
+
+  test('in whole seconds do not make a right clock a wrong one', async () => {
+    coarsely();
+    while (Date.now() % 1_000 < 500) await new Promise((resolve) => setTimeout(resolve, 20));
+    const before = Date.now();
+    const lease = await locks.acquire('job', { leaseMs: 10_000 });
+    expect((await locks.inspect('job'))?.expiresAt).toBeGreaterThanOrEqual(before + 10_000);
+    await lease.renew();
+    expect((await locks.inspect('job'))?.expiresAt).toBeGreaterThanOrEqual(before + 10_000);
+  });
+
+  test('in whole seconds are a finding of check', async () => {
+    coarsely();
+    expect(await store.check()).toContainEqual({
+      severity: 'warning',
+      message: expect.stringMatching(/whole seconds.+safetyMs/),
+    });
+  });
+});
+
 describe('A writer that stops between two calls', () => {
   /** Makes the n-th call of the store never answer: before the call is made, or after. */
   const stopAt = (n: number, after: boolean) => {
