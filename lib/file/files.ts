@@ -16,8 +16,8 @@ export interface Files {
   makeFolder(path: string): Promise<number>;
   /** Gives a file a second name. `exists`: the name is taken. `gone`: the file or the folder is no longer there. */
   link(path: string, target: string): Promise<'done' | 'exists' | 'gone'>;
-  /** Tells whether a file has a second name, or is gone. */
-  isLinked(path: string): Promise<boolean>;
+  /** Tells whether a file has a second name. Undefined if the file is gone, so that nobody knows. */
+  isLinked(path: string): Promise<boolean | undefined>;
   /** Moves a folder to a path where no folder is, or an empty one. */
   move(path: string, target: string): Promise<'done' | 'exists' | 'gone'>;
   /** Writes a folder's list down to the disk, so that a name that others have seen survives a crash of the server. */
@@ -80,7 +80,8 @@ export const hostFiles: Files = {
         await file.close();
       }
     });
-    return links !== 1;
+    // A file that is deleted while it is open has no name left.
+    return links ? links > 1 : undefined;
   },
 
   async move(path, target) {

@@ -105,9 +105,11 @@ async function replace(
     const date = await files.write(fresh, text);
     if (!mayWrite()) return { date };
     const linked = await files.link(fresh, target);
-    // The client of a network file system may have sent the link twice: the file then shows its second name.
-    if (linked === 'exists' && !(await files.isLinked(fresh))) return { date };
-    if (linked === 'gone') return { date };
+    // The client of a network file system may have sent the link twice: the file then shows its second name. If the file was
+    // swept away meanwhile, nobody knows: the caller reads again, and knows a version of its own.
+    const isOwn = linked === 'done' || (linked === 'exists' ? await files.isLinked(fresh) : undefined);
+    if (isOwn === undefined) return { date, maybeApplied: true };
+    if (!isOwn) return { date };
     return await confirm(files, folder, version, date);
   } finally {
     await tidy(files.remove(fresh));

@@ -5,6 +5,7 @@ import { afterAll, afterEach, beforeEach, describe, expect, jest, test } from '@
 import { hostFiles } from '../../lib/file/files.ts';
 import { FileLockStore } from '../../lib/file.ts';
 import { LockClient } from '../../lib/lease/client.ts';
+import type { Lease } from '../../lib/lease/lease.ts';
 import type { LockStoreError } from '../../lib/record/errors.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'leasehold-'));
@@ -180,6 +181,29 @@ describe('A file system that refuses', () => {
     const lease = await locks.acquire('job');
     expect(await lease.release()).toBe(true);
     expect(await filesIn(directory)).toHaveLength(2);
+  });
+
+  test.each([
+    ['is gone', 'ENOENT'],
+    ['is stale', 'ESTALE'],
+  ])('a link that another writer won stays lost, though the own file %s when it is looked at', async (_, code) => {
+    await locks.using('job', async () => {});
+    const other = new LockClient({ store: new FileLockStore({ directory }) });
+    const { link, isLinked } = hostFiles;
+    let winner: Lease | undefined;
+    jest.spyOn(hostFiles, 'link').mockImplementationOnce(async (...paths) => {
+      winner = await other.acquire('job');
+      return link(...paths);
+    });
+    jest.spyOn(hostFiles, 'isLinked').mockImplementationOnce(async (path) => {
+      // The writer sleeps here for more than an hour, and another process sweeps the writer's file away.
+      if (code === 'ENOENT') await fs.unlink(path);
+      else refuse('open', code);
+      return isLinked(path);
+    });
+    expect(await locks.tryAcquire('job')).toBeNull();
+    expect((await locks.inspect('job'))?.lockId).toBe(winner?.lockId);
+    expect(await winner?.release()).toBe(true);
   });
 
   test('that hangs fails the call within requestTimeoutMs, and the signal of a lease aborts in time', async () => {
