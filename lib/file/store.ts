@@ -184,7 +184,9 @@ export class FileLockStore extends SwapStore<Seen> {
   }
 
   #read({ text, version }: Standing, key: string, folder: string): Entry {
-    return decode(text, key, `the file '${join(folder, fileOf(version))}'`);
+    // The folder goes as a whole: the version before would bring the damaged version's token once more. The token of a new
+    // folder starts from the clock.
+    return decode(text, key, `the folder '${folder}', whose version is the file ${fileOf(version)},`);
   }
 
   async #sweep(date: number): Promise<void> {

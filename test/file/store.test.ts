@@ -101,9 +101,66 @@ describe('The files of FileLockStore', () => {
     const error = await errorOf(locks.acquire('foreign'));
     expect(error).toMatchObject({
       foreign: true,
-      message: expect.stringContaining(`${directory}/foreign/0000000000000001`),
+      message: expect.stringContaining(`'${directory}/foreign', whose version is the file 0000000000000001`),
     });
     expect(await errorOf(locks.acquire('readme'))).toMatchObject({ foreign: true });
+  });
+});
+
+test('A key whose folder has only files of somebody else names one of them, and what to do', async () => {
+  await fs.mkdir(join(directory, 'job'));
+  await fs.writeFile(join(directory, 'job', 'notes.txt'), '');
+  const error = await errorOf(locks.tryAcquire('job'));
+  expect(error).toMatchObject({ foreign: true, transient: false });
+  expect(error.message).toMatch(/job\/notes\.txt' .+move/);
+  await fs.unlink(join(directory, 'job', 'notes.txt'));
+  await locks.using('job', async () => {});
+});
+
+describe('Names of somebody else', () => {
+  const long = `y${'x'.repeat(300)}`;
+  beforeEach(async () => {
+    await locks.acquire('job');
+    await locks.acquire(long);
+    await fs.writeFile(join(directory, 'file'), '');
+    await fs.writeFile(join(directory, 'notes~'), '');
+    await fs.writeFile(join(directory, `x~${'0'.repeat(64)}`), '');
+    await fs.mkdir(join(directory, 'folders', '2026112700000000'), { recursive: true });
+    await fs.mkdir(join(directory, 'closed'));
+    await fs.mkdir(join(directory, '~new', 'mine'), { recursive: true });
+    await age(join(directory, '~new', 'mine'), 2 * DAY);
+    // The superuser may read everything. So the refusal is planted.
+    const { readdir } = fs;
+    jest.spyOn(fs, 'readdir').mockImplementation((async (path: string, ...rest: []) => {
+      const isClosed = path === join(directory, 'closed') || path.endsWith('/mine');
+      if (isClosed) throw Object.assign(new Error('EACCES'), { code: 'EACCES' });
+      return readdir(path, ...rest);
+    }) as never);
+  });
+
+  test('break no list, no inspectMany and no prune', async () => {
+    expect((await Array.fromAsync(locks.list())).map(({ key }) => key).sort()).toEqual(['job', long]);
+    expect((await Array.fromAsync(locks.list({ prefix: long }))).map(({ key }) => key)).toEqual([long]);
+    const found = await locks.inspectMany(['job', 'file', 'folders', 'closed']);
+    expect([...found.keys()]).toEqual(['job']);
+    expect(await store.prune({ olderThanMs: DAY })).toBe(0);
+  });
+
+  test.each([
+    ['closed', /EACCES.+rights/],
+    ['folders', /EISDIR/],
+    ['file', /ENOTDIR/],
+  ])('are an error for their own key: %s', async (key, message) => {
+    const error = await errorOf(locks.tryAcquire(key));
+    expect(error).toMatchObject({ foreign: true, message: expect.stringMatching(message) });
+  });
+
+  test('are not the folder of the locks itself: without the rights for all keys, no lock looks free', async () => {
+    jest.restoreAllMocks();
+    for (const directory of ['/etc/hostname', '/etc/hosts']) {
+      const wrong = new LockClient({ store: new FileLockStore({ directory }) });
+      expect((await errorOf(wrong.inspectMany(['job']))).message).toMatch(/ENOTDIR/);
+    }
   });
 });
 
@@ -215,6 +272,20 @@ describe('A file system that refuses', () => {
     await new Promise((resolve) => lease.signal.addEventListener('abort', resolve));
     expect(Date.now()).toBeLessThan((await store.read('job', { consistent: true })).record?.expiresAt ?? 0);
   });
+});
+
+test('A damaged version says to delete the folder of the key: the version before it would repeat a token', async () => {
+  await locks.using('job', async () => {});
+  const { fencingToken } = await locks.acquire('job');
+  const folder = join(directory, 'job');
+  const versions = (await fs.readdir(folder)).sort();
+  expect(versions).toHaveLength(2);
+  await fs.writeFile(join(folder, versions[1] as string), '');
+  const other = new LockClient({ store: new FileLockStore({ directory }) });
+  const { message } = await errorOf(other.tryAcquire('job'));
+  expect(message).toMatch(/the folder '.+\/job', .+nobody holds the lock, delete it\.$/);
+  await fs.rm(message.match(/the folder '(.+?)'/)?.[1] as string, { recursive: true });
+  expect((await other.acquire('job')).fencingToken).toBeGreaterThan(fencingToken);
 });
 
 describe('The times of files', () => {
@@ -431,6 +502,22 @@ describe('prune', () => {
     expect(await pruned).toBe(1);
     // The late write found its file gone, read again, and began the lock anew.
     expect(record).toMatchObject({ lockId: 'late', tookOver: { type: 'nothing' } });
+  });
+
+  test('leaves a folder with a file of somebody else, whose lock works on', async () => {
+    await ago('job', 3 * DAY);
+    await fs.writeFile(join(directory, 'job', 'notes.txt'), '');
+    expect(await store.prune({ olderThanMs: DAY })).toBe(0);
+    expect((await store.read('job', { consistent: true })).record).toBeDefined();
+    await locks.using('job', async () => {});
+  });
+
+  test('that was killed leaves an empty folder, which the next prune deletes if the name is a key and the folder is old', async () => {
+    const folders = ['job', 'a+b', 'young', 'Archive', 'lost.found', `job~${'0'.repeat(64)}`, 'notes~'];
+    for (const name of folders) await fs.mkdir(join(directory, name));
+    for (const name of folders) if (name !== 'young') await age(join(directory, name), 2 * DAY);
+    expect(await store.prune({ olderThanMs: DAY })).toBe(0);
+    expect((await fs.readdir(directory)).sort()).toEqual(['Archive', 'lost.found', 'notes~', 'young', '~new']);
   });
 
   test('of less than a day is refused', async () => {
