@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { isAbsolute, join } from 'node:path';
 import { checkDuration, checkNames, checkText, checkThat } from '../record/check.ts';
+import { LockStoreError } from '../record/errors.ts';
 import type { StoreProblem } from '../record/store.ts';
 import { decode, type Entry, encode } from '../swap/entry.ts';
 import { type KeyPage, type Loaded, type Swapped, SwapStore } from '../swap/swap-store.ts';
@@ -179,8 +180,14 @@ export class FileLockStore extends SwapStore<Seen> {
 
   /** Reads a key that is too long for the name of its folder. */
   async #longKey(name: string): Promise<string | undefined> {
-    const standing = await load(this.#files, join(this.directory, name), undefined);
-    return standing && keyInText(standing.text, name);
+    try {
+      const standing = await load(this.#files, join(this.directory, name), undefined);
+      return standing && keyInText(standing.text, name);
+    } catch (error) {
+      // Something of somebody else's hides no lock.
+      if (error instanceof LockStoreError && error.foreign) return undefined;
+      throw error;
+    }
   }
 
   #read({ text, version }: Standing, key: string, folder: string): Entry {

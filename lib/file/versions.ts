@@ -27,7 +27,8 @@ export interface Place {
 /** The most readings of a folder that others write meanwhile. */
 const READINGS = 20;
 const DIGITS = 16;
-const isVersion = (name: string): boolean => /^\d{16}$/.test(name);
+/** Tells whether a file is a version. A number beyond 2^53 would have another name than it was read by. */
+export const isVersion = (name: string): boolean => /^\d{16}$/.test(name) && Number(name) < Number.MAX_SAFE_INTEGER;
 export const fileOf = (version: number): string => String(version).padStart(DIGITS, '0');
 
 /** The versions in a folder, in ascending order. */
@@ -135,7 +136,10 @@ async function create(files: Files, { folder, fresh }: Place, text: string, mayW
     const date = await files.write(first, text);
     if (!mayWrite()) return { date };
     moved = await files.move(fresh, folder);
-    if (moved === 'exists') return { date };
+    if (moved === 'exists') {
+      await checkOwn(files, folder);
+      return { date };
+    }
     // The folder was moved by an earlier sending of the same request, or swept away as a leftover.
     if (moved === 'gone') return { date, maybeApplied: true };
     await files.keep(dirname(folder));
@@ -146,6 +150,18 @@ async function create(files: Files, { folder, fresh }: Place, text: string, mayW
       await tidy(files.removeFolder(fresh));
     }
   }
+}
+
+/** Throws if only files of somebody else keep a first version out of a key's folder: nobody else would move them away. */
+async function checkOwn(files: Files, folder: string): Promise<void> {
+  const names = (await files.list(folder)) ?? [];
+  const [name] = names;
+  if (name === undefined || names.some(isVersion)) return;
+  throw new LockStoreError(
+    `'${join(folder, name)}' is no file of leasehold's, and keeps the lock from being made: move the file away.`,
+    // A client of NFS keeps a file that was deleted while it was open under such a name, until the file is closed.
+    { foreign: true, transient: name.startsWith('.nfs') },
+  );
 }
 
 /** Tells whether the version that was written is the highest, and deletes what nobody reads any more. */
