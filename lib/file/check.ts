@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { LockStoreError } from '../record/errors.ts';
 import type { StoreProblem } from '../record/store.ts';
-import { faultOf } from './faults.ts';
+import { faultOf, isFull } from './faults.ts';
 import type { Files } from './files.ts';
 import { FRESH } from './names.ts';
 
@@ -56,7 +56,7 @@ export async function check(
   try {
     if (await isCoarse(files, directory)) problems.push({ severity: 'warning', message: coarse(directory) });
   } catch (error) {
-    if (!(error instanceof LockStoreError) || error.transient) throw error;
+    if (!(error instanceof LockStoreError) || (error.transient && !isFull(error))) throw error;
     return [{ severity: 'error', message: `FileLockStore ${error.message}` }];
   }
   signal?.throwIfAborted();

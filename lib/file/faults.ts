@@ -41,6 +41,10 @@ const ADVICE: Readonly<Record<string, readonly [advice: string, transient: boole
 const OF_ONE_NAME = ['ENOTDIR', 'EISDIR', 'EACCES', 'EPERM'];
 export const isOfOneName = (error: unknown): boolean => OF_ONE_NAME.includes(codeOf(error));
 
+/** Tells whether a request failed since nothing more can be written. */
+export const isFull = (error: unknown): boolean =>
+  error instanceof LockStoreError && ['ENOSPC', 'EDQUOT'].includes(codeOf(error.cause));
+
 /**
  * Makes the error of a call to a file system.
  * @param what the verb of the call: `list`, `link`.

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { LockStoreError } from '../record/errors.ts';
 import type { LockRecord } from '../record/record.ts';
 import { decode } from '../swap/entry.ts';
+import { isFull } from './faults.ts';
 import type { Files } from './files.ts';
 import { FRESH, isKeysName, keyInName, keyInText } from './names.ts';
 import { fileOf, isVersion, load, versionsIn } from './versions.ts';
@@ -60,7 +61,7 @@ export async function prune(
   olderThanMs: number,
   signal: AbortSignal | undefined,
 ): Promise<number> {
-  const now = await dateOf(files, directory);
+  const now = await dateOrEarlier(files, directory);
   await sweep(files, directory, now, Infinity);
   let pruned = 0;
   for (const name of (await files.list(directory)) ?? []) {
@@ -122,6 +123,20 @@ export async function dateOf(files: Files, directory: string): Promise<number> {
   try {
     return await files.write(fresh, '');
   } finally {
-    await files.remove(fresh);
+    // An error of the deletion would hide the error of the write. A later sweep deletes what is left.
+    await files.remove(fresh).catch(() => {});
+  }
+}
+
+/**
+ * Asks for the server's time, or for an earlier time. On a full disk no file can be made: then the time is that at which a writer
+ * last made or deleted a file. By an earlier time, a prune deletes less and never more.
+ */
+async function dateOrEarlier(files: Files, directory: string): Promise<number> {
+  try {
+    return await dateOf(files, directory);
+  } catch (error) {
+    if (!isFull(error)) throw error;
+    return (await files.timeOf(join(directory, FRESH))) ?? 0;
   }
 }

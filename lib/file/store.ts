@@ -6,6 +6,7 @@ import type { StoreProblem } from '../record/store.ts';
 import { decode, type Entry, encode } from '../swap/entry.ts';
 import { type KeyPage, type Loaded, type Swapped, SwapStore } from '../swap/swap-store.ts';
 import { check, isWholeSecond } from './check.ts';
+import { faultOf, isFull } from './faults.ts';
 import { type Files, hostFiles } from './files.ts';
 import { FRESH, folderName, keyInName, keyInText, mayStartWith } from './names.ts';
 import { dateOf, LEAST_PRUNED_MS, prune, sweep } from './prune.ts';
@@ -30,16 +31,20 @@ export interface FileLockStoreOptions {
   readonly directory: string;
 }
 
-/** A version that this process saw at a moment of its wall clock. */
+/** A version that this process saw. */
 interface Seen {
   readonly version: number;
+  /** The moment by the wall clock. */
   readonly at: number;
+  /** The moment by the server's clock, if the server was asked. In a machine that was paused, all own clocks stood still. */
+  readonly date: number | undefined;
 }
 
 /** Milliseconds for which a version may be replaced unread. A prune counts on it that no writer goes by an older reading. */
 const FRESH_MS = 600_000;
 const WHOLE_SECOND_MS = 1_000;
 const TICK_MS = 20;
+const isLong = (from = Number.NaN, to = Number.NaN): boolean => Math.abs(to - from) > FRESH_MS;
 /** Milliseconds between two sweeps of what crashed writers have left. */
 const SWEEP_MS = 3_600_000;
 /** The most leftovers that one request sweeps away. */
@@ -128,11 +133,15 @@ export class FileLockStore extends SwapStore<Seen> {
     const at = Date.now();
     const [standing, serverDate] = await Promise.all([
       load(this.#files, folder, signal),
-      dated ? dateOf(this.#files, this.directory) : undefined,
+      dated ? this.#dateIfRoom() : undefined,
     ]);
     this.#date = serverDate ?? this.#date;
     if (standing === undefined) return { serverDate };
-    return { entry: this.#read(standing, key, folder), version: { version: standing.version, at }, serverDate };
+    return {
+      entry: this.#read(standing, key, folder),
+      version: { version: standing.version, at, date: serverDate },
+      serverDate,
+    };
   }
 
   protected async swap(
@@ -144,18 +153,18 @@ export class FileLockStore extends SwapStore<Seen> {
     signal?.throwIfAborted();
     const at = Date.now();
     // A reading that is too old counts as missed: the caller reads again.
-    const isStale = () => seen !== undefined && Math.abs(Date.now() - seen.at) > FRESH_MS;
+    const isStale = (date?: number) => seen && (isLong(seen.at, Date.now()) || isLong(seen.date, date));
     if (isStale()) return {};
     const place = { folder: this.#folderOf(key), fresh: this.#fresh() };
-    const mayWrite = () => {
+    const mayWrite = (date: number) => {
       signal?.throwIfAborted();
-      return !isStale();
+      return !isStale(date);
     };
     const { version, date, maybeApplied } = await swap(this.#files, place, encode(entry), seen?.version, mayWrite);
     this.#date = date ?? this.#date;
     if (date !== undefined) await this.#sweep(date);
     return {
-      ...(version !== undefined && { version: { version, at } }),
+      ...(version !== undefined && { version: { version, at, date } }),
       ...(maybeApplied && { maybeApplied }),
       serverDate: date,
     };
@@ -172,9 +181,18 @@ export class FileLockStore extends SwapStore<Seen> {
     return { keys, ...(all.length > PAGE && { cursor: all.slice(PAGE) }) };
   }
 
+  /** The server's time. On a full disk the server cannot be asked, and a look at a busy lock needs no more than its record. */
+  #dateIfRoom(): Promise<number | undefined> {
+    return dateOf(this.#files, this.directory).catch((error) => {
+      if (isFull(error)) return undefined;
+      throw error;
+    });
+  }
+
   /** The names of the folders whose keys may start with a prefix. */
   async #names(prefix: string): Promise<string[]> {
-    const names = (await this.#files.list(this.directory)) ?? [];
+    const names = await this.#files.list(this.directory);
+    if (names === undefined) throw faultOf({ code: 'ENOENT' }, 'list', this.directory);
     return names.filter((name) => mayStartWith(name, prefix));
   }
 

@@ -71,14 +71,15 @@ export async function load(
 
 /**
  * Writes the version after `seen`, or, with `seen` undefined, the first version. The write stands wholly or not at all.
- * @param mayWrite asked last before the write. False if the caller's reading is too old by now: the write then counts as missed.
+ * @param mayWrite asked last before the write, with the server's time. False if the caller's reading is too old by now: the write
+ *   then counts as missed.
  */
 export function swap(
   files: Files,
   place: Place,
   text: string,
   seen: number | undefined,
-  mayWrite: () => boolean,
+  mayWrite: (date: number) => boolean,
 ): Promise<Outcome> {
   return seen === undefined ? create(files, place, text, mayWrite) : replace(files, place, text, seen, mayWrite);
 }
@@ -98,13 +99,13 @@ async function replace(
   { folder, fresh }: Place,
   text: string,
   seen: number,
-  mayWrite: () => boolean,
+  mayWrite: (date: number) => boolean,
 ): Promise<Outcome> {
   const version = seen + 1;
   const target = join(folder, fileOf(version));
   try {
     const date = await files.write(fresh, text);
-    if (!mayWrite()) return { date };
+    if (!mayWrite(date)) return { date };
     const linked = await files.link(fresh, target);
     // The client of a network file system may have sent the link twice: the file then shows its second name. If the file was
     // swept away meanwhile, nobody knows: the caller reads again, and knows a version of its own.
@@ -128,13 +129,18 @@ async function replace(
  * 3. Move the folder to its place. This is the swap: a folder is moved only where none is, or an empty one.
  * 4. List the folder, as after a link.
  */
-async function create(files: Files, { folder, fresh }: Place, text: string, mayWrite: () => boolean): Promise<Outcome> {
+async function create(
+  files: Files,
+  { folder, fresh }: Place,
+  text: string,
+  mayWrite: (date: number) => boolean,
+): Promise<Outcome> {
   const version = Math.max(1, await files.makeFolder(fresh));
   const first = join(fresh, fileOf(version));
   let moved: Awaited<ReturnType<Files['move']>> | undefined;
   try {
     const date = await files.write(first, text);
-    if (!mayWrite()) return { date };
+    if (!mayWrite(date)) return { date };
     moved = await files.move(fresh, folder);
     if (moved === 'exists') {
       await checkOwn(files, folder);

@@ -288,6 +288,64 @@ test('A damaged version says to delete the folder of the key: the version before
   expect((await other.acquire('job')).fencingToken).toBeGreaterThan(fencingToken);
 });
 
+describe('A full disk', () => {
+  const fill = () => {
+    const { open } = fs;
+    jest.spyOn(fs, 'open').mockImplementation((async (path: string, flags: string) => {
+      if (flags === 'wx') throw Object.assign(new Error('ENOSPC'), { code: 'ENOSPC' });
+      return open(path, flags);
+    }) as never);
+    jest.spyOn(fs, 'mkdir').mockRejectedValue(Object.assign(new Error('ENOSPC'), { code: 'ENOSPC' }));
+  };
+  const leave = async (key: string, ms: number) => {
+    const now = Date.now() - ms;
+    await store.acquire({ key, lockId: 'anna', owner: 'anna', now, until: now + 1, leaseMs: 1 });
+    for (const name of await fs.readdir(join(directory, key))) await age(join(directory, key, name), ms);
+  };
+
+  test('is pruned, by the last time at which something was written, so that less is deleted and never more', async () => {
+    await leave('old', 3 * DAY);
+    await leave('young', 1.5 * DAY);
+    await age(join(directory, '~new'), DAY);
+    fill();
+    expect(await store.prune({ olderThanMs: DAY })).toBe(1);
+    expect((await fs.readdir(directory)).sort()).toEqual(['young', '~new']);
+  });
+
+  test('does not hide that a lock is busy, and refuses a free lock with the advice to free space', async () => {
+    await locks.acquire('job');
+    fill();
+    const other = new LockClient({ store: new FileLockStore({ directory }) });
+    expect(await other.tryAcquire('job')).toBeNull();
+    expect((await other.inspect('job'))?.held).toBe(true);
+    expect((await errorOf(other.tryAcquire('free', { withinMs: 300 }))).message).toMatch(/ENOSPC.+free space/);
+  });
+
+  test('is a finding of check', async () => {
+    fill();
+    expect(await store.check()).toEqual([{ severity: 'error', message: expect.stringMatching(/ENOSPC.+free space/) }]);
+  });
+});
+
+test('A missing folder has no empty list', async () => {
+  const missing = new LockClient({ store: new FileLockStore({ directory: join(directory, 'typo') }) });
+  expect((await errorOf(Array.fromAsync(missing.list()))).message).toMatch(/typo' \(ENOENT\): make the folder/);
+});
+
+test('The error of a write is not hidden by the error of the deletion that follows', async () => {
+  await locks.using('job', async () => {});
+  refuse('open', 'EROFS');
+  jest.spyOn(fs, 'unlink').mockRejectedValueOnce(Object.assign(new Error('EROFS'), { code: 'EROFS' }));
+  const error = await errorOf(store.read('job', { consistent: true, dated: true }));
+  expect(error.message).toMatch(/cannot write '/);
+});
+
+test('A file with a number beyond 2^53 is no version', async () => {
+  await locks.using('job', async () => {});
+  await fs.writeFile(join(directory, 'job', '9999999999999999'), '{}');
+  await new LockClient({ store: new FileLockStore({ directory }) }).using('job', async () => {});
+});
+
 describe('The times of files', () => {
   const coarsely = () => {
     const { write } = hostFiles;
@@ -423,6 +481,18 @@ describe('A writer that stops between two calls', () => {
     const now = Date.now();
     expect((await acquire('anna', now)).applied).toBe(true);
     expect(load).toHaveBeenCalled();
+    expect(link).toHaveBeenCalledTimes(1);
+  });
+
+  test('for so long by the times of the server reads again, though the clocks of a paused machine stood still', async () => {
+    const { write } = hostFiles;
+    await locks.using('job', async () => {});
+    const read = jest.spyOn(hostFiles, 'read');
+    const link = jest.spyOn(hostFiles, 'link');
+    jest.spyOn(hostFiles, 'write').mockImplementation(async (...args) => (await write(...args)) + 700_000);
+    const now = Date.now() + 100;
+    expect((await acquire('anna', now)).applied).toBe(true);
+    expect(read).toHaveBeenCalled();
     expect(link).toHaveBeenCalledTimes(1);
   });
 
