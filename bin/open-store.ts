@@ -78,7 +78,15 @@ async function openFile(url: string): Promise<OpenStore> {
   // `new URL` makes `file:/locks` of `file:locks`: another folder than the operator means.
   if (!/^file:\//.test(url) || host || search || hash) throw wrong(url);
   const { FileLockStore } = await import('../lib/file.ts');
-  return { store: new FileLockStore({ directory: fileURLToPath(url) }), close() {} };
+  return { store: new FileLockStore({ directory: pathOf(url) }), close() {} };
+}
+
+function pathOf(url: string): string {
+  try {
+    return fileURLToPath(url);
+  } catch {
+    throw wrong(url, ' In a path, write a percent sign as %25, and a slash as it is.');
+  }
 }
 
 function parsed(url: string): URL {
@@ -94,8 +102,11 @@ function decoded(url: string, part: string): string {
   }
 }
 
-function wrong(url: string): TypeError {
-  // Whatever stands before an @ may be a password, and so may a parameter.
-  const shown = url.replace(/\/\/.*@/s, '//…@').replace(/\?.*$/s, '?…');
-  return new TypeError(`A store must be ${STORE_FORMS}, but it is ${show(shown)}.`);
+function wrong(url: string, advice = ''): TypeError {
+  // Whatever stands before an @ may be a password, and so may a parameter, and what stands where a port should.
+  const shown = url
+    .replace(/^((?:s3|rediss?|file):\/*)?.*@/s, '$1…@')
+    .replace(/([?#]).*$/s, '$1…')
+    .replace(/^(rediss?:\/*[^:/@]*:)(?!\d+(?:\/|$)).*$/s, '$1…');
+  return new TypeError(`A store must be ${STORE_FORMS}, but it is ${show(shown)}.${advice}`);
 }

@@ -133,6 +133,12 @@ test.each([
   expect((await openStore(url)).store).toMatchObject({ bucket, prefix });
 });
 
+test('the command leasehold on a folder that is missing says so, and lists nothing', async () => {
+  const { status, out, err } = await leaseholdIn({}, ['list', '--store', 'file:/typo/locks']);
+  expect({ status, out }).toEqual({ status: 3, out: '' });
+  expect(err).toMatch(/'\/typo.*' \(ENOENT\): make the folder/);
+});
+
 needing(REDIS).describe('the command leasehold on a Redis that', () => {
   let server: RedisServer | undefined;
   afterEach(() => server?.[Symbol.asyncDispose]());
@@ -213,6 +219,15 @@ test.each([
   ['a port that is no number', 'redis://anna:hunter2@host:port'],
   ['a parameter', 'rediss://host?password=hunter2'],
   ['a percent sign that escapes nothing', 'redis://anna:hunter2%@host'],
+  ['an account without slashes', 'redis:anna:hunter2@host'],
+  ['an account after one slash', 'rediss:/anna:hunter2@host'],
+  ['an account without a server', 'redis://anna:hunter2'],
+  ['an account without a scheme', 'anna:hunter2@host'],
+  ['a password alone', 'hunter2@host'],
+  ['a scheme in capitals', 'REDIS:anna:hunter2@host'],
+  ['a fragment', 'redis://host/0#hunter2'],
+  ['a percent sign in a path', 'file:/tmp/100%'],
+  ['an escaped slash in a path', 'file:/a%2Fb'],
 ])('a URL of a store with %s is refused with the forms, and shows no password', async (_what, url) => {
   const refusal = await openStore(url).then(
     () => undefined,
@@ -228,6 +243,8 @@ test.each([
   [['list', '--store', 's3://x', '--sort-key', 'SK=1'], '--store names a store that takes no --sort-key'],
   [['list', '--store', 'file:/x', '--retention-days', '3'], '--store names a store that takes no --retention-days'],
   [['list', '--store', 'nonsense'], "but it is 'nonsense'"],
+  [['list', '--store', 'file:/tmp/100%'], 'write a percent sign as %25'],
+  [['list', '--store', 'file:/a%2Fb'], 'write a percent sign as %25, and a slash as it is'],
   [['check', 'nightly'], 'check takes no argument, but got 1.'],
 ])('the command leasehold refuses %j', async (args, message) => {
   const { status, err } = await leaseholdIn({}, args);
