@@ -110,7 +110,8 @@ export interface DatedAnswer {
    */
   readonly serverDate?: number | undefined;
   /**
-   * True if the answer came over a relay: a host that may have written a `Date` of its own, such as a proxy or an emulator.
+   * True if the date may be wrong, as the clock of one host may be: the answer came over a relay, such as a proxy or an
+   * emulator, which may have written a `Date` of its own, or from a database on one host, whose clock may be set.
    * @default false
    */
   readonly relayed?: boolean | undefined;
