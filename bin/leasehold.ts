@@ -87,9 +87,9 @@ async function list(locks: LockClient, prefix: string | undefined, { json }: Opt
   return 0;
 }
 
-async function inspect(locks: LockClient, key: string, { json }: Options): Promise<number> {
+async function inspect(locks: LockClient, key: string, { json }: Options, within?: string): Promise<number> {
   const lock = await locks.inspect(key);
-  if (lock === undefined) return missing(key);
+  if (lock === undefined) return missing(key, within);
   print(json ? JSON.stringify(lock) : `${lock.key}  ${describe(lock)}`);
   if (!json) print(`acquired at ${shownTime(lock.acquiredAt)}; expires at ${shownTime(lock.expiresAt)}`);
   // JSON has no line break inside of a text. So each line is printed by itself.
@@ -97,8 +97,8 @@ async function inspect(locks: LockClient, key: string, { json }: Options): Promi
   return 0;
 }
 
-function missing(key: string): number {
-  warn(`There is no record of the lock ${show(key)}: it is free.`);
+function missing(key: string, within: string | undefined): number {
+  warn(`There is no record of the lock ${show(key)}${within === undefined ? '' : ` under ${within}`}: it is free.`);
   return 1;
 }
 
@@ -120,12 +120,13 @@ async function forceRelease(locks: LockClient, key: string, options: Options): P
   return 1;
 }
 
-async function repair(locks: LockClient, key: string, { token, immediately }: Options): Promise<number> {
+async function repair(locks: LockClient, key: string, options: Options, within?: string): Promise<number> {
+  const { token, immediately } = options;
   const fencingToken = token === undefined ? undefined : Number(token || Number.NaN);
   let seen: LockState | undefined;
   try {
     seen = await locks.inspect(key);
-    if (seen === undefined) return missing(key);
+    if (seen === undefined) return missing(key, within);
   } catch (error) {
     // A record whose token or expiry is no number cannot be shown.
     if (!(error instanceof LockStoreError && error.foreign)) throw error;
@@ -233,9 +234,9 @@ async function main(): Promise<number> {
     throw new UsageError(`${command} takes no --${stray}, which is an option of ${listed(ONLY_WITH[stray] ?? [])}.`);
   }
   const run = COMMANDS[command as keyof typeof COMMANDS];
-  const { store, close } = await openPlace(values);
+  const { store, within, close } = await openPlace(values);
   try {
-    return await run(new LockClient({ store }), args[0] as string, values);
+    return await run(new LockClient({ store }), args[0] as string, values, within);
   } finally {
     close();
   }

@@ -8,10 +8,12 @@ export const LOCK_STORE = 'LOCK_STORE';
 
 /** The forms of a store's URL. */
 export const STORE_FORMS =
-  's3://BUCKET[/PREFIX], redis://[USER:PASSWORD@]HOST[:6379][/DB], rediss://… (over TLS) or file:/PATH';
+  's3://BUCKET[/PREFIX], redis://[USER:PASSWORD@]HOST[:6379][/DB][?prefix=PREFIX], rediss://… (over TLS) or file:/PATH';
 
 export interface OpenStore {
   readonly store: LockStore;
+  /** The part of the server in which the store looks, for people, if a server has several. */
+  readonly within?: string;
   /** Closes the connection, so that the process can end. */
   close(): void;
 }
@@ -54,7 +56,10 @@ async function openS3(url: string): Promise<OpenStore> {
 async function openRedis(url: string, { retentionDays }: OpenOptions): Promise<OpenStore> {
   const { protocol, hostname, port, username, password, pathname, search, hash } = parsed(url);
   const [, db] = /^\/?(\d*)$/.exec(pathname) ?? [];
-  if (!hostname || db === undefined || search || hash) throw wrong(url);
+  // No URLSearchParams, which takes a plus sign for a space.
+  const [, prefix] = /^\?prefix=([^&]+)$/.exec(search) ?? [];
+  if (!hostname || db === undefined || (search && prefix === undefined) || hash) throw wrong(url);
+  const keyPrefix = prefix === undefined ? undefined : decoded(url, prefix);
   const { connectRedis } = await import('./redis-clients.ts');
   const { client, close } = await connectRedis({
     host: hostname.replace(/^\[|\]$/g, ''),
@@ -66,7 +71,8 @@ async function openRedis(url: string, { retentionDays }: OpenOptions): Promise<O
   });
   try {
     const { RedisLockStore } = await import('../lib/redis.ts');
-    return { store: new RedisLockStore({ client, retentionDays }), close };
+    const store = new RedisLockStore({ client, keyPrefix, retentionDays });
+    return { store, within: `the prefix ${show(store.server.keyPrefix)} on Redis`, close };
   } catch (error) {
     close();
     throw error;

@@ -146,6 +146,18 @@ needing(REDIS).describe('the command leasehold on a Redis that', () => {
     expect(JSON.parse(line)).toEqual({ severity: 'error', message: finding });
   });
 
+  test('has locks under another prefix: the URL names the prefix, and without one the answer does', async () => {
+    server = await RedisServer.start();
+    const url = `${server.url}/0?prefix=${encodeURIComponent('a+b&orders:')}`;
+    const { store, close } = await openStore(url);
+    await new LockClient({ store, owner: 'anna' }).tryAcquire('job');
+    close();
+    expect((await leaseholdIn({}, ['inspect', 'job', '--store', url])).out).toContain('held by anna');
+    const { status, err } = await leaseholdIn({}, ['inspect', 'job', '--store', server.url]);
+    expect(status).toBe(1);
+    expect(err).toBe("There is no record of the lock 'job' under the prefix 'leasehold:' on Redis: it is free.\n");
+  });
+
   test('wants a password gets the password of the URL, and prints no password', async () => {
     server = await RedisServer.start({ requirepass: 'right/wo@rd' });
     const urlOf = (account: string) => `redis://${account}@127.0.0.1:${server?.port}/1`;
@@ -212,6 +224,8 @@ test.each([
   ['a database that is no number', 'redis://anna:hunter2@host/zero'],
   ['a port that is no number', 'redis://anna:hunter2@host:port'],
   ['a parameter', 'rediss://host?password=hunter2'],
+  ['two parameters', 'rediss://host?prefix=a&password=hunter2'],
+  ['a prefix that is empty', 'redis://host?prefix='],
   ['a percent sign that escapes nothing', 'redis://anna:hunter2%@host'],
 ])('a URL of a store with %s is refused with the forms, and shows no password', async (_what, url) => {
   const refusal = await openStore(url).then(
