@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import { type OpenStore, openStore } from '../../bin/open-store.ts';
-import { connectRedis, LIBRARIES, type RedisServer as RedisAddress } from '../../bin/redis-clients.ts';
+import { connectRedis, end, LIBRARIES, type RedisServer as RedisAddress } from '../../bin/redis-clients.ts';
 import { LockClient, LockStoreError } from '../../lib/index.ts';
 import { RedisLockStore } from '../../lib/redis.ts';
 import { S3Server } from '../s3/server.ts';
@@ -201,6 +201,13 @@ describe.each(Object.entries(LIBRARIES))('the client %s', (name, connect) => {
   test('gives up at once on a server that is not there', async () => {
     await expect(connected(nowhere)).rejects.toThrow('Connecting to Redis at 127.0.0.1:1: ');
   });
+});
+
+test('a client of redis 4, which has no destroy, is disconnected, and a rejection disturbs nobody', async () => {
+  const disconnect = jest.fn(async () => Promise.reject(new Error('The client is closed')));
+  end({ disconnect });
+  expect(disconnect).toHaveBeenCalledTimes(1);
+  await new Promise(setImmediate);
 });
 
 test('without a client of Redis, the error says what to type', async () => {
