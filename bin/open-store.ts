@@ -50,7 +50,19 @@ async function openS3(url: string): Promise<OpenStore> {
   if (bucket === undefined) throw wrong(url);
   const prefix = path === undefined || path === '' || path.endsWith('/') ? path : `${path}/`;
   const { S3LockStore } = await import('../lib/s3.ts');
-  return { store: new S3LockStore({ bucket, prefix }), close() {} };
+  const isNamed = Boolean(process.env.AWS_ENDPOINT_URL_S3 || process.env.AWS_ENDPOINT_URL);
+  // The SDK takes no ARN in a path.
+  const client = isNamed && !bucket.startsWith('arn:') ? await pathStyleClient() : undefined;
+  return { store: new S3LockStore({ bucket, prefix, client }), close: () => client?.destroy() };
+}
+
+/**
+ * A client for a server of another maker, whose name has no subdomains for the buckets, as `localhost` has none. Undefined without
+ * the SDK: then the store says what to install.
+ */
+async function pathStyleClient() {
+  const sdk = await import('@aws-sdk/client-s3').catch(() => undefined);
+  return sdk && new sdk.S3Client({ forcePathStyle: true, maxAttempts: 1 });
 }
 
 async function openRedis(url: string, { retentionDays }: OpenOptions): Promise<OpenStore> {

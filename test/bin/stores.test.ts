@@ -42,7 +42,8 @@ const PLACES: Record<string, { readonly missing?: string | undefined; start(): P
       const server = await S3Server.start();
       server.makeBucket('jobs');
       const environment = {
-        AWS_ENDPOINT_URL_S3: server.endpoint,
+        // No host has the name `jobs.localhost`: the bucket's name must stand in the path.
+        AWS_ENDPOINT_URL_S3: server.endpoint.replace('127.0.0.1', 'localhost'),
         AWS_REGION: 'us-east-1',
         AWS_ACCESS_KEY_ID: 'local',
         AWS_SECRET_ACCESS_KEY: 'local',
