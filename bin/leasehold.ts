@@ -4,7 +4,7 @@ import { realpathSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { parseArgs } from 'node:util';
 import { LockBusyError, LockClient, type LockState, LockStoreError } from '../lib/index.ts';
-import { KEY_ATTRIBUTE, LOCK_TABLE_NAME, TTL_ATTRIBUTE } from '../lib/names.ts';
+import { KEY_ATTRIBUTE, LOCK_BUCKET_NAME, LOCK_TABLE_NAME, TTL_ATTRIBUTE } from '../lib/names.ts';
 import { printable, show } from '../lib/record/check.ts';
 import { isBroken } from '../lib/record/record.ts';
 import { LOCK_STORE, STORE_FORMS } from './open-store.ts';
@@ -29,7 +29,8 @@ const USAGE = `Usage: leasehold <command> [options]
 
 The place of the locks:
   --store URL            ${STORE_FORMS};
-                         default: the environment variable ${LOCK_STORE}, or else a DynamoDB table
+                         default: the environment variable ${LOCK_STORE}, or else a DynamoDB table, or else
+                         the S3 bucket of the environment variable ${LOCK_BUCKET_NAME}
   --table NAME           the lock table's name or ARN; default: the environment variable ${LOCK_TABLE_NAME}
 
 Options:
@@ -41,7 +42,7 @@ Options:
   --help
   --version
 
-The environment variables that lockTable.attach sets for a function serve the command, too.
+The environment variables that attach of a LockTable or a LockBucket sets for a function serve the command, too.
 The AWS SDK finds the credentials and the Region as always (AWS_PROFILE, AWS_REGION, ...).
 Characters that do not print are shown as escapes, such as \\u001b.
 Exit status: 0 done; 1 not found, not done, or an error that check found; 2 used wrongly; 3 the store did not answer.`;

@@ -121,6 +121,29 @@ for (const [name, { missing, start }] of Object.entries(PLACES)) {
   });
 }
 
+test('the command leasehold takes the bucket of LOCK_BUCKET_NAME if nothing else names a place', async () => {
+  await using server = await S3Server.start();
+  server.makeBucket('jobs');
+  const environment = {
+    AWS_ENDPOINT_URL: server.endpoint,
+    AWS_REGION: 'us-east-1',
+    AWS_ACCESS_KEY_ID: 'local',
+    AWS_SECRET_ACCESS_KEY: 'local',
+    LOCK_BUCKET_NAME: 'jobs',
+    LOCK_TABLE_NAME: '',
+    LOCK_STORE: '',
+  };
+  expect(await leaseholdIn(environment, ['check'])).toEqual({
+    status: 0,
+    out: 'Nothing is wrong with the place of the locks.\n',
+    err: '',
+  });
+  const { status, err } = await leaseholdIn({ ...environment, LOCK_TABLE_NAME: 'a table' }, ['check']);
+  expect({ status, err }).toEqual({ status: 2, err: expect.stringContaining("'a table'") });
+  const stray = await leaseholdIn(environment, ['check', '--sort-key', 'SK=1']);
+  expect(stray.err).toContain('LOCK_BUCKET_NAME names a store that takes no --sort-key');
+});
+
 test.each([
   ['s3://jobs', 'jobs', 'locks/'],
   ['s3://jobs/', 'jobs', ''],
@@ -250,6 +273,7 @@ test.each([
   [['list', '--store', 's3://x', '--sort-key', 'SK=1'], '--store names a store that takes no --sort-key'],
   [['list', '--store', 'file:/x', '--retention-days', '3'], '--store names a store that takes no --retention-days'],
   [['list', '--store', 'nonsense'], "but it is 'nonsense'"],
+  [['list', '--store', ''], "--store is '', as from a variable that is not set: give a URL, or leave --store out."],
   [['check', 'nightly'], 'check takes no argument, but got 1.'],
 ])('the command leasehold refuses %j', async (args, message) => {
   const { status, err } = await leaseholdIn({}, args);
