@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, utimesSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -121,11 +121,36 @@ for (const [name, { missing, start }] of Object.entries(PLACES)) {
   });
 }
 
+test('the command leasehold deletes old locks in files, and no younger ones', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'leasehold-'));
+  try {
+    const url = pathToFileURL(directory).href;
+    const { store } = await openStore(url);
+    const week = new Date(Date.now() - 7 * 86_400_000);
+    for (const [key, at] of [
+      ['old', week.getTime()],
+      ['young', Date.now()],
+    ] as const) {
+      const grant = { key, lockId: 'anna', owner: 'anna', now: at, until: at + 1_000, leaseMs: 1_000 };
+      await store.acquire(grant);
+      await store.release({ ...grant, holdAtLeastMs: 0 });
+    }
+    for (const name of readdirSync(join(directory, 'old'))) utimesSync(join(directory, 'old', name), week, week);
+    const prune = (days: string) => leaseholdIn({}, ['prune', '--older-than', days, '--store', url]);
+    expect(await prune('8')).toEqual({ status: 0, out: '0 locks were deleted.\n', err: '' });
+    expect(await prune('6.5')).toEqual({ status: 0, out: '1 lock was deleted.\n', err: '' });
+    expect(readdirSync(directory)).toEqual(expect.arrayContaining(['young']));
+    expect(readdirSync(directory)).not.toContain('old');
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+});
+
 test('the command leasehold takes the bucket of LOCK_BUCKET_NAME if nothing else names a place', async () => {
   await using server = await S3Server.start();
   server.makeBucket('jobs');
   const environment = {
-    AWS_ENDPOINT_URL: server.endpoint,
+    AWS_ENDPOINT_URL_S3: server.endpoint,
     AWS_REGION: 'us-east-1',
     AWS_ACCESS_KEY_ID: 'local',
     AWS_SECRET_ACCESS_KEY: 'local',
@@ -274,6 +299,11 @@ test.each([
   [['list', '--store', 'file:/x', '--retention-days', '3'], '--store names a store that takes no --retention-days'],
   [['list', '--store', 'nonsense'], "but it is 'nonsense'"],
   [['list', '--store', ''], "--store is '', as from a variable that is not set: give a URL, or leave --store out."],
+  [['prune', '--store', 'file:/x'], '--older-than must be a number of days from 1 to 36500, but it is missing.'],
+  [['prune', '--store', 'file:/x', '--older-than', '1d'], "from 1 to 36500, but it is '1d'."],
+  [['prune', '--store', 'file:/x', '--older-than', '0.5'], "from 1 to 36500, but it is '0.5'."],
+  [['prune', '--store', 's3://jobs', '--older-than', '7'], 'prune deletes locks in files alone'],
+  [['list', '--store', 'file:/x', '--older-than', '7'], 'list takes no --older-than, which is an option of prune.'],
   [['check', 'nightly'], 'check takes no argument, but got 1.'],
 ])('the command leasehold refuses %j', async (args, message) => {
   const { status, err } = await leaseholdIn({}, args);
