@@ -18,7 +18,11 @@ const LATER = 'check the disk, the network and the file server';
 
 /** The advice for a code, and whether the same request may succeed a moment later. Every other code may pass. */
 const ADVICE: Readonly<Record<string, readonly [advice: string, transient: boolean]>> = {
-  ENOENT: ["make the folder once with `mkdir -p`, on the mounted file system, or mend the option 'directory'", false],
+  // No `mkdir -p`: on a host where the mount is missing, it would make a folder on the host's own disk.
+  ENOENT: [
+    "first see that the file system is mounted; then make the folder once with `mkdir`, or mend the option 'directory'",
+    false,
+  ],
   ENOTDIR: ["a part of the path is a file: mend the option 'directory'", false],
   EISDIR: ['a folder stands where leasehold keeps a file: give leasehold a folder of its own', false],
   ELOOP: ['the symbolic links of the path lead to themselves', false],

@@ -170,7 +170,9 @@ describe('A file system that refuses', () => {
     const error = await errorOf(new LockClient({ store: new FileLockStore({ directory: missing }) }).acquire('job'));
     expect(error).toMatchObject({ code: 'ERR_LOCK_STORE', transient: false });
     expect(error.message).toContain(missing);
-    expect(error.message).toMatch(/ENOENT.+make the folder once with `mkdir -p`/);
+    expect(error.message).toMatch(
+      /ENOENT.+first see that the file system is mounted; then make the folder once with `mkdir`/,
+    );
     expect(await fs.readdir(directory)).toEqual([]);
   });
 
@@ -607,7 +609,7 @@ describe('check', () => {
   test('says that a folder is missing, or that its file system has no hard links', async () => {
     const missing = new FileLockStore({ directory: join(directory, 'none') });
     expect(await missing.check()).toEqual([
-      { severity: 'error', message: expect.stringMatching(/none.+ENOENT.+mkdir -p/) },
+      { severity: 'error', message: expect.stringMatching(/none.+ENOENT.+is mounted.+`mkdir`/) },
     ]);
     refuse('link', 'EPERM');
     expect(await store.check()).toEqual([{ severity: 'error', message: expect.stringMatching(/EPERM.+hard links/) }]);
