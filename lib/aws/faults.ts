@@ -35,6 +35,8 @@ const PASSING: ReadonlySet<string> = new Set([
   'InternalFailure',
   'InternalServerError',
   'LimitExceededException',
+  // The SDK's name for a 404 without a code. S3 gives a code: a proxy that knows no way to S3 answered.
+  'NotFound',
   'PriorRequestNotComplete',
   'ProvisionedThroughputExceededException',
   'RequestLimitExceeded',
@@ -99,8 +101,8 @@ export interface Service {
  * Tells whether an answer is none of the service's, whose refusals have a name. The answer may be a page of a proxy, or a redirect
  * of another server. An answer that a broken connection cut off has a code.
  */
-const isForeignAnswer = ({ name, code, $fault, $response }: Thrown): boolean =>
-  $response !== undefined && (name === 'Unknown' || ($fault === undefined && code === undefined));
+const isForeignAnswer = ({ name = '', code, $fault, $response }: Thrown): boolean =>
+  $response !== undefined && (/^(Unknown|NotFound)$/.test(name) || ($fault === undefined && code === undefined));
 
 /** The names that DynamoDB and AWS's front ends give to refused credentials. */
 const REFUSED_CREDENTIALS =

@@ -217,7 +217,8 @@ export interface LockStore {
    */
   readonly connection?: object | undefined;
   /**
-   * The steps in which the server's dates are told, in milliseconds. 1 or more.
+   * The steps in which the server's dates are told, in milliseconds: the server's clock showed the last date, or less than a
+   * step more. 1 or more. A store that learns the step from its dates tells the longest step before the first date.
    * @default 1,000: a `Date` of HTTP
    */
   readonly serverDateStepMs?: number | undefined;

@@ -23,6 +23,14 @@ function loadSdk() {
 /** More than the longest record takes. A longer object is not read: somebody else put it there. */
 const MOST_BYTES = 1_000_000;
 
+/**
+ * S3's code for an object that does not exist. The status 404 alone says nothing of the object: a proxy that knows no way to
+ * S3 answers 404, too, and a holder behind such a proxy would be told that its record was deleted.
+ */
+const NO_OBJECT = 'NoSuchKey';
+/** S3's codes for a setting that was never made. */
+const UNSET = /^(NoSuch\w*Configuration|\w+ConfigurationNotFoundError)$/;
+
 /** An object as it was read. Without an object there is neither. */
 export interface ReadObject extends DatedAnswer {
   readonly text?: string | undefined;
@@ -36,8 +44,11 @@ export interface WrittenObject extends DatedAnswer {
   readonly attempts: number;
 }
 
-/** The requests to one bucket, and the reading of its answers and faults. */
-export class Bucket {
+/**
+ * The requests to one bucket, and the reading of its answers and faults. The class has not the name `Bucket`: TypeScript 7.0
+ * would rename the property `Bucket` of the requests with it.
+ */
+export class ObjectBucket {
   readonly name: string;
   #client: S3Client | undefined;
 
@@ -74,18 +85,19 @@ export class Bucket {
       const text = await body.transformToString();
       return { text, etag: this.#etagIn(ETag, 'GetObject', $metadata), ...datesOf($metadata) };
     };
-    return this.#send('GetObject', { Key: name }, signal, read, ({ status, code, dates }) =>
-      status === 404 && code !== 'NoSuchBucket' ? dates : undefined,
+    return this.#send('GetObject', { Key: name }, signal, read, ({ code, dates }) =>
+      code === NO_OBJECT ? dates : undefined,
     );
   }
 
   /**
    * Writes an object, if the object with the ETag `seen` still stands there. Undefined stands for no object.
    *
-   * S3 tells of a miss by three statuses. The status decides, and not the name: some servers and proxies give none.
+   * S3 tells of a miss in three ways. A miss is no refusal, since the object is read again. So the statuses 412 and 409 decide
+   * without a code: some servers give none.
    * - 412: another version stands there, or the object exists.
    * - 409: another write of the object was under way.
-   * - 404: the expected object is gone.
+   * - 404 with the code `NoSuchKey`: the expected object is gone. Ceph's gateway answers 412 instead.
    */
   put(name: string, text: string, seen: string | undefined, signal?: AbortSignal): Promise<WrittenObject> {
     const condition = seen === undefined ? { IfNoneMatch: '*' } : { IfMatch: seen };
@@ -96,8 +108,7 @@ export class Bucket {
       ...datesOf($metadata),
     });
     return this.#send('PutObject', input, signal, written, ({ status, code, attempts, dates }) => {
-      const isGone = status === 404 && seen !== undefined && code !== 'NoSuchBucket';
-      if (status !== 412 && status !== 409 && !isGone) return undefined;
+      if (status !== 412 && status !== 409 && code !== NO_OBJECT) return undefined;
       return { attempts, ...dates };
     });
   }
@@ -118,7 +129,7 @@ export class Bucket {
       {},
       signal,
       async (output) => output,
-      ({ status, code }) => (status === 404 && code !== 'NoSuchBucket' ? 'none' : undefined),
+      ({ code = '' }) => (UNSET.test(code) ? 'none' : undefined),
     );
   }
 
@@ -177,14 +188,23 @@ export class Bucket {
   /**
    * Reads an ETag. Without its quotes: Ceph's gateway and servers that are made of it take no other form in `If-Match`, and
    * S3 takes both.
-   * @throws LockStoreError if the answer has none, as that of a proxy which has cut it. Nobody knows then what stands there.
+   *
+   * S3's ETags are strong. A weak ETag was made by a proxy that compresses, or by a server that gives one ETag to several
+   * versions. The answer does not tell which, so nothing is swapped by a weak ETag, nor by the strong part of it: such a server
+   * may let two writers replace one version.
+   * @throws LockStoreError if the answer has no ETag, as that of a proxy which has cut it, or a weak one. Nobody knows then
+   *   what stands there.
    */
   #etagIn(etag: string | undefined, operation: Operation, metadata: Metadata): string {
+    const isWeak = etag?.startsWith('W/');
     const bare = etag?.replaceAll('"', '');
-    if (bare) return bare;
+    if (bare && !isWeak) return bare;
+    const answer = `the answer to s3:${operation} on the bucket '${this.name}' has`;
     throw new LockStoreError(
-      `the answer to s3:${operation} on the bucket '${this.name}' has no ETag: a proxy may have cut it, or this server keeps none, and is no place for locks.`,
-      { transient: true, ...datesOf(metadata) },
+      isWeak
+        ? `${answer} the weak ETag ${etag}, by which nothing can be swapped: a proxy between here and S3 compresses. Switch off its compression for this bucket, or go around the proxy.`
+        : `${answer} no ETag: a proxy may have cut it, or this server keeps none, and is no place for locks.`,
+      { transient: !isWeak, ...datesOf(metadata) },
     );
   }
 }

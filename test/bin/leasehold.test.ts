@@ -304,7 +304,7 @@ describe('the command leasehold', () => {
     const { status, err } = await leaseholdIn({ LOCK_TABLE_NAME: '' }, ['list']);
     expect(status).toBe(2);
     expect(err).toContain(
-      'The lock table is missing: give --table NAME or --store URL, or set LOCK_TABLE_NAME or LOCK_STORE.',
+      'The lock table is missing: give --table NAME or --store URL, or set LOCK_TABLE_NAME, LOCK_BUCKET_NAME or LOCK_STORE.',
     );
   });
 

@@ -1458,11 +1458,7 @@ const settings = [
     ["a store's own time-out, ignored by operators", 'requestTimeoutMs = store.requestTimeoutMs', 'requestTimeoutMs'],
   ]),
   ...of('lib/lease/server-clock.ts', [
-    [
-      "the steps of a store's dates, ignored",
-      'new ServerClock(clock, store.serverDateStepMs)',
-      'new ServerClock(clock)',
-    ],
+    ["the steps of a store's dates, ignored", 'new ServerClock(clock, store)', 'new ServerClock(clock)'],
   ]),
 ];
 

@@ -69,6 +69,16 @@ export class Asker {
     );
   }
 
+  /** Gives the codes of the errors of a read, and of a write over a version. */
+  codes(name: string): Promise<unknown[]> {
+    const missing = { Bucket: this.#bucket, Key: `${this.#folder}/${name}` };
+    const write = { ...missing, Body: '1', IfMatch: 'd41d8cd98f00b204e9800998ecf8427e' };
+    return Promise.all([
+      codeOf(this.client.send(new GetObjectCommand(missing))),
+      codeOf(this.client.send(new PutObjectCommand(write))),
+    ]);
+  }
+
   async list(prefix: string): Promise<string[]> {
     const names: string[] = [];
     let token: string | undefined;
@@ -92,6 +102,12 @@ const statusOr = <T>(answer: Promise<T>): Promise<T | number> =>
   });
 
 const isEtag = (answer: string | number) => typeof answer === 'string';
+/** Gives the code of the error that a request meets. */
+const codeOf = (request: Promise<unknown>): Promise<unknown> =>
+  request.then(
+    () => 'none',
+    (error: Error) => error.name,
+  );
 /** Counts the writers of fifty at once that the server let through. */
 const winners = async (puts: Promise<string | number>[]) => (await Promise.all(puts)).filter(isEtag).length;
 const fifty = <T>(make: (i: number) => T): T[] => Array.from({ length: 50 }, (_, i) => make(i));
@@ -159,6 +175,14 @@ export const questions: readonly Question[] = [
     name: 'a write over a version of a missing object',
     ask: (s3) => s3.put('missing', '1', { IfMatch: 'd41d8cd98f00b204e9800998ecf8427e' }),
     answers: [404, 412],
+  },
+  {
+    name: 'the codes of a read and a write of a missing object',
+    ask: (s3) => s3.codes('missing'),
+    answers: [
+      ['NoSuchKey', 'NoSuchKey'],
+      ['NoSuchKey', 'PreconditionFailed'],
+    ],
   },
   {
     name: 'fifty creations of one object at once',

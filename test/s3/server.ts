@@ -49,6 +49,11 @@ interface Answer {
   readonly body?: string;
 }
 
+/** The codes that say that a setting of a bucket was never made. */
+const UNSET: Readonly<Record<string, string>> = {
+  lifecycle: 'NoSuchLifecycleConfiguration',
+  'object-lock': 'ObjectLockConfigurationNotFoundError',
+};
 /** The codes of the errors, by their status. */
 const CODES: Readonly<Record<number, string>> = {
   400: 'InvalidRequest',
@@ -70,9 +75,11 @@ export class S3Server implements AsyncDisposable {
   /** The requests that were answered, in order: `PUT locks/job 200`. */
   readonly log: string[] = [];
   /** The faults to come: the first matching fault is taken from the list. */
-  readonly faults: (S3Fault & { readonly method?: string })[] = [];
+  readonly faults: (S3Fault & { readonly method?: string; readonly setting?: string })[] = [];
   /** The milliseconds by which the `Date` of the answers is ahead of this host's clock. */
   dateOffsetMs = 0;
+  /** Makes every ETag weak, as a proxy does that compresses. */
+  hasWeakEtags = false;
   /** Answers to the questions about a bucket, by their names: `GET ?versioning`. */
   readonly settings: Record<string, string | undefined> = {};
   readonly #options: S3ServerOptions;
@@ -123,12 +130,14 @@ export class S3Server implements AsyncDisposable {
     // To a bucket of S3 Express at an address of ours, the SDK writes two slashes behind the bucket's name.
     const [, bucket = '', name = ''] = /^\/([^/]*)\/*(.*)$/s.exec(decodeURIComponent(pathname)) ?? [];
     const body = Buffer.concat(await request.toArray().catch(() => [])).toString();
-    const planned = this.faults.findIndex((fault) => (fault.method ?? method) === method);
+    const planned = this.faults.findIndex(
+      (fault) => (fault.method ?? method) === method && (!fault.setting || searchParams.has(fault.setting)),
+    );
     const [fault] = planned < 0 ? [] : this.faults.splice(planned, 1);
     const isDone = fault?.do !== 'refuse' && fault?.do !== 'loseRequest';
     let answer = isDone ? await this.#answer(method, bucket, name, searchParams, headers, body) : error(400);
     if (fault?.do === 'refuse')
-      answer = { ...error(fault.status, fault.code), ...(fault.body && { body: fault.body }) };
+      answer = { ...error(fault.status, fault.code), ...(fault.body !== undefined && { body: fault.body }) };
     this.log.push(`${method} ${name || url} ${isDone || fault?.do === 'refuse' ? answer.status : 'lost'}`);
     if (fault?.do === 'loseAnswer' || fault?.do === 'loseRequest') request.socket.destroy();
     if (fault?.do === 'failAfter') answer = error(fault.status);
@@ -141,6 +150,7 @@ export class S3Server implements AsyncDisposable {
       'content-length': String(Buffer.byteLength(body)),
       date: new Date(Date.now() + this.dateOffsetMs).toUTCString(),
       ...headers,
+      ...(headers?.etag && this.hasWeakEtags && { etag: `W/${headers.etag}` }),
     });
     if (fault?.do !== 'cutBody' && fault?.do !== 'hangBody') {
       response.end(body);
@@ -212,9 +222,10 @@ export class S3Server implements AsyncDisposable {
     if (objects === undefined) return error(404, 'NoSuchBucket');
     if (query.get('list-type') === '2') return this.#list([...objects.keys()], query);
     const [setting = ''] = query.keys();
-    const body = this.settings[setting];
+    const unset = setting === 'versioning' ? '<VersioningConfiguration/>' : undefined;
+    const body = this.settings[setting] ?? unset;
     return body === undefined
-      ? error(404, `No${setting}`)
+      ? error(404, UNSET[setting])
       : /^\d+$/.test(body)
         ? error(Number(body))
         : { status: 200, body };

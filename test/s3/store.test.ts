@@ -133,17 +133,18 @@ const until = async (isSo: () => boolean) => {
 };
 
 describe('a miss', () => {
-  test.each([409, 412, 404])(
-    'with the status %d and without an error of S3 is read again, and nothing is refused by it',
-    async (status) => {
-      const store = makeStore();
-      await store.acquire(acquire('anna'));
-      requests();
-      server.faults.push({ do: 'refuse', status, body: '<html>', method: 'PUT' });
-      expect((await store.renew({ key: 'job', lockId: 'anna', until: now + 40_000 })).applied).toBe(true);
-      expect(requests()).toEqual([`PUT ${status}`, 'GET 200', 'PUT 200']);
-    },
-  );
+  test.each([
+    [409, '<html>'],
+    [412, '<html>'],
+    [404, undefined],
+  ])('with the status %d is read again, and nothing is refused by it', async (status, body) => {
+    const store = makeStore();
+    await store.acquire(acquire('anna'));
+    requests();
+    server.faults.push({ do: 'refuse', status, method: 'PUT', ...(body && { body }) });
+    expect((await store.renew({ key: 'job', lockId: 'anna', until: now + 40_000 })).applied).toBe(true);
+    expect(requests()).toEqual([`PUT ${status}`, 'GET 200', 'PUT 200']);
+  });
 
   test('eight times in a row is a conflict, which may be sent again', async () => {
     for (let n = 0; n < 8; n++) server.faults.push({ do: 'refuse', status: 412, method: 'PUT' });
@@ -228,6 +229,73 @@ describe('a fault', () => {
     expect(error).toMatchObject({ misdated: true, transient: true });
     expect(Math.abs((error.serverDate ?? 0) - Date.now() - HOUR)).toBeLessThan(5_000);
     expect(requests()).toEqual(['GET 403']);
+  });
+
+  describe.each([
+    ['without a body', ''],
+    ['that is HTML', '<html><body>default backend - 404</body></html>'],
+    ['that is a text', 'default backend - 404'],
+    ['that is JSON', '{"message":"Not Found"}'],
+  ])('of a page with the status 404 %s', (_, body) => {
+    const page = { do: 'refuse', status: 404, body } as const;
+
+    test.each(['GET', 'PUT'] as const)(
+      'to a %s passes, and its message names the status and the server',
+      async (method) => {
+        const store = makeStore();
+        await store.acquire(acquire('anna', 'other'));
+        server.faults.push({ ...page, method });
+        const thrown = await store.acquire(acquire('anna')).catch((error: unknown) => error);
+        expect(thrown).toMatchObject({
+          transient: true,
+          message: expect.stringMatching(
+            /^http:\/\/127\.0\.0\.1:\d+ answered s3:(Get|Put)Object on the bucket 'locks' with the status 404, and not as S3 does: check AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_S3 and the proxies/,
+          ),
+        });
+      },
+    );
+
+    test('hides no holder, and ends no lease', async () => {
+      const store = makeStore();
+      await store.acquire(acquire('anna'));
+      server.faults.push(page);
+      await expect(store.read('job', { consistent: true })).rejects.toMatchObject({ transient: true });
+      server.faults.push(page, page);
+      const renew = { key: 'job', lockId: 'anna', until: now + 40_000 };
+      await expect(store.renew(renew)).rejects.toMatchObject({ transient: true });
+      await expect(store.renew(renew)).rejects.toMatchObject({ transient: true });
+      expect((await store.renew(renew)).applied).toBe(true);
+    });
+
+    test('is a finding of check, and no setting that was never made', async () => {
+      server.faults.push(page);
+      expect(await makeStore().check()).toEqual([
+        { severity: 'error', message: expect.stringContaining('with the status 404, and not as S3 does') },
+      ]);
+      server.faults.push({ ...page, setting: 'lifecycle' });
+      expect(await makeStore().check()).toEqual([
+        { severity: 'warning', message: expect.stringContaining('with the status 404, and not as S3 does') },
+      ]);
+    });
+  });
+
+  test('of a proxy that makes ETags weak does not pass, and nothing is granted that nobody could release', async () => {
+    const store = makeStore();
+    await store.acquire(acquire('anna'));
+    await store.release({ key: 'job', lockId: 'anna', now, holdAtLeastMs: 0 });
+    server.hasWeakEtags = true;
+    requests();
+    const weak = {
+      transient: false,
+      message: expect.stringMatching(
+        /^the answer to s3:GetObject on the bucket 'locks' has the weak ETag W\/"\w+", .* compresses\. Switch off its/,
+      ),
+    };
+    await expect(makeStore().acquire({ ...acquire('bert'), now: now + 1 })).rejects.toMatchObject(weak);
+    expect(requests()).toEqual(['GET 200']);
+    const locks = new LockClient({ store: makeStore() });
+    await expect(locks.tryAcquire('new')).rejects.toMatchObject({ transient: false, attempts: 1 });
+    expect(requests()).toEqual(['GET 404', 'PUT 200']);
   });
 
   test('of a server that gives no ETag is no grant', async () => {
