@@ -185,7 +185,7 @@ test.each([
 test('the command leasehold on a folder that is missing says so, and lists nothing', async () => {
   const { status, out, err } = await leaseholdIn({}, ['list', '--store', 'file:/typo/locks']);
   expect({ status, out }).toEqual({ status: 3, out: '' });
-  expect(err).toMatch(/'\/typo.*' \(ENOENT\): make the folder/);
+  expect(err).toMatch(/'\/typo.*' \(ENOENT\): first see/);
 });
 
 needing(REDIS).describe('the command leasehold on a Redis that', () => {

@@ -331,7 +331,7 @@ describe('A full disk', () => {
 
 test('A missing folder has no empty list', async () => {
   const missing = new LockClient({ store: new FileLockStore({ directory: join(directory, 'typo') }) });
-  expect((await errorOf(Array.fromAsync(missing.list()))).message).toMatch(/typo' \(ENOENT\): make the folder/);
+  expect((await errorOf(Array.fromAsync(missing.list()))).message).toMatch(/typo' \(ENOENT\): first see/);
 });
 
 test('The error of a write is not hidden by the error of the deletion that follows', async () => {
