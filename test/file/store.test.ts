@@ -10,7 +10,20 @@ import type { LockStoreError } from '../../lib/record/errors.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'leasehold-'));
 afterAll(() => rmSync(root, { recursive: true }));
-afterEach(() => void jest.restoreAllMocks());
+// A busy machine needs more time than Jest's default.
+jest.setTimeout(30_000);
+
+/** The clients of a test. A renewal of an earlier test would take the answers that a test plans. */
+const clients: LockClient[] = [];
+const clientOf = (store: FileLockStore): LockClient => {
+  const client = new LockClient({ store });
+  clients.push(client);
+  return client;
+};
+afterEach(async () => {
+  jest.restoreAllMocks();
+  await Promise.all(clients.splice(0).map((client) => client.close({ graceMs: 0 })));
+});
 
 const DAY = 86_400_000;
 let directory: string;
@@ -19,7 +32,7 @@ let locks: LockClient;
 beforeEach(async () => {
   directory = await fs.mkdtemp(join(root, 'locks-'));
   store = new FileLockStore({ directory });
-  locks = new LockClient({ store });
+  locks = clientOf(store);
 });
 
 /** The files below a folder, by their paths in it. */
@@ -158,7 +171,7 @@ describe('Names of somebody else', () => {
   test('are not the folder of the locks itself: without the rights for all keys, no lock looks free', async () => {
     jest.restoreAllMocks();
     for (const directory of ['/etc/hostname', '/etc/hosts']) {
-      const wrong = new LockClient({ store: new FileLockStore({ directory }) });
+      const wrong = clientOf(new FileLockStore({ directory }));
       expect((await errorOf(wrong.inspectMany(['job']))).message).toMatch(/ENOTDIR/);
     }
   });
@@ -167,7 +180,7 @@ describe('Names of somebody else', () => {
 describe('A file system that refuses', () => {
   test('for a missing folder is named, and the folder is not made: the disk may not be mounted', async () => {
     const missing = join(directory, 'mount', 'locks');
-    const error = await errorOf(new LockClient({ store: new FileLockStore({ directory: missing }) }).acquire('job'));
+    const error = await errorOf(clientOf(new FileLockStore({ directory: missing })).acquire('job'));
     expect(error).toMatchObject({ code: 'ERR_LOCK_STORE', transient: false });
     expect(error.message).toContain(missing);
     expect(error.message).toMatch(
@@ -213,7 +226,7 @@ describe('A file system that refuses', () => {
     await locks.using('job', async () => {});
     // As Node tells of ESTALE, whose name it does not know.
     const stale = Object.assign(new Error(), { code: 'Unknown system error -116', errno: -constants.errno.ESTALE });
-    const other = new LockClient({ store: new FileLockStore({ directory }) });
+    const other = clientOf(new FileLockStore({ directory }));
     const read = jest.spyOn(fs, 'readFile').mockRejectedValueOnce(stale);
     await other.using('job', async () => {});
     expect(read.mock.calls.length).toBeGreaterThan(1);
@@ -247,7 +260,7 @@ describe('A file system that refuses', () => {
     ['is stale', 'ESTALE'],
   ])('a link that another writer won stays lost, though the own file %s when it is looked at', async (_, code) => {
     await locks.using('job', async () => {});
-    const other = new LockClient({ store: new FileLockStore({ directory }) });
+    const other = clientOf(new FileLockStore({ directory }));
     const { link, isLinked } = hostFiles;
     let winner: Lease | undefined;
     jest.spyOn(hostFiles, 'link').mockImplementationOnce(async (...paths) => {
@@ -283,7 +296,7 @@ test('A damaged version says to delete the folder of the key: the version before
   const versions = (await fs.readdir(folder)).sort();
   expect(versions).toHaveLength(2);
   await fs.writeFile(join(folder, versions[1] as string), '');
-  const other = new LockClient({ store: new FileLockStore({ directory }) });
+  const other = clientOf(new FileLockStore({ directory }));
   const { message } = await errorOf(other.tryAcquire('job'));
   expect(message).toMatch(/the folder '.+\/job', .+nobody holds the lock, delete it\.$/);
   await fs.rm(message.match(/the folder '(.+?)'/)?.[1] as string, { recursive: true });
@@ -317,7 +330,7 @@ describe('A full disk', () => {
   test('does not hide that a lock is busy, and refuses a free lock with the advice to free space', async () => {
     await locks.acquire('job');
     fill();
-    const other = new LockClient({ store: new FileLockStore({ directory }) });
+    const other = clientOf(new FileLockStore({ directory }));
     expect(await other.tryAcquire('job')).toBeNull();
     expect((await other.inspect('job'))?.held).toBe(true);
     expect((await errorOf(other.tryAcquire('free', { withinMs: 300 }))).message).toMatch(/ENOSPC.+free space/);
@@ -330,7 +343,7 @@ describe('A full disk', () => {
 });
 
 test('A missing folder has no empty list', async () => {
-  const missing = new LockClient({ store: new FileLockStore({ directory: join(directory, 'typo') }) });
+  const missing = clientOf(new FileLockStore({ directory: join(directory, 'typo') }));
   expect((await errorOf(Array.fromAsync(missing.list()))).message).toMatch(/typo' \(ENOENT\): first see/);
 });
 
@@ -345,7 +358,7 @@ test('The error of a write is not hidden by the error of the deletion that follo
 test('A file with a number beyond 2^53 is no version', async () => {
   await locks.using('job', async () => {});
   await fs.writeFile(join(directory, 'job', '9999999999999999'), '{}');
-  await new LockClient({ store: new FileLockStore({ directory }) }).using('job', async () => {});
+  await clientOf(new FileLockStore({ directory })).using('job', async () => {});
 });
 
 describe('The times of files', () => {
