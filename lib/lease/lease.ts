@@ -257,7 +257,8 @@ export class Lease {
   /**
    * Writes data into the record of the lock, in one write that is applied only while this grant stands in the record. No
    * later holder's commit is ever overwritten, whatever the clocks say: the commit fences itself (invariant 14). The data
-   * stays when the lease ends, and the next holder finds it in `committed`. So a resource without conditional writes is
+   * stays when the lease ends, and the next holder finds it in `committed`, until the store removes the record of a lock that
+   * nobody has used for a while (a `LockBucket`: 32 days after the last write). So a resource without conditional writes is
    * guarded: publish under a new name, and commit the name.
    *
    * Commits of one lease are made one after the other. An error leaves unknown whether the commit was applied.
