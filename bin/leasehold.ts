@@ -4,47 +4,14 @@ import { realpathSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { parseArgs } from 'node:util';
 import { LockBusyError, LockClient, type LockState, LockStoreError } from '../lib/index.ts';
-import { KEY_ATTRIBUTE, LOCK_TABLE_NAME, TTL_ATTRIBUTE } from '../lib/names.ts';
 import { printable, show } from '../lib/record/check.ts';
 import { isBroken } from '../lib/record/record.ts';
-import { LOCK_STORE, STORE_FORMS } from './open-store.ts';
+import type { OpenStore } from './open-store.ts';
 import { openPlace, UsageError } from './place.ts';
+import { USAGE } from './usage.ts';
 
-const USAGE = `Usage: leasehold <command> [options]
-
-  leasehold list [PREFIX]         lists every lock whose key starts with PREFIX (reads the whole table)
-  leasehold inspect KEY           shows the record of one lock
-  leasehold force-release KEY --lock-id ID [--immediately]
-                                  ends the grant ID, as inspect shows it; the lock opens at its expiry, when the holder's
-                                  belief has surely ended; with --immediately it opens at once, whatever keeps it closed,
-                                  and two holders may run at the same time
-  leasehold repair KEY [--token N] [--immediately]
-                                  opens a lock that nobody holds and that is closed all the same, mends a record that
-                                  somebody has damaged and ends its grant, and raises the fencing token to the present time
-                                  in milliseconds, or sets it to N; a lock whose record was damaged opens at its expiry, or
-                                  with --immediately at once, and two holders may run at the same time
-  leasehold reset-once KEY        forgets the finished once token of a lock that nobody holds: the next token is granted, and
-                                  work that was done may be done once more
-  leasehold check                 says what is wrong with the place of the locks, and what to do
-
-The place of the locks:
-  --store URL            ${STORE_FORMS};
-                         default: the environment variable ${LOCK_STORE}, or else a DynamoDB table
-  --table NAME           the lock table's name or ARN; default: the environment variable ${LOCK_TABLE_NAME}
-
-Options:
-  --key-attribute NAME   the table's partition key; default: ${KEY_ATTRIBUTE}
-  --sort-key NAME=VALUE  the table's sort key, and the value that all locks have there; default: none
-  --ttl-attribute NAME   the attribute that the table's TTL reads; default: ${TTL_ATTRIBUTE}
-  --retention-days N     the days that a record stays after its expiry, in a table or on Redis; default: 7
-  --json                 prints one JSON object a line
-  --help
-  --version
-
-The environment variables that lockTable.attach sets for a function serve the command, too.
-The AWS SDK finds the credentials and the Region as always (AWS_PROFILE, AWS_REGION, ...).
-Characters that do not print are shown as escapes, such as \\u001b.
-Exit status: 0 done; 1 not found, not done, or an error that check found; 2 used wrongly; 3 the store did not answer.`;
+/** The most days that prune takes: a century. */
+const MOST_DAYS = 36_500;
 
 /** Prints one line. Others choose keys, owners and data, and must not rule the operator's terminal. */
 const print = (line: string) => console.log(printable(line));
@@ -87,9 +54,9 @@ async function list(locks: LockClient, prefix: string | undefined, { json }: Opt
   return 0;
 }
 
-async function inspect(locks: LockClient, key: string, { json }: Options): Promise<number> {
+async function inspect(locks: LockClient, key: string, { json }: Options, { within }: OpenStore): Promise<number> {
   const lock = await locks.inspect(key);
-  if (lock === undefined) return missing(key);
+  if (lock === undefined) return missing(key, within);
   print(json ? JSON.stringify(lock) : `${lock.key}  ${describe(lock)}`);
   if (!json) print(`acquired at ${shownTime(lock.acquiredAt)}; expires at ${shownTime(lock.expiresAt)}`);
   // JSON has no line break inside of a text. So each line is printed by itself.
@@ -97,8 +64,8 @@ async function inspect(locks: LockClient, key: string, { json }: Options): Promi
   return 0;
 }
 
-function missing(key: string): number {
-  warn(`There is no record of the lock ${show(key)}: it is free.`);
+function missing(key: string, within: string | undefined): number {
+  warn(`There is no record of the lock ${show(key)}${within === undefined ? '' : ` under ${within}`}: it is free.`);
   return 1;
 }
 
@@ -120,12 +87,13 @@ async function forceRelease(locks: LockClient, key: string, options: Options): P
   return 1;
 }
 
-async function repair(locks: LockClient, key: string, { token, immediately }: Options): Promise<number> {
+async function repair(locks: LockClient, key: string, options: Options, { within }: OpenStore): Promise<number> {
+  const { token, immediately } = options;
   const fencingToken = token === undefined ? undefined : Number(token || Number.NaN);
   let seen: LockState | undefined;
   try {
     seen = await locks.inspect(key);
-    if (seen === undefined) return missing(key);
+    if (seen === undefined) return missing(key, within);
   } catch (error) {
     // A record whose token or expiry is no number cannot be shown.
     if (!(error instanceof LockStoreError && error.foreign)) throw error;
@@ -173,15 +141,41 @@ async function check(locks: LockClient, _key: string, { json }: Options): Promis
   return problems.some(({ severity }) => severity === 'error') ? 1 : 0;
 }
 
-const COMMANDS = { list, inspect, 'force-release': forceRelease, repair, 'reset-once': resetOnce, check } as const;
+async function prune(_locks: LockClient, _key: string, options: Options, { store }: OpenStore): Promise<number> {
+  const { FileLockStore } = await import('../lib/file.ts');
+  if (!(store instanceof FileLockStore)) {
+    throw new UsageError(
+      'prune deletes locks in files alone: give --store file:/PATH. Elsewhere the place deletes old locks.',
+    );
+  }
+  const days = Number(options['older-than'] || Number.NaN);
+  if (!(days >= 1 && days <= MOST_DAYS)) {
+    const given = options['older-than'] === undefined ? 'it is missing' : `it is ${show(options['older-than'])}`;
+    throw new UsageError(`--older-than must be a number of days from 1 to ${MOST_DAYS}, but ${given}.`);
+  }
+  const pruned = await store.prune({ olderThanMs: Math.round(days * 86_400_000) });
+  print(`${pruned} ${pruned === 1 ? 'lock was' : 'locks were'} deleted.`);
+  return 0;
+}
+
+const COMMANDS = {
+  list,
+  inspect,
+  'force-release': forceRelease,
+  repair,
+  'reset-once': resetOnce,
+  prune,
+  check,
+} as const;
 /** The number of arguments that a command takes, at the least and at the most. The others take one. */
-const ARGUMENTS: Readonly<Record<string, readonly [number, number]>> = { list: [0, 1], check: [0, 0] };
+const ARGUMENTS: Readonly<Record<string, readonly [number, number]>> = { list: [0, 1], prune: [0, 0], check: [0, 0] };
 
 /** The commands that take an option. Every command takes the others. */
 const ONLY_WITH: Readonly<Record<string, readonly string[]>> = {
   'lock-id': ['force-release'],
   immediately: ['force-release', 'repair'],
   token: ['repair'],
+  'older-than': ['prune'],
   json: ['list', 'inspect', 'check'],
 };
 
@@ -195,6 +189,7 @@ const OPTIONS = {
   'lock-id': { type: 'string' },
   immediately: { type: 'boolean' },
   token: { type: 'string' },
+  'older-than': { type: 'string' },
   json: { type: 'boolean' },
   help: { type: 'boolean' },
   version: { type: 'boolean' },
@@ -233,11 +228,11 @@ async function main(): Promise<number> {
     throw new UsageError(`${command} takes no --${stray}, which is an option of ${listed(ONLY_WITH[stray] ?? [])}.`);
   }
   const run = COMMANDS[command as keyof typeof COMMANDS];
-  const { store, close } = await openPlace(values);
+  const place = await openPlace(values);
   try {
-    return await run(new LockClient({ store }), args[0] as string, values);
+    return await run(new LockClient({ store: place.store }), args[0] as string, values, place);
   } finally {
-    close();
+    place.close();
   }
 }
 

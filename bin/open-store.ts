@@ -8,10 +8,12 @@ export const LOCK_STORE = 'LOCK_STORE';
 
 /** The forms of a store's URL. */
 export const STORE_FORMS =
-  's3://BUCKET[/PREFIX], redis://[USER:PASSWORD@]HOST[:6379][/DB], rediss://… (over TLS) or file:/PATH';
+  's3://BUCKET[/PREFIX], redis://[USER:PASSWORD@]HOST[:6379][/DB][?prefix=PREFIX], rediss://… (over TLS) or file:/PATH';
 
 export interface OpenStore {
   readonly store: LockStore;
+  /** The part of the server in which the store looks, for people, if a server has several. */
+  readonly within?: string;
   /** Closes the connection, so that the process can end. */
   close(): void;
 }
@@ -48,13 +50,28 @@ async function openS3(url: string): Promise<OpenStore> {
   if (bucket === undefined) throw wrong(url);
   const prefix = path === undefined || path === '' || path.endsWith('/') ? path : `${path}/`;
   const { S3LockStore } = await import('../lib/s3.ts');
-  return { store: new S3LockStore({ bucket, prefix }), close() {} };
+  const isNamed = Boolean(process.env.AWS_ENDPOINT_URL_S3 || process.env.AWS_ENDPOINT_URL);
+  // The SDK takes no ARN in a path.
+  const client = isNamed && !bucket.startsWith('arn:') ? await pathStyleClient() : undefined;
+  return { store: new S3LockStore({ bucket, prefix, client }), close: () => client?.destroy() };
+}
+
+/**
+ * A client for a server of another maker, whose name has no subdomains for the buckets, as `localhost` has none. Undefined without
+ * the SDK: then the store says what to install.
+ */
+async function pathStyleClient() {
+  const sdk = await import('@aws-sdk/client-s3').catch(() => undefined);
+  return sdk && new sdk.S3Client({ forcePathStyle: true, maxAttempts: 1 });
 }
 
 async function openRedis(url: string, { retentionDays }: OpenOptions): Promise<OpenStore> {
   const { protocol, hostname, port, username, password, pathname, search, hash } = parsed(url);
   const [, db] = /^\/?(\d*)$/.exec(pathname) ?? [];
-  if (!hostname || db === undefined || search || hash) throw wrong(url);
+  // No URLSearchParams, which takes a plus sign for a space.
+  const [, prefix] = /^\?prefix=([^&]+)$/.exec(search) ?? [];
+  if (!hostname || db === undefined || (search && prefix === undefined) || hash) throw wrong(url);
+  const keyPrefix = prefix === undefined ? undefined : decoded(url, prefix);
   const { connectRedis } = await import('./redis-clients.ts');
   const { client, close } = await connectRedis({
     host: hostname.replace(/^\[|\]$/g, ''),
@@ -66,7 +83,8 @@ async function openRedis(url: string, { retentionDays }: OpenOptions): Promise<O
   });
   try {
     const { RedisLockStore } = await import('../lib/redis.ts');
-    return { store: new RedisLockStore({ client, retentionDays }), close };
+    const store = new RedisLockStore({ client, keyPrefix, retentionDays });
+    return { store, within: `the prefix ${show(store.server.keyPrefix)} on Redis`, close };
   } catch (error) {
     close();
     throw error;
@@ -78,7 +96,15 @@ async function openFile(url: string): Promise<OpenStore> {
   // `new URL` makes `file:/locks` of `file:locks`: another folder than the operator means.
   if (!/^file:\//.test(url) || host || search || hash) throw wrong(url);
   const { FileLockStore } = await import('../lib/file.ts');
-  return { store: new FileLockStore({ directory: fileURLToPath(url) }), close() {} };
+  return { store: new FileLockStore({ directory: pathOf(url) }), close() {} };
+}
+
+function pathOf(url: string): string {
+  try {
+    return fileURLToPath(url);
+  } catch {
+    throw wrong(url, ' In a path, write a percent sign as %25, and a slash as it is.');
+  }
 }
 
 function parsed(url: string): URL {
@@ -94,8 +120,11 @@ function decoded(url: string, part: string): string {
   }
 }
 
-function wrong(url: string): TypeError {
-  // Whatever stands before an @ may be a password, and so may a parameter.
-  const shown = url.replace(/\/\/.*@/s, '//…@').replace(/\?.*$/s, '?…');
-  return new TypeError(`A store must be ${STORE_FORMS}, but it is ${show(shown)}.`);
+function wrong(url: string, advice = ''): TypeError {
+  // Whatever stands before an @ may be a password, and so may a parameter, and what stands where a port should.
+  const shown = url
+    .replace(/^((?:s3|rediss?|file):\/*)?.*@/s, '$1…@')
+    .replace(/([?#]).*$/s, '$1…')
+    .replace(/^(rediss?:\/*[^:/@]*:)(?!\d+(?:\/|$)).*$/s, '$1…');
+  return new TypeError(`A store must be ${STORE_FORMS}, but it is ${show(shown)}.${advice}`);
 }

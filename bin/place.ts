@@ -1,7 +1,7 @@
 /** The place of the locks, by the options of the operators' command and by the environment. */
 import { parseSortKey } from '../lib/dynamodb/settings.ts';
 import { DynamoDBLockStore } from '../lib/dynamodb/store.ts';
-import { LOCK_METRICS, LOCK_TABLE_NAME } from '../lib/names.ts';
+import { LOCK_BUCKET_NAME, LOCK_METRICS, LOCK_TABLE_NAME } from '../lib/names.ts';
 import { LOCK_STORE, type OpenStore, openStore, takesRetention } from './open-store.ts';
 
 export class UsageError extends Error {}
@@ -24,17 +24,30 @@ const OF_TABLES = ['table', 'key-attribute', 'sort-key', 'ttl-attribute'] as con
  * @throws UsageError or TypeError if no place is named, or two, or an option is wrong.
  */
 export async function openPlace(options: PlaceOptions): Promise<OpenStore> {
-  const { store, table, 'retention-days': days } = options;
+  const { 'retention-days': days } = options;
   const retentionDays = days === undefined ? undefined : Number(days);
-  const url = store ?? (table === undefined ? process.env[LOCK_STORE] : undefined);
-  if (url === undefined || url === '') return { store: tableOf(options, retentionDays), close() {} };
+  const named = urlOf(options);
+  if (named === undefined) return { store: tableOf(options, retentionDays), close() {} };
+  const { url, from } = named;
   const ofTable = OF_TABLES.find((name) => options[name] !== undefined);
   const stray = ofTable ?? (days === undefined || takesRetention(url) ? undefined : 'retention-days');
   if (stray !== undefined) {
-    const from = store === undefined ? `The environment variable ${LOCK_STORE}` : '--store';
     throw new UsageError(`${from} names a store that takes no --${stray}: leave one of the two out.`);
   }
   return openStore(url, { retentionDays });
+}
+
+/** The store's URL, and the option or variable that names the store. Undefined if the locks are in a table. */
+function urlOf({ store, table }: PlaceOptions): { readonly url: string; readonly from: string } | undefined {
+  if (store === '')
+    throw new UsageError("--store is '', as from a variable that is not set: give a URL, or leave --store out.");
+  if (store !== undefined) return { url: store, from: '--store' };
+  if (table !== undefined) return undefined;
+  const { [LOCK_STORE]: url, [LOCK_TABLE_NAME]: tableName, [LOCK_BUCKET_NAME]: bucket } = process.env;
+  if (url) return { url, from: `The environment variable ${LOCK_STORE}` };
+  // `attach` of a table or a bucket sets one of the two.
+  if (bucket && !tableName) return { url: `s3://${bucket}`, from: `The environment variable ${LOCK_BUCKET_NAME}` };
+  return undefined;
 }
 
 function tableOf(options: PlaceOptions, retentionDays: number | undefined): DynamoDBLockStore {
@@ -43,7 +56,7 @@ function tableOf(options: PlaceOptions, retentionDays: number | undefined): Dyna
   delete process.env[LOCK_METRICS];
   if (table === undefined && !process.env[LOCK_TABLE_NAME]) {
     throw new UsageError(
-      `The lock table is missing: give --table NAME or --store URL, or set ${LOCK_TABLE_NAME} or ${LOCK_STORE}.`,
+      `The lock table is missing: give --table NAME or --store URL, or set ${LOCK_TABLE_NAME}, ${LOCK_BUCKET_NAME} or ${LOCK_STORE}.`,
     );
   }
   return new DynamoDBLockStore({

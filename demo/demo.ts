@@ -15,7 +15,7 @@ import { bundle, lambdaEnvironment } from './local/function-bundle.ts';
 import { Lambda } from './local/lambda.ts';
 import { drawTimeline } from './picture.ts';
 import { busyTriesOf, type Entry, logFile, RecordReader, type Run, runsOf, writeDown } from './record.ts';
-import { storeOf } from './stores.ts';
+import { STORE_NAMES, storeOf } from './stores.ts';
 import { chart, Progress, paint, table } from './terminal.ts';
 import { verify } from './verify.ts';
 
@@ -55,10 +55,14 @@ try {
   else rmSync(folder, { recursive: true });
 }
 
-/** The store of `--store`. Ends the demo with the reason if there is none. */
+/** The store of `--store`. Ends the demo with the reason if there is none, and with the options if `--help` asks for them. */
 async function storeAsked(): ReturnType<typeof storeOf> {
   try {
-    const { values } = parseArgs({ options: { store: { type: 'string' } } });
+    const { values } = parseArgs({ options: { store: { type: 'string' }, help: { type: 'boolean' } } });
+    if (values.help) {
+      console.log(`Usage: npm run demo -- [--store NAME]\n\n  --store NAME  where the locks are: ${STORE_NAMES}`);
+      process.exit();
+    }
     return await storeOf(values.store);
   } catch (error) {
     console.error((error as Error).message);

@@ -85,10 +85,13 @@ const STORES = {
   },
 } satisfies Record<string, Store>;
 
+/** The names of the stores, for people. */
+export const STORE_NAMES = Object.keys(STORES).join(', ');
+
 /** The store that was asked for. Where no DynamoDB runs, the default is files in a temporary folder, and a line says so. */
 export async function storeOf(name: string | undefined): Promise<Store> {
   if (name !== undefined && !Object.hasOwn(STORES, name)) {
-    throw new TypeError(`--store must be one of ${Object.keys(STORES).join(', ')}, but it is '${name}'.`);
+    throw new TypeError(`--store must be one of ${STORE_NAMES}, but it is '${name}'.`);
   }
   const store: Store = STORES[(name ?? 'dynamodb') as keyof typeof STORES];
   const missing = await store.missing();

@@ -38,10 +38,11 @@ export const LOCK_REDIS_CACHE = 'LOCK_REDIS_CACHE';
 
 /**
  * The least rights of a user of a Redis or Valkey server who locks under the default key prefix: keys, channels and commands.
- * The cluster clients of all libraries ask for `cluster|slots`, and those of ioredis and iovalkey for `cluster|info`, too.
+ * The cluster clients of all libraries ask for `cluster|slots`, and for `asking` while a lock moves to another server. Those
+ * of ioredis and iovalkey ask for `cluster|info`, too.
  */
 export const REDIS_ACCESS =
-  '~leasehold:* &leasehold:* +evalsha +eval +hgetall +hget +hset +hdel +pexpireat +publish +subscribe +unsubscribe +time +scan +info +ping +hello +client|setname +cluster|slots +cluster|info';
+  '~leasehold:* &leasehold:* +evalsha +eval +hgetall +hget +hset +hdel +pexpireat +publish +subscribe +unsubscribe +time +scan +info +ping +hello +client|setname +asking +cluster|slots +cluster|info';
 
 /** The partition key of a lock table. */
 export const KEY_ATTRIBUTE = 'lockKey';

@@ -120,7 +120,10 @@ export async function writeWhileHeld(
   }
   const check = conditionCheck(lease);
   // Imported at the first call, so that a user who guards no writes need not install the package.
-  const { TransactWriteCommand } = await import('@aws-sdk/lib-dynamodb');
+  // With a `catch`, a bundler does not ask for the package either.
+  const { TransactWriteCommand } = await import('@aws-sdk/lib-dynamodb').catch((error) => {
+    throw error;
+  });
   const backOff = new BackOff(CONFLICT_MS.first, CONFLICT_MS.most);
   for (let sends = 1; ; sends++) {
     lease.assertHeld();

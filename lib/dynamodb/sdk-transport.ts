@@ -5,7 +5,10 @@ import type { Transport } from './transport.ts';
 /** The SDK, once a transport needs the SDK. */
 let sdk: Promise<typeof import('@aws-sdk/client-dynamodb')> | undefined;
 function loadSdk() {
-  sdk ??= import('@aws-sdk/client-dynamodb');
+  // With a `catch`, a bundler takes a package that is not installed for one that is found, or missed, at run time.
+  sdk ??= import('@aws-sdk/client-dynamodb').catch((error) => {
+    throw error;
+  });
   return sdk;
 }
 

@@ -1,5 +1,6 @@
 import type { BatchGetItemCommandOutput, ScanCommandOutput } from '@aws-sdk/client-dynamodb';
 import { datesOf } from '../aws/server-date.ts';
+import { LockStoreError } from '../record/errors.ts';
 import type { LockRecord } from '../record/record.ts';
 import type {
   ForceReleaseRequest,
@@ -9,10 +10,14 @@ import type {
   RepairRequest,
   ResumeRequest,
   StoreAnswer,
+  StoreProblem,
 } from '../record/store.ts';
 import { type Item, S } from './item.ts';
 import { DynamoDBLeaseStore } from './lease-store.ts';
 import * as writes from './operator-writes.ts';
+
+/** The key that a check reads. Nobody need have a lock of this name. */
+const PROBE = 'leasehold/check';
 
 /**
  * A store that keeps locks in a DynamoDB table, with one item for each key. Every operation is one conditional `UpdateItem`
@@ -84,6 +89,23 @@ export class DynamoDBLockStore extends DynamoDBLeaseStore implements LockStore {
       cursor: answer.LastEvaluatedKey,
       ...datesOf(answer.$metadata),
     };
+  }
+
+  /**
+   * Tries to read the record of a lock: whether the table is there and may be read, under the key that the store was told of.
+   * The findings of TTL and of permissions to write are the deployment's: `LockTable` sets both.
+   */
+  async check(signal?: AbortSignal): Promise<readonly StoreProblem[]> {
+    try {
+      await this.read(PROBE, { consistent: false }, signal);
+      return [];
+    } catch (error) {
+      if (!(error instanceof LockStoreError) || error.transient) throw error;
+      const { message, cause } = error;
+      if ((cause as Error | undefined)?.name !== 'AccessDeniedException') return [{ severity: 'error', message }];
+      const maybe = `The lock '${PROBE}' may not be read, as is right for a role that may use other keys alone: ${message}`;
+      return [{ severity: 'warning', message: maybe }];
+    }
   }
 
   /** Reads a record, or nothing from an item of the user's own, which must not hide the locks beside it. */

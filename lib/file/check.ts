@@ -1,9 +1,10 @@
 import { randomUUID } from 'node:crypto';
 import { promises as fs } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { LockStoreError } from '../record/errors.ts';
 import type { StoreProblem } from '../record/store.ts';
-import { faultOf } from './faults.ts';
+import { faultOf, isFull } from './faults.ts';
 import type { Files } from './files.ts';
 import { FRESH } from './names.ts';
 
@@ -42,7 +43,7 @@ const NFS = 0x6969;
 /**
  * Checks the folder of the locks:
  *
- * 1. Make a file and give it a second name, as each write does.
+ * 1. Make a file and give it a second name, as each write does. Look at the steps of the file's time.
  * 2. Look at the kind of the file system, as far as Linux tells.
  */
 export async function check(
@@ -51,23 +52,39 @@ export async function check(
   signal: AbortSignal | undefined,
 ): Promise<readonly StoreProblem[]> {
   signal?.throwIfAborted();
+  const problems: StoreProblem[] = [];
   try {
-    await tryLink(files, directory);
+    if (await isCoarse(files, directory)) problems.push({ severity: 'warning', message: coarse(directory) });
   } catch (error) {
-    if (!(error instanceof LockStoreError) || error.transient) throw error;
+    if (!(error instanceof LockStoreError) || (error.transient && !isFull(error))) throw error;
     return [{ severity: 'error', message: `FileLockStore ${error.message}` }];
   }
   signal?.throwIfAborted();
-  return process.platform === 'linux' ? kindOf(directory) : [];
+  if (process.platform === 'linux') problems.push(...(await kindOf(directory)));
+  return problems;
 }
 
-async function tryLink(files: Files, directory: string): Promise<void> {
+const coarse = (directory: string): string =>
+  `the file system of '${directory}' keeps the times of files in whole seconds: a clock that is wrong by less than a second is not noticed. Use a file system with finer times (ext4 with inodes of 256 bytes, XFS, EFS), or a 'safetyMs' of more than a second.`;
+
+export const isWholeSecond = (date: number): boolean => date % 1_000 === 0;
+
+/** Tells whether the times of files are whole seconds. One time may be whole by chance, and a second one 20 ms later is not. */
+async function isCoarse(files: Files, directory: string): Promise<boolean> {
+  if (!isWholeSecond(await tryLink(files, directory))) return false;
+  await setTimeout(20);
+  return isWholeSecond(await tryLink(files, directory));
+}
+
+/** @returns the time of the file. */
+async function tryLink(files: Files, directory: string): Promise<number> {
   const path = join(directory, FRESH, randomUUID());
   const second = `${path}-2`;
   try {
-    await files.write(path, '');
+    const date = await files.write(path, '');
     const isLinked = (await files.link(path, second)) === 'done' && (await files.isLinked(path));
     if (!isLinked) throw faultOf({ code: 'ENOTSUP' }, 'link', second);
+    return date;
   } finally {
     await files.remove(path).catch(() => {});
     await files.remove(second).catch(() => {});

@@ -1,6 +1,6 @@
 import { promises as fs } from 'node:fs';
 import { dirname } from 'node:path';
-import { codeOf, faultOf } from './faults.ts';
+import { codeOf, faultOf, isOfOneName } from './faults.ts';
 
 /** The calls to a file system that the algorithm makes. Each is one step that others see wholly or not at all. */
 export interface Files {
@@ -16,8 +16,8 @@ export interface Files {
   makeFolder(path: string): Promise<number>;
   /** Gives a file a second name. `exists`: the name is taken. `gone`: the file or the folder is no longer there. */
   link(path: string, target: string): Promise<'done' | 'exists' | 'gone'>;
-  /** Tells whether a file has a second name, or is gone. */
-  isLinked(path: string): Promise<boolean>;
+  /** Tells whether a file has a second name. Undefined if the file is gone, so that nobody knows. */
+  isLinked(path: string): Promise<boolean | undefined>;
   /** Moves a folder to a path where no folder is, or an empty one. */
   move(path: string, target: string): Promise<'done' | 'exists' | 'gone'>;
   /** Writes a folder's list down to the disk, so that a name that others have seen survives a crash of the server. */
@@ -36,11 +36,11 @@ const NO_SYNC = ['EINVAL', 'EPERM', 'EISDIR', 'EBADF', 'ENOTSUP', 'EOPNOTSUPP'];
 /** The files of this host's file systems, local and mounted. */
 export const hostFiles: Files = {
   async list(folder) {
-    const names = await unless(GONE, 'list', folder, () => fs.readdir(folder));
+    const names = await listed(folder);
     if (names !== undefined) return names;
     // An NFS client remembers for half a minute that a name was absent. Opening the folder above makes the client ask anew.
     await unless([], 'open', dirname(folder), async () => (await fs.open(dirname(folder), 'r')).close());
-    return unless(GONE, 'list', folder, () => fs.readdir(folder));
+    return listed(folder);
   },
 
   read: (path) => unless(GONE, 'read', path, () => fs.readFile(path, 'utf8')),
@@ -80,7 +80,8 @@ export const hostFiles: Files = {
         await file.close();
       }
     });
-    return links !== 1;
+    // A file that is deleted while it is open has no name left.
+    return links ? links > 1 : undefined;
   },
 
   async move(path, target) {
@@ -97,6 +98,17 @@ export const hostFiles: Files = {
 
   removeFolder: (path) => unless([...GONE, ...TAKEN], 'delete', path, () => fs.rmdir(path)),
 };
+
+async function listed(folder: string): Promise<readonly string[] | undefined> {
+  try {
+    return await fs.readdir(folder);
+  } catch (error) {
+    if (GONE.includes(codeOf(error))) return undefined;
+    // If the folder above can be searched, this name alone is at fault.
+    const isThere = isOfOneName(error) && (await fs.lstat(folder).then(Boolean, () => false));
+    throw faultOf(error, 'list', folder, isThere);
+  }
+}
 
 /** Makes a call for a new path. If the folder above is missing, makes that folder first. */
 async function within<Result>(path: string, what: string, call: () => Promise<Result>): Promise<Result> {

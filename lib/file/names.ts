@@ -14,9 +14,13 @@ export const folderName = (key: string): string => flat(nameOf(key, MOST));
 /** Reads the key from the name of a folder. Undefined if the key is too long for a name, or if the name is none of ours. */
 export const keyInName = (name: string): string | undefined => keyOf(name.replaceAll('+', '/'));
 
+/** Tells whether a folder may be a key's, by its name. */
+export const isKeysName = (name: string): boolean =>
+  keyInName(name) !== undefined || /^[a-z0-9_%+-]+~[0-9a-f]{64}$/.test(name);
+
 /** Tells whether the key of a folder may start with a prefix: a key that is too long shows its beginning alone. */
 export function mayStartWith(name: string, prefix: string): boolean {
-  if (name.startsWith('~')) return false;
+  if (!isKeysName(name)) return false;
   const start = flat(escaped(prefix));
   const [shown = ''] = name.split('~');
   return name.includes('~') ? shown.startsWith(start.slice(0, shown.length)) : name.startsWith(start);

@@ -3,12 +3,15 @@ import { join } from 'node:path';
 import { LockStoreError } from '../record/errors.ts';
 import type { LockRecord } from '../record/record.ts';
 import { decode } from '../swap/entry.ts';
+import { isFull } from './faults.ts';
 import type { Files } from './files.ts';
-import { FRESH, keyInName, keyInText, mayStartWith } from './names.ts';
-import { fileOf, load, versionsIn } from './versions.ts';
+import { FRESH, isKeysName, keyInName, keyInText } from './names.ts';
+import { fileOf, isVersion, load, versionsIn } from './versions.ts';
 
 /** Milliseconds after which a file that no writer has finished is a leftover of a crash. */
 const LEFTOVER_MS = 3_600_000;
+/** Tells whether a name in the folder for what is not yet a lock is ours. */
+const isFresh = (name: string): boolean => /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}(-2)?$/.test(name);
 /** The least time for which a pruned lock was left alone: longer by far than any writer goes by a reading or by a new file. */
 export const LEAST_PRUNED_MS = 86_400_000;
 
@@ -21,6 +24,7 @@ export async function sweep(files: Files, directory: string, date: number, most:
   const folder = join(directory, FRESH);
   let swept = 0;
   for (const name of (await files.list(folder)) ?? []) {
+    if (!isFresh(name)) continue;
     const path = join(folder, name);
     const time = await files.timeOf(path);
     if (time === undefined || date - time < LEFTOVER_MS) continue;
@@ -36,7 +40,8 @@ export async function sweep(files: Files, directory: string, date: number, most:
  * Deletes the locks that were free, and not written, for `olderThanMs`:
  *
  * 1. Sweep all leftovers away. A writer who is stalled since before then can write nothing more.
- * 2. Read a lock. Leave the lock if its record or its last write is younger, or if the record is not ours.
+ * 2. Read a lock. Leave the lock if its record or its last write is younger, if the record is not ours, or if somebody else has
+ *    files in its folder: a folder that is not empty would keep the key's next first version out.
  * 3. Delete the lower versions, then the highest, and then the folder, if the folder is empty.
  *
  * A writer may take the lock between any two of these steps:
@@ -56,14 +61,20 @@ export async function prune(
   olderThanMs: number,
   signal: AbortSignal | undefined,
 ): Promise<number> {
-  const now = await dateOf(files, directory);
+  const now = await dateOrEarlier(files, directory);
   await sweep(files, directory, now, Infinity);
   let pruned = 0;
   for (const name of (await files.list(directory)) ?? []) {
     signal?.throwIfAborted();
-    if (mayStartWith(name, '') && (await pruneOne(files, directory, name, now - olderThanMs, signal))) pruned++;
+    if (isKeysName(name) && (await pruneOne(files, directory, name, now - olderThanMs, signal).catch(skip))) pruned++;
   }
   return pruned;
+}
+
+/** Names of somebody else stay, and keep no lock from being pruned. */
+function skip(error: unknown): false {
+  if (error instanceof LockStoreError && error.foreign) return false;
+  throw error;
 }
 
 export async function pruneOne(
@@ -74,13 +85,11 @@ export async function pruneOne(
   signal: AbortSignal | undefined,
 ): Promise<boolean> {
   const folder = join(directory, name);
-  const standing = await load(files, folder, signal).catch((error) => {
-    if (error instanceof LockStoreError && error.foreign) return undefined;
-    throw error;
-  });
+  const standing = await load(files, folder, signal);
   if (standing === undefined) {
-    // A prune that was killed has left an empty folder.
-    await files.removeFolder(folder).catch(() => {});
+    // A prune that was killed has left an empty folder. A younger one is perhaps somebody else's, who will soon fill it.
+    const madeAt = await files.timeOf(folder);
+    if (madeAt !== undefined && madeAt <= before) await files.removeFolder(folder);
     return false;
   }
   const path = join(folder, fileOf(standing.version));
@@ -88,7 +97,9 @@ export async function pruneOne(
   const writtenAt = await files.timeOf(path);
   const isOld = record !== undefined && writtenAt !== undefined && Math.max(record.expiresAt, writtenAt) <= before;
   if (!isOld || record.committed !== undefined || record.flaw !== undefined) return false;
-  for (const version of versionsIn(await files.list(folder))) {
+  const names = (await files.list(folder)) ?? [];
+  if (!names.every(isVersion)) return false;
+  for (const version of versionsIn(names)) {
     if (version < standing.version) await files.remove(join(folder, fileOf(version)));
   }
   await files.remove(path);
@@ -112,6 +123,20 @@ export async function dateOf(files: Files, directory: string): Promise<number> {
   try {
     return await files.write(fresh, '');
   } finally {
-    await files.remove(fresh);
+    // An error of the deletion would hide the error of the write. A later sweep deletes what is left.
+    await files.remove(fresh).catch(() => {});
+  }
+}
+
+/**
+ * Asks for the server's time, or for an earlier time. On a full disk no file can be made: then the time is that at which a writer
+ * last made or deleted a file. By an earlier time, a prune deletes less and never more.
+ */
+async function dateOrEarlier(files: Files, directory: string): Promise<number> {
+  try {
+    return await dateOf(files, directory);
+  } catch (error) {
+    if (!isFull(error)) throw error;
+    return (await files.timeOf(join(directory, FRESH))) ?? 0;
   }
 }

@@ -1,10 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import { isAbsolute, join } from 'node:path';
 import { checkDuration, checkNames, checkText, checkThat } from '../record/check.ts';
+import { LockStoreError } from '../record/errors.ts';
 import type { StoreProblem } from '../record/store.ts';
 import { decode, type Entry, encode } from '../swap/entry.ts';
 import { type KeyPage, type Loaded, type Swapped, SwapStore } from '../swap/swap-store.ts';
-import { check } from './check.ts';
+import { check, isWholeSecond } from './check.ts';
+import { faultOf, isFull } from './faults.ts';
 import { type Files, hostFiles } from './files.ts';
 import { FRESH, folderName, keyInName, keyInText, mayStartWith } from './names.ts';
 import { dateOf, LEAST_PRUNED_MS, prune, sweep } from './prune.ts';
@@ -29,14 +31,20 @@ export interface FileLockStoreOptions {
   readonly directory: string;
 }
 
-/** A version that this process saw at a moment of its wall clock. */
+/** A version that this process saw. */
 interface Seen {
   readonly version: number;
+  /** The moment by the wall clock. */
   readonly at: number;
+  /** The moment by the server's clock, if the server was asked. In a machine that was paused, all own clocks stood still. */
+  readonly date: number | undefined;
 }
 
 /** Milliseconds for which a version may be replaced unread. A prune counts on it that no writer goes by an older reading. */
 const FRESH_MS = 600_000;
+const WHOLE_SECOND_MS = 1_000;
+const TICK_MS = 20;
+const isLong = (from = Number.NaN, to = Number.NaN): boolean => Math.abs(to - from) > FRESH_MS;
 /** Milliseconds between two sweeps of what crashed writers have left. */
 const SWEEP_MS = 3_600_000;
 /** The most leftovers that one request sweeps away. */
@@ -60,13 +68,12 @@ const PAGE = 100;
 export class FileLockStore extends SwapStore<Seen> {
   /** The folder of the locks. */
   readonly directory: string;
-  /** A file's time is the server's, cut down to a tick of 1 to 10 ms and then to a whole millisecond. */
-  readonly serverDateStepMs = 20;
   /** A request makes up to 20 calls, each of some milliseconds. */
   readonly requestTimeoutMs = 5_000;
   /** Node makes four calls to file systems at a time. More requests would only keep a renewal waiting. */
   readonly maxInFlight = 8;
   readonly #files: Files = hostFiles;
+  #date: number | undefined;
   #sweptAt = -Infinity;
 
   /** @throws TypeError that shows the value, if an option is missing, unknown or invalid. */
@@ -81,6 +88,16 @@ export class FileLockStore extends SwapStore<Seen> {
       directory,
     );
     this.directory = directory;
+  }
+
+  /**
+   * A file's time is the server's, cut down to a tick of 1 to 10 ms and then to a whole millisecond: 20 ms. Some file systems
+   * keep whole seconds (ext3, ext4 with inodes of 128 bytes, HFS+, some FUSE programs): 1,000 ms. The last date tells which. On
+   * such a file system, each date is a whole second. On others one date of a thousand is, too: its interval of a second
+   * holds the true time as well, and is only longer than need be.
+   */
+  get serverDateStepMs(): number {
+    return isWholeSecond(this.#date ?? 0) ? WHOLE_SECOND_MS : TICK_MS;
   }
 
   /** Checks the folder: whether it can be written, whether it has hard links, and on which kind of file system it lies. */
@@ -116,10 +133,15 @@ export class FileLockStore extends SwapStore<Seen> {
     const at = Date.now();
     const [standing, serverDate] = await Promise.all([
       load(this.#files, folder, signal),
-      dated ? dateOf(this.#files, this.directory) : undefined,
+      dated ? this.#dateIfRoom() : undefined,
     ]);
+    this.#date = serverDate ?? this.#date;
     if (standing === undefined) return { serverDate };
-    return { entry: this.#read(standing, key, folder), version: { version: standing.version, at }, serverDate };
+    return {
+      entry: this.#read(standing, key, folder),
+      version: { version: standing.version, at, date: serverDate },
+      serverDate,
+    };
   }
 
   protected async swap(
@@ -131,17 +153,18 @@ export class FileLockStore extends SwapStore<Seen> {
     signal?.throwIfAborted();
     const at = Date.now();
     // A reading that is too old counts as missed: the caller reads again.
-    const isStale = () => seen !== undefined && Math.abs(Date.now() - seen.at) > FRESH_MS;
+    const isStale = (date?: number) => seen && (isLong(seen.at, Date.now()) || isLong(seen.date, date));
     if (isStale()) return {};
     const place = { folder: this.#folderOf(key), fresh: this.#fresh() };
-    const mayWrite = () => {
+    const mayWrite = (date: number) => {
       signal?.throwIfAborted();
-      return !isStale();
+      return !isStale(date);
     };
     const { version, date, maybeApplied } = await swap(this.#files, place, encode(entry), seen?.version, mayWrite);
+    this.#date = date ?? this.#date;
     if (date !== undefined) await this.#sweep(date);
     return {
-      ...(version !== undefined && { version: { version, at } }),
+      ...(version !== undefined && { version: { version, at, date } }),
       ...(maybeApplied && { maybeApplied }),
       serverDate: date,
     };
@@ -158,20 +181,37 @@ export class FileLockStore extends SwapStore<Seen> {
     return { keys, ...(all.length > PAGE && { cursor: all.slice(PAGE) }) };
   }
 
+  /** The server's time. On a full disk the server cannot be asked, and a look at a busy lock needs no more than its record. */
+  #dateIfRoom(): Promise<number | undefined> {
+    return dateOf(this.#files, this.directory).catch((error) => {
+      if (isFull(error)) return undefined;
+      throw error;
+    });
+  }
+
   /** The names of the folders whose keys may start with a prefix. */
   async #names(prefix: string): Promise<string[]> {
-    const names = (await this.#files.list(this.directory)) ?? [];
+    const names = await this.#files.list(this.directory);
+    if (names === undefined) throw faultOf({ code: 'ENOENT' }, 'list', this.directory);
     return names.filter((name) => mayStartWith(name, prefix));
   }
 
   /** Reads a key that is too long for the name of its folder. */
   async #longKey(name: string): Promise<string | undefined> {
-    const standing = await load(this.#files, join(this.directory, name), undefined);
-    return standing && keyInText(standing.text, name);
+    try {
+      const standing = await load(this.#files, join(this.directory, name), undefined);
+      return standing && keyInText(standing.text, name);
+    } catch (error) {
+      // Something of somebody else's hides no lock.
+      if (error instanceof LockStoreError && error.foreign) return undefined;
+      throw error;
+    }
   }
 
   #read({ text, version }: Standing, key: string, folder: string): Entry {
-    return decode(text, key, `the file '${join(folder, fileOf(version))}'`);
+    // The folder goes as a whole: the version before would bring the damaged version's token once more. The token of a new
+    // folder starts from the clock.
+    return decode(text, key, `the folder '${folder}', whose version is the file ${fileOf(version)},`);
   }
 
   async #sweep(date: number): Promise<void> {

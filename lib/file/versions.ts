@@ -27,7 +27,8 @@ export interface Place {
 /** The most readings of a folder that others write meanwhile. */
 const READINGS = 20;
 const DIGITS = 16;
-const isVersion = (name: string): boolean => /^\d{16}$/.test(name);
+/** Tells whether a file is a version. A number beyond 2^53 would have another name than it was read by. */
+export const isVersion = (name: string): boolean => /^\d{16}$/.test(name) && Number(name) < Number.MAX_SAFE_INTEGER;
 export const fileOf = (version: number): string => String(version).padStart(DIGITS, '0');
 
 /** The versions in a folder, in ascending order. */
@@ -70,14 +71,15 @@ export async function load(
 
 /**
  * Writes the version after `seen`, or, with `seen` undefined, the first version. The write stands wholly or not at all.
- * @param mayWrite asked last before the write. False if the caller's reading is too old by now: the write then counts as missed.
+ * @param mayWrite asked last before the write, with the server's time. False if the caller's reading is too old by now: the write
+ *   then counts as missed.
  */
 export function swap(
   files: Files,
   place: Place,
   text: string,
   seen: number | undefined,
-  mayWrite: () => boolean,
+  mayWrite: (date: number) => boolean,
 ): Promise<Outcome> {
   return seen === undefined ? create(files, place, text, mayWrite) : replace(files, place, text, seen, mayWrite);
 }
@@ -97,17 +99,19 @@ async function replace(
   { folder, fresh }: Place,
   text: string,
   seen: number,
-  mayWrite: () => boolean,
+  mayWrite: (date: number) => boolean,
 ): Promise<Outcome> {
   const version = seen + 1;
   const target = join(folder, fileOf(version));
   try {
     const date = await files.write(fresh, text);
-    if (!mayWrite()) return { date };
+    if (!mayWrite(date)) return { date };
     const linked = await files.link(fresh, target);
-    // The client of a network file system may have sent the link twice: the file then shows its second name.
-    if (linked === 'exists' && !(await files.isLinked(fresh))) return { date };
-    if (linked === 'gone') return { date };
+    // The client of a network file system may have sent the link twice: the file then shows its second name. If the file was
+    // swept away meanwhile, nobody knows: the caller reads again, and knows a version of its own.
+    const isOwn = linked === 'done' || (linked === 'exists' ? await files.isLinked(fresh) : undefined);
+    if (isOwn === undefined) return { date, maybeApplied: true };
+    if (!isOwn) return { date };
     return await confirm(files, folder, version, date);
   } finally {
     await tidy(files.remove(fresh));
@@ -125,15 +129,23 @@ async function replace(
  * 3. Move the folder to its place. This is the swap: a folder is moved only where none is, or an empty one.
  * 4. List the folder, as after a link.
  */
-async function create(files: Files, { folder, fresh }: Place, text: string, mayWrite: () => boolean): Promise<Outcome> {
+async function create(
+  files: Files,
+  { folder, fresh }: Place,
+  text: string,
+  mayWrite: (date: number) => boolean,
+): Promise<Outcome> {
   const version = Math.max(1, await files.makeFolder(fresh));
   const first = join(fresh, fileOf(version));
   let moved: Awaited<ReturnType<Files['move']>> | undefined;
   try {
     const date = await files.write(first, text);
-    if (!mayWrite()) return { date };
+    if (!mayWrite(date)) return { date };
     moved = await files.move(fresh, folder);
-    if (moved === 'exists') return { date };
+    if (moved === 'exists') {
+      await checkOwn(files, folder);
+      return { date };
+    }
     // The folder was moved by an earlier sending of the same request, or swept away as a leftover.
     if (moved === 'gone') return { date, maybeApplied: true };
     await files.keep(dirname(folder));
@@ -144,6 +156,18 @@ async function create(files: Files, { folder, fresh }: Place, text: string, mayW
       await tidy(files.removeFolder(fresh));
     }
   }
+}
+
+/** Throws if only files of somebody else keep a first version out of a key's folder: nobody else would move them away. */
+async function checkOwn(files: Files, folder: string): Promise<void> {
+  const names = (await files.list(folder)) ?? [];
+  const [name] = names;
+  if (name === undefined || names.some(isVersion)) return;
+  throw new LockStoreError(
+    `'${join(folder, name)}' is no file of leasehold's, and keeps the lock from being made: move the file away.`,
+    // A client of NFS keeps a file that was deleted while it was open under such a name, until the file is closed.
+    { foreign: true, transient: name.startsWith('.nfs') },
+  );
 }
 
 /** Tells whether the version that was written is the highest, and deletes what nobody reads any more. */

@@ -163,6 +163,11 @@ export class Lease {
     return this.#context.store;
   }
 
+  /** @internal The milliseconds for which a request of this lease waits for its answer. */
+  get requestTimeoutMs(): number {
+    return this.#plan.requestTimeoutMs;
+  }
+
   /**
    * The moment at which the holder's belief ends unless the heartbeat renews the lease: milliseconds since the epoch, by
    * this host's clock.
@@ -248,7 +253,7 @@ export class Lease {
 
   /**
    * The data that a holder of this lock last committed, as far as this lease knows: at the grant, or by a commit of its own.
-   * Undefined if nobody has committed.
+   * Undefined if nobody has committed, or if the store has removed the record since, as `commit` tells.
    */
   get committed(): unknown {
     return dataOf(this.#commits.last?.data);
@@ -257,9 +262,11 @@ export class Lease {
   /**
    * Writes data into the record of the lock, in one write that is applied only while this grant stands in the record. No
    * later holder's commit is ever overwritten, whatever the clocks say: the commit fences itself (invariant 14). The data
-   * stays when the lease ends, and the next holder finds it in `committed`, until the store removes the record of a lock that
-   * nobody has used for a while (a `LockBucket`: 32 days after the last write). So a resource without conditional writes is
+   * stays when the lease ends, and the next holder finds it in `committed`. So a resource without conditional writes is
    * guarded: publish under a new name, and commit the name.
+   *
+   * The data stays as long as the record stays: for `retentionDays` after the lock's last expiry on DynamoDB and Redis, as
+   * the bucket's lifecycle says on S3, and for ever in files.
    *
    * Commits of one lease are made one after the other. An error leaves unknown whether the commit was applied.
    * @example

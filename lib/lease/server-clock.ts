@@ -43,12 +43,11 @@ export const hasStepped = (from: Instant, to: Instant): boolean =>
  */
 export class ServerClock {
   readonly #clock: Clock;
-  /** The steps in which the server's dates are told, in milliseconds. */
-  readonly #stepMs: number;
+  readonly #store: Pick<LeaseStore, 'serverDateStepMs'>;
   #lowest = -Infinity;
   #highest = Infinity;
-  /** The upper end of the interval by the last answer alone. */
-  #lastHighest = Infinity;
+  /** The upper end of the interval by the last answer alone, without the step of its date. */
+  #lastTold = Infinity;
   #relayed = false;
   /** Settles when the judge read that is out has been answered. Undefined if no judge read is out. */
   judging: Promise<void> | undefined;
@@ -61,9 +60,14 @@ export class ServerClock {
   readonly #released = new Map<string, number>();
   #releasedAt: Instant | undefined;
 
-  constructor(clock: Clock, stepMs = DATE_STEP_MS) {
+  constructor(clock: Clock, store: Pick<LeaseStore, 'serverDateStepMs'> = {}) {
     this.#clock = clock;
-    this.#stepMs = stepMs;
+    this.#store = store;
+  }
+
+  /** The steps in which the server's dates are told, in milliseconds. A store may learn them from its last date. */
+  get #stepMs(): number {
+    return this.#store.serverDateStepMs ?? DATE_STEP_MS;
   }
 
   /** Learns from an answer: the server's clock showed `serverDate` at some moment between `sent` and now. */
@@ -78,8 +82,8 @@ export class ServerClock {
     this.#wasDated = true;
     this.#relayed = relayed;
     const lowest = date - received.wall;
-    const highest = date + this.#stepMs - sent.wall;
-    this.#lastHighest = highest;
+    this.#lastTold = date - sent.wall;
+    const highest = this.#lastTold + this.#stepMs;
     this.#lowest = Math.max(this.#lowest, lowest);
     this.#highest = Math.min(this.#highest, highest);
     if (this.#lowest > this.#highest) {
@@ -93,7 +97,7 @@ export class ServerClock {
     this.#judgedAt = undefined;
     this.#lowest = -Infinity;
     this.#highest = Infinity;
-    this.#lastHighest = Infinity;
+    this.#lastTold = Infinity;
   }
 
   /**
@@ -143,9 +147,8 @@ export class ServerClock {
    * machine, and no difference between the clocks would show it.
    */
   get behindMs(): number {
-    if (this.#lastHighest === Infinity) return 0;
-    const told = this.#lastHighest - this.#stepMs;
-    return this.isWrong ? Math.max(this.expiryOffsetMs, told) : Math.max(0, told);
+    if (this.#lastTold === Infinity) return 0;
+    return this.isWrong ? Math.max(this.expiryOffsetMs, this.#lastTold) : Math.max(0, this.#lastTold);
   }
 
   /**
@@ -234,7 +237,7 @@ const known = new WeakMap<object, WeakMap<Clock, ServerClock>>();
 export function serverClockOf(store: LeaseStore, clock: Clock): ServerClock {
   const ofStore = known.get(store) ?? new WeakMap<Clock, ServerClock>();
   known.set(store, ofStore);
-  const serverClock = ofStore.get(clock) ?? new ServerClock(clock, store.serverDateStepMs);
+  const serverClock = ofStore.get(clock) ?? new ServerClock(clock, store);
   ofStore.set(clock, serverClock);
   return serverClock;
 }

@@ -299,7 +299,7 @@ export class LockStoreError extends LockError {
   readonly misdated: boolean;
   /** The time of the server's clock at the refusal, in milliseconds since the epoch. Undefined if no answer came. */
   readonly serverDate: number | undefined;
-  /** True if the refusal came over a relay: a host that may have written a `Date` of its own. */
+  /** True if the date may be wrong: the refusal came over a relay, or from a database on one host. */
   readonly relayed: boolean;
   /**
    * True if leasehold did not write the item under the lock's key, or if somebody changed the item. Other locks are not

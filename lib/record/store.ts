@@ -110,7 +110,8 @@ export interface DatedAnswer {
    */
   readonly serverDate?: number | undefined;
   /**
-   * True if the answer came over a relay: a host that may have written a `Date` of its own, such as a proxy or an emulator.
+   * True if the date may be wrong, as the clock of one host may be: the answer came over a relay, such as a proxy or an
+   * emulator, which may have written a `Date` of its own, or from a database on one host, whose clock may be set.
    * @default false
    */
   readonly relayed?: boolean | undefined;
@@ -216,7 +217,8 @@ export interface LockStore {
    */
   readonly connection?: object | undefined;
   /**
-   * The steps in which the server's dates are told, in milliseconds. 1 or more.
+   * The steps in which the server's dates are told, in milliseconds: the server's clock showed the last date, or less than a
+   * step more. 1 or more. A store that learns the step from its dates tells the longest step before the first date.
    * @default 1,000: a `Date` of HTTP
    */
   readonly serverDateStepMs?: number | undefined;

@@ -55,8 +55,8 @@ export interface Connection {
 
 /** The clients that a store takes, for messages. */
 const CLIENTS = "a connected client of ioredis, iovalkey, node-redis ('redis') or GLIDE ('@valkey/valkey-glide')";
-/** GLIDE's `Decoder.String`. */
-const AS_TEXT = { decoder: 1 };
+/** GLIDE's `Decoder.Bytes`. Its decoder of texts throws for a name or a value of somebody else's that is no UTF-8. */
+const AS_BYTES = { decoder: 0 };
 
 /**
  * Finds the way to send commands over a client.
@@ -129,7 +129,11 @@ function overNodeRedisCluster(cluster: NodeRedisCluster): Connection {
 }
 
 function overGlide(client: GlideClient): Connection {
-  const send: Send = (args) => client.customCommand([...args], AS_TEXT);
+  const sendOver =
+    (options: object): Send =>
+    async (args) =>
+      textOf(await client.customCommand([...args], options));
+  const send = sendOver(AS_BYTES);
   return {
     send: (_key, args) => send(args),
     async primaries() {
@@ -138,15 +142,20 @@ function overGlide(client: GlideClient): Connection {
       const ranges = (await send(['CLUSTER', 'SLOTS'])) as [from: number, to: number, primary: [string, number]][];
       // A primary has one range of slots or several.
       const primaries = new Map(ranges.map(([, , [host, port]]) => [`${host}:${port}`, { host, port: Number(port) }]));
-      return inOrder([...primaries], ([address]) => address).map(([, at]): Send => {
-        const route = { type: 'routeByAddress', ...at };
-        return (args) => client.customCommand([...args], { ...AS_TEXT, route });
-      });
+      return inOrder([...primaries], ([address]) => address).map(([, at]) =>
+        sendOver({ ...AS_BYTES, route: { type: 'routeByAddress', ...at } }),
+      );
     },
     // GLIDE has no queue: it fails by its own `requestTimeout`.
     queueing: () => undefined,
   };
 }
+
+/** Makes texts of the bytes in an answer. */
+const textOf = (answer: unknown): unknown => {
+  if (Array.isArray(answer)) return answer.map(textOf);
+  return Buffer.isBuffer(answer) ? answer.toString() : answer;
+};
 
 /** A page of a list names its server by the place in this order. */
 const inOrder = <Node>(nodes: readonly Node[], nameOf: (node: Node) => string): Node[] =>

@@ -14,10 +14,13 @@ export const isUnknownScript = (error: unknown): boolean =>
 const PASSING =
   /\b(LOADING|BUSY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|MOVED|ASK|NOREPLICAS|UNBLOCKED)\b|BusyLoading|ClusterDown/;
 
+/** The server is a replica. GLIDE has words of its own. */
+const REPLICA = /READONLY|ReadOnly/;
+
 /** The refusals that last, and the thing to do. The words are those of the server, or those that GLIDE puts in their place. */
 const LASTING: readonly (readonly [RegExp, string])[] = [
   [
-    /READONLY|ReadOnly/,
+    REPLICA,
     'the server is a replica, which takes no writes: connect to the primary (its endpoint, a Sentinel or the cluster).',
   ],
   [
@@ -41,13 +44,18 @@ const LASTING: readonly (readonly [RegExp, string])[] = [
 /** The names that the libraries give to an answer of the server that is an error, and GLIDE's words for such an answer. */
 const ANSWERED = /^(ReplyError|ErrorReply|SimpleError|BlobError)$|signalled by the server/;
 
-/** Makes the store's error of an error that a client threw: it tells whether the fault may pass, and what to do. */
-export function storeError(cause: unknown, where: string): LockStoreError {
+/**
+ * Makes the store's error of an error that a client threw: it tells whether the fault may pass, and what to do.
+ * @param wasPrimary the server that is a replica now was the primary before: a failover, after which the client may find the
+ *   new primary.
+ */
+export function storeError(cause: unknown, where: string, { wasPrimary = false } = {}): LockStoreError {
   const thrown = (cause ?? {}) as Thrown;
   const { message = String(cause) } = thrown;
   const advice = LASTING.find(([words]) => words.test(message) || words.test(thrown.name ?? ''))?.[1];
   const text = `Redis did not do the request ${where}: ${advice === undefined ? '' : `${advice} `}${message}`;
   const isAnswer = [thrown.name ?? '', cause?.constructor?.name ?? '', message].some((words) => ANSWERED.test(words));
-  const isLasting = advice !== undefined || (isAnswer && !PASSING.test(message));
+  const isFailover = wasPrimary && REPLICA.test(message);
+  const isLasting = !isFailover && (advice !== undefined || (isAnswer && !PASSING.test(message)));
   return new LockStoreError(text, { cause, transient: !isLasting });
 }

@@ -35,11 +35,30 @@ export async function problemsOf(
       `The server has ${replicas} ${replicas === 1 ? 'replica' : 'replicas'}. Unless its writes are durable before they are answered (MemoryDB, ElastiCache for Valkey with synchronous writes), a failover may lose a grant, and two holders run at once. Set guardFailover: true to narrow this.`,
     );
   }
-  if (replicas === 0 && value('aof_enabled') === '0') {
+  const hasLog = value('aof_enabled') !== '0';
+  const [save, fsync] = await Promise.all(['save', 'appendfsync'].map((name) => setting(send, name, signal)));
+  // A primary that starts again without its data empties its replicas, too.
+  if (!hasLog && (replicas === 0 || (guardFailover && save === ''))) {
     found(
       'warning',
       'The server keeps no log of its writes: a restart forgets the locks, also the ones that are held. Set appendonly yes and appendfsync always, or see that no holder outlives a restart.',
     );
   }
+  if (hasLog && fsync === 'no') {
+    found(
+      'warning',
+      'Its appendfsync is no: a crash of the machine forgets the writes of about 30 seconds, also locks that are held. Set appendfsync always.',
+    );
+  }
   return problems;
+}
+
+/** Reads a setting. Undefined if the server does not tell: ElastiCache has no CONFIG, and the user of the docs may not ask. */
+async function setting(send: Send, name: string, signal: AbortSignal | undefined): Promise<string | undefined> {
+  const answer = await send(['CONFIG', 'GET', name], signal).catch(() => undefined);
+  // A map, as the library gives it: an array of the name and the value, a `Map`, an object, or GLIDE's array of entries.
+  const [first, second] = Array.isArray(answer) ? answer : [];
+  const maps = { ...(answer instanceof Map ? Object.fromEntries(answer) : (answer as object | undefined)) };
+  const value = second ?? first?.value ?? (maps as Readonly<Record<string, unknown>>)[name];
+  return value === undefined ? undefined : String(value);
 }

@@ -20,6 +20,11 @@ interface Port {
 
 /** A waiter asks again and again about one lock. So a channel stays subscribed after a waiter has left. */
 const MOST_CHANNELS = 100;
+/**
+ * The most waiters of a process that a message wakes, those that wait longest. One of them gets the lock, and the other waits
+ * if the first gave up just then. The rest would ask the server for nothing. They look by themselves.
+ */
+const MOST_WOKEN = 2;
 /** GLIDE waits for this long until the server has confirmed a subscription. */
 const CONFIRM_MS = 1_000;
 
@@ -31,8 +36,7 @@ export class Releases {
   /** Made at the first wait: a store whose locks nobody waits for listens to nothing. */
   #port: Port | undefined;
 
-  /** @throws TypeError that says which clients are accepted. */
-  constructor(subscriber: RedisSubscriber) {
+  private constructor(subscriber: RedisSubscriber) {
     const isOne = typeof subscriber?.subscribe === 'function' && typeof subscriber.unsubscribe === 'function';
     if (!isOne) {
       throw new TypeError(
@@ -40,6 +44,17 @@ export class Releases {
       );
     }
     this.#subscriber = subscriber;
+  }
+
+  /**
+   * Gives the one `Releases` of a subscriber. Stores that share the subscriber share its listener and its subscriptions, so
+   * no store ends a subscription that another store waits by.
+   * @throws TypeError that says which clients are accepted.
+   */
+  static of(subscriber: RedisSubscriber): Releases {
+    const known = ofSubscriber.get(subscriber) ?? new Releases(subscriber);
+    ofSubscriber.set(subscriber, known);
+    return known;
   }
 
   /**
@@ -84,8 +99,10 @@ export class Releases {
     const channel = this.#channels.get(name);
     if (channel === undefined) return;
     channel.isMissed = channel.waiters.size === 0;
-    for (const { resolve } of channel.waiters) resolve();
-    channel.waiters.clear();
+    for (const waiter of [...channel.waiters].slice(0, MOST_WOKEN)) {
+      channel.waiters.delete(waiter);
+      waiter.resolve();
+    }
   }
 
   /** Ends the subscriptions that nobody waits by, the oldest first, if there are many. */
@@ -98,6 +115,8 @@ export class Releases {
     }
   }
 }
+
+const ofSubscriber = new WeakMap<RedisSubscriber, Releases>();
 
 interface Channel {
   readonly waiters: Set<Waiter>;

@@ -84,13 +84,36 @@ local function write(new)
   for name in pairs(old) do
     if new[name] == nil then gone[#gone + 1] = name end
   end
+  -- A client's clock may be days behind: the server's own time keeps the record alive.
+  local keptUntil = text(math.max(tonumber(new.expiresAt), serverNow) + retentionMs)
+  -- A server whose memory is full refuses HSET, unless the script has written before. So it grants no lock, but a holder
+  -- keeps its lease, commits and releases. The record exists: only an acquire makes one.
+  if operation ~= 'acquire' then redis.call('PEXPIREAT', KEYS[1], keptUntil) end
   if #set > 0 then redis.call('HSET', KEYS[1], unpack(set)) end
   if #gone > 0 then redis.call('HDEL', KEYS[1], unpack(gone)) end
-  -- A client's clock may be days behind: the server's own time keeps the record alive.
-  local keptUntil = math.max(tonumber(new.expiresAt), serverNow) + retentionMs
-  redis.call('PEXPIREAT', KEYS[1], text(keptUntil))
+  if operation == 'acquire' then redis.call('PEXPIREAT', KEYS[1], keptUntil) end
   -- A hint to those who wait. The write stands, whether the hint may be sent or not.
   if not new.lockId then redis.pcall('PUBLISH', KEYS[1], '') end
+end
+
+-- Judges a grant by the primary that made the grant before. The primary before may have granted a lease that this server
+-- never heard of. So the first grant after a failover closes the lock instead, for one lease. By then the lost lease is over,
+-- and its token is lower: a lock has at most one grant in a millisecond. The grant that the record tells of has ended: the
+-- lost lease may have been resumed from it.
+local function guarded(new)
+  if not string.find(extra, 'guard') then return new end
+  local primary = info('replication', 'master_replid')
+  if not primary then return nil, 'blind' end
+  if not old.primary or old.primary == primary then
+    new.primary = primary
+    return new
+  end
+  local closed = old.lockId and ended() or copy(old)
+  local leaseMs = math.max(tonumber(r.leaseMs), tonumber(old.leaseMs) or 0)
+  closed.expiresAt = text(math.max(expiresAt, serverNow + leaseMs))
+  closed.fencingToken = text(math.max(token, serverNow))
+  closed.primary, closed.writeId = primary, nil
+  return closed, 'closed'
 end
 
 local operations = {}
@@ -102,26 +125,12 @@ function operations.acquire()
     if r.once and old.doneToken and isAtMost(r.once, old.doneToken) then return end
   end
   local new = copy(old)
-  if string.find(extra, 'guard') then
-    local primary = info('replication', 'master_replid')
-    if not primary then return nil, 'blind' end
-    if old.primary and old.primary ~= primary then
-      -- The primary before may have granted a lease that this server never heard of. Such a lease is over by then, and its
-      -- token is lower: a lock has at most one grant in a millisecond.
-      local leaseMs = math.max(tonumber(r.leaseMs), tonumber(old.leaseMs) or 0)
-      new.expiresAt = text(math.max(expiresAt, serverNow + leaseMs))
-      new.fencingToken = text(math.max(token, serverNow))
-      new.primary, new.writeId = primary, nil
-      return new, 'closed'
-    end
-    new.primary = primary
-  end
   new.previousLockId, new.previousOwner = old.lockId, old.owner
   new.previousAcquiredAt, new.previousExpiresAt = old.acquiredAt, old.expiresAt or '0'
   new.lockId, new.owner, new.data = r.lockId, r.owner, r.data
   new.acquiredAt, new.expiresAt, new.leaseMs = r.now, r['until'], r.leaseMs
   new.fencingToken = text((token or tonumber(r.now)) + 1)
-  return new
+  return guarded(new)
 end
 
 function operations.renew()
@@ -159,7 +168,7 @@ function operations.resume()
   local new = copy(old)
   new.lockId, new.owner, new.expiresAt, new.leaseMs = r.lockId, r.owner, r['until'], r.leaseMs
   new.fencingToken = text(token + 1)
-  return new
+  return guarded(new)
 end
 
 function operations.forceRelease()
@@ -196,14 +205,17 @@ end
 
 if operation == 'read' then return answer('refused', '', old) end
 local function refused()
-  -- A primary that became a replica judges by what it has heard of. A write that changes nothing fails there.
-  local probe = redis.pcall('HDEL', KEYS[1], '')
+  -- A primary that became a replica judges by what it has heard of. There, a write fails that changes nothing: to delete a
+  -- field that the hash does not have.
+  local absent = 'none'
+  while old[absent] do absent = absent .. '.' end
+  local probe = redis.pcall('HDEL', KEYS[1], absent)
   return type(probe) == 'table' and probe or answer('refused', '', old)
 end
 -- An earlier sending of this very request was applied: its answer was lost, and the client sent it again.
 if exists and old.writeId == writeId then return answer('applied', '', old) end
 local isLock = not exists or (isNumber(old.fencingToken) and isNumber(old.expiresAt) and isNumber(old.acquiredAt))
-if not isLock then return refused() end
+if not isLock then return answer('refused', '', old) end
 local new, instead = operations[operation]()
 if instead == 'blind' then return answer('blind', '', old) end
 if not new then return refused() end
@@ -219,15 +231,23 @@ return answer(instead and 'refused' or 'applied', '', new)
  * - The answer: `applied`, `refused`, or `failed` with the place and the error of the command that failed.
  */
 export const GUARDED = script(`
-if redis.call('HGET', KEYS[1], 'lockId') ~= ARGV[1] then return {'refused'} end
--- The client sent the request twice, since the connection broke: the commands ran before.
-if redis.call('HGET', KEYS[1], 'guardedWriteId') == ARGV[2] then return {'applied'} end
-redis.call('HSET', KEYS[1], 'guardedWriteId', ARGV[2])
+local function stands(name) return redis.call('HGET', KEYS[1], name) end
+-- The client sent the request twice, since the connection broke: the commands ran before, and ended as the hash tells.
+if stands('guardedWriteId') == ARGV[2] then
+  local place = stands('failedPlace')
+  if place == '' then return {'applied'} end
+  return {'failed', place, stands('failedFault')}
+end
+if stands('lockId') ~= ARGV[1] then return {'refused'} end
+redis.call('HSET', KEYS[1], 'guardedWriteId', ARGV[2], 'failedPlace', '', 'failedFault', '')
 local at, place = 3, 1
 while at <= #ARGV do
   local count = tonumber(ARGV[at])
   local answer = redis.pcall(unpack(ARGV, at + 1, at + count))
-  if type(answer) == 'table' and answer.err then return {'failed', tostring(place), answer.err} end
+  if type(answer) == 'table' and answer.err then
+    redis.call('HSET', KEYS[1], 'failedPlace', place, 'failedFault', answer.err)
+    return {'failed', tostring(place), answer.err}
+  end
   at, place = at + count + 1, place + 1
 end
 return {'applied'}

@@ -8,6 +8,8 @@ import type { Script } from './scripts.ts';
 export class Server {
   readonly connection: Connection;
   readonly keyPrefix: string;
+  /** A write was done, or judged, here: the server was a primary. If it is a replica now, the client may find the primary. */
+  wasPrimary = false;
 
   constructor(connection: Connection, keyPrefix: string) {
     this.connection = connection;
@@ -46,7 +48,7 @@ export class Server {
     try {
       return await unlessAborted(request, signal);
     } catch (error) {
-      throw storeError(error, where);
+      throw storeError(error, where, { wasPrimary: this.wasPrimary });
     }
   }
 }

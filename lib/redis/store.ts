@@ -4,6 +4,7 @@ import { LockStoreError, type LockStoreErrorOptions } from '../record/errors.ts'
 import type {
   AcquireRequest,
   CommitRequest,
+  DatedAnswer,
   ForceReleaseRequest,
   GiveBackRequest,
   ListAnswer,
@@ -49,14 +50,15 @@ export interface RedisLockStoreOptions {
    */
   readonly keyPrefix?: string | undefined;
   /**
-   * The days that a record stays after its expiry. A record keeps the fencing token and the `once` token that is done.
-   * More than 0, and at most 36,500.
+   * The days that a record stays after its expiry. A record keeps the fencing token, the `once` token that is
+   * done, and the committed data. More than 0, and at most 36,500.
    * @default 7
    */
   readonly retentionDays?: number | undefined;
   /**
    * Keeps each lock closed for one lease after a failover of the server, and lifts its fencing token. So a grant that the
-   * failover lost is over before the next grant, and has a lower token. The server must allow `INFO` in scripts.
+   * failover lost is over before the next grant, and has a lower token. The server must allow `INFO` in scripts. A lock is also
+   * closed for one lease when a primary gets its first replica, or has had none for an hour.
    * @default false
    */
   readonly guardFailover?: boolean | undefined;
@@ -76,6 +78,11 @@ const OPTIONS = {
   subscriber: 0,
 } satisfies Record<keyof RedisLockStoreOptions, 0>;
 
+/** Milliseconds after which the server is asked again whether it is a place for locks: an operator may have changed it. */
+const CHECK_MS = 60_000;
+/** The operations that ask so. The others end or keep a grant that was made, and a holder gains nothing by their refusal. */
+const CHECKING: ReadonlySet<string> = new Set(['acquire', 'resume', 'read']);
+
 /** The hashes that one page of a list asks for, about. */
 const PAGE = 100;
 
@@ -84,7 +91,7 @@ const PAGE = 100;
  *
  * A lock is as safe as the server's writes are durable. On MemoryDB, and on ElastiCache for Valkey with synchronous writes,
  * no failover loses a grant. Elsewhere a failover may lose a grant, and two holders run at once; `guardFailover` narrows
- * this. The server must have the eviction policy `noeviction`: the first request is refused otherwise.
+ * this. The server must have the eviction policy `noeviction`: acquires are refused otherwise.
  * @example
  * ```ts
  * import { LockClient } from 'leasehold';
@@ -106,8 +113,8 @@ export class RedisLockStore implements LockStore {
   readonly server: Server;
   readonly #retentionMs: number;
   readonly #guardFailover: boolean;
-  /** The server was asked, with the first request, whether it is a place for locks. */
-  #isChecked = false;
+  /** The moment, on the monotonic clock, when the server was last seen to be a place for locks. */
+  #checkedAt = -Infinity;
 
   /** @throws TypeError that shows the value, if an option is unknown or wrong. */
   constructor(options: RedisLockStoreOptions) {
@@ -123,7 +130,12 @@ export class RedisLockStore implements LockStore {
     this.#retentionMs = Math.ceil(retentionDays * 86_400_000);
     this.#guardFailover = guardFailover;
     if (subscriber !== undefined) {
-      const releases = new Releases(subscriber);
+      if ((subscriber as object) === client) {
+        throw new TypeError(
+          'subscriber must be a second connected client of the same library as client, but it is the client itself: a connection that subscribes does nothing else. Connect a second client for it.',
+        );
+      }
+      const releases = Releases.of(subscriber);
       this.changes = (key, signal) => releases.next(this.server.hashOf(key), signal);
     }
   }
@@ -161,14 +173,15 @@ export class RedisLockStore implements LockStore {
   }
 
   async read(key: string, _options?: ReadOptions, signal?: AbortSignal): Promise<ReadAnswer> {
-    const { record, serverDate } = await this.#operate('read', key, '', [], signal);
-    return { record, serverDate };
+    const { applied: _, ...answer } = await this.#operate('read', key, '', [], signal);
+    return answer;
   }
 
   async readMany(keys: readonly string[], signal?: AbortSignal): Promise<ReadManyAnswer> {
     const answers = await Promise.all(keys.map((key) => this.#readIfLock(key, signal)));
     const records = answers.flatMap(({ record }) => record ?? []);
-    return { records, unprocessed: [], serverDate: answers.find(({ serverDate }) => serverDate)?.serverDate };
+    const dated = answers.find(({ serverDate }) => serverDate);
+    return { records, unprocessed: [], serverDate: dated?.serverDate, relayed: true };
   }
 
   async list(prefix: string, cursor?: unknown, signal?: AbortSignal): Promise<ListAnswer> {
@@ -182,16 +195,15 @@ export class RedisLockStore implements LockStore {
     });
     const [next, hashes] = found ?? ['0', []];
     const keys = new Set(hashes.flatMap((hash) => this.server.keyIn(String(hash)) ?? []));
-    const answer = await this.readMany([...keys], signal);
-    const { records, serverDate } = answer;
-    if (String(next) !== '0') return { records, serverDate, cursor: { server, scan: String(next) } };
+    const { unprocessed: _, ...answer } = await this.readMany([...keys], signal);
+    if (String(next) !== '0') return { ...answer, cursor: { server, scan: String(next) } };
     const isLast = server + 1 >= primaries.length;
-    return { records, serverDate, cursor: isLast ? undefined : { server: server + 1, scan: '0' } };
+    return { ...answer, cursor: isLast ? undefined : { server: server + 1, scan: '0' } };
   }
 
   /**
-   * Gives the findings about the server, or about each primary of a cluster: its eviction policy, its role, its replicas and
-   * its log of writes.
+   * Gives the findings about the server, or about each primary of a cluster: its eviction policy, its role, its replicas,
+   * and how it keeps its writes.
    */
   async check(signal?: AbortSignal): Promise<readonly StoreProblem[]> {
     const options = { guardFailover: this.#guardFailover, signal };
@@ -214,7 +226,7 @@ export class RedisLockStore implements LockStore {
     try {
       return await this.read(key, undefined, signal);
     } catch (error) {
-      if (error instanceof LockStoreError && error.foreign) return { serverDate: error.serverDate };
+      if (error instanceof LockStoreError && error.foreign) return { serverDate: error.serverDate, relayed: true };
       throw error;
     }
   }
@@ -226,17 +238,22 @@ export class RedisLockStore implements LockStore {
     request: readonly string[],
     signal: AbortSignal | undefined,
   ): Promise<StoreAnswer> {
-    const extra = `${this.#isChecked ? '' : 'check '}${this.#guardFailover ? 'guard' : ''}`;
+    const now = performance.now();
+    const isChecking = CHECKING.has(operation) && now - this.#checkedAt >= CHECK_MS;
+    const extra = `${isChecking ? 'check ' : ''}${this.#guardFailover ? 'guard' : ''}`;
     const argv = [operation, writeId, String(this.#retentionMs), extra, ...request];
     const [status, time, detail, ...flat] = await this.server.run(OPERATION, key, argv, signal);
     const serverDate = Number(time);
-    if (status !== 'applied' && status !== 'refused')
-      throw faultOf(String(status), String(detail), this.server.hashOf(key), serverDate);
-    this.#isChecked = true;
+    if (status !== 'applied' && status !== 'refused') {
+      const transient = status === 'replica' && this.server.wasPrimary;
+      throw faultOf(String(status), String(detail), this.server.hashOf(key), { ...datesOf(serverDate), transient });
+    }
+    if (operation !== 'read') this.server.wasPrimary = true;
+    if (isChecking) this.#checkedAt = now;
     const hash = this.server.hashOf(key);
-    const foreign = (why: string) => foreignError(hash, why, { serverDate });
+    const foreign = (why: string) => foreignError(hash, why, datesOf(serverDate));
     const record = flat.length === 0 ? undefined : parse(key, fieldsOf(flat), foreign);
-    return { applied: status === 'applied', record, serverDate };
+    return { applied: status === 'applied', record, ...datesOf(serverDate) };
   }
 }
 
@@ -254,6 +271,9 @@ function pairsOf(request: object, prefix = ''): string[] {
   });
 }
 
+/** The server's time is the clock of one host, which may be wrong or set. The protocol then believes no clock alone. */
+const datesOf = (serverDate: number): DatedAnswer => ({ serverDate, relayed: true });
+
 async function asking<T>(ask: () => Promise<T>): Promise<T> {
   try {
     return await ask();
@@ -263,17 +283,16 @@ async function asking<T>(ask: () => Promise<T>): Promise<T> {
 }
 
 /** Makes the error of an answer that is neither a grant nor a refusal. */
-function faultOf(status: string, detail: string, hash: string, serverDate: number): LockStoreError {
-  if (status === 'unread') return foreignError(hash, `it cannot be read as a hash: ${detail}`, { serverDate });
+function faultOf(status: string, detail: string, hash: string, options: LockStoreErrorOptions): LockStoreError {
+  if (status === 'unread') return foreignError(hash, `it cannot be read as a hash: ${detail}`, options);
   const why: Record<string, string> = {
     evicts: `${evicts(detail)} Nothing was written.`,
     replica: REPLICA,
     blind:
       'guardFailover needs the INFO of the server, which a script may not ask for here: allow INFO to the user (+info), or leave guardFailover out.',
   };
-  return new LockStoreError(`The server is no place for locks: ${why[status] ?? `it answered ${show(status)}.`}`, {
-    serverDate,
-  });
+  const text = why[status] ?? `it answered ${show(status)}.`;
+  return new LockStoreError(`The server is no place for locks: ${text}`, options);
 }
 
 /** Makes the error for a key under which something else stands. The message shows none of its values. */

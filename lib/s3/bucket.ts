@@ -44,8 +44,11 @@ export interface WrittenObject extends DatedAnswer {
   readonly attempts: number;
 }
 
-/** The requests to one bucket, and the reading of its answers and faults. */
-export class Bucket {
+/**
+ * The requests to one bucket, and the reading of its answers and faults. The class has not the name `Bucket`: TypeScript 7.0
+ * would rename the property `Bucket` of the requests with it.
+ */
+export class ObjectBucket {
   readonly name: string;
   #client: S3Client | undefined;
 

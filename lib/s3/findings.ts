@@ -7,13 +7,13 @@ import type {
 import { LONGEST_LEASE_DAYS } from '../names.ts';
 import { LockStoreError } from '../record/errors.ts';
 import type { StoreProblem } from '../record/store.ts';
-import type { Bucket } from './bucket.ts';
+import type { ObjectBucket } from './bucket.ts';
 
 const error = (message: string): StoreProblem => ({ severity: 'error', message });
 const warning = (message: string): StoreProblem => ({ severity: 'warning', message });
 
 /** Gives the findings about the bucket of a store. A bucket of S3 Express has none of the settings that are read here. */
-export async function findings(bucket: Bucket, prefix: string, signal?: AbortSignal): Promise<StoreProblem[]> {
+export async function findings(bucket: ObjectBucket, prefix: string, signal?: AbortSignal): Promise<StoreProblem[]> {
   try {
     await bucket.list(prefix, undefined, signal, 1);
   } catch (fault) {
@@ -30,7 +30,7 @@ function unread(fault: unknown): StoreProblem[] {
   return [warning(`One setting of the bucket could not be read, and was not checked: ${fault.message}`)];
 }
 
-async function objectLock(bucket: Bucket, _prefix: string, signal?: AbortSignal): Promise<StoreProblem[]> {
+async function objectLock(bucket: ObjectBucket, _prefix: string, signal?: AbortSignal): Promise<StoreProblem[]> {
   const found = await bucket.setting<GetObjectLockConfigurationCommandOutput>('GetObjectLockConfiguration', signal);
   if (found === 'none' || found.ObjectLockConfiguration?.ObjectLockEnabled !== 'Enabled') return [];
   return [
@@ -40,7 +40,7 @@ async function objectLock(bucket: Bucket, _prefix: string, signal?: AbortSignal)
   ];
 }
 
-async function oldVersions(bucket: Bucket, prefix: string, signal?: AbortSignal): Promise<StoreProblem[]> {
+async function oldVersions(bucket: ObjectBucket, prefix: string, signal?: AbortSignal): Promise<StoreProblem[]> {
   const versioning = await bucket.setting<GetBucketVersioningCommandOutput>('GetBucketVersioning', signal);
   if (versioning === 'none' || versioning.Status !== 'Enabled') return [];
   const rules = await rulesOf(bucket, signal);
@@ -52,7 +52,7 @@ async function oldVersions(bucket: Bucket, prefix: string, signal?: AbortSignal)
   ];
 }
 
-async function lifecycle(bucket: Bucket, prefix: string, signal?: AbortSignal): Promise<StoreProblem[]> {
+async function lifecycle(bucket: ObjectBucket, prefix: string, signal?: AbortSignal): Promise<StoreProblem[]> {
   const rules = (await rulesOf(bucket, signal)).filter((rule) => {
     const of = prefixOf(rule);
     return prefix.startsWith(of) || of.startsWith(prefix);
@@ -82,7 +82,7 @@ async function lifecycle(bucket: Bucket, prefix: string, signal?: AbortSignal): 
 }
 
 /** The rules of the lifecycle that may be for objects of locks. */
-async function rulesOf(bucket: Bucket, signal?: AbortSignal): Promise<LifecycleRule[]> {
+async function rulesOf(bucket: ObjectBucket, signal?: AbortSignal): Promise<LifecycleRule[]> {
   const found = await bucket.setting<GetBucketLifecycleConfigurationCommandOutput>(
     'GetBucketLifecycleConfiguration',
     signal,

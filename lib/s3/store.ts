@@ -7,7 +7,7 @@ import { decode, type Entry, encode } from '../swap/entry.ts';
 import { keyOf, nameOf, prefixOf } from '../swap/object-name.ts';
 import { readEach } from '../swap/read-each.ts';
 import { type KeyPage, type Loaded, type Swapped, SwapStore } from '../swap/swap-store.ts';
-import { Bucket } from './bucket.ts';
+import { ObjectBucket } from './bucket.ts';
 import { findings } from './findings.ts';
 
 /**
@@ -86,7 +86,7 @@ export class S3LockStore extends SwapStore<string> {
   readonly connection: object;
   /** Twice the time of a store whose operation is one request: one write may be a reading and a write. */
   readonly requestTimeoutMs = 2_000;
-  readonly #bucket: Bucket;
+  readonly #bucket: ObjectBucket;
 
   /** @throws TypeError that shows the value, if no bucket is named, or if an option is unknown or invalid. */
   constructor(options: S3LockStoreOptions = {}) {
@@ -107,7 +107,7 @@ export class S3LockStore extends SwapStore<string> {
     checkThat(isClient, 'client', 'an S3Client', client);
     this.bucket = bucket;
     this.prefix = prefix;
-    this.#bucket = new Bucket(bucket, client);
+    this.#bucket = new ObjectBucket(bucket, client);
     this.connection = client ?? this;
     this.onEvent = emfByEnvironment(bucket);
   }

@@ -1,10 +1,10 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync, utimesSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import { type OpenStore, openStore } from '../../bin/open-store.ts';
-import { connectRedis, LIBRARIES, type RedisServer as RedisAddress } from '../../bin/redis-clients.ts';
+import { connectRedis, end, LIBRARIES, type RedisServer as RedisAddress } from '../../bin/redis-clients.ts';
 import { LockClient, LockStoreError } from '../../lib/index.ts';
 import { RedisLockStore } from '../../lib/redis.ts';
 import { S3Server } from '../s3/server.ts';
@@ -42,7 +42,8 @@ const PLACES: Record<string, { readonly missing?: string | undefined; start(): P
       const server = await S3Server.start();
       server.makeBucket('jobs');
       const environment = {
-        AWS_ENDPOINT_URL_S3: server.endpoint,
+        // No host has the name `jobs.localhost`: the bucket's name must stand in the path.
+        AWS_ENDPOINT_URL_S3: server.endpoint.replace('127.0.0.1', 'localhost'),
         AWS_REGION: 'us-east-1',
         AWS_ACCESS_KEY_ID: 'local',
         AWS_SECRET_ACCESS_KEY: 'local',
@@ -120,6 +121,54 @@ for (const [name, { missing, start }] of Object.entries(PLACES)) {
   });
 }
 
+test('the command leasehold deletes old locks in files, and no younger ones', async () => {
+  const directory = mkdtempSync(join(tmpdir(), 'leasehold-'));
+  try {
+    const url = pathToFileURL(directory).href;
+    const { store } = await openStore(url);
+    const week = new Date(Date.now() - 7 * 86_400_000);
+    for (const [key, at] of [
+      ['old', week.getTime()],
+      ['young', Date.now()],
+    ] as const) {
+      const grant = { key, lockId: 'anna', owner: 'anna', now: at, until: at + 1_000, leaseMs: 1_000 };
+      await store.acquire(grant);
+      await store.release({ ...grant, holdAtLeastMs: 0 });
+    }
+    for (const name of readdirSync(join(directory, 'old'))) utimesSync(join(directory, 'old', name), week, week);
+    const prune = (days: string) => leaseholdIn({}, ['prune', '--older-than', days, '--store', url]);
+    expect(await prune('8')).toEqual({ status: 0, out: '0 locks were deleted.\n', err: '' });
+    expect(await prune('6.5')).toEqual({ status: 0, out: '1 lock was deleted.\n', err: '' });
+    expect(readdirSync(directory)).toEqual(expect.arrayContaining(['young']));
+    expect(readdirSync(directory)).not.toContain('old');
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+});
+
+test('the command leasehold takes the bucket of LOCK_BUCKET_NAME if nothing else names a place', async () => {
+  await using server = await S3Server.start();
+  server.makeBucket('jobs');
+  const environment = {
+    AWS_ENDPOINT_URL_S3: server.endpoint,
+    AWS_REGION: 'us-east-1',
+    AWS_ACCESS_KEY_ID: 'local',
+    AWS_SECRET_ACCESS_KEY: 'local',
+    LOCK_BUCKET_NAME: 'jobs',
+    LOCK_TABLE_NAME: '',
+    LOCK_STORE: '',
+  };
+  expect(await leaseholdIn(environment, ['check'])).toEqual({
+    status: 0,
+    out: 'Nothing is wrong with the place of the locks.\n',
+    err: '',
+  });
+  const { status, err } = await leaseholdIn({ ...environment, LOCK_TABLE_NAME: 'a table' }, ['check']);
+  expect({ status, err }).toEqual({ status: 2, err: expect.stringContaining("'a table'") });
+  const stray = await leaseholdIn(environment, ['check', '--sort-key', 'SK=1']);
+  expect(stray.err).toContain('LOCK_BUCKET_NAME names a store that takes no --sort-key');
+});
+
 test.each([
   ['s3://jobs', 'jobs', 'locks/'],
   ['s3://jobs/', 'jobs', ''],
@@ -133,6 +182,12 @@ test.each([
   expect((await openStore(url)).store).toMatchObject({ bucket, prefix });
 });
 
+test('the command leasehold on a folder that is missing says so, and lists nothing', async () => {
+  const { status, out, err } = await leaseholdIn({}, ['list', '--store', 'file:/typo/locks']);
+  expect({ status, out }).toEqual({ status: 3, out: '' });
+  expect(err).toMatch(/'\/typo.*' \(ENOENT\): first see/);
+});
+
 needing(REDIS).describe('the command leasehold on a Redis that', () => {
   let server: RedisServer | undefined;
   afterEach(() => server?.[Symbol.asyncDispose]());
@@ -144,6 +199,18 @@ needing(REDIS).describe('the command leasehold on a Redis that', () => {
     expect(text).toMatchObject({ status: 1, out: expect.stringMatching(/^error: /) });
     const [line = ''] = (await leaseholdIn({}, ['check', '--json', '--store', server.url])).out.split('\n');
     expect(JSON.parse(line)).toEqual({ severity: 'error', message: finding });
+  });
+
+  test('has locks under another prefix: the URL names the prefix, and without one the answer does', async () => {
+    server = await RedisServer.start();
+    const url = `${server.url}/0?prefix=${encodeURIComponent('a+b&orders:')}`;
+    const { store, close } = await openStore(url);
+    await new LockClient({ store, owner: 'anna' }).tryAcquire('job');
+    close();
+    expect((await leaseholdIn({}, ['inspect', 'job', '--store', url])).out).toContain('held by anna');
+    const { status, err } = await leaseholdIn({}, ['inspect', 'job', '--store', server.url]);
+    expect(status).toBe(1);
+    expect(err).toBe("There is no record of the lock 'job' under the prefix 'leasehold:' on Redis: it is free.\n");
   });
 
   test('wants a password gets the password of the URL, and prints no password', async () => {
@@ -191,6 +258,13 @@ describe.each(Object.entries(LIBRARIES))('the client %s', (name, connect) => {
   });
 });
 
+test('a client of redis 4, which has no destroy, is disconnected, and a rejection disturbs nobody', async () => {
+  const disconnect = jest.fn(async () => Promise.reject(new Error('The client is closed')));
+  end({ disconnect });
+  expect(disconnect).toHaveBeenCalledTimes(1);
+  await new Promise(setImmediate);
+});
+
 test('without a client of Redis, the error says what to type', async () => {
   const nowhere = 'nowhere';
   const missing = { [nowhere]: () => import(nowhere) };
@@ -212,7 +286,18 @@ test.each([
   ['a database that is no number', 'redis://anna:hunter2@host/zero'],
   ['a port that is no number', 'redis://anna:hunter2@host:port'],
   ['a parameter', 'rediss://host?password=hunter2'],
+  ['two parameters', 'rediss://host?prefix=a&password=hunter2'],
+  ['a prefix that is empty', 'redis://host?prefix='],
   ['a percent sign that escapes nothing', 'redis://anna:hunter2%@host'],
+  ['an account without slashes', 'redis:anna:hunter2@host'],
+  ['an account after one slash', 'rediss:/anna:hunter2@host'],
+  ['an account without a server', 'redis://anna:hunter2'],
+  ['an account without a scheme', 'anna:hunter2@host'],
+  ['a password alone', 'hunter2@host'],
+  ['a scheme in capitals', 'REDIS:anna:hunter2@host'],
+  ['a fragment', 'redis://host/0#hunter2'],
+  ['a percent sign in a path', 'file:/tmp/100%'],
+  ['an escaped slash in a path', 'file:/a%2Fb'],
 ])('a URL of a store with %s is refused with the forms, and shows no password', async (_what, url) => {
   const refusal = await openStore(url).then(
     () => undefined,
@@ -228,6 +313,14 @@ test.each([
   [['list', '--store', 's3://x', '--sort-key', 'SK=1'], '--store names a store that takes no --sort-key'],
   [['list', '--store', 'file:/x', '--retention-days', '3'], '--store names a store that takes no --retention-days'],
   [['list', '--store', 'nonsense'], "but it is 'nonsense'"],
+  [['list', '--store', 'file:/tmp/100%'], 'write a percent sign as %25'],
+  [['list', '--store', 'file:/a%2Fb'], 'write a percent sign as %25, and a slash as it is'],
+  [['list', '--store', ''], "--store is '', as from a variable that is not set: give a URL, or leave --store out."],
+  [['prune', '--store', 'file:/x'], '--older-than must be a number of days from 1 to 36500, but it is missing.'],
+  [['prune', '--store', 'file:/x', '--older-than', '1d'], "from 1 to 36500, but it is '1d'."],
+  [['prune', '--store', 'file:/x', '--older-than', '0.5'], "from 1 to 36500, but it is '0.5'."],
+  [['prune', '--store', 's3://jobs', '--older-than', '7'], 'prune deletes locks in files alone'],
+  [['list', '--store', 'file:/x', '--older-than', '7'], 'list takes no --older-than, which is an option of prune.'],
   [['check', 'nightly'], 'check takes no argument, but got 1.'],
 ])('the command leasehold refuses %j', async (args, message) => {
   const { status, err } = await leaseholdIn({}, args);

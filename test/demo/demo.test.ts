@@ -252,6 +252,14 @@ describe('npm run demo', () => {
     expect(existsSync(folder)).toBe(false);
   }, 60_000);
 
+  test('tells its options by --help, and runs nothing', async () => {
+    const { status, out, err } = await demo({}, '--help');
+    expect({ status, err }).toEqual({ status: 0, err: '' });
+    expect(out).toBe(
+      'Usage: npm run demo -- [--store NAME]\n\n  --store NAME  where the locks are: dynamodb, redis, s3, file\n',
+    );
+  });
+
   test.each([
     [['--store', 'dynamodb'], {}, 'Expected dynamodb to run here: install Java 17 or later'],
     [['--store', 'redis'], { PATH: '/nowhere' }, 'Expected redis to run here: install redis-server'],

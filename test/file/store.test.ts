@@ -5,6 +5,7 @@ import { afterAll, afterEach, beforeEach, describe, expect, jest, test } from '@
 import { hostFiles } from '../../lib/file/files.ts';
 import { FileLockStore } from '../../lib/file.ts';
 import { LockClient } from '../../lib/lease/client.ts';
+import type { Lease } from '../../lib/lease/lease.ts';
 import type { LockStoreError } from '../../lib/record/errors.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'leasehold-'));
@@ -100,9 +101,66 @@ describe('The files of FileLockStore', () => {
     const error = await errorOf(locks.acquire('foreign'));
     expect(error).toMatchObject({
       foreign: true,
-      message: expect.stringContaining(`${directory}/foreign/0000000000000001`),
+      message: expect.stringContaining(`'${directory}/foreign', whose version is the file 0000000000000001`),
     });
     expect(await errorOf(locks.acquire('readme'))).toMatchObject({ foreign: true });
+  });
+});
+
+test('A key whose folder has only files of somebody else names one of them, and what to do', async () => {
+  await fs.mkdir(join(directory, 'job'));
+  await fs.writeFile(join(directory, 'job', 'notes.txt'), '');
+  const error = await errorOf(locks.tryAcquire('job'));
+  expect(error).toMatchObject({ foreign: true, transient: false });
+  expect(error.message).toMatch(/job\/notes\.txt' .+move/);
+  await fs.unlink(join(directory, 'job', 'notes.txt'));
+  await locks.using('job', async () => {});
+});
+
+describe('Names of somebody else', () => {
+  const long = `y${'x'.repeat(300)}`;
+  beforeEach(async () => {
+    await locks.acquire('job');
+    await locks.acquire(long);
+    await fs.writeFile(join(directory, 'file'), '');
+    await fs.writeFile(join(directory, 'notes~'), '');
+    await fs.writeFile(join(directory, `x~${'0'.repeat(64)}`), '');
+    await fs.mkdir(join(directory, 'folders', '2026112700000000'), { recursive: true });
+    await fs.mkdir(join(directory, 'closed'));
+    await fs.mkdir(join(directory, '~new', 'mine'), { recursive: true });
+    await age(join(directory, '~new', 'mine'), 2 * DAY);
+    // The superuser may read everything. So the refusal is planted.
+    const { readdir } = fs;
+    jest.spyOn(fs, 'readdir').mockImplementation((async (path: string, ...rest: []) => {
+      const isClosed = path === join(directory, 'closed') || path.endsWith('/mine');
+      if (isClosed) throw Object.assign(new Error('EACCES'), { code: 'EACCES' });
+      return readdir(path, ...rest);
+    }) as never);
+  });
+
+  test('break no list, no inspectMany and no prune', async () => {
+    expect((await Array.fromAsync(locks.list())).map(({ key }) => key).sort()).toEqual(['job', long]);
+    expect((await Array.fromAsync(locks.list({ prefix: long }))).map(({ key }) => key)).toEqual([long]);
+    const found = await locks.inspectMany(['job', 'file', 'folders', 'closed']);
+    expect([...found.keys()]).toEqual(['job']);
+    expect(await store.prune({ olderThanMs: DAY })).toBe(0);
+  });
+
+  test.each([
+    ['closed', /EACCES.+rights/],
+    ['folders', /EISDIR/],
+    ['file', /ENOTDIR/],
+  ])('are an error for their own key: %s', async (key, message) => {
+    const error = await errorOf(locks.tryAcquire(key));
+    expect(error).toMatchObject({ foreign: true, message: expect.stringMatching(message) });
+  });
+
+  test('are not the folder of the locks itself: without the rights for all keys, no lock looks free', async () => {
+    jest.restoreAllMocks();
+    for (const directory of ['/etc/hostname', '/etc/hosts']) {
+      const wrong = new LockClient({ store: new FileLockStore({ directory }) });
+      expect((await errorOf(wrong.inspectMany(['job']))).message).toMatch(/ENOTDIR/);
+    }
   });
 });
 
@@ -112,7 +170,9 @@ describe('A file system that refuses', () => {
     const error = await errorOf(new LockClient({ store: new FileLockStore({ directory: missing }) }).acquire('job'));
     expect(error).toMatchObject({ code: 'ERR_LOCK_STORE', transient: false });
     expect(error.message).toContain(missing);
-    expect(error.message).toMatch(/ENOENT.+make the folder once with `mkdir -p`/);
+    expect(error.message).toMatch(
+      /ENOENT.+first see that the file system is mounted; then make the folder once with `mkdir`/,
+    );
     expect(await fs.readdir(directory)).toEqual([]);
   });
 
@@ -182,6 +242,29 @@ describe('A file system that refuses', () => {
     expect(await filesIn(directory)).toHaveLength(2);
   });
 
+  test.each([
+    ['is gone', 'ENOENT'],
+    ['is stale', 'ESTALE'],
+  ])('a link that another writer won stays lost, though the own file %s when it is looked at', async (_, code) => {
+    await locks.using('job', async () => {});
+    const other = new LockClient({ store: new FileLockStore({ directory }) });
+    const { link, isLinked } = hostFiles;
+    let winner: Lease | undefined;
+    jest.spyOn(hostFiles, 'link').mockImplementationOnce(async (...paths) => {
+      winner = await other.acquire('job');
+      return link(...paths);
+    });
+    jest.spyOn(hostFiles, 'isLinked').mockImplementationOnce(async (path) => {
+      // The writer sleeps here for more than an hour, and another process sweeps the writer's file away.
+      if (code === 'ENOENT') await fs.unlink(path);
+      else refuse('open', code);
+      return isLinked(path);
+    });
+    expect(await locks.tryAcquire('job')).toBeNull();
+    expect((await locks.inspect('job'))?.lockId).toBe(winner?.lockId);
+    expect(await winner?.release()).toBe(true);
+  });
+
   test('that hangs fails the call within requestTimeoutMs, and the signal of a lease aborts in time', async () => {
     const lease = await locks.acquire('job', { leaseMs: 500, heartbeatMs: 100 });
     jest.spyOn(fs, 'open').mockReturnValue(new Promise(() => {}) as never);
@@ -190,6 +273,112 @@ describe('A file system that refuses', () => {
     );
     await new Promise((resolve) => lease.signal.addEventListener('abort', resolve));
     expect(Date.now()).toBeLessThan((await store.read('job', { consistent: true })).record?.expiresAt ?? 0);
+  });
+});
+
+test('A damaged version says to delete the folder of the key: the version before it would repeat a token', async () => {
+  await locks.using('job', async () => {});
+  const { fencingToken } = await locks.acquire('job');
+  const folder = join(directory, 'job');
+  const versions = (await fs.readdir(folder)).sort();
+  expect(versions).toHaveLength(2);
+  await fs.writeFile(join(folder, versions[1] as string), '');
+  const other = new LockClient({ store: new FileLockStore({ directory }) });
+  const { message } = await errorOf(other.tryAcquire('job'));
+  expect(message).toMatch(/the folder '.+\/job', .+nobody holds the lock, delete it\.$/);
+  await fs.rm(message.match(/the folder '(.+?)'/)?.[1] as string, { recursive: true });
+  expect((await other.acquire('job')).fencingToken).toBeGreaterThan(fencingToken);
+});
+
+describe('A full disk', () => {
+  const fill = () => {
+    const { open } = fs;
+    jest.spyOn(fs, 'open').mockImplementation((async (path: string, flags: string) => {
+      if (flags === 'wx') throw Object.assign(new Error('ENOSPC'), { code: 'ENOSPC' });
+      return open(path, flags);
+    }) as never);
+    jest.spyOn(fs, 'mkdir').mockRejectedValue(Object.assign(new Error('ENOSPC'), { code: 'ENOSPC' }));
+  };
+  const leave = async (key: string, ms: number) => {
+    const now = Date.now() - ms;
+    await store.acquire({ key, lockId: 'anna', owner: 'anna', now, until: now + 1, leaseMs: 1 });
+    for (const name of await fs.readdir(join(directory, key))) await age(join(directory, key, name), ms);
+  };
+
+  test('is pruned, by the last time at which something was written, so that less is deleted and never more', async () => {
+    await leave('old', 3 * DAY);
+    await leave('young', 1.5 * DAY);
+    await age(join(directory, '~new'), DAY);
+    fill();
+    expect(await store.prune({ olderThanMs: DAY })).toBe(1);
+    expect((await fs.readdir(directory)).sort()).toEqual(['young', '~new']);
+  });
+
+  test('does not hide that a lock is busy, and refuses a free lock with the advice to free space', async () => {
+    await locks.acquire('job');
+    fill();
+    const other = new LockClient({ store: new FileLockStore({ directory }) });
+    expect(await other.tryAcquire('job')).toBeNull();
+    expect((await other.inspect('job'))?.held).toBe(true);
+    expect((await errorOf(other.tryAcquire('free', { withinMs: 300 }))).message).toMatch(/ENOSPC.+free space/);
+  });
+
+  test('is a finding of check', async () => {
+    fill();
+    expect(await store.check()).toEqual([{ severity: 'error', message: expect.stringMatching(/ENOSPC.+free space/) }]);
+  });
+});
+
+test('A missing folder has no empty list', async () => {
+  const missing = new LockClient({ store: new FileLockStore({ directory: join(directory, 'typo') }) });
+  expect((await errorOf(Array.fromAsync(missing.list()))).message).toMatch(/typo' \(ENOENT\): first see/);
+});
+
+test('The error of a write is not hidden by the error of the deletion that follows', async () => {
+  await locks.using('job', async () => {});
+  refuse('open', 'EROFS');
+  jest.spyOn(fs, 'unlink').mockRejectedValueOnce(Object.assign(new Error('EROFS'), { code: 'EROFS' }));
+  const error = await errorOf(store.read('job', { consistent: true, dated: true }));
+  expect(error.message).toMatch(/cannot write '/);
+});
+
+test('A file with a number beyond 2^53 is no version', async () => {
+  await locks.using('job', async () => {});
+  await fs.writeFile(join(directory, 'job', '9999999999999999'), '{}');
+  await new LockClient({ store: new FileLockStore({ directory }) }).using('job', async () => {});
+});
+
+describe('The times of files', () => {
+  const coarsely = () => {
+    const { write } = hostFiles;
+    jest.spyOn(hostFiles, 'write').mockImplementation(async (...args) => {
+      return Math.floor((await write(...args)) / 1_000) * 1_000;
+    });
+  };
+
+  test('tell the steps of the dates: a second until the first date is known, and 20 ms if it is fine', async () => {
+    expect(store.serverDateStepMs).toBe(1_000);
+    jest.spyOn(hostFiles, 'write').mockResolvedValueOnce(1_795_745_883_171);
+    await store.read('job', { consistent: true, dated: true });
+    expect(store.serverDateStepMs).toBe(20);
+  });
+
+  test('in whole seconds do not make a right clock a wrong one', async () => {
+    coarsely();
+    while (Date.now() % 1_000 < 500) await new Promise((resolve) => setTimeout(resolve, 20));
+    const before = Date.now();
+    const lease = await locks.acquire('job', { leaseMs: 10_000 });
+    expect((await locks.inspect('job'))?.expiresAt).toBeGreaterThanOrEqual(before + 10_000);
+    await lease.renew();
+    expect((await locks.inspect('job'))?.expiresAt).toBeGreaterThanOrEqual(before + 10_000);
+  });
+
+  test('in whole seconds are a finding of check', async () => {
+    coarsely();
+    expect(await store.check()).toContainEqual({
+      severity: 'warning',
+      message: expect.stringMatching(/whole seconds.+safetyMs/),
+    });
   });
 });
 
@@ -297,6 +486,18 @@ describe('A writer that stops between two calls', () => {
     expect(link).toHaveBeenCalledTimes(1);
   });
 
+  test('for so long by the times of the server reads again, though the clocks of a paused machine stood still', async () => {
+    const { write } = hostFiles;
+    await locks.using('job', async () => {});
+    const read = jest.spyOn(hostFiles, 'read');
+    const link = jest.spyOn(hostFiles, 'link');
+    jest.spyOn(hostFiles, 'write').mockImplementation(async (...args) => (await write(...args)) + 700_000);
+    const now = Date.now() + 100;
+    expect((await acquire('anna', now)).applied).toBe(true);
+    expect(read).toHaveBeenCalled();
+    expect(link).toHaveBeenCalledTimes(1);
+  });
+
   test('and whose caller has given up writes nothing any more', async () => {
     await locks.using('job', async () => {});
     const controller = new AbortController();
@@ -375,6 +576,22 @@ describe('prune', () => {
     expect(record).toMatchObject({ lockId: 'late', tookOver: { type: 'nothing' } });
   });
 
+  test('leaves a folder with a file of somebody else, whose lock works on', async () => {
+    await ago('job', 3 * DAY);
+    await fs.writeFile(join(directory, 'job', 'notes.txt'), '');
+    expect(await store.prune({ olderThanMs: DAY })).toBe(0);
+    expect((await store.read('job', { consistent: true })).record).toBeDefined();
+    await locks.using('job', async () => {});
+  });
+
+  test('that was killed leaves an empty folder, which the next prune deletes if the name is a key and the folder is old', async () => {
+    const folders = ['job', 'a+b', 'young', 'Archive', 'lost.found', `job~${'0'.repeat(64)}`, 'notes~'];
+    for (const name of folders) await fs.mkdir(join(directory, name));
+    for (const name of folders) if (name !== 'young') await age(join(directory, name), 2 * DAY);
+    expect(await store.prune({ olderThanMs: DAY })).toBe(0);
+    expect((await fs.readdir(directory)).sort()).toEqual(['Archive', 'lost.found', 'notes~', 'young', '~new']);
+  });
+
   test('of less than a day is refused', async () => {
     await expect(store.prune({ olderThanMs: DAY - 1 })).rejects.toThrow(
       'olderThanMs must be a whole number of milliseconds from 86400000',
@@ -392,7 +609,7 @@ describe('check', () => {
   test('says that a folder is missing, or that its file system has no hard links', async () => {
     const missing = new FileLockStore({ directory: join(directory, 'none') });
     expect(await missing.check()).toEqual([
-      { severity: 'error', message: expect.stringMatching(/none.+ENOENT.+mkdir -p/) },
+      { severity: 'error', message: expect.stringMatching(/none.+ENOENT.+is mounted.+`mkdir`/) },
     ]);
     refuse('link', 'EPERM');
     expect(await store.check()).toEqual([{ severity: 'error', message: expect.stringMatching(/EPERM.+hard links/) }]);

@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from '@jest/globals';
-import { backgroundTimer, pause } from '../../lib/lease/clock.ts';
+import { backgroundTimer, pause, startTimer, systemClock } from '../../lib/lease/clock.ts';
 import { FakeClock } from '../../lib/testing/fake-clock.ts';
 import { outcomeOf, world } from './setup.ts';
 
@@ -17,6 +17,21 @@ class NodeLikeClock extends FakeClock {
 let clock: NodeLikeClock;
 beforeEach(() => {
   clock = new NodeLikeClock();
+});
+
+test("a lease's timer keeps no process alive (invariant 12), and any other timer does", () => {
+  const timers: NodeJS.Timeout[] = [];
+  const real = {
+    ...systemClock,
+    setTimeout: (callback: () => void, ms: number) => {
+      const timer = setTimeout(callback, ms);
+      timers.push(timer);
+      return timer;
+    },
+  };
+  const stops = [backgroundTimer(real, 60_000, () => {}), startTimer(real, 60_000, () => {})];
+  expect(timers.map((timer) => timer.hasRef())).toEqual([false, true]);
+  for (const stop of stops) stop();
 });
 
 describe('a time of 60 days', () => {

@@ -132,7 +132,7 @@ describe('the serverDateStepMs of a store', () => {
 
   test.each([1, 10, 1_000])('of %i ms never calls a right clock wrong, however the answers travel', (stepMs) => {
     const time = new FakeClock(Date.UTC(2026, 0, 1) + 3);
-    const serverClock = new ServerClock(time, stepMs);
+    const serverClock = new ServerClock(time, { serverDateStepMs: stepMs });
     for (let n = 0; n < 1_000; n++) {
       const sent = { wall: time.now(), monotonic: time.monotonic() };
       void time.advance(n % 7);

@@ -286,11 +286,11 @@ const clocks = [
       'return false;',
     ],
     ['an answer judges a clock that was set while the request was out', 'if (hasStepped(sent, received)) return;', ''],
-    ['a slow answer vouches for a clock that may be behind', ': Math.max(0, told);', ': 0;'],
+    ['a slow answer vouches for a clock that may be behind', ': Math.max(0, this.#lastTold);', ': 0;'],
     [
       'earlier fast answers vouch for a clock that has stood still since',
-      'const told = this.#lastHighest',
-      'const told = this.#highest',
+      'this.#lastTold = date - sent.wall;',
+      'this.#lastTold = Math.min(this.#lastTold, date - sent.wall);',
     ],
     ['a clock counts as judged though it was set since', ' && !hasStepped(this.#judgedAt, moment));', ');'],
     [
@@ -1473,11 +1473,7 @@ const settings = [
     ["a store's own time-out, ignored by operators", 'requestTimeoutMs = store.requestTimeoutMs', 'requestTimeoutMs'],
   ]),
   ...of('lib/lease/server-clock.ts', [
-    [
-      "the steps of a store's dates, ignored",
-      'new ServerClock(clock, store.serverDateStepMs)',
-      'new ServerClock(clock)',
-    ],
+    ["the steps of a store's dates, ignored", 'new ServerClock(clock, store)', 'new ServerClock(clock)'],
   ]),
 ];
 

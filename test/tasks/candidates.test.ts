@@ -68,8 +68,8 @@ describe('the tasks of runTasks', () => {
     return { source, inHand, onProgress: () => void inHand.now-- };
   }
 
-  test('of a million tasks a few thousand are held at a time', async () => {
-    const { source, inHand, onProgress } = counted(1_000_000);
+  test('of 200,000 tasks a few thousand are held at a time', async () => {
+    const { source, inHand, onProgress } = counted(200_000);
     const done = (key: string): LockRecord => ({
       key,
       fencingToken: 1,
@@ -80,7 +80,7 @@ describe('the tasks of runTasks', () => {
     });
     world.store.readMany = async (keys) => ({ records: keys.map(done), unprocessed: [] });
     const report = await run(source(), { onProgress });
-    expect(counts(report)).toEqual(only({ alreadyDone: 1_000_000 }));
+    expect(counts(report)).toEqual(only({ alreadyDone: 200_000 }));
     expect(inHand.most).toBeLessThanOrEqual(1_024);
   });
 
