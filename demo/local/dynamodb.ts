@@ -26,12 +26,25 @@ export interface LockTableOptions {
   sortKeyAttribute?: string;
 }
 
+interface Credentials {
+  readonly accessKeyId: string;
+  readonly secretAccessKey: string;
+  readonly sessionToken?: string;
+}
+
+/** The credentials in the environment, which an endpoint of AWS needs. A local server takes any. */
+function givenCredentials(): Credentials | undefined {
+  const { AWS_ACCESS_KEY_ID: accessKeyId, AWS_SECRET_ACCESS_KEY: secretAccessKey, AWS_SESSION_TOKEN } = process.env;
+  if (!accessKeyId || !secretAccessKey) return undefined;
+  return { accessKeyId, secretAccessKey, ...(AWS_SESSION_TOKEN && { sessionToken: AWS_SESSION_TOKEN }) };
+}
+
 /** A running server. It never keeps its process alive, and ends with its process. */
 export class DynamoDB implements AsyncDisposable {
   readonly server: ServerName;
   readonly endpoint: string;
   readonly region: string = process.env.AWS_REGION ?? 'us-east-1';
-  readonly credentials = { accessKeyId: 'local', secretAccessKey: 'local' };
+  readonly credentials: Credentials;
   readonly #process: ServerProcess | undefined;
   readonly #clients = new Set<DynamoDBClient>();
   readonly #tables = new Set<string>();
@@ -43,6 +56,10 @@ export class DynamoDB implements AsyncDisposable {
     this.server = server;
     this.endpoint = endpoint;
     this.#process = process;
+    this.credentials = (server === 'endpoint' && givenCredentials()) || {
+      accessKeyId: 'local',
+      secretAccessKey: 'local',
+    };
   }
 
   /** The server's process. Undefined for `endpoint`, which is not ours. */
@@ -63,6 +80,7 @@ export class DynamoDB implements AsyncDisposable {
       AWS_REGION: this.region,
       AWS_ACCESS_KEY_ID: this.credentials.accessKeyId,
       AWS_SECRET_ACCESS_KEY: this.credentials.secretAccessKey,
+      ...(this.credentials.sessionToken && { AWS_SESSION_TOKEN: this.credentials.sessionToken }),
     };
   }
 

@@ -1,4 +1,6 @@
-import { LockStoreError } from '../record/errors.ts';
+import { show } from '../record/check.ts';
+import { LockStoreError, type LockStoreErrorOptions } from '../record/errors.ts';
+import { evicts, REPLICA } from './problems.ts';
 
 /** The parts of a client's error that tell its kind. Each library has names of its own. */
 interface Thrown {
@@ -15,12 +17,12 @@ const PASSING =
   /\b(LOADING|BUSY|MASTERDOWN|CLUSTERDOWN|TRYAGAIN|MOVED|ASK|NOREPLICAS|UNBLOCKED)\b|BusyLoading|ClusterDown/;
 
 /** The server is a replica. GLIDE has words of its own. */
-const REPLICA = /READONLY|ReadOnly/;
+const READ_ONLY = /READONLY|ReadOnly/;
 
 /** The refusals that last, and the thing to do. The words are those of the server, or those that GLIDE puts in their place. */
 const LASTING: readonly (readonly [RegExp, string])[] = [
   [
-    REPLICA,
+    READ_ONLY,
     'the server is a replica, which takes no writes: connect to the primary (its endpoint, a Sentinel or the cluster).',
   ],
   [
@@ -55,7 +57,27 @@ export function storeError(cause: unknown, where: string, { wasPrimary = false }
   const advice = LASTING.find(([words]) => words.test(message) || words.test(thrown.name ?? ''))?.[1];
   const text = `Redis did not do the request ${where}: ${advice === undefined ? '' : `${advice} `}${message}`;
   const isAnswer = [thrown.name ?? '', cause?.constructor?.name ?? '', message].some((words) => ANSWERED.test(words));
-  const isFailover = wasPrimary && REPLICA.test(message);
+  const isFailover = wasPrimary && READ_ONLY.test(message);
   const isLasting = !isFailover && (advice !== undefined || (isAnswer && !PASSING.test(message)));
   return new LockStoreError(text, { cause, transient: !isLasting });
 }
+
+/** Makes the error of an answer that is neither a grant nor a refusal. */
+export function faultOf(status: string, detail: string, hash: string, options: LockStoreErrorOptions): LockStoreError {
+  if (status === 'unread') return foreignError(hash, `it cannot be read as a hash: ${detail}`, options);
+  const why: Record<string, string> = {
+    evicts: `${evicts(detail)} Nothing was written.`,
+    replica: REPLICA,
+    blind:
+      'guardFailover needs the INFO of the server, which a script may not ask for here: allow INFO to the user (+info), or leave guardFailover out.',
+  };
+  const text = why[status] ?? `it answered ${show(status)}.`;
+  return new LockStoreError(`The server is no place for locks: ${text}`, options);
+}
+
+/** Makes the error for a key under which something else stands. The message shows none of its values. */
+export const foreignError = (hash: string, why: string, options: LockStoreErrorOptions): LockStoreError =>
+  new LockStoreError(
+    `the hash '${hash}' was not written by leasehold, or was changed, and is left as it is: ${why}. If it was a lock that nobody holds, delete it: DEL '${hash}'.`,
+    { ...options, foreign: true },
+  );

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import { checkNames, checkThat, show } from '../record/check.ts';
-import { LockStoreError, type LockStoreErrorOptions } from '../record/errors.ts';
+import { checkNames, checkThat } from '../record/check.ts';
+import { LockStoreError } from '../record/errors.ts';
 import type {
   AcquireRequest,
   CommitRequest,
@@ -20,8 +20,8 @@ import type {
   StoreProblem,
 } from '../record/store.ts';
 import { connectionOf, type RedisClient } from './client.ts';
-import { storeError } from './faults.ts';
-import { evicts, problemsOf, REPLICA } from './problems.ts';
+import { faultOf, foreignError, storeError } from './faults.ts';
+import { problemsOf } from './problems.ts';
 import { fieldsOf, parse } from './record.ts';
 import { type RedisSubscriber, Releases } from './releases.ts';
 import { OPERATION } from './scripts.ts';
@@ -281,23 +281,3 @@ async function asking<T>(ask: () => Promise<T>): Promise<T> {
     throw storeError(error, 'that asks the whole server');
   }
 }
-
-/** Makes the error of an answer that is neither a grant nor a refusal. */
-function faultOf(status: string, detail: string, hash: string, options: LockStoreErrorOptions): LockStoreError {
-  if (status === 'unread') return foreignError(hash, `it cannot be read as a hash: ${detail}`, options);
-  const why: Record<string, string> = {
-    evicts: `${evicts(detail)} Nothing was written.`,
-    replica: REPLICA,
-    blind:
-      'guardFailover needs the INFO of the server, which a script may not ask for here: allow INFO to the user (+info), or leave guardFailover out.',
-  };
-  const text = why[status] ?? `it answered ${show(status)}.`;
-  return new LockStoreError(`The server is no place for locks: ${text}`, options);
-}
-
-/** Makes the error for a key under which something else stands. The message shows none of its values. */
-const foreignError = (hash: string, why: string, options: LockStoreErrorOptions): LockStoreError =>
-  new LockStoreError(
-    `the hash '${hash}' was not written by leasehold, or was changed, and is left as it is: ${why}. If it was a lock that nobody holds, delete it: DEL '${hash}'.`,
-    { ...options, foreign: true },
-  );

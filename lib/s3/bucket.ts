@@ -114,7 +114,7 @@ export class ObjectBucket {
   }
 
   /** Gives one page of the names that start with a prefix, and the token of the next page. */
-  list(prefix: string, token: string | undefined, signal?: AbortSignal, most?: number) {
+  list(prefix: string, token: string | undefined, signal: AbortSignal | undefined, most: number) {
     const input = { Prefix: prefix, ContinuationToken: token, MaxKeys: most };
     return this.#send('ListObjectsV2', input, signal, async (page: ListObjectsV2CommandOutput) => ({
       names: (page.Contents ?? []).flatMap(({ Key }) => Key ?? []),

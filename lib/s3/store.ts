@@ -5,6 +5,7 @@ import { checkNames, checkThat } from '../record/check.ts';
 import type { LockStore, StoreProblem } from '../record/store.ts';
 import { decode, type Entry, encode } from '../swap/entry.ts';
 import { keyOf, nameOf, prefixOf } from '../swap/object-name.ts';
+import { readEach } from '../swap/read-each.ts';
 import { type KeyPage, type Loaded, type Swapped, SwapStore } from '../swap/swap-store.ts';
 import { ObjectBucket } from './bucket.ts';
 import { findings } from './findings.ts';
@@ -51,6 +52,8 @@ const BUCKET = /^[\w.-]{3,255}$/;
 const ACCESS_POINT = /^arn:[^:\s]+:s3(express|-outposts)?:[\w-]+:\d{12}:[\w/:.-]+$/;
 const PREFIX = /^([\w-][\w.-]*\/)*$/;
 const MOST_PREFIX = 512;
+/** The most names of one page of a list. Each name is an object to read, and all of them are read within one time-out. */
+const PAGE = 100;
 /** S3's limit on the name of an object, in bytes. */
 const MOST_NAME = 1_024;
 
@@ -143,9 +146,9 @@ export class S3LockStore extends SwapStore<string> {
     const from = this.prefix + prefixOf(prefix, MOST_NAME - this.prefix.length);
     // S3 Express lists whole folders only.
     const asked = this.#bucket.isExpress ? from.slice(0, from.lastIndexOf('/') + 1) : from;
-    const { names, token } = await this.#bucket.list(asked, cursor as string | undefined, signal);
-    const keys = await Promise.all(names.map((name) => this.#keyOf(name, signal)));
-    return { keys: keys.filter((key) => key?.startsWith(prefix)) as string[], cursor: token };
+    const { names, token } = await this.#bucket.list(asked, cursor as string | undefined, signal, PAGE);
+    const keys = await readEach(names, (name) => this.#keyOf(name, signal));
+    return { keys: keys.filter((key) => key.startsWith(prefix)), cursor: token };
   }
 
   #nameOf(key: string): string {

@@ -20,6 +20,7 @@ import type {
 } from '../record/store.ts';
 import * as transitions from '../record/transitions.ts';
 import type { Entry } from './entry.ts';
+import { readEach } from './read-each.ts';
 
 /** The state of a key, as a reading showed it. Without a version there is no object. */
 export interface Loaded<Version> extends DatedAnswer {
@@ -49,8 +50,6 @@ export interface KeyPage {
 const SWAPS = 8;
 /** The most keys whose last version a store remembers. */
 const MOST_REMEMBERED = 1_000;
-/** The readings that one request for many keys has under way at a time. */
-const READERS = 16;
 
 /**
  * A store that judges each write itself, under the conditions of `lib/record/transitions.ts`, and then swaps an object for its
@@ -85,7 +84,7 @@ export abstract class SwapStore<Version> implements LockStore {
     signal?: AbortSignal,
   ): Promise<Swapped<Version>>;
 
-  /** Gives one page of the keys that start with a prefix. */
+  /** Gives one page of the keys that start with a prefix. All objects of a page are read within one time-out. */
   protected abstract keys(prefix: string, cursor: unknown, signal?: AbortSignal): Promise<KeyPage>;
 
   acquire(request: AcquireRequest, signal?: AbortSignal): Promise<StoreAnswer> {
@@ -128,24 +127,8 @@ export abstract class SwapStore<Version> implements LockStore {
   }
 
   async readMany(keys: readonly string[], signal?: AbortSignal): Promise<ReadManyAnswer> {
-    const records: LockRecord[] = [];
-    const left = [...keys];
-    const readOn = async () => {
-      for (let key = left.pop(); key !== undefined; key = left.pop()) {
-        try {
-          const { record } = await this.read(key, { consistent: false }, signal);
-          if (record) records.push(record);
-        } catch (error) {
-          // An object of the user's own hides no lock.
-          if (error instanceof LockStoreError && error.foreign) continue;
-          // The other readers stop, too.
-          left.length = 0;
-          throw error;
-        }
-      }
-    };
-    await Promise.all(Array.from({ length: READERS }, readOn));
-    return { records, unprocessed: [] };
+    const readOne = async (key: string) => (await this.read(key, { consistent: false }, signal)).record;
+    return { records: await readEach(keys, readOne), unprocessed: [] };
   }
 
   async list(prefix: string, cursor?: unknown, signal?: AbortSignal): Promise<ListAnswer> {

@@ -303,12 +303,16 @@ testWithDynamoDB('another process needs only the environment to use the server',
 });
 
 testWithDynamoDB(
-  'DYNAMODB_ENDPOINT is used as it is: its tables are deleted, and it is neither frozen nor ended',
+  'DYNAMODB_ENDPOINT is used as it is, with the credentials of the environment: its tables are deleted, and it is neither frozen nor ended',
   async () => {
     await using dynamodb = await startDynamoDB();
     await dynamodb.createLockTable('theirs');
     process.env.DYNAMODB_ENDPOINT = dynamodb.endpoint;
+    Object.assign(process.env, { AWS_ACCESS_KEY_ID: 'a', AWS_SECRET_ACCESS_KEY: 'b', AWS_SESSION_TOKEN: 'c' });
     const borrowed = await startDynamoDB({ server: 'endpoint' });
+    expect(borrowed.clientConfig.credentials).toEqual({ accessKeyId: 'a', secretAccessKey: 'b', sessionToken: 'c' });
+    expect(borrowed.environment.AWS_SESSION_TOKEN).toBe('c');
+    expect(dynamodb.credentials).toMatchObject({ accessKeyId: 'local', secretAccessKey: 'local' });
     await borrowed.createLockTable('ours');
 
     expect(await availableServers()).toContainEqual({ server: 'endpoint' });

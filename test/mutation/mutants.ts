@@ -397,6 +397,7 @@ const clocks = [
 const attempts = [
   ...of('lib/aws/faults.ts', [
     ['an answer that nobody can read, taken for a fault that lasts', '($response !== undefined ||', '('],
+    ["a proxy's page with the status 404 is a fault that lasts", "  'NotFound',\n", ''],
     ['a conflict with another Region, taken for a fault that lasts', "  'ReplicatedWriteConflictException',\n", ''],
   ]),
   ...of('lib/lease/term.ts', [
@@ -1254,14 +1255,24 @@ const s3 = [
       "ContentType: 'application/json' }",
     ],
     ['a write over any object', "? { IfNoneMatch: '*' } : { IfMatch: seen }", '? {} : { IfMatch: seen }'],
-    ['a conflict of two writes is a fault', 'status !== 412 && status !== 409 && !isGone', 'status !== 412 && !isGone'],
-    ['an object that is gone is a fault', 'status !== 409 && !isGone', 'status !== 409'],
+    ['a conflict of two writes is a fault', 'status !== 412 && status !== 409', 'status !== 412'],
+    ['an object that is gone is a fault', 'status !== 409 && code !== NO_OBJECT', 'status !== 409'],
     [
-      'a bucket that is gone is a free lock',
-      "status === 404 && code !== 'NoSuchBucket' ? dates",
-      'status === 404 ? dates',
+      'a bucket that is gone, or the page of a proxy, is a free lock',
+      '({ code, dates }) =>\n      code === NO_OBJECT ? dates',
+      '({ status, dates }) =>\n      status === 404 ? dates',
     ],
-    ['an answer without an ETag is a grant', 'if (bare) return bare;', "return bare ?? 'none';"],
+    [
+      'the page of a proxy is a setting that was never made',
+      "(UNSET.test(code) ? 'none'",
+      "(code !== 'NoSuchBucket' ? 'none'",
+    ],
+    [
+      'an answer without an ETag is a grant',
+      'if (bare && !isWeak) return bare;',
+      "if (!isWeak) return bare ?? 'none';",
+    ],
+    ['a weak ETag is a version', 'if (bare && !isWeak) return bare;', 'if (bare) return bare;'],
     ['an ETag with its quotes', `etag?.replaceAll('"', '')`, 'etag'],
     ['an object of any length is read', 'if (ContentLength > MOST_BYTES) {', 'if (false) {'],
     ["a refusal of the time in the signature, sent again by the SDK's own clock", 'heard, true);', 'heard);'],
@@ -1270,6 +1281,7 @@ const s3 = [
   ...of('lib/s3/store.ts', [
     ['a miss of the second sending says nothing of the first', 'maybeApplied: attempts > 1', 'maybeApplied: false'],
     ['a list of S3 Express by half a folder', 'this.#bucket.isExpress ?', 'false ?'],
+    ['a page has more objects than can be read in time', ' signal, PAGE);', ' signal, 1_000);'],
     ['a long key is listed by no prefix', "if (key !== undefined || !name.includes('~')) return key;", 'return key;'],
     ['a store in a bucket of several Regions', ':[\\w-]+:\\d{12}:', ':[\\w-]*:\\d{12}:'],
   ]),
@@ -1404,12 +1416,15 @@ const swaps = [
       'if (this.#remembered.get(request.key)?.entry?.record.lockId !== undefined)',
       'if (false)',
     ],
+  ]),
+  ...of('lib/swap/read-each.ts', [
     [
       "an object of the user's own hides all locks",
       'if (error instanceof LockStoreError && error.foreign) continue;',
       '',
     ],
-    ['readings go on after one has failed', '          left.length = 0;\n', ''],
+    ['readings go on after one has failed', '        left.length = 0;\n', ''],
+    ['one reader for each key of a list', '{ length: READERS }', '{ length: items.length }'],
   ]),
   ...of('lib/swap/entry.ts', [
     ['the record of another key, read', 'if (record.key !== key)', 'if (false)'],

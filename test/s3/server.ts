@@ -78,6 +78,11 @@ export class S3Server implements AsyncDisposable {
   readonly faults: (S3Fault & { readonly method?: string; readonly setting?: string })[] = [];
   /** The milliseconds by which the `Date` of the answers is ahead of this host's clock. */
   dateOffsetMs = 0;
+  /** Milliseconds that a read takes. */
+  readMs = 0;
+  /** The most reads that were under way at a time. */
+  mostReads = 0;
+  #reads = 0;
   /** Makes every ETag weak, as a proxy does that compresses. */
   hasWeakEtags = false;
   /** Answers to the questions about a bucket, by their names: `GET ?versioning`. */
@@ -179,6 +184,9 @@ export class S3Server implements AsyncDisposable {
       objects.delete(name);
       return { status: 204 };
     }
+    this.mostReads = Math.max(this.mostReads, ++this.#reads);
+    await sleep(this.readMs);
+    this.#reads--;
     if (stored === undefined) return error(404);
     return { status: 200, headers: { etag: `"${stored.etag}"` }, body: stored.body };
   }
@@ -234,12 +242,13 @@ export class S3Server implements AsyncDisposable {
   #list(names: readonly string[], query: URLSearchParams): Answer {
     const prefix = query.get('prefix') ?? '';
     const { express, pageSize = 1_000 } = this.#options;
+    const most = Math.min(pageSize, Number(query.get('max-keys') ?? 1_000));
     if (express && prefix !== '' && !prefix.endsWith('/')) return error(400);
     const order = (name: string) => (express ? createHash('md5').update(name).digest('hex') : name);
     const found = names.filter((name) => name.startsWith(prefix)).sort((a, b) => (order(a) < order(b) ? -1 : 1));
     const after = query.get('continuation-token');
     const rest = after === null ? found : found.filter((name) => order(name) > order(after));
-    const page = rest.slice(0, pageSize);
+    const page = rest.slice(0, most);
     const next =
       rest.length > page.length ? `<NextContinuationToken>${escaped(page.at(-1) ?? '')}</NextContinuationToken>` : '';
     const contents = page.map((name) => `<Contents><Key>${escaped(name)}</Key></Contents>`).join('');

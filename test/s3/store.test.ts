@@ -351,6 +351,7 @@ describe('objects', () => {
     await store.acquire(acquire('anna', 'mine'));
     await write('locks/theirs', 'a text');
     await write(`locks/${'x'.repeat(900)}~`, 'null');
+    await write('locks/dump~', 'x'.repeat(1_000_001));
     await write('locks/Capital', '{}');
     await write('locks/large', 'x'.repeat(1_000_001));
     for (const [key, why] of [
@@ -367,6 +368,20 @@ describe('objects', () => {
     const { records } = await store.list('');
     expect(records.map(({ key }) => key)).toEqual(['mine']);
   });
+
+  test('are listed by pages of 100, which are read 8 at a time, so that a page fits its time-out', async () => {
+    const store = makeStore();
+    const keys = Array.from({ length: 120 }, (_, i) => (i % 10 ? `job-${i}` : `${'é'.repeat(500)}${i}`));
+    await Promise.all(keys.map((key) => store.acquire(acquire('anna', key))));
+    requests();
+    Object.assign(server, { readMs: 5, mostReads: 0 });
+    const first = await store.list('');
+    expect(first.records).toHaveLength(100);
+    const second = await store.list('', first.cursor);
+    expect([...first.records, ...second.records].map(({ key }) => key).sort()).toEqual(keys.sort());
+    expect(second.cursor).toBeUndefined();
+    expect(server.mostReads).toBe(8);
+  }, 30_000);
 
   test('of long keys are listed by the beginnings of their keys', async () => {
     const store = makeStore();

@@ -78,7 +78,7 @@ describe('the requests of a store that swaps objects', () => {
     expect(store.asked).toBe('swap');
   });
 
-  test('are 16 loads at a time for many keys, and none after a load that failed', async () => {
+  test('are 8 loads at a time for many keys, and none after a load that failed', async () => {
     let running = 0;
     let most = 0;
     store.before = async () => {
@@ -88,7 +88,7 @@ describe('the requests of a store that swaps objects', () => {
     };
     const keys = Array.from({ length: 100 }, (_, index) => `job-${index}`);
     await store.readMany(keys);
-    expect([store.requests.length, most]).toEqual([100, 16]);
+    expect([store.requests.length, most]).toEqual([100, 8]);
 
     store.requests.length = 0;
     store.before = async (_, key) => {
@@ -97,7 +97,7 @@ describe('the requests of a store that swaps objects', () => {
     };
     await expect(store.readMany(keys)).rejects.toThrow('unplugged');
     for (let turns = 0; turns < 20; turns++) await new Promise((resolve) => setImmediate(resolve));
-    expect(store.requests).toHaveLength(16);
+    expect(store.requests).toHaveLength(8);
   });
 });
 
