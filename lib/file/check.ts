@@ -1,8 +1,8 @@
-import { randomUUID } from 'node:crypto';
 import { promises as fs } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { LockStoreError } from '../record/errors.ts';
+import { freshId } from '../record/fresh-id.ts';
 import type { StoreProblem } from '../record/store.ts';
 import { faultOf, isFull } from './faults.ts';
 import type { Files } from './files.ts';
@@ -78,7 +78,7 @@ async function isCoarse(files: Files, directory: string): Promise<boolean> {
 
 /** @returns the time of the file. */
 async function tryLink(files: Files, directory: string): Promise<number> {
-  const path = join(directory, FRESH, randomUUID());
+  const path = join(directory, FRESH, freshId());
   const second = `${path}-2`;
   try {
     const date = await files.write(path, '');

@@ -1,6 +1,6 @@
-import { randomUUID } from 'node:crypto';
 import { join } from 'node:path';
 import { LockStoreError } from '../record/errors.ts';
+import { freshId } from '../record/fresh-id.ts';
 import type { LockRecord } from '../record/record.ts';
 import { decode } from '../swap/entry.ts';
 import { isFull } from './faults.ts';
@@ -119,7 +119,7 @@ function recordOf(text: string, name: string, path: string): LockRecord | undefi
 
 /** Asks for the server's time: the time of a file just made. */
 export async function dateOf(files: Files, directory: string): Promise<number> {
-  const fresh = join(directory, FRESH, randomUUID());
+  const fresh = join(directory, FRESH, freshId());
   try {
     return await files.write(fresh, '');
   } finally {

@@ -1,7 +1,7 @@
-import { randomUUID } from 'node:crypto';
 import { isAbsolute, join } from 'node:path';
 import { checkDuration, checkNames, checkText, checkThat } from '../record/check.ts';
 import { LockStoreError } from '../record/errors.ts';
+import { freshId } from '../record/fresh-id.ts';
 import type { StoreProblem } from '../record/store.ts';
 import { decode, type Entry, encode } from '../swap/entry.ts';
 import { type KeyPage, type Loaded, type Swapped, SwapStore } from '../swap/swap-store.ts';
@@ -226,6 +226,6 @@ export class FileLockStore extends SwapStore<Seen> {
   }
 
   #fresh(): string {
-    return join(this.directory, FRESH, randomUUID());
+    return join(this.directory, FRESH, freshId());
   }
 }

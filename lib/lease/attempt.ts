@@ -1,4 +1,5 @@
 import { LockNoTimeError, LockStoreError } from '../record/errors.ts';
+import { freshId } from '../record/fresh-id.ts';
 import { isGrantOf, type LockRecord } from '../record/record.ts';
 import type { StoreAnswer } from '../record/store.ts';
 import type { Budget } from './budget.ts';
@@ -6,7 +7,6 @@ import { elapsedMs, type Instant, instant } from './clock.ts';
 import type { LeaseContext } from './context.ts';
 import { ORDER } from './gate.ts';
 import { judgedInstant } from './judge.ts';
-import { newLockId } from './lock-id.ts';
 import type { AcquirePlan } from './options.ts';
 import { discard } from './release.ts';
 import { checkLeft, isMisdated, send } from './send.ts';
@@ -128,7 +128,7 @@ async function ask(context: LeaseContext, asking: Asking): Promise<Asked> {
   checkTime(asking, term.believeMs);
 
   // 3. A `lockId` of its own: the record in the answer tells whether its grant is this attempt's (invariant 3).
-  const lockId = newLockId();
+  const lockId = freshId();
   checkLeft(budget.leftMs, nameOf(asking), budget);
 
   // 4. The request, which is not sent past the deadline (invariant 4).

@@ -1,7 +1,7 @@
-import { randomUUID } from 'node:crypto';
 import type { Lease } from '../lease/lease.ts';
 import { checkThat, show } from '../record/check.ts';
 import { LockLostError, LockStoreError } from '../record/errors.ts';
+import { freshId } from '../record/fresh-id.ts';
 import { lastFault } from '../record/last-fault.ts';
 import { GUARDED } from './scripts.ts';
 import type { Server } from './server.ts';
@@ -68,7 +68,7 @@ async function write(
 ): Promise<{ place: unknown; fault: unknown } | undefined> {
   lease.assertHeld();
   // A client that sends the request again after a broken connection does not run the commands twice.
-  const writeId = randomUUID({ disableEntropyCache: true });
+  const writeId = freshId();
   const [status, place, fault] = await inTime(lease, (signal) =>
     server.run(GUARDED, lease.key, [lease.lockId, writeId, ...argv], signal),
   );

@@ -1,6 +1,6 @@
-import { randomUUID } from 'node:crypto';
 import { checkNames, checkThat } from '../record/check.ts';
 import { LockStoreError } from '../record/errors.ts';
+import { freshId } from '../record/fresh-id.ts';
 import type {
   AcquireRequest,
   CommitRequest,
@@ -217,7 +217,7 @@ export class RedisLockStore implements LockStore {
 
   async #write(operation: string, request: { readonly key: string }, signal?: AbortSignal): Promise<StoreAnswer> {
     // Nobody else writes this id. Reading it back proves that this request was applied, if its answer was lost.
-    const writeId = randomUUID({ disableEntropyCache: true });
+    const writeId = freshId();
     return this.#operate(operation, request.key, writeId, pairsOf(request), signal);
   }
 

@@ -1,5 +1,5 @@
-import { randomUUID } from 'node:crypto';
 import { LockStoreError } from '../record/errors.ts';
+import { freshId } from '../record/fresh-id.ts';
 import type { LockRecord } from '../record/record.ts';
 import type {
   AcquireRequest,
@@ -149,7 +149,7 @@ export abstract class SwapStore<Version> implements LockStore {
     signal: AbortSignal | undefined,
   ): Promise<StoreAnswer> {
     const { key } = request;
-    const writeId = randomUUID();
+    const writeId = freshId();
     let maybeAppliedBefore = false;
     let remembered = this.#remembered.get(key);
     for (let misses = 0; ; ) {

@@ -7,24 +7,30 @@ import { expect, test } from '@jest/globals';
 import { buildSync } from 'esbuild';
 
 const lib = join(import.meta.dirname, '../../lib');
+const objects = join(import.meta.dirname, '../swap/map-swap-store.ts');
 
 /** This program takes a lock before the snapshot is made, so that every cache is filled. */
 const program = `
 import { startupSnapshot } from 'node:v8';
 import { LockClient } from '${lib}/index.ts';
 import { MemoryLockStore } from '${lib}/testing.ts';
+import { MapSwapStore, Objects } from '${objects}';
 
 const locks = new LockClient({ store: new MemoryLockStore() });
-locks.acquire('warm-up').then((lease) => lease.release());
+const objects = new Objects();
+const swapped = new LockClient({ store: new MapSwapStore(objects) });
+for (const client of [locks, swapped]) client.acquire('warm-up').then((lease) => lease.release());
 startupSnapshot.setDeserializeMainFunction(async () => {
   const lease = await locks.acquire('job');
   const handle = await lease.handOff({ leaseMs: 1_000 });
   const resumed = await locks.resume(handle);
-  console.log(JSON.stringify([lease.lockId, resumed.lockId, lease.owner]));
+  await swapped.acquire('job');
+  const { writeId } = JSON.parse(objects.get('job').text);
+  console.log(JSON.stringify([lease.lockId, resumed.lockId, lease.owner, writeId]));
 });
 `;
 
-test('two processes that start from one snapshot make different lockIds and owner names', () => {
+test('two processes that start from one snapshot make different lockIds, owner names and ids of writes', () => {
   const folder = mkdtempSync(join(tmpdir(), 'leasehold-snapshot-'));
   try {
     const [entry, bundle, blob] = ['entry.mjs', 'bundle.cjs', 'snapshot.blob'].map((name) => join(folder, name)) as [
@@ -38,8 +44,8 @@ test('two processes that start from one snapshot make different lockIds and owne
       execFileSync(process.execPath, ['--snapshot-blob', blob, ...args], { encoding: 'utf8', stdio: 'pipe' });
     node('--build-snapshot', bundle);
     const said = [node(), node()].flatMap((line) => JSON.parse(line) as string[]);
-    expect(said).toHaveLength(6);
-    expect(new Set(said).size).toBe(6);
+    expect(said).toHaveLength(8);
+    expect(new Set(said).size).toBe(8);
   } finally {
     rmSync(folder, { recursive: true });
   }

@@ -597,7 +597,7 @@ const client = [
     ['a misspelled option of list, ignored', "  checkNames('list', options, LIST_OPTIONS);\n", ''],
     ['a list that close() does not end', 'either(context.closing, options.signal)', 'either(options.signal)'],
   ]),
-  ...of('lib/lease/lock-id.ts', [
+  ...of('lib/record/fresh-id.ts', [
     [
       'a lockId drawn from a cache that processes of one snapshot share',
       'randomUUID({ disableEntropyCache: true })',
