@@ -416,8 +416,8 @@ const attempts = [
   ...of('lib/lease/attempt.ts', [
     [
       'one lockId for all attempts of a call',
-      'const lockId = newLockId();',
-      'const lockId = ((plan as { id?: string }).id ??= newLockId());',
+      'const lockId = freshId();',
+      'const lockId = ((plan as { id?: string }).id ??= freshId());',
     ],
     [
       'a grant beyond the end of the invocation',
