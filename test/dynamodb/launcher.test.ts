@@ -20,6 +20,7 @@ import {
 } from '@aws-sdk/client-dynamodb';
 import { afterAll, afterEach, beforeAll, expect, jest, test } from '@jest/globals';
 import { needing } from '../support/needing.ts';
+import { serversToTry } from '../support/store-over.ts';
 import type { DynamoDB } from './launcher.ts';
 
 const net = await import('node:net');
@@ -45,7 +46,7 @@ afterEach(() => {
   process.env = { ...environment };
 });
 
-const servers = await availableServers();
+const servers = serversToTry(await availableServers());
 const { test: testWithDynamoDB } = needing(await missingDynamoDB());
 // The tests below hide servers by themselves.
 delete process.env.LEASEHOLD_NO_DYNAMODB;

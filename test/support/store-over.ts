@@ -8,6 +8,18 @@ export const TRANSPORT: TransportName =
   process.env.LEASEHOLD_TEST_TRANSPORT === 'own' ? 'the own transport' : 'the SDK';
 
 /**
+ * The servers of the suites that run on each server. Amazon's own server takes half a minute of a processor: it judges in
+ * `npm run test:transport`, and in `npm test` where no other server runs.
+ */
+export const serversToTry = <Server extends { readonly server: string; readonly missing?: string | undefined }>(
+  servers: readonly Server[],
+): readonly Server[] => {
+  const isJudge = ({ server }: Server) => server === 'dynamodb-local';
+  const hasOther = servers.some((server) => !isJudge(server) && !server.missing);
+  return TRANSPORT === 'the own transport' || !hasOther ? servers : servers.filter((server) => !isJudge(server));
+};
+
+/**
  * Makes a store that reaches an endpoint over a transport. The own transport reads the endpoint from the environment at the
  * first request, so this request is made here: it asks for a key that is not there, and `forget` is called afterwards.
  */
