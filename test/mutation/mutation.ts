@@ -1,7 +1,7 @@
 /**
  * `npm run test:mutation`: breaks, one after the other, each line that keeps an invariant, in a copy of the sources, and
  * runs the tests there until one fails. Exits with 1 when a mutant survives, or when its line is not to be found.
- * `-- --only 'memory.ts'` takes those mutants whose file or name has that text.
+ * `-- --only 'memory.ts'` takes those mutants whose file or name has that text, and `-- --part 1/2` every second mutant.
  */
 import { execFile } from 'node:child_process';
 import { appendFileSync, cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -11,7 +11,12 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { type Mutant, mutants } from './mutants.ts';
 
-const { values: options } = parseArgs({ options: { only: { type: 'string', default: '' } } });
+const { values: options } = parseArgs({
+  options: { only: { type: 'string', default: '' }, part: { type: 'string', default: '1/1' } },
+});
+const [, part = 0, parts = 0] = (/^(\d+)\/(\d+)$/.exec(options.part) ?? []).map(Number);
+if (!(part >= 1 && part <= parts))
+  throw new TypeError(`--part must be a part such as 1/2, but it is '${options.part}'.`);
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
 /** Milliseconds after which tests count as endless, at the least. A mutant may loop for ever. */
@@ -132,7 +137,7 @@ if ('killedBy' in sound) {
   console.error(`The tests fail without a mutant: ${sound.killedBy}`);
   process.exit(1);
 }
-const chosen = mutants.filter((mutant) => idOf(mutant).includes(options.only));
+const chosen = mutants.filter((mutant, index) => idOf(mutant).includes(options.only) && index % parts === part - 1);
 const survivors = await judgeAll(chosen, mostMs);
 if (!process.env.CI) {
   const known = mutants.map(idOf).filter((id) => killers[id]);
