@@ -1,7 +1,7 @@
 /**
  * `npm run test:mutation`: breaks, one after the other, each line that keeps an invariant, in a copy of the sources, and
  * runs the tests there until one fails. Exits with 1 when a mutant survives, or when its line is not to be found.
- * `-- --only 'memory.ts'` takes those mutants whose file or name has that text, and `-- --part 1/2` every second mutant.
+ * `-- --only 'memory.ts'` takes those mutants whose file or name has that text, and `-- --part 1/3` every third mutant.
  */
 import { execFile } from 'node:child_process';
 import { appendFileSync, cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
@@ -16,7 +16,7 @@ const { values: options } = parseArgs({
 });
 const [, part = 0, parts = 0] = (/^(\d+)\/(\d+)$/.exec(options.part) ?? []).map(Number);
 if (!(part >= 1 && part <= parts))
-  throw new TypeError(`--part must be a part such as 1/2, but it is '${options.part}'.`);
+  throw new TypeError(`--part must be a part such as 1/3, but it is '${options.part}'.`);
 const root = fileURLToPath(new URL('../..', import.meta.url));
 
 /** Milliseconds after which tests count as endless, at the least. A mutant may loop for ever. */
