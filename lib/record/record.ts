@@ -57,6 +57,16 @@ export const areCountable = ({ fencingToken, expiresAt }: LockRecord): boolean =
 export const isBroken = ({ flaw = '' }: Pick<LockRecord, 'flaw'>): boolean =>
   /^(fencingToken|expiresAt|acquiredAt|lockId) /.test(flaw);
 
+/** Says that the token or the expiry of a record is a number that leasehold does not write. */
+export function uncountableIn(record: Pick<LockRecord, 'fencingToken' | 'expiresAt'>): string | undefined {
+  for (const name of ['fencingToken', 'expiresAt'] as const) {
+    if (!isCountable(record[name])) {
+      return `${name} is ${record[name]}, which is no whole number from 0 to ${MOST_COUNTABLE}`;
+    }
+  }
+  return undefined;
+}
+
 /** The state of a lock that a grant replaced. */
 export type Takeover =
   /** There was no record. */

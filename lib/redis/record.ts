@@ -1,4 +1,4 @@
-import { isCountable, type LockRecord, MOST_COUNTABLE, type Takeover } from '../record/record.ts';
+import { type LockRecord, type Takeover, uncountableIn } from '../record/record.ts';
 import { isCanonical } from '../record/token.ts';
 
 /** The fields of a lock's hash. */
@@ -48,12 +48,9 @@ export function parse(key: string, fields: Fields, foreign: (why: string) => Err
 }
 
 /** Tells a value that requests are judged by, and that leasehold does not write: somebody has changed the hash. */
-function flawIn(judging: Readonly<Record<string, number>>, doneToken: string | undefined): string | undefined {
-  for (const [name, value] of Object.entries(judging)) {
-    if (!isCountable(value)) return `${name} is ${value}, which is no whole number from 0 to ${MOST_COUNTABLE}`;
-  }
+function flawIn(record: Parameters<typeof uncountableIn>[0], doneToken: string | undefined): string | undefined {
   const isToken = doneToken === undefined || isCanonical(doneToken);
-  return isToken ? undefined : 'doneToken is a text that leasehold did not write';
+  return uncountableIn(record) ?? (isToken ? undefined : 'doneToken is a text that leasehold did not write');
 }
 
 /** Reads the state that a grant replaced. An expiry of 0 stands for no record. */

@@ -1,14 +1,6 @@
 import { show } from '../record/check.ts';
 import { LockStoreError } from '../record/errors.ts';
-import {
-  areCountable,
-  type Committed,
-  isCountable,
-  type LockRecord,
-  MOST_ACQUIRED_AT,
-  MOST_COUNTABLE,
-  type Takeover,
-} from '../record/record.ts';
+import { type Committed, type LockRecord, MOST_ACQUIRED_AT, type Takeover, uncountableIn } from '../record/record.ts';
 import { isCanonical } from '../record/token.ts';
 
 /** The content of an object or a file: the record of a lock, and the id of the write that put the record there. */
@@ -113,10 +105,8 @@ function committedOf(value: unknown): Committed | undefined {
 }
 
 function flawIn({ acquiredAt, lockId, doneToken }: Content, record: LockRecord): string | undefined {
-  if (!areCountable(record)) {
-    const name = isCountable(record.fencingToken) ? 'expiresAt' : 'fencingToken';
-    return `${name} is ${record[name]}, which is no whole number from 0 to ${MOST_COUNTABLE}`;
-  }
+  const uncountable = uncountableIn(record);
+  if (uncountable !== undefined) return uncountable;
   if (!(typeof acquiredAt === 'number' && acquiredAt >= 0 && acquiredAt <= MOST_ACQUIRED_AT)) {
     return `acquiredAt is ${show(acquiredAt)}`;
   }
