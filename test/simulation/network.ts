@@ -261,6 +261,8 @@ export class Wire implements LockStore {
   forceRelease = (request: object, signal?: AbortSignal) => this.#send('forceRelease', request, signal);
   repair = (request: object, signal?: AbortSignal) => this.#send('repair', request, signal);
   commit = (request: object, signal?: AbortSignal) => this.#send('commit', request, signal);
+  ask = (request: object, signal?: AbortSignal) => this.#send('ask', request, signal);
+  turn = (request: object, signal?: AbortSignal) => this.#send('turn', request, signal);
   read = (key: string, { consistent }: { consistent: boolean }, signal?: AbortSignal) =>
     this.#send('read', { key, consistent }, signal);
 
