@@ -1,6 +1,7 @@
 export { type EmfOptions, emf, metricsOf } from './emf.ts';
 export { LockClient, type LockClientOptions } from './lease/client.ts';
 export type { Clock } from './lease/clock.ts';
+export type { Coalesced, CoalesceOptions } from './lease/coalesce.ts';
 export type { LockEvent, LockEventListener } from './lease/events.ts';
 export type { ListOptions, LockState } from './lease/inspect.ts';
 export type { Lease, LeaseHandle, ReleaseOptions } from './lease/lease.ts';
@@ -13,6 +14,7 @@ export {
   LockError,
   LockLostError,
   LockNoTimeError,
+  LockOwedError,
   LockStoreError,
   LockTokenError,
   type LostReason,

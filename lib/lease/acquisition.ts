@@ -1,5 +1,5 @@
 import { LockNoTimeError, LockStoreError, LockTokenError } from '../record/errors.ts';
-import { areCountable, fresher, holderOf, type LockRecord } from '../record/record.ts';
+import { areCountable, fresher, holderOf, isOwed, type LockRecord } from '../record/record.ts';
 import { haveOneForm, isCanonical, isDone, shownToken } from '../record/token.ts';
 import { type Attempt, attempt, flawError, type Grant } from './attempt.ts';
 import { BackOff } from './back-off.ts';
@@ -18,7 +18,7 @@ import type { Term } from './term.ts';
 export type Outcome =
   | { readonly type: 'granted'; readonly grant: Grant }
   | Busy
-  | { readonly type: 'done'; readonly doneToken: string };
+  | { readonly type: 'done'; readonly doneToken: string; readonly doneResult: string | undefined };
 /** Another holder has the lock, or `holdAtLeastMs` keeps the lock closed. */
 export type Busy = { readonly type: 'busy'; readonly record: LockRecord; readonly retryAfterMs: number };
 /** The store did not answer, for a reason that may pass. */
@@ -41,6 +41,9 @@ const FAILED_MOST_MS = 1_000;
 /** The longest random delay after an expiry. So the waiters for one expiry do not all write in the same millisecond. */
 const MOST_LATE_MS = 25;
 
+/** Stands for the record of a lock that nobody has ever held, and under which no run is owed. */
+const NO_RECORD = { fencingToken: 0, expiresAt: 0, acquiredAt: 0, leaseMs: 0 };
+
 /** One call to acquire a lock: its attempts, and the waiting between them. */
 export class Acquisition {
   readonly #context: LeaseContext;
@@ -52,8 +55,8 @@ export class Acquisition {
   readonly #failedBackOff = new BackOff(PAUSE_MS.first, FAILED_MOST_MS, PAUSE_MS.growth);
   /** The ids of this call's attempts. A grant for an attempt that was given up is released. */
   readonly #tried = new Set<string | undefined>();
-  /** The time until the caller gets an answer, whatever the store does. */
-  readonly #budget: Budget;
+  /** @internal The time until the caller gets an answer, whatever the store does. */
+  readonly budget: Budget;
   #isWaiting = false;
 
   constructor(context: LeaseContext, key: string, plan: AcquirePlan) {
@@ -61,7 +64,7 @@ export class Acquisition {
     this.#key = key;
     this.#plan = plan;
     this.#started = instant(context.clock);
-    this.#budget = new Budget(context.clock, plan);
+    this.budget = new Budget(context.clock, plan);
     this.#remainingMs = remainingOf(plan);
   }
 
@@ -81,6 +84,7 @@ export class Acquisition {
     for (;;) {
       const outcome = await this.#try();
       if (outcome.type === 'granted' || outcome.type === 'done') return outcome;
+      if (outcome.type === 'busy' && this.#isAnswer(outcome.record)) return outcome;
       const ended = await this.#wait(outcome);
       if (ended) return ended;
     }
@@ -90,19 +94,31 @@ export class Acquisition {
   async #wait(outcome: Busy | Failed): Promise<Outcome | undefined> {
     let seen = outcome.type === 'busy' ? outcome.record : undefined;
     do {
-      const leftMs = Math.min(this.#plan.waitMs - this.elapsedMs, this.#budget.leftMs);
+      const leftMs = Math.min(this.#plan.waitMs - this.elapsedMs, this.budget.leftMs);
       if (leftMs <= 0) {
         if (outcome.type === 'failed') throw outcome.error;
         return seen && this.#busy(seen);
       }
       await this.#pause(leftMs, seen);
       if (seen === undefined) return undefined;
-      if (this.#budget.leftMs <= 0) return this.#busy(seen);
+      if (this.budget.leftMs <= 0) return this.#busy(seen);
       seen = await this.#look(seen);
       const done = this.#doneBy(seen);
       if (done) return done;
+      if (seen && this.#isAnswer(seen)) return this.#busy(seen);
     } while (seen && this.#untilOpenMs(seen) > 0);
     return undefined;
+  }
+
+  /** @internal Tells whether a grant is one of this call's attempts that was given up. */
+  isOwn({ lockId }: LockRecord): boolean {
+    return lockId !== undefined && this.#tried.has(lockId);
+  }
+
+  /** A caller who coalesces does not wait for a holder that can be asked for a run, nor for a run that nobody is owed. */
+  #isAnswer(record: LockRecord): boolean {
+    const { coalesce } = this.#plan;
+    return coalesce !== undefined && (record.serving !== undefined || (coalesce === 'ifOwed' && !isOwed(record)));
   }
 
   /** Pauses until the next look is due, the lock opens or the wait is over, whichever is first. */
@@ -129,10 +145,10 @@ export class Acquisition {
     const { requestTimeoutMs, signal } = this.#plan;
     const consistent = this.#untilOpenMs(seen) === 0;
     const read = (signal: AbortSignal) => store.read(this.#key, { consistent }, signal);
-    const limits = { order: ORDER.read, requestTimeoutMs, caller: this.#budget, signal, closing };
+    const limits = { order: ORDER.read, requestTimeoutMs, caller: this.budget, signal, closing };
     try {
       const { record } = await sendInTurn(this.#context, `Reading '${this.#key}'`, read, limits);
-      this.#budget.fault = undefined;
+      this.budget.fault = undefined;
       if (this.#tried.has(record?.lockId)) return undefined;
       return consistent ? record : fresher(seen, record);
     } catch (error) {
@@ -183,7 +199,7 @@ export class Acquisition {
       plan: this.#plan,
       remainingMs: this.#remainingMs,
       since: this.#started,
-      budget: this.#budget,
+      budget: this.budget,
       discardHoldMs: 0,
       closedUntil: (sent) => this.#closedUntil(sent),
       request: (lockId, term) => this.#request(lockId, term),
@@ -210,11 +226,11 @@ export class Acquisition {
     const givingBack = giveBack(this.#context, grant, this.#plan);
     inBackground(this.#context, givingBack);
     try {
-      const leftMs = checkLeft(this.#budget.leftMs, what, this.#budget);
+      const leftMs = checkLeft(this.budget.leftMs, what, this.budget);
       return await limited(this.#context.clock, () => givingBack, leftMs, this.#plan.signal);
     } catch (error) {
       this.#plan.signal?.throwIfAborted();
-      throw storeError(error, what, this.#budget.fault, CALLERS_TIMES);
+      throw storeError(error, what, this.budget.fault, CALLERS_TIMES);
     }
   }
 
@@ -227,15 +243,16 @@ export class Acquisition {
 
   #request(lockId: string, { sent, until }: Term) {
     const { store, serverClock } = this.#context;
-    const { leaseMs, once, data, owner } = this.#plan;
+    const { leaseMs, once, data, owner, coalesce } = this.#plan;
     const key = this.#key;
     this.#tried.add(lockId);
-    const request = { key, lockId, owner, now: serverClock.now(key, sent), until, leaseMs, once, data };
+    const request = { key, lockId, owner, now: serverClock.now(key, sent), until, leaseMs, once, data, coalesce };
     return (signal: AbortSignal) => store.acquire(request, signal);
   }
 
   #refused({ record, term }: Attempt & { type: 'refused' }): Outcome | Misjudged {
     const key = this.#key;
+    if (record === undefined && this.#plan.coalesce === 'ifOwed') return this.#busy({ key, ...NO_RECORD });
     if (record === undefined) {
       throw new LockStoreError(
         `Acquiring '${key}': refused without its record; the server must support ReturnValuesOnConditionCheckFailure.`,
@@ -253,8 +270,9 @@ export class Acquisition {
    * Releases a grant of an earlier attempt of this call, which came late or a second time. So a call is never busy with
    * itself.
    */
-  #discardOurs({ key, lockId, expiresAt }: LockRecord): void {
-    if (lockId === undefined || !this.#tried.has(lockId)) return;
+  #discardOurs(record: LockRecord): void {
+    const { key, lockId, expiresAt } = record;
+    if (lockId === undefined || !this.isOwn(record)) return;
     discard(this.#context, { key, lockId, until: expiresAt }, this.#plan);
     throw new LockStoreError(`Acquiring '${key}': an earlier attempt was granted late, and is released. Try again.`, {
       transient: true,
@@ -270,7 +288,7 @@ export class Acquisition {
     const { once = '' } = this.#plan;
     const doneToken = record?.doneToken;
     if (!isDone(this.#plan.once, doneToken) || !isCanonical(doneToken)) return undefined;
-    if (haveOneForm(once, doneToken)) return { type: 'done', doneToken };
+    if (haveOneForm(once, doneToken)) return { type: 'done', doneToken, doneResult: record?.doneResult };
     throw new LockTokenError({ key: this.#key, once: shownToken(once), doneToken: shownToken(doneToken) });
   }
 

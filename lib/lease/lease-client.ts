@@ -12,7 +12,7 @@ import { inBackground, type LeaseContext } from './context.ts';
 import { type LockEventListener, notify, type ReportedEvent } from './events.ts';
 import { gateOf } from './gate.ts';
 import { Lease } from './lease.ts';
-import { type AcquireOptions, type AcquirePlan, type LeaseTiming, planAcquire } from './options.ts';
+import { type AcquireOptions, type AcquirePlan, dataOf, type LeaseTiming, planAcquire } from './options.ts';
 import { serverClockOf } from './server-clock.ts';
 
 /** The options of a `LeaseClient`. */
@@ -90,12 +90,16 @@ export class LeaseClient {
   async acquire(key: string, options: AcquireOptions): Promise<Lease> {
     const outcome = await this.ask(key, options);
     if (outcome instanceof Lease) return outcome;
-    const { record, retryAfterMs } = outcome;
+    throw this.busyError(outcome);
+  }
+
+  /** @internal */
+  busyError({ record, retryAfterMs }: Busy): LockBusyError {
     const { serverClock } = this.#context;
     const { skewMs } = serverClock;
-    const { lockId, expiresAt, acquiredAt } = record;
+    const { key, lockId, expiresAt, acquiredAt } = record;
     const heldMs = lockId === undefined ? undefined : serverClock.now(key) - acquiredAt;
-    throw new LockBusyError({ key, owner: holderOf(record), expiresAt, retryAfterMs, skewMs, heldMs });
+    return new LockBusyError({ key, owner: holderOf(record), expiresAt, retryAfterMs, skewMs, heldMs });
   }
 
   /** @internal Acquires a lock, and reports the outcome. */
@@ -107,21 +111,27 @@ export class LeaseClient {
     return this.track(async () => {
       const outcome = await acquisition.run();
       const waitedMs = Math.round(acquisition.elapsedMs);
-      if (outcome.type === 'granted') return this.#granted(outcome.grant, plan, waitedMs);
+      if (outcome.type === 'granted') return this.granted(outcome.grant, plan, waitedMs);
       if (outcome.type === 'done') {
         const doneToken = shownToken(outcome.doneToken);
         const once = shownToken(plan.once as string);
         report({ type: 'done', key, owner: plan.owner, once, doneToken });
-        throw new LockDoneError({ key, once, doneToken });
+        throw new LockDoneError({ key, once, doneToken, result: dataOf(outcome.doneResult) });
       }
-      const { record, retryAfterMs } = outcome;
-      const { fencingToken, expiresAt } = record;
-      report({ type: 'busy', key, owner: holderOf(record), fencingToken, expiresAt, retryAfterMs, waitedMs });
+      this.reportBusy(outcome, waitedMs);
       return outcome;
     });
   }
 
-  #granted(grant: Grant, plan: AcquirePlan, waitedMs: number): Lease {
+  /** @internal Reports that a lock was busy until the wait was over. */
+  reportBusy({ record, retryAfterMs }: Busy, waitedMs: number): void {
+    const { key, fencingToken, expiresAt } = record;
+    const owner = holderOf(record);
+    this.#context.report({ type: 'busy', key, owner, fencingToken, expiresAt, retryAfterMs, waitedMs });
+  }
+
+  /** @internal Makes the lease of a grant, and reports it. */
+  granted(grant: Grant, plan: AcquirePlan, waitedMs: number): Lease {
     const { term, record } = grant;
     // A release counts from `acquiredAt`, the earliest moment of the grant, and `holdAtLeastMs` from the latest. The two
     // moments differ if this host's clock is known to be wrong.
