@@ -1,4 +1,4 @@
-import { checkKey, checkNames } from '../lib/record/check.ts';
+import { checkKey, checkNames, checkThat } from '../lib/record/check.ts';
 import { LockBusyError, LockDoneError } from '../lib/record/errors.ts';
 import type { OnceToken } from '../lib/record/token.ts';
 import { checkChoice, configure, noPromise, sharedNames } from './configure.ts';
@@ -12,9 +12,33 @@ import { Remaining } from './remaining.ts';
 import { noteSkip } from './request.ts';
 import { type BatchResponse, messageIdOf, messagesOf, recordLocks, sendBack } from './sqs.ts';
 
-const names = { ...sharedNames, onBusy: 0, onDone: 0 } satisfies Record<keyof LockOptions, 0>;
+/** The names of `LockOptions`. */
+export const lockNames = {
+  ...sharedNames,
+  onBusy: 0,
+  onDone: 0,
+  coalesce: 0,
+  onCovered: 0,
+  onOwed: 0,
+} satisfies Record<keyof LockOptions, 0>;
 
-type OfRequest = (...about: unknown[]) => unknown;
+/** A function of the user's that gets the event and the context. */
+export type OfRequest = (...about: unknown[]) => unknown;
+
+type AnyOptions = LockOptions<never, never, string>;
+
+/**
+ * Checks the options that every lock of a handler has.
+ * @throws TypeError that shows the value.
+ */
+export function checkLock(what: string, options: AnyOptions): void {
+  checkNames(what, options, lockNames);
+  const { key, onBusy = 'throw', onDone = 'skip', coalesce = false } = options;
+  if (typeof key !== 'function') checkKey(key);
+  checkChoice('onBusy', onBusy, 'throw', 'skip', 'a function');
+  checkChoice('onDone', onDone, 'skip', 'a function');
+  checkThat(typeof coalesce === 'boolean', 'coalesce', 'true or false', coalesce);
+}
 
 /**
  * Takes the lock of an invocation and puts the lease into the context.
@@ -22,17 +46,13 @@ type OfRequest = (...about: unknown[]) => unknown;
  * @throws TypeError that shows the value, if an option is unknown or invalid.
  */
 export function lockGuard(what: string, options: LockOptions<never, never, string>): Guard {
-  checkNames(what, options, names);
-  const { key, once, data, contextKey = 'lock', waitMs, reserveMs } = options;
-  const { onBusy = 'throw', onDone = 'skip', onLost = 'throw' } = options;
-  if (typeof key !== 'function') checkKey(key);
-  checkChoice('onBusy', onBusy, 'throw', 'skip', 'a function');
-  checkChoice('onDone', onDone, 'skip', 'a function');
+  checkLock(what, options);
+  const { key, once, data, contextKey = 'lock', waitMs, reserveMs, onLost = 'throw' } = options;
+  checkCallsOnce(what, options);
   const { client, acquire } = configure(what, options);
 
   return async (event, context, hold) => {
-    const given = (value: unknown) =>
-      typeof value === 'function' ? noPromise((value as OfRequest)(event, context)) : value;
+    const given = givenBy(event, context);
     // 1. Whatever may fail by the event or the context fails before the lock is taken.
     const invocation = ofInvocation(context as LambdaContext, waitMs, reserveMs);
     const remaining = new Remaining(context as LambdaContext);
@@ -49,25 +69,58 @@ export function lockGuard(what: string, options: LockOptions<never, never, strin
       putInto(context, contextKey, lease);
       return undefined;
     } catch (error) {
-      const isBusy = error instanceof LockBusyError;
-      const respond = isBusy ? onBusy : error instanceof LockDoneError ? onDone : 'throw';
-      if (respond === 'throw') throw error;
       // 3. A response in the handler's place.
-      logSkip(name, token, error);
-      noteSkip(isBusy);
-      const response = typeof respond === 'function' ? await (respond as OfRequest)(error, event, context) : undefined;
-      // SQS must not delete messages that nobody has worked on. SQS may delete a batch that is done, unless its records
-      // have locks of their own, which say what is done.
-      const keep = (isBusy && respond === 'skip') || hasRecordLocks(context);
-      return { response: (keep && allFailed(event)) || response };
+      return insteadOf(error, options, { name, token, event, context });
     }
   };
 }
 
+/** The lock of `lock()`, or of a handler that is called once: a run that is asked for would never come. */
+function checkCallsOnce(what: string, { coalesce, onCovered, onOwed }: AnyOptions): void {
+  if (coalesce) {
+    throw new TypeError(
+      `${what} takes no coalesce, since Middy calls a handler once: give the handler as withLock({ coalesce: true }, handler).`,
+    );
+  }
+  const [stray] = Object.entries({ onCovered, onOwed }).find(([, value]) => value !== undefined) ?? [];
+  if (stray !== undefined) throw new TypeError(`${what} takes ${stray} only with coalesce: true, of withLock().`);
+}
+
+/** Gives the value of an option, which may be a function of the event and the context. */
+export const givenBy = (event: unknown, context: object) => (value: unknown) =>
+  typeof value === 'function' ? noPromise((value as OfRequest)(event, context)) : value;
+
+/**
+ * Gives the response in the place of a handler that does not run: the lock is busy, or the token is done.
+ * @throws the error, if the invocation is to fail.
+ */
+export async function insteadOf(
+  error: unknown,
+  { onBusy = 'throw', onDone = 'skip' }: AnyOptions,
+  call: { readonly name: string; readonly token?: OnceToken; readonly event: unknown; readonly context: object },
+): Promise<{ response: unknown }> {
+  const { name, token, event, context } = call;
+  const isBusy = error instanceof LockBusyError;
+  const respond = isBusy ? onBusy : error instanceof LockDoneError ? onDone : 'throw';
+  if (respond === 'throw') throw error;
+  logSkip(name, token, error);
+  noteSkip(isBusy);
+  const response = typeof respond === 'function' ? await (respond as OfRequest)(error, event, context) : undefined;
+  return { response: (isBusy && respond === 'skip' && sentBack(event)) || besideRecords(event, context) || response };
+}
+
+/**
+ * The response to a batch whose records have locks of their own, which say what is done. SQS must not delete messages that
+ * nobody has worked on.
+ */
+export const besideRecords = (event: unknown, context: object): BatchResponse | undefined =>
+  hasRecordLocks(context) ? sentBack(event) : undefined;
+
 const hasRecordLocks = (context: object): boolean =>
   Object.values(context).some((value) => (value as { [recordLocks]?: true } | null | undefined)?.[recordLocks]);
 
-const allFailed = (event: unknown): BatchResponse | undefined => {
+/** The response that all messages of a batch failed. Undefined if the event is no batch. */
+const sentBack = (event: unknown): BatchResponse | undefined => {
   const messages = messagesOf(event);
   return messages && sendBack(messages.map(messageIdOf));
 };

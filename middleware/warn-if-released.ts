@@ -4,6 +4,7 @@ import { LockLostError } from '../lib/record/errors.ts';
 
 /** Warns on the console where a handler released a lease that is not its own to release: nothing else would tell. */
 export function warnIfReleased(lease: Lease): void {
+  if (lease.gaveResult) return;
   try {
     lease.assertHeld();
   } catch (error) {

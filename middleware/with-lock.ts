@@ -1,4 +1,5 @@
 import type { Lease } from '../lib/lease/lease.ts';
+import { coalesced } from './coalesced.ts';
 import type { LambdaContext } from './lambda-context.ts';
 import { lockGuard } from './lock-guard.ts';
 import type { LockOptions } from './options.ts';
@@ -11,7 +12,8 @@ type Of<Options, Name> = Name extends keyof Options ? Options[Name] : never;
 type ResultOf<Way> = Way extends (...parameters: never[]) => infer Result ? Awaited<Result> : never;
 
 /**
- * The response in the place of a handler that does not run, as `onBusy` and, with `once`, `onDone` say.
+ * The response in the place of a handler that does not run, as `onBusy` says, with `once` `onDone`, and with `coalesce`
+ * `onCovered` and `onOwed`.
  * @example
  * ```ts
  * import type { Instead } from 'leasehold/middy';
@@ -21,12 +23,14 @@ type ResultOf<Way> = Way extends (...parameters: never[]) => infer Result ? Awai
  */
 export type Instead<Options, Event = unknown> =
   | Busy<Of<Options, 'onBusy'>, Event>
+  | ('coalesce' extends keyof Options ? Covered<Of<Options, 'onCovered'>> | ResultOf<Of<Options, 'onOwed'>> : never)
   | ('once' extends keyof Options ? ('onDone' extends keyof Options ? Done<Options['onDone']> : undefined) : never);
 type Busy<Way, Event> = Way extends 'skip'
   ? Event extends QueueEvent<Lockable>
     ? BatchResponse
     : undefined
   : ResultOf<Way>;
+type Covered<Way> = [ResultOf<Way>] extends [never] ? undefined : ResultOf<Way>;
 type Done<Way> = Way extends 'skip' | undefined ? undefined : ResultOf<Way>;
 
 /**
@@ -45,6 +49,7 @@ type Done<Way> = Way extends 'skip' | undefined ? undefined : ResultOf<Way>;
  *
  * The result is the handler's, or the response in the handler's place: `undefined` with `onBusy: 'skip'`, or with `once` and
  * without `onDone`. The promise rejects where `lock()` makes an invocation fail. An error of the handler is never replaced.
+ * With `coalesce: true`, the handler runs once more if it is asked for while it runs: see docs/coalesce.md.
  * @example
  * ```ts
  * import { withLock } from 'leasehold/middy';
@@ -82,5 +87,6 @@ export function withLock(
   options: LockOptions<never, never, string>,
   handler: (...parameters: never[]) => unknown,
 ): (...parameters: never[]) => Promise<unknown> {
+  if (options?.coalesce) return coalesced(options, handler);
   return wrap(lockGuard('withLock()', options), handler);
 }

@@ -79,7 +79,7 @@ const CANNOT: Readonly<Record<string, string>> = {
 
 /** @throws TypeError if an option cannot stand beside coalescing. */
 export function checkCoalescing(what: string, options: object): void {
-  const wrong = Object.keys(CANNOT).find((name) => name in options);
+  const wrong = Object.keys(CANNOT).find((name) => name in Object(options));
   if (wrong !== undefined) throw new TypeError(`${what} takes no ${wrong}: ${CANNOT[wrong]}. Leave it out.`);
 }
 

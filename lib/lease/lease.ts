@@ -136,6 +136,7 @@ export class Lease {
   #loss: LockLostError | undefined;
   #releasing: Promise<boolean> | undefined;
   #releasedAsDone = false;
+  #gaveResult = false;
   #toldHeldMs = 0;
 
   /** @internal Starts no timer: `start()` does. */
@@ -186,9 +187,9 @@ export class Lease {
     return this.#grant.term.capLeftMs(instant(this.#context.clock));
   }
 
-  /** @internal True if the holder has released the lease as done. */
-  get releasedAsDone(): boolean {
-    return this.#releasedAsDone;
+  /** @internal True if the holder has released the lease with a result, which nobody else could do in its place. */
+  get gaveResult(): boolean {
+    return this.#gaveResult;
   }
 
   /** @internal The milliseconds for which a request of this lease waits for its answer. */
@@ -536,6 +537,7 @@ export class Lease {
 
   async #releaseOnce(options: Ending): Promise<boolean> {
     const { done } = options;
+    this.#gaveResult = options.result !== undefined;
     this.#releasedAsDone = done === true || (done !== undefined && done === this.#plan.once);
     if (this.isHeld()) {
       // Belief ends when the release is sent, not when it is answered (invariant 4).
