@@ -90,12 +90,7 @@ describe('A result is refused, and nothing is released,', () => {
     ['without done', { once }, { result: { a: 1 } }, `The result '{"a":1}' needs done: true`],
     ['with done: false', { once }, { done: false, result: 1 }, "The result '1' needs done: true"],
     ['of a lease without once', {}, { done: true, result: 1 }, "The result '1' needs a lease with once"],
-    [
-      'that is a function',
-      { once },
-      { done: true, result: () => 1 },
-      'result must be JSON, but it is function',
-    ],
+    ['that is a function', { once }, { done: true, result: () => 1 }, 'result must be JSON, but it is function'],
     ['that is a bigint', { once }, { done: true, result: 1n }, 'result must be JSON, but it cannot be encoded'],
     ['of more than 8 kB', { once }, { done: true, result: `${long}b` }, 'result must have at most 8192 bytes as JSON'],
     [
