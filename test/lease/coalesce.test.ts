@@ -195,6 +195,31 @@ describe('A call during a run', () => {
   });
 });
 
+describe('A burst', () => {
+  test.each([
+    ['150 ms', 1.5, 3],
+    ['2 s', 20, 12],
+  ])(
+    'of 100 calls in %s costs at most 1.4 requests a call: nobody is left without a run',
+    async (_, spacingMs, mostRuns) => {
+      // A round trip of 4 ms.
+      w.store.script = () => ({ do: 'travel', there: 2, back: 2 });
+      const job = jobOf(200);
+      const hosts = [w.host(), w.host(), w.host()];
+      const calls: { at: number; outcome: { readonly value: { owed: boolean } | undefined } }[] = [];
+      for (let call = 0; call < 100; call++) {
+        calls.push({ at: w.time.now(), outcome: outcomeOf(hosts[call % 3]!.client.coalesce(KEY, job.work)) });
+        await w.time.advance(call % 2 === 0 ? Math.floor(spacingMs) : Math.ceil(spacingMs));
+      }
+      await w.time.advance(1_000);
+      expect(calls.filter(({ outcome }) => outcome.value?.owed !== false)).toEqual([]);
+      expect(job.began.at(-1)).toBeGreaterThanOrEqual(calls.at(-1)?.at ?? Infinity);
+      expect(job.began.length).toBeLessThanOrEqual(mostRuns);
+      expect(w.store.requests.length / calls.length).toBeLessThanOrEqual(1.4);
+    },
+  );
+});
+
 describe('A lock that does not coalesce', () => {
   test('is busy: nobody would run once more', async () => {
     await taken(w.host().client.tryAcquire(KEY));
