@@ -20,6 +20,13 @@ export const BOUNDS: readonly Bound[] = [
   { measure: 'cold-start', rows: /: leasehold/, column: 'both / raw', most: 1.4 },
   { measure: 'bundle', rows: lean, column: 'without the SDK', most: 83_000 },
   { measure: 'hand-over', rows: /: leasehold$/, column: 'first, ms', most: 1_500 },
+  { measure: 'fairness', rows: /^50 in one process/, column: 'writes each', most: 2.05 },
+  { measure: 'fairness', rows: /^50 in one process/, column: 'reads each', most: 0.05 },
+  { measure: 'fairness', rows: /^50 in one process/, column: 'out of order', most: 0 },
+  // In real time there are few turns, and chance decides over a part of the shares.
+  { measure: 'fairness', rows: /^3 processes/, column: 'least share, %', least: 2 },
+  { measure: 'fairness', rows: /fake time/, column: 'least share, %', least: 15 },
+  { measure: 'fairness', rows: /one process$/, column: 'timed out', most: 0 },
   { measure: 'dead-holder', rows: lean, column: 'taken after, ms', least: 1_990, most: 3_500 },
   { measure: 'hung-server', rows: lean, column: 'holder told at, ms', most: 2_000 },
   { measure: 'hung-server', rows: lean, column: 'both hold, ms', most: 0 },

@@ -403,6 +403,58 @@ describe('a line', () => {
     expect(time.monotonic()).toBeLessThan(3_100 + 4 * 320);
   });
 
+  test('rests, too, if it is one call that takes its lock again and again, so that another process gets its turn', async () => {
+    const { time } = scene;
+    const turns: string[] = [];
+    const job = async ({ owner }: Lease) => {
+      turns.push(owner);
+      await new Promise<void>((resolve) => time.setTimeout(resolve, 20));
+    };
+    const loop = async () => {
+      while (time.monotonic() < 5_000) await us.client.using('job', WAIT, job);
+    };
+    const ours = loop();
+    await time.advance(10);
+    const theirs = others.client.using('job', WAIT, job);
+    await settle(time, Promise.all([ours, theirs]));
+    expect(turns.indexOf('host-2')).toBe(50);
+    await time.advance(1_000);
+    expect(time.timers).toBe(0);
+  });
+
+  test('rests less often as long as nobody else takes the lock, and as before after somebody else did', async () => {
+    const { time } = scene;
+    const starts: number[] = [];
+    const job = async () => {
+      starts.push(time.monotonic());
+      await new Promise<void>((resolve) => time.setTimeout(resolve, 100));
+    };
+    /** The number of jobs from one rest to the next. */
+    const runs = () => {
+      const rests = starts.flatMap((at, n) => (n > 0 && at - (starts[n - 1] as number) > 200 ? [n] : []));
+      return rests.map((n, index) => n - (rests[index - 1] ?? 0));
+    };
+    const wait = { waitMs: Number.POSITIVE_INFINITY };
+    const line = Promise.all(Array.from({ length: 200 }, () => us.client.using('job', wait, job)));
+    await time.advance(13_000);
+    expect(runs()).toEqual([10, 20, 40, 40]);
+    const theirs = others.client.using('job', wait, () => time.setTimeout(() => {}, 1));
+    await settle(time, Promise.all([line, theirs]));
+    expect(runs().slice(0, 7)).toEqual([10, 20, 40, 40, 40, 10, 20]);
+  });
+
+  test('does not rest if the lock was free for a while in between', async () => {
+    const { time } = scene;
+    for (let n = 0; n < 10; n++) {
+      const lease = outcomeOf(us.client.acquire('job', WAIT));
+      await time.advance(0);
+      expect(lease.value?.isHeld()).toBe(true);
+      await time.advance(300);
+      await lease.value?.release();
+      await time.advance(251);
+    }
+  });
+
   test('does not rest after a second in which another process was seen to hold the lock', async () => {
     const { time, store } = scene;
     const [first, second, third] = line(3);
