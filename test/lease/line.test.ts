@@ -223,6 +223,16 @@ describe('a call leaves the line', () => {
     expect(us.client.lines.size).toBe(0);
   });
 
+  test('busy, and without a waiting event, if its wait is over at the first answer', async () => {
+    const { time, store } = scene;
+    await others.client.acquire('job');
+    store.plan({ do: 'delayAnswer', operation: 'acquire', ms: 40 });
+    const [waiting] = line(1, { waitMs: 10 });
+    await time.advance(40);
+    expect(waiting?.error).toBeInstanceOf(LockBusyError);
+    expect(us.events.map(({ type }) => type)).toEqual(['busy']);
+  });
+
   test('when its time for the whole call is over', async () => {
     const { time } = scene;
     await us.client.acquire('job');
@@ -453,6 +463,15 @@ describe('a line', () => {
       await lease.value?.release();
       await time.advance(251);
     }
+  });
+
+  test('remembers no more than 1,000 keys that were served', async () => {
+    const { time } = scene;
+    await us.client.using('job', WAIT, () => time.advance(1_000));
+    for (let n = 0; n < 1_000; n++) await us.client.using(`key-${n}`, WAIT, () => {});
+    const [lease] = line(1);
+    await time.advance(0);
+    expect(lease?.value?.isHeld()).toBe(true);
   });
 
   test('does not rest after a second in which another process was seen to hold the lock', async () => {
