@@ -12,9 +12,9 @@ import { inBackground, type LeaseContext } from './context.ts';
 import { type LockEventListener, notify, type ReportedEvent } from './events.ts';
 import { gateOf } from './gate.ts';
 import { Lease } from './lease.ts';
-import { Leases } from './leases.ts';
 import { Lines } from './line.ts';
 import { type AcquireOptions, type AcquirePlan, type LeaseTiming, planAcquire } from './options.ts';
+import { OwnLeases } from './own-leases.ts';
 import { serverClockOf } from './server-clock.ts';
 
 /** The options of a `LeaseClient`. */
@@ -65,7 +65,7 @@ export class LeaseClient {
       gate: gateOf(store),
       clock,
       serverClock,
-      leases: new Leases((key, record) => this.#lines.ended(key, record)),
+      leases: new OwnLeases((key, record) => this.#lines.ended(key, record)),
       closing,
       pending: new Set(),
       report,
