@@ -422,7 +422,7 @@ export class Lease {
   }
 
   /** @internal Releases a lease under which no work has begun: `holdAtLeastMs` keeps nothing closed. */
-  discard(withinMs: number): Promise<boolean> {
+  discard(withinMs?: number): Promise<boolean> {
     return this.#release({ withinMs, holdAtLeastMs: 0 });
   }
 
