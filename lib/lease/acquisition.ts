@@ -253,7 +253,7 @@ export class Acquisition {
         `Acquiring '${key}': refused without its record; the server must support ReturnValuesOnConditionCheckFailure.`,
       );
     }
-    this.#saw?.(record);
+    if (!this.#tried.has(record.lockId)) this.#saw?.(record);
     const done = this.#doneBy(record);
     if (done) return done;
     this.#discardOurs(record);
