@@ -2,6 +2,7 @@
 
 import { checkNames, checkThat, show } from '../record/check.ts';
 import { LockError, LockLostError, type LockStoreError, type LostReason } from '../record/errors.ts';
+import type { LockRecord } from '../record/record.ts';
 import type { LeaseStore } from '../record/store.ts';
 import { canonicalToken, haveOneForm, isDone, type OnceToken, shownToken } from '../record/token.ts';
 import type { Grant } from './attempt.ts';
@@ -149,7 +150,7 @@ export class Lease {
 
   /** @internal Starts the heartbeat. */
   start(): void {
-    this.#context.leases.add(this);
+    this.#context.leases.add(this.#grant.key, this);
     this.#heartbeat.start();
   }
 
@@ -161,6 +162,11 @@ export class Lease {
   /** @internal Resolves when nothing is left to wait for: the lease is lost or handed off, or its release is answered. */
   get ended(): Promise<void> {
     return this.#ended.promise;
+  }
+
+  /** @internal The record, as this holder last wrote it. */
+  get record(): LockRecord {
+    return { ...this.#grant.record, expiresAt: this.#heartbeat.until };
   }
 
   /** @internal The store that this lease lives in. */
@@ -537,7 +543,7 @@ export class Lease {
 
   /** Nothing is left for a client that is closed to wait for. */
   #leave(): void {
-    this.#context.leases.delete(this);
+    this.#context.leases.delete(this.#grant.key, this);
     this.#ended.resolve();
   }
 

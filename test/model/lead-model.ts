@@ -6,7 +6,7 @@ import type { Model, Step } from './explore.ts';
  * - `releases first`: at a stop, the candidate releases, and then waits for its work.
  * - `outlives the work`: the candidate leads on when its work has returned.
  */
-export type LeadMutant = 'campaigns without waiting' | 'releases first' | 'outlives the work';
+type LeadMutant = 'campaigns without waiting' | 'releases first' | 'outlives the work';
 
 export interface LeadBounds {
   readonly candidates: number;
