@@ -49,7 +49,7 @@ export class Acquisition {
   readonly #context: LeaseContext;
   readonly #started: Instant;
   readonly #remainingMs: number;
-  readonly #busyBackOff = new BackOff(PAUSE_MS.first, LONGEST_PAUSE_MS, PAUSE_MS.growth);
+  readonly #busyBackOff: BackOff;
   readonly #failedBackOff = new BackOff(PAUSE_MS.first, FAILED_MOST_MS, PAUSE_MS.growth);
   /** The ids of this call's attempts. A grant for an attempt that was given up is released. */
   readonly #tried = new Set<string | undefined>();
@@ -62,6 +62,8 @@ export class Acquisition {
     this.#context = context;
     this.key = key;
     this.plan = plan;
+    const { pollMs = PAUSE_MS.first } = plan;
+    this.#busyBackOff = new BackOff(pollMs, plan.pollMs ?? LONGEST_PAUSE_MS, PAUSE_MS.growth);
     this.#started = instant(context.clock);
     this.#budget = new Budget(context.clock, plan);
     this.#remainingMs = remainingOf(plan);

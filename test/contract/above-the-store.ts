@@ -140,6 +140,20 @@ export function aboveTheStore(makeStore: () => LockStore | Promise<LockStore>): 
     expect(await others.inspect(`${key}-a`)).toMatchObject({ held: false });
   });
 
+  test('of two candidates one leads, and the other after its stop', async () => {
+    const untilTold = (_: Lease, signal: AbortSignal) =>
+      new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()));
+    await using first = locks.lead(key, { ...SHORT, data: { url: 'first' } }, untilTold);
+    while (!first.isLeader()) await sleep(5);
+    await using second = others.lead(key, { ...SHORT, pollMs: 50 }, untilTold);
+    await sleep(SHORT.leaseMs + 100);
+    expect([first.isLeader(), second.isLeader()]).toEqual([true, false]);
+    expect(await others.leader(key)).toMatchObject({ owner: 'us', data: { url: 'first' } });
+    await first.stop();
+    while (!second.isLeader()) await sleep(5);
+    expect(await others.leader(key, { maxAgeMs: 0 })).toMatchObject({ owner: 'others' });
+  });
+
   describe('the middleware', () => {
     test('runs the handler of one schedule once, under the lock', async () => {
       const ran: Lease[] = [];
