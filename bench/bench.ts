@@ -33,6 +33,7 @@ const MEASURES = [
   'held',
   'tasks',
   'inspect-many',
+  'permits',
   'redis',
 ];
 

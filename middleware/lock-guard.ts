@@ -1,5 +1,6 @@
-import { checkKey, checkNames } from '../lib/record/check.ts';
+import { checkNames } from '../lib/record/check.ts';
 import { LockBusyError, LockDoneError } from '../lib/record/errors.ts';
+import { checkSlotsOf } from '../lib/record/slot-keys.ts';
 import type { OnceToken } from '../lib/record/token.ts';
 import { checkChoice, configure, noPromise, sharedNames } from './configure.ts';
 import { HeldLease } from './held-lease.ts';
@@ -25,7 +26,7 @@ export function lockGuard(what: string, options: LockOptions<never, never, strin
   checkNames(what, options, names);
   const { key, once, data, contextKey = 'lock', waitMs, reserveMs } = options;
   const { onBusy = 'throw', onDone = 'skip', onLost = 'throw' } = options;
-  if (typeof key !== 'function') checkKey(key);
+  if (typeof key !== 'function') checkSlotsOf(key, options.permits ?? 1);
   checkChoice('onBusy', onBusy, 'throw', 'skip', 'a function');
   checkChoice('onDone', onDone, 'skip', 'a function');
   const { client, acquire } = configure(what, options);

@@ -80,7 +80,7 @@ export function conditionCheck(lease: Lease): { ConditionCheck: LockCondition } 
   return {
     ConditionCheck: {
       TableName: name,
-      Key: { [keyAttribute]: lease.key, ...(sortKey && { [sortKey.name]: sortKey.value }) },
+      Key: { [keyAttribute]: lease.recordKey, ...(sortKey && { [sortKey.name]: sortKey.value }) },
       ConditionExpression: 'lockId = :lockId',
       ExpressionAttributeValues: { ':lockId': lease.lockId },
     },

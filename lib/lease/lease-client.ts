@@ -1,11 +1,13 @@
 import { hostname } from 'node:os';
-import { checkFunction, checkKey } from '../record/check.ts';
+import { checkFunction } from '../record/check.ts';
 import { LockBusyError, LockDoneError } from '../record/errors.ts';
 import { holderOf } from '../record/record.ts';
+import { checkSlotsOf, slotOf } from '../record/slot-keys.ts';
 import type { LeaseStore } from '../record/store.ts';
 import { shownToken } from '../record/token.ts';
-import { Acquisition, type Busy } from './acquisition.ts';
+import { Acquisition } from './acquisition.ts';
 import { discardUnwanted, type Grant } from './attempt.ts';
+import type { Busy } from './attempts.ts';
 import { call } from './callback.ts';
 import { type Clock, systemClock } from './clock.ts';
 import { inBackground, type LeaseContext } from './context.ts';
@@ -14,6 +16,7 @@ import { gateOf } from './gate.ts';
 import { Lease } from './lease.ts';
 import { type AcquireOptions, type AcquirePlan, type LeaseTiming, planAcquire } from './options.ts';
 import { serverClockOf } from './server-clock.ts';
+import { type Place, SlotMemory } from './slots.ts';
 
 /** The options of a `LeaseClient`. */
 export interface LeaseClientOptions extends LeaseTiming {
@@ -63,6 +66,7 @@ export class LeaseClient {
       clock,
       serverClock,
       leases: new Set(),
+      slots: new SlotMemory(),
       closing,
       pending: new Set(),
       report,
@@ -90,24 +94,29 @@ export class LeaseClient {
   async acquire(key: string, options: AcquireOptions): Promise<Lease> {
     const outcome = await this.ask(key, options);
     if (outcome instanceof Lease) return outcome;
-    const { record, retryAfterMs } = outcome;
+    const { record, closed, permits, retryAfterMs } = outcome;
     const { serverClock } = this.#context;
     const { skewMs } = serverClock;
-    const { lockId, expiresAt, acquiredAt } = record;
-    const heldMs = lockId === undefined ? undefined : serverClock.now(key) - acquiredAt;
-    throw new LockBusyError({ key, owner: holderOf(record), expiresAt, retryAfterMs, skewMs, heldMs });
+    const { expiresAt } = record;
+    const held = closed.filter(({ lockId }) => lockId !== undefined);
+    const heldMs = Math.min(...held.map(({ key, acquiredAt }) => serverClock.now(key) - acquiredAt));
+    const holders = closed.map((record) => {
+      return { slot: slotOf(key, record.key), owner: holderOf(record), expiresAt: record.expiresAt };
+    });
+    const owner = holderOf(record);
+    throw new LockBusyError({ key, owner, expiresAt, retryAfterMs, skewMs, heldMs, permits, holders });
   }
 
   /** @internal Acquires a lock, and reports the outcome. */
   async ask(key: string, options: AcquireOptions): Promise<Lease | Busy> {
-    checkKey(key);
     const plan = this.plan(options);
+    checkSlotsOf(key, plan.permits);
     const acquisition = new Acquisition(this.#context, key, plan);
     const { report } = this.#context;
     return this.track(async () => {
       const outcome = await acquisition.run();
       const waitedMs = Math.round(acquisition.elapsedMs);
-      if (outcome.type === 'granted') return this.#granted(outcome.grant, plan, waitedMs);
+      if (outcome.type === 'granted') return this.#granted(key, outcome.grant, plan, waitedMs);
       if (outcome.type === 'done') {
         const doneToken = shownToken(outcome.doneToken);
         const once = shownToken(plan.once as string);
@@ -116,22 +125,27 @@ export class LeaseClient {
       }
       const { record, retryAfterMs } = outcome;
       const { fencingToken, expiresAt } = record;
-      report({ type: 'busy', key, owner: holderOf(record), fencingToken, expiresAt, retryAfterMs, waitedMs });
+      const full = plan.permits > 1 && { permits: plan.permits, held: outcome.closed.length };
+      report({ type: 'busy', key, ...full, owner: holderOf(record), fencingToken, expiresAt, retryAfterMs, waitedMs });
       return outcome;
     });
   }
 
-  #granted(grant: Grant, plan: AcquirePlan, waitedMs: number): Lease {
+  #granted(lock: string, grant: Grant, plan: AcquirePlan, waitedMs: number): Lease {
     const { term, record } = grant;
     // A release counts from `acquiredAt`, the earliest moment of the grant, and `holdAtLeastMs` from the latest. The two
     // moments differ if this host's clock is known to be wrong.
     const holdAtLeastMs = plan.holdAtLeastMs && term.closedUntil - record.acquiredAt;
-    const lease = this.hold('Acquiring', grant, { ...plan, holdAtLeastMs });
+    const slot = plan.permits > 1 ? slotOf(lock, grant.key) : undefined;
+    const lease = this.hold('Acquiring', grant, { ...plan, holdAtLeastMs }, { key: lock, slot });
+    // A slot that stays closed after its lease is not worth asking for first.
+    if (slot !== undefined && holdAtLeastMs === 0) void lease.ended.then(() => this.#context.slots.ended(lock, slot));
     const { key, owner, fencingToken, deadline, takenOverFrom } = lease;
     const times = { expiresAt: term.until, deadline, waitedMs };
     this.#context.report({
       type: 'acquired',
       key,
+      ...(slot !== undefined && { slot }),
       owner,
       fencingToken,
       ...times,
@@ -141,10 +155,11 @@ export class LeaseClient {
   }
 
   /** @internal Makes the lease of a grant, and starts its heartbeat. */
-  hold(what: string, grant: Grant, plan: AcquirePlan, discardHoldMs = 0): Lease {
+  hold(what: string, grant: Grant, plan: AcquirePlan, place: Place, discardHoldMs = 0): Lease {
     // The client may have been closed since the grant was judged. From here on, `close` knows the lease.
-    if (this.#context.closing.aborted) discardUnwanted(this.#context, { what, plan, discardHoldMs }, grant);
-    const lease = new Lease(this.#context, plan, grant);
+    const { key: lock } = place;
+    if (this.#context.closing.aborted) discardUnwanted(this.#context, { what, lock, plan, discardHoldMs }, grant);
+    const lease = new Lease(this.#context, plan, grant, place);
     lease.start();
     return lease;
   }

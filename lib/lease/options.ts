@@ -10,6 +10,7 @@ import {
   printable,
   show,
 } from '../record/check.ts';
+import { checkPermits } from '../record/slot-keys.ts';
 import { canonicalToken, type OnceToken } from '../record/token.ts';
 import { heed } from './callback.ts';
 import { SENDS } from './send.ts';
@@ -113,6 +114,12 @@ export interface AcquireOptions extends LeaseTiming {
    * @default the client's `owner`
    */
   owner?: string | undefined;
+  /**
+   * The most holders of the key at a time. Each holder has a slot of its own: `lease.slot`. All who use the key give the same
+   * number; while the number changes, the larger one counts. 1 to 100. Not with `once`.
+   * @default 1: one holder
+   */
+  permits?: number | undefined;
 }
 
 /**
@@ -138,7 +145,7 @@ export type TryAcquireOptions = Omit<AcquireOptions, 'waitMs'>;
  * });
  * ```
  */
-export type ResumeOptions = Omit<AcquireOptions, 'waitMs' | 'once' | 'data' | 'holdAtLeastMs'>;
+export type ResumeOptions = Omit<AcquireOptions, 'waitMs' | 'once' | 'data' | 'holdAtLeastMs' | 'permits'>;
 
 /** The names of `LeaseTiming`. */
 export const LEASE_TIMING = { leaseMs: 0, heartbeatMs: 0, safetyMs: 0 } satisfies Record<keyof LeaseTiming, 0>;
@@ -158,10 +165,13 @@ export const RESUME_OPTIONS = {
 } as const satisfies Record<keyof ResumeOptions, 0>;
 
 /** The names of `TryAcquireOptions`. */
-export const TRY_ACQUIRE_OPTIONS = { ...RESUME_OPTIONS, holdAtLeastMs: 0, once: 0, data: 0 } as const satisfies Record<
-  keyof TryAcquireOptions,
-  0
->;
+export const TRY_ACQUIRE_OPTIONS = {
+  ...RESUME_OPTIONS,
+  holdAtLeastMs: 0,
+  once: 0,
+  data: 0,
+  permits: 0,
+} as const satisfies Record<keyof TryAcquireOptions, 0>;
 
 /** The names of `AcquireOptions`. */
 export const ACQUIRE_OPTIONS = { ...TRY_ACQUIRE_OPTIONS, waitMs: 0 } satisfies Record<keyof AcquireOptions, 0>;
@@ -184,6 +194,7 @@ export interface AcquirePlan {
   readonly once: string | undefined;
   readonly data: string | undefined;
   readonly owner: string;
+  readonly permits: number;
 }
 
 const MAX_DATA_BYTES = 8192;
@@ -219,6 +230,14 @@ export function dataOf(data: string | undefined): unknown {
   }
 }
 
+/** @throws TypeError that shows the permits of a lock with `once`, if there are several. */
+export function checkAlone(permits: number | undefined = 1): void {
+  if (permits === 1) return;
+  throw new TypeError(
+    `permits must be 1 with once, since a token that is done is done in one slot alone, but it is ${permits}. Leave one of the two out.`,
+  );
+}
+
 export const checkLeaseMs = (value: unknown): number => checkDuration('leaseMs', value, 2);
 
 /**
@@ -246,6 +265,8 @@ export function planAcquire(options: AcquireOptions): AcquirePlan {
     );
   }
   const { remainingMs, signal, owner } = options;
+  const permits = checkPermits(options.permits === undefined ? 1 : options.permits);
+  if ('once' in options) checkAlone(permits);
   if (remainingMs !== undefined) checkFunction('remainingMs', remainingMs);
   checkSignal(signal);
   return {
@@ -263,6 +284,7 @@ export function planAcquire(options: AcquireOptions): AcquirePlan {
     once: 'once' in options ? canonicalToken(options.once) : undefined,
     data: json(options.data),
     owner: checkText('owner', owner),
+    permits,
   };
 }
 
