@@ -9,6 +9,7 @@ import { LockStoreError } from '../record/errors.ts';
 import type { LockRecord } from '../record/record.ts';
 import type {
   AcquireRequest,
+  AskRequest,
   CommitRequest,
   GiveBackRequest,
   LeaseStore,
@@ -18,6 +19,7 @@ import type {
   ReleaseRequest,
   RenewRequest,
   StoreAnswer,
+  TurnRequest,
 } from '../record/store.ts';
 import type { Item } from './item.ts';
 import { type DynamoDBLockStoreOptions, isRefusal, Table } from './table.ts';
@@ -73,6 +75,14 @@ export class DynamoDBLeaseStore {
     return this.write(request.key, writes.commit(request), signal);
   }
 
+  ask(request: AskRequest, signal?: AbortSignal): Promise<StoreAnswer> {
+    return this.write(request.key, writes.ask(request), signal);
+  }
+
+  turn(request: TurnRequest, signal?: AbortSignal): Promise<StoreAnswer> {
+    return this.write(request.key, writes.turn(request), signal);
+  }
+
   async read(key: string, { consistent }: ReadOptions, signal?: AbortSignal): Promise<ReadAnswer> {
     const table = this.#table;
     // An answer without an item is DynamoDB's own for a missing record, so an answer that was cut to nothing cannot be told.
@@ -121,9 +131,9 @@ export class DynamoDBLeaseStore {
         key,
         signal,
       );
-      // Every write sets the expiry, `releasedBy` or a commit. A proxy may have cut the answer to nothing, which the SDK takes for an
+      // Every write sets the expiry, `releasedBy`, a commit or a count of asks. A proxy may have cut the answer to nothing, which the SDK takes for an
       // answer without attributes. The write may then have been applied or not, or have never reached DynamoDB.
-      if (!(Attributes?.expiresAt || Attributes?.releasedBy || Attributes?.commits)) {
+      if (!(['expiresAt', 'releasedBy', 'commits', 'asked'] as const).some((name) => Attributes?.[name])) {
         const text = `the answer to dynamodb:UpdateItem on the table '${this.tableName}' shows nothing of the record: a proxy may have cut it.`;
         throw new LockStoreError(text, { transient: true, attempts: $metadata?.attempts, ...datesOf($metadata) });
       }

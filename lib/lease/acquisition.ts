@@ -17,7 +17,8 @@ import { Slots } from './slots.ts';
  * A longer pause would cost fewer reads. But who waits longest would look most seldom, and those who come later would take
  * the lock. (At a load of 0.7, waits of 20 s instead of 11 s at the 99th percentile.)
  */
-const PAUSE_MS = { first: 30, most: 250, growth: 1.15 };
+export const LONGEST_PAUSE_MS = 250;
+const PAUSE_MS = { first: 30, growth: 1.15 };
 /** The longest pause after a write that failed, in milliseconds: the server may be throttling. */
 const FAILED_MOST_MS = 1_000;
 /** The longest random delay after an expiry. So the waiters for one expiry do not all write in the same millisecond. */
@@ -25,21 +26,22 @@ const MOST_LATE_MS = 25;
 
 /** One call to acquire a lock: its attempts, and the waiting between them. */
 export class Acquisition {
+  readonly key: string;
+  readonly plan: AcquirePlan;
   readonly #context: LeaseContext;
-  readonly #key: string;
-  readonly #plan: AcquirePlan;
   readonly #attempts: Attempts;
   /** The slots of a key with several permits. */
   readonly #slots: Slots | undefined;
-  readonly #busyBackOff = new BackOff(PAUSE_MS.first, PAUSE_MS.most, PAUSE_MS.growth);
+  readonly #busyBackOff = new BackOff(PAUSE_MS.first, LONGEST_PAUSE_MS, PAUSE_MS.growth);
   readonly #failedBackOff = new BackOff(PAUSE_MS.first, FAILED_MOST_MS, PAUSE_MS.growth);
   #isWaiting = false;
+  #saw: ((record: LockRecord) => void) | undefined;
 
   constructor(context: LeaseContext, key: string, plan: AcquirePlan) {
     this.#context = context;
-    this.#key = key;
-    this.#plan = plan;
-    this.#attempts = new Attempts(context, key, plan);
+    this.key = key;
+    this.plan = plan;
+    this.#attempts = new Attempts(context, key, plan, (record) => this.#saw?.(record));
     const isOpen = (record: LockRecord) => this.#isWorthwhile(record);
     if (plan.permits > 1) this.#slots = new Slots(key, plan.permits, context.slots, isOpen);
   }
@@ -49,6 +51,21 @@ export class Acquisition {
     return this.#attempts.elapsedMs;
   }
 
+  /** Milliseconds for which the caller still waits for a busy lock. */
+  get waitLeftMs(): number {
+    return Math.min(this.plan.waitMs - this.elapsedMs, this.#attempts.budget.leftMs);
+  }
+
+  /** Reports that a wait begins. A call waits once. */
+  reportWaiting(record: LockRecord): void {
+    if (this.#isWaiting) return;
+    this.#isWaiting = true;
+    const { key } = this;
+    const { fencingToken, expiresAt } = record;
+    const slot = this.#slots && { slot: slotOf(key, record.key) };
+    this.#context.report({ type: 'waiting', key, ...slot, owner: holderOf(record), fencingToken, expiresAt });
+  }
+
   /**
    * 1. One optimistic write.
    * 2. While the lock is busy and time remains: cheap reads, with growing pauses.
@@ -56,10 +73,12 @@ export class Acquisition {
    *
    * So a waiter never spends the write capacity that the holder's heartbeat needs. With `permits`, a try is up to three writes,
    * and one read looks at all slots.
+   * @param saw called with every record that keeps the call out.
    */
-  async run(): Promise<Outcome> {
+  async run(saw?: (record: LockRecord) => void): Promise<Outcome> {
+    this.#saw = saw;
     for (;;) {
-      const outcome = await (this.#slots ? this.#trySlots(this.#slots) : this.#attempts.ask(this.#key));
+      const outcome = await (this.#slots ? this.#trySlots(this.#slots) : this.#attempts.ask(this.key));
       if (outcome.type === 'granted' || outcome.type === 'done') return outcome;
       const ended = await this.#wait(outcome);
       if (ended) return ended;
@@ -78,12 +97,12 @@ export class Acquisition {
     for (let next = slots.begin(); ; next = slots.next()) {
       if (next !== undefined) {
         const outcome = await this.#attempts.ask(next);
-        if (outcome.type === 'granted') memory.answered(this.#key, false);
+        if (outcome.type === 'granted') memory.answered(this.key, false);
         if (outcome.type !== 'busy') return outcome;
         slots.refused(next, outcome.record);
       } else if (!slots.needsLook) {
-        memory.answered(this.#key, true);
-        return this.#busy(slots.soonest as LockRecord);
+        memory.answered(this.key, true);
+        return this.busy(slots.soonest as LockRecord);
       }
       const failed = slots.needsLook && (await this.#lookAtAll(slots));
       if (failed) return failed;
@@ -94,14 +113,14 @@ export class Acquisition {
   async #wait(outcome: Busy | Failed): Promise<Outcome | undefined> {
     let seen = outcome.type === 'busy' ? outcome.record : undefined;
     do {
-      const leftMs = Math.min(this.#plan.waitMs - this.elapsedMs, this.#attempts.budget.leftMs);
+      const leftMs = this.waitLeftMs;
       if (leftMs <= 0) {
         if (outcome.type === 'failed') throw outcome.error;
-        return seen && this.#busy(seen);
+        return seen && this.busy(seen);
       }
       await this.#pause(leftMs, seen);
       if (seen === undefined) return undefined;
-      if (this.#attempts.budget.leftMs <= 0) return this.#busy(seen);
+      if (this.#attempts.budget.leftMs <= 0) return this.busy(seen);
       seen = await this.#look(seen);
       const done = this.#attempts.doneBy(seen);
       if (done) return done;
@@ -111,17 +130,11 @@ export class Acquisition {
 
   /** Pauses until the next look is due, the lock opens or the wait is over, whichever is first. */
   async #pause(leftMs: number, seen: LockRecord | undefined): Promise<void> {
-    const { closing, report } = this.#context;
-    if (seen && !this.#isWaiting) {
-      this.#isWaiting = true;
-      const { fencingToken, expiresAt } = seen;
-      const slot = this.#slots && { slot: slotOf(this.#key, seen.key) };
-      report({ type: 'waiting', key: this.#key, ...slot, owner: holderOf(seen), fencingToken, expiresAt });
-    }
+    if (seen) this.reportWaiting(seen);
     const backOffMs = (seen ? this.#busyBackOff : this.#failedBackOff).nextMs();
     const openMs = seen ? this.#untilOpenMs(seen) + Math.random() * MOST_LATE_MS : backOffMs;
     const ms = Math.min(backOffMs, openMs, leftMs);
-    await untilChange(this.#context, this.#slots?.keys ?? [this.#key], ms, [this.#plan.signal, closing]);
+    await untilChange(this.#context, this.#slots?.keys ?? [this.key], ms, [this.plan.signal, this.#context.closing]);
   }
 
   /**
@@ -136,14 +149,15 @@ export class Acquisition {
       return this.#slots.hasFree ? undefined : this.#slots.soonest;
     }
     const consistent = this.#untilOpenMs(seen) === 0;
-    const read = (signal: AbortSignal) => this.#context.store.read(this.#key, { consistent }, signal);
+    const read = (signal: AbortSignal) => this.#context.store.read(this.key, { consistent }, signal);
     try {
-      const { record } = await this.#send(`Reading '${this.#key}'`, read);
+      const { record } = await this.#send(`Reading '${this.key}'`, read);
       if (this.#attempts.isOurs(record)) return undefined;
+      if (record) this.#saw?.(record);
       return consistent ? record : fresher(seen, record);
     } catch (error) {
       // The next look may succeed.
-      if (this.#attempts.mayPass(error, this.#key)) return seen;
+      if (this.#attempts.mayPass(error, this.key)) return seen;
       throw error;
     }
   }
@@ -151,7 +165,7 @@ export class Acquisition {
   /** Reads the records of all slots at once, eventually consistent. */
   async #lookAtAll(slots: Slots): Promise<Failed | undefined> {
     const { keys } = slots;
-    const what = `Reading the ${keys.length} slots of '${this.#key}'`;
+    const what = `Reading the ${keys.length} slots of '${this.key}'`;
     try {
       const answer = await this.#send(what, (signal) => this.#context.store.readMany(keys, signal));
       slots.saw(answer);
@@ -170,14 +184,15 @@ export class Acquisition {
     read: (signal: AbortSignal) => Promise<Answer>,
   ): Promise<Answer> {
     const { budget } = this.#attempts;
-    const { requestTimeoutMs, signal } = this.#plan;
+    const { requestTimeoutMs, signal } = this.plan;
     const limits = { order: ORDER.read, requestTimeoutMs, caller: budget, signal, closing: this.#context.closing };
     const answer = await sendInTurn(this.#context, what, read, limits);
     budget.fault = undefined;
     return answer;
   }
 
-  #busy(record: LockRecord): Busy {
+  /** The outcome of a call that a record keeps out. */
+  busy(record: LockRecord): Busy {
     return this.#attempts.busy(record, this.#slots?.closed);
   }
 

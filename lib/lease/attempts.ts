@@ -44,13 +44,16 @@ export class Attempts {
   readonly #plan: AcquirePlan;
   readonly #started: Instant;
   readonly #remainingMs: number;
+  readonly #saw: (record: LockRecord) => void;
   /** The ids of this call's attempts. A grant for an attempt that was given up is released. */
   readonly #tried = new Set<string>();
 
-  constructor(context: LeaseContext, lock: string, plan: AcquirePlan) {
+  /** @param saw called with every record that keeps the call out. */
+  constructor(context: LeaseContext, lock: string, plan: AcquirePlan, saw: (record: LockRecord) => void) {
     this.#context = context;
     this.#lock = lock;
     this.#plan = plan;
+    this.#saw = saw;
     this.#started = instant(context.clock);
     this.budget = new Budget(context.clock, plan);
     this.#remainingMs = remainingOf(plan);
@@ -168,6 +171,7 @@ export class Attempts {
         `Acquiring '${key}': refused without its record; the server must support ReturnValuesOnConditionCheckFailure.`,
       );
     }
+    if (!this.isOurs(record)) this.#saw(record);
     const done = this.doneBy(record);
     if (done) return done;
     this.#discardOurs(record);

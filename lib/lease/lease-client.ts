@@ -7,14 +7,16 @@ import type { LeaseStore } from '../record/store.ts';
 import { shownToken } from '../record/token.ts';
 import { Acquisition } from './acquisition.ts';
 import { discardUnwanted, type Grant } from './attempt.ts';
-import type { Busy } from './attempts.ts';
+import type { Busy, Outcome } from './attempts.ts';
 import { call } from './callback.ts';
 import { type Clock, systemClock } from './clock.ts';
 import { inBackground, type LeaseContext } from './context.ts';
 import { type LockEventListener, notify, type ReportedEvent } from './events.ts';
 import { gateOf } from './gate.ts';
 import { Lease } from './lease.ts';
+import { Lines } from './line.ts';
 import { type AcquireOptions, type AcquirePlan, type LeaseTiming, planAcquire } from './options.ts';
+import { OwnLeases } from './own-leases.ts';
 import { serverClockOf } from './server-clock.ts';
 import { type Place, SlotMemory } from './slots.ts';
 
@@ -46,6 +48,7 @@ export interface LeaseClientOptions extends LeaseTiming {
 export class LeaseClient {
   readonly #context: LeaseContext;
   readonly #defaults: AcquireOptions;
+  readonly #lines: Lines;
 
   /** @param closing aborts when the client is closed. */
   constructor(options: LeaseClientOptions, closing: AbortSignal = new AbortController().signal) {
@@ -65,12 +68,18 @@ export class LeaseClient {
       gate: gateOf(store),
       clock,
       serverClock,
-      leases: new Set(),
       slots: new SlotMemory(),
+      leases: new OwnLeases((key, record) => this.#lines.ended(key, record)),
       closing,
       pending: new Set(),
       report,
     };
+    this.#lines = new Lines(this.#context);
+  }
+
+  /** @internal The calls of this client that wait. */
+  get lines(): Lines {
+    return this.#lines;
   }
 
   /** @internal The part of this client that its operations share. */
@@ -112,23 +121,25 @@ export class LeaseClient {
     const plan = this.plan(options);
     checkSlotsOf(key, plan.permits);
     const acquisition = new Acquisition(this.#context, key, plan);
+    return this.track(() => this.#lines.run(acquisition, (outcome) => this.#told(outcome, acquisition)));
+  }
+
+  /** Makes the lease of a grant, and reports the outcome. */
+  #told(outcome: Outcome, { key, plan, elapsedMs }: Acquisition): Lease | Busy {
     const { report } = this.#context;
-    return this.track(async () => {
-      const outcome = await acquisition.run();
-      const waitedMs = Math.round(acquisition.elapsedMs);
-      if (outcome.type === 'granted') return this.#granted(key, outcome.grant, plan, waitedMs);
-      if (outcome.type === 'done') {
-        const doneToken = shownToken(outcome.doneToken);
-        const once = shownToken(plan.once as string);
-        report({ type: 'done', key, owner: plan.owner, once, doneToken });
-        throw new LockDoneError({ key, once, doneToken });
-      }
-      const { record, retryAfterMs } = outcome;
-      const { fencingToken, expiresAt } = record;
-      const full = plan.permits > 1 && { permits: plan.permits, held: outcome.closed.length };
-      report({ type: 'busy', key, ...full, owner: holderOf(record), fencingToken, expiresAt, retryAfterMs, waitedMs });
-      return outcome;
-    });
+    const waitedMs = Math.round(elapsedMs);
+    if (outcome.type === 'granted') return this.#granted(key, outcome.grant, plan, waitedMs);
+    if (outcome.type === 'done') {
+      const doneToken = shownToken(outcome.doneToken);
+      const once = shownToken(plan.once as string);
+      report({ type: 'done', key, owner: plan.owner, once, doneToken });
+      throw new LockDoneError({ key, once, doneToken });
+    }
+    const { record, retryAfterMs } = outcome;
+    const { fencingToken, expiresAt } = record;
+    const full = plan.permits > 1 && { permits: plan.permits, held: outcome.closed.length };
+    report({ type: 'busy', key, ...full, owner: holderOf(record), fencingToken, expiresAt, retryAfterMs, waitedMs });
+    return outcome;
   }
 
   #granted(lock: string, grant: Grant, plan: AcquirePlan, waitedMs: number): Lease {

@@ -368,6 +368,34 @@ describe('the number of permits', () => {
   });
 });
 
+describe('the other calls of one client', () => {
+  test('wait with permits beside each other, and not in the line of a key', async () => {
+    const { client } = scene.host();
+    const leases = await Promise.all([1, 2].map(() => client.acquire('partner', { permits: 2, waitMs: 5_000 })));
+    expect(slotsOf(leases)).toEqual([0, 1]);
+    expect(client.lines.size).toBe(0);
+  });
+
+  test('without permits find slot 0 held', async () => {
+    const { client } = scene.host();
+    const leases = [await take(client, { permits: 2 }), await take(client, { permits: 2 })];
+    const plain = async () => expect(await client.tryAcquire('partner')).toBeNull();
+    expect(await requestsOf(plain)).toEqual([]);
+    await release(leases.find(({ slot }) => slot === 0));
+    expect((await taken(client.tryAcquire('partner'))).slot).toBe(0);
+  });
+
+  test('of many keys find all slots held, and one writer excludes every reader', async () => {
+    const writer = await scene.host().client.acquireAll(slotKeys('partner', 3));
+    expect(await scene.host().client.tryAcquire('partner', { permits: 3 })).toBeNull();
+    await writer.release();
+    await scene.time.advance(1);
+    const reader = await take(scene.host().client, { permits: 3 });
+    await expect(scene.host().client.acquireAll(slotKeys('partner', 3))).rejects.toThrow(LockBusyError);
+    await reader.release();
+  });
+});
+
 describe('holdAtLeastMs with permits', () => {
   test('is a rate limit: at most as many starts as permits in any stretch of that length', async () => {
     const starts: number[] = [];
