@@ -1,6 +1,7 @@
 import type { LockRecord } from '../record/record.ts';
 import { isDone } from '../record/token.ts';
-import { type Acquisition, type Busy, LONGEST_PAUSE_MS, type Outcome } from './acquisition.ts';
+import { type Acquisition, LONGEST_PAUSE_MS } from './acquisition.ts';
+import type { Busy, Outcome } from './attempts.ts';
 import { elapsedMs, type Instant, instant, pause } from './clock.ts';
 import type { LeaseContext } from './context.ts';
 
@@ -168,6 +169,8 @@ export class Lines {
    */
   async run<Result>(acquisition: Acquisition, told: (outcome: Outcome) => Result): Promise<Result> {
     const { key, plan } = acquisition;
+    // The calls for one of several slots need not wait for each other.
+    if (plan.permits > 1) return told(await acquisition.run());
     if (plan.waitMs === 0) return told(this.#busyHere(acquisition) ?? (await acquisition.run()));
     const line = this.#lines.get(key) ?? new Line(this.#context, key);
     this.#lines.set(key, line);
