@@ -32,8 +32,11 @@ const MEASURES = [
   'dead-holder',
   'hung-server',
   'held',
+  'several',
+  'lead',
   'tasks',
   'inspect-many',
+  'permits',
   'redis',
 ];
 

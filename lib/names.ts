@@ -60,6 +60,7 @@ export const FORCE_RELEASE_ATTRIBUTES = [
   'previousOwner',
   'previousAcquiredAt',
   'previousExpiresAt',
+  'serving',
 ] as const;
 
 /** The attributes of a record beside its keys and its TTL. */
@@ -69,7 +70,10 @@ export const RECORD_ATTRIBUTES: readonly string[] = [
   'fencingToken',
   'leaseMs',
   'doneToken',
+  'doneResult',
   'data',
+  'asked',
+  'served',
   'committed',
   'commits',
   'committedToken',

@@ -45,7 +45,11 @@ export function parse(item: Item, keyAttribute: string, foreign: (key: string, w
     releasedBy: string('releasedBy'),
     tookOver: tookOver(string, number),
     doneToken: string('doneToken'),
+    doneResult: string('doneResult'),
     data: string('data'),
+    asked: number('asked'),
+    serving: number('serving'),
+    served: number('served'),
     committed: committed(string, number),
     flaw: flawIn(item),
   };

@@ -1,17 +1,25 @@
-import type { GetItemCommandOutput, UpdateItemCommandOutput } from '@aws-sdk/client-dynamodb';
+import type {
+  BatchGetItemCommandOutput,
+  GetItemCommandOutput,
+  UpdateItemCommandOutput,
+} from '@aws-sdk/client-dynamodb';
 import { datesOf, type Metadata } from '../aws/server-date.ts';
 import { emfByEnvironment } from '../emf.ts';
 import { LockStoreError } from '../record/errors.ts';
+import type { LockRecord } from '../record/record.ts';
 import type {
   AcquireRequest,
+  AskRequest,
   CommitRequest,
   GiveBackRequest,
   LeaseStore,
   ReadAnswer,
+  ReadManyAnswer,
   ReadOptions,
   ReleaseRequest,
   RenewRequest,
   StoreAnswer,
+  TurnRequest,
 } from '../record/store.ts';
 import type { Item } from './item.ts';
 import { type DynamoDBLockStoreOptions, isRefusal, Table } from './table.ts';
@@ -67,6 +75,14 @@ export class DynamoDBLeaseStore {
     return this.write(request.key, writes.commit(request), signal);
   }
 
+  ask(request: AskRequest, signal?: AbortSignal): Promise<StoreAnswer> {
+    return this.write(request.key, writes.ask(request), signal);
+  }
+
+  turn(request: TurnRequest, signal?: AbortSignal): Promise<StoreAnswer> {
+    return this.write(request.key, writes.turn(request), signal);
+  }
+
   async read(key: string, { consistent }: ReadOptions, signal?: AbortSignal): Promise<ReadAnswer> {
     const table = this.#table;
     // An answer without an item is DynamoDB's own for a missing record, so an answer that was cut to nothing cannot be told.
@@ -74,6 +90,29 @@ export class DynamoDBLeaseStore {
     const input = { TableName: table.name, Key: table.keyOf(key), ConsistentRead: consistent };
     const { Item, $metadata } = await table.send<GetItemCommandOutput>('GetItem', input, key, signal);
     return this.#answer(Item, $metadata);
+  }
+
+  async readMany(keys: readonly string[], signal?: AbortSignal): Promise<ReadManyAnswer> {
+    const table = this.#table;
+    const Keys = keys.map((key) => table.keyOf(key));
+    const input = { RequestItems: { [table.name]: { Keys } } };
+    const answer = await table.send<BatchGetItemCommandOutput>('BatchGetItem', input, undefined, signal);
+    const items = Object.values(answer.Responses ?? {}).flat();
+    const left = Object.values(answer.UnprocessedKeys ?? {}).flatMap(({ Keys }) => Keys ?? []);
+    return {
+      records: items.flatMap((item) => this.parseIfLock(item)),
+      unprocessed: left.map((item) => item[table.keyAttribute]?.S as string),
+      ...datesOf(answer.$metadata),
+    };
+  }
+
+  /** @internal Reads a record, or nothing from an item of the user's own, which must not hide the locks beside it. */
+  parseIfLock(item: Item): LockRecord[] {
+    try {
+      return [this.#table.parse(item)];
+    } catch {
+      return [];
+    }
   }
 
   /** @internal Sends one conditional write. */
@@ -92,9 +131,9 @@ export class DynamoDBLeaseStore {
         key,
         signal,
       );
-      // Every write sets the expiry, `releasedBy` or a commit. A proxy may have cut the answer to nothing, which the SDK takes for an
+      // Every write sets the expiry, `releasedBy`, a commit or a count of asks. A proxy may have cut the answer to nothing, which the SDK takes for an
       // answer without attributes. The write may then have been applied or not, or have never reached DynamoDB.
-      if (!(Attributes?.expiresAt || Attributes?.releasedBy || Attributes?.commits)) {
+      if (!(['expiresAt', 'releasedBy', 'commits', 'asked'] as const).some((name) => Attributes?.[name])) {
         const text = `the answer to dynamodb:UpdateItem on the table '${this.tableName}' shows nothing of the record: a proxy may have cut it.`;
         throw new LockStoreError(text, { transient: true, attempts: $metadata?.attempts, ...datesOf($metadata) });
       }

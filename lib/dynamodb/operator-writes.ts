@@ -4,7 +4,7 @@ import type { AttributeValue } from '@aws-sdk/client-dynamodb';
 import { MOST_ACQUIRED_AT, MOST_COUNTABLE } from '../record/record.ts';
 import type { ForceReleaseRequest, RepairRequest, ResumeRequest } from '../record/store.ts';
 import { N, S } from './item.ts';
-import { COUNTABLE, COUNTS, FORGET_TOOK_OVER, NONE, type TableShape, type Write } from './writes.ts';
+import { COUNTABLE, COUNTS, END, NONE, type TableShape, type Write } from './writes.ts';
 
 /** Every lock has a numeric token and expiry. Any other item is another program's: no request writes it or gives it out. */
 export const IS_LOCK = 'attribute_type(fencingToken, :number) AND attribute_type(expiresAt, :number)';
@@ -37,7 +37,7 @@ export function forceRelease({ lockId, immediately }: ForceReleaseRequest): Writ
   // A holder's release writes 1 ms. So a holder whose release is refused can tell whose release was applied.
   const opens = immediately ? ', expiresAt = acquiredAt + :two' : '';
   return {
-    UpdateExpression: `SET releasedBy = :seen${opens}${FORGET_TOOK_OVER}, lockId`,
+    UpdateExpression: `SET releasedBy = :seen${opens}${END}`,
     // The operator's `lockId` comes from elsewhere, and may stand in an item of the user's own.
     ConditionExpression: `(lockId = :seen${immediately ? ' OR (attribute_not_exists(lockId) AND releasedBy = :seen)' : ''}) AND ${HAS_TIMES}${immediately ? ' AND acquiredAt <= :most' : ''}`,
     ExpressionAttributeValues: {
@@ -82,7 +82,7 @@ export function repair({ seen, opensAt, fencingToken, broken }: RepairRequest, t
   const ExpressionAttributeNames = { '#ttl': table.ttlAttribute };
   if (broken === undefined) {
     return {
-      UpdateExpression: `${update}${FORGET_TOOK_OVER}, lockId`,
+      UpdateExpression: `${update}${END}`,
       ConditionExpression: AS_SEEN,
       ExpressionAttributeNames,
       ExpressionAttributeValues: {
@@ -96,7 +96,7 @@ export function repair({ seen, opensAt, fencingToken, broken }: RepairRequest, t
   const [token0, token1] = around(seen?.fencingToken ?? 0);
   const [expiry0, expiry1] = around(seen?.expiresAt ?? 0);
   return {
-    UpdateExpression: `${update}, acquiredAt = :acquiredAt${FORGET_TOOK_OVER}, lockId`,
+    UpdateExpression: `${update}, acquiredAt = :acquiredAt${END}`,
     ConditionExpression: [
       IS_OURS,
       seen ? `(${BROKEN} OR (${AROUND_SEEN}))` : `(${BROKEN})`,

@@ -3,7 +3,15 @@
 
 import type { AttributeValue, UpdateItemCommandInput } from '@aws-sdk/client-dynamodb';
 import { MOST_COUNTABLE } from '../record/record.ts';
-import type { AcquireRequest, CommitRequest, GiveBackRequest, ReleaseRequest, RenewRequest } from '../record/store.ts';
+import type {
+  AcquireRequest,
+  AskRequest,
+  CommitRequest,
+  GiveBackRequest,
+  ReleaseRequest,
+  RenewRequest,
+  TurnRequest,
+} from '../record/store.ts';
 import { N, S } from './item.ts';
 
 /** The part of an `UpdateItem` that an operation decides. */
@@ -32,13 +40,29 @@ const GRANT =
   'fencingToken = if_not_exists(fencingToken, :now) + :one, previousLockId = if_not_exists(lockId, :none), ' +
   'previousOwner = if_not_exists(#owner, :none), previousAcquiredAt = if_not_exists(acquiredAt, :zero), ' +
   'previousExpiresAt = if_not_exists(expiresAt, :zero)';
-export const FORGET_TOOK_OVER = ' REMOVE previousLockId, previousOwner, previousAcquiredAt, previousExpiresAt';
+const FORGET_TOOK_OVER = ' REMOVE previousLockId, previousOwner, previousAcquiredAt, previousExpiresAt';
+/** Removes what stands in a record only under a grant. */
+export const END = `${FORGET_TOOK_OVER}, serving, lockId`;
+/** A coalescing grant counts as an ask, which its first run serves (invariant 15). */
+const ASK = ', asked = if_not_exists(asked, :zero) + :one, serving = if_not_exists(asked, :zero) + :one';
+const ASKABLE = '(attribute_not_exists(asked) OR asked BETWEEN :zero AND :most)';
+const OWED = '(asked BETWEEN :one AND :most AND (attribute_not_exists(served) OR asked > served))';
 
 export function acquire(request: AcquireRequest, table: TableShape): Write {
-  const { lockId, owner, now, until, leaseMs, once, data } = request;
+  const { lockId, owner, now, until, leaseMs, once, data, coalesce } = request;
+  const gone = [...(data === undefined ? ['#data'] : []), ...(coalesce === undefined ? ['serving'] : [])];
+  const demands = [
+    ...(once === undefined ? [] : [NOT_DONE]),
+    ...(coalesce === undefined ? [] : [coalesce === 'ifOwed' ? OWED : ASKABLE]),
+  ];
   return {
-    UpdateExpression: data === undefined ? `${GRANT} REMOVE #data` : `${GRANT}, #data = :data`,
-    ConditionExpression: once === undefined ? FREE : `(${FREE}) AND ${NOT_DONE}`,
+    UpdateExpression: [
+      GRANT,
+      data === undefined ? '' : ', #data = :data',
+      coalesce === undefined ? '' : ASK,
+      gone.length === 0 ? '' : ` REMOVE ${gone.join(', ')}`,
+    ].join(''),
+    ConditionExpression: demands.length === 0 ? FREE : [`(${FREE})`, ...demands].join(' AND '),
     ExpressionAttributeNames: {
       '#key': table.keyAttribute,
       '#owner': 'owner',
@@ -72,21 +96,47 @@ export function renew({ lockId, until }: RenewRequest, table: TableShape): Write
   };
 }
 
-export function release({ lockId, now, holdAtLeastMs, doneToken }: ReleaseRequest, table: TableShape): Write {
-  const done = doneToken === undefined ? '' : ', doneToken = :done';
+export function release(request: ReleaseRequest, table: TableShape): Write {
+  const { lockId, now, holdAtLeastMs, doneToken, doneResult, served } = request;
+  const set = [
+    'SET releasedBy = :me, expiresAt = acquiredAt + :hold, #ttl = :ttl',
+    ...(doneToken === undefined ? [] : ['doneToken = :done']),
+    ...(doneResult === undefined ? [] : ['doneResult = :result']),
+    ...(served === undefined ? [] : ['served = :served']),
+  ];
   return {
     // The expiry is at least 1 ms past the acquisition, never 0. So it turns away every acquire that was sent before
     // (invariant 3).
-    UpdateExpression: `SET releasedBy = :me, expiresAt = acquiredAt + :hold, #ttl = :ttl${done}${FORGET_TOOK_OVER}, lockId`,
-    // Invariant 9: nobody releases another holder's grant.
-    ConditionExpression: MINE,
+    UpdateExpression: `${set.join(', ')}${END}${doneToken !== undefined && doneResult === undefined ? ', doneResult' : ''}`,
+    // Invariant 9: nobody releases another holder's grant. Invariant 15: nobody who asked is forgotten.
+    ConditionExpression: served === undefined ? MINE : `${MINE} AND serving = :served AND asked = :served`,
     ExpressionAttributeNames: { '#ttl': table.ttlAttribute },
     ExpressionAttributeValues: {
       ':me': S(lockId),
       ':hold': N(Math.max(1, holdAtLeastMs)),
       ':ttl': table.ttl(now + holdAtLeastMs),
       ...(doneToken !== undefined && { ':done': S(doneToken) }),
+      ...(doneResult !== undefined && { ':result': S(doneResult) }),
+      ...(served !== undefined && { ':served': N(served) }),
     },
+  };
+}
+
+export function ask({ seen, serving }: AskRequest): Write {
+  return {
+    UpdateExpression: 'SET asked = :next',
+    ConditionExpression: 'lockId = :seen AND serving = :serving AND asked = :serving',
+    ExpressionAttributeValues: { ':seen': S(seen), ':serving': N(serving), ':next': N(serving + 1) },
+    ReturnValues: 'ALL_NEW',
+  };
+}
+
+export function turn({ lockId, serving }: TurnRequest): Write {
+  return {
+    UpdateExpression: 'SET serving = :serving',
+    ConditionExpression: `${MINE} AND (attribute_not_exists(serving) OR serving < :serving) AND asked >= :serving`,
+    ExpressionAttributeValues: { ':me': S(lockId), ':serving': N(serving) },
+    ReturnValues: 'ALL_NEW',
   };
 }
 
@@ -110,7 +160,8 @@ export function giveBack(request: GiveBackRequest): Write {
   const restored = previous.type === 'lease' ? previous.lockId : undefined;
   const set = `SET releasedBy = :me, acquiredAt = :acquiredAt, expiresAt = :expiresAt${owner ? ', #owner = :owner' : ''}`;
   return {
-    UpdateExpression: set + (restored ? `, lockId = :restored${FORGET_TOOK_OVER}` : `${FORGET_TOOK_OVER}, lockId`),
+    // The holder of the lease that is restored keeps `serving`.
+    UpdateExpression: set + (restored ? `, lockId = :restored${FORGET_TOOK_OVER}` : END),
     // The token tells the grant from a later grant of the same acquire, delivered twice.
     ConditionExpression: `${MINE} AND fencingToken = :token`,
     ...(owner && { ExpressionAttributeNames: { '#owner': 'owner' } }),

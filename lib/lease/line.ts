@@ -1,6 +1,7 @@
 import type { LockRecord } from '../record/record.ts';
 import { isDone } from '../record/token.ts';
-import type { Acquisition, Busy, Outcome } from './acquisition.ts';
+import type { Acquisition } from './acquisition.ts';
+import type { Busy, Outcome } from './attempts.ts';
 import { pause } from './clock.ts';
 import type { LeaseContext } from './context.ts';
 import { Streak } from './streak.ts';
@@ -155,6 +156,8 @@ export class Lines {
    */
   async run<Result>(acquisition: Acquisition, told: (outcome: Outcome) => Result): Promise<Result> {
     const { key, plan } = acquisition;
+    // The calls for one of several slots need not wait for each other.
+    if (plan.permits > 1) return told(await acquisition.run());
     if (plan.waitMs === 0) return told(this.#busyHere(acquisition) ?? (await acquisition.run()));
     const line = this.#lines.get(key) ?? new Line(this.#context, key, this.#streakOf(key));
     this.#lines.set(key, line);

@@ -19,8 +19,16 @@ export interface LockRecord {
    * `~t2026-01-01T02:00:00`, `~n0002:10`, `text`.
    */
   readonly doneToken?: string | undefined;
+  /** JSON: the result that was released together with `doneToken`, if there was one. */
+  readonly doneResult?: string | undefined;
   /** JSON, as the user attached it. */
   readonly data?: string | undefined;
+  /** The number of times that a run was asked for: each coalescing grant asks once, and so may others during a run. */
+  readonly asked?: number | undefined;
+  /** The value of `asked` up to which the present run serves. Present only under a coalescing grant. */
+  readonly serving?: number | undefined;
+  /** The value of `asked` up to which runs have succeeded. While `asked` is greater, a run is owed. */
+  readonly served?: number | undefined;
   /** The last commit. Stays when the grant ends, and when another grant comes. */
   readonly committed?: Committed | undefined;
   /**
@@ -85,6 +93,9 @@ interface Replaced {
 /** Tells whether the grant in a record has this `lockId`. This one question decides over every answer. */
 export const isGrantOf = (lockId: string, record: LockRecord | undefined): record is LockRecord =>
   record?.lockId === lockId;
+
+/** Tells whether a run is owed: one was asked for, and none that began later has succeeded. */
+export const isOwed = ({ asked = 0, served = 0 }: Pick<LockRecord, 'asked' | 'served'>): boolean => asked > served;
 
 /** The holder of a lock. Nobody holds a released lock that `holdAtLeastMs` keeps closed. */
 export const holderOf = ({ lockId, owner }: LockRecord): string | undefined =>

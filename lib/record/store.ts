@@ -13,6 +13,12 @@ export interface AcquireRequest {
   /** The canonical text of the token, as `LockRecord.doneToken` has it. */
   readonly once?: string | undefined;
   readonly data?: string | undefined;
+  /**
+   * Makes a coalescing grant, whose holder runs once more if somebody asks meanwhile. With `'ifOwed'`, the lock is granted
+   * only if a run is owed.
+   * @default no such grant
+   */
+  readonly coalesce?: 'always' | 'ifOwed' | undefined;
 }
 
 export interface RenewRequest {
@@ -31,6 +37,30 @@ export interface ReleaseRequest {
    * token from now on.
    */
   readonly doneToken?: string | undefined;
+  /** JSON: the result of the work that `doneToken` stands for. Only with a `doneToken`, whose write replaces any result. */
+  readonly doneResult?: string | undefined;
+  /**
+   * The value of `asked` up to which the run has served, which has succeeded. Refused if the record's run serves another
+   * value, or if somebody has asked since. Absent: nothing has been served.
+   */
+  readonly served?: number | undefined;
+}
+
+/** A request for one more run, to the holder of a coalescing grant. */
+export interface AskRequest {
+  readonly key: string;
+  /** The `lockId` of the grant under which the run was seen. */
+  readonly seen: string;
+  /** The record's `serving`, as it was seen. */
+  readonly serving: number;
+}
+
+/** Says that the holder begins one more run, which serves everybody who has asked so far. */
+export interface TurnRequest {
+  readonly key: string;
+  readonly lockId: string;
+  /** The value of `asked` up to which the run will serve. */
+  readonly serving: number;
 }
 
 export interface GiveBackRequest {
@@ -195,6 +225,8 @@ export interface StoreProblem {
  *     forceRelease: store.forceRelease.bind(store),
  *     repair: store.repair.bind(store),
  *     commit: store.commit.bind(store),
+ *     ask: store.ask.bind(store),
+ *     turn: store.turn.bind(store),
  *     read: store.read.bind(store),
  *     readMany: store.readMany.bind(store),
  *     list: store.list.bind(store),
@@ -246,6 +278,10 @@ export interface LockStore {
   repair(request: RepairRequest, signal?: AbortSignal): Promise<StoreAnswer>;
   /** Writes data of the holder's own into the record of a lock, for a grant that stands there. */
   commit(request: CommitRequest, signal?: AbortSignal): Promise<StoreAnswer>;
+  /** Asks the holder of a coalescing grant for one more run. */
+  ask(request: AskRequest, signal?: AbortSignal): Promise<StoreAnswer>;
+  /** Begins one more run under a coalescing grant. */
+  turn(request: TurnRequest, signal?: AbortSignal): Promise<StoreAnswer>;
   /** Reads one record. */
   read(key: string, options: ReadOptions, signal?: AbortSignal): Promise<ReadAnswer>;
   /** Reads up to 100 records, eventually consistent. Leaves out items that are no records of locks. */
@@ -265,4 +301,4 @@ export interface LockStore {
 }
 
 /** The part of a store that a lease needs, from its acquisition to its release. */
-export type LeaseStore = Omit<LockStore, 'resume' | 'forceRelease' | 'repair' | 'readMany' | 'list' | 'check'>;
+export type LeaseStore = Omit<LockStore, 'resume' | 'forceRelease' | 'repair' | 'list' | 'check'>;

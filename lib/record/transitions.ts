@@ -8,12 +8,14 @@ import {
   isBroken,
   isCountable,
   isGrantOf,
+  isOwed,
   type LockRecord,
   MOST_ACQUIRED_AT,
   replacedBy,
 } from './record.ts';
 import type {
   AcquireRequest,
+  AskRequest,
   CommitRequest,
   ForceReleaseRequest,
   GiveBackRequest,
@@ -21,6 +23,7 @@ import type {
   RenewRequest,
   RepairRequest,
   ResumeRequest,
+  TurnRequest,
 } from './store.ts';
 import { isDone } from './token.ts';
 
@@ -34,13 +37,18 @@ type Transition = LockRecord | undefined;
  *
  * With `once`, a token up to the greatest finished token is refused. The fencing token only grows. The first token of a key
  * starts from the clock (invariant 2). A record whose next token JavaScript could not tell from the one after is refused.
+ *
+ * A coalescing grant counts as an ask, which its first run serves. So a grant whose holder dies leaves a run owed
+ * (invariant 15). With `ifOwed`, the grant is refused unless a run is owed.
  */
 export function acquire(record: LockRecord | undefined, request: AcquireRequest): Transition {
-  const { key, lockId, owner, now, until, leaseMs, once, data } = request;
+  const { key, lockId, owner, now, until, leaseMs, once, data, coalesce } = request;
   const isFree =
     record === undefined ||
     (areCountable(record) && record.expiresAt <= now && record.lockId !== lockId && record.releasedBy !== lockId);
   if (!isFree || isDone(once, record?.doneToken)) return undefined;
+  if (coalesce === 'ifOwed' && !isOwed(record ?? {})) return undefined;
+  const asked = coalesce === undefined ? record?.asked : (record?.asked ?? 0) + 1;
   return {
     ...record,
     key,
@@ -52,6 +60,8 @@ export function acquire(record: LockRecord | undefined, request: AcquireRequest)
     fencingToken: (record?.fencingToken ?? now) + 1,
     tookOver: replacedBy(record),
     data,
+    asked,
+    serving: coalesce === undefined ? undefined : asked,
   };
 }
 
@@ -64,16 +74,41 @@ export function renew(record: LockRecord | undefined, { lockId, until }: RenewRe
 /**
  * Ends one's own grant: nobody releases another holder's grant (invariant 9). The new expiry is at least one millisecond
  * past the acquisition, and never 0. So the expiry turns away every acquire that was sent before the release (invariant 3).
+ *
+ * With `served`, the release says that a run has succeeded. Such a release is refused if another run is under way, or if
+ * somebody has asked since the run began: nobody who was told that a run will come is forgotten (invariant 15).
  */
 export function release(record: LockRecord | undefined, request: ReleaseRequest): Transition {
-  const { lockId, holdAtLeastMs, doneToken } = request;
+  const { lockId, holdAtLeastMs, doneToken, doneResult, served } = request;
   if (!isGrantOf(lockId, record)) return undefined;
+  if (served !== undefined && (record.serving !== served || record.asked !== served)) return undefined;
   return {
     ...ended(record),
     expiresAt: record.acquiredAt + Math.max(1, holdAtLeastMs),
     // An empty text takes the token away.
     doneToken: (doneToken ?? record.doneToken) || undefined,
+    doneResult: doneToken === undefined ? record.doneResult : doneResult,
+    served: served ?? record.served,
   };
+}
+
+/**
+ * Asks the holder of a coalescing grant for one more run, on behalf of everybody who asks during the present run. The grant
+ * and the run must be those that the asker saw, and nobody may have asked yet: a repeated request changes nothing
+ * (invariant 3), and a lock that is free is asked for nothing (invariant 15).
+ */
+export function ask(record: LockRecord | undefined, { seen, serving }: AskRequest): Transition {
+  if (!isGrantOf(seen, record) || record.serving !== serving || record.asked !== serving) return undefined;
+  return { ...record, asked: serving + 1 };
+}
+
+/**
+ * Begins one more run of one's own grant. Written before the run: whoever asks from then on asks for yet another run
+ * (invariant 15). A request that comes late or twice begins no run that serves less.
+ */
+export function turn(record: LockRecord | undefined, { lockId, serving }: TurnRequest): Transition {
+  if (!isGrantOf(lockId, record) || (record.serving ?? 0) >= serving || (record.asked ?? 0) < serving) return undefined;
+  return { ...record, serving };
 }
 
 /**
@@ -87,6 +122,8 @@ export function giveBack(record: LockRecord | undefined, request: GiveBackReques
   if (previous.type === 'nothing') return { ...ended(record), acquiredAt: now, expiresAt: now };
   return {
     ...ended(record),
+    // The holder of the lease that is restored runs once more than it need: the grant counted as an ask.
+    serving: previous.type === 'lease' ? record.serving : undefined,
     lockId: previous.type === 'lease' ? previous.lockId : undefined,
     owner: previous.owner ?? record.owner,
     acquiredAt: previous.acquiredAt || now,
@@ -142,7 +179,8 @@ export function repair(record: LockRecord | undefined, request: RepairRequest): 
     const isBefore = (written: number, value: number) => isCountable(value) && written < value;
     if (!isBroken(record) || (!immediately && isBefore(opensAt, record.expiresAt))) return undefined;
     if (!lowersToken && isBefore(fencingToken, record.fencingToken)) return undefined;
-    const mended = { expiresAt: opensAt, fencingToken, acquiredAt, lockId: undefined, tookOver: undefined };
+    const ending = { lockId: undefined, tookOver: undefined, serving: undefined };
+    const mended = { ...ending, expiresAt: opensAt, fencingToken, acquiredAt };
     return { ...record, ...mended, flaw: undefined };
   }
   if (record.lockId !== undefined) return undefined;
@@ -156,4 +194,5 @@ const ended = (record: LockRecord): LockRecord => ({
   lockId: undefined,
   releasedBy: record.lockId,
   tookOver: undefined,
+  serving: undefined,
 });

@@ -1,4 +1,4 @@
-import { type LockRecord, type Takeover, uncountableIn } from '../record/record.ts';
+import { isCountable, type LockRecord, type Takeover, uncountableIn } from '../record/record.ts';
 import { isCanonical } from '../record/token.ts';
 
 /** The fields of a lock's hash. */
@@ -23,6 +23,10 @@ export function parse(key: string, fields: Fields, foreign: (why: string) => Err
     throw foreign(`its ${name} is ${value === undefined ? 'missing' : 'no number'}`);
   };
   const record = { fencingToken: number('fencingToken'), expiresAt: number('expiresAt') };
+  const count = (name: string): number | undefined => {
+    const value = text(name);
+    return value !== undefined && isCountable(Number(value)) ? Number(value) : undefined;
+  };
   const committedNumber = text('committedNumber');
   return {
     key,
@@ -34,7 +38,11 @@ export function parse(key: string, fields: Fields, foreign: (why: string) => Err
     releasedBy: text('releasedBy'),
     tookOver: tookOver(text),
     doneToken: text('doneToken'),
+    doneResult: text('doneResult'),
     data: text('data'),
+    asked: count('asked'),
+    serving: count('serving'),
+    served: count('served'),
     committed:
       committedNumber === undefined
         ? undefined

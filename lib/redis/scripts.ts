@@ -63,6 +63,9 @@ if flat.err then return {'unread', text(serverNow), flat.err} end
 local old, exists = {}, #flat > 0
 for i = 1, #flat, 2 do old[flat[i]] = flat[i + 1] end
 local token, expiresAt, acquiredAt = tonumber(old.fencingToken), tonumber(old.expiresAt), tonumber(old.acquiredAt)
+-- A count that leasehold does not write is none.
+local function count(t) return t and isCountable(t) and tonumber(t) or nil end
+local asked, serving, served = count(old.asked), count(old.serving), count(old.served)
 local isMine = exists and old.lockId == r.lockId
 
 local function forget(record)
@@ -71,7 +74,7 @@ local function forget(record)
 end
 local function ended()
   local new = copy(old)
-  new.lockId, new.releasedBy = nil, old.lockId
+  new.lockId, new.serving, new.releasedBy = nil, nil, old.lockId
   forget(new)
   return new
 end
@@ -124,7 +127,13 @@ function operations.acquire()
     if expiresAt > tonumber(r.now) or isMine or old.releasedBy == r.lockId then return end
     if r.once and old.doneToken and isAtMost(r.once, old.doneToken) then return end
   end
+  if r.coalesce == 'ifOwed' and (asked or 0) <= (served or 0) then return end
   local new = copy(old)
+  new.serving = nil
+  if r.coalesce then
+    new.asked = text((asked or 0) + 1)
+    new.serving = new.asked
+  end
   new.previousLockId, new.previousOwner = old.lockId, old.owner
   new.previousAcquiredAt, new.previousExpiresAt = old.acquiredAt, old.expiresAt or '0'
   new.lockId, new.owner, new.data = r.lockId, r.owner, r.data
@@ -142,9 +151,28 @@ end
 
 function operations.release()
   if not isMine then return end
+  if r.served and not (serving == tonumber(r.served) and asked == serving) then return end
   local new = ended()
   new.expiresAt = text(acquiredAt + math.max(1, tonumber(r.holdAtLeastMs)))
-  if r.doneToken == '' then new.doneToken = nil else new.doneToken = r.doneToken or old.doneToken end
+  if r.doneToken then
+    new.doneToken, new.doneResult = r.doneToken, r.doneResult
+    if r.doneToken == '' then new.doneToken = nil end
+  end
+  new.served = r.served or old.served
+  return new
+end
+
+function operations.ask()
+  if not (exists and old.lockId == r.seen and serving == tonumber(r.serving) and asked == serving) then return end
+  local new = copy(old)
+  new.asked = text(asked + 1)
+  return new
+end
+
+function operations.turn()
+  if not isMine or (serving or 0) >= tonumber(r.serving) or (asked or 0) < tonumber(r.serving) then return end
+  local new = copy(old)
+  new.serving = r.serving
   return new
 end
 
@@ -155,6 +183,7 @@ function operations.giveBack()
     new.acquiredAt, new.expiresAt = r.now, r.now
   else
     new.lockId, new.owner = r['previous.lockId'], r['previous.owner'] or old.owner
+    if new.lockId then new.serving = old.serving end
     new.acquiredAt = r['previous.acquiredAt'] == '0' and r.now or r['previous.acquiredAt']
     new.expiresAt = r['previous.expiresAt']
   end

@@ -3,6 +3,7 @@ import { LockStoreError } from '../record/errors.ts';
 import { freshId } from '../record/fresh-id.ts';
 import type {
   AcquireRequest,
+  AskRequest,
   CommitRequest,
   DatedAnswer,
   ForceReleaseRequest,
@@ -18,6 +19,7 @@ import type {
   ResumeRequest,
   StoreAnswer,
   StoreProblem,
+  TurnRequest,
 } from '../record/store.ts';
 import { connectionOf, type RedisClient } from './client.ts';
 import { faultOf, foreignError, storeError } from './faults.ts';
@@ -170,6 +172,14 @@ export class RedisLockStore implements LockStore {
 
   commit(request: CommitRequest, signal?: AbortSignal): Promise<StoreAnswer> {
     return this.#write('commit', request, signal);
+  }
+
+  ask(request: AskRequest, signal?: AbortSignal): Promise<StoreAnswer> {
+    return this.#write('ask', request, signal);
+  }
+
+  turn(request: TurnRequest, signal?: AbortSignal): Promise<StoreAnswer> {
+    return this.#write('turn', request, signal);
   }
 
   async read(key: string, _options?: ReadOptions, signal?: AbortSignal): Promise<ReadAnswer> {

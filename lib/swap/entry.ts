@@ -1,6 +1,13 @@
 import { show } from '../record/check.ts';
 import { LockStoreError } from '../record/errors.ts';
-import { type Committed, type LockRecord, MOST_ACQUIRED_AT, type Takeover, uncountableIn } from '../record/record.ts';
+import {
+  type Committed,
+  isCountable,
+  type LockRecord,
+  MOST_ACQUIRED_AT,
+  type Takeover,
+  uncountableIn,
+} from '../record/record.ts';
 import { isCanonical } from '../record/token.ts';
 
 /** The content of an object or a file: the record of a lock, and the id of the write that put the record there. */
@@ -79,7 +86,11 @@ function recordOf(
     releasedBy: textOf(content.releasedBy),
     tookOver: takeoverOf(content.tookOver),
     doneToken: hasNoText ? NO_TOKEN : textOf(doneToken),
+    doneResult: textOf(content.doneResult),
     data: textOf(content.data),
+    asked: countOf(content.asked),
+    serving: countOf(content.serving),
+    served: countOf(content.served),
     committed: committedOf(content.committed),
   };
   const flaw = flawIn(content, record);
@@ -87,6 +98,9 @@ function recordOf(
 }
 
 const textOf = (value: unknown): string | undefined => (typeof value === 'string' && value !== '' ? value : undefined);
+/** Whoever writes a count that leasehold does not write takes the count away. */
+const countOf = (value: unknown): number | undefined =>
+  typeof value === 'number' && isCountable(value) ? value : undefined;
 const numberOf = (value: unknown): number | undefined => (typeof value === 'number' ? value : undefined);
 
 function takeoverOf(value: unknown): Takeover | undefined {

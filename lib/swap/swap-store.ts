@@ -3,6 +3,7 @@ import { freshId } from '../record/fresh-id.ts';
 import type { LockRecord } from '../record/record.ts';
 import type {
   AcquireRequest,
+  AskRequest,
   CommitRequest,
   DatedAnswer,
   ForceReleaseRequest,
@@ -17,6 +18,7 @@ import type {
   RepairRequest,
   ResumeRequest,
   StoreAnswer,
+  TurnRequest,
 } from '../record/store.ts';
 import * as transitions from '../record/transitions.ts';
 import type { Entry } from './entry.ts';
@@ -119,6 +121,14 @@ export abstract class SwapStore<Version> implements LockStore {
 
   commit(request: CommitRequest, signal?: AbortSignal): Promise<StoreAnswer> {
     return this.#write(transitions.commit, request, signal);
+  }
+
+  ask(request: AskRequest, signal?: AbortSignal): Promise<StoreAnswer> {
+    return this.#write(transitions.ask, request, signal);
+  }
+
+  turn(request: TurnRequest, signal?: AbortSignal): Promise<StoreAnswer> {
+    return this.#write(transitions.turn, request, signal);
   }
 
   async read(key: string, { dated = false }: ReadOptions, signal?: AbortSignal): Promise<ReadAnswer> {

@@ -2,6 +2,7 @@ import { checkNames } from '../record/check.ts';
 import type { LockRecord } from '../record/record.ts';
 import type {
   AcquireRequest,
+  AskRequest,
   CommitRequest,
   ForceReleaseRequest,
   GiveBackRequest,
@@ -14,6 +15,7 @@ import type {
   RepairRequest,
   ResumeRequest,
   StoreAnswer,
+  TurnRequest,
 } from '../record/store.ts';
 import * as transitions from '../record/transitions.ts';
 
@@ -72,6 +74,14 @@ export class MemoryLockStore implements LockStore {
 
   async commit(request: CommitRequest): Promise<StoreAnswer> {
     return this.#write(transitions.commit, request);
+  }
+
+  async ask(request: AskRequest): Promise<StoreAnswer> {
+    return this.#write(transitions.ask, request);
+  }
+
+  async turn(request: TurnRequest): Promise<StoreAnswer> {
+    return this.#write(transitions.turn, request);
   }
 
   async read(key: string): Promise<ReadAnswer> {

@@ -10,6 +10,7 @@ import {
   type LockEvent,
   LockLostError,
   type LockStore,
+  slotKeys,
 } from '../../lib/index.ts';
 import { runTasks } from '../../lib/tasks/index.ts';
 import { lock, lockPlugin, withLock, withRecordLocks } from '../../middleware/index.ts';
@@ -127,6 +128,47 @@ export function aboveTheStore(makeStore: () => LockStore | Promise<LockStore>): 
       fencingToken: next.fencingToken,
     });
     await next.release();
+  });
+
+  test('a lock with permits has as many holders at a time, in slots of their own, and a waiter gets a slot that opens', async () => {
+    const leases = await Promise.all([1, 2, 3].map(() => locks.acquire(key, { permits: 3, waitMs: 10_000 })));
+    expect(leases.map(({ slot }) => slot).toSorted()).toEqual([0, 1, 2]);
+    const busy = await others.acquire(key, { permits: 3 }).catch((error: unknown) => error);
+    expect(busy).toMatchObject({ key, permits: 3, holders: [0, 1, 2].map((slot) => ({ slot, owner: 'us' })) });
+    const waiting = others.acquire(key, { permits: 3, waitMs: 10_000 });
+    await leases[1]?.release();
+    const next = await waiting;
+    expect(next.slot).toBe(leases[1]?.slot);
+    const held = [...(await others.inspectMany(slotKeys(key, 3))).values()].filter(({ held }) => held);
+    expect(held.map(({ owner }) => owner).toSorted()).toEqual(['others', 'us', 'us']);
+    const resumed = await locks.resume(await next.handOff({ leaseMs: 20_000 }));
+    expect([resumed.key, resumed.slot]).toEqual([key, next.slot]);
+    for (const lease of [resumed, leases[0], leases[2]]) expect(await lease?.release()).toBe(true);
+  });
+
+  test('several locks are taken together or not at all', async () => {
+    const keys = [`${key}-b`, `${key}-a`];
+    const leases = await locks.acquireAll(keys, { waitMs: 5_000 });
+    await expect(others.acquireAll([...keys, `${key}-0`])).rejects.toMatchObject({ key: `${key}-a` });
+    expect((await others.inspect(`${key}-0`))?.held).toBe(false);
+    const next = others.usingAll(keys, { waitMs: 5_000 }, (theirs) => theirs.get(`${key}-b`).fencingToken);
+    expect(await leases.release()).toBe(true);
+    expect(await next).toBe(leases.get(`${key}-b`).fencingToken + 1);
+    expect(await others.inspect(`${key}-a`)).toMatchObject({ held: false });
+  });
+
+  test('of two candidates one leads, and the other after its stop', async () => {
+    const untilTold = (_: Lease, signal: AbortSignal) =>
+      new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()));
+    await using first = locks.lead(key, { ...SHORT, data: { url: 'first' } }, untilTold);
+    while (!first.isLeader()) await sleep(5);
+    await using second = others.lead(key, { ...SHORT, pollMs: 50 }, untilTold);
+    await sleep(SHORT.leaseMs + 100);
+    expect([first.isLeader(), second.isLeader()]).toEqual([true, false]);
+    expect(await others.leader(key)).toMatchObject({ owner: 'us', data: { url: 'first' } });
+    await first.stop();
+    while (!second.isLeader()) await sleep(5);
+    expect(await others.leader(key, { maxAgeMs: 0 })).toMatchObject({ owner: 'others' });
   });
 
   describe('the middleware', () => {

@@ -731,6 +731,104 @@ export function lockStoreContract(
     expect((await store.readMany([held])).records).toHaveLength(1);
   });
 
+  describe('a coalescing grant', () => {
+    const coalescing = (lockId: string, coalesce: 'always' | 'ifOwed' = 'always', more: Partial<AcquireRequest> = {}) =>
+      acquire(lockId, { coalesce, ...more });
+    const later = { now: until, until: until + leaseMs };
+    const served = (lockId: string, level: number) => release(lockId, { served: level });
+    const counts = async () => {
+      const { asked, serving, served } = (await recordOf()) ?? {};
+      return { asked, serving, served };
+    };
+
+    test('counts as an ask, which its run serves, and a release says that the run has succeeded', async () => {
+      expect((await coalescing('anna')).record).toMatchObject({ asked: 1, serving: 1 });
+      expect((await served('anna', 1)).applied).toBe(true);
+      expect(await counts()).toEqual({ asked: 1, serving: undefined, served: 1 });
+      expect((await coalescing('bert', 'always', later)).record).toMatchObject({ asked: 2, serving: 2, served: 1 });
+    });
+
+    test('is asked for one more run, once, however often the request comes', async () => {
+      await coalescing('anna');
+      const request = { key, seen: 'anna', serving: 1 };
+      expect((await store.ask(request)).applied).toBe(true);
+      await expectRefused(() => store.ask(request));
+      expect(await counts()).toEqual({ asked: 2, serving: 1, served: undefined });
+    });
+
+    test('is asked for nothing if it is not the grant, or not the run, that was seen', async () => {
+      await expectRefused(() => store.ask({ key, seen: 'anna', serving: 1 }));
+      await coalescing('anna');
+      await expectRefused(() => store.ask({ key, seen: 'bert', serving: 1 }));
+      await expectRefused(() => store.ask({ key, seen: 'anna', serving: 2 }));
+      await served('anna', 1);
+      await expectRefused(() => store.ask({ key, seen: 'anna', serving: 1 }));
+    });
+
+    test('is not released as served if somebody has asked, until another run has served the ask', async () => {
+      await coalescing('anna');
+      await store.ask({ key, seen: 'anna', serving: 1 });
+      await expectRefused(() => served('anna', 1));
+      expect((await store.turn({ key, lockId: 'anna', serving: 2 })).applied).toBe(true);
+      // A duplicate of the first release, which comes during the second run.
+      await expectRefused(() => served('anna', 1));
+      expect((await served('anna', 2)).applied).toBe(true);
+      expect(await counts()).toEqual({ asked: 2, serving: undefined, served: 2 });
+    });
+
+    test('turns only for its holder, to a run that serves more, and not to one that nobody asked for', async () => {
+      await coalescing('anna');
+      await expectRefused(() => store.turn({ key, lockId: 'anna', serving: 2 }));
+      await store.ask({ key, seen: 'anna', serving: 1 });
+      await expectRefused(() => store.turn({ key, lockId: 'bert', serving: 2 }));
+      await expectRefused(() => store.turn({ key, lockId: 'anna', serving: 1 }));
+      await store.turn({ key, lockId: 'anna', serving: 2 });
+      await expectRefused(() => store.turn({ key, lockId: 'anna', serving: 2 }));
+    });
+
+    test('that ends without success leaves a run owed, for which the lock is granted', async () => {
+      await expectRefused(() => coalescing('anna', 'ifOwed'));
+      await coalescing('anna');
+      await release('anna');
+      expect(await counts()).toEqual({ asked: 1, serving: undefined, served: undefined });
+      expect((await coalescing('bert', 'ifOwed', later)).applied).toBe(true);
+      await served('bert', 2);
+      await expectRefused(() => coalescing('carl', 'ifOwed', { now: until + leaseMs, until: until + 2 * leaseMs }));
+    });
+
+    test('leaves the counts to a plain grant, which can be asked for no run', async () => {
+      await coalescing('anna');
+      await takeOver('bert');
+      expect(await counts()).toEqual({ asked: 1, serving: undefined, served: undefined });
+      await expectRefused(() => store.ask({ key, seen: 'bert', serving: 1 }));
+    });
+
+    test('that is given back lets the holder before run on, and once more', async () => {
+      await coalescing('anna');
+      const { record } = await coalescing('bert', 'always', later);
+      const { fencingToken, tookOver } = record as LockRecord;
+      await giveBack('bert', tookOver as Takeover, until, fencingToken);
+      expect(await recordOf()).toMatchObject({ lockId: 'anna', asked: 2, serving: 2 });
+      await expectRefused(() => served('anna', 1));
+      expect((await served('anna', 2)).applied).toBe(true);
+    });
+  });
+
+  test('a result stands beside the token that is done, and goes with the next token', async () => {
+    let from = now;
+    const done = async (lockId: string, doneToken: string | undefined, doneResult?: string) => {
+      from += leaseMs;
+      await acquire(lockId, { now: from, until: from + leaseMs });
+      await release(lockId, { doneToken, doneResult });
+      return (await recordOf())?.doneResult;
+    };
+    expect(await done('anna', 'a', '{"rows":7}')).toBe('{"rows":7}');
+    expect(await done('bert', undefined)).toBe('{"rows":7}');
+    expect(await done('carl', 'b')).toBeUndefined();
+    expect(await done('dora', 'c', '1')).toBe('1');
+    expect(await done('emil', '')).toBeUndefined();
+  });
+
   describe('commit', () => {
     const commit = (lockId: string, number: number, data = `"${number}"`) =>
       store.commit({ key, lockId, data, number });

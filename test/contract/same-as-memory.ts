@@ -18,6 +18,7 @@ export const anyRequest = fc.oneof(
     leaseMs: fc.constantFrom(500, 1_500),
     once: token,
     data: fc.option(fc.constantFrom('1', '{"a":[]}'), { nil: undefined }),
+    coalesce: fc.constantFrom(undefined, 'always' as const, 'always' as const, 'ifOwed' as const),
   }),
   fc.record({ do: fc.constant('renew' as const), lockId, until: moment }),
   fc.record({
@@ -26,7 +27,11 @@ export const anyRequest = fc.oneof(
     now: fc.constant(base + 4_000),
     holdAtLeastMs: fc.constantFrom(0, 1, 1_000),
     doneToken: token,
+    doneResult: fc.option(fc.constant('{"done":1}'), { nil: undefined }),
+    served: fc.constantFrom(undefined, 1, 2, 3),
   }),
+  fc.record({ do: fc.constant('ask' as const), seen: lockId, serving: fc.constantFrom(1, 2, 3) }),
+  fc.record({ do: fc.constant('turn' as const), lockId, serving: fc.constantFrom(1, 2, 3) }),
   fc.record({ do: fc.constant('giveBack' as const), now: fc.constant(base) }),
   fc.record({ do: fc.constant('resume' as const), handed: lockId, lockId, until: moment, leaseMs: fc.constant(1_000) }),
   fc.record({
@@ -81,6 +86,11 @@ export async function send(store: LockStore, key: string, request: Request): Pro
     case 'acquire': {
       const { now, leaseMs } = request;
       return store.acquire({ ...request, key, owner: `owner of ${request.lockId}`, until: now + leaseMs });
+    }
+    case 'release': {
+      // A result without a token is never released.
+      const { doneResult, ...rest } = request;
+      return store.release({ ...rest, key, ...(rest.doneToken !== undefined && { doneResult }) });
     }
     case 'resume':
       return store.resume({ ...request, key, owner: `owner of ${request.lockId}` });

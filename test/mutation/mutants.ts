@@ -56,8 +56,8 @@ const dynamodb = [
     ['renew shortens a lease', '`${MINE} AND expiresAt <= :until`', 'MINE'],
     [
       'release of a grant of another holder',
-      'ConditionExpression: MINE,',
-      'ConditionExpression: `${MINE} OR lockId <> :me`,',
+      'served === undefined ? MINE :',
+      'served === undefined ? `${MINE} OR lockId <> :me` :',
     ],
     [
       'release writes an expiry that does not start from the acquisition',
@@ -179,11 +179,7 @@ const dynamodb = [
       "ReturnValuesOnConditionCheckFailure: 'ALL_OLD'",
       "ReturnValuesOnConditionCheckFailure: 'NONE'",
     ],
-    [
-      'an empty answer proves that a write was applied',
-      '!(Attributes?.expiresAt || Attributes?.releasedBy || Attributes?.commits)',
-      '!Attributes?.expiresAt && false',
-    ],
+    ['an empty answer proves that a write was applied', '.some((name) => Attributes?.[name])', ''],
   ]),
 ];
 
@@ -222,8 +218,8 @@ const record = [
     ['renew in memory shortens a lease', ' || record.expiresAt > until', ''],
     [
       'release in memory of a grant of another holder',
-      'if (!isGrantOf(lockId, record)) return undefined;\n  return {\n',
-      'if (record === undefined) return undefined;\n  return {\n',
+      'if (!isGrantOf(lockId, record)) return undefined;\n  if (served',
+      'if (record === undefined) return undefined;\n  if (served',
     ],
     ['release in memory opens the lock at the acquisition', 'Math.max(1, holdAtLeastMs)', 'holdAtLeastMs'],
     ['release in memory does not write releasedBy', '  releasedBy: record.lockId,\n', ''],
@@ -1368,7 +1364,44 @@ const swaps = [
       '!lowersToken && isBefore(fencingToken, record.fencingToken)',
       'false',
     ],
-    ['a repair of a broken object leaves its grant', 'acquiredAt, lockId: undefined, tookOver', 'acquiredAt, tookOver'],
+    ['a repair of a broken object leaves its grant', 'ending = { lockId: undefined, ', 'ending = { '],
+  ]),
+  ...of('lib/record/transitions.ts', [
+    [
+      'a coalescing grant asks for no run',
+      'coalesce === undefined ? record?.asked : (record?.asked ?? 0) + 1',
+      'record?.asked ?? 1',
+    ],
+    ['a coalescing grant though nothing is owed', "coalesce === 'ifOwed' && ", 'false && '],
+    [
+      'a plain grant that can be asked for one more run',
+      'serving: coalesce === undefined ? undefined : asked',
+      'serving: asked',
+    ],
+    ['a served release while another run is under way', 'record.serving !== served || ', ''],
+    ['a served release though somebody has asked', ' || record.asked !== served)', ')'],
+    ['an ask of another grant', '!isGrantOf(seen, record) || record.serving', 'record === undefined || record.serving'],
+    ['an ask that comes twice asks twice', ' || record.asked !== serving) return', ') return'],
+    ['a turn to a run that serves less', '(record.serving ?? 0) >= serving || ', ''],
+    ['a turn to a run that nobody asked for', ' || (record.asked ?? 0) < serving', ''],
+    [
+      'a result that outlives its token',
+      'doneToken === undefined ? record.doneResult : doneResult',
+      'doneResult ?? record.doneResult',
+    ],
+  ]),
+  ...of('lib/dynamodb/writes.ts', [
+    ['a served release on DynamoDB though somebody has asked', ' AND asked = :served`', '`'],
+    ['a served release on DynamoDB while another run is under way', '${MINE} AND serving = :served AND', '${MINE} AND'],
+    [
+      'an ask of another grant on DynamoDB',
+      "'lockId = :seen AND serving",
+      "'(lockId = :seen OR lockId <> :seen) AND serving",
+    ],
+    ['an ask on DynamoDB that comes twice asks twice', "AND asked = :serving',", "AND asked >= :serving',"],
+    ['a turn on DynamoDB to a run that serves less', ' OR serving < :serving)', ' OR serving <= :serving)'],
+    ['a plain grant on DynamoDB that can be asked for one more run', "coalesce === undefined ? ['serving'] : []", '[]'],
+    ['a result on DynamoDB that outlives its token', "? ', doneResult' : ''", "? '' : ''"],
   ]),
   ...of('lib/swap/swap-store.ts', [
     [

@@ -192,8 +192,14 @@ export const broken = (): never => {
   throw new LockStoreError('The connection broke.', { transient: true });
 };
 
+/** The part of a server that the way to it needs. */
+export interface Way {
+  readonly time: VirtualTime;
+  nextFate(): Fate;
+}
+
 /** Carries a request to the server and its answer back, as its fate says. */
-export function carry<Answer>(server: Server, host: Host, carried: Carried<Answer>): Promise<Answer> {
+export function carry<Answer>(server: Way, host: Host, carried: Carried<Answer>): Promise<Answer> {
   const { time } = server;
   const fate = server.nextFate();
   const { thereMs, backMs, againMs } = fate;
@@ -261,6 +267,8 @@ export class Wire implements LockStore {
   forceRelease = (request: object, signal?: AbortSignal) => this.#send('forceRelease', request, signal);
   repair = (request: object, signal?: AbortSignal) => this.#send('repair', request, signal);
   commit = (request: object, signal?: AbortSignal) => this.#send('commit', request, signal);
+  ask = (request: object, signal?: AbortSignal) => this.#send('ask', request, signal);
+  turn = (request: object, signal?: AbortSignal) => this.#send('turn', request, signal);
   read = (key: string, { consistent }: { consistent: boolean }, signal?: AbortSignal) =>
     this.#send('read', { key, consistent }, signal);
 

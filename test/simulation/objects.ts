@@ -84,6 +84,8 @@ export class ObjectsWire implements LockStore {
   forceRelease = this.#write('forceRelease');
   repair = this.#write('repair');
   commit = this.#write('commit');
+  ask = this.#write('ask');
+  turn = this.#write('turn');
 
   async read(key: string, options: ReadOptions, signal?: AbortSignal) {
     const answer = await this.#store.read(key, options, signal);

@@ -73,6 +73,7 @@ describe('each operation is one request', () => {
     'SET lockId = :me, #owner = :owner, expiresAt = :until, acquiredAt = :now, leaseMs = :leaseMs, #ttl = :ttl, ' +
     'fencingToken = if_not_exists(fencingToken, :now) + :one, previousLockId = if_not_exists(lockId, :none), ' +
     'previousOwner = if_not_exists(#owner, :none), previousAcquiredAt = if_not_exists(acquiredAt, :zero), previousExpiresAt = if_not_exists(expiresAt, :zero)';
+  const counted = ', asked = if_not_exists(asked, :zero) + :one, serving = if_not_exists(asked, :zero) + :one';
   const grantValues = {
     ':me': { S: 'anna' },
     ':owner': { S: 'Anna' },
@@ -91,7 +92,7 @@ describe('each operation is one request', () => {
     acquire: [
       (store) => store.acquire(request),
       {
-        UpdateExpression: `${grant} REMOVE #data`,
+        UpdateExpression: `${grant} REMOVE #data, serving`,
         ConditionExpression: free,
         ExpressionAttributeNames: grantNames,
         ExpressionAttributeValues: grantValues,
@@ -101,11 +102,66 @@ describe('each operation is one request', () => {
     'acquire with once and data': [
       (store) => store.acquire({ ...request, once: '2026-01-01', data: '{"a":1}' }),
       {
-        UpdateExpression: `${grant}, #data = :data`,
+        UpdateExpression: `${grant}, #data = :data REMOVE serving`,
         ConditionExpression: `(${free}) AND (attribute_not_exists(doneToken) OR doneToken < :once)`,
         ExpressionAttributeNames: grantNames,
         ExpressionAttributeValues: { ...grantValues, ':once': { S: '2026-01-01' }, ':data': { S: '{"a":1}' } },
         ReturnValues: 'ALL_NEW',
+      },
+    ],
+    'acquire to coalesce': [
+      (store) => store.acquire({ ...request, coalesce: 'always' }),
+      {
+        UpdateExpression: `${grant}${counted} REMOVE #data`,
+        ConditionExpression: `(${free}) AND (attribute_not_exists(asked) OR asked BETWEEN :zero AND :most)`,
+        ExpressionAttributeNames: grantNames,
+        ExpressionAttributeValues: grantValues,
+        ReturnValues: 'ALL_NEW',
+      },
+    ],
+    'acquire if a run is owed, with once and data': [
+      (store) => store.acquire({ ...request, once: '2026-01-01', data: '1', coalesce: 'ifOwed' }),
+      {
+        UpdateExpression: `${grant}, #data = :data${counted}`,
+        ConditionExpression: `(${free}) AND (attribute_not_exists(doneToken) OR doneToken < :once) AND (asked BETWEEN :one AND :most AND (attribute_not_exists(served) OR asked > served))`,
+        ExpressionAttributeNames: grantNames,
+        ExpressionAttributeValues: { ...grantValues, ':once': { S: '2026-01-01' }, ':data': { S: '1' } },
+        ReturnValues: 'ALL_NEW',
+      },
+    ],
+    ask: [
+      (store) => store.ask({ key: 'job', seen: 'anna', serving: 7 }),
+      {
+        UpdateExpression: 'SET asked = :next',
+        ConditionExpression: 'lockId = :seen AND serving = :serving AND asked = :serving',
+        ExpressionAttributeValues: { ':seen': { S: 'anna' }, ':serving': { N: '7' }, ':next': { N: '8' } },
+        ReturnValues: 'ALL_NEW',
+      },
+    ],
+    turn: [
+      (store) => store.turn({ key: 'job', lockId: 'anna', serving: 8 }),
+      {
+        UpdateExpression: 'SET serving = :serving',
+        ConditionExpression:
+          'lockId = :me AND (attribute_not_exists(serving) OR serving < :serving) AND asked >= :serving',
+        ExpressionAttributeValues: { ':me': { S: 'anna' }, ':serving': { N: '8' } },
+        ReturnValues: 'ALL_NEW',
+      },
+    ],
+    'release of a run that has succeeded': [
+      (store) => store.release({ key: 'job', lockId: 'anna', now, holdAtLeastMs: 0, served: 8 }),
+      {
+        UpdateExpression:
+          'SET releasedBy = :me, expiresAt = acquiredAt + :hold, #ttl = :ttl, served = :served ' +
+          'REMOVE previousLockId, previousOwner, previousAcquiredAt, previousExpiresAt, serving, lockId',
+        ConditionExpression: 'lockId = :me AND serving = :served AND asked = :served',
+        ExpressionAttributeNames: { '#ttl': 'ttl' },
+        ExpressionAttributeValues: {
+          ':me': { S: 'anna' },
+          ':hold': { N: '1' },
+          ':ttl': ttlOf(now),
+          ':served': { N: '8' },
+        },
       },
     ],
     renew: [
@@ -122,7 +178,7 @@ describe('each operation is one request', () => {
       {
         UpdateExpression:
           'SET releasedBy = :me, expiresAt = acquiredAt + :hold, #ttl = :ttl ' +
-          'REMOVE previousLockId, previousOwner, previousAcquiredAt, previousExpiresAt, lockId',
+          'REMOVE previousLockId, previousOwner, previousAcquiredAt, previousExpiresAt, serving, lockId',
         ConditionExpression: 'lockId = :me',
         ExpressionAttributeNames: { '#ttl': 'ttl' },
         ExpressionAttributeValues: { ':me': { S: 'anna' }, ':hold': { N: '1' }, ':ttl': ttlOf(now) },
@@ -133,7 +189,7 @@ describe('each operation is one request', () => {
       {
         UpdateExpression:
           'SET releasedBy = :me, expiresAt = acquiredAt + :hold, #ttl = :ttl, doneToken = :done ' +
-          'REMOVE previousLockId, previousOwner, previousAcquiredAt, previousExpiresAt, lockId',
+          'REMOVE previousLockId, previousOwner, previousAcquiredAt, previousExpiresAt, serving, lockId, doneResult',
         ConditionExpression: 'lockId = :me',
         ExpressionAttributeNames: { '#ttl': 'ttl' },
         ExpressionAttributeValues: {
@@ -174,7 +230,7 @@ describe('each operation is one request', () => {
       {
         UpdateExpression:
           'SET releasedBy = :me, acquiredAt = :acquiredAt, expiresAt = :expiresAt ' +
-          'REMOVE previousLockId, previousOwner, previousAcquiredAt, previousExpiresAt, lockId',
+          'REMOVE previousLockId, previousOwner, previousAcquiredAt, previousExpiresAt, serving, lockId',
         ConditionExpression: 'lockId = :me AND fencingToken = :token',
         ExpressionAttributeValues: {
           ':me': { S: 'anna' },
@@ -211,7 +267,7 @@ describe('each operation is one request', () => {
       (store) => store.forceRelease({ key: 'job', lockId: 'anna', immediately: false }),
       {
         UpdateExpression:
-          'SET releasedBy = :seen REMOVE previousLockId, previousOwner, previousAcquiredAt, previousExpiresAt, lockId',
+          'SET releasedBy = :seen REMOVE previousLockId, previousOwner, previousAcquiredAt, previousExpiresAt, serving, lockId',
         ConditionExpression: `(lockId = :seen) AND ${hasTimes}`,
         ExpressionAttributeValues: { ':seen': { S: 'anna' }, ':zero': { N: '0' } },
       },
@@ -221,7 +277,7 @@ describe('each operation is one request', () => {
       {
         UpdateExpression:
           'SET releasedBy = :seen, expiresAt = acquiredAt + :two ' +
-          'REMOVE previousLockId, previousOwner, previousAcquiredAt, previousExpiresAt, lockId',
+          'REMOVE previousLockId, previousOwner, previousAcquiredAt, previousExpiresAt, serving, lockId',
         ConditionExpression: `(lockId = :seen OR (attribute_not_exists(lockId) AND releasedBy = :seen)) AND ${hasTimes} AND acquiredAt <= :most`,
         ExpressionAttributeValues: {
           ':seen': { S: 'anna' },
@@ -237,7 +293,7 @@ describe('each operation is one request', () => {
       {
         UpdateExpression:
           'SET expiresAt = :opensAt, fencingToken = :token, #ttl = :ttl ' +
-          'REMOVE previousLockId, previousOwner, previousAcquiredAt, previousExpiresAt, lockId',
+          'REMOVE previousLockId, previousOwner, previousAcquiredAt, previousExpiresAt, serving, lockId',
         ConditionExpression: 'attribute_not_exists(lockId) AND fencingToken = :seenToken AND expiresAt = :seenExpiry',
         ExpressionAttributeNames: { '#ttl': 'ttl' },
         ExpressionAttributeValues: {

@@ -118,6 +118,8 @@ export class ScriptedStore implements LockStore {
   forceRelease = this.#write('forceRelease');
   repair = this.#write('repair');
   commit = this.#write('commit');
+  ask = this.#write('ask');
+  turn = this.#write('turn');
 
   read(key: string, options: { readonly consistent: boolean }): Promise<ReadAnswer> {
     return this.#send('read', { key, ...options }, async () => {
