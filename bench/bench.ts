@@ -35,6 +35,7 @@ const MEASURES = [
   'lead',
   'tasks',
   'inspect-many',
+  'permits',
   'redis',
 ];
 

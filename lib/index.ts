@@ -25,8 +25,10 @@ export {
   LockStoreError,
   LockTokenError,
   type LostReason,
+  type SlotHolder,
 } from './record/errors.ts';
 export type { LockRecord, Takeover } from './record/record.ts';
+export { slotKeys } from './record/slot-keys.ts';
 export type {
   AcquireRequest,
   DatedAnswer,

@@ -457,9 +457,19 @@ export class LockClient extends LeaseClient {
     const plan = this.plan({ ...options, ...(once !== undefined && { once }), holdAtLeastMs });
     return this.track(async () => {
       const grant = await resume(this.#context, handle, plan);
-      const lease = this.hold('Resuming', grant, plan, plan.holdAtLeastMs);
-      const { key, owner, fencingToken, deadline } = lease;
-      this.#context.report({ type: 'resumed', key, owner, fencingToken, expiresAt: grant.term.until, deadline });
+      const { key, slot } = handle;
+      const lease = this.hold('Resuming', grant, plan, { key, slot }, plan.holdAtLeastMs);
+      const { owner, fencingToken, deadline } = lease;
+      const ofSlot = slot !== undefined && { slot };
+      this.#context.report({
+        type: 'resumed',
+        key,
+        ...ofSlot,
+        owner,
+        fencingToken,
+        expiresAt: grant.term.until,
+        deadline,
+      });
       return lease;
     });
   }
