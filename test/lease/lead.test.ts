@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import type { LockEvent } from '../../lib/lease/events.ts';
-import type { Candidate, LeadOptions, TermEnd } from '../../lib/lease/lead.ts';
+import type { Candidate } from '../../lib/lease/lead.ts';
+import type { LeadOptions, TermEnd } from '../../lib/lease/lead-options.ts';
 import type { Lease } from '../../lib/lease/lease.ts';
 import { LockClosedError, LockError, LockLostError, LockStoreError } from '../../lib/record/errors.ts';
 import { outcomeOf, seededRandom, world } from './setup.ts';
