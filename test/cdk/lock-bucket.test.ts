@@ -146,7 +146,11 @@ describe('LockBucketGrants', () => {
       bucketIn(stack).grants.lock(roleIn(stack), { permits });
       return [...JSON.stringify(statementsOf(stack)).matchAll(/\/(locks\/[^"]+)"/g)].map(([, name]) => name);
     };
-    expect(names({ 'Partner 1': 3 })).toEqual(['locks/%50artner%201', 'locks/%50artner%201%231', 'locks/%50artner%201%232']);
+    expect(names({ 'Partner 1': 3 })).toEqual([
+      'locks/%50artner%201',
+      'locks/%50artner%201%231',
+      'locks/%50artner%201%232',
+    ]);
     expect(names({ partner: 50 })).toEqual(['locks/partner', 'locks/partner%23?', 'locks/partner%23??']);
     const cut = names({ ['P'.repeat(500)]: 3 });
     expect(cut).toHaveLength(3);

@@ -200,7 +200,9 @@ describe('SingletonFleet', () => {
     const { template } = templateOf(() => ({ permits: { partner: 2 } }));
     const policies = JSON.stringify(template.findResources('AWS::IAM::Policy'));
     expect(policies).toContain('"dynamodb:LeadingKeys":["jobs/*","partner","partner#1"]');
-    expect(() => templateOf(() => ({ permits: { partner: 0 } }))).toThrow('permits must be a whole number from 1 to 100');
+    expect(() => templateOf(() => ({ permits: { partner: 0 } }))).toThrow(
+      'permits must be a whole number from 1 to 100',
+    );
   });
 
   test('a fleet shares a table with another fleet', () => {
