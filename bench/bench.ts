@@ -32,6 +32,7 @@ const MEASURES = [
   'hung-server',
   'held',
   'several',
+  'lead',
   'tasks',
   'inspect-many',
   'permits',

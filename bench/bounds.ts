@@ -25,6 +25,8 @@ export const BOUNDS: readonly Bound[] = [
   { measure: 'hung-server', rows: lean, column: 'both hold, ms', most: 0 },
   { measure: 'held', rows: /./, column: 'lost', most: 0 },
   { measure: 'held', rows: /./, column: 'writes each', most: 2.2 },
+  { measure: 'lead', rows: /^SIGTERM/, column: 'over 1 s', most: 0 },
+  { measure: 'lead', rows: /./, column: 'two at once', most: 0 },
   { measure: 'several', rows: /alone$/, column: 'requests', is: '4 + 0' },
   { measure: 'several', rows: /^acquireAll: in/, column: 'writes each', most: 6 },
   { measure: 'several', rows: /^acquireAll: in/, column: 'gave up', most: 3 },

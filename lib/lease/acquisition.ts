@@ -32,7 +32,7 @@ export class Acquisition {
   readonly #attempts: Attempts;
   /** The slots of a key with several permits. */
   readonly #slots: Slots | undefined;
-  readonly #busyBackOff = new BackOff(PAUSE_MS.first, LONGEST_PAUSE_MS, PAUSE_MS.growth);
+  readonly #busyBackOff: BackOff;
   readonly #failedBackOff = new BackOff(PAUSE_MS.first, FAILED_MOST_MS, PAUSE_MS.growth);
   #isWaiting = false;
   #saw: ((record: LockRecord) => void) | undefined;
@@ -41,6 +41,8 @@ export class Acquisition {
     this.#context = context;
     this.key = key;
     this.plan = plan;
+    const { pollMs = PAUSE_MS.first } = plan;
+    this.#busyBackOff = new BackOff(pollMs, plan.pollMs ?? LONGEST_PAUSE_MS, PAUSE_MS.growth);
     this.#attempts = new Attempts(context, key, plan, (record) => this.#saw?.(record));
     const isOpen = (record: LockRecord) => this.#isWorthwhile(record);
     if (plan.permits > 1) this.#slots = new Slots(key, plan.permits, context.slots, isOpen);

@@ -44,7 +44,7 @@ const LOST_DETAIL: Record<LostReason, string> = {
   gone: 'its record was deleted',
   released: 'it was released',
   handedOff: 'it was handed off',
-  closed: 'its client was closed, and its work had not ended in time',
+  closed: 'its client or its candidate was closed, and its work had not ended in time',
   timedOut: 'its invocation timed out',
   abandoned: 'it was given up, for its work may go on',
 };
@@ -180,7 +180,7 @@ export class Lease {
     return this.#grant.key;
   }
 
-  /** @internal Settles when nothing is left for a client that is closed to wait for. */
+  /** @internal Resolves when nothing is left to wait for: the lease is lost or handed off, or its release is answered. */
   get ended(): Promise<void> {
     return this.#ended.promise;
   }
@@ -454,7 +454,7 @@ export class Lease {
   }
 
   /**
-   * @internal Tells the work to stop, for a client that is closed. The lease is held and renewed until its work has ended.
+   * @internal Tells the work to stop, for a client that is closed or a candidate that is told to stop. The lease is held and renewed until its work has ended.
    * Invariant 9: if the work does not end within `graceMs`, the lease is abandoned, and not released.
    * @param graceMs undefined for the time until the present deadline.
    * @returns a promise that settles when the lease has ended, or when `graceMs` is over.

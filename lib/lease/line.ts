@@ -79,10 +79,10 @@ class Line {
     this.#served ??= instant(this.#context.clock);
   }
 
-  /** Learns of a record that a call of the line was refused by, or has read. */
-  saw(record: LockRecord): void {
+  /** Learns of a record that one of the calls was refused by, or has read. */
+  saw(record: LockRecord, by: Waiter): void {
     this.#served = undefined;
-    this.#learn(record);
+    this.#learn(record, by);
   }
 
   /** Learns that the lease of this client has ended. */
@@ -121,11 +121,11 @@ class Line {
     return this.#rested ? LONGEST_PAUSE_MS - elapsedMs(this.#rested, now) : 0;
   }
 
-  #learn(record: LockRecord): void {
+  #learn(record: LockRecord, by?: Waiter): void {
     const isNews = this.#seen === undefined || this.#seen.doneToken !== record.doneToken;
     this.#seen = record;
     // Who came later was told on coming.
-    if (isNews) for (const waiter of this.#waiters) tell(waiter, record);
+    if (isNews) for (const waiter of this.#waiters) if (waiter !== by) tell(waiter, record);
   }
 
   /** @throws the reason of the call's signal, or of the client's closing. */
@@ -176,7 +176,7 @@ export class Lines {
     this.#lines.set(key, line);
     const waiter = line.join(acquisition);
     try {
-      const outcome = (await line.turn(waiter)) ?? (await acquisition.run((record) => line.saw(record)));
+      const outcome = (await line.turn(waiter)) ?? (await acquisition.run((record) => line.saw(record, waiter)));
       if (outcome.type === 'granted') line.granted();
       return told(outcome);
     } finally {

@@ -198,6 +198,11 @@ export const ACQUIRE_ALL_OPTIONS = { ...RESUME_OPTIONS, holdAtLeastMs: 0, data: 
 
 /** The options as the protocol uses them: checked, and with every default filled in. */
 export interface AcquirePlan {
+  /**
+   * The milliseconds between the looks of a waiter, for who does not hurry.
+   * @default growing pauses
+   */
+  readonly pollMs: number | undefined;
   readonly leaseMs: number;
   readonly heartbeatMs: number;
   readonly safetyMs: number;
@@ -264,7 +269,7 @@ export const checkLeaseMs = (value: unknown): number => checkDuration('leaseMs',
  * Checks every option and fills in the defaults.
  * @throws TypeError that shows the value.
  */
-export function planAcquire(options: AcquireOptions): AcquirePlan {
+export function planAcquire(options: AcquireOptions & { readonly pollMs?: number | undefined }): AcquirePlan {
   const { waitMs = 0, withinMs, requestTimeoutMs = 1_000, holdAtLeastMs = 0, holdAtMostMs = Infinity } = options;
   checkDuration('waitMs', waitMs, 0, true);
   checkDuration('requestTimeoutMs', requestTimeoutMs, 1);
@@ -290,6 +295,7 @@ export function planAcquire(options: AcquireOptions): AcquirePlan {
   if (remainingMs !== undefined) checkFunction('remainingMs', remainingMs);
   checkSignal(signal);
   return {
+    pollMs: options.pollMs,
     leaseMs,
     heartbeatMs,
     safetyMs,

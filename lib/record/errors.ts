@@ -189,7 +189,7 @@ export class LockTokenError extends LockError {
  * - `revoked`: an operator force-released the lease.
  * - `gone`: somebody deleted the record.
  * - `released`, `handedOff`: the holder ended the lease and then used the lease.
- * - `closed`: the lease's client was closed, and its work had not ended in time.
+ * - `closed`: the lease's client was closed, or its candidate was stopped or resigned, and its work had not ended in time.
  * - `timedOut`: the invocation that holds the lease timed out.
  * - `abandoned`: the work was to stop, and nobody can tell when the work will have stopped.
  */
