@@ -66,7 +66,10 @@ describe('a guarded write', () => {
   });
 
   test('of a lease with permits is guarded by the record of its slot', async () => {
-    const [first, second] = [await ours.acquire(id, { permits: 2 }), await theirs.acquire(id, { permits: 2, waitMs: 5_000 })];
+    const [first, second] = [
+      await ours.acquire(id, { permits: 2 }),
+      await theirs.acquire(id, { permits: 2, waitMs: 5_000 }),
+    ];
     await writeWhileHeld(first, documents, [put('first')]);
     await writeWhileHeld(second, documents, [put('second')]);
     expect(await written()).toBe('second');

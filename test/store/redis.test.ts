@@ -240,7 +240,9 @@ describeHere(`RedisLockStore (${REDIS})`, () => {
       await runWhileHeld(lease, [['SET', `{${key}#1}:total`, 7]]);
       expect(await server.command('GET', `{${key}#1}:total`)).toContain('7');
       await new LockClient({ store: newStore() }).forceRelease(`${key}#1`, { lockId: lease.lockId, immediately: true });
-      await expect(runWhileHeld(lease, [['SET', `{${key}#1}:total`, 8]])).rejects.toMatchObject({ name: 'LockLostError' });
+      await expect(runWhileHeld(lease, [['SET', `{${key}#1}:total`, 8]])).rejects.toMatchObject({
+        name: 'LockLostError',
+      });
       expect(await server.command('GET', `{${key}#1}:total`)).toContain('7');
     });
 
