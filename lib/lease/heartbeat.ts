@@ -185,7 +185,7 @@ export class Heartbeat {
     this.#kept.report({ type: 'renewed', expiresAt: this.#until, deadline: this.deadline });
   }
 
-  /** Sends a renewal as soon as the gate has a slot. The request is written then: no lease loses the time in the queue. */
+  /** Sends a renewal as soon as the gate has a turn. The request is written then: no lease loses the time in the queue. */
   #sendInTurn(renewing: Renewing): Promise<[Term, StoreAnswer]> {
     const { clock, gate } = this.#context;
     const what = `Renewing '${this.#grant.key}'`;
