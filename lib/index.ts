@@ -4,9 +4,19 @@ export type { Clock } from './lease/clock.ts';
 export type { Coalesced, CoalesceOptions } from './lease/coalesce.ts';
 export type { LockEvent, LockEventListener } from './lease/events.ts';
 export type { ListOptions, LockState } from './lease/inspect.ts';
+export type { Candidate } from './lease/lead.ts';
+export type { LeaderWork, LeadOptions, TermEnd } from './lease/lead-options.ts';
+export type { LeaderOptions } from './lease/leader.ts';
 export type { Lease, LeaseHandle, ReleaseOptions } from './lease/lease.ts';
+export type { Leases } from './lease/leases.ts';
 export type { ForceReleaseOptions, RepairOptions } from './lease/operate.ts';
-export type { AcquireOptions, LeaseTiming, ResumeOptions, TryAcquireOptions } from './lease/options.ts';
+export type {
+  AcquireAllOptions,
+  AcquireOptions,
+  LeaseTiming,
+  ResumeOptions,
+  TryAcquireOptions,
+} from './lease/options.ts';
 export {
   LockBusyError,
   LockClosedError,
@@ -18,8 +28,10 @@ export {
   LockStoreError,
   LockTokenError,
   type LostReason,
+  type SlotHolder,
 } from './record/errors.ts';
 export type { LockRecord, Takeover } from './record/record.ts';
+export { slotKeys } from './record/slot-keys.ts';
 export type {
   AcquireRequest,
   DatedAnswer,

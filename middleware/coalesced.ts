@@ -55,7 +55,7 @@ export function coalesced(
       runs.run(lease, remaining),
     ).catch((error: unknown) => {
       if (runs.began) throw error;
-      return insteadOf(error, options, { name, event, context });
+      return insteadOf(error, options, { event, context });
     });
     if ('response' in ended) return ended.response;
     if (ended.covered) {

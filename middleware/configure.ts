@@ -3,13 +3,13 @@ import { STORE_OPTIONS } from '../lib/dynamodb/table.ts';
 import { heed } from '../lib/lease/callback.ts';
 import type { LockClient } from '../lib/lease/client.ts';
 import { LeaseClient } from '../lib/lease/lease-client.ts';
-import { type AcquireOptions, LEASE_TIMES } from '../lib/lease/options.ts';
+import { type AcquireOptions, checkAlone, LEASE_TIMES } from '../lib/lease/options.ts';
 import { checkDuration, checkText, checkThat } from '../lib/record/check.ts';
-import type { LockOptions, SharedOptions } from './options.ts';
+import type { LockAllOptions, LockOptions, SharedOptions } from './options.ts';
 import type { LockRecordsOptions } from './record-options.ts';
 
 /** The names of the options that a lock passes to `client.acquire()`. */
-const acquireNames = { ...LEASE_TIMES, waitMs: 0 } satisfies Record<
+const acquireNames = { ...LEASE_TIMES, waitMs: 0, permits: 0 } satisfies Record<
   Exclude<keyof AcquireOptions, 'withinMs' | 'signal' | 'remainingMs' | 'owner' | 'once' | 'data'>,
   0
 >;
@@ -36,15 +36,17 @@ export const sharedNames = {
  */
 export function configure(
   what: string,
-  options: LockOptions<never, never, string> | LockRecordsOptions<never, string>,
+  options: LockOptions<never, never, string> | LockAllOptions<never, never, string> | LockRecordsOptions<never, string>,
 ): { client: LeaseClient; acquire: AcquireOptions } {
-  const { once, data, contextKey = 'lock', reserveMs = 1_000, onLost = 'throw' } = options;
+  const { data, contextKey = 'lock', reserveMs = 1_000, onLost = 'throw' } = options;
+  const { once } = options as LockOptions<never, never, string>;
   checkText('contextKey', contextKey);
   checkChoice('onLost', onLost, 'throw', 'ignore');
   checkDuration('reserveMs', reserveMs, 0);
   const given = Object.entries(options).filter(([name]) => Object.hasOwn(acquireNames, name));
   const acquire: AcquireOptions = Object.fromEntries(given);
   const client = clientOf(what, options);
+  if (once !== undefined) checkAlone(acquire.permits);
   // A shared client has a lease time of its own to judge the heartbeat by.
   client.plan({
     ...acquire,
@@ -87,6 +89,6 @@ export function noPromise(value: unknown): unknown {
   if (typeof (value as PromiseLike<unknown> | null | undefined)?.then !== 'function') return value;
   heed(value);
   throw new TypeError(
-    'key, once and data must be a string or JSON, or a function that gives it, but it gave a Promise.',
+    'key, keys, once and data must be a string or JSON, or a function that gives it, but it gave a Promise.',
   );
 }

@@ -7,11 +7,17 @@ import { type Clock, systemClock } from './clock.ts';
 import { type Coalesced, type CoalesceOptions, coalesce, coalescingOf } from './coalesce.ts';
 import type { OperatorContext } from './context.ts';
 import { check, inspect, inspectMany, type ListOptions, type LockState, list } from './inspect.ts';
+import { type Candidate, lead } from './lead.ts';
+import type { LeaderWork, LeadOptions } from './lead-options.ts';
+import { type LeaderOptions, Leaders } from './leader.ts';
 import { Lease, type LeaseHandle } from './lease.ts';
 import { LeaseClient, type LeaseClientOptions } from './lease-client.ts';
+import { acquireAll, type Leases } from './leases.ts';
 import { type ForceReleaseOptions, forceRelease, type RepairOptions, repair } from './operate.ts';
 import {
+  ACQUIRE_ALL_OPTIONS,
   ACQUIRE_OPTIONS,
+  type AcquireAllOptions,
   type AcquireOptions,
   LEASE_TIMING,
   RESUME_OPTIONS,
@@ -21,6 +27,7 @@ import {
 } from './options.ts';
 import { resume } from './resume.ts';
 import { limited } from './send.ts';
+import { optionsAndWork } from './work.ts';
 
 /**
  * The options of a client. The times are defaults of its leases.
@@ -59,6 +66,7 @@ const CLIENT_OPTIONS = { ...LEASE_TIMING, store: 0, owner: 0, onEvent: 0, clock:
 export class LockClient extends LeaseClient {
   readonly #context: OperatorContext;
   readonly #closing: AbortController;
+  readonly #leaders: Leaders;
 
   /** @throws TypeError that shows the value, if an option is unknown or invalid. */
   constructor(options: LockClientOptions) {
@@ -70,6 +78,7 @@ export class LockClient extends LeaseClient {
     super(options, closing.signal);
     this.#closing = closing;
     this.#context = { ...this.context, store };
+    this.#leaders = new Leaders(this.#context);
   }
 
   /** @internal Aborts when the client is closed. */
@@ -152,11 +161,9 @@ export class LockClient extends LeaseClient {
     work: (lease: Lease) => Promise<Result> | Result,
   ): Promise<Result>;
   async using<Result>(key: string, ...parameters: [unknown, unknown?]): Promise<Result> {
-    const [options = {}, work] = parameters.length < 2 ? [{}, ...parameters] : parameters;
-    if (typeof work !== 'function')
-      throw new TypeError(`using takes (key, work) or (key, options, work), but the work is ${show(work)}.`);
+    const [options, work] = optionsAndWork<AcquireOptions, (lease: Lease) => Result>('using', 'key', parameters);
     checkNames('using', options, ACQUIRE_OPTIONS);
-    const lease = await super.acquire(key, options as AcquireOptions);
+    const lease = await super.acquire(key, options);
     try {
       const result = await work(lease);
       await lease.finish();
@@ -206,6 +213,117 @@ export class LockClient extends LeaseClient {
       throw new TypeError(`coalesce takes (key, work) or (key, options, work), but the work is ${show(work)}.`);
     const coalescing = coalescingOf('coalesce', options as CoalesceOptions);
     return coalesce(this, checkKey(key), coalescing, work as (lease: Lease) => unknown);
+  }
+
+  /**
+   * Acquires all locks, or none. Takes one after the other, in the order of the bytes of their keys, and holds what it has
+   * while it waits for the next. So no two calls wait for each other for ever. Takes one round trip for each key.
+   *
+   * Never take a second set of locks while you hold a first.
+   * @example
+   * ```ts
+   * import type { LockClient } from 'leasehold';
+   *
+   * export async function transfer(locks: LockClient, from: string, to: string) {
+   *   await using leases = await locks.acquireAll([`account/${from}`, `account/${to}`], { waitMs: 5_000 });
+   *   await fetch('https://example.com/transfer', { method: 'POST', signal: leases.signal });
+   * }
+   * ```
+   * @param keys 2 to 25 different keys, in any order.
+   * @throws TypeError that shows the value, if the keys are too few, too many or not different, or with `once`.
+   * @throws LockBusyError of the first lock that is still busy after `waitMs`. All leases are released.
+   * @throws LockLostError if a lease was lost while the call waited for another lock. All leases are released.
+   * @throws LockNoTimeError, LockStoreError, LockClosedError and the reason of `options.signal`, as `acquire` does. All
+   *   leases are released.
+   */
+  async acquireAll(keys: readonly string[], options: AcquireAllOptions = {}): Promise<Leases> {
+    checkNames('acquireAll', options, ACQUIRE_ALL_OPTIONS);
+    return acquireAll(this, keys, options);
+  }
+
+  /**
+   * Runs `work` under all the locks, and releases the leases afterwards.
+   * @example
+   * ```ts
+   * import type { LockClient } from 'leasehold';
+   *
+   * export const transfer = (locks: LockClient, from: string, to: string) =>
+   *   locks.usingAll([from, to], { waitMs: 5_000 }, async (leases) => {
+   *     await fetch('https://example.com/transfer', { method: 'POST', signal: leases.signal });
+   *   });
+   * ```
+   * @throws the errors of `acquireAll` and of `work`.
+   * @throws LockLostError if the work succeeded, but one of the leases was lost.
+   */
+  usingAll<Result>(keys: readonly string[], work: (leases: Leases) => Promise<Result> | Result): Promise<Result>;
+  usingAll<Result>(
+    keys: readonly string[],
+    options: AcquireAllOptions | undefined,
+    work: (leases: Leases) => Promise<Result> | Result,
+  ): Promise<Result>;
+  async usingAll<Result>(keys: readonly string[], ...parameters: [unknown, unknown?]): Promise<Result> {
+    type Work = (leases: Leases) => Result;
+    const [options, work] = optionsAndWork<AcquireAllOptions, Work>('usingAll', 'keys', parameters);
+    checkNames('usingAll', options, ACQUIRE_ALL_OPTIONS);
+    const leases = await acquireAll(this, keys, options);
+    try {
+      const result = await work(leases);
+      await leases.release();
+      if (leases.loss) throw leases.loss;
+      return result;
+    } finally {
+      // After a success nothing is left to do.
+      await leases.release();
+    }
+  }
+
+  /**
+   * Makes this process a candidate: whenever it has the lock, it leads, that is, runs `work`. For processes that run on, as on
+   * ECS, EC2 and Kubernetes. For work that never ends by itself, which one process at a time is to do.
+   *
+   * 1. It campaigns: waits for the lock, with a look every `pollMs`.
+   * 2. It leads: `work` runs until it returns or throws. The signal aborts with a `LockLostError` if the lease is lost, with a
+   *    `LockClosedError` if the client is closed, and with a `LockError` after `stop()` or `resign()`.
+   * 3. When the work has ended, the lease is released. After a loss, the candidate waits for the work, too.
+   * 4. It rests: for `restMs` after work that returned, for `backOffMs` after work that failed. Then it campaigns again.
+   * @example
+   * ```ts
+   * import type { LockClient } from 'leasehold';
+   *
+   * export function start(locks: LockClient, tick: (token: number) => Promise<void>) {
+   *   const candidate = locks.lead('scheduler', async (lease, signal) => {
+   *     while (!signal.aborted) await tick(lease.fencingToken);
+   *   });
+   *   process.once('SIGTERM', () => candidate.stop());
+   *   return candidate.finished;
+   * }
+   * ```
+   * @throws TypeError that shows the value, if an option is unknown or invalid.
+   * @throws LockError on Lambda, which freezes a process between its invocations.
+   * @throws LockClosedError if the client is closed.
+   */
+  lead(key: string, work: LeaderWork): Candidate;
+  lead(key: string, options: LeadOptions | undefined, work: LeaderWork): Candidate;
+  lead(key: string, ...parameters: [unknown, unknown?]): Candidate {
+    const [options, work] = optionsAndWork<LeadOptions, LeaderWork>('lead', 'key', parameters);
+    return lead(this, key, options, work);
+  }
+
+  /**
+   * Tells who leads, or who holds a lock, by an eventually consistent read that is at most `maxAgeMs` old.
+   * @example
+   * ```ts
+   * import type { LockClient } from 'leasehold';
+   *
+   * export const urlOfLeader = async (locks: LockClient) =>
+   *   ((await locks.leader('scheduler'))?.data as { url: string } | undefined)?.url;
+   * ```
+   * @returns the state of the lock: `owner`, `data`, `fencingToken`, and `acquiredAt`, since when it leads. Undefined if nobody
+   *   leads.
+   * @throws LockStoreError if the store did not answer.
+   */
+  leader(key: string, options: LeaderOptions = {}): Promise<LockState | undefined> {
+    return this.#leaders.of(key, options);
   }
 
   /**
@@ -382,9 +500,19 @@ export class LockClient extends LeaseClient {
     const plan = this.plan({ ...options, ...(once !== undefined && { once }), holdAtLeastMs });
     return this.track(async () => {
       const grant = await resume(this.#context, handle, plan);
-      const lease = this.hold('Resuming', grant, plan, plan.holdAtLeastMs);
-      const { key, owner, fencingToken, deadline } = lease;
-      this.#context.report({ type: 'resumed', key, owner, fencingToken, expiresAt: grant.term.until, deadline });
+      const { key, slot } = handle;
+      const lease = this.hold('Resuming', grant, plan, { key, slot }, plan.holdAtLeastMs);
+      const { owner, fencingToken, deadline } = lease;
+      const ofSlot = slot !== undefined && { slot };
+      this.#context.report({
+        type: 'resumed',
+        key,
+        ...ofSlot,
+        owner,
+        fencingToken,
+        expiresAt: grant.term.until,
+        deadline,
+      });
       return lease;
     });
   }
@@ -394,7 +522,7 @@ export class LockClient extends LeaseClient {
    *
    * 1. New leases are refused, and waits end.
    * 2. The signal of each lease aborts with a `LockClosedError`. The lease is still held, and renewed.
-   * 3. The work ends. What runs the work (`using`, `runTasks`, the middleware) then releases the lease. A lease from `acquire`
+   * 3. The work ends. What runs the work (`using`, `lead`, `runTasks`, the middleware) then releases the lease. A lease from `acquire`
    *    is released by the code that acquired the lease.
    * 4. A lease whose work has not ended within `graceMs` is abandoned: it is not renewed any more, and its lock opens at the
    *    expiry.

@@ -1,7 +1,8 @@
 import { checkDuration, checkFunction, checkNames, checkThat } from '../record/check.ts';
 import { LockStoreError } from '../record/errors.ts';
 import { holderOf, isGrantOf, isOwed, type LockRecord, lossOf } from '../record/record.ts';
-import { Acquisition, type Busy } from './acquisition.ts';
+import { Acquisition } from './acquisition.ts';
+import type { Busy } from './attempts.ts';
 import { heed } from './callback.ts';
 import { instant, pause } from './clock.ts';
 import type { LeaseContext } from './context.ts';
@@ -75,6 +76,7 @@ const CANNOT: Readonly<Record<string, string>> = {
   once: 'a token that is done would leave those without a run who asked meanwhile',
   holdAtLeastMs: 'nobody would be there to run when the lock opens',
   permits: 'a run is asked for at one holder',
+  keys: 'a run is asked for at one holder',
 };
 
 /** @throws TypeError if an option cannot stand beside coalescing. */
@@ -145,30 +147,35 @@ async function take(client: LeaseClient, key: string, plan: AcquirePlan): Promis
   for (let missed = 0; ; missed++) {
     // 1. One request, if the lock is free.
     const outcome = await acquisition.run();
-    const waitedMs = Math.round(acquisition.elapsedMs);
-    if (outcome.type === 'granted') return client.granted(outcome.grant, plan, waitedMs);
-    if (outcome.type === 'done')
-      throw new TypeError(`coalesce takes no once, but '${key}' was asked for with a token.`);
+    if (outcome.type !== 'busy') return client.told(outcome, acquisition) as Lease;
     // 2. Nothing is owed to anybody, and this caller has no event of its own.
     if (plan.coalesce === 'ifOwed' && !isOwed(outcome.record)) return NOTHING_OWED;
     // 3. The record tells, after one more request at the most, that a run begins after this call.
     const holder = await coveredBy(client.context, acquisition, outcome, plan);
     if (holder !== undefined) {
       const { fencingToken } = holder;
-      client.context.report({ type: 'covered', key, owner: holderOf(holder), fencingToken, waitedMs });
+      client.context.report({
+        type: 'covered',
+        key,
+        owner: holderOf(holder),
+        fencingToken,
+        waitedMs: waitedBy(acquisition),
+      });
       return COVERED;
     }
     // 4. Nobody can be asked: a holder who does not coalesce, or a lock that is closed.
     const openMs = client.context.serverClock.untilOpenMs(outcome.record);
     if (missed === MOST_MISSED || !isOpening(outcome.record, openMs)) {
-      client.reportBusy(outcome, waitedMs);
-      throw client.busyError(outcome);
+      client.told(outcome, acquisition);
+      throw client.busyError(key, outcome);
     }
     // 5. The holder has ended meanwhile: start over.
     if (outcome.record.lockId === undefined && openMs > 0)
       await pause(client.context.clock, openMs, plan.signal, client.context.closing);
   }
 }
+
+const waitedBy = ({ elapsedMs }: Acquisition): number => Math.round(elapsedMs);
 
 /** Tells whether a lock that was busy is open by now, or may be asked for in a moment. */
 function isOpening({ lockId, serving }: LockRecord, openMs: number): boolean {
@@ -194,7 +201,7 @@ async function coveredBy(
   const record = await ask(context, acquisition, { ...seen, lockId, serving }, plan);
   if (record === undefined) return undefined;
   // An attempt of ours that was given up was granted late: nobody runs under that grant.
-  if (acquisition.isOwn(record)) {
+  if (acquisition.attempts.isOurs(record)) {
     await discarded(context, { key: record.key, lockId: record.lockId as string, until: record.expiresAt }, plan);
     return undefined;
   }
@@ -212,12 +219,12 @@ async function ask(
 ): Promise<LockRecord | undefined> {
   const { store, closing, report } = context;
   const asking = (signal: AbortSignal) => store.ask({ key, seen: lockId, serving }, signal);
-  const limits = { order: ORDER.acquire, requestTimeoutMs, caller: acquisition.budget, signal, closing };
+  const limits = { order: ORDER.acquire, requestTimeoutMs, caller: acquisition.attempts.budget, signal, closing };
   try {
     return (await sendInTurn(context, `Asking for a run under '${key}'`, asking, limits)).record;
   } catch (error) {
     if (error instanceof LockStoreError) {
-      report({ type: 'acquireFailed', key, owner, error, waitedMs: Math.round(acquisition.elapsedMs) });
+      report({ type: 'acquireFailed', key, owner, error, waitedMs: waitedBy(acquisition) });
     }
     throw error;
   }
@@ -247,7 +254,8 @@ class Holding {
   async run(work: (lease: Lease) => unknown): Promise<Coalesced> {
     const lease = this.#lease;
     // A grant that a wrong clock took over and gave back may have lost its level. Then its release is refused once.
-    let level = lease.granted.serving ?? lease.granted.asked ?? 1;
+    const { serving, asked = 1 } = lease.record;
+    let level = serving ?? asked;
     try {
       for (;;) {
         await this.#runOnce(work);
@@ -286,7 +294,7 @@ class Holding {
   async #turn(level: number, { asked = level, serving: stood }: LockRecord): Promise<number | undefined> {
     const { store } = this.#context;
     const lease = this.#lease;
-    const { key, lockId } = lease;
+    const { recordKey: key, lockId } = lease;
     lease.assertHeld();
     const serving = Math.max(asked, level);
     // A release is refused only if the run or the asks have changed: somebody else has changed the record.

@@ -1,19 +1,24 @@
 import { hostname } from 'node:os';
-import { checkFunction, checkKey } from '../record/check.ts';
+import { checkFunction } from '../record/check.ts';
 import { LockBusyError, LockDoneError } from '../record/errors.ts';
 import { holderOf } from '../record/record.ts';
+import { checkSlotsOf, slotOf } from '../record/slot-keys.ts';
 import type { LeaseStore } from '../record/store.ts';
 import { shownToken } from '../record/token.ts';
-import { Acquisition, type Busy } from './acquisition.ts';
+import { Acquisition } from './acquisition.ts';
 import { discardUnwanted, type Grant } from './attempt.ts';
+import type { Busy, Outcome } from './attempts.ts';
 import { call } from './callback.ts';
 import { type Clock, systemClock } from './clock.ts';
 import { inBackground, type LeaseContext } from './context.ts';
 import { type LockEventListener, notify, type ReportedEvent } from './events.ts';
 import { gateOf } from './gate.ts';
 import { Lease } from './lease.ts';
+import { Lines } from './line.ts';
 import { type AcquireOptions, type AcquirePlan, dataOf, type LeaseTiming, planAcquire } from './options.ts';
+import { OwnLeases } from './own-leases.ts';
 import { serverClockOf } from './server-clock.ts';
+import { type Place, SlotMemory } from './slots.ts';
 
 /** The options of a `LeaseClient`. */
 export interface LeaseClientOptions extends LeaseTiming {
@@ -43,6 +48,7 @@ export interface LeaseClientOptions extends LeaseTiming {
 export class LeaseClient {
   readonly #context: LeaseContext;
   readonly #defaults: AcquireOptions;
+  readonly #lines: Lines;
 
   /** @param closing aborts when the client is closed. */
   constructor(options: LeaseClientOptions, closing: AbortSignal = new AbortController().signal) {
@@ -62,11 +68,18 @@ export class LeaseClient {
       gate: gateOf(store),
       clock,
       serverClock,
-      leases: new Set(),
+      slots: new SlotMemory(),
+      leases: new OwnLeases((key, record) => this.#lines.ended(key, record)),
       closing,
       pending: new Set(),
       report,
     };
+    this.#lines = new Lines(this.#context);
+  }
+
+  /** @internal The calls of this client that wait. */
+  get lines(): Lines {
+    return this.#lines;
   }
 
   /** @internal The part of this client that its operations share. */
@@ -90,58 +103,65 @@ export class LeaseClient {
   async acquire(key: string, options: AcquireOptions): Promise<Lease> {
     const outcome = await this.ask(key, options);
     if (outcome instanceof Lease) return outcome;
-    throw this.busyError(outcome);
+    throw this.busyError(key, outcome);
   }
 
-  /** @internal */
-  busyError({ record, retryAfterMs }: Busy): LockBusyError {
+  /** @internal Makes the error of a call whose lock is busy. */
+  busyError(key: string, outcome: Busy): LockBusyError {
+    const { record, closed, permits, retryAfterMs } = outcome;
     const { serverClock } = this.#context;
     const { skewMs } = serverClock;
-    const { key, lockId, expiresAt, acquiredAt } = record;
-    const heldMs = lockId === undefined ? undefined : serverClock.now(key) - acquiredAt;
-    return new LockBusyError({ key, owner: holderOf(record), expiresAt, retryAfterMs, skewMs, heldMs });
+    const { expiresAt } = record;
+    const held = closed.filter(({ lockId }) => lockId !== undefined);
+    const heldMs = Math.min(...held.map(({ key, acquiredAt }) => serverClock.now(key) - acquiredAt));
+    const holders = closed.map((record) => {
+      return { slot: slotOf(key, record.key), owner: holderOf(record), expiresAt: record.expiresAt };
+    });
+    const owner = holderOf(record);
+    return new LockBusyError({ key, owner, expiresAt, retryAfterMs, skewMs, heldMs, permits, holders });
   }
 
   /** @internal Acquires a lock, and reports the outcome. */
   async ask(key: string, options: AcquireOptions): Promise<Lease | Busy> {
-    checkKey(key);
     const plan = this.plan(options);
+    checkSlotsOf(key, plan.permits);
     const acquisition = new Acquisition(this.#context, key, plan);
+    return this.track(() => this.#lines.run(acquisition, (outcome) => this.told(outcome, acquisition)));
+  }
+
+  /** @internal Makes the lease of a grant, and reports the outcome. */
+  told(outcome: Outcome, { key, plan, elapsedMs }: Acquisition): Lease | Busy {
     const { report } = this.#context;
-    return this.track(async () => {
-      const outcome = await acquisition.run();
-      const waitedMs = Math.round(acquisition.elapsedMs);
-      if (outcome.type === 'granted') return this.granted(outcome.grant, plan, waitedMs);
-      if (outcome.type === 'done') {
-        const doneToken = shownToken(outcome.doneToken);
-        const once = shownToken(plan.once as string);
-        report({ type: 'done', key, owner: plan.owner, once, doneToken });
-        throw new LockDoneError({ key, once, doneToken, result: dataOf(outcome.doneResult) });
-      }
-      this.reportBusy(outcome, waitedMs);
-      return outcome;
-    });
+    const waitedMs = Math.round(elapsedMs);
+    if (outcome.type === 'granted') return this.#granted(key, outcome.grant, plan, waitedMs);
+    if (outcome.type === 'done') {
+      const doneToken = shownToken(outcome.doneToken);
+      const once = shownToken(plan.once as string);
+      report({ type: 'done', key, owner: plan.owner, once, doneToken });
+      throw new LockDoneError({ key, once, doneToken, result: dataOf(outcome.doneResult) });
+    }
+    const { record, retryAfterMs } = outcome;
+    const { fencingToken, expiresAt } = record;
+    const full = plan.permits > 1 && { permits: plan.permits, held: outcome.closed.length };
+    report({ type: 'busy', key, ...full, owner: holderOf(record), fencingToken, expiresAt, retryAfterMs, waitedMs });
+    return outcome;
   }
 
-  /** @internal Reports that a lock was busy until the wait was over. */
-  reportBusy({ record, retryAfterMs }: Busy, waitedMs: number): void {
-    const { key, fencingToken, expiresAt } = record;
-    const owner = holderOf(record);
-    this.#context.report({ type: 'busy', key, owner, fencingToken, expiresAt, retryAfterMs, waitedMs });
-  }
-
-  /** @internal Makes the lease of a grant, and reports it. */
-  granted(grant: Grant, plan: AcquirePlan, waitedMs: number): Lease {
+  #granted(lock: string, grant: Grant, plan: AcquirePlan, waitedMs: number): Lease {
     const { term, record } = grant;
     // A release counts from `acquiredAt`, the earliest moment of the grant, and `holdAtLeastMs` from the latest. The two
     // moments differ if this host's clock is known to be wrong.
     const holdAtLeastMs = plan.holdAtLeastMs && term.closedUntil - record.acquiredAt;
-    const lease = this.hold('Acquiring', grant, { ...plan, holdAtLeastMs });
+    const slot = plan.permits > 1 ? slotOf(lock, grant.key) : undefined;
+    const lease = this.hold('Acquiring', grant, { ...plan, holdAtLeastMs }, { key: lock, slot });
+    // A slot that stays closed after its lease is not worth asking for first.
+    if (slot !== undefined && holdAtLeastMs === 0) void lease.ended.then(() => this.#context.slots.ended(lock, slot));
     const { key, owner, fencingToken, deadline, takenOverFrom } = lease;
     const times = { expiresAt: term.until, deadline, waitedMs };
     this.#context.report({
       type: 'acquired',
       key,
+      ...(slot !== undefined && { slot }),
       owner,
       fencingToken,
       ...times,
@@ -151,10 +171,11 @@ export class LeaseClient {
   }
 
   /** @internal Makes the lease of a grant, and starts its heartbeat. */
-  hold(what: string, grant: Grant, plan: AcquirePlan, discardHoldMs = 0): Lease {
+  hold(what: string, grant: Grant, plan: AcquirePlan, place: Place, discardHoldMs = 0): Lease {
     // The client may have been closed since the grant was judged. From here on, `close` knows the lease.
-    if (this.#context.closing.aborted) discardUnwanted(this.#context, { what, plan, discardHoldMs }, grant);
-    const lease = new Lease(this.#context, plan, grant);
+    const { key: lock } = place;
+    if (this.#context.closing.aborted) discardUnwanted(this.#context, { what, lock, plan, discardHoldMs }, grant);
+    const lease = new Lease(this.#context, plan, grant, place);
     lease.start();
     return lease;
   }

@@ -13,12 +13,16 @@ import type { ReportedEvent, ReportedLeaseEvent } from './events.ts';
 import { Heartbeat } from './heartbeat.ts';
 import { type AcquirePlan, checkLeaseMs, dataOf, json } from './options.ts';
 import { type Released, type Releasing, release, releaseMsOf } from './release.ts';
+import type { Place } from './slots.ts';
+import { explained, type Stall } from './stall.ts';
 
 /** A lease on its way to another process. The handle is a secret: whoever has the handle has the lease. */
 export interface LeaseHandle {
   readonly key: string;
   readonly lockId: string;
   readonly fencingToken: number;
+  /** Present if the lease was acquired with `permits`. */
+  readonly slot?: number;
   readonly once?: string;
   readonly holdAtLeastMs?: number;
   /** Present with `holdAtLeastMs`, which counts from this moment. */
@@ -44,7 +48,7 @@ const LOST_DETAIL: Record<LostReason, string> = {
   gone: 'its record was deleted',
   released: 'it was released',
   handedOff: 'it was handed off',
-  closed: 'its client was closed, and its work had not ended in time',
+  closed: 'its client was closed or its candidate told to stop, and its work had not ended in time',
   timedOut: 'its invocation timed out',
   abandoned: 'it was given up, for its work may go on',
 };
@@ -112,9 +116,18 @@ const RELEASE_OPTIONS = { done: 0, result: 0, withinMs: 0 } satisfies Record<key
  * ```
  */
 export class Lease {
+  /** The key that was given. */
   readonly key: string;
+  /**
+   * The slot that the lease holds, from 0 up to one less than `permits`: no two leases of a key hold the same slot at a
+   * time. 0 of a lock without `permits`.
+   */
+  readonly slot: number;
   readonly owner: string;
-  /** Grows with every grant of the key, for ever. A resource that remembers the highest token refuses a late holder. */
+  /**
+   * Grows with every grant of the key, for ever. A resource that remembers the highest token refuses a late holder. With
+   * `permits` each slot counts for itself: the resource remembers the highest token of each slot.
+   */
   readonly fencingToken: number;
   /** The moment of the grant, as the record has it: milliseconds since the epoch. */
   readonly acquiredAt: number;
@@ -131,6 +144,8 @@ export class Lease {
   readonly #heartbeat: Heartbeat;
   readonly #commits: Commits;
   readonly #stop = new AbortController();
+  /** True of a lease with `permits`, whose events and handle name the slot. */
+  readonly #isOfSlot: boolean;
   readonly #ended = Promise.withResolvers<void>();
   #state: LeaseState = 'held';
   #loss: LockLostError | undefined;
@@ -140,9 +155,11 @@ export class Lease {
   #toldHeldMs = 0;
 
   /** @internal Starts no timer: `start()` does. */
-  constructor(context: LeaseContext, plan: AcquirePlan, grant: Grant) {
+  constructor(context: LeaseContext, plan: AcquirePlan, grant: Grant, { key, slot }: Place) {
     const { fencingToken, acquiredAt, doneToken, data, tookOver } = grant.record;
-    this.key = grant.key;
+    this.key = key;
+    this.slot = slot ?? 0;
+    this.#isOfSlot = slot !== undefined;
     this.owner = plan.owner;
     this.fencingToken = fencingToken;
     this.acquiredAt = acquiredAt;
@@ -156,14 +173,14 @@ export class Lease {
     this.#grant = grant;
     this.#commits = new Commits(context, grant);
     this.#heartbeat = new Heartbeat(context, plan, grant, {
-      lost: (reason, cause) => this.#lose(reason, cause),
+      lost: (reason, cause, stall) => this.#lose(reason, cause, stall),
       report: (event) => this.#report(event),
     });
   }
 
   /** @internal Starts the heartbeat. */
   start(): void {
-    this.#context.leases.add(this);
+    this.#context.leases.add(this.#grant.key, this);
     this.#heartbeat.start();
   }
 
@@ -172,14 +189,24 @@ export class Lease {
     return this.#grant.lockId;
   }
 
+  /** @internal The key of the record, for guarded writes: the key of the slot. */
+  get recordKey(): string {
+    return this.#grant.key;
+  }
+
+  /** @internal Resolves when nothing is left to wait for: the lease is lost or handed off, or its release is answered. */
+  get ended(): Promise<void> {
+    return this.#ended.promise;
+  }
+
+  /** @internal The record, as this holder last wrote it. */
+  get record(): LockRecord {
+    return { ...this.#grant.record, expiresAt: this.#heartbeat.until };
+  }
+
   /** @internal The store that this lease lives in. */
   get store(): LeaseStore {
     return this.#context.store;
-  }
-
-  /** @internal The record as the grant's answer showed it. */
-  get granted(): LockRecord {
-    return this.#grant.record;
   }
 
   /** @internal Milliseconds until the moment beyond which the lease is not renewed (invariant 8). */
@@ -431,6 +458,7 @@ export class Lease {
       key: this.key,
       lockId: this.lockId,
       fencingToken: this.fencingToken,
+      ...this.#ofSlot,
       ...(once !== undefined && { once: shownToken(once) }),
       ...(holdAtLeastMs > 0 && { holdAtLeastMs, acquiredAt: this.acquiredAt }),
     };
@@ -446,17 +474,17 @@ export class Lease {
    * ```
    */
   toJSON(): Record<string, unknown> {
-    const { key, owner, fencingToken, acquiredAt, deadline, takenOverFrom, data } = this;
-    return { key, owner, fencingToken, acquiredAt, deadline, takenOverFrom, data, held: this.isHeld() };
+    const { key, slot, owner, fencingToken, acquiredAt, deadline, takenOverFrom, data } = this;
+    return { key, slot, owner, fencingToken, acquiredAt, deadline, takenOverFrom, data, held: this.isHeld() };
   }
 
   /** @internal Releases a lease under which no work has begun: `holdAtLeastMs` keeps nothing closed. */
-  discard(withinMs: number): Promise<boolean> {
+  discard(withinMs?: number): Promise<boolean> {
     return this.#release({ withinMs, holdAtLeastMs: 0 });
   }
 
   /**
-   * @internal Tells the work to stop, for a client that is closed. The lease is held and renewed until its work has ended.
+   * @internal Tells the work to stop, for a client that is closed or a candidate that is told to stop. The lease is held and renewed until its work has ended.
    * Invariant 9: if the work does not end within `graceMs`, the lease is abandoned, and not released.
    * @param graceMs undefined for the time until the present deadline.
    * @returns a promise that settles when the lease has ended, or when `graceMs` is over.
@@ -574,20 +602,20 @@ export class Lease {
   /** Sends the release. What has been `achieved` stands in the record from then on. */
   #send(achieved: Pick<Releasing, 'doneToken' | 'doneResult' | 'served'>, options: Ending): Promise<Released> {
     const { requestTimeoutMs, remainingMs } = this.#plan;
-    const { key, lockId, fencingToken, acquiredAt } = this;
+    const { recordKey: key, lockId, fencingToken, acquiredAt } = this;
     const { withinMs = releaseMsOf(remainingMs), holdAtLeastMs = this.#plan.holdAtLeastMs } = options;
     const { until } = this.#heartbeat;
     const releasing = { key, lockId, fencingToken, acquiredAt, until, holdAtLeastMs, ...achieved };
     return release(this.#context, releasing, { requestTimeoutMs, withinMs }, () => this.#heartbeat.leftMs > 0);
   }
 
-  #lose(reason: LostReason, cause: LockStoreError | undefined): void {
+  #lose(reason: LostReason, cause?: LockStoreError, stall?: Stall): void {
     this.#end('lost');
-    this.#abort(reason, cause);
+    this.#abort(reason, cause, stall);
   }
 
-  #abort(reason: LostReason, cause?: LockStoreError): void {
-    const error = this.#lostError(reason, cause);
+  #abort(reason: LostReason, cause?: LockStoreError, stall?: Stall): void {
+    const error = this.#lostError(reason, cause, stall);
     // Before the report: a listener of `lost` may ask the lease, or end the lease.
     this.#loss = error;
     this.#report({ type: 'lost', reason, error });
@@ -603,12 +631,19 @@ export class Lease {
 
   /** Nothing is left for a client that is closed to wait for. */
   #leave(): void {
-    this.#context.leases.delete(this);
+    this.#context.leases.delete(this.#grant.key, this);
     this.#ended.resolve();
   }
 
-  #lostError(reason: LostReason, cause?: LockStoreError): LockLostError {
-    return new LockLostError({ key: this.key, reason, detail: LOST_DETAIL[reason] }, cause && { cause });
+  get #ofSlot(): { readonly slot?: number } {
+    return this.#isOfSlot ? { slot: this.slot } : {};
+  }
+
+  #lostError(reason: LostReason, cause?: LockStoreError, stall?: Stall): LockLostError {
+    const { key } = this;
+    const because = stall && explained(stall, this.#plan.leaseMs);
+    const detail = because ? `${LOST_DETAIL[reason]}: ${because.detail}` : LOST_DETAIL[reason];
+    return new LockLostError({ key, reason, detail, blockedMs: because?.blockedMs }, cause && { cause });
   }
 
   #report(event: ReportedLeaseEvent): void {
@@ -616,6 +651,6 @@ export class Lease {
     const heldMs = Math.max(0, Math.round(elapsedMs(this.#grant.term.sent, instant(this.#context.clock))));
     const newlyHeldMs = heldMs - this.#toldHeldMs;
     this.#toldHeldMs = heldMs;
-    this.#context.report({ key, owner, fencingToken, ...event, heldMs, newlyHeldMs } as ReportedEvent);
+    this.#context.report({ key, ...this.#ofSlot, owner, fencingToken, ...event, heldMs, newlyHeldMs } as ReportedEvent);
   }
 }

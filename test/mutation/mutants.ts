@@ -56,8 +56,8 @@ const dynamodb = [
     ['renew shortens a lease', '`${MINE} AND expiresAt <= :until`', 'MINE'],
     [
       'release of a grant of another holder',
-      'ConditionExpression: MINE,',
-      'ConditionExpression: `${MINE} OR lockId <> :me`,',
+      'served === undefined ? MINE :',
+      'served === undefined ? `${MINE} OR lockId <> :me` :',
     ],
     [
       'release writes an expiry that does not start from the acquisition',
@@ -163,7 +163,7 @@ const dynamodb = [
     ],
     ['a client without send(), accepted', "client === undefined || typeof client?.send === 'function'", 'true'],
   ]),
-  ...of('lib/dynamodb/store.ts', [
+  ...of('lib/dynamodb/lease-store.ts', [
     [
       "one item of the user's own hides all locks beside it",
       '    } catch {\n      return [];',
@@ -179,11 +179,7 @@ const dynamodb = [
       "ReturnValuesOnConditionCheckFailure: 'ALL_OLD'",
       "ReturnValuesOnConditionCheckFailure: 'NONE'",
     ],
-    [
-      'an empty answer proves that a write was applied',
-      '!(Attributes?.expiresAt || Attributes?.releasedBy || Attributes?.commits)',
-      '!Attributes?.expiresAt && false',
-    ],
+    ['an empty answer proves that a write was applied', '.some((name) => Attributes?.[name])', ''],
   ]),
 ];
 
@@ -222,8 +218,8 @@ const record = [
     ['renew in memory shortens a lease', ' || record.expiresAt > until', ''],
     [
       'release in memory of a grant of another holder',
-      'if (!isGrantOf(lockId, record)) return undefined;\n  return {\n',
-      'if (record === undefined) return undefined;\n  return {\n',
+      'if (!isGrantOf(lockId, record)) return undefined;\n  if (served',
+      'if (record === undefined) return undefined;\n  if (served',
     ],
     ['release in memory opens the lock at the acquisition', 'Math.max(1, holdAtLeastMs)', 'holdAtLeastMs'],
     ['release in memory does not write releasedBy', '  releasedBy: record.lockId,\n', ''],
@@ -353,10 +349,10 @@ const clocks = [
   ...of('lib/lease/gate.ts', [
     [
       'any number of requests at a time',
-      'if (this.#hasSlot(turn.order)) this.#running++;',
+      'if (this.#hasTurn(turn.order)) this.#running++;',
       'if (turn) this.#running++;',
     ],
-    ['an operation that ends keeps its slot', '      this.#running--;\n', ''],
+    ['an operation that ends keeps its turn', '      this.#running--;\n', ''],
     ['the latest deadline is renewed first', 'a.order < b.order ||', 'a.order > b.order ||'],
     ['an operation that nobody wants any more, sent in its turn', '        queued.start = undefined;\n', ''],
   ]),
@@ -507,7 +503,7 @@ const attempts = [
     ],
     ['a lock given back opens by a wrong clock', 'Math.min(serverClock.now(key), serverDate)', 'serverClock.now(key)'],
   ]),
-  ...of('lib/lease/acquisition.ts', [
+  ...of('lib/lease/attempts.ts', [
     [
       'a late grant of an earlier attempt, not released',
       '    discard(this.#context, { key, lockId, until: expiresAt }, this.#plan);\n    throw',
@@ -518,6 +514,8 @@ const attempts = [
       '      this.#discardOurs(second.record);\n',
       '',
     ],
+  ]),
+  ...of('lib/lease/acquisition.ts', [
     ['a waiter writes instead of reading', 'seen = await this.#look(seen);', 'return undefined;'],
   ]),
   ...of('lib/lease/resume.ts', [
@@ -545,7 +543,7 @@ const client = [
   ...of('lib/lease/lease-client.ts', [
     [
       'a lease granted while its client is closing, not released',
-      '    if (this.#context.closing.aborted) discardUnwanted(this.#context, { what, plan, discardHoldMs }, grant);\n',
+      '    if (this.#context.closing.aborted) discardUnwanted(this.#context, { what, lock, plan, discardHoldMs }, grant);\n',
       '',
     ],
     [
@@ -567,8 +565,8 @@ const client = [
   ...of('lib/lease/client.ts', [
     [
       "the resumed event's expiry counted from the deadline of a wrong clock",
-      'expiresAt: grant.term.until, deadline }',
-      'expiresAt: deadline + plan.safetyMs, deadline }',
+      'expiresAt: grant.term.until,',
+      'expiresAt: deadline + plan.safetyMs,',
     ],
     ['a misspelled option of a LockClient, ignored', "    checkNames('LockClient', options, CLIENT_OPTIONS);\n", ''],
     ['a misspelled option of acquire, ignored', "    checkNames('acquire', options, ACQUIRE_OPTIONS);\n", ''],
@@ -759,7 +757,7 @@ const lease = [
   ...of('lib/record/record.ts', [
     ['fencing tokens that JavaScript cannot tell apart, granted', 'Number.MAX_SAFE_INTEGER - 1;', '2 ** 60;'],
   ]),
-  ...of('lib/lease/acquisition.ts', [
+  ...of('lib/lease/attempts.ts', [
     ['a token of another form, taken for done', 'if (haveOneForm(once, doneToken)) return', 'return'],
     [
       'a doneToken of another type, told as a busy lock',
@@ -1368,7 +1366,44 @@ const swaps = [
       '!lowersToken && isBefore(fencingToken, record.fencingToken)',
       'false',
     ],
-    ['a repair of a broken object leaves its grant', 'acquiredAt, lockId: undefined, tookOver', 'acquiredAt, tookOver'],
+    ['a repair of a broken object leaves its grant', 'ending = { lockId: undefined, ', 'ending = { '],
+  ]),
+  ...of('lib/record/transitions.ts', [
+    [
+      'a coalescing grant asks for no run',
+      'coalesce === undefined ? record?.asked : (record?.asked ?? 0) + 1',
+      'record?.asked ?? 1',
+    ],
+    ['a coalescing grant though nothing is owed', "coalesce === 'ifOwed' && ", 'false && '],
+    [
+      'a plain grant that can be asked for one more run',
+      'serving: coalesce === undefined ? undefined : asked',
+      'serving: asked',
+    ],
+    ['a served release while another run is under way', 'record.serving !== served || ', ''],
+    ['a served release though somebody has asked', ' || record.asked !== served)', ')'],
+    ['an ask of another grant', '!isGrantOf(seen, record) || record.serving', 'record === undefined || record.serving'],
+    ['an ask that comes twice asks twice', ' || record.asked !== serving) return', ') return'],
+    ['a turn to a run that serves less', '(record.serving ?? 0) >= serving || ', ''],
+    ['a turn to a run that nobody asked for', ' || (record.asked ?? 0) < serving', ''],
+    [
+      'a result that outlives its token',
+      'doneToken === undefined ? record.doneResult : doneResult',
+      'doneResult ?? record.doneResult',
+    ],
+  ]),
+  ...of('lib/dynamodb/writes.ts', [
+    ['a served release on DynamoDB though somebody has asked', ' AND asked = :served`', '`'],
+    ['a served release on DynamoDB while another run is under way', '${MINE} AND serving = :served AND', '${MINE} AND'],
+    [
+      'an ask of another grant on DynamoDB',
+      "'lockId = :seen AND serving",
+      "'(lockId = :seen OR lockId <> :seen) AND serving",
+    ],
+    ['an ask on DynamoDB that comes twice asks twice', "AND asked = :serving',", "AND asked >= :serving',"],
+    ['a turn on DynamoDB to a run that serves less', ' OR serving < :serving)', ' OR serving <= :serving)'],
+    ['a plain grant on DynamoDB that can be asked for one more run', "coalesce === undefined ? ['serving'] : []", '[]'],
+    ['a result on DynamoDB that outlives its token', "? ', doneResult' : ''", "? '' : ''"],
   ]),
   ...of('lib/swap/swap-store.ts', [
     [
@@ -1477,6 +1512,28 @@ const settings = [
   ]),
 ];
 
+const permits = [
+  ...of('lib/lease/slots.ts', [
+    ['a slot that a look left out, taken for free', '!this.#leftOut.has(key) && ', ''],
+    ['an old look, believed over a refusal', 'fresher(known, record)', 'record'],
+    ['any number of writes in one try', 'const MOST_WRITES = 3;', 'const MOST_WRITES = 30;'],
+    ['no look before the next try after a busy answer', "    if (remembered?.isFull) return 'look';\n", ''],
+    ['slots of any number of keys remembered', 'this.#keys.size > MOST_KEYS', 'false'],
+  ]),
+  ...of('lib/lease/lease.ts', [
+    ['a release of slot 0 in the place of its own', 'const { recordKey: key, lockId', 'const { key, lockId'],
+  ]),
+  ...of('lib/lease/resume.ts', [['a lease resumed in slot 0', 'handle.slot ?? 0', '0']]),
+  ...of('lib/lease/line.ts', [
+    [
+      'calls for different slots wait for each other',
+      '    if (plan.permits > 1) return told(await acquisition.run());\n',
+      '',
+    ],
+  ]),
+  ...of('lib/record/slot-keys.ts', [['two keys that share slots', '= /#\\d+$/.test(checked)', '= false']]),
+];
+
 export const mutants = [
   ...s3,
   ...dynamodb,
@@ -1492,4 +1549,5 @@ export const mutants = [
   ...commits,
   ...swaps,
   ...settings,
+  ...permits,
 ];

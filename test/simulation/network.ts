@@ -192,8 +192,14 @@ export const broken = (): never => {
   throw new LockStoreError('The connection broke.', { transient: true });
 };
 
+/** The part of a server that the way to it needs. */
+export interface Way {
+  readonly time: VirtualTime;
+  nextFate(): Fate;
+}
+
 /** Carries a request to the server and its answer back, as its fate says. */
-export function carry<Answer>(server: Server, host: Host, carried: Carried<Answer>): Promise<Answer> {
+export function carry<Answer>(server: Way, host: Host, carried: Carried<Answer>): Promise<Answer> {
   const { time } = server;
   const fate = server.nextFate();
   const { thereMs, backMs, againMs } = fate;

@@ -30,7 +30,7 @@ export const HOUR_MS = 3_600_000;
  */
 export const retentionMs = ({ dated }: Pick<Schedule, 'dated'>): number => 15_000 + (dated ? 5 * HOUR_MS : 0);
 /** Clocks go fast or slow by up to 0.05%. */
-const RATE_PPM = 500;
+export const RATE_PPM = 500;
 
 const DEEDS = [
   'try',
@@ -120,8 +120,8 @@ export interface Schedule {
   readonly seed: number;
 }
 
-const ms = (max: number) => fc.nat({ max });
-const shortOrLong = (short: number, long: number) =>
+export const ms = (max: number) => fc.nat({ max });
+export const shortOrLong = (short: number, long: number) =>
   fc.oneof({ weight: 3, arbitrary: ms(short) }, { weight: 1, arbitrary: ms(long) });
 
 const clock: fc.Arbitrary<ClockError> = fc.record({
@@ -146,7 +146,7 @@ const blow: fc.Arbitrary<Blow> = fc.record({
   forMs: shortOrLong(700, 9_000),
   clock,
 });
-const fate: fc.Arbitrary<Fate> = fc.record({
+export const fate: fc.Arbitrary<Fate> = fc.record({
   do: fc.constantFrom(...FATES, 'travel', 'travel', 'travel', 'travel', 'travel', 'travel'),
   thereMs: fc.oneof({ weight: 5, arbitrary: ms(40) }, { weight: 1, arbitrary: ms(4_000) }),
   backMs: fc.oneof(

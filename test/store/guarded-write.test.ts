@@ -65,6 +65,23 @@ describe('a guarded write', () => {
     expect(await lease.release()).toBe(true);
   });
 
+  test('of a lease with permits is guarded by the record of its slot', async () => {
+    const [first, second] = [
+      await ours.acquire(id, { permits: 2 }),
+      await theirs.acquire(id, { permits: 2, waitMs: 5_000 }),
+    ];
+    await writeWhileHeld(first, documents, [put('first')]);
+    await writeWhileHeld(second, documents, [put('second')]);
+    expect(await written()).toBe('second');
+    const [own, other] = first.slot === 0 ? [first, second] : [second, first];
+    expect(conditionCheck(own).ConditionCheck.Key).toEqual({ lockKey: id });
+    expect(conditionCheck(other).ConditionCheck.Key).toEqual({ lockKey: `${id}#1` });
+    await theirs.forceRelease(`${id}#1`, { lockId: other.lockId, immediately: true });
+    await expect(writeWhileHeld(other, documents, [put('late')])).rejects.toThrow(LockLostError);
+    await writeWhileHeld(own, documents, [put('third')]);
+    expect(await written()).toBe('third');
+  });
+
   test('is refused after a takeover, writes nothing, and loses the lease', async () => {
     const lease = await ours.acquire(id);
     const next = await takeFrom(lease);
@@ -296,6 +313,39 @@ describe('conditionCheck', () => {
     const { Item } = await documents.send(new GetCommand({ TableName: own, Key: { pk: id, sk: 'ORDER' } }));
     expect(Item).toEqual(item);
     await lease.release();
+  });
+
+  describe('under the leases of several keys', () => {
+    const keys = () => [`${id}-a`, `${id}-b`, `${id}-c`];
+
+    test('commits while all are held', async () => {
+      await using leases = await ours.acquireAll(keys());
+      await writeWhileHeld(leases, documents, [put('first')]);
+      expect(await written()).toBe('first');
+      expect(conditionCheck(leases)).toEqual([...leases].map((lease) => conditionCheck(lease)));
+    });
+
+    test('writes nothing if one of them was taken over, and loses that lease alone', async () => {
+      await using leases = await ours.acquireAll(keys());
+      await takeFrom(leases.get(`${id}-b`));
+      expect(leases.isHeld()).toBe(true);
+      await expect(writeWhileHeld(leases, documents, [put('late')])).rejects.toMatchObject({
+        key: `${id}-b`,
+        reason: 'takenOver',
+      });
+      expect(await written()).toBeUndefined();
+      expect([...leases].map((lease) => lease.isHeld())).toEqual([true, false, true]);
+    });
+
+    test('takes up to 100 operations with the checks, and refuses more before any request', async () => {
+      await using leases = await ours.acquireAll(keys());
+      const puts = (count: number) =>
+        Array.from({ length: count }, (_, i) => ({ Put: { TableName: users, Item: { id: `${id}-${i}` } } }));
+      await writeWhileHeld(leases, documents, puts(97));
+      await expect(writeWhileHeld(leases, documents, puts(98))).rejects.toThrow(
+        'writeWhileHeld takes up to 97 operations beside the checks of 3 leases, but there are 98.',
+      );
+    });
   });
 
   test('refuses a lease of another store, and names the class of that store', async () => {

@@ -19,6 +19,13 @@ const base = Date.now();
 const request = { owner: 'owner', now: base, until: base + 30_000, leaseMs: 30_000 };
 const newKey = () => `job-${randomUUID()}`;
 
+test('runWhileHeld refuses the leases of several keys, which may live on several nodes', async () => {
+  await using leases = await new LockClient({ store: new MemoryLockStore() }).acquireAll(['a', 'b']);
+  await expect(runWhileHeld(leases as never, [['SET', 'x', 1]])).rejects.toThrow(
+    'runWhileHeld needs one lease, but it got the leases of several keys',
+  );
+});
+
 describe('RedisLockStore refuses', () => {
   const client = { call: async () => [] };
 
@@ -225,6 +232,18 @@ describeHere(`RedisLockStore (${REDIS})`, () => {
       expect(await server.command('GET', `{${key}}:total`)).toContain('12.5');
       expect(await server.command('HGET', `{${key}}:days`, 'monday')).toContain('ünlike');
       expect(await lease.release()).toBe(true);
+    });
+
+    test('of a lease with permits is guarded by the record of its slot', async () => {
+      const { key } = await held();
+      const lease = await new LockClient({ store: newStore() }).acquire(key, { permits: 2 });
+      await runWhileHeld(lease, [['SET', `{${key}#1}:total`, 7]]);
+      expect(await server.command('GET', `{${key}#1}:total`)).toContain('7');
+      await new LockClient({ store: newStore() }).forceRelease(`${key}#1`, { lockId: lease.lockId, immediately: true });
+      await expect(runWhileHeld(lease, [['SET', `{${key}#1}:total`, 8]])).rejects.toMatchObject({
+        name: 'LockLostError',
+      });
+      expect(await server.command('GET', `{${key}#1}:total`)).toContain('7');
     });
 
     test('is refused after a takeover, writes nothing, and ends the lease', async () => {

@@ -1,0 +1,66 @@
+/**
+ * `npm run test:simulation:primitives -- --schedules 10000 --seed 1 --only line`: hosts use the primitives above a lock over a
+ * bad network, and some hosts are killed, frozen or cut off. If a rule is broken, the program shows the seed, the shrunk
+ * schedule and its happenings, and exits with 1. `--replay '<schedule as JSON>'` shows one schedule.
+ */
+import { appendFileSync } from 'node:fs';
+import { parseArgs } from 'node:util';
+import fc from 'fast-check';
+import { Line } from './line.ts';
+import { type Plan, plans } from './plan.ts';
+import { type Primitive, play } from './world.ts';
+
+const primitives: Readonly<Record<string, () => Primitive>> = {
+  line: () => new Line(),
+};
+
+const { values } = parseArgs({
+  options: {
+    schedules: { type: 'string', default: '10000' },
+    seed: { type: 'string', default: '1' },
+    only: { type: 'string', multiple: true, default: Object.keys(primitives) },
+    replay: { type: 'string' },
+  },
+});
+
+async function show(primitive: () => Primitive, plan: Plan): Promise<void> {
+  const { fault, trace } = await play(primitive, plan, true);
+  for (const line of trace) console.log(line);
+  console.log(fault === undefined ? 'Nothing is broken.' : `Broken: ${fault}`);
+}
+
+async function check(name: string, primitive: () => Primitive): Promise<boolean> {
+  if (values.replay !== undefined) {
+    await show(primitive, JSON.parse(values.replay));
+    return true;
+  }
+  const started = performance.now();
+  const property = fc.asyncProperty(plans, async (plan) => {
+    const { fault } = await play(primitive, plan);
+    if (fault) throw new Error(fault);
+  });
+  const { failed, counterexample, numRuns } = await fc.check(property, {
+    numRuns: Number(values.schedules),
+    seed: Number(values.seed),
+  });
+  const seconds = ((performance.now() - started) / 1_000).toFixed(1);
+  if (!failed) {
+    console.log(`${name}: ${numRuns} schedules with kills, nothing broken (${seconds} s)`);
+    return true;
+  }
+  const [plan] = counterexample as [Plan];
+  await show(primitive, plan);
+  console.log(`${name}: broken after ${numRuns} schedules. The schedule:\n${JSON.stringify(plan)}`);
+  return false;
+}
+
+const results: boolean[] = [];
+for (const name of values.only) {
+  const primitive = primitives[name];
+  if (primitive === undefined) throw new Error(`No primitive is named ${name}: ${Object.keys(primitives).join(', ')}.`);
+  results.push(await check(name, primitive));
+}
+const failed = results.filter((passed) => !passed).length;
+console.log(`${results.length - failed} passed, ${failed} failed`);
+if (process.env.TEST_COUNTS) appendFileSync(process.env.TEST_COUNTS, `${results.length - failed} ${failed} 0\n`);
+process.exitCode = failed > 0 ? 1 : 0;
