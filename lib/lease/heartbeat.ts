@@ -281,7 +281,7 @@ export class Heartbeat {
     const dueMs = heartbeatMs * (1 - Math.random() / 5) - elapsedMs(term.sent, instant(this.#context.clock));
     const { leftMs } = this;
     // The answer may have shown that the deadline is earlier than the next renewal would be.
-    this.#waitMs(dueMs < leftMs ? dueMs : leftMs / 2);
+    this.#waitMs(dueMs < leftMs ? Math.max(0, dueMs) : leftMs / 2);
   }
 
   #waitMs(ms: number): void {

@@ -145,6 +145,15 @@ describe('A call during a run', () => {
     expect(await holder.ended).toEqual(ALONE);
   });
 
+  test('acquires the lock if the lease that it asks has expired when the answer comes', async () => {
+    const now = w.time.now();
+    const dead = { key: KEY, lockId: 'dead', owner: 'dead', now, until: now + 100, leaseMs: 100 };
+    await w.memory.acquire({ ...dead, coalesce: 'always' });
+    w.store.plan({ operation: 'ask', do: 'delayRequest', ms: 150 });
+    expect(await settle(w.time, w.host().client.coalesce(KEY, jobOf(10).work))).toEqual(ALONE);
+    expect(await state()).toMatchObject({ owed: false });
+  });
+
   test('is covered by a grant that has come in place of the one it asks: that grant counts as an ask', async () => {
     const holder = await running(100);
     const next = jobOf(200);
@@ -560,6 +569,21 @@ describe('A fault', () => {
       { operation: 'turn', do: 'delayAnswer', ms: 900 },
       { operation: 'renew', do: 'hang', times: Infinity },
     );
+    await expect(settle(w.time, holder.ended)).rejects.toThrow(LockLostError);
+    expect(holder.job.began).toHaveLength(1);
+  });
+
+  test('of the clock, by which the lease is lost when the answer to a turn comes, begins no run', async () => {
+    const holder = await running();
+    await settle(
+      w.time,
+      w.host().client.coalesce(KEY, () => {}),
+      5,
+    );
+    const act = () => {
+      holder.clock.offsetMs = 60_000;
+    };
+    w.store.plan({ operation: 'turn', do: 'then', act });
     await expect(settle(w.time, holder.ended)).rejects.toThrow(LockLostError);
     expect(holder.job.began).toHaveLength(1);
   });

@@ -618,8 +618,8 @@ const lease = [
     ],
     [
       'no timer for the deadline',
-      '    this.#watchDeadline();\n    this.#waitForRenewal(this.#grant.term);',
-      '    this.#waitForRenewal(this.#grant.term);',
+      '    this.#watchDeadline();\n    this.#waitForRenewal(this.#term);',
+      '    this.#waitForRenewal(this.#term);',
     ],
     [
       'isHeld() asks no clock',
@@ -630,12 +630,12 @@ const lease = [
     ['a release does not stop the heartbeat', "    if (this.#state.type === 'waiting') this.#state.stop();\n", ''],
     [
       'an answer that comes after the end of a lease revives its heartbeat',
-      '    if (!this.isAlive()) return;\n    // 3.',
+      '    if (renewing.signal.aborted || !this.isAlive()) return;\n    // 3.',
       '    // 3.',
     ],
     [
       'a renewal that fails after the end of a lease revives its heartbeat',
-      "      if (this.#state.type !== 'ended') {",
+      '      if (!renewing.signal.aborted) {',
       '      {',
     ],
     [
@@ -809,8 +809,8 @@ const lease = [
     ],
     [
       'a lease that was lost, released as done',
-      'await this.#send(undefined, options)',
-      'await this.#send(this.#plan.once, options)',
+      'await this.#send({}, options)',
+      'await this.#send({ doneToken: this.#plan.once }, options)',
     ],
     [
       'a lease whose client is closed does not abort its signal',
@@ -1142,7 +1142,7 @@ const middleware = [
     ['a once token done before the reader has taken the last part', 'highWaterMark: 0,', 'highWaterMark: 16,'],
     [
       'a once token done though a record of the batch failed',
-      'failed.size === 0 && !this.#hasFailures(response)',
+      'failed.size === 0 && !hasFailures(response, this.#isBatch)',
       'failed.size === 0',
     ],
     [
@@ -1195,11 +1195,19 @@ const middleware = [
     ['a misspelled option of lockRecords, ignored', '  checkNames(what, options, names);\n', ''],
   ]),
   ...of('middleware/lock-guard.ts', [
-    ['a token done though a busy lock inside skipped the work', '      noteSkip(isBusy);\n', ''],
-    ['a skipped run that looks like a run that did its work', '      logSkip(name, token, error);\n', ''],
+    ['a token done though a busy lock inside skipped the work', '  noteSkip(isBusy);\n', ''],
+    [
+      'a skipped run that looks like a run that did its work',
+      '  logSkip((error as LockBusyError | LockDoneError).key, token, error);\n',
+      '',
+    ],
     ['a misspelled option of lock, ignored', '  checkNames(what, options, names);\n', ''],
-    ['messages deleted though their lock skipped them', "(isBusy && respond === 'skip') || ", ''],
-    ['messages deleted though a lock inside of their record locks skipped them', ' || hasRecordLocks(context)', ''],
+    ['messages deleted though their lock skipped them', "isBusy && respond === 'skip' ? allFailed(event) : ", ''],
+    [
+      'messages deleted though a lock inside of their record locks skipped them',
+      'hasRecordLocks(context) ? allFailed(event) : undefined',
+      'undefined',
+    ],
     [
       'a second lock under the contextKey of the first one, taken before it is refused',
       '    checkPlace(context, contextKey);\n',
@@ -1534,6 +1542,83 @@ const permits = [
   ...of('lib/record/slot-keys.ts', [['two keys that share slots', '= /#\\d+$/.test(checked)', '= false']]),
 ];
 
+const coalescing = [
+  ...of('lib/lease/coalesce.ts', [
+    ['a caller is covered by a plain holder', 'const runs = record.serving !== undefined && ', 'const runs = '],
+    [
+      'a caller is covered by a holder whose lease has expired',
+      ' && context.serverClock.untilOpenMs(record) > 0;',
+      ';',
+    ],
+    ['a caller asks though somebody has asked', ' || (seen.asked ?? 0) > serving) return seen;', ') return seen;'],
+    ['a caller is covered without an ask', '(seen.asked ?? 0) > serving)', '(seen.asked ?? 0) >= serving)'],
+    ['a sweeper asks for a run', "plan.coalesce === 'ifOwed' || (seen", '(seen'],
+    ['a caller is covered by its own late attempt', 'if (acquisition.attempts.isOurs(record)) {', 'if (false) {'],
+    [
+      'a run begins before its write is answered',
+      '    lease.assertHeld();\n    if (answer.status',
+      '    if (answer.status',
+    ],
+    [
+      'a write of the next run that another grant refuses begins the run',
+      'if (!isGrantOf(lockId, record)) {',
+      'if (false) {',
+    ],
+    ['a run that serves less than was written', 'level = next;', ''],
+    ['a holder runs on though its client is closed', "    if (this.#context.closing.aborted) return 'closed';\n", ''],
+    ['a holder runs on without time', "    if (leftMs < this.#longestMs + reserveMs) return 'noTime';\n", ''],
+    [
+      'a run that fails keeps the lock',
+      '      await lease.release({ withinMs: this.#releaseMs });\n      if (!lease.loss)',
+      '      if (!lease.loss)',
+    ],
+    ['a loss told as a run that is owed', '    if (lease.loss) throw lease.loss;\n', ''],
+    [
+      'a release without an answer counts as served',
+      "if (released.type === 'unknown') return this.#owed('unknown');",
+      "if (released.type === 'unknown') return NOTHING_OWED;",
+    ],
+  ]),
+  ...of('lib/lease/release.ts', [
+    [
+      'a served release whose answer was lost counts as a loss',
+      '  if (served !== undefined) return (record?.served ?? 0) >= served;\n',
+      '',
+    ],
+    [
+      'a release that was refused for an ask counts as a loss',
+      "if (served !== undefined && isGrantOf(lockId, record)) return { type: 'asked', record };",
+      '',
+    ],
+  ]),
+  ...of('lib/lease/lease.ts', [
+    ['a lease is held while its release is out', "    this.#state = 'releasing';\n", ''],
+    ['a renewal is sent behind a release', '    this.#heartbeat.pause();\n', ''],
+    ['no renewals in the second run', '      this.#heartbeat.resume();\n', ''],
+    ['a lease cannot be released after a release that was refused', '      this.#releasing = undefined;\n', ''],
+    [
+      'a result of a token that was done before',
+      'const doneResult = doneToken === undefined ? undefined : result;',
+      'const doneResult = result;',
+    ],
+  ]),
+  ...of('middleware/coalesced.ts', [
+    [
+      'records that go back count as served',
+      'if (this.comesAgain || this.#held.hasSkipped)',
+      'if (this.#held.hasSkipped)',
+    ],
+    ['work that was skipped counts as served', 'if (this.comesAgain || this.#held.hasSkipped)', 'if (this.comesAgain)'],
+    [
+      'a lease released under a handler that timed out',
+      "      if (isEarlyTimeout(error)) lease.abandon('timedOut');\n",
+      '',
+    ],
+    ['an error of the handler taken for a busy lock', '      if (runs.began) throw error;\n', ''],
+    ['a run left owed, and nobody told', "if (onOwed === 'throw') throw error;", ''],
+  ]),
+];
+
 export const mutants = [
   ...s3,
   ...dynamodb,
@@ -1550,4 +1635,5 @@ export const mutants = [
   ...swaps,
   ...settings,
   ...permits,
+  ...coalescing,
 ];
