@@ -21,9 +21,9 @@ function jobOf(ms: number) {
   const began: number[] = [];
   let underWay = 0;
   const work = async (lease: Lease) => {
+    began.push(w.time.now());
     lease.assertHeld();
     expect(++underWay).toBe(1);
-    began.push(w.time.now());
     await new Promise<void>((resolve) => w.time.setTimeout(resolve, ms));
     underWay--;
   };
@@ -588,7 +588,7 @@ describe('A fault', () => {
     expect(holder.job.began).toHaveLength(1);
   });
 
-  test('of a turn that finds another grant is the loss of the lease', async () => {
+  test('of a turn that finds another grant is the loss of the lease, though that grant serves more', async () => {
     const holder = await running();
     await settle(
       w.time,
@@ -596,12 +596,14 @@ describe('A fault', () => {
       5,
     );
     const { lockId = '' } = (await state()) ?? {};
-    w.store.plan({
-      operation: 'turn',
-      do: 'first',
-      act: () => w.memory.forceRelease({ key: KEY, lockId, immediately: true }),
-    });
-    await expect(settle(w.time, holder.ended)).rejects.toMatchObject({ reason: 'revoked' });
+    const act = async () => {
+      const now = w.time.now();
+      await w.memory.forceRelease({ key: KEY, lockId, immediately: true });
+      const other = { lockId: 'other', owner: 'other', now, until: now + 9_000, leaseMs: 9_000 };
+      await w.memory.acquire({ key: KEY, ...other, coalesce: 'always' });
+    };
+    w.store.plan({ operation: 'turn', do: 'first', act });
+    await expect(settle(w.time, holder.ended)).rejects.toMatchObject({ reason: 'takenOver' });
     expect(holder.job.began).toHaveLength(1);
   });
 

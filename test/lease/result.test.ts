@@ -77,6 +77,15 @@ describe('A result that is released with done', () => {
     expect((await doneOf(once)).result).toBe('greater');
   });
 
+  test('is not sent with a part that was done before: another result stands beside the greater token', async () => {
+    await (await take({ once: 5 })).release({ done: true, result: 'five' });
+    await w.time.advance(5);
+    await (await take({ once: 10 })).release({ done: 3, result: 'three' });
+    const { request } = w.store.requests.at(-1) ?? {};
+    expect([request.doneToken, request.doneResult]).toEqual([undefined, undefined]);
+    expect(await w.host().client.inspect(KEY)).toMatchObject({ doneToken: '5', doneResult: 'five' });
+  });
+
   test('may be given for a part of the work', async () => {
     const lease = await take({ once: 10 });
     await lease.release({ done: 5, result: 'half' });
