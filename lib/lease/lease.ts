@@ -44,7 +44,7 @@ const LOST_DETAIL: Record<LostReason, string> = {
   gone: 'its record was deleted',
   released: 'it was released',
   handedOff: 'it was handed off',
-  closed: 'its client or its candidate was closed, and its work had not ended in time',
+  closed: 'its client was closed or its candidate told to stop, and its work had not ended in time',
   timedOut: 'its invocation timed out',
   abandoned: 'it was given up, for its work may go on',
 };
