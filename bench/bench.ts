@@ -31,6 +31,7 @@ const MEASURES = [
   'dead-holder',
   'hung-server',
   'held',
+  'several',
   'tasks',
   'inspect-many',
   'redis',

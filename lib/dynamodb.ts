@@ -2,6 +2,7 @@ export {
   conditionCheck,
   type DocumentClient,
   type LockCondition,
+  type LockConditionCheck,
   type TransactItem,
   writeWhileHeld,
 } from './dynamodb/guarded-write.ts';

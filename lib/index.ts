@@ -4,8 +4,15 @@ export type { Clock } from './lease/clock.ts';
 export type { LockEvent, LockEventListener } from './lease/events.ts';
 export type { ListOptions, LockState } from './lease/inspect.ts';
 export type { Lease, LeaseHandle, ReleaseOptions } from './lease/lease.ts';
+export type { Leases } from './lease/leases.ts';
 export type { ForceReleaseOptions, RepairOptions } from './lease/operate.ts';
-export type { AcquireOptions, LeaseTiming, ResumeOptions, TryAcquireOptions } from './lease/options.ts';
+export type {
+  AcquireAllOptions,
+  AcquireOptions,
+  LeaseTiming,
+  ResumeOptions,
+  TryAcquireOptions,
+} from './lease/options.ts';
 export {
   LockBusyError,
   LockClosedError,

@@ -5,7 +5,7 @@ import type { LockClient } from '../lib/lease/client.ts';
 import { LeaseClient } from '../lib/lease/lease-client.ts';
 import { type AcquireOptions, LEASE_TIMES } from '../lib/lease/options.ts';
 import { checkDuration, checkText, checkThat } from '../lib/record/check.ts';
-import type { LockOptions, SharedOptions } from './options.ts';
+import type { LockAllOptions, LockOptions, SharedOptions } from './options.ts';
 import type { LockRecordsOptions } from './record-options.ts';
 
 /** The names of the options that a lock passes to `client.acquire()`. */
@@ -36,9 +36,10 @@ export const sharedNames = {
  */
 export function configure(
   what: string,
-  options: LockOptions<never, never, string> | LockRecordsOptions<never, string>,
+  options: LockOptions<never, never, string> | LockAllOptions<never, never, string> | LockRecordsOptions<never, string>,
 ): { client: LeaseClient; acquire: AcquireOptions } {
-  const { once, data, contextKey = 'lock', reserveMs = 1_000, onLost = 'throw' } = options;
+  const { data, contextKey = 'lock', reserveMs = 1_000, onLost = 'throw' } = options;
+  const { once } = options as LockOptions<never, never, string>;
   checkText('contextKey', contextKey);
   checkChoice('onLost', onLost, 'throw', 'ignore');
   checkDuration('reserveMs', reserveMs, 0);
@@ -87,6 +88,6 @@ export function noPromise(value: unknown): unknown {
   if (typeof (value as PromiseLike<unknown> | null | undefined)?.then !== 'function') return value;
   heed(value);
   throw new TypeError(
-    'key, once and data must be a string or JSON, or a function that gives it, but it gave a Promise.',
+    'key, keys, once and data must be a string or JSON, or a function that gives it, but it gave a Promise.',
   );
 }

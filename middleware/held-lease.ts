@@ -1,6 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { finished, Readable } from 'node:stream';
 import type { Lease } from '../lib/lease/lease.ts';
+import type { Leases } from '../lib/lease/leases.ts';
 import type { LostReason } from '../lib/record/errors.ts';
 import { type Body, bodyIn, readableOf, tellsItsEnd } from './body.ts';
 import type { Remaining } from './remaining.ts';
@@ -10,9 +11,9 @@ import { warnIfReleased } from './warn-if-released.ts';
 /** Marks a stream of ours that has closed while its body may still be produced. */
 const untold = Symbol.for('leasehold.untold');
 
-/** The lease of an invocation, and the body that is still produced and sent under the lease. */
+/** The lease of an invocation, or its leases of several keys, and the body that is still produced and sent under the lease. */
 export class HeldLease implements Held {
-  readonly lease: Lease;
+  readonly lease: Lease | Leases;
   isUnused = true;
   hasSkipped = false;
   readonly #remaining: Remaining;
@@ -25,7 +26,7 @@ export class HeldLease implements Held {
   #stopping: Promise<void> | undefined;
 
   /** @param isBatch whether the event is a batch of SQS messages, to which a response may be an array of settled results. */
-  constructor(lease: Lease, remaining: Remaining, onLost: 'throw' | 'ignore', isBatch: boolean) {
+  constructor(lease: Lease | Leases, remaining: Remaining, onLost: 'throw' | 'ignore', isBatch: boolean) {
     this.lease = lease;
     this.#remaining = remaining;
     this.#onLost = onLost;
@@ -71,7 +72,7 @@ export class HeldLease implements Held {
 
   async #end(done = false): Promise<void> {
     const withinMs = this.#remaining.releaseMs;
-    await (this.isUnused ? this.lease.discard(withinMs) : this.lease.release({ done, withinMs }));
+    await (this.isUnused ? this.lease.discard(withinMs) : this.lease.releasePart(done, withinMs));
   }
 
   /** Tells whether a batch response names records that failed. */

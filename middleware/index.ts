@@ -1,10 +1,11 @@
 export type { Lease } from '../lib/lease/lease.ts';
+export type { Leases } from '../lib/lease/leases.ts';
 export type { LockBusyError, LockDoneError } from '../lib/record/errors.ts';
 export type { LambdaContext } from './lambda-context.ts';
 export { type LockMiddleware, lock } from './lock.ts';
 export { type LockPlugin, type LockPluginHooks, lockPlugin } from './lock-plugin.ts';
 export { lockRecords, withRecordLocks } from './lock-records.ts';
-export type { Data, LockOptions } from './options.ts';
+export type { Data, LockAllOptions, LockOptions } from './options.ts';
 export type { LockRecordsOptions, RecordLocks } from './record-options.ts';
 export type { LockRequest } from './request.ts';
 export type { BatchResponse, Lockable, QueueEvent, QueueRecord } from './sqs.ts';

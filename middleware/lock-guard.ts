@@ -1,4 +1,7 @@
-import { checkKey, checkNames } from '../lib/record/check.ts';
+import type { Lease } from '../lib/lease/lease.ts';
+import { acquireAll, type Leases, orderedKeys } from '../lib/lease/leases.ts';
+import type { AcquireOptions } from '../lib/lease/options.ts';
+import { checkKey, checkNames, show } from '../lib/record/check.ts';
 import { LockBusyError, LockDoneError } from '../lib/record/errors.ts';
 import type { OnceToken } from '../lib/record/token.ts';
 import { checkChoice, configure, noPromise, sharedNames } from './configure.ts';
@@ -7,12 +10,21 @@ import type { Guard } from './hooks.ts';
 import { checkPlace, ofInvocation, putInto } from './invocation.ts';
 import type { LambdaContext } from './lambda-context.ts';
 import { logSkip } from './log-skip.ts';
-import type { LockOptions } from './options.ts';
+import type { LockAllOptions, LockOptions } from './options.ts';
 import { Remaining } from './remaining.ts';
 import { noteSkip } from './request.ts';
 import { type BatchResponse, messageIdOf, messagesOf, recordLocks, sendBack } from './sqs.ts';
 
-const names = { ...sharedNames, onBusy: 0, onDone: 0 } satisfies Record<keyof LockOptions, 0>;
+const names = { ...sharedNames, keys: 0, onBusy: 0, onDone: 0 } satisfies Record<
+  keyof LockOptions | keyof LockAllOptions,
+  0
+>;
+/** Options of one key that say nothing of several. */
+const OF_ONE_KEY = ['once', 'onDone', 'permits'];
+
+/** The options of one key, or of several. */
+export type GuardOptions = LockOptions<never, never, string> | LockAllOptions<never, never, string>;
+type OfEither = Partial<LockOptions<never, never, string> & LockAllOptions<never, never, string>>;
 
 type OfRequest = (...about: unknown[]) => unknown;
 
@@ -21,14 +33,23 @@ type OfRequest = (...about: unknown[]) => unknown;
  * @param what the function that takes the options, for messages.
  * @throws TypeError that shows the value, if an option is unknown or invalid.
  */
-export function lockGuard(what: string, options: LockOptions<never, never, string>): Guard {
+export function lockGuard(what: string, options: GuardOptions): Guard {
   checkNames(what, options, names);
-  const { key, once, data, contextKey = 'lock', waitMs, reserveMs } = options;
-  const { onBusy = 'throw', onDone = 'skip', onLost = 'throw' } = options;
-  if (typeof key !== 'function') checkKey(key);
+  const { key, keys, once, data, contextKey = 'lock', waitMs, reserveMs } = options as OfEither;
+  const { onBusy = 'throw', onDone = 'skip', onLost = 'throw' } = options as OfEither;
+  if (keys !== undefined) checkKeys(what, options as OfEither);
+  else if (typeof key !== 'function') checkKey(key);
   checkChoice('onBusy', onBusy, 'throw', 'skip', 'a function');
   checkChoice('onDone', onDone, 'skip', 'a function');
   const { client, acquire } = configure(what, options);
+  const takerOf = (given: (value: unknown) => unknown): ((asked: AcquireOptions) => Promise<Lease | Leases>) => {
+    if (keys === undefined) {
+      const name = given(key) as string;
+      return (asked) => client.acquire(name, asked);
+    }
+    const names = orderedKeys(given(keys) as string[]);
+    return (asked) => acquireAll(client, names, asked);
+  };
 
   return async (event, context, hold) => {
     const given = (value: unknown) =>
@@ -38,13 +59,13 @@ export function lockGuard(what: string, options: LockOptions<never, never, strin
     const remaining = new Remaining(context as LambdaContext);
     const isBatch = messagesOf(event) !== undefined;
     checkPlace(context, contextKey);
-    const name = given(key) as string;
+    const take = takerOf(given);
     // Without a token the handler would run every time: `acquire` refuses a token that is given and undefined.
     const token = given(once) as OnceToken;
     const asked = { ...acquire, ...invocation, ...(once !== undefined && { once: token }), data: given(data) };
     try {
       // 2. The lease is noted first of all: `before` ends what is noted, whatever fails.
-      const lease = await client.acquire(name, asked);
+      const lease = await take(asked);
       hold(new HeldLease(lease, remaining, onLost, isBatch));
       putInto(context, contextKey, lease);
       return undefined;
@@ -53,7 +74,7 @@ export function lockGuard(what: string, options: LockOptions<never, never, strin
       const respond = isBusy ? onBusy : error instanceof LockDoneError ? onDone : 'throw';
       if (respond === 'throw') throw error;
       // 3. A response in the handler's place.
-      logSkip(name, token, error);
+      logSkip((error as LockBusyError | LockDoneError).key, token, error);
       noteSkip(isBusy);
       const response = typeof respond === 'function' ? await (respond as OfRequest)(error, event, context) : undefined;
       // SQS must not delete messages that nobody has worked on. SQS may delete a batch that is done, unless its records
@@ -62,6 +83,17 @@ export function lockGuard(what: string, options: LockOptions<never, never, strin
       return { response: (keep && allFailed(event)) || response };
     }
   };
+}
+
+/** @throws TypeError that shows the value, if an option of one key stands beside `keys`, or if the keys are none. */
+function checkKeys(what: string, options: OfEither): void {
+  const { key, keys } = options;
+  if (key !== undefined) {
+    throw new TypeError(`${what} takes either key or keys, not both: leave out the key, which is ${show(key)}.`);
+  }
+  const other = OF_ONE_KEY.find((name) => Object.hasOwn(options, name));
+  if (other !== undefined) throw new TypeError(`${what} takes no ${other} with keys: it belongs to one key.`);
+  if (typeof keys !== 'function') orderedKeys(keys as readonly string[]);
 }
 
 const hasRecordLocks = (context: object): boolean =>

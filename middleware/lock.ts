@@ -1,13 +1,14 @@
 import type { Lease } from '../lib/lease/lease.ts';
+import type { Leases } from '../lib/lease/leases.ts';
 import { after, before, onError } from './hooks.ts';
 import type { LambdaContext } from './lambda-context.ts';
-import { lockGuard } from './lock-guard.ts';
-import type { LockOptions } from './options.ts';
+import { type GuardOptions, lockGuard } from './lock-guard.ts';
+import type { LockAllOptions, LockOptions } from './options.ts';
 import type { RecordLocks } from './record-options.ts';
 import type { LockRequest } from './request.ts';
 
 /**
- * A middleware for Middy's `use`. Its handler's context has the lease, or the locks of a batch's records.
+ * A middleware for Middy's `use`. Its handler's context has the lease, the leases of several keys, or the locks of a batch's records.
  * @example
  * ```ts
  * import { type LockMiddleware, lock } from 'leasehold/middy';
@@ -19,7 +20,7 @@ export interface LockMiddleware<
   Event = unknown,
   Context = LambdaContext,
   Name extends string = 'lock',
-  Held extends Lease | RecordLocks = Lease,
+  Held extends Lease | Leases | RecordLocks = Lease,
 > {
   readonly before: (request: LockRequest<Event, Context & Record<Name, Held>>) => Promise<void>;
   readonly after: (request: LockRequest<Event, Context & Record<Name, Held>>) => Promise<void>;
@@ -54,6 +55,8 @@ export interface LockMiddleware<
  * **The release** is the lock's. If a handler releases its lease, leasehold warns on the console: the work after the
  * release runs without the lock, and the `once` token is done only if the handler called `release({ done: true })`.
  *
+ * **Several keys**, `lock({ keys: [...] })`, are locked together or not at all, and the context has `Leases`.
+ *
  * If a lock ends a request before the handler, Middy calls no `after` and no `onError` of any middleware.
  *
  * The invocation fails with
@@ -79,7 +82,11 @@ export interface LockMiddleware<
  */
 export function lock<Event = unknown, Context = LambdaContext, const Name extends string = 'lock'>(
   options: LockOptions<Event, Context, Name>,
-): LockMiddleware<Event, Context, Name> {
+): LockMiddleware<Event, Context, Name>;
+export function lock<Event = unknown, Context = LambdaContext, const Name extends string = 'lock'>(
+  options: LockAllOptions<Event, Context, Name>,
+): LockMiddleware<Event, Context, Name, Leases>;
+export function lock(options: GuardOptions): LockMiddleware<unknown, object, string, never> {
   const guard = lockGuard('lock()', options);
   const lockBefore = (request: LockRequest) => before(guard, request);
   const lockAfter = (request: LockRequest) => after(guard, request);

@@ -104,3 +104,23 @@ export interface LockOptions<Event = unknown, Context = LambdaContext, Name exte
    */
   onLost?: 'throw' | 'ignore' | undefined;
 }
+
+/**
+ * The options of `lock()` and `withLock()` for several keys, which are taken together or not at all. The context has
+ * `Leases`. `once` and `onDone` belong to one key.
+ * @example
+ * ```ts
+ * import { type LockAllOptions, withLock } from 'leasehold/middy';
+ *
+ * const options: LockAllOptions<{ from: string; to: string }> = { keys: ({ from, to }) => [from, to], waitMs: 5_000 };
+ * export const handler = withLock(options, async ({ from, to }, { lock }) => console.log(from, to, lock.isHeld()));
+ * ```
+ */
+export interface LockAllOptions<Event = unknown, Context = LambdaContext, Name extends string = 'lock'>
+  extends Omit<LockOptions<Event, Context, Name>, 'key' | 'once' | 'onDone' | 'permits'> {
+  /**
+   * The names that exclude: 2 to 25 different ones of 1 to 1,024 bytes, or a function that gets them from the event. If the
+   * function gives anything else, nothing is locked, the handler does not run, and the invocation fails with a `TypeError`.
+   */
+  keys: readonly string[] | ((event: Event, context: Context) => readonly string[]);
+}

@@ -1,12 +1,13 @@
 import type { Lease } from '../lib/lease/lease.ts';
+import type { Leases } from '../lib/lease/leases.ts';
 import type { LambdaContext } from './lambda-context.ts';
-import { lockGuard } from './lock-guard.ts';
-import type { LockOptions } from './options.ts';
+import { type GuardOptions, lockGuard } from './lock-guard.ts';
+import type { LockAllOptions, LockOptions } from './options.ts';
 import type { BatchResponse, Lockable, QueueEvent } from './sqs.ts';
 import { wrap } from './wrap.ts';
 
 /** The options as they were written, from which the compiler learns how a handler that does not run responds. */
-type Written = { [Name in keyof LockOptions]?: unknown };
+type Written = { [Name in keyof (LockOptions & LockAllOptions)]?: unknown };
 type Of<Options, Name> = Name extends keyof Options ? Options[Name] : never;
 type ResultOf<Way> = Way extends (...parameters: never[]) => infer Result ? Awaited<Result> : never;
 
@@ -78,8 +79,30 @@ export function withLock<
   options: LockOptions<Event, Omit<Context, Name>, Name>,
   handler: (event: Event, responseStream: ResponseStream, context: Context & Record<Name, Lease>) => PromiseLike<void>,
 ): (event: Event, responseStream: ResponseStream, context: Omit<Context, Name>) => Promise<void>;
+export function withLock<
+  Event,
+  Result,
+  // No stream: a handler of two parameters may be a streaming one that needs no context.
+  Context extends object & { write?: never } = LambdaContext,
+  const Name extends string = 'lock',
+  const Options extends Written = object,
+>(
+  options: LockAllOptions<Event, Omit<Context, Name>, Name> &
+    Options &
+    Record<Exclude<keyof Options, keyof LockAllOptions>, never>,
+  handler: (event: Event, context: Context & Record<Name, Leases>) => Result,
+): (event: Event, context: Omit<Context, Name>) => Promise<Awaited<Result> | Instead<Options, Event>>;
+export function withLock<
+  Event,
+  ResponseStream extends NodeJS.WritableStream,
+  Context = LambdaContext,
+  const Name extends string = 'lock',
+>(
+  options: LockAllOptions<Event, Omit<Context, Name>, Name>,
+  handler: (event: Event, responseStream: ResponseStream, context: Context & Record<Name, Leases>) => PromiseLike<void>,
+): (event: Event, responseStream: ResponseStream, context: Omit<Context, Name>) => Promise<void>;
 export function withLock(
-  options: LockOptions<never, never, string>,
+  options: GuardOptions,
   handler: (...parameters: never[]) => unknown,
 ): (...parameters: never[]) => Promise<unknown> {
   return wrap(lockGuard('withLock()', options), handler);

@@ -2,6 +2,7 @@ import type { TransactWriteCommandInput } from '@aws-sdk/lib-dynamodb';
 import { BackOff } from '../lease/back-off.ts';
 import { pause, systemClock } from '../lease/clock.ts';
 import type { Lease } from '../lease/lease.ts';
+import type { Leases } from '../lease/leases.ts';
 import { show } from '../record/check.ts';
 import { LockLostError } from '../record/errors.ts';
 import type { DynamoDBLeaseStore } from './lease-store.ts';
@@ -43,7 +44,12 @@ export interface LockCondition {
   readonly ExpressionAttributeValues: Record<string, string>;
 }
 
-/** DynamoDB's limit on the operations of one transaction, the check included. */
+/** The condition that a lock is still held, as an element of `TransactItems`. */
+export interface LockConditionCheck {
+  readonly ConditionCheck: LockCondition;
+}
+
+/** DynamoDB's limit on the operations of one transaction, the checks included. */
 const MAX_ITEMS = 100;
 /** The most sendings of a transaction that meets others on its items. Each of the others is over within milliseconds. */
 const SENDS = 10;
@@ -67,9 +73,18 @@ const PASSING = new Set(['TransactionConflict', 'ThrottlingError', 'ProvisionedT
  *   await documents.send(new TransactWriteCommand({ TransactItems: [conditionCheck(lease), put] }));
  * }
  * ```
+ * @param lease a lease, or the leases of several keys, for each of which there is an element.
  * @throws TypeError if the lease lives in another store than DynamoDB.
  */
-export function conditionCheck(lease: Lease): { ConditionCheck: LockCondition } {
+export function conditionCheck(lease: Lease): LockConditionCheck;
+export function conditionCheck(leases: Leases): LockConditionCheck[];
+export function conditionCheck(held: Lease | Leases): LockConditionCheck | LockConditionCheck[] {
+  return areSeveral(held) ? [...held].map(checkOf) : checkOf(held);
+}
+
+const areSeveral = (held: Lease | Leases): held is Leases => Symbol.iterator in held;
+
+function checkOf(lease: Lease): LockConditionCheck {
   const { table } = lease.store as Partial<DynamoDBLeaseStore>;
   if (typeof table?.keyOf !== 'function') {
     throw new TypeError(
@@ -88,7 +103,8 @@ export function conditionCheck(lease: Lease): { ConditionCheck: LockCondition } 
 }
 
 /**
- * Writes in one transaction with `conditionCheck(lease)`. A transaction that meets a heartbeat, a contender or another
+ * Writes in one transaction with `conditionCheck(lease)`. With the leases of several keys, the transaction commits only while
+ * all of them are held. A transaction that meets a heartbeat, a contender or another
  * transaction on the same items is sent again: 10 times in all.
  * @example
  * ```ts
@@ -103,44 +119,59 @@ export function conditionCheck(lease: Lease): { ConditionCheck: LockCondition } 
  *   await writeWhileHeld(lease, documents, [{ Put: { TableName: 'reports', Item: { day: '2026-01-01', total } } }]);
  * }
  * ```
- * @param transactItems up to 99 operations, as `TransactWriteCommand` takes them. None may be on the lock's own item.
- * @throws LockLostError if the lease is not held, or if the check is refused. Nothing was written.
- * @throws TypeError if there are more than 99 operations, or if the lease lives in another store than DynamoDB.
+ * @param transactItems up to 99 operations, as `TransactWriteCommand` takes them; with the leases of k keys, up to 100 - k.
+ *   None may be on a lock's own item.
+ * @throws LockLostError if a lease is not held, or if its check is refused. Nothing was written.
+ * @throws TypeError if there are too many operations, or if the lease lives in another store than DynamoDB.
  * @throws the client's own error for any other reason, such as a refused condition of the user's own.
  */
 export async function writeWhileHeld(
-  lease: Lease,
+  held: Lease | Leases,
   documentClient: DocumentClient,
   transactItems: readonly TransactItem[],
 ): Promise<void> {
-  if (transactItems.length >= MAX_ITEMS) {
-    throw new TypeError(
-      `writeWhileHeld takes up to ${MAX_ITEMS - 1} operations, but there are ${transactItems.length}.`,
-    );
+  const leases = areSeveral(held) ? [...held] : [held];
+  const most = MAX_ITEMS - leases.length;
+  if (transactItems.length > most) {
+    const why = leases.length > 1 ? ` beside the checks of ${leases.length} leases` : '';
+    throw new TypeError(`writeWhileHeld takes up to ${most} operations${why}, but there are ${transactItems.length}.`);
   }
-  const check = conditionCheck(lease);
+  const checks = leases.map(checkOf);
   // Imported at the first call, so that a user who guards no writes need not install the package.
   // With a `catch`, a bundler does not ask for the package either.
   const { TransactWriteCommand } = await import('@aws-sdk/lib-dynamodb').catch((error) => {
     throw error;
   });
+  const TransactItems = [...checks, ...transactItems] as TransactWriteCommandInput['TransactItems'];
   const backOff = new BackOff(CONFLICT_MS.first, CONFLICT_MS.most);
   for (let sends = 1; ; sends++) {
-    lease.assertHeld();
+    held.assertHeld();
     try {
-      const TransactItems = [check, ...transactItems] as TransactWriteCommandInput['TransactItems'];
       await documentClient.send(new TransactWriteCommand({ TransactItems }));
       return;
     } catch (error) {
       const { CancellationReasons } = error as { CancellationReasons?: { Code?: string }[] };
-      if (CancellationReasons?.[0]?.Code === 'ConditionalCheckFailed') {
-        lease.abandon('takenOver');
-        const detail = 'its guarded write was refused, for another grant stands in its place or it was released';
-        throw new LockLostError({ key: lease.key, reason: 'takenOver', detail }, { cause: error });
-      }
+      checkRefusals(leases, CancellationReasons, error);
       const reasons = CancellationReasons?.map(({ Code = 'None' }) => Code).filter((code) => code !== 'None') ?? [];
       if (reasons.length === 0 || sends >= SENDS || !reasons.every((code) => PASSING.has(code))) throw error;
       await pause(systemClock, backOff.nextMs());
     }
   }
+}
+
+/**
+ * Notes the loss of each lease whose check was refused. The checks come first in the transaction.
+ * @throws LockLostError of the first of these leases.
+ */
+function checkRefusals(
+  leases: readonly Lease[],
+  reasons: readonly { Code?: string }[] | undefined,
+  cause: unknown,
+): void {
+  const refused = leases.filter((_, index) => reasons?.[index]?.Code === 'ConditionalCheckFailed');
+  for (const lease of refused) lease.abandon('takenOver');
+  const [lost] = refused;
+  if (lost === undefined) return;
+  const detail = 'its guarded write was refused, for another grant stands in its place or it was released';
+  throw new LockLostError({ key: lost.key, reason: 'takenOver', detail }, { cause });
 }

@@ -35,7 +35,8 @@ type Misjudged = { readonly type: 'misjudged'; readonly record?: LockRecord };
  * A longer pause would cost fewer reads. But who waits longest would look most seldom, and those who come later would take
  * the lock. (At a load of 0.7, waits of 20 s instead of 11 s at the 99th percentile.)
  */
-const PAUSE_MS = { first: 30, most: 250, growth: 1.15 };
+export const LONGEST_PAUSE_MS = 250;
+const PAUSE_MS = { first: 30, growth: 1.15 };
 /** The longest pause after a write that failed, in milliseconds: the server may be throttling. */
 const FAILED_MOST_MS = 1_000;
 /** The longest random delay after an expiry. So the waiters for one expiry do not all write in the same millisecond. */
@@ -43,23 +44,24 @@ const MOST_LATE_MS = 25;
 
 /** One call to acquire a lock: its attempts, and the waiting between them. */
 export class Acquisition {
+  readonly key: string;
+  readonly plan: AcquirePlan;
   readonly #context: LeaseContext;
-  readonly #key: string;
-  readonly #plan: AcquirePlan;
   readonly #started: Instant;
   readonly #remainingMs: number;
-  readonly #busyBackOff = new BackOff(PAUSE_MS.first, PAUSE_MS.most, PAUSE_MS.growth);
+  readonly #busyBackOff = new BackOff(PAUSE_MS.first, LONGEST_PAUSE_MS, PAUSE_MS.growth);
   readonly #failedBackOff = new BackOff(PAUSE_MS.first, FAILED_MOST_MS, PAUSE_MS.growth);
   /** The ids of this call's attempts. A grant for an attempt that was given up is released. */
   readonly #tried = new Set<string | undefined>();
   /** The time until the caller gets an answer, whatever the store does. */
   readonly #budget: Budget;
   #isWaiting = false;
+  #saw: ((record: LockRecord) => void) | undefined;
 
   constructor(context: LeaseContext, key: string, plan: AcquirePlan) {
     this.#context = context;
-    this.#key = key;
-    this.#plan = plan;
+    this.key = key;
+    this.plan = plan;
     this.#started = instant(context.clock);
     this.#budget = new Budget(context.clock, plan);
     this.#remainingMs = remainingOf(plan);
@@ -70,14 +72,29 @@ export class Acquisition {
     return elapsedMs(this.#started, instant(this.#context.clock));
   }
 
+  /** Milliseconds for which the caller still waits for a busy lock. */
+  get waitLeftMs(): number {
+    return Math.min(this.plan.waitMs - this.elapsedMs, this.#budget.leftMs);
+  }
+
+  /** Reports that a wait begins. A call waits once. */
+  reportWaiting(record: LockRecord): void {
+    if (this.#isWaiting) return;
+    this.#isWaiting = true;
+    const { key, fencingToken, expiresAt } = record;
+    this.#context.report({ type: 'waiting', key, owner: holderOf(record), fencingToken, expiresAt });
+  }
+
   /**
    * 1. One optimistic write.
    * 2. While the lock is busy and time remains: cheap reads, with growing pauses.
    * 3. When the record looks free: the write again.
    *
    * So a waiter never spends the write capacity that the holder's heartbeat needs.
+   * @param saw called with every record that keeps the call out.
    */
-  async run(): Promise<Outcome> {
+  async run(saw?: (record: LockRecord) => void): Promise<Outcome> {
+    this.#saw = saw;
     for (;;) {
       const outcome = await this.#try();
       if (outcome.type === 'granted' || outcome.type === 'done') return outcome;
@@ -90,14 +107,14 @@ export class Acquisition {
   async #wait(outcome: Busy | Failed): Promise<Outcome | undefined> {
     let seen = outcome.type === 'busy' ? outcome.record : undefined;
     do {
-      const leftMs = Math.min(this.#plan.waitMs - this.elapsedMs, this.#budget.leftMs);
+      const leftMs = this.waitLeftMs;
       if (leftMs <= 0) {
         if (outcome.type === 'failed') throw outcome.error;
-        return seen && this.#busy(seen);
+        return seen && this.busy(seen);
       }
       await this.#pause(leftMs, seen);
       if (seen === undefined) return undefined;
-      if (this.#budget.leftMs <= 0) return this.#busy(seen);
+      if (this.#budget.leftMs <= 0) return this.busy(seen);
       seen = await this.#look(seen);
       const done = this.#doneBy(seen);
       if (done) return done;
@@ -107,16 +124,11 @@ export class Acquisition {
 
   /** Pauses until the next look is due, the lock opens or the wait is over, whichever is first. */
   async #pause(leftMs: number, seen: LockRecord | undefined): Promise<void> {
-    const { closing, report } = this.#context;
-    if (seen && !this.#isWaiting) {
-      this.#isWaiting = true;
-      const { fencingToken, expiresAt } = seen;
-      report({ type: 'waiting', key: this.#key, owner: holderOf(seen), fencingToken, expiresAt });
-    }
+    if (seen) this.reportWaiting(seen);
     const backOffMs = (seen ? this.#busyBackOff : this.#failedBackOff).nextMs();
     const openMs = seen ? this.#untilOpenMs(seen) + Math.random() * MOST_LATE_MS : backOffMs;
     const ms = Math.min(backOffMs, openMs, leftMs);
-    await untilChange(this.#context, this.#key, ms, [this.#plan.signal, closing]);
+    await untilChange(this.#context, this.key, ms, [this.plan.signal, this.#context.closing]);
   }
 
   /**
@@ -126,14 +138,15 @@ export class Acquisition {
    */
   async #look(seen: LockRecord): Promise<LockRecord | undefined> {
     const { store, closing } = this.#context;
-    const { requestTimeoutMs, signal } = this.#plan;
+    const { requestTimeoutMs, signal } = this.plan;
     const consistent = this.#untilOpenMs(seen) === 0;
-    const read = (signal: AbortSignal) => store.read(this.#key, { consistent }, signal);
+    const read = (signal: AbortSignal) => store.read(this.key, { consistent }, signal);
     const limits = { order: ORDER.read, requestTimeoutMs, caller: this.#budget, signal, closing };
     try {
-      const { record } = await sendInTurn(this.#context, `Reading '${this.#key}'`, read, limits);
+      const { record } = await sendInTurn(this.#context, `Reading '${this.key}'`, read, limits);
       this.#budget.fault = undefined;
       if (this.#tried.has(record?.lockId)) return undefined;
+      if (record) this.#saw?.(record);
       return consistent ? record : fresher(seen, record);
     } catch (error) {
       // The next look may succeed.
@@ -154,12 +167,12 @@ export class Acquisition {
       if (second.type !== 'misjudged') return second;
       if (second.record === undefined) {
         throw new LockStoreError(
-          `Acquiring '${this.#key}': refused for the clock of this host, twice. Set the clock right, or try again.`,
+          `Acquiring '${this.key}': refused for the clock of this host, twice. Set the clock right, or try again.`,
           { transient: true },
         );
       }
       this.#discardOurs(second.record);
-      return this.#busy(second.record);
+      return this.busy(second.record);
     } catch (error) {
       if (this.#mayPass(error)) return { type: 'failed', error };
       throw error;
@@ -168,19 +181,19 @@ export class Acquisition {
 
   /** Reports the error of a request, and tells whether the fault may pass. A lease that was too short once may do later. */
   #mayPass(error: unknown): boolean {
-    if (this.#plan.signal?.aborted || !(error instanceof LockStoreError || error instanceof LockNoTimeError))
+    if (this.plan.signal?.aborted || !(error instanceof LockStoreError || error instanceof LockNoTimeError))
       return false;
-    const { owner } = this.#plan;
+    const { owner } = this.plan;
     const waitedMs = Math.round(this.elapsedMs);
-    this.#context.report({ type: 'acquireFailed', key: this.#key, owner, error, waitedMs });
+    this.#context.report({ type: 'acquireFailed', key: this.key, owner, error, waitedMs });
     return [error, error.cause].some((fault) => fault instanceof LockStoreError && fault.transient);
   }
 
   async #attempt(): Promise<Outcome | Misjudged> {
     const answered = await attempt(this.#context, {
       what: 'Acquiring',
-      key: this.#key,
-      plan: this.#plan,
+      key: this.key,
+      plan: this.plan,
       remainingMs: this.#remainingMs,
       since: this.#started,
       budget: this.#budget,
@@ -198,22 +211,21 @@ export class Acquisition {
   /** @throws LockStoreError if somebody has written the token that the store compared with the call's, by its bytes alone. */
   #judged(granted: Attempt & { type: 'granted' }): Outcome {
     const { key, lockId, term, record } = granted.grant;
-    if (this.#plan.once === undefined || record.doneToken === undefined || isCanonical(record.doneToken))
-      return granted;
-    discard(this.#context, { key, lockId, until: term.until }, this.#plan);
+    if (this.plan.once === undefined || record.doneToken === undefined || isCanonical(record.doneToken)) return granted;
+    discard(this.#context, { key, lockId, until: term.until }, this.plan);
     throw flawError('Acquiring', record);
   }
 
   /** Gives a grant back. The giving back goes on in the background if the caller cannot wait for its end. */
   async #giveBack(grant: Grant): Promise<LockRecord> {
-    const what = `Giving back '${this.#key}'`;
-    const givingBack = giveBack(this.#context, grant, this.#plan);
+    const what = `Giving back '${this.key}'`;
+    const givingBack = giveBack(this.#context, grant, this.plan);
     inBackground(this.#context, givingBack);
     try {
       const leftMs = checkLeft(this.#budget.leftMs, what, this.#budget);
-      return await limited(this.#context.clock, () => givingBack, leftMs, this.#plan.signal);
+      return await limited(this.#context.clock, () => givingBack, leftMs, this.plan.signal);
     } catch (error) {
-      this.#plan.signal?.throwIfAborted();
+      this.plan.signal?.throwIfAborted();
       throw storeError(error, what, this.#budget.fault, CALLERS_TIMES);
     }
   }
@@ -222,31 +234,32 @@ export class Acquisition {
   #closedUntil(sent: Instant): number {
     const { serverClock } = this.#context;
     const latest = Math.ceil(sent.wall + serverClock.expiryOffsetMs);
-    return Math.max(serverClock.now(this.#key, sent), latest) + this.#plan.holdAtLeastMs;
+    return Math.max(serverClock.now(this.key, sent), latest) + this.plan.holdAtLeastMs;
   }
 
   #request(lockId: string, { sent, until }: Term) {
     const { store, serverClock } = this.#context;
-    const { leaseMs, once, data, owner } = this.#plan;
-    const key = this.#key;
+    const { leaseMs, once, data, owner } = this.plan;
+    const key = this.key;
     this.#tried.add(lockId);
     const request = { key, lockId, owner, now: serverClock.now(key, sent), until, leaseMs, once, data };
     return (signal: AbortSignal) => store.acquire(request, signal);
   }
 
   #refused({ record, term }: Attempt & { type: 'refused' }): Outcome | Misjudged {
-    const key = this.#key;
+    const key = this.key;
     if (record === undefined) {
       throw new LockStoreError(
         `Acquiring '${key}': refused without its record; the server must support ReturnValuesOnConditionCheckFailure.`,
       );
     }
+    this.#saw?.(record);
     const done = this.#doneBy(record);
     if (done) return done;
     this.#discardOurs(record);
     // The refusal showed that our clock is behind. By the server's clock the lock is open, so ask again.
     const wasOpen = term.isDisproved && this.#untilOpenMs(record) === 0;
-    return wasOpen ? { type: 'misjudged', record } : this.#busy(record);
+    return wasOpen ? { type: 'misjudged', record } : this.busy(record);
   }
 
   /**
@@ -255,7 +268,7 @@ export class Acquisition {
    */
   #discardOurs({ key, lockId, expiresAt }: LockRecord): void {
     if (lockId === undefined || !this.#tried.has(lockId)) return;
-    discard(this.#context, { key, lockId, until: expiresAt }, this.#plan);
+    discard(this.#context, { key, lockId, until: expiresAt }, this.plan);
     throw new LockStoreError(`Acquiring '${key}': an earlier attempt was granted late, and is released. Try again.`, {
       transient: true,
     });
@@ -267,17 +280,20 @@ export class Acquisition {
 
   /** @throws LockTokenError if the order of the two tokens means nothing, since they have two forms. */
   #doneBy(record: LockRecord | undefined): Outcome | undefined {
-    const { once = '' } = this.#plan;
+    const { once = '' } = this.plan;
     const doneToken = record?.doneToken;
-    if (!isDone(this.#plan.once, doneToken) || !isCanonical(doneToken)) return undefined;
+    if (!isDone(this.plan.once, doneToken) || !isCanonical(doneToken)) return undefined;
     if (haveOneForm(once, doneToken)) return { type: 'done', doneToken };
-    throw new LockTokenError({ key: this.#key, once: shownToken(once), doneToken: shownToken(doneToken) });
+    throw new LockTokenError({ key: this.key, once: shownToken(once), doneToken: shownToken(doneToken) });
   }
 
-  /** @throws LockStoreError if no holder refuses the request, but a value that somebody has written into the record. */
-  #busy(record: LockRecord): Busy {
+  /**
+   * The outcome of a call that a record keeps out.
+   * @throws LockStoreError if no holder refuses the request, but a value that somebody has written into the record.
+   */
+  busy(record: LockRecord): Busy {
     const retryAfterMs = this.#untilOpenMs(record);
-    const isJudged = areCountable(record) && (retryAfterMs > 0 || this.#plan.once === undefined);
+    const isJudged = areCountable(record) && (retryAfterMs > 0 || this.plan.once === undefined);
     if (record.flaw !== undefined && !isJudged) throw flawError('Acquiring', record);
     return { type: 'busy', record, retryAfterMs: Math.max(1, retryAfterMs) };
   }

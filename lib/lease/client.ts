@@ -1,6 +1,6 @@
 // Over 250 lines: half of them document the public API.
 
-import { checkDuration, checkNames, checkThat, show } from '../record/check.ts';
+import { checkDuration, checkNames, checkThat } from '../record/check.ts';
 import { LockClosedError, LockStoreError } from '../record/errors.ts';
 import type { LockStore, StoreProblem } from '../record/store.ts';
 import { type Clock, systemClock } from './clock.ts';
@@ -8,9 +8,12 @@ import type { OperatorContext } from './context.ts';
 import { check, inspect, inspectMany, type ListOptions, type LockState, list } from './inspect.ts';
 import { Lease, type LeaseHandle } from './lease.ts';
 import { LeaseClient, type LeaseClientOptions } from './lease-client.ts';
+import { acquireAll, type Leases } from './leases.ts';
 import { type ForceReleaseOptions, forceRelease, type RepairOptions, repair } from './operate.ts';
 import {
+  ACQUIRE_ALL_OPTIONS,
   ACQUIRE_OPTIONS,
+  type AcquireAllOptions,
   type AcquireOptions,
   LEASE_TIMING,
   RESUME_OPTIONS,
@@ -20,6 +23,7 @@ import {
 } from './options.ts';
 import { resume } from './resume.ts';
 import { limited } from './send.ts';
+import { optionsAndWork } from './work.ts';
 
 /**
  * The options of a client. The times are defaults of its leases.
@@ -151,11 +155,9 @@ export class LockClient extends LeaseClient {
     work: (lease: Lease) => Promise<Result> | Result,
   ): Promise<Result>;
   async using<Result>(key: string, ...parameters: [unknown, unknown?]): Promise<Result> {
-    const [options = {}, work] = parameters.length < 2 ? [{}, ...parameters] : parameters;
-    if (typeof work !== 'function')
-      throw new TypeError(`using takes (key, work) or (key, options, work), but the work is ${show(work)}.`);
+    const [options, work] = optionsAndWork<AcquireOptions, (lease: Lease) => Result>('using', 'key', parameters);
     checkNames('using', options, ACQUIRE_OPTIONS);
-    const lease = await super.acquire(key, options as AcquireOptions);
+    const lease = await super.acquire(key, options);
     try {
       const result = await work(lease);
       await lease.finish();
@@ -163,6 +165,68 @@ export class LockClient extends LeaseClient {
     } finally {
       // After `finish` nothing is left to do.
       await lease.release();
+    }
+  }
+
+  /**
+   * Acquires all locks, or none. Takes one after the other, in the order of the bytes of their keys, and holds what it has
+   * while it waits for the next. So no two calls wait for each other for ever. Takes one round trip for each key.
+   *
+   * Never take a second set of locks while you hold a first.
+   * @example
+   * ```ts
+   * import type { LockClient } from 'leasehold';
+   *
+   * export async function transfer(locks: LockClient, from: string, to: string) {
+   *   await using leases = await locks.acquireAll([`account/${from}`, `account/${to}`], { waitMs: 5_000 });
+   *   await fetch('https://example.com/transfer', { method: 'POST', signal: leases.signal });
+   * }
+   * ```
+   * @param keys 2 to 25 different keys, in any order.
+   * @throws TypeError that shows the value, if the keys are too few, too many or not different, or with `once`.
+   * @throws LockBusyError of the first lock that is still busy after `waitMs`. All leases are released.
+   * @throws LockLostError if a lease was lost while the call waited for another lock. All leases are released.
+   * @throws LockNoTimeError, LockStoreError, LockClosedError and the reason of `options.signal`, as `acquire` does. All
+   *   leases are released.
+   */
+  async acquireAll(keys: readonly string[], options: AcquireAllOptions = {}): Promise<Leases> {
+    checkNames('acquireAll', options, ACQUIRE_ALL_OPTIONS);
+    return acquireAll(this, keys, options);
+  }
+
+  /**
+   * Runs `work` under all the locks, and releases the leases afterwards.
+   * @example
+   * ```ts
+   * import type { LockClient } from 'leasehold';
+   *
+   * export const transfer = (locks: LockClient, from: string, to: string) =>
+   *   locks.usingAll([from, to], { waitMs: 5_000 }, async (leases) => {
+   *     await fetch('https://example.com/transfer', { method: 'POST', signal: leases.signal });
+   *   });
+   * ```
+   * @throws the errors of `acquireAll` and of `work`.
+   * @throws LockLostError if the work succeeded, but one of the leases was lost.
+   */
+  usingAll<Result>(keys: readonly string[], work: (leases: Leases) => Promise<Result> | Result): Promise<Result>;
+  usingAll<Result>(
+    keys: readonly string[],
+    options: AcquireAllOptions | undefined,
+    work: (leases: Leases) => Promise<Result> | Result,
+  ): Promise<Result>;
+  async usingAll<Result>(keys: readonly string[], ...parameters: [unknown, unknown?]): Promise<Result> {
+    type Work = (leases: Leases) => Result;
+    const [options, work] = optionsAndWork<AcquireAllOptions, Work>('usingAll', 'keys', parameters);
+    checkNames('usingAll', options, ACQUIRE_ALL_OPTIONS);
+    const leases = await acquireAll(this, keys, options);
+    try {
+      const result = await work(leases);
+      await leases.release();
+      if (leases.loss) throw leases.loss;
+      return result;
+    } finally {
+      // After a success nothing is left to do.
+      await leases.release();
     }
   }
 

@@ -1,6 +1,7 @@
 import type { LeaseStore, LockStore } from '../record/store.ts';
 import type { ReportedEvent } from './events.ts';
 import type { Gate } from './gate.ts';
+import type { OwnLeases } from './own-leases.ts';
 import type { SendContext } from './send.ts';
 
 /**
@@ -11,7 +12,7 @@ export interface LeaseContext extends SendContext {
   /** The one way to the store: the client's operations wait here for a slot. */
   readonly gate: Gate;
   /** The leases that are held, or whose release is under way. */
-  readonly leases: Set<{ close(reason: unknown, graceMs: number | undefined): Promise<void> }>;
+  readonly leases: OwnLeases;
   /** The calls that are under way, and the work that goes on after its caller has got an answer. `close` waits for them. */
   readonly pending: Set<Promise<unknown>>;
   /** Aborts when the client is closed. */

@@ -4,7 +4,7 @@ import { LockBusyError, LockDoneError } from '../record/errors.ts';
 import { holderOf } from '../record/record.ts';
 import type { LeaseStore } from '../record/store.ts';
 import { shownToken } from '../record/token.ts';
-import { Acquisition, type Busy } from './acquisition.ts';
+import { Acquisition, type Busy, type Outcome } from './acquisition.ts';
 import { discardUnwanted, type Grant } from './attempt.ts';
 import { call } from './callback.ts';
 import { type Clock, systemClock } from './clock.ts';
@@ -12,7 +12,9 @@ import { inBackground, type LeaseContext } from './context.ts';
 import { type LockEventListener, notify, type ReportedEvent } from './events.ts';
 import { gateOf } from './gate.ts';
 import { Lease } from './lease.ts';
+import { Lines } from './line.ts';
 import { type AcquireOptions, type AcquirePlan, type LeaseTiming, planAcquire } from './options.ts';
+import { OwnLeases } from './own-leases.ts';
 import { serverClockOf } from './server-clock.ts';
 
 /** The options of a `LeaseClient`. */
@@ -43,6 +45,7 @@ export interface LeaseClientOptions extends LeaseTiming {
 export class LeaseClient {
   readonly #context: LeaseContext;
   readonly #defaults: AcquireOptions;
+  readonly #lines: Lines;
 
   /** @param closing aborts when the client is closed. */
   constructor(options: LeaseClientOptions, closing: AbortSignal = new AbortController().signal) {
@@ -62,11 +65,17 @@ export class LeaseClient {
       gate: gateOf(store),
       clock,
       serverClock,
-      leases: new Set(),
+      leases: new OwnLeases((key, record) => this.#lines.ended(key, record)),
       closing,
       pending: new Set(),
       report,
     };
+    this.#lines = new Lines(this.#context);
+  }
+
+  /** @internal The calls of this client that wait. */
+  get lines(): Lines {
+    return this.#lines;
   }
 
   /** @internal The part of this client that its operations share. */
@@ -103,22 +112,24 @@ export class LeaseClient {
     checkKey(key);
     const plan = this.plan(options);
     const acquisition = new Acquisition(this.#context, key, plan);
+    return this.track(() => this.#lines.run(acquisition, (outcome) => this.#told(outcome, acquisition)));
+  }
+
+  /** Makes the lease of a grant, and reports the outcome. */
+  #told(outcome: Outcome, { key, plan, elapsedMs }: Acquisition): Lease | Busy {
     const { report } = this.#context;
-    return this.track(async () => {
-      const outcome = await acquisition.run();
-      const waitedMs = Math.round(acquisition.elapsedMs);
-      if (outcome.type === 'granted') return this.#granted(outcome.grant, plan, waitedMs);
-      if (outcome.type === 'done') {
-        const doneToken = shownToken(outcome.doneToken);
-        const once = shownToken(plan.once as string);
-        report({ type: 'done', key, owner: plan.owner, once, doneToken });
-        throw new LockDoneError({ key, once, doneToken });
-      }
-      const { record, retryAfterMs } = outcome;
-      const { fencingToken, expiresAt } = record;
-      report({ type: 'busy', key, owner: holderOf(record), fencingToken, expiresAt, retryAfterMs, waitedMs });
-      return outcome;
-    });
+    const waitedMs = Math.round(elapsedMs);
+    if (outcome.type === 'granted') return this.#granted(outcome.grant, plan, waitedMs);
+    if (outcome.type === 'done') {
+      const doneToken = shownToken(outcome.doneToken);
+      const once = shownToken(plan.once as string);
+      report({ type: 'done', key, owner: plan.owner, once, doneToken });
+      throw new LockDoneError({ key, once, doneToken });
+    }
+    const { record, retryAfterMs } = outcome;
+    const { fencingToken, expiresAt } = record;
+    report({ type: 'busy', key, owner: holderOf(record), fencingToken, expiresAt, retryAfterMs, waitedMs });
+    return outcome;
   }
 
   #granted(grant: Grant, plan: AcquirePlan, waitedMs: number): Lease {

@@ -2,6 +2,7 @@
 
 import { checkNames, checkThat, show } from '../record/check.ts';
 import { LockError, LockLostError, type LockStoreError, type LostReason } from '../record/errors.ts';
+import type { LockRecord } from '../record/record.ts';
 import type { LeaseStore } from '../record/store.ts';
 import { canonicalToken, haveOneForm, isDone, type OnceToken, shownToken } from '../record/token.ts';
 import type { Grant } from './attempt.ts';
@@ -149,13 +150,18 @@ export class Lease {
 
   /** @internal Starts the heartbeat. */
   start(): void {
-    this.#context.leases.add(this);
+    this.#context.leases.add(this.#grant.key, this);
     this.#heartbeat.start();
   }
 
   /** @internal The secret id of this grant. Must not be logged. */
   get lockId(): string {
     return this.#grant.lockId;
+  }
+
+  /** @internal The record, as this holder last wrote it. */
+  get record(): LockRecord {
+    return { ...this.#grant.record, expiresAt: this.#heartbeat.until };
   }
 
   /** @internal The store that this lease lives in. */
@@ -416,7 +422,7 @@ export class Lease {
   }
 
   /** @internal Releases a lease under which no work has begun: `holdAtLeastMs` keeps nothing closed. */
-  discard(withinMs: number): Promise<boolean> {
+  discard(withinMs?: number): Promise<boolean> {
     return this.#release({ withinMs, holdAtLeastMs: 0 });
   }
 
@@ -532,7 +538,7 @@ export class Lease {
 
   /** Nothing is left for a client that is closed to wait for. */
   #leave(): void {
-    this.#context.leases.delete(this);
+    this.#context.leases.delete(this.#grant.key, this);
     this.#ended.resolve();
   }
 

@@ -57,8 +57,9 @@ export interface LeaseTiming {
  */
 export interface AcquireOptions extends LeaseTiming {
   /**
-   * The longest wait for a busy lock, in milliseconds. There is no order among those who wait. 0 or more. With `Infinity`, the
-   * wait ends when the lock is acquired, when `signal` aborts, or when the client is closed.
+   * The longest wait for a busy lock, in milliseconds. The calls of one client are served in their order. There is no order
+   * among clients. 0 or more. With `Infinity`, the wait ends when the lock is acquired, when `signal` aborts, or when the
+   * client is closed.
    * @default 0: no wait
    */
   waitMs?: number | undefined;
@@ -127,6 +128,19 @@ export interface AcquireOptions extends LeaseTiming {
 export type TryAcquireOptions = Omit<AcquireOptions, 'waitMs'>;
 
 /**
+ * The options of leases that are acquired together. `waitMs`, `withinMs`, `signal` and `remainingMs` are for the whole call,
+ * and everything else is for each lease. By default, a call without a wait has three times `requestTimeoutMs` for each key.
+ * There is no `once`: a done token belongs to one key.
+ * @example
+ * ```ts
+ * import type { AcquireAllOptions } from 'leasehold';
+ *
+ * export const options: AcquireAllOptions = { waitMs: 5_000, data: { ticket: 4711 } };
+ * ```
+ */
+export type AcquireAllOptions = Omit<AcquireOptions, 'once' | 'permits'>;
+
+/**
  * The options of a lease that is resumed. A resumed lease keeps the `once`, `data` and `holdAtLeastMs` of the lease that was
  * handed off.
  * @example
@@ -165,6 +179,12 @@ export const TRY_ACQUIRE_OPTIONS = { ...RESUME_OPTIONS, holdAtLeastMs: 0, once: 
 
 /** The names of `AcquireOptions`. */
 export const ACQUIRE_OPTIONS = { ...TRY_ACQUIRE_OPTIONS, waitMs: 0 } satisfies Record<keyof AcquireOptions, 0>;
+
+/** The names of `AcquireAllOptions`. */
+export const ACQUIRE_ALL_OPTIONS = { ...RESUME_OPTIONS, holdAtLeastMs: 0, data: 0, waitMs: 0 } satisfies Record<
+  keyof AcquireAllOptions,
+  0
+>;
 
 /** The options as the protocol uses them: checked, and with every default filled in. */
 export interface AcquirePlan {

@@ -106,6 +106,13 @@ async function inTime<T>(lease: Lease, request: (signal: AbortSignal) => Promise
 }
 
 function serverOf(lease: Lease): Server {
+  // Plain JavaScript may give the leases of several keys, which a cluster may have on several nodes.
+  if (typeof (lease as Partial<Iterable<unknown>> | undefined)?.[Symbol.iterator] === 'function') {
+    throw new TypeError(
+      'runWhileHeld needs one lease, but it got the leases of several keys: a script of Redis reaches the keys of one slot ' +
+        'only. Give the lease of the key whose data the commands write: leases.get(key).',
+    );
+  }
   const { server } = (lease?.store ?? {}) as { readonly server?: Server };
   if (typeof server?.run === 'function') return server;
   const given = lease?.store === undefined ? `it is ${show(lease)}` : 'this lease lives in another store';

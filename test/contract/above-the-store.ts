@@ -129,6 +129,17 @@ export function aboveTheStore(makeStore: () => LockStore | Promise<LockStore>): 
     await next.release();
   });
 
+  test('several locks are taken together or not at all', async () => {
+    const keys = [`${key}-b`, `${key}-a`];
+    const leases = await locks.acquireAll(keys, { waitMs: 5_000 });
+    await expect(others.acquireAll([...keys, `${key}-0`])).rejects.toMatchObject({ key: `${key}-a` });
+    expect((await others.inspect(`${key}-0`))?.held).toBe(false);
+    const next = others.usingAll(keys, { waitMs: 5_000 }, (theirs) => theirs.get(`${key}-b`).fencingToken);
+    expect(await leases.release()).toBe(true);
+    expect(await next).toBe(leases.get(`${key}-b`).fencingToken + 1);
+    expect(await others.inspect(`${key}-a`)).toMatchObject({ held: false });
+  });
+
   describe('the middleware', () => {
     test('runs the handler of one schedule once, under the lock', async () => {
       const ran: Lease[] = [];

@@ -61,7 +61,8 @@ describe('forceRelease', () => {
     const operator = scene.host().client;
     await operator.forceRelease('job', { lockId, immediately: true });
     await scene.time.advance(2);
-    const next = await client.acquire('job', { holdAtLeastMs: HOUR });
+    // The client of the first holder believes until its next renewal.
+    const next = await scene.host().client.acquire('job', { holdAtLeastMs: HOUR });
     expect(await operator.forceRelease('job', { lockId, immediately: true })).toBe(true);
     await next.release();
     const before = await stateOf();

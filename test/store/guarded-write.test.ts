@@ -298,6 +298,39 @@ describe('conditionCheck', () => {
     await lease.release();
   });
 
+  describe('under the leases of several keys', () => {
+    const keys = () => [`${id}-a`, `${id}-b`, `${id}-c`];
+
+    test('commits while all are held', async () => {
+      await using leases = await ours.acquireAll(keys());
+      await writeWhileHeld(leases, documents, [put('first')]);
+      expect(await written()).toBe('first');
+      expect(conditionCheck(leases)).toEqual([...leases].map((lease) => conditionCheck(lease)));
+    });
+
+    test('writes nothing if one of them was taken over, and loses that lease alone', async () => {
+      await using leases = await ours.acquireAll(keys());
+      await takeFrom(leases.get(`${id}-b`));
+      expect(leases.isHeld()).toBe(true);
+      await expect(writeWhileHeld(leases, documents, [put('late')])).rejects.toMatchObject({
+        key: `${id}-b`,
+        reason: 'takenOver',
+      });
+      expect(await written()).toBeUndefined();
+      expect([...leases].map((lease) => lease.isHeld())).toEqual([true, false, true]);
+    });
+
+    test('takes up to 100 operations with the checks, and refuses more before any request', async () => {
+      await using leases = await ours.acquireAll(keys());
+      const puts = (count: number) =>
+        Array.from({ length: count }, (_, i) => ({ Put: { TableName: users, Item: { id: `${id}-${i}` } } }));
+      await writeWhileHeld(leases, documents, puts(97));
+      await expect(writeWhileHeld(leases, documents, puts(98))).rejects.toThrow(
+        'writeWhileHeld takes up to 97 operations beside the checks of 3 leases, but there are 98.',
+      );
+    });
+  });
+
   test('refuses a lease of another store, and names the class of that store', async () => {
     const lease = await new LockClient({ store: new MemoryLockStore() }).acquire(id);
     const message = `conditionCheck needs a lease of a DynamoDBLockStore; '${id}' lives in MemoryLockStore.`;

@@ -19,6 +19,13 @@ const base = Date.now();
 const request = { owner: 'owner', now: base, until: base + 30_000, leaseMs: 30_000 };
 const newKey = () => `job-${randomUUID()}`;
 
+test('runWhileHeld refuses the leases of several keys, which may live on several nodes', async () => {
+  await using leases = await new LockClient({ store: new MemoryLockStore() }).acquireAll(['a', 'b']);
+  await expect(runWhileHeld(leases as never, [['SET', 'x', 1]])).rejects.toThrow(
+    'runWhileHeld needs one lease, but it got the leases of several keys',
+  );
+});
+
 describe('RedisLockStore refuses', () => {
   const client = { call: async () => [] };
 

@@ -4,7 +4,7 @@ import type { Writable } from 'node:stream';
 import middy, { executionModeStreamifyResponse } from '@middy/core';
 import type { Context, EventBridgeEvent, SQSBatchResponse, SQSEvent, SQSRecord } from 'aws-lambda';
 import middy6 from 'middy6';
-import type { Lease } from '../../lib/index.ts';
+import type { Lease, Leases } from '../../lib/index.ts';
 import { LockClient } from '../../lib/index.ts';
 import { MemoryLockStore } from '../../lib/testing.ts';
 import {
@@ -203,6 +203,35 @@ same<Promise<void>>()(streaming({ name: 'nightly' }, process.stdout, context));
 // A streaming handler that needs no context is no handler of an event and a context.
 const deaf = withLock({ key: 'nightly' }, async (_event: Job, responseStream: Writable) => void responseStream.end());
 deaf({ name: 'nightly' }, process.stdout as never, context);
+
+// Several keys: the context has all their leases.
+middy<Schedule>()
+  .use(lock({ keys: ['a', 'b'] }))
+  .use(lock({ keys: (event: Schedule) => [event.time, event.id], contextKey: 'two', onBusy: (busy) => busy.key }))
+  .handler(async (event, context) => {
+    same<Leases>()(context.lock);
+    same<Leases>()(context.two);
+    same<string>()(event.detail.job);
+    // @ts-expect-error the context is not of type any
+    context.nothing;
+  });
+const both = withLock({ keys: (event: Job) => [event.name, 'all'] }, async (event, context) => {
+  same<Leases>()(context.lock);
+  return event.name.length;
+});
+same<Promise<number>>()(both(job, context));
+same<Promise<number | string>>()(
+  withLock({ keys: ['a', 'b'], onBusy: ({ key }) => key }, async (event: Job, { lock }) => {
+    same<Leases>()(lock);
+    return event.name.length;
+  })(job, context),
+);
+// @ts-expect-error either key or keys
+lock({ key: 'a', keys: ['a', 'b'] });
+// @ts-expect-error a done token belongs to one key
+lock({ keys: ['a', 'b'], once: '2026' });
+// @ts-expect-error a done token belongs to one key
+withLock({ keys: ['a', 'b'], once: '2026' }, length);
 
 // Records: each has its lease, without a cast, and the event's type survives.
 middy<SQSEvent>(lockPlugin())
