@@ -8,10 +8,12 @@ import { parseArgs } from 'node:util';
 import fc from 'fast-check';
 import { Line } from './line.ts';
 import { type Plan, plans } from './plan.ts';
+import { Several } from './several.ts';
 import { type Primitive, play } from './world.ts';
 
 const primitives: Readonly<Record<string, () => Primitive>> = {
   line: () => new Line(),
+  several: () => new Several(),
 };
 
 const { values } = parseArgs({
@@ -35,8 +37,10 @@ async function check(name: string, primitive: () => Primitive): Promise<boolean>
     return true;
   }
   const started = performance.now();
+  let works = 0;
   const property = fc.asyncProperty(plans, async (plan) => {
-    const { fault } = await play(primitive, plan);
+    const { fault, works: begun } = await play(primitive, plan);
+    works += begun;
     if (fault) throw new Error(fault);
   });
   const { failed, counterexample, numRuns } = await fc.check(property, {
@@ -45,7 +49,7 @@ async function check(name: string, primitive: () => Primitive): Promise<boolean>
   });
   const seconds = ((performance.now() - started) / 1_000).toFixed(1);
   if (!failed) {
-    console.log(`${name}: ${numRuns} schedules with kills, nothing broken (${seconds} s)`);
+    console.log(`${name}: ${numRuns} schedules with kills, ${works} works, nothing broken (${seconds} s)`);
     return true;
   }
   const [plan] = counterexample as [Plan];

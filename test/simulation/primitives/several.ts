@@ -10,10 +10,10 @@ export class Several implements Primitive {
     const wanted = KEYS.filter((_, index) => pick & (1 << index));
     const keys = pick & 16 ? wanted.reverse() : wanted;
     if (keys.length < 2) return;
-    const leases = await player.client.acquireAll(keys, { waitMs, requestTimeoutMs: REQUEST_TIMEOUT_MS });
-    await Promise.all(
-      keys.map((key) => world.work({ player, lease: leases.get(key), group: key }, workMs)),
-    );
+    // A few callers wait without an end: then two that wait for each other would wait for ever.
+    const patience = pick & 32 ? Infinity : waitMs;
+    const leases = await player.client.acquireAll(keys, { waitMs: patience, requestTimeoutMs: REQUEST_TIMEOUT_MS });
+    await Promise.all(keys.map((key) => world.work({ player, lease: leases.get(key), group: key }, workMs)));
     await leases.release();
     if (fails) throw FAILED;
   }
