@@ -32,8 +32,10 @@ const MEASURES = [
   'hung-server',
   'held',
   'several',
+  'lead',
   'tasks',
   'inspect-many',
+  'permits',
   'redis',
 ];
 

@@ -88,6 +88,8 @@ const heldBy = ({ heldMs, newlyHeldMs }: { heldMs: number; newlyHeldMs: number }
 
 /** Properties that only some types of events have. */
 interface Told {
+  readonly permits?: number;
+  readonly held?: number;
   readonly fencingToken?: number;
   readonly expiresAt?: number;
   readonly takenOverFrom?: { readonly owner: string };
@@ -97,8 +99,20 @@ interface Told {
 
 /** Gives the properties of a line that are for people to read. CloudWatch makes no metric of them. */
 function propertiesOf(event: LockEvent & Told): Record<string, unknown> {
-  const { type, key, owner, fencingToken, expiresAt, takenOverFrom, reason, error, skewMs } = event;
-  const told = { key, owner, fencingToken, expiresAt, takenOverFrom: takenOverFrom?.owner, reason, skewMs };
+  const { type, key, slot, permits, held, owner, fencingToken, expiresAt, takenOverFrom, reason, error, skewMs } =
+    event;
+  const told = {
+    key,
+    slot,
+    permits,
+    held,
+    owner,
+    fencingToken,
+    expiresAt,
+    takenOverFrom: takenOverFrom?.owner,
+    reason,
+    skewMs,
+  };
   return { event: type, ...told, error: error?.message };
 }
 

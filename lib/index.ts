@@ -3,6 +3,8 @@ export { LockClient, type LockClientOptions } from './lease/client.ts';
 export type { Clock } from './lease/clock.ts';
 export type { LockEvent, LockEventListener } from './lease/events.ts';
 export type { ListOptions, LockState } from './lease/inspect.ts';
+export type { Candidate, LeaderWork, LeadOptions, TermEnd } from './lease/lead.ts';
+export type { LeaderOptions } from './lease/leader.ts';
 export type { Lease, LeaseHandle, ReleaseOptions } from './lease/lease.ts';
 export type { Leases } from './lease/leases.ts';
 export type { ForceReleaseOptions, RepairOptions } from './lease/operate.ts';
@@ -23,8 +25,10 @@ export {
   LockStoreError,
   LockTokenError,
   type LostReason,
+  type SlotHolder,
 } from './record/errors.ts';
 export type { LockRecord, Takeover } from './record/record.ts';
+export { slotKeys } from './record/slot-keys.ts';
 export type {
   AcquireRequest,
   DatedAnswer,

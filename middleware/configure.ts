@@ -3,13 +3,13 @@ import { STORE_OPTIONS } from '../lib/dynamodb/table.ts';
 import { heed } from '../lib/lease/callback.ts';
 import type { LockClient } from '../lib/lease/client.ts';
 import { LeaseClient } from '../lib/lease/lease-client.ts';
-import { type AcquireOptions, LEASE_TIMES } from '../lib/lease/options.ts';
+import { type AcquireOptions, checkAlone, LEASE_TIMES } from '../lib/lease/options.ts';
 import { checkDuration, checkText, checkThat } from '../lib/record/check.ts';
 import type { LockAllOptions, LockOptions, SharedOptions } from './options.ts';
 import type { LockRecordsOptions } from './record-options.ts';
 
 /** The names of the options that a lock passes to `client.acquire()`. */
-const acquireNames = { ...LEASE_TIMES, waitMs: 0 } satisfies Record<
+const acquireNames = { ...LEASE_TIMES, waitMs: 0, permits: 0 } satisfies Record<
   Exclude<keyof AcquireOptions, 'withinMs' | 'signal' | 'remainingMs' | 'owner' | 'once' | 'data'>,
   0
 >;
@@ -46,6 +46,7 @@ export function configure(
   const given = Object.entries(options).filter(([name]) => Object.hasOwn(acquireNames, name));
   const acquire: AcquireOptions = Object.fromEntries(given);
   const client = clientOf(what, options);
+  if (once !== undefined) checkAlone(acquire.permits);
   // A shared client has a lease time of its own to judge the heartbeat by.
   client.plan({
     ...acquire,

@@ -1,8 +1,9 @@
 import type { Lease } from '../lib/lease/lease.ts';
 import { acquireAll, type Leases, orderedKeys } from '../lib/lease/leases.ts';
 import type { AcquireOptions } from '../lib/lease/options.ts';
-import { checkKey, checkNames, show } from '../lib/record/check.ts';
+import { checkNames, show } from '../lib/record/check.ts';
 import { LockBusyError, LockDoneError } from '../lib/record/errors.ts';
+import { checkSlotsOf } from '../lib/record/slot-keys.ts';
 import type { OnceToken } from '../lib/record/token.ts';
 import { checkChoice, configure, noPromise, sharedNames } from './configure.ts';
 import { HeldLease } from './held-lease.ts';
@@ -38,7 +39,7 @@ export function lockGuard(what: string, options: GuardOptions): Guard {
   const { key, keys, once, data, contextKey = 'lock', waitMs, reserveMs } = options as OfEither;
   const { onBusy = 'throw', onDone = 'skip', onLost = 'throw' } = options as OfEither;
   if (keys !== undefined) checkKeys(what, options as OfEither);
-  else if (typeof key !== 'function') checkKey(key);
+  else if (typeof key !== 'function') checkSlotsOf(key, (options as OfEither).permits ?? 1);
   checkChoice('onBusy', onBusy, 'throw', 'skip', 'a function');
   checkChoice('onDone', onDone, 'skip', 'a function');
   const { client, acquire } = configure(what, options);

@@ -113,6 +113,16 @@ describe('emf()', () => {
     });
   });
 
+  test('tells the slot of a lock with permits, and how many slots of a busy lock are closed', () => {
+    expect(printed({ ...acquired, slot: 3 })).toMatchObject({ slot: 3, Acquired: 1 });
+    expect(printed({ ...events.busy, permits: 5, held: 5 } as LockEvent)).toMatchObject({
+      permits: 5,
+      held: 5,
+      Busy: 1,
+    });
+    expect(printed(acquired)).not.toHaveProperty('slot');
+  });
+
   test('makes no dimension of the key', () => {
     const [definition] = printed(acquired)._aws.CloudWatchMetrics;
     expect(definition.Dimensions.flat()).not.toContain('key');

@@ -1,10 +1,11 @@
 import { Annotations, Token } from 'aws-cdk-lib';
 import type { IConstruct } from 'constructs';
 import { bytes, MAX_TEXT_BYTES, show } from '../record/check.ts';
+import { slotKeys } from '../record/slot-keys.ts';
 import { invalid } from './invalid.ts';
 
 /**
- * The locks that a grant is for. At least one of the two options must be given. Both may be.
+ * The locks that a grant is for. At least one of the options must be given. All may be.
  * @example
  * ```ts
  * import type { LockKeyOptions } from 'leasehold/cdk';
@@ -28,14 +29,31 @@ export interface LockKeyOptions {
    * @default - no exact keys
    */
   readonly keys?: readonly string[];
+
+  /**
+   * Locks with permits: the greatest number of permits by the key, such as `{ partner: 5 }`. Allows the records of all
+   * slots, `partner` and `partner#1` to `partner#4`, and to read these in one request. With more than 10 permits also other
+   * keys with one or two characters behind the `#`, so that the policy stays short. The same bounds as for prefixes. Not
+   * needed for keys that `keyPrefixes` of a fleet allow.
+   *
+   * @default - no locks with permits
+   */
+  readonly permits?: Readonly<Record<string, number>>;
 }
+
+/** The conditions of one statement. */
+export type Conditions = Record<string, Record<string, unknown>>;
 
 /**
  * Checks that the options name some locks, by keys and prefixes that a policy can hold.
  * @throws TypeError with the path of `scope`.
  */
-export function checkKeys(scope: IConstruct, { keyPrefixes = [], keys = [] }: LockKeyOptions): void {
-  for (const [name, values] of Object.entries({ keyPrefixes, keys })) {
+export function checkKeys(scope: IConstruct, { keyPrefixes = [], keys = [], permits = {} }: LockKeyOptions): void {
+  if (Token.isUnresolved(permits) || Object.prototype.toString.call(permits) !== '[object Object]') {
+    throw invalid(scope, `permits must be an object such as { partner: 5 }, but it is ${show(permits)}.`);
+  }
+  const ofPermits = Object.keys(permits);
+  for (const [name, values] of Object.entries({ keyPrefixes, keys, permits: ofPermits })) {
     if (Token.isUnresolved(values)) {
       throw invalid(scope, `${name} must be known when the app is synthesised, but it is the token ${values}.`);
     }
@@ -47,10 +65,17 @@ export function checkKeys(scope: IConstruct, { keyPrefixes = [], keys = [] }: Lo
       if (fault) throw invalid(scope, `${name}[${index}] must ${fault}.`);
     }
   }
-  if (keyPrefixes.length + keys.length === 0) {
+  for (const [key, number] of Object.entries(permits)) {
+    try {
+      slotKeys(key, number);
+    } catch (error) {
+      throw invalid(scope, `permits of ${show(key)}: ${(error as Error).message}`);
+    }
+  }
+  if (keyPrefixes.length + keys.length + ofPermits.length === 0) {
     throw invalid(
       scope,
-      "a grant must name its locks by keyPrefixes or keys, but it names none; for every lock under 'jobs/' pass keyPrefixes: ['jobs/'].",
+      "a grant must name its locks by keyPrefixes, keys or permits, but it names none; for every lock under 'jobs/' pass keyPrefixes: ['jobs/'].",
     );
   }
 }
@@ -68,20 +93,44 @@ const MOST_CHARACTERS = 5_000;
  */
 export function keyConditions(
   scope: IConstruct,
-  { keyPrefixes = [], keys = [], fleet = false }: LockKeyOptions & { readonly fleet?: boolean },
-): Record<string, Record<string, unknown>>[] {
+  { keyPrefixes = [], keys = [], permits = {}, fleet = false }: LockKeyOptions & { readonly fleet?: boolean },
+): Conditions[] {
   warnOfPrefixes(scope, keyPrefixes);
-  const groups = grouped([...keyPrefixes.map((prefix) => `${prefix}*`), ...keys]);
+  const ofSlots = Object.entries(permits).flatMap(([key, number]) => slotPatterns(key, number));
+  const groups = grouped([...keyPrefixes.map((prefix) => `${prefix}*`), ...keys, ...ofSlots]);
   if (fleet && groups.length > 1) {
     throw invalid(
       scope,
-      `the keyPrefixes and keys of a fleet must fit into one statement of ${MOST_CHARACTERS} characters, since one request of a fleet reads keys of all, but these ${keyPrefixes.length + keys.length} need more; name fewer and shorter prefixes.`,
+      `the keyPrefixes and keys of a fleet must fit into one statement of ${MOST_CHARACTERS} characters, since one request of a fleet reads keys of all, but these ${keyPrefixes.length + keys.length + ofSlots.length} need more; name fewer and shorter prefixes.`,
     );
   }
-  return groups.map((group) => ({
-    'ForAllValues:StringLike': { 'dynamodb:LeadingKeys': group },
-    Null: { 'dynamodb:LeadingKeys': 'false' },
-  }));
+  return groups.map(conditionOf);
+}
+
+/** The conditions of statements for the requests that read all slots of a key. Each key has all its slots in one of them. */
+export const slotConditions = ({ permits = {} }: LockKeyOptions): Conditions[] =>
+  Object.entries(permits).map(([key, number]) => conditionOf(slotPatterns(key, number)));
+
+const conditionOf = (keys: readonly string[]): Conditions => ({
+  'ForAllValues:StringLike': { 'dynamodb:LeadingKeys': keys },
+  Null: { 'dynamodb:LeadingKeys': 'false' },
+});
+
+/** The most permits, and characters, of a key whose slots a policy names one by one. */
+const MOST_NAMED = { permits: 10, characters: 1_000 };
+
+/**
+ * The keys of all slots as a policy names them: one by one, or, if these are many, by patterns for numbers of one digit and of
+ * two.
+ * @param nameOf the name of a key in the policy, which ends in the number of the slot.
+ */
+export function slotPatterns(key: string, permits: number, nameOf = (key: string): string => key): string[] {
+  const names = slotKeys(key, permits).map(nameOf);
+  const [first = '', second = ''] = names;
+  const isShort = permits <= MOST_NAMED.permits && names.join().length <= MOST_NAMED.characters;
+  if (isShort || permits === 1) return names;
+  const before = second.slice(0, -1);
+  return [first, `${before}?`, ...(permits > 10 ? [`${before}??`] : [])];
 }
 
 /** Warns of prefixes that allow the locks of others, too. */

@@ -3,8 +3,8 @@ import type * as kms from 'aws-cdk-lib/aws-kms';
 import type { IConstruct } from 'constructs';
 import { FORCE_RELEASE_ATTRIBUTES } from '../names.ts';
 import { checkNames } from '../record/check.ts';
-import type { LockKeyOptions } from './grant-keys.ts';
-import { checkKeys, keyConditions } from './grant-keys.ts';
+import type { Conditions, LockKeyOptions } from './grant-keys.ts';
+import { checkKeys, keyConditions, slotConditions } from './grant-keys.ts';
 import { checkGrantee, warnOfNothing } from './grantee.ts';
 import { invalid } from './invalid.ts';
 import { checkPolicySize } from './policy-size.ts';
@@ -35,7 +35,10 @@ export interface LockGrantOptions extends LockKeyOptions {
   readonly fleet?: boolean;
 }
 
-const OPTIONS = { keyPrefixes: 0, keys: 0, guardedWrites: 0, fleet: 0 } satisfies Record<keyof LockGrantOptions, 0>;
+const OPTIONS = { keyPrefixes: 0, keys: 0, permits: 0, guardedWrites: 0, fleet: 0 } satisfies Record<
+  keyof LockGrantOptions,
+  0
+>;
 
 /** The facts about a lock table that its grants are made of. */
 export interface GrantableLockTable {
@@ -96,22 +99,25 @@ export class LockTableGrants {
         'guardedWrites must be false on a table with strong consistency across Regions, which has no transactions, but it is true.',
       );
     }
-    if (options.fleet && options.keys?.length && !options.keyPrefixes?.length) {
+    const single = [...(options.keys ?? []), ...Object.keys(options.permits ?? {})];
+    if (options.fleet && single.length > 0 && !options.keyPrefixes?.length) {
       throw invalid(
         this.#table.construct,
-        `a fleet must be granted its locks by keyPrefixes, since runTasks also keeps marks under keys that begin as those of its tasks do, but there are keys alone: [${options.keys.join(', ')}].`,
+        `a fleet must be granted its locks by keyPrefixes, since runTasks also keeps marks under keys that begin as those of its tasks do, but there are keys alone: [${single.join(', ')}].`,
       );
     }
     const actions = ['dynamodb:UpdateItem', 'dynamodb:GetItem'];
     if (options.fleet) actions.push('dynamodb:BatchGetItem');
     if (options.guardedWrites) actions.push('dynamodb:ConditionCheckItem');
-    return this.#grant(grantee, [{ actions, conditions: this.#keys(options) }], KMS_WRITE);
+    const requests = [{ actions, conditions: this.#keys(options) }];
+    return this.#grant(grantee, options.fleet ? requests : [...requests, readOfSlots(options)], KMS_WRITE);
   }
 
-  /** Allows to read who holds the locks: `GetItem`. */
+  /** Allows to read who holds the locks: `GetItem`, and with `permits` also `BatchGetItem`. */
   inspect(grantee: iam.IGrantable, options: LockKeyOptions): iam.Grant {
     const actions = ['dynamodb:GetItem'];
-    return this.#grant(grantee, [{ actions, conditions: this.#keys(options) }], KMS_READ);
+    const requests = [{ actions, conditions: this.#keys(options) }, readOfSlots(options)];
+    return this.#grant(grantee, requests, KMS_READ);
   }
 
   /**
@@ -184,13 +190,17 @@ export class LockTableGrants {
   }
 }
 
-type Conditions = Record<string, Record<string, unknown>>;
-
 interface Requests {
   readonly actions: string[];
   /** One statement is made for each. */
   readonly conditions: readonly Conditions[];
 }
+
+/** The requests that read all slots of a lock with permits. */
+const readOfSlots = (options: LockKeyOptions): Requests => ({
+  actions: ['dynamodb:BatchGetItem'],
+  conditions: slotConditions(options),
+});
 
 /** Makes the CDK's grant, with its conditions also in a resource's policy, where older versions such as 2.223 omit them. */
 function addGrant(options: iam.GrantWithResourceOptions): iam.Grant {

@@ -3,8 +3,9 @@ import * as iam from 'aws-cdk-lib/aws-iam';
 import type * as s3 from 'aws-cdk-lib/aws-s3';
 import type { IConstruct } from 'constructs';
 import { checkNames } from '../record/check.ts';
+import { slotKeys } from '../record/slot-keys.ts';
 import { nameOf, prefixOf } from '../swap/object-name.ts';
-import { checkKeys, grouped, type LockKeyOptions, warnOfPrefixes } from './grant-keys.ts';
+import { checkKeys, grouped, type LockKeyOptions, slotPatterns, warnOfPrefixes } from './grant-keys.ts';
 import { checkGrantee, warnOfNothing } from './grantee.ts';
 import { checkPolicySize } from './policy-size.ts';
 
@@ -62,13 +63,14 @@ export class LockBucketGrants {
 
   /** The names of objects that the options are for, in groups that fit into one statement each. */
   #names(options: LockKeyOptions): string[][] {
-    checkNames(`[${this.#scope.node.path}] A grant`, options, { keyPrefixes: 0, keys: 0 });
+    checkNames(`[${this.#scope.node.path}] A grant`, options, { keyPrefixes: 0, keys: 0, permits: 0 });
     checkKeys(this.#scope, options);
-    const { keyPrefixes = [], keys = [] } = options;
+    const { keyPrefixes = [], keys = [], permits = {} } = options;
     warnOfPrefixes(this.#scope, keyPrefixes);
     const names = [
       ...keyPrefixes.map((prefix) => `${PREFIX}${prefixOf(prefix, MOST_NAME)}*`),
       ...keys.map((key) => PREFIX + nameOf(key, MOST_NAME)),
+      ...Object.entries(permits).flatMap(([key, number]) => slotNames(key, number)),
     ];
     return grouped(names, MOST_ARN);
   }
@@ -108,4 +110,11 @@ export class LockBucketGrants {
     checkPolicySize(grantee);
     return grants.reduce((all, grant) => all.combine(grant));
   }
+}
+
+/** The names of the objects of all slots. A name that is cut ends in a hash, and not in the number of its slot. */
+function slotNames(key: string, permits: number): string[] {
+  const name = (slot: string) => PREFIX + nameOf(slot, MOST_NAME);
+  const names = slotKeys(key, permits).map(name);
+  return names.some((name) => name.includes('~')) ? names : slotPatterns(key, permits, name);
 }

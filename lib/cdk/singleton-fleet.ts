@@ -52,6 +52,14 @@ export interface SingletonFleetProps {
   readonly keyPrefixes: readonly string[];
 
   /**
+   * Locks with permits that the workers take while they work on their tasks, such as `{ partner: 5 }`: the greatest number of
+   * permits by the key. Keys that begin with one of `keyPrefixes` need no entry.
+   *
+   * @default - no locks with permits besides
+   */
+  readonly permits?: Readonly<Record<string, number>>;
+
+  /**
    * Allows `conditionCheck` and `writeWhileHeld`: transactions that commit only while the lock is held.
    *
    * @default false
@@ -95,6 +103,7 @@ const PROPS = {
   schedule: 0,
   workers: 0,
   keyPrefixes: 0,
+  permits: 0,
   guardedWrites: 0,
   lockTable: 0,
   deadLetterQueue: 0,
@@ -153,10 +162,11 @@ export class SingletonFleet extends Construct {
   constructor(scope: Construct, id: string, props: SingletonFleetProps) {
     super(scope, id);
     checkNames(`[${this.node.path}] SingletonFleet`, props, PROPS);
-    const { function: fn, schedule, workers, keyPrefixes, guardedWrites = false, alarmActions = [] } = props;
+    const { function: fn, schedule, workers, keyPrefixes, permits, guardedWrites = false, alarmActions = [] } = props;
     checkWorkers(this, workers);
     checkSchedule(this, schedule);
     checkKeys(this, { keyPrefixes });
+    if (permits !== undefined) checkKeys(this, { permits });
     checkFunction(this, fn, workers);
     checkQueue(this, props.deadLetterQueue);
     if (props.lockTable !== undefined) checkLockTable(this, props.lockTable);
@@ -166,7 +176,7 @@ export class SingletonFleet extends Construct {
       props.lockTable ?? new LockTable(this, 'Locks', { retention: retentionFor(props.deadLetterQueue) });
     this.deadLetterQueue = props.deadLetterQueue ?? this.#makeQueue();
     checkRetention(this, this.lockTable, this.deadLetterQueue);
-    this.lockTable.attach(fn, { keyPrefixes, guardedWrites, fleet: true });
+    this.lockTable.attach(fn, { keyPrefixes, ...(permits && { permits }), guardedWrites, fleet: true });
     fn.configureAsyncInvoke({ retryAttempts: 0, onFailure: new SqsDestination(this.deadLetterQueue) });
 
     const { deadLetterQueue } = this;

@@ -95,7 +95,7 @@ function checkOf(lease: Lease): LockConditionCheck {
   return {
     ConditionCheck: {
       TableName: name,
-      Key: { [keyAttribute]: lease.key, ...(sortKey && { [sortKey.name]: sortKey.value }) },
+      Key: { [keyAttribute]: lease.recordKey, ...(sortKey && { [sortKey.name]: sortKey.value }) },
       ConditionExpression: 'lockId = :lockId',
       ExpressionAttributeValues: { ':lockId': lease.lockId },
     },

@@ -1,7 +1,12 @@
-import type { GetItemCommandOutput, UpdateItemCommandOutput } from '@aws-sdk/client-dynamodb';
+import type {
+  BatchGetItemCommandOutput,
+  GetItemCommandOutput,
+  UpdateItemCommandOutput,
+} from '@aws-sdk/client-dynamodb';
 import { datesOf, type Metadata } from '../aws/server-date.ts';
 import { emfByEnvironment } from '../emf.ts';
 import { LockStoreError } from '../record/errors.ts';
+import type { LockRecord } from '../record/record.ts';
 import type {
   AcquireRequest,
   AskRequest,
@@ -9,6 +14,7 @@ import type {
   GiveBackRequest,
   LeaseStore,
   ReadAnswer,
+  ReadManyAnswer,
   ReadOptions,
   ReleaseRequest,
   RenewRequest,
@@ -84,6 +90,29 @@ export class DynamoDBLeaseStore {
     const input = { TableName: table.name, Key: table.keyOf(key), ConsistentRead: consistent };
     const { Item, $metadata } = await table.send<GetItemCommandOutput>('GetItem', input, key, signal);
     return this.#answer(Item, $metadata);
+  }
+
+  async readMany(keys: readonly string[], signal?: AbortSignal): Promise<ReadManyAnswer> {
+    const table = this.#table;
+    const Keys = keys.map((key) => table.keyOf(key));
+    const input = { RequestItems: { [table.name]: { Keys } } };
+    const answer = await table.send<BatchGetItemCommandOutput>('BatchGetItem', input, undefined, signal);
+    const items = Object.values(answer.Responses ?? {}).flat();
+    const left = Object.values(answer.UnprocessedKeys ?? {}).flatMap(({ Keys }) => Keys ?? []);
+    return {
+      records: items.flatMap((item) => this.parseIfLock(item)),
+      unprocessed: left.map((item) => item[table.keyAttribute]?.S as string),
+      ...datesOf(answer.$metadata),
+    };
+  }
+
+  /** @internal Reads a record, or nothing from an item of the user's own, which must not hide the locks beside it. */
+  parseIfLock(item: Item): LockRecord[] {
+    try {
+      return [this.#table.parse(item)];
+    } catch {
+      return [];
+    }
   }
 
   /** @internal Sends one conditional write. */

@@ -1,12 +1,10 @@
-import type { BatchGetItemCommandOutput, ScanCommandOutput } from '@aws-sdk/client-dynamodb';
+import type { ScanCommandOutput } from '@aws-sdk/client-dynamodb';
 import { datesOf } from '../aws/server-date.ts';
 import { LockStoreError } from '../record/errors.ts';
-import type { LockRecord } from '../record/record.ts';
 import type {
   ForceReleaseRequest,
   ListAnswer,
   LockStore,
-  ReadManyAnswer,
   RepairRequest,
   ResumeRequest,
   StoreAnswer,
@@ -44,20 +42,6 @@ export class DynamoDBLockStore extends DynamoDBLeaseStore implements LockStore {
     return this.write(request.key, writes.repair(request, this.table), signal);
   }
 
-  async readMany(keys: readonly string[], signal?: AbortSignal): Promise<ReadManyAnswer> {
-    const table = this.table;
-    const Keys = keys.map((key) => table.keyOf(key));
-    const input = { RequestItems: { [table.name]: { Keys } } };
-    const answer = await table.send<BatchGetItemCommandOutput>('BatchGetItem', input, undefined, signal);
-    const items = Object.values(answer.Responses ?? {}).flat();
-    const left = Object.values(answer.UnprocessedKeys ?? {}).flatMap(({ Keys }) => Keys ?? []);
-    return {
-      records: items.flatMap((item) => this.#parseIfLock(item)),
-      unprocessed: left.map((item) => item[table.keyAttribute]?.S as string),
-      ...datesOf(answer.$metadata),
-    };
-  }
-
   async list(prefix: string, cursor?: unknown, signal?: AbortSignal): Promise<ListAnswer> {
     const { name, keyAttribute, sortKey } = this.table;
     const input = {
@@ -85,7 +69,7 @@ export class DynamoDBLockStore extends DynamoDBLeaseStore implements LockStore {
     // A scan names no key. So DynamoDB does not tell that the key has another name.
     this.table.checkKeyOf(answer.Items ?? []);
     return {
-      records: (answer.Items ?? []).flatMap((item) => this.#parseIfLock(item)),
+      records: (answer.Items ?? []).flatMap((item) => this.parseIfLock(item)),
       cursor: answer.LastEvaluatedKey,
       ...datesOf(answer.$metadata),
     };
@@ -105,15 +89,6 @@ export class DynamoDBLockStore extends DynamoDBLeaseStore implements LockStore {
       if ((cause as Error | undefined)?.name !== 'AccessDeniedException') return [{ severity: 'error', message }];
       const maybe = `The lock '${PROBE}' may not be read, as is right for a role that may use other keys alone: ${message}`;
       return [{ severity: 'warning', message: maybe }];
-    }
-  }
-
-  /** Reads a record, or nothing from an item of the user's own, which must not hide the locks beside it. */
-  #parseIfLock(item: Item): LockRecord[] {
-    try {
-      return [this.table.parse(item)];
-    } catch {
-      return [];
     }
   }
 }

@@ -37,7 +37,10 @@ export type Attempt =
 export interface Asking {
   /** The operation, as messages begin with it: `Acquiring`. */
   readonly what: string;
+  /** The key of the record. */
   readonly key: string;
+  /** The key that the caller gave, which the caller's errors name. */
+  readonly lock: string;
   readonly plan: AcquirePlan;
   /** Milliseconds from `since` to the invocation's end. */
   readonly remainingMs: number;
@@ -75,7 +78,7 @@ export async function attempt(context: LeaseContext, asking: Asking): Promise<At
     }
     if (isAnswer && error.transient && term.isOver) {
       const message = `${nameOf(asking)}: no answer came in the time of the lease, which would be past its deadline now. Set a longer leaseMs or holdAtMostMs, or check the network.`;
-      throw new LockNoTimeError({ key, message }, { cause: error });
+      throw new LockNoTimeError({ key: asking.lock, message }, { cause: error });
     }
     throw error;
   }
@@ -162,7 +165,7 @@ function timeFor(asking: Asking, { clock }: LeaseContext): number {
  */
 export function discardUnwanted(
   context: LeaseContext,
-  { what, plan, discardHoldMs }: Pick<Asking, 'what' | 'plan' | 'discardHoldMs'>,
+  { what, lock, plan, discardHoldMs }: Pick<Asking, 'what' | 'lock' | 'plan' | 'discardHoldMs'>,
   grant: Grant,
 ): void {
   const { closing } = context;
@@ -173,7 +176,7 @@ export function discardUnwanted(
   closing.throwIfAborted();
   signal?.throwIfAborted();
   throw new LockNoTimeError({
-    key,
+    key: lock,
     message: `${what} '${key}': the store's answer came after the lease's own deadline, so the lease was given up. Try again, or set a longer leaseMs.`,
   });
 }
@@ -192,10 +195,10 @@ export function flawError(what: string, { key, flaw = '' }: Pick<LockRecord, 'ke
 }
 
 /** Invariant 4: no request is sent for a lease that would be past its deadline at its grant. */
-function checkTime({ what, key }: Asking, leftMs: number): void {
+function checkTime({ what, key, lock }: Asking, leftMs: number): void {
   if (leftMs > 0) return;
   throw new LockNoTimeError({
-    key,
+    key: lock,
     message: `${what} '${key}': the invocation has ${Math.max(0, Math.round(leftMs))} ms left. Take the lock earlier, or raise the function's timeout.`,
   });
 }

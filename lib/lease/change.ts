@@ -5,20 +5,20 @@ import { type Clock, pause } from './clock.ts';
 const LEAST_MS = 5;
 
 /**
- * Pauses for `ms` milliseconds, or until the store hints that the lock of a key may have opened. The caller looks at the
- * record in any case: a hint may be missed, and may be wrong.
+ * Pauses for `ms` milliseconds, or until the store hints that the lock of one of the keys may have opened. The caller looks
+ * at the records in any case: a hint may be missed, and may be wrong.
  * @throws the reason of a signal that aborts.
  */
 export async function untilChange(
   { store, clock }: { readonly store: LeaseStore; readonly clock: Clock },
-  key: string,
+  keys: readonly string[],
   ms: number,
   signals: readonly (AbortSignal | undefined)[],
 ): Promise<void> {
   if (store.changes === undefined) return pause(clock, ms, ...signals);
   const over = new AbortController();
   const paused = pause(clock, ms, ...signals, over.signal);
-  const changed = async () => store.changes?.(key, over.signal);
+  const changed = async () => Promise.race(keys.map((key) => store.changes?.(key, over.signal)));
   // A hint that fails is no hint.
   const hinted = Promise.all([changed(), pause(clock, LEAST_MS, over.signal)]).catch(() => paused);
   try {

@@ -6,6 +6,8 @@ import type { LockStore, StoreProblem } from '../record/store.ts';
 import { type Clock, systemClock } from './clock.ts';
 import type { OperatorContext } from './context.ts';
 import { check, inspect, inspectMany, type ListOptions, type LockState, list } from './inspect.ts';
+import { type Candidate, type LeaderWork, type LeadOptions, lead } from './lead.ts';
+import { type LeaderOptions, Leaders } from './leader.ts';
 import { Lease, type LeaseHandle } from './lease.ts';
 import { LeaseClient, type LeaseClientOptions } from './lease-client.ts';
 import { acquireAll, type Leases } from './leases.ts';
@@ -62,6 +64,7 @@ const CLIENT_OPTIONS = { ...LEASE_TIMING, store: 0, owner: 0, onEvent: 0, clock:
 export class LockClient extends LeaseClient {
   readonly #context: OperatorContext;
   readonly #closing: AbortController;
+  readonly #leaders: Leaders;
 
   /** @throws TypeError that shows the value, if an option is unknown or invalid. */
   constructor(options: LockClientOptions) {
@@ -73,6 +76,7 @@ export class LockClient extends LeaseClient {
     super(options, closing.signal);
     this.#closing = closing;
     this.#context = { ...this.context, store };
+    this.#leaders = new Leaders(this.#context);
   }
 
   /** @internal Aborts when the client is closed. */
@@ -228,6 +232,55 @@ export class LockClient extends LeaseClient {
       // After a success nothing is left to do.
       await leases.release();
     }
+  }
+
+  /**
+   * Makes this process a candidate: whenever it has the lock, it leads, that is, runs `work`. For processes that run on, as on
+   * ECS, EC2 and Kubernetes. For work that never ends by itself, which one process at a time is to do.
+   *
+   * 1. It campaigns: waits for the lock, with a look every `pollMs`.
+   * 2. It leads: `work` runs until it returns or throws. The signal aborts with a `LockLostError` if the lease is lost, with a
+   *    `LockClosedError` if the client is closed, and with a `LockError` after `stop()` or `resign()`.
+   * 3. When the work has ended, the lease is released. After a loss, the candidate waits for the work, too.
+   * 4. It rests: for `restMs` after work that returned, for `backOffMs` after work that failed. Then it campaigns again.
+   * @example
+   * ```ts
+   * import type { LockClient } from 'leasehold';
+   *
+   * export function start(locks: LockClient, tick: (token: number) => Promise<void>) {
+   *   const candidate = locks.lead('scheduler', async (lease, signal) => {
+   *     while (!signal.aborted) await tick(lease.fencingToken);
+   *   });
+   *   process.once('SIGTERM', () => candidate.stop());
+   *   return candidate.finished;
+   * }
+   * ```
+   * @throws TypeError that shows the value, if an option is unknown or invalid.
+   * @throws LockError on Lambda, which freezes a process between its invocations.
+   * @throws LockClosedError if the client is closed.
+   */
+  lead(key: string, work: LeaderWork): Candidate;
+  lead(key: string, options: LeadOptions | undefined, work: LeaderWork): Candidate;
+  lead(key: string, ...parameters: [unknown, unknown?]): Candidate {
+    const [options, work] = optionsAndWork<LeadOptions, LeaderWork>('lead', 'key', parameters);
+    return lead(this, key, options, work);
+  }
+
+  /**
+   * Tells who leads, or who holds a lock, by an eventually consistent read that is at most `maxAgeMs` old.
+   * @example
+   * ```ts
+   * import type { LockClient } from 'leasehold';
+   *
+   * export const urlOfLeader = async (locks: LockClient) =>
+   *   ((await locks.leader('scheduler'))?.data as { url: string } | undefined)?.url;
+   * ```
+   * @returns the state of the lock: `owner`, `data`, `fencingToken`, and `acquiredAt`, since when it leads. Undefined if nobody
+   *   leads.
+   * @throws LockStoreError if the store did not answer.
+   */
+  leader(key: string, options: LeaderOptions = {}): Promise<LockState | undefined> {
+    return this.#leaders.of(key, options);
   }
 
   /**
@@ -404,9 +457,19 @@ export class LockClient extends LeaseClient {
     const plan = this.plan({ ...options, ...(once !== undefined && { once }), holdAtLeastMs });
     return this.track(async () => {
       const grant = await resume(this.#context, handle, plan);
-      const lease = this.hold('Resuming', grant, plan, plan.holdAtLeastMs);
-      const { key, owner, fencingToken, deadline } = lease;
-      this.#context.report({ type: 'resumed', key, owner, fencingToken, expiresAt: grant.term.until, deadline });
+      const { key, slot } = handle;
+      const lease = this.hold('Resuming', grant, plan, { key, slot }, plan.holdAtLeastMs);
+      const { owner, fencingToken, deadline } = lease;
+      const ofSlot = slot !== undefined && { slot };
+      this.#context.report({
+        type: 'resumed',
+        key,
+        ...ofSlot,
+        owner,
+        fencingToken,
+        expiresAt: grant.term.until,
+        deadline,
+      });
       return lease;
     });
   }
@@ -416,7 +479,7 @@ export class LockClient extends LeaseClient {
    *
    * 1. New leases are refused, and waits end.
    * 2. The signal of each lease aborts with a `LockClosedError`. The lease is still held, and renewed.
-   * 3. The work ends. What runs the work (`using`, `runTasks`, the middleware) then releases the lease. A lease from `acquire`
+   * 3. The work ends. What runs the work (`using`, `lead`, `runTasks`, the middleware) then releases the lease. A lease from `acquire`
    *    is released by the code that acquired the lease.
    * 4. A lease whose work has not ended within `graceMs` is abandoned: it is not renewed any more, and its lock opens at the
    *    expiry.

@@ -3,6 +3,7 @@ import type { ReportedEvent } from './events.ts';
 import type { Gate } from './gate.ts';
 import type { OwnLeases } from './own-leases.ts';
 import type { SendContext } from './send.ts';
+import type { SlotMemory } from './slots.ts';
 
 /**
  * The part of a client that all its operations share. Of grants it has only the leases that `close` waits for (invariant 11).
@@ -15,6 +16,8 @@ export interface LeaseContext extends SendContext {
   readonly leases: OwnLeases;
   /** The calls that are under way, and the work that goes on after its caller has got an answer. `close` waits for them. */
   readonly pending: Set<Promise<unknown>>;
+  /** The slots that this client had last, of keys with `permits`. Knows of slots and of no grant (invariant 11). */
+  readonly slots: SlotMemory;
   /** Aborts when the client is closed. */
   readonly closing: AbortSignal;
   /** Reports an event. Adds the time, and the skew of a clock that is known to be wrong. */

@@ -3,6 +3,11 @@ import { call } from './callback.ts';
 
 interface EventBase {
   readonly key: string;
+  /**
+   * The slot, with `permits`. Of `waiting`: the slot that opens first. Absent from `busy`, and from an `acquireFailed` that
+   * is about all slots.
+   */
+  readonly slot?: number;
   /** The moment, by this host's clock: milliseconds since the epoch. */
   readonly at: number;
   /** The name of the lease's holder. Of `busy` and `waiting`: the other holder, if anybody holds the lock. */
@@ -45,6 +50,10 @@ export type LockEvent =
   /** The lock was busy until the wait was over. */
   | (EventBase & {
       readonly type: 'busy';
+      /** With `permits`: the most holders of the key. */
+      readonly permits?: number;
+      /** With `permits`: the slots that are known to be closed. */
+      readonly held?: number;
       readonly fencingToken: number;
       readonly expiresAt: number;
       readonly retryAfterMs: number;
@@ -106,7 +115,7 @@ export type ReportedEvent = Without<'at' | 'skewMs', LockEvent>;
 
 /** An event of a lease, before the lease adds its own name and token, and the time for which the lease was held. */
 export type ReportedLeaseEvent = Without<
-  'at' | 'skewMs' | 'key' | 'owner' | 'fencingToken' | 'heldMs' | 'newlyHeldMs',
+  'at' | 'skewMs' | 'key' | 'slot' | 'owner' | 'fencingToken' | 'heldMs' | 'newlyHeldMs',
   Extract<LockEvent, HeldEventBase>
 >;
 

@@ -59,9 +59,9 @@ export interface ListOptions {
 
 const LIST_OPTIONS = { prefix: 0, signal: 0 } satisfies Record<keyof ListOptions, 0>;
 
-export async function inspect(context: LeaseContext, key: string): Promise<LockState | undefined> {
+export async function inspect(context: LeaseContext, key: string, consistent = true): Promise<LockState | undefined> {
   checkKey(key);
-  const read = (signal: AbortSignal) => context.store.read(key, { consistent: true }, signal);
+  const read = (signal: AbortSignal) => context.store.read(key, { consistent }, signal);
   const { record } = await sendInTurn(context, `Reading '${key}'`, read, { order: ORDER.read });
   return record && stateOf(context, record);
 }

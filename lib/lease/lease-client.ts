@@ -1,11 +1,13 @@
 import { hostname } from 'node:os';
-import { checkFunction, checkKey } from '../record/check.ts';
+import { checkFunction } from '../record/check.ts';
 import { LockBusyError, LockDoneError } from '../record/errors.ts';
 import { holderOf } from '../record/record.ts';
+import { checkSlotsOf, slotOf } from '../record/slot-keys.ts';
 import type { LeaseStore } from '../record/store.ts';
 import { shownToken } from '../record/token.ts';
-import { Acquisition, type Busy, type Outcome } from './acquisition.ts';
+import { Acquisition } from './acquisition.ts';
 import { discardUnwanted, type Grant } from './attempt.ts';
+import type { Busy, Outcome } from './attempts.ts';
 import { call } from './callback.ts';
 import { type Clock, systemClock } from './clock.ts';
 import { inBackground, type LeaseContext } from './context.ts';
@@ -16,6 +18,7 @@ import { Lines } from './line.ts';
 import { type AcquireOptions, type AcquirePlan, type LeaseTiming, planAcquire } from './options.ts';
 import { OwnLeases } from './own-leases.ts';
 import { serverClockOf } from './server-clock.ts';
+import { type Place, SlotMemory } from './slots.ts';
 
 /** The options of a `LeaseClient`. */
 export interface LeaseClientOptions extends LeaseTiming {
@@ -65,6 +68,7 @@ export class LeaseClient {
       gate: gateOf(store),
       clock,
       serverClock,
+      slots: new SlotMemory(),
       leases: new OwnLeases((key, record) => this.#lines.ended(key, record)),
       closing,
       pending: new Set(),
@@ -99,18 +103,23 @@ export class LeaseClient {
   async acquire(key: string, options: AcquireOptions): Promise<Lease> {
     const outcome = await this.ask(key, options);
     if (outcome instanceof Lease) return outcome;
-    const { record, retryAfterMs } = outcome;
+    const { record, closed, permits, retryAfterMs } = outcome;
     const { serverClock } = this.#context;
     const { skewMs } = serverClock;
-    const { lockId, expiresAt, acquiredAt } = record;
-    const heldMs = lockId === undefined ? undefined : serverClock.now(key) - acquiredAt;
-    throw new LockBusyError({ key, owner: holderOf(record), expiresAt, retryAfterMs, skewMs, heldMs });
+    const { expiresAt } = record;
+    const held = closed.filter(({ lockId }) => lockId !== undefined);
+    const heldMs = Math.min(...held.map(({ key, acquiredAt }) => serverClock.now(key) - acquiredAt));
+    const holders = closed.map((record) => {
+      return { slot: slotOf(key, record.key), owner: holderOf(record), expiresAt: record.expiresAt };
+    });
+    const owner = holderOf(record);
+    throw new LockBusyError({ key, owner, expiresAt, retryAfterMs, skewMs, heldMs, permits, holders });
   }
 
   /** @internal Acquires a lock, and reports the outcome. */
   async ask(key: string, options: AcquireOptions): Promise<Lease | Busy> {
-    checkKey(key);
     const plan = this.plan(options);
+    checkSlotsOf(key, plan.permits);
     const acquisition = new Acquisition(this.#context, key, plan);
     return this.track(() => this.#lines.run(acquisition, (outcome) => this.#told(outcome, acquisition)));
   }
@@ -119,7 +128,7 @@ export class LeaseClient {
   #told(outcome: Outcome, { key, plan, elapsedMs }: Acquisition): Lease | Busy {
     const { report } = this.#context;
     const waitedMs = Math.round(elapsedMs);
-    if (outcome.type === 'granted') return this.#granted(outcome.grant, plan, waitedMs);
+    if (outcome.type === 'granted') return this.#granted(key, outcome.grant, plan, waitedMs);
     if (outcome.type === 'done') {
       const doneToken = shownToken(outcome.doneToken);
       const once = shownToken(plan.once as string);
@@ -128,21 +137,26 @@ export class LeaseClient {
     }
     const { record, retryAfterMs } = outcome;
     const { fencingToken, expiresAt } = record;
-    report({ type: 'busy', key, owner: holderOf(record), fencingToken, expiresAt, retryAfterMs, waitedMs });
+    const full = plan.permits > 1 && { permits: plan.permits, held: outcome.closed.length };
+    report({ type: 'busy', key, ...full, owner: holderOf(record), fencingToken, expiresAt, retryAfterMs, waitedMs });
     return outcome;
   }
 
-  #granted(grant: Grant, plan: AcquirePlan, waitedMs: number): Lease {
+  #granted(lock: string, grant: Grant, plan: AcquirePlan, waitedMs: number): Lease {
     const { term, record } = grant;
     // A release counts from `acquiredAt`, the earliest moment of the grant, and `holdAtLeastMs` from the latest. The two
     // moments differ if this host's clock is known to be wrong.
     const holdAtLeastMs = plan.holdAtLeastMs && term.closedUntil - record.acquiredAt;
-    const lease = this.hold('Acquiring', grant, { ...plan, holdAtLeastMs });
+    const slot = plan.permits > 1 ? slotOf(lock, grant.key) : undefined;
+    const lease = this.hold('Acquiring', grant, { ...plan, holdAtLeastMs }, { key: lock, slot });
+    // A slot that stays closed after its lease is not worth asking for first.
+    if (slot !== undefined && holdAtLeastMs === 0) void lease.ended.then(() => this.#context.slots.ended(lock, slot));
     const { key, owner, fencingToken, deadline, takenOverFrom } = lease;
     const times = { expiresAt: term.until, deadline, waitedMs };
     this.#context.report({
       type: 'acquired',
       key,
+      ...(slot !== undefined && { slot }),
       owner,
       fencingToken,
       ...times,
@@ -152,10 +166,11 @@ export class LeaseClient {
   }
 
   /** @internal Makes the lease of a grant, and starts its heartbeat. */
-  hold(what: string, grant: Grant, plan: AcquirePlan, discardHoldMs = 0): Lease {
+  hold(what: string, grant: Grant, plan: AcquirePlan, place: Place, discardHoldMs = 0): Lease {
     // The client may have been closed since the grant was judged. From here on, `close` knows the lease.
-    if (this.#context.closing.aborted) discardUnwanted(this.#context, { what, plan, discardHoldMs }, grant);
-    const lease = new Lease(this.#context, plan, grant);
+    const { key: lock } = place;
+    if (this.#context.closing.aborted) discardUnwanted(this.#context, { what, lock, plan, discardHoldMs }, grant);
+    const lease = new Lease(this.#context, plan, grant, place);
     lease.start();
     return lease;
   }

@@ -13,12 +13,15 @@ import type { ReportedEvent, ReportedLeaseEvent } from './events.ts';
 import { Heartbeat } from './heartbeat.ts';
 import { type AcquirePlan, checkLeaseMs, dataOf, json } from './options.ts';
 import { type Released, release, releaseMsOf } from './release.ts';
+import type { Place } from './slots.ts';
 
 /** A lease on its way to another process. The handle is a secret: whoever has the handle has the lease. */
 export interface LeaseHandle {
   readonly key: string;
   readonly lockId: string;
   readonly fencingToken: number;
+  /** Present if the lease was acquired with `permits`. */
+  readonly slot?: number;
   readonly once?: string;
   readonly holdAtLeastMs?: number;
   /** Present with `holdAtLeastMs`, which counts from this moment. */
@@ -41,7 +44,7 @@ const LOST_DETAIL: Record<LostReason, string> = {
   gone: 'its record was deleted',
   released: 'it was released',
   handedOff: 'it was handed off',
-  closed: 'its client was closed, and its work had not ended in time',
+  closed: 'its client or its candidate was closed, and its work had not ended in time',
   timedOut: 'its invocation timed out',
   abandoned: 'it was given up, for its work may go on',
 };
@@ -100,9 +103,18 @@ const RELEASE_OPTIONS = { done: 0, withinMs: 0 } satisfies Record<keyof ReleaseO
  * ```
  */
 export class Lease {
+  /** The key that was given. */
   readonly key: string;
+  /**
+   * The slot that the lease holds, from 0 up to one less than `permits`: no two leases of a key hold the same slot at a
+   * time. 0 of a lock without `permits`.
+   */
+  readonly slot: number;
   readonly owner: string;
-  /** Grows with every grant of the key, for ever. A resource that remembers the highest token refuses a late holder. */
+  /**
+   * Grows with every grant of the key, for ever. A resource that remembers the highest token refuses a late holder. With
+   * `permits` each slot counts for itself: the resource remembers the highest token of each slot.
+   */
   readonly fencingToken: number;
   /** The moment of the grant, as the record has it: milliseconds since the epoch. */
   readonly acquiredAt: number;
@@ -119,6 +131,8 @@ export class Lease {
   readonly #heartbeat: Heartbeat;
   readonly #commits: Commits;
   readonly #stop = new AbortController();
+  /** True of a lease with `permits`, whose events and handle name the slot. */
+  readonly #isOfSlot: boolean;
   readonly #ended = Promise.withResolvers<void>();
   #state: LeaseState = 'held';
   #loss: LockLostError | undefined;
@@ -127,9 +141,11 @@ export class Lease {
   #toldHeldMs = 0;
 
   /** @internal Starts no timer: `start()` does. */
-  constructor(context: LeaseContext, plan: AcquirePlan, grant: Grant) {
+  constructor(context: LeaseContext, plan: AcquirePlan, grant: Grant, { key, slot }: Place) {
     const { fencingToken, acquiredAt, doneToken, data, tookOver } = grant.record;
-    this.key = grant.key;
+    this.key = key;
+    this.slot = slot ?? 0;
+    this.#isOfSlot = slot !== undefined;
     this.owner = plan.owner;
     this.fencingToken = fencingToken;
     this.acquiredAt = acquiredAt;
@@ -157,6 +173,16 @@ export class Lease {
   /** @internal The secret id of this grant. Must not be logged. */
   get lockId(): string {
     return this.#grant.lockId;
+  }
+
+  /** @internal The key of the record, for guarded writes: the key of the slot. */
+  get recordKey(): string {
+    return this.#grant.key;
+  }
+
+  /** @internal Resolves when nothing is left to wait for: the lease is lost or handed off, or its release is answered. */
+  get ended(): Promise<void> {
+    return this.#ended.promise;
   }
 
   /** @internal The record, as this holder last wrote it. */
@@ -402,6 +428,7 @@ export class Lease {
       key: this.key,
       lockId: this.lockId,
       fencingToken: this.fencingToken,
+      ...this.#ofSlot,
       ...(once !== undefined && { once: shownToken(once) }),
       ...(holdAtLeastMs > 0 && { holdAtLeastMs, acquiredAt: this.acquiredAt }),
     };
@@ -417,8 +444,8 @@ export class Lease {
    * ```
    */
   toJSON(): Record<string, unknown> {
-    const { key, owner, fencingToken, acquiredAt, deadline, takenOverFrom, data } = this;
-    return { key, owner, fencingToken, acquiredAt, deadline, takenOverFrom, data, held: this.isHeld() };
+    const { key, slot, owner, fencingToken, acquiredAt, deadline, takenOverFrom, data } = this;
+    return { key, slot, owner, fencingToken, acquiredAt, deadline, takenOverFrom, data, held: this.isHeld() };
   }
 
   /** @internal Releases a lease under which no work has begun: `holdAtLeastMs` keeps nothing closed. */
@@ -427,7 +454,7 @@ export class Lease {
   }
 
   /**
-   * @internal Tells the work to stop, for a client that is closed. The lease is held and renewed until its work has ended.
+   * @internal Tells the work to stop, for a client that is closed or a candidate that is told to stop. The lease is held and renewed until its work has ended.
    * Invariant 9: if the work does not end within `graceMs`, the lease is abandoned, and not released.
    * @param graceMs undefined for the time until the present deadline.
    * @returns a promise that settles when the lease has ended, or when `graceMs` is over.
@@ -509,7 +536,7 @@ export class Lease {
 
   #send(doneToken: string | undefined, options: Ending): Promise<Released> {
     const { requestTimeoutMs, remainingMs } = this.#plan;
-    const { key, lockId, fencingToken, acquiredAt } = this;
+    const { recordKey: key, lockId, fencingToken, acquiredAt } = this;
     const { withinMs = releaseMsOf(remainingMs), holdAtLeastMs = this.#plan.holdAtLeastMs } = options;
     const { until } = this.#heartbeat;
     const releasing = { key, lockId, fencingToken, acquiredAt, until, holdAtLeastMs, doneToken };
@@ -542,6 +569,10 @@ export class Lease {
     this.#ended.resolve();
   }
 
+  get #ofSlot(): { readonly slot?: number } {
+    return this.#isOfSlot ? { slot: this.slot } : {};
+  }
+
   #lostError(reason: LostReason, cause?: LockStoreError): LockLostError {
     return new LockLostError({ key: this.key, reason, detail: LOST_DETAIL[reason] }, cause && { cause });
   }
@@ -551,6 +582,6 @@ export class Lease {
     const heldMs = Math.max(0, Math.round(elapsedMs(this.#grant.term.sent, instant(this.#context.clock))));
     const newlyHeldMs = heldMs - this.#toldHeldMs;
     this.#toldHeldMs = heldMs;
-    this.#context.report({ key, owner, fencingToken, ...event, heldMs, newlyHeldMs } as ReportedEvent);
+    this.#context.report({ key, ...this.#ofSlot, owner, fencingToken, ...event, heldMs, newlyHeldMs } as ReportedEvent);
   }
 }

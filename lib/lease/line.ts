@@ -1,6 +1,7 @@
 import type { LockRecord } from '../record/record.ts';
 import { isDone } from '../record/token.ts';
-import { type Acquisition, type Busy, LONGEST_PAUSE_MS, type Outcome } from './acquisition.ts';
+import { type Acquisition, LONGEST_PAUSE_MS } from './acquisition.ts';
+import type { Busy, Outcome } from './attempts.ts';
 import { elapsedMs, type Instant, instant, pause } from './clock.ts';
 import type { LeaseContext } from './context.ts';
 
@@ -78,10 +79,10 @@ class Line {
     this.#served ??= instant(this.#context.clock);
   }
 
-  /** Learns of a record that a call of the line was refused by, or has read. */
-  saw(record: LockRecord): void {
+  /** Learns of a record that one of the calls was refused by, or has read. */
+  saw(record: LockRecord, by: Waiter): void {
     this.#served = undefined;
-    this.#learn(record);
+    this.#learn(record, by);
   }
 
   /** Learns that the lease of this client has ended. */
@@ -120,11 +121,11 @@ class Line {
     return this.#rested ? LONGEST_PAUSE_MS - elapsedMs(this.#rested, now) : 0;
   }
 
-  #learn(record: LockRecord): void {
+  #learn(record: LockRecord, by?: Waiter): void {
     const isNews = this.#seen === undefined || this.#seen.doneToken !== record.doneToken;
     this.#seen = record;
     // Who came later was told on coming.
-    if (isNews) for (const waiter of this.#waiters) tell(waiter, record);
+    if (isNews) for (const waiter of this.#waiters) if (waiter !== by) tell(waiter, record);
   }
 
   /** @throws the reason of the call's signal, or of the client's closing. */
@@ -168,12 +169,14 @@ export class Lines {
    */
   async run<Result>(acquisition: Acquisition, told: (outcome: Outcome) => Result): Promise<Result> {
     const { key, plan } = acquisition;
+    // The calls for one of several slots need not wait for each other.
+    if (plan.permits > 1) return told(await acquisition.run());
     if (plan.waitMs === 0) return told(this.#busyHere(acquisition) ?? (await acquisition.run()));
     const line = this.#lines.get(key) ?? new Line(this.#context, key);
     this.#lines.set(key, line);
     const waiter = line.join(acquisition);
     try {
-      const outcome = (await line.turn(waiter)) ?? (await acquisition.run((record) => line.saw(record)));
+      const outcome = (await line.turn(waiter)) ?? (await acquisition.run((record) => line.saw(record, waiter)));
       if (outcome.type === 'granted') line.granted();
       return told(outcome);
     } finally {

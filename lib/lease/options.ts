@@ -10,6 +10,7 @@ import {
   printable,
   show,
 } from '../record/check.ts';
+import { checkPermits } from '../record/slot-keys.ts';
 import { canonicalToken, type OnceToken } from '../record/token.ts';
 import { heed } from './callback.ts';
 import { SENDS } from './send.ts';
@@ -114,6 +115,12 @@ export interface AcquireOptions extends LeaseTiming {
    * @default the client's `owner`
    */
   owner?: string | undefined;
+  /**
+   * The most holders of the key at a time. Each holder has a slot of its own: `lease.slot`. All who use the key give the same
+   * number; while the number changes, the larger one counts. 1 to 100. Not with `once`.
+   * @default 1: one holder
+   */
+  permits?: number | undefined;
 }
 
 /**
@@ -152,7 +159,7 @@ export type AcquireAllOptions = Omit<AcquireOptions, 'once' | 'permits'>;
  * });
  * ```
  */
-export type ResumeOptions = Omit<AcquireOptions, 'waitMs' | 'once' | 'data' | 'holdAtLeastMs'>;
+export type ResumeOptions = Omit<AcquireOptions, 'waitMs' | 'once' | 'data' | 'holdAtLeastMs' | 'permits'>;
 
 /** The names of `LeaseTiming`. */
 export const LEASE_TIMING = { leaseMs: 0, heartbeatMs: 0, safetyMs: 0 } satisfies Record<keyof LeaseTiming, 0>;
@@ -172,10 +179,13 @@ export const RESUME_OPTIONS = {
 } as const satisfies Record<keyof ResumeOptions, 0>;
 
 /** The names of `TryAcquireOptions`. */
-export const TRY_ACQUIRE_OPTIONS = { ...RESUME_OPTIONS, holdAtLeastMs: 0, once: 0, data: 0 } as const satisfies Record<
-  keyof TryAcquireOptions,
-  0
->;
+export const TRY_ACQUIRE_OPTIONS = {
+  ...RESUME_OPTIONS,
+  holdAtLeastMs: 0,
+  once: 0,
+  data: 0,
+  permits: 0,
+} as const satisfies Record<keyof TryAcquireOptions, 0>;
 
 /** The names of `AcquireOptions`. */
 export const ACQUIRE_OPTIONS = { ...TRY_ACQUIRE_OPTIONS, waitMs: 0 } satisfies Record<keyof AcquireOptions, 0>;
@@ -188,6 +198,11 @@ export const ACQUIRE_ALL_OPTIONS = { ...RESUME_OPTIONS, holdAtLeastMs: 0, data: 
 
 /** The options as the protocol uses them: checked, and with every default filled in. */
 export interface AcquirePlan {
+  /**
+   * The milliseconds between the looks of a waiter, for who does not hurry.
+   * @default growing pauses
+   */
+  readonly pollMs: number | undefined;
   readonly leaseMs: number;
   readonly heartbeatMs: number;
   readonly safetyMs: number;
@@ -204,6 +219,7 @@ export interface AcquirePlan {
   readonly once: string | undefined;
   readonly data: string | undefined;
   readonly owner: string;
+  readonly permits: number;
 }
 
 const MAX_DATA_BYTES = 8192;
@@ -239,13 +255,21 @@ export function dataOf(data: string | undefined): unknown {
   }
 }
 
+/** @throws TypeError that shows the permits of a lock with `once`, if there are several. */
+export function checkAlone(permits: number | undefined = 1): void {
+  if (permits === 1) return;
+  throw new TypeError(
+    `permits must be 1 with once, since a token that is done is done in one slot alone, but it is ${permits}. Leave one of the two out.`,
+  );
+}
+
 export const checkLeaseMs = (value: unknown): number => checkDuration('leaseMs', value, 2);
 
 /**
  * Checks every option and fills in the defaults.
  * @throws TypeError that shows the value.
  */
-export function planAcquire(options: AcquireOptions): AcquirePlan {
+export function planAcquire(options: AcquireOptions & { readonly pollMs?: number | undefined }): AcquirePlan {
   const { waitMs = 0, withinMs, requestTimeoutMs = 1_000, holdAtLeastMs = 0, holdAtMostMs = Infinity } = options;
   checkDuration('waitMs', waitMs, 0, true);
   checkDuration('requestTimeoutMs', requestTimeoutMs, 1);
@@ -266,9 +290,12 @@ export function planAcquire(options: AcquireOptions): AcquirePlan {
     );
   }
   const { remainingMs, signal, owner } = options;
+  const permits = checkPermits(options.permits === undefined ? 1 : options.permits);
+  if ('once' in options) checkAlone(permits);
   if (remainingMs !== undefined) checkFunction('remainingMs', remainingMs);
   checkSignal(signal);
   return {
+    pollMs: options.pollMs,
     leaseMs,
     heartbeatMs,
     safetyMs,
@@ -283,6 +310,7 @@ export function planAcquire(options: AcquireOptions): AcquirePlan {
     once: 'once' in options ? canonicalToken(options.once) : undefined,
     data: json(options.data),
     owner: checkText('owner', owner),
+    permits,
   };
 }
 

@@ -1,6 +1,7 @@
 import { checkKey, checkText, checkThat } from '../record/check.ts';
 import { LockLostError, LockStoreError } from '../record/errors.ts';
 import { isGrantOf, type LockRecord, lossOf } from '../record/record.ts';
+import { checkSlot, slotKey } from '../record/slot-keys.ts';
 import { type Asking, attempt, discardUnwanted, flawError, type Grant } from './attempt.ts';
 import { Budget } from './budget.ts';
 import { instant } from './clock.ts';
@@ -20,7 +21,7 @@ import { discard } from './release.ts';
  */
 export async function resume(context: OperatorContext, handle: LeaseHandle, plan: AcquirePlan): Promise<Grant> {
   const { store, clock } = context;
-  const key = checkKey(handle.key);
+  const key = slotKey(checkKey(handle.key), checkSlot(handle.slot ?? 0));
   let handed = checkText('The lockId of a handle', handle.lockId);
   const { acquiredAt = 0 } = handle;
   const isMoment = Number.isSafeInteger(acquiredAt) && (acquiredAt !== 0 || plan.holdAtLeastMs === 0);
@@ -29,6 +30,7 @@ export async function resume(context: OperatorContext, handle: LeaseHandle, plan
   const asking: Asking = {
     what: 'Resuming',
     key,
+    lock: handle.key,
     plan,
     remainingMs: remainingOf(plan),
     since: instant(clock),
@@ -44,7 +46,7 @@ export async function resume(context: OperatorContext, handle: LeaseHandle, plan
   const checkHanded = (record: LockRecord | undefined) => {
     if (isGrantOf(handed, record)) return;
     const detail = 'since it was handed off it was resumed, released, taken over or deleted';
-    throw new LockLostError({ key, reason: lossOf(record), detail });
+    throw new LockLostError({ key: handle.key, reason: lossOf(record), detail });
   };
 
   const first = await attempt(context, asking);

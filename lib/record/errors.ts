@@ -40,6 +40,15 @@ export class LockError extends Error {
   }
 }
 
+/** A closed slot of a lock. */
+export interface SlotHolder {
+  readonly slot: number;
+  /** Absent while a released slot is merely kept closed by `holdAtLeastMs`. */
+  readonly owner: string | undefined;
+  /** The moment from which others may take the slot, if its holder does not renew: milliseconds since the epoch. */
+  readonly expiresAt: number;
+}
+
 /**
  * Another holder has the lock, or `holdAtLeastMs` keeps the lock closed. The message may be shown to HTTP callers: the
  * message names the key and not the owner.
@@ -57,7 +66,11 @@ export class LockBusyError extends LockError {
   static override readonly kind: string = 'LockBusyError';
   override readonly code = 'ERR_LOCK_BUSY';
   readonly key: string;
-  /** The holder. Absent while a released lock is merely kept closed by `holdAtLeastMs`. */
+  /** The most holders of the key at a time. 1 without the option `permits`. */
+  readonly permits: number;
+  /** The slots that are known to be closed, in their order. Without `permits`: slot 0. */
+  readonly holders: readonly SlotHolder[];
+  /** The holder; with `permits`, the holder whose slot opens first. Absent while a released lock is merely kept closed by `holdAtLeastMs`. */
   readonly owner: string | undefined;
   /** The moment from which others may take the lock, if its holder does not renew: milliseconds since the epoch. */
   readonly expiresAt: number;
@@ -87,13 +100,18 @@ export class LockBusyError extends LockError {
     skewMs?: number | undefined;
     /** Milliseconds for which the holder has had the lock. Absent if nobody holds the lock, or if the time is not known. */
     heldMs?: number | undefined;
+    permits?: number | undefined;
+    holders?: readonly SlotHolder[] | undefined;
   }) {
-    const { retryAfterMs, heldMs = Infinity } = busy;
+    const { owner, expiresAt, retryAfterMs, heldMs = Infinity, permits = 1 } = busy;
     const seconds = Math.max(1, Math.ceil(Math.min(retryAfterMs, heldMs) / 1000));
-    super(`The lock '${busy.key}' is busy; retry in ${seconds} s.`);
+    const what = permits === 1 ? 'is busy' : `is busy: all ${permits} permits are in use`;
+    super(`The lock '${busy.key}' ${what}; retry in ${seconds} s.`);
     this.key = busy.key;
-    this.owner = busy.owner;
-    this.expiresAt = busy.expiresAt;
+    this.permits = permits;
+    this.holders = busy.holders ?? [{ slot: 0, owner, expiresAt }];
+    this.owner = owner;
+    this.expiresAt = expiresAt;
     this.retryAfterMs = retryAfterMs;
     this.skewMs = busy.skewMs;
     this.headers = { 'Retry-After': String(seconds) };
@@ -171,7 +189,7 @@ export class LockTokenError extends LockError {
  * - `revoked`: an operator force-released the lease.
  * - `gone`: somebody deleted the record.
  * - `released`, `handedOff`: the holder ended the lease and then used the lease.
- * - `closed`: the lease's client was closed, and its work had not ended in time.
+ * - `closed`: the lease's client was closed, or its candidate was stopped or resigned, and its work had not ended in time.
  * - `timedOut`: the invocation that holds the lease timed out.
  * - `abandoned`: the work was to stop, and nobody can tell when the work will have stopped.
  */

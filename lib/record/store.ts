@@ -301,4 +301,4 @@ export interface LockStore {
 }
 
 /** The part of a store that a lease needs, from its acquisition to its release. */
-export type LeaseStore = Omit<LockStore, 'resume' | 'forceRelease' | 'repair' | 'readMany' | 'list' | 'check'>;
+export type LeaseStore = Omit<LockStore, 'resume' | 'forceRelease' | 'repair' | 'list' | 'check'>;

@@ -23,7 +23,8 @@ const turns = new WeakMap<Lease, Promise<unknown>>();
  * without another client's commands in between. Nobody who was granted the lock later has written before. No clock is
  * involved. After a failover of the server, the check is as good as the server's memory of the grant.
  *
- * - In a cluster, every key must have the lock's hash tag: `{report}:total` for the lock `report`.
+ * - In a cluster, every key must have the lock's hash tag: `{report}:total` for the lock `report`. With `permits`, the hash
+ *   tag is that of the slot: `{report#3}:total` for slot 3, and `{report}:total` for slot 0.
  * - A command that fails ends the write. The commands before it stay applied, for Redis takes nothing back.
  * - If no answer comes, the commands may have run, or may run still. Send a write again only if running it twice does no
  *   harm. The call waits for an answer for `requestTimeoutMs` of the lease, and no longer than the lease's signal allows.
@@ -70,7 +71,7 @@ async function write(
   // A client that sends the request again after a broken connection does not run the commands twice.
   const writeId = freshId();
   const [status, place, fault] = await inTime(lease, (signal) =>
-    server.run(GUARDED, lease.key, [lease.lockId, writeId, ...argv], signal),
+    server.run(GUARDED, lease.recordKey, [lease.lockId, writeId, ...argv], signal),
   );
   if (status === 'applied') return undefined;
   if (status === 'failed') return { place, fault };

@@ -7,7 +7,7 @@ import { Template } from 'aws-cdk-lib/assertions';
 import { type IRole, Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
 import { LockTable } from '../../lib/cdk/index.ts';
 import { conditionCheck, DynamoDBLockStore, writeWhileHeld } from '../../lib/dynamodb.ts';
-import { LockBusyError, LockClient } from '../../lib/index.ts';
+import { LockBusyError, LockClient, slotKeys } from '../../lib/index.ts';
 import { runTasks } from '../../lib/tasks/index.ts';
 import { type DynamoDB, describe, startDynamoDB, test } from '../support/with-dynamodb.ts';
 
@@ -157,6 +157,17 @@ const OTHER_UPDATES: Asked[] = ['fencingToken', 'doneToken', 'owner', 'leaseMs',
 const UPDATE: Asked = { what: 'a write', action: 'UpdateItem', table: TABLE, keys: ['jobs/1'] };
 const READ: Asked = { what: 'a read', action: 'GetItem', table: TABLE, keys: ['jobs/1'] };
 
+/** Requests for slots that are none of the locks 'partner' and 'shards', and a read of the slots of both. */
+const OTHER_SLOTS: Asked[] = ['UpdateItem', 'GetItem', 'BatchGetItem'].flatMap((action): Asked[] => [
+  { what: 'a slot too high', action, table: TABLE, keys: ['partner#3'] },
+  { what: 'a slot of three digits', action, table: TABLE, keys: ['shards#100'] },
+  { what: 'a slot of a slot', action, table: TABLE, keys: ['partner#1#1'] },
+  { what: 'a key that only begins like ours', action, table: TABLE, keys: ['partners'] },
+  { what: 'a slot of another lock', action, table: TABLE, keys: ['partner', 'nightly#1'] },
+  { what: 'slots in another table', action, table: 'orders', keys: ['partner', 'partner#1'] },
+  { what: 'slots in another table', action, table: 'orders', keys: ['shards'] },
+]);
+
 const locks = { keyPrefixes: ['jobs/'], keys: ['nightly'] };
 
 interface Case {
@@ -194,6 +205,16 @@ const CASES: Record<string, Case> = {
     grant: (table, role) => table.grants.lock(role, { ...locks, fleet: true }),
     for: [...HOLDING, 'inspect', 'read many', 'run tasks'],
     forbidden: [...FORBIDDEN, SCAN, CHECK],
+  },
+  'grants.lock with permits': {
+    grant: (table, role) => table.grants.lock(role, { ...locks, permits: { partner: 3, shards: 12 } }),
+    for: [...HOLDING, 'inspect', 'take slots'],
+    forbidden: [...FORBIDDEN, ...OTHER_SLOTS, SCAN, BATCH, CHECK],
+  },
+  'grants.inspect with permits': {
+    grant: (table, role) => table.grants.inspect(role, { permits: { partner: 3 } }),
+    for: ['inspect slots'],
+    forbidden: [...FORBIDDEN, ...OTHER_SLOTS, SCAN, BATCH, CHECK, UPDATE, READ],
   },
   'grants.inspect': {
     grant: (table, role) => table.grants.inspect(role, locks),
@@ -271,6 +292,14 @@ async function recordEveryOperation(client: DynamoDBClient, tableName: string): 
   await during('read many', () => store.readMany(['jobs/1', 'jobs/2', 'nightly']));
   await during('run tasks', () => workTogether([one, two], '2026-01-01'));
   await during('run tasks', () => workTogether([one], '2026-01-01'));
+  await during('take slots', async () => {
+    for (let holder = 0; holder < 3; holder++) await one.acquire('partner', { permits: 3 });
+    await two.acquire('partner', { permits: 3, waitMs: 200 }).catch(expectBusy);
+    await Promise.all(Array.from({ length: 12 }, () => one.acquire('shards', { permits: 12, waitMs: 10_000 })));
+    await two.acquire('shards', { permits: 12, waitMs: 200 }).catch(expectBusy);
+  });
+  await during('inspect slots', () => two.inspectMany(slotKeys('partner', 3)));
+  await during('inspect slots', () => Promise.all(slotKeys('partner', 3).map((key) => two.inspect(key))));
   await during('conditionCheck', () =>
     documents.send(new TransactWriteCommand({ TransactItems: [conditionCheck(lease)] })),
   );
@@ -291,7 +320,8 @@ async function recordEveryOperation(client: DynamoDBClient, tableName: string): 
   }
   const seen = await one.inspect('jobs/forced');
   await during('repair', () => two.repair('jobs/forced', { seen }));
-  const night = await one.acquire('nightly');
+  // The client of the lease that was ended believes in it until its next heartbeat.
+  const night = await two.acquire('nightly');
   const { key, lockId, fencingToken } = night;
   await during('give back', () =>
     store.giveBack({ key, lockId, fencingToken, now: Date.now(), previous: { type: 'nothing' } }),

@@ -55,6 +55,52 @@ describe('LockTableGrants', () => {
     expect(statements).toMatchObject([{ Condition: condition('jobs/*', 'reports/*', 'nightly') }]);
   });
 
+  test('a grant with up to 10 permits names every slot, and reads all slots of one lock in one request', () => {
+    const { statements } = granted((table, role) =>
+      table.grants.lock(role, { keys: ['nightly'], permits: { partner: 3, plain: 1 } }),
+    );
+    const slots = ['partner', 'partner#1', 'partner#2'];
+    expect(statements).toMatchObject([
+      { Action: ['dynamodb:UpdateItem', 'dynamodb:GetItem'], Condition: condition('nightly', ...slots, 'plain') },
+      { Action: 'dynamodb:BatchGetItem', Condition: condition(...slots) },
+      { Action: 'dynamodb:BatchGetItem', Condition: condition('plain') },
+    ]);
+  });
+
+  test.each([
+    [11, 'partner', ['partner', 'partner#?', 'partner#??']],
+    [100, 'partner', ['partner', 'partner#?', 'partner#??']],
+    [5, 'p'.repeat(1_000), ['', '#?'].map((end) => 'p'.repeat(1_000) + end)],
+    [1, 'p'.repeat(1_021), ['p'.repeat(1_021)]],
+  ])('a grant with %d permits stays short', (number, key, slots) => {
+    const { statements } = granted((table, role) => table.grants.lock(role, { permits: { [key]: number } }));
+    expect(statements).toMatchObject([{ Condition: condition(...slots) }, { Condition: condition(...slots) }]);
+  });
+
+  test('a fleet reads the slots of other locks in the same requests as its tasks', () => {
+    const { statements } = granted((table, role) =>
+      table.grants.lock(role, { keyPrefixes: ['jobs/'], permits: { partner: 2 }, fleet: true }),
+    );
+    expect(statements).toHaveLength(1);
+    expect(statements).toMatchObject([{ Condition: condition('jobs/*', 'partner', 'partner#1') }]);
+  });
+
+  test.each<[unknown, string]>([
+    [{ partner: 0 }, "permits of 'partner': permits must be a whole number from 1 to 100, but it is number 0"],
+    [{ partner: 101 }, 'but it is number 101'],
+    [{ partner: '5' }, "but it is '5'"],
+    [{ 'partner#1': 5 }, "does not end as the key of a slot (#1), but it is 'partner#1'"],
+    [{ 'part*': 5 }, "permits[0] must hold no wildcard (* or ?), but it is 'part*'"],
+    [['partner'], 'permits must be an object such as { partner: 5 }, but it is object partner'],
+    [5, 'but it is number 5'],
+    [null, 'but it is null'],
+    [{}, 'a grant must name its locks by keyPrefixes, keys or permits'],
+  ])('the permits %p are refused', (permits, message) => {
+    const grant = () => granted((table, role) => table.grants.lock(role, { permits } as LockGrantOptions));
+    expect(grant).toThrow(TypeError);
+    expect(grant).toThrow(message);
+  });
+
   test('the grant to inspect allows reads alone', () => {
     const { statements } = granted((table, role) => table.grants.inspect(role, { keys: ['nightly'] }));
     expect(statements).toMatchObject([{ Action: 'dynamodb:GetItem' }]);

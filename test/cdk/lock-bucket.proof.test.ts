@@ -99,6 +99,10 @@ const FORBIDDEN: Asked[] = [
 ];
 const OTHER_READS: Asked[] = ['reports/1', 'nightly-2'].map((name) => ({ ...GET, resource: `${arn}/locks/${name}` }));
 
+const OTHER_SLOTS: Asked[] = ['partner%233', 'partner%231%231', 'partners', 'shards/%c3%a9%23100', 'shards/1'].flatMap(
+  (name) => [GET, PUT].map((asked) => ({ ...asked, what: 'another slot', resource: `${arn}/locks/${name}` })),
+);
+
 const locks = { keyPrefixes: ['jobs/'], keys: ['nightly'] };
 interface Case {
   readonly grant: (bucket: LockBucket, role: IRole) => unknown;
@@ -111,6 +115,11 @@ const CASES: Record<string, Case> = {
     grant: (bucket, role) => bucket.grants.lock(role, locks),
     for: ['hold', 'busy', 'hand off', 'inspect', 'operate'],
     forbidden: [...FORBIDDEN, ...OTHER_READS],
+  },
+  'grants.lock with permits': {
+    grant: (bucket, role) => bucket.grants.lock(role, { permits: { partner: 3, 'shards/é': 12 } }),
+    for: ['take slots'],
+    forbidden: [...FORBIDDEN, ...OTHER_READS, ...OTHER_SLOTS, PUT, GET],
   },
   'grants.inspect': {
     grant: (bucket, role) => bucket.grants.inspect(role, locks),
@@ -177,6 +186,17 @@ async function recordEveryOperation(): Promise<Record<string, Asked[]>> {
   await two.inspectMany(['jobs/1', 'jobs/2', 'nightly']);
   what = 'list';
   for await (const _ of two.list({ prefix: 'jobs/' }));
+  what = 'take slots';
+  for (const [key, permits] of [
+    ['partner', 3],
+    ['shards/é', 12],
+  ] as const) {
+    const slots = await Promise.all(
+      Array.from({ length: permits }, () => one.acquire(key, { permits, waitMs: 10_000 })),
+    );
+    await two.acquire(key, { permits, waitMs: 100 }).catch(expectBusy);
+    for (const slot of slots) await slot.release();
+  }
   what = 'operate';
   await two.forceRelease('nightly', { lockId: night.lockId, immediately: true });
   await two.resetOnce('jobs/1');

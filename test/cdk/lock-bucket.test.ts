@@ -140,11 +140,28 @@ describe('LockBucketGrants', () => {
     expect(statements.length).toBeGreaterThan(3);
   });
 
+  test('names the objects of all slots, by patterns if there are many, and one by one if a name is cut', () => {
+    const names = (permits: Record<string, number>) => {
+      const stack = newStack();
+      bucketIn(stack).grants.lock(roleIn(stack), { permits });
+      return [...JSON.stringify(statementsOf(stack)).matchAll(/\/(locks\/[^"]+)"/g)].map(([, name]) => name);
+    };
+    expect(names({ 'Partner 1': 3 })).toEqual([
+      'locks/%50artner%201',
+      'locks/%50artner%201%231',
+      'locks/%50artner%201%232',
+    ]);
+    expect(names({ partner: 50 })).toEqual(['locks/partner', 'locks/partner%23?', 'locks/partner%23??']);
+    const cut = names({ ['P'.repeat(500)]: 3 });
+    expect(cut).toHaveLength(3);
+    expect(cut.every((name) => /~[0-9a-f]{64}$/.test(name ?? ''))).toBe(true);
+  });
+
   test('refuses no keys, wildcards and everybody, and warns of a prefix without a delimiter', () => {
     const stack = newStack();
     const { grants } = bucketIn(stack);
     const role = roleIn(stack);
-    expect(() => grants.lock(role, {})).toThrow('a grant must name its locks by keyPrefixes or keys');
+    expect(() => grants.lock(role, {})).toThrow('a grant must name its locks by keyPrefixes, keys or permits');
     expect(() => grants.lock(role, { keys: ['a*'] })).toThrow("keys[0] must hold no wildcard (* or ?), but it is 'a*'");
     expect(() => grants.lock(role, { fleet: true } as never)).toThrow("has no option 'fleet'");
     grants.lock(role, { keyPrefixes: ['jobs'] });

@@ -196,6 +196,15 @@ describe('SingletonFleet', () => {
     given.template.resourceCountIs('AWS::CloudWatch::Alarm', 1);
   });
 
+  test('the workers of a fleet may take locks with permits beside their tasks', () => {
+    const { template } = templateOf(() => ({ permits: { partner: 2 } }));
+    const policies = JSON.stringify(template.findResources('AWS::IAM::Policy'));
+    expect(policies).toContain('"dynamodb:LeadingKeys":["jobs/*","partner","partner#1"]');
+    expect(() => templateOf(() => ({ permits: { partner: 0 } }))).toThrow(
+      'permits must be a whole number from 1 to 100',
+    );
+  });
+
   test('a fleet shares a table with another fleet', () => {
     const stack = newStack();
     const lockTable = new LockTable(stack, 'Locks');
@@ -408,7 +417,7 @@ describe('SingletonFleet', () => {
       () => ({ schedule: bad('rate(1 hour)') }),
       /schedule must be a ScheduleExpression, .* but it is 'rate\(1 hour\)'/,
     ],
-    ['no key prefix', () => ({ keyPrefixes: [] }), 'a grant must name its locks by keyPrefixes or keys'],
+    ['no key prefix', () => ({ keyPrefixes: [] }), 'a grant must name its locks by keyPrefixes, keys or permits'],
     ['missing key prefixes', () => ({ keyPrefixes: bad(undefined) }), 'a grant must name its locks by keyPrefixes'],
     [
       'a key prefix with a wildcard',

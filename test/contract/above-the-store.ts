@@ -10,6 +10,7 @@ import {
   type LockEvent,
   LockLostError,
   type LockStore,
+  slotKeys,
 } from '../../lib/index.ts';
 import { runTasks } from '../../lib/tasks/index.ts';
 import { lock, lockPlugin, withLock, withRecordLocks } from '../../middleware/index.ts';
@@ -129,6 +130,22 @@ export function aboveTheStore(makeStore: () => LockStore | Promise<LockStore>): 
     await next.release();
   });
 
+  test('a lock with permits has as many holders at a time, in slots of their own, and a waiter gets a slot that opens', async () => {
+    const leases = await Promise.all([1, 2, 3].map(() => locks.acquire(key, { permits: 3, waitMs: 10_000 })));
+    expect(leases.map(({ slot }) => slot).toSorted()).toEqual([0, 1, 2]);
+    const busy = await others.acquire(key, { permits: 3 }).catch((error: unknown) => error);
+    expect(busy).toMatchObject({ key, permits: 3, holders: [0, 1, 2].map((slot) => ({ slot, owner: 'us' })) });
+    const waiting = others.acquire(key, { permits: 3, waitMs: 10_000 });
+    await leases[1]?.release();
+    const next = await waiting;
+    expect(next.slot).toBe(leases[1]?.slot);
+    const held = [...(await others.inspectMany(slotKeys(key, 3))).values()].filter(({ held }) => held);
+    expect(held.map(({ owner }) => owner).toSorted()).toEqual(['others', 'us', 'us']);
+    const resumed = await locks.resume(await next.handOff({ leaseMs: 20_000 }));
+    expect([resumed.key, resumed.slot]).toEqual([key, next.slot]);
+    for (const lease of [resumed, leases[0], leases[2]]) expect(await lease?.release()).toBe(true);
+  });
+
   test('several locks are taken together or not at all', async () => {
     const keys = [`${key}-b`, `${key}-a`];
     const leases = await locks.acquireAll(keys, { waitMs: 5_000 });
@@ -138,6 +155,20 @@ export function aboveTheStore(makeStore: () => LockStore | Promise<LockStore>): 
     expect(await leases.release()).toBe(true);
     expect(await next).toBe(leases.get(`${key}-b`).fencingToken + 1);
     expect(await others.inspect(`${key}-a`)).toMatchObject({ held: false });
+  });
+
+  test('of two candidates one leads, and the other after its stop', async () => {
+    const untilTold = (_: Lease, signal: AbortSignal) =>
+      new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()));
+    await using first = locks.lead(key, { ...SHORT, data: { url: 'first' } }, untilTold);
+    while (!first.isLeader()) await sleep(5);
+    await using second = others.lead(key, { ...SHORT, pollMs: 50 }, untilTold);
+    await sleep(SHORT.leaseMs + 100);
+    expect([first.isLeader(), second.isLeader()]).toEqual([true, false]);
+    expect(await others.leader(key)).toMatchObject({ owner: 'us', data: { url: 'first' } });
+    await first.stop();
+    while (!second.isLeader()) await sleep(5);
+    expect(await others.leader(key, { maxAgeMs: 0 })).toMatchObject({ owner: 'others' });
   });
 
   describe('the middleware', () => {
@@ -208,12 +239,35 @@ export function aboveTheStore(makeStore: () => LockStore | Promise<LockStore>): 
     ]);
   });
 
-  test('of many who ask at once one is granted, and each in its turn in the end', async () => {
+  test('50 calls of one client that wait for one key are served in their order, with two requests each', async () => {
+    const sent = { acquire: 0, read: 0, release: 0 };
+    const counting = new Proxy(store, {
+      get(target, name: keyof LockStore) {
+        const member: unknown = target[name];
+        if (typeof member !== 'function') return member;
+        return (...args: unknown[]) => {
+          if (name in sent) sent[name as keyof typeof sent]++;
+          return member.apply(target, args);
+        };
+      },
+    });
+    const client = new LockClient({ store: counting, leaseMs: 900_000 });
+    const served: number[] = [];
+    const numbers = Array.from({ length: 50 }, (_, number) => number);
+    await Promise.all(numbers.map((number) => client.using(key, { waitMs: 60_000 }, () => void served.push(number))));
+    expect(served).toEqual(numbers);
+    expect(sent.acquire).toBeLessThanOrEqual(50 + 2);
+    expect(sent.release).toBeLessThanOrEqual(50 + 2);
+    // An answer that comes late is asked for again, and a clock is judged by a read.
+    expect(sent.read).toBeLessThanOrEqual(3);
+  });
+
+  test('of many clients that ask at once one is granted, and each in its turn in the end', async () => {
     let inside = 0;
     const tokens: number[] = [];
     await Promise.all(
       Array.from({ length: 8 }, () =>
-        locks.using(key, { waitMs: 20_000 }, async ({ fencingToken }) => {
+        new LockClient({ store }).using(key, { waitMs: 20_000 }, async ({ fencingToken }) => {
           expect(++inside).toBe(1);
           await sleep(1);
           inside--;

@@ -79,10 +79,10 @@ describeWithDynamoDB('the recording proxy', () => {
 
   test('writes down each write of a lock, and changes no answer for the client', async () => {
     const tableName = await dynamodb.createLockTable();
-    const locks = new LockClient({ store: new DynamoDBLockStore({ tableName, client: client() }), owner: '1.1' });
-    const lease = await locks.acquire('k1');
+    const store = new DynamoDBLockStore({ tableName, client: client() });
+    const lease = await new LockClient({ store, owner: '1.1' }).acquire('k1');
     const { lockId, fencingToken } = lease;
-    expect(await locks.tryAcquire('k1')).toBeNull();
+    expect(await new LockClient({ store, owner: '1.2' }).tryAcquire('k1')).toBeNull();
     await lease.renew();
     expect(await lease.release()).toBe(true);
     const held = expect.objectContaining({ lockId, fencingToken });

@@ -1,6 +1,7 @@
 /**
- * `npm run test:leaks`: takes and releases a lock 100,000 times, cancels 10,000 waits and loses 1,000 leases. Then no timer,
- * listener, handle or lease may be left, and no heap beyond noise. Needs `node --expose-gc`.
+ * `npm run test:leaks`: takes and releases a lock 100,000 times, cancels 10,000 waits, serves 10,000 calls in lines and loses
+ * 1,000 leases. Then no timer, listener, handle, line or lease may be left, and no heap beyond noise. Needs
+ * `node --expose-gc`.
  */
 import { appendFileSync } from 'node:fs';
 import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises';
@@ -44,7 +45,9 @@ Object.assign(AbortSignal.prototype, {
 
 /** The leases of the measured work that have not been collected. */
 let leases: WeakRef<Lease>[] = [];
-const client = new LockClient({ store: new MemoryLockStore(), clock, owner: 'leaks' });
+const store = new MemoryLockStore();
+const client = new LockClient({ store, clock, owner: 'leaks' });
+const others = new LockClient({ store, clock, owner: 'others' });
 
 async function take(key: string): Promise<Lease> {
   const lease = await client.tryAcquire(key);
@@ -60,14 +63,23 @@ async function cycle(index: number): Promise<void> {
   await lease.release();
 }
 
-async function cancelledWait(): Promise<void> {
+/** Each wait of a hundred asks for a key of its own. */
+async function cancelledWait(index: number): Promise<void> {
   const controller = new AbortController();
   const reason = new Error('cancelled');
-  const wait = client.acquire('busy', { waitMs: 60_000, signal: controller.signal });
+  const wait = client.acquire(`busy-${index}`, { waitMs: 60_000, signal: controller.signal });
   await turn();
   controller.abort(reason);
   const error = await wait.catch((thrown) => thrown);
   if (error !== reason) throw new Error(`A cancelled wait was expected to reject with its reason, but: ${error}`);
+}
+
+/** A hundred calls stand in one line. Every fifth call leaves the line before its turn. */
+async function turnInLine(index: number): Promise<void> {
+  const signal = index % 5 === 4 ? AbortSignal.abort() : undefined;
+  await client.using('line', { waitMs: 60_000, signal }, turn).catch((error) => {
+    if (signal === undefined) throw error;
+  });
 }
 
 async function loss(index: number): Promise<void> {
@@ -89,6 +101,7 @@ async function rest() {
   return {
     timers: timers.size,
     listeners,
+    lines: client.lines.size,
     handles: process.getActiveResourcesInfo().length,
     heapKb: Math.round(process.memoryUsage().heapUsed / 1_024),
     leases: leases.filter((lease) => lease.deref() !== undefined).length,
@@ -112,6 +125,7 @@ async function growth(times: number, work: (index: number) => Promise<void>) {
   return {
     timers: after.timers - before.timers,
     listeners: after.listeners - before.listeners,
+    lines: after.lines,
     handles: after.handles - before.handles,
     leases: after.leases,
     heapKb: after.heapKb - before.heapKb,
@@ -119,19 +133,20 @@ async function growth(times: number, work: (index: number) => Promise<void>) {
 }
 
 /** The growth that is allowed: of each kind none, and of the heap the difference between two collections. */
-const ALLOWED = { timers: 0, listeners: 0, handles: 0, leases: 0, heapKb: 400 };
+const ALLOWED = { timers: 0, listeners: 0, lines: 0, handles: 0, leases: 0, heapKb: 400 };
 
 async function main(): Promise<number> {
   if (globalThis.gc === undefined) throw new Error('Run it with node --expose-gc: npm run test:leaks does.');
-  const held = await client.acquire('busy');
+  const held = await Promise.all(Array.from({ length: 100 }, (_, index) => others.acquire(`busy-${index}`)));
   // The first collections after so much work free the remains of loading this program.
   await growth(100_000, cycle);
   const table: Record<string, Awaited<ReturnType<typeof growth>>> = {};
   table['100,000 cycles'] = await growth(100_000, cycle);
   table['10,000 cancelled waits'] = await growth(10_000, cancelledWait);
+  table['10,000 turns in a line'] = await growth(10_000, turnInLine);
   table['1,000 losses'] = await growth(1_000, loss);
-  await held.release();
-  await client.close();
+  for (const lease of held) await lease.release();
+  await Promise.all([client.close(), others.close()]);
   console.table(table);
 
   let failed = 0;

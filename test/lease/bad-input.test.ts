@@ -3,6 +3,7 @@ import { LockClient } from '../../lib/lease/client.ts';
 import type { LeaseHandle } from '../../lib/lease/lease.ts';
 import type { AcquireOptions } from '../../lib/lease/options.ts';
 import { LockError, LockLostError, LockNoTimeError } from '../../lib/record/errors.ts';
+import { slotKeys } from '../../lib/record/slot-keys.ts';
 import { MemoryLockStore } from '../../lib/testing/memory.ts';
 import { type World, world } from './setup.ts';
 
@@ -70,8 +71,59 @@ describe('keys', () => {
   });
 });
 
+describe('permits', () => {
+  test.each([
+    [0, 'number 0'],
+    [101, 'number 101'],
+    [-1, 'number -1'],
+    [2.5, 'number 2.5'],
+    [Number.NaN, 'NaN'],
+    [Infinity, 'Infinity'],
+    ['5', "'5'"],
+    [null, 'null'],
+    [{}, 'object'],
+  ])('that are %p are refused', async (value, shown) => {
+    const options = { permits: value as number };
+    await refused(() => client.acquire('job', options), 'permits must be a whole number from 1 to 100', shown);
+    await refused(() => client.tryAcquire('job', options), 'permits', shown);
+    await refused(() => client.using('job', options, () => {}), 'permits', shown);
+    await refused(() => slotKeys('job', value as number), 'permits', shown);
+  });
+
+  test('are no option of a hand-off, whose handle has the slot', async () => {
+    const handle = { key: 'job', lockId: 'x', fencingToken: 1 };
+    await refused(() => client.resume(handle, { permits: 2 } as never), "no option 'permits'");
+    for (const slot of [-1, 100, 0.5, '1']) {
+      await refused(() => client.resume({ ...handle, slot: slot as number }), 'The slot of a handle', String(slot));
+    }
+  });
+
+  test('with a once token are refused, unless there is one permit', async () => {
+    await refused(() => client.acquire('job', { permits: 5, once: 7 }), 'permits must be 1 with once', '5');
+    await using lease = await client.acquire('job', { permits: 1, once: 7 });
+    expect(lease.isHeld()).toBe(true);
+  });
+
+  test('of a key without room for the number of a slot are refused, however few they are', async () => {
+    const longest = 'k'.repeat(1_021);
+    await refused(() => client.acquire(`${longest}k`, { permits: 2 }), '1021 bytes', '1022');
+    expect(slotKeys(longest, 100).at(-1)).toBe(`${longest}#99`);
+    await using lease = await client.acquire(longest, { permits: 100 });
+    expect(lease.key).toBe(longest);
+  });
+
+  test('of a key that looks like the key of a slot are refused, since two keys would share records', async () => {
+    for (const key of ['job#1', 'job#01', '#0', 'job#1#2']) {
+      await refused(() => client.acquire(key, { permits: 2 }), 'does not end as the key of a slot', `'${key}'`);
+    }
+    for (const key of ['job#', 'job#1a', 'job#1/', '1']) await (await client.acquire(key, { permits: 2 })).release();
+    await using lease = await client.acquire('job#1');
+    expect(lease.slot).toBe(0);
+  });
+});
+
 describe('durations', () => {
-  type Name = Exclude<keyof AcquireOptions, 'signal' | 'once' | 'data' | 'owner' | 'remainingMs'>;
+  type Name = Exclude<keyof AcquireOptions, 'signal' | 'once' | 'data' | 'owner' | 'remainingMs' | 'permits'>;
   const names: Name[] = [
     'leaseMs',
     'heartbeatMs',

@@ -15,7 +15,7 @@ type Changes = NonNullable<LockStore['changes']>;
 function pausing(changes: Changes | undefined, signals: readonly AbortSignal[] = []) {
   const clock = new FakeClock();
   const store: LockStore = Object.assign(new MemoryLockStore(), changes && { changes });
-  const outcome = outcomeOf(untilChange({ store, clock }, 'job', 200, signals));
+  const outcome = outcomeOf(untilChange({ store, clock }, ['job'], 200, signals));
   return { clock, outcome };
 }
 
@@ -65,7 +65,7 @@ describe('a pause until a change', () => {
   test('lasts no longer than its time, if that is shorter than 5 ms', async () => {
     const clock = new FakeClock();
     const store: LockStore = Object.assign(new MemoryLockStore(), { changes: async () => {} });
-    const outcome = outcomeOf(untilChange({ store, clock }, 'job', 2, []));
+    const outcome = outcomeOf(untilChange({ store, clock }, ['job'], 2, []));
     await clock.advance(2);
     expect(outcome.settled).toBe(true);
     expect(clock.timers).toBe(0);

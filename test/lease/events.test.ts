@@ -189,6 +189,7 @@ describe('events', () => {
     const lease = await scene.host().client.acquire('job', { data: 7 });
     expect(JSON.parse(JSON.stringify(lease))).toEqual({
       key: 'job',
+      slot: 0,
       owner: 'host-1',
       fencingToken: lease.fencingToken,
       acquiredAt: start,

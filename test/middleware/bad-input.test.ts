@@ -69,6 +69,19 @@ describe.each(ofEvents)('$name throws when it is configured', ({ configure }) =>
 
   test.each(badTokens)('on the once token $value', ({ value, message }) => refuses({ once: value }, message));
 
+  test('on permits that are no number from 1 to 100', () => {
+    for (const permits of [0, 101, 1.5, '5']) refuses({ permits }, /permits must be a whole number from 1 to 100/);
+  });
+
+  test('on permits with once, also if once is a function', () => {
+    refuses({ permits: 2, once: 7 }, /permits must be 1 with once, .*, but it is 2/);
+    refuses({ permits: 2, once: () => 7 }, /permits must be 1 with once, .*, but it is 2/);
+    configure({ permits: 1, once: () => 7 });
+  });
+
+  test('on permits of a key that looks like the key of a slot', () =>
+    refuses({ key: 'nightly#1', permits: 2 }, /does not end as the key of a slot \(#1\), but it is 'nightly#1'/));
+
   test.each([
     { option: 'onBusy', message: "onBusy must be throw or skip or a function, but it is 'wait'" },
     { option: 'onDone', message: "onDone must be skip or a function, but it is 'wait'" },
@@ -77,6 +90,11 @@ describe.each(ofEvents)('$name throws when it is configured', ({ configure }) =>
 
 describe.each(ofRecords)('$name throws when it is configured', ({ configure }) => {
   const refuses = refuser(configure);
+
+  test('on permits that are no number from 1 to 100, and on permits with once', () => {
+    refuses({ permits: 0 }, /permits must be a whole number from 1 to 100/);
+    refuses({ permits: 2, once: () => 7 }, /permits must be 1 with once, .*, but it is 2/);
+  });
 
   // One key for all records would be one lock for the queue, and one token would drop all but the first batch.
   test.each(['key', 'once', 'onFailed'])('on a %s that is no function', (option) => {

@@ -6,7 +6,7 @@ import type { Model, Step } from './explore.ts';
  * - `as given`: the same, in the caller's order.
  * - `at once`: all at the same time. When one is refused, the owner gives back what was granted, and asks again.
  */
-export type Way = 'sorted' | 'as given' | 'at once';
+type Way = 'sorted' | 'as given' | 'at once';
 
 export interface ManyBounds {
   /** The keys of each owner, in the caller's order. */
@@ -39,7 +39,7 @@ export interface Many {
 }
 
 const NAMES = 'ABCD';
-export const isOver = (state: Many): boolean =>
+const isOver = (state: Many): boolean =>
   state.owners.every(({ phase }) => phase === 'done' || phase === 'gave up' || phase === 'dead');
 
 /** A model of owners who each want several keys, all or none. */

@@ -1,0 +1,441 @@
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import type { LockClient } from '../../lib/lease/client.ts';
+import type { Lease } from '../../lib/lease/lease.ts';
+import { SlotMemory } from '../../lib/lease/slots.ts';
+import { LockBusyError, LockLostError, LockNoTimeError, LockStoreError } from '../../lib/record/errors.ts';
+import { slotKeys } from '../../lib/record/slot-keys.ts';
+import { outcomeOf, seededRandom, settle, taken, type World, world } from './setup.ts';
+
+let scene: World;
+beforeEach(() => {
+  seededRandom(1);
+  scene = world();
+});
+afterEach(() => {
+  jest.restoreAllMocks();
+});
+
+const FIVE = { permits: 5 };
+const slotsOf = (leases: readonly Lease[]) => leases.map(({ slot }) => slot).toSorted();
+const take = (client: LockClient, options: object = FIVE) => taken(client.tryAcquire('partner', options));
+const takeAll = (permits: number, options: object = {}) =>
+  Promise.all(Array.from({ length: permits }, () => take(scene.host().client, { permits, ...options })));
+/** Releases a lease. A lock that was held for no time opens a millisecond later. */
+async function release(lease: Lease | undefined) {
+  expect(await lease?.release()).toBe(true);
+  await scene.time.advance(1);
+}
+/** The requests that a call sent. */
+async function requestsOf(call: () => Promise<unknown>): Promise<string[]> {
+  const before = scene.store.operations.length;
+  await call();
+  return scene.store.operations.slice(before);
+}
+
+describe('a lock with permits', () => {
+  test('has as many holders as it has permits, each in a slot of its own, and one more is busy', async () => {
+    const leases: Lease[] = [];
+    for (let holder = 0; holder < 5; holder++) leases.push(await take(scene.host().client));
+    expect(slotsOf(leases)).toEqual([0, 1, 2, 3, 4]);
+    expect(leases.every(({ key }) => key === 'partner')).toBe(true);
+    expect(leases.every((lease) => lease.isHeld())).toBe(true);
+    expect(await scene.host().client.tryAcquire('partner', FIVE)).toBeNull();
+    await release(leases[2]);
+    expect((await take(scene.host().client)).slot).toBe(leases[2]?.slot);
+  });
+
+  test('gives slots to holders that ask at the same moment, as long as there are slots', async () => {
+    const asked = Array.from({ length: 12 }, () =>
+      scene.host().client.acquire('partner', { permits: 10, waitMs: 100 }),
+    );
+    for (const ask of asked) outcomeOf(ask);
+    await scene.time.advance(1_000);
+    const results = await Promise.allSettled(asked);
+    const leases = results.flatMap((result) => (result.status === 'fulfilled' ? [result.value] : []));
+    expect(slotsOf(leases)).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8, 9].toSorted());
+  });
+
+  test('says who holds the slots when it is busy, and not in its message', async () => {
+    await scene.time.advance(500);
+    const early = await take(scene.host({ owner: 'early' }).client, { permits: 2, leaseMs: 10_000 });
+    await scene.time.advance(2_000);
+    await take(scene.host({ owner: 'late' }).client, { permits: 2, leaseMs: 20_000 });
+    const asking = scene.host();
+    const error = await asking.client.acquire('partner', { permits: 2 }).catch((error: unknown) => error);
+    expect(error).toBeInstanceOf(LockBusyError);
+    const { permits, holders, owner, retryAfterMs, headers, message } = error as LockBusyError;
+    expect(permits).toBe(2);
+    expect(holders.map(({ owner }) => owner).toSorted()).toEqual(['early', 'late']);
+    expect(holders[early.slot]?.owner).toBe('early');
+    expect(holders.map(({ slot }) => slot)).toEqual([0, 1]);
+    expect([owner, retryAfterMs]).toEqual(['early', 8_000]);
+    expect(headers).toEqual({ 'Retry-After': '1' });
+    expect(message).toBe("The lock 'partner' is busy: all 2 permits are in use; retry in 1 s.");
+    expect(asking.of('busy')).toEqual([
+      expect.objectContaining({ key: 'partner', permits: 2, held: 2, owner: 'early' }),
+    ]);
+  });
+
+  test('without permits has slot 0, one permit and one holder', async () => {
+    const lease = await scene.host().client.acquire('partner');
+    expect(lease.slot).toBe(0);
+    const error = await scene
+      .host()
+      .client.acquire('partner', { permits: 1 })
+      .catch((error: unknown) => error);
+    expect(error).toMatchObject({ permits: 1, holders: [{ slot: 0, owner: 'host-1', expiresAt: expect.any(Number) }] });
+    expect((error as Error).message).toBe("The lock 'partner' is busy; retry in 1 s.");
+  });
+
+  test('opens the slot of a dead holder at its expiry, and tells who it was', async () => {
+    await takeAll(2);
+    const now = scene.time.now();
+    const dead = { key: 'other', lockId: 'dead', owner: 'dead', now, until: now + 3_000, leaseMs: 3_000 };
+    await scene.memory.acquire(dead);
+    await scene.memory.acquire({ ...dead, key: 'other#1', lockId: 'living', until: now + 60_000 });
+    const lease = await settle(scene.time, scene.host().client.acquire('other', { permits: 2, waitMs: 10_000 }));
+    expect(lease.slot).toBe(0);
+    expect(lease.takenOverFrom?.owner).toBe('dead');
+    expect(scene.time.now() - now).toBeLessThan(3_100);
+  });
+
+  test('names the slot in every event of its leases', async () => {
+    const { client, events } = scene.host();
+    const lease = await take(client);
+    await lease.renew();
+    await lease.release();
+    expect(events.map(({ type, key, slot }) => [type, key, slot])).toEqual([
+      ['acquired', 'partner', lease.slot],
+      ['renewed', 'partner', lease.slot],
+      ['released', 'partner', lease.slot],
+    ]);
+    await (await client.acquire('plain')).release();
+    expect(events.slice(3).every((event) => !('slot' in event))).toBe(true);
+  });
+
+  test('keeps slot, token and commits apart: a commit stays in its slot', async () => {
+    const [first, second] = await takeAll(2);
+    await first?.commit({ by: 'first' });
+    expect(second?.committed).toBeUndefined();
+    const [own, other] = [first?.slot ?? 0, second?.slot ?? 0].map((slot) => slotKeys('partner', 2)[slot] as string);
+    expect((await scene.host().client.inspect(own as string))?.committed?.data).toEqual({ by: 'first' });
+    expect((await scene.host().client.inspect(other as string))?.committed).toBeUndefined();
+  });
+
+  test('is handed off and resumed in its slot', async () => {
+    await take(scene.host().client, { permits: 2 });
+    const lease = await take(scene.host().client, { permits: 2 });
+    const handle = await lease.handOff({ leaseMs: 10_000 });
+    expect(handle).toMatchObject({ key: 'partner', slot: lease.slot });
+    const host = scene.host();
+    const resumed = await host.client.resume(JSON.parse(JSON.stringify(handle)));
+    expect([resumed.key, resumed.slot]).toEqual(['partner', lease.slot]);
+    expect(host.of('resumed')).toEqual([expect.objectContaining({ key: 'partner', slot: lease.slot })]);
+    await expect(scene.host().client.resume(handle)).rejects.toThrow(LockLostError);
+    await release(resumed);
+    expect((await take(scene.host().client, { permits: 2 })).slot).toBe(lease.slot);
+  });
+
+  test('is ended by an operator by the key of the slot', async () => {
+    const lease = await take(scene.host().client);
+    const operator = scene.host().client;
+    const key = slotKeys('partner', 5)[lease.slot] as string;
+    expect([...(await operator.inspectMany(slotKeys('partner', 5))).keys()]).toEqual([key]);
+    expect(await operator.forceRelease(key, { lockId: lease.lockId })).toBe(true);
+    await expect(lease.renew()).rejects.toThrow(LockLostError);
+  });
+});
+
+describe('the requests of a lock with permits', () => {
+  test('are two writes a cycle for a worker that comes back to its slot', async () => {
+    const hosts = Array.from({ length: 5 }, () => scene.host().client);
+    const first = await Promise.all(hosts.map((client) => take(client, { permits: 5 })));
+    for (const lease of first) await lease.release();
+    for (let round = 0; round < 3; round++) {
+      for (const [index, client] of hosts.entries()) {
+        let slot: number | undefined;
+        const cycle = async () => {
+          const lease = await take(client);
+          slot = lease.slot;
+          await lease.release();
+        };
+        expect(await requestsOf(cycle)).toEqual(['acquire', 'release']);
+        expect(slot).toBe(first[index]?.slot);
+      }
+    }
+  });
+
+  test('are two writes a cycle for several workers of one client, each of which keeps a slot', async () => {
+    const { client } = scene.host();
+    const round = async () => {
+      const leases = await Promise.all([1, 2, 3].map(() => take(client)));
+      for (const lease of leases) await lease.release();
+    };
+    await round();
+    expect(await requestsOf(round)).toEqual(['acquire', 'acquire', 'acquire', 'release', 'release', 'release']);
+  });
+
+  test('are one write and one look for a full lock, and then a look alone', async () => {
+    await takeAll(5);
+    const { client } = scene.host();
+    const full = async () => expect(await client.tryAcquire('partner', FIVE)).toBeNull();
+    expect(await requestsOf(full)).toEqual(['acquire', 'readMany']);
+    expect(await requestsOf(full)).toEqual(['readMany']);
+  });
+
+  test('are a look and a write when a slot has opened after a busy answer', async () => {
+    const [lease] = await takeAll(5);
+    const { client } = scene.host();
+    await client.tryAcquire('partner', FIVE);
+    await release(lease);
+    expect(await requestsOf(() => take(client))).toEqual(['readMany', 'acquire']);
+  });
+
+  test('are three writes at the most in one try, though the look is old', async () => {
+    await takeAll(5);
+    // A look that shows no record at all, as before the first grant.
+    const looked = scene.store.readMany.bind(scene.store);
+    scene.store.readMany = async (keys) => ({ ...(await looked(keys)), records: [] });
+    const { client } = scene.host();
+    const full = async () => expect(await client.tryAcquire('partner', FIVE)).toBeNull();
+    const requests = await requestsOf(full);
+    expect(requests).toEqual(['acquire', 'readMany', 'acquire', 'acquire']);
+  });
+
+  test('are one look for all slots at a time while a call waits, and a write once a slot is free', async () => {
+    const leases = await takeAll(3);
+    const { client, of } = scene.host();
+    const requests = await requestsOf(async () => {
+      const waiting = client.acquire('partner', { permits: 3, waitMs: 20_000 });
+      await scene.time.advance(5_000);
+      await leases[1]?.release();
+      expect((await settle(scene.time, waiting)).slot).toBe(leases[1]?.slot);
+    });
+    const writes = requests.filter((name) => name !== 'readMany' && name !== 'renew');
+    expect(writes).toEqual(['acquire', 'release', 'acquire']);
+    expect(of('waiting')).toHaveLength(1);
+    expect(of('acquired')[0]?.waitedMs).toBeGreaterThan(4_900);
+  });
+
+  test('leave out nobody: a slot that a throttled server left out of the look is not taken for free', async () => {
+    const [first] = await takeAll(3);
+    await first?.release();
+    const key = slotKeys('partner', 3)[first?.slot ?? 0] as string;
+    const looked = scene.store.readMany.bind(scene.store);
+    let throttled = 3;
+    scene.store.readMany = async (keys) => {
+      const answer = await looked(keys);
+      if (throttled-- <= 0) return answer;
+      return { ...answer, records: answer.records.filter((record) => record.key !== key), unprocessed: [key] };
+    };
+    const { client } = scene.host();
+    // The random slot of the first write is one of the two that are held.
+    jest.spyOn(Math, 'random').mockReturnValue(first?.slot === 0 ? 0.9 : 0);
+    const requests = await requestsOf(async () => {
+      const lease = await settle(scene.time, client.acquire('partner', { permits: 3, waitMs: 10_000 }));
+      expect(lease.slot).toBe(first?.slot);
+    });
+    expect(requests).toEqual(['acquire', 'readMany', 'readMany', 'readMany', 'readMany', 'acquire']);
+  });
+
+  test('fail as throttled if the look leaves out every slot and nothing is known', async () => {
+    await takeAll(3);
+    const { client } = scene.host();
+    await client.tryAcquire('partner', { permits: 3 });
+    scene.store.readMany = async (keys) => ({ records: [], unprocessed: keys });
+    const failed = client.tryAcquire('partner', { permits: 3 });
+    await expect(failed).rejects.toThrow("Reading the 3 slots of 'partner': the server throttles");
+    await expect(failed).rejects.toMatchObject({ transient: true });
+  });
+});
+
+describe('a fault of a lock with permits', () => {
+  test('a grant whose answer is lost is released, and another slot is granted', async () => {
+    const { client } = scene.host();
+    scene.store.plan({ operation: 'acquire', do: 'loseAnswer', times: 3 });
+    const lease = await settle(scene.time, client.acquire('partner', { ...FIVE, waitMs: 10_000 }));
+    await scene.time.advance(1_000);
+    const states = await scene.host().client.inspectMany(slotKeys('partner', 5));
+    const held = [...states.values()].filter(({ held }) => held);
+    expect(held.map(({ lockId }) => lockId)).toEqual([lease.lockId]);
+  });
+
+  test('a look that fails ends no wait, and is reported', async () => {
+    const leases = await takeAll(2);
+    const { client, of } = scene.host();
+    scene.store.plan({ operation: 'readMany', do: 'loseRequest', times: 4 });
+    const waiting = client.acquire('partner', { permits: 2, waitMs: 30_000 });
+    await scene.time.advance(3_000);
+    await leases[0]?.release();
+    await settle(scene.time, waiting);
+    const [failed] = of('acquireFailed');
+    expect(failed).toMatchObject({ key: 'partner', owner: 'host-3' });
+    expect(failed?.error.message).toContain("Reading the 2 slots of 'partner'");
+  });
+
+  test('a look that hangs costs no more than withinMs', async () => {
+    await takeAll(2);
+    const { client } = scene.host();
+    scene.store.plan({ operation: 'readMany', do: 'hang', times: Infinity });
+    const from = scene.time.now();
+    const failed = client.acquire('partner', { permits: 2, withinMs: 700 });
+    outcomeOf(failed);
+    await scene.time.advance(700);
+    await expect(failed).rejects.toThrow(LockStoreError);
+    expect(scene.time.now() - from).toBe(700);
+  });
+
+  test('an invocation without time takes no slot, and the error names the key that was given', async () => {
+    const { client } = scene.host();
+    const failed = await client.acquire('partner', { ...FIVE, remainingMs: () => 0 }).catch((error: unknown) => error);
+    expect(failed).toBeInstanceOf(LockNoTimeError);
+    expect((failed as LockNoTimeError).key).toBe('partner');
+    expect(scene.store.count('acquire')).toBe(0);
+  });
+
+  test('a signal ends the wait, and no slot stays closed', async () => {
+    await takeAll(2);
+    const { client } = scene.host();
+    const stop = new AbortController();
+    const waiting = client.acquire('partner', { permits: 2, waitMs: 30_000, signal: stop.signal });
+    outcomeOf(waiting);
+    await scene.time.advance(1_000);
+    stop.abort(new Error('enough'));
+    await expect(waiting).rejects.toThrow('enough');
+    const sent = scene.store.count();
+    await scene.time.advance(5_000);
+    expect(scene.store.requests.slice(sent).every(({ operation }) => operation === 'renew')).toBe(true);
+  });
+
+  test('a host whose clock is an hour ahead takes no slot that is held', async () => {
+    scene = world({ dated: true });
+    const leases = await takeAll(3);
+    const { client } = scene.host({ ahead: 3_600_000 });
+    expect(await settle(scene.time, client.tryAcquire('partner', { permits: 3 }))).toBeNull();
+    await scene.time.advance(1_000);
+    expect(leases.every((lease) => lease.isHeld())).toBe(true);
+    for (const lease of leases) await lease.renew();
+  });
+
+  test('a record that somebody has broken is told, and is no free slot', async () => {
+    await takeAll(2);
+    const [broken] = slotKeys('partner', 2) as [string];
+    const read = async (key: string) => (await scene.memory.read(key)).record;
+    const record = await read(broken);
+    const flawed = { ...record, expiresAt: Number.NaN, flaw: 'expiresAt is not a number' } as never;
+    scene.store.readMany = async () => ({ records: [flawed], unprocessed: [] });
+    scene.store.acquire = async ({ key }) => ({ applied: false, record: key === broken ? flawed : await read(key) });
+    const failed = scene.host().client.tryAcquire('partner', { permits: 2 });
+    await expect(failed).rejects.toThrow('somebody has changed the record: its expiresAt');
+  });
+});
+
+describe('the number of permits', () => {
+  test('is raised while the lock is in use: the holder of the plain lock has slot 0', async () => {
+    const old = await scene.host().client.acquire('partner');
+    const leases = [await take(scene.host().client, { permits: 3 }), await take(scene.host().client, { permits: 3 })];
+    expect(slotsOf(leases)).toEqual([1, 2]);
+    expect(await scene.host().client.tryAcquire('partner', { permits: 3 })).toBeNull();
+    expect(await scene.host().client.tryAcquire('partner')).toBeNull();
+    await release(old);
+    expect((await taken(scene.host().client.tryAcquire('partner'))).slot).toBe(0);
+  });
+
+  test('is lowered while the lock is in use: the larger number counts until its leases have ended', async () => {
+    const leases = await takeAll(3);
+    expect(await scene.host().client.tryAcquire('partner', { permits: 2 })).toBeNull();
+    await release(leases.find(({ slot }) => slot === 0));
+    const lower = await take(scene.host().client, { permits: 2 });
+    expect(lower.slot).toBe(0);
+    expect(leases.filter((lease) => lease.isHeld())).toHaveLength(2);
+    await release(leases.find(({ slot }) => slot === 2));
+    expect(await scene.host().client.tryAcquire('partner', { permits: 2 })).toBeNull();
+  });
+
+  test('is lowered for a client that remembers a higher slot: the client asks for no such slot', async () => {
+    const { client } = scene.host();
+    const leases = [
+      await take(client, { permits: 3 }),
+      await take(client, { permits: 3 }),
+      await take(client, { permits: 3 }),
+    ];
+    for (const lease of leases) await lease.release();
+    for (let cycle = 0; cycle < 5; cycle++) {
+      const lease = await take(client, { permits: 2 });
+      expect(lease.slot).toBeLessThan(2);
+      await lease.release();
+    }
+  });
+});
+
+describe('the other calls of one client', () => {
+  test('wait with permits beside each other, and not in the line of a key', async () => {
+    const { client } = scene.host();
+    const leases = await Promise.all([1, 2].map(() => client.acquire('partner', { permits: 2, waitMs: 5_000 })));
+    expect(slotsOf(leases)).toEqual([0, 1]);
+    expect(client.lines.size).toBe(0);
+  });
+
+  test('without permits find slot 0 held', async () => {
+    const { client } = scene.host();
+    const leases = [await take(client, { permits: 2 }), await take(client, { permits: 2 })];
+    const plain = async () => expect(await client.tryAcquire('partner')).toBeNull();
+    expect(await requestsOf(plain)).toEqual([]);
+    await release(leases.find(({ slot }) => slot === 0));
+    expect((await taken(client.tryAcquire('partner'))).slot).toBe(0);
+  });
+
+  test('of many keys find all slots held, and one writer excludes every reader', async () => {
+    const writer = await scene.host().client.acquireAll(slotKeys('partner', 3));
+    expect(await scene.host().client.tryAcquire('partner', { permits: 3 })).toBeNull();
+    await writer.release();
+    await scene.time.advance(1);
+    const reader = await take(scene.host().client, { permits: 3 });
+    await expect(scene.host().client.acquireAll(slotKeys('partner', 3))).rejects.toThrow(LockBusyError);
+    await reader.release();
+  });
+});
+
+describe('holdAtLeastMs with permits', () => {
+  test('is a rate limit: at most as many starts as permits in any stretch of that length', async () => {
+    const starts: number[] = [];
+    const random = seededRandom(7);
+    const worker = async (client: LockClient) => {
+      for (let job = 0; job < 12; job++) {
+        const options = { permits: 3, holdAtLeastMs: 1_000, leaseMs: 1_500, waitMs: 120_000 };
+        const lease = await client.acquire('api', options);
+        starts.push(scene.time.now());
+        await new Promise<void>((done) => scene.time.setTimeout(done, random() * 300));
+        // One in four workers dies: nobody releases its slot, and nobody renews it.
+        if (random() < 0.25) lease.abandon('abandoned');
+        else await lease.release();
+      }
+    };
+    const workers = Promise.all(Array.from({ length: 5 }, () => worker(scene.host().client)));
+    await settle(scene.time, workers, 120_000);
+    expect(starts).toHaveLength(60);
+    for (const [index, start] of starts.entries()) {
+      if (index >= 3) expect(start - (starts[index - 3] as number)).toBeGreaterThanOrEqual(1_000);
+    }
+    // The limit is used: 60 starts at 3 a second take 20 s, and dead workers half a second more.
+    expect((starts.at(-1) as number) - (starts[0] as number)).toBeLessThan(45_000);
+  });
+});
+
+describe('the memory of slots', () => {
+  test('forgets the key that was used longest ago, beyond 1,000 keys', () => {
+    const memory = new SlotMemory();
+    for (let key = 0; key <= 1_000; key++) memory.ended(`key/${key}`, 1);
+    expect(memory.next('key/0', 5)).toBeUndefined();
+    expect(memory.next('key/1', 5)).toBe(1);
+    expect(memory.next('key/1000', 5)).toBe(1);
+  });
+
+  test('has a slot once, however often it was held', () => {
+    const memory = new SlotMemory();
+    for (let lease = 0; lease < 3; lease++) memory.ended('key', 4);
+    memory.ended('key', 2);
+    memory.ended('key', 4);
+    expect([memory.next('key', 5), memory.next('key', 5), memory.next('key', 5)]).toEqual([4, 2, undefined]);
+  });
+});
