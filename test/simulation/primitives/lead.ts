@@ -19,15 +19,19 @@ export class Lead implements Primitive {
       if (pick % 4 === 1) candidate.resign();
       return;
     }
-    const lead = player.client.lead(KEY, { graceMs: 1_000, restMs: 100 }, async (lease, signal) => {
-      if (this.#working.has(player)) world.found(`two works in the process of ${player.host.name}`);
-      this.#working.add(player);
-      await world.work({ player, lease, group: KEY }, pick % 2 ? workMs : 60_000);
-      // The work takes a moment to end after its signal.
-      if (signal.aborted) await world.pause(player, pick);
-      this.#working.delete(player);
-      if (fails) throw FAILED;
-    });
+    const lead = player.client.lead(
+      KEY,
+      { graceMs: 1_000, restMs: 100, onTermEnd: () => {} },
+      async (lease, signal) => {
+        if (this.#working.has(player)) world.found(`two works in the process of ${player.host.name}`);
+        this.#working.add(player);
+        await world.work({ player, lease, group: KEY }, pick % 2 ? workMs : 60_000);
+        // The work takes a moment to end after its signal.
+        if (signal.aborted) await world.pause(player, pick);
+        this.#working.delete(player);
+        if (fails) throw FAILED;
+      },
+    );
     this.#candidates.set(player, lead);
     await world.pause(player, 5_000 + workMs);
     await lead.stop();
@@ -35,13 +39,10 @@ export class Lead implements Primitive {
 
   async end(world: World): Promise<void> {
     const last = world.newPlayer('last');
-    let hasLed = () => {};
-    const led = new Promise<void>((resolve) => {
-      hasLed = resolve;
-    });
-    const lead = last.client.lead(KEY, {}, () => hasLed());
-    const late = world.pause(last, 2 * TIMING.leaseMs).then(() => world.found('nobody leads'));
-    await Promise.race([led, late]);
+    const led = new AbortController();
+    const lead = last.client.lead(KEY, () => led.abort());
+    await world.pause(last, 2 * TIMING.leaseMs, led.signal);
+    if (!led.signal.aborted) world.found('nobody leads');
     await lead.stop();
   }
 }

@@ -6,14 +6,18 @@
 import { appendFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import fc from 'fast-check';
+import { Lead } from './lead.ts';
 import { Line } from './line.ts';
+import { Permits } from './permits.ts';
 import { type Plan, plans } from './plan.ts';
 import { Several } from './several.ts';
 import { type Primitive, play } from './world.ts';
 
 const primitives: Readonly<Record<string, () => Primitive>> = {
   line: () => new Line(),
+  permits: () => new Permits(),
   several: () => new Several(),
+  lead: () => new Lead(),
 };
 
 const { values } = parseArgs({
