@@ -1,6 +1,6 @@
 // Measures what a lock costs, beside raw SDK calls, bare HTTP and other locks (npm ci --prefix bench; redlock needs the
-// program redis-server). A run that is no smoke run keeps its figures in bench/results/, and draws docs/performance.md and
-// docs/scale.md. The exit status is 1 if a figure is out of bounds: bench/bounds.ts.
+// program redis-server). A run that is no smoke run keeps its figures in bench/results/, and draws docs/performance.md,
+// docs/scale.md and docs/waiting.md. The exit status is 1 if a figure is out of bounds: bench/bounds.ts.
 //
 //   npm run bench                      every measure, about ten minutes
 //   npm run bench -- --only cycle      one measure, and several by several --only
@@ -28,6 +28,7 @@ const MEASURES = [
   'cold-start',
   'bundle',
   'hand-over',
+  'fairness',
   'dead-holder',
   'hung-server',
   'held',

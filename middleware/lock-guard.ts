@@ -48,7 +48,7 @@ export function lockGuard(what: string, options: GuardOptions): Guard {
       const name = given(key) as string;
       return (asked) => client.acquire(name, asked);
     }
-    const names = orderedKeys(given(keys) as string[]);
+    const names = given(keys) as string[];
     return (asked) => acquireAll(client, names, asked);
   };
 

@@ -15,8 +15,8 @@ export interface Result {
 const FOLDER = join(import.meta.dirname, '..', 'results');
 const DOCS = join(import.meta.dirname, '..', '..', 'docs');
 /** The pages of the docs that show figures. */
-export const PAGES = ['performance.md', 'scale.md', 'several-keys.md', 'leading.md', 'permits.md'].map((page) =>
-  join(DOCS, page),
+export const PAGES = ['performance.md', 'scale.md', 'several-keys.md', 'leading.md', 'permits.md', 'waiting.md'].map(
+  (page) => join(DOCS, page),
 );
 
 export function keep(result: Result): void {

@@ -62,7 +62,7 @@ export interface Asking {
 export async function attempt(context: LeaseContext, asking: Asking): Promise<Attempt> {
   const { key, plan } = asking;
   const { signal } = plan;
-  // 1. A slot, in which the request is written and sent. An attempt that leaves the queue has sent nothing.
+  // 1. A turn, in which the request is written and sent. An attempt that leaves the queue has sent nothing.
   const withinMs = Math.min(timeFor(asking, context), asking.budget.queueMs);
   const turn = { clock: context.clock, what: nameOf(asking), order: ORDER.acquire, withinMs };
   const signals = [signal, context.closing];
@@ -110,7 +110,7 @@ interface Asked {
   readonly answered: PromiseSettledResult<StoreAnswer>;
 }
 
-/** Writes the request and sends it. The attempt has its slot. */
+/** Writes the request and sends it. The attempt has its turn. */
 async function ask(context: LeaseContext, asking: Asking): Promise<Asked> {
   const { plan, remainingMs, since, budget } = asking;
   const { holdAtMostMs, requestTimeoutMs, signal } = plan;

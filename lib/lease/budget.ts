@@ -7,7 +7,7 @@ import type { Caller } from './send.ts';
  * is set does not end the wait.
  *
  * - A caller who gave `waitMs` or `withinMs` waits from the call on.
- * - For a caller who gave neither, the time begins when the first request has its slot. Otherwise thousands of calls at once
+ * - For a caller who gave neither, the time begins when the first request has its turn. Otherwise thousands of calls at once
  *   would run out of time in the queue of this process.
  */
 export class Budget implements Caller {
@@ -30,7 +30,7 @@ export class Budget implements Caller {
     return this.#runs ? this.#ms - (this.#clock.monotonic() - this.#since.monotonic) : this.#ms;
   }
 
-  /** Milliseconds for which the first request may wait for its slot. */
+  /** Milliseconds for which the first request may wait for its turn. */
   get queueMs(): number {
     return this.#runs ? this.leftMs : Infinity;
   }

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events';
 import type { LeaseStore } from '../record/store.ts';
 import { type Clock, pause } from './clock.ts';
 
@@ -17,6 +18,8 @@ export async function untilChange(
 ): Promise<void> {
   if (store.changes === undefined) return pause(clock, ms, ...signals);
   const over = new AbortController();
+  // Older versions of Node warn of more than 10 listeners, and a store may listen once for each key.
+  setMaxListeners(0, over.signal);
   const paused = pause(clock, ms, ...signals, over.signal);
   const changed = async () => Promise.race(keys.map((key) => store.changes?.(key, over.signal)));
   // A hint that fails is no hint.

@@ -10,7 +10,7 @@ import type { SlotMemory } from './slots.ts';
  */
 export interface LeaseContext extends SendContext {
   readonly store: LeaseStore;
-  /** The one way to the store: the client's operations wait here for a slot. */
+  /** The one way to the store: the client's operations wait here for a turn. */
   readonly gate: Gate;
   /** The leases that are held, or whose release is under way. */
   readonly leases: OwnLeases;

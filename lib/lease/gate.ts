@@ -6,11 +6,11 @@ import { type SendContext, type SendOptions, send } from './send.ts';
 
 /** The most requests of a store that are under way at a time, unless the store says another number: the SDK's sockets. */
 const MOST_IN_FLIGHT = 50;
-/** The most slots that are kept free for renewals. */
+/** The most turns that are kept free for renewals. */
 const MOST_KEPT = 5;
 
 /**
- * The order in which operations get a slot: the smaller number first, and of equal numbers the earlier call. The order of a
+ * The order in which operations get a turn: the smaller number first, and of equal numbers the earlier call. The order of a
  * renewal is the deadline of its lease, in milliseconds since the epoch, which comes before all of these. A read comes when
  * an acquire of that moment would: behind a crowd of acquires, a waiter would not see that its lock has opened.
  */
@@ -19,13 +19,13 @@ export const ORDER = { release: 1e15, acquire: 2e15, read: 2e15 } as const;
 const LATE =
   'the time was over before it could be sent, behind other requests of this process. Allow more time, or send fewer at once.';
 
-/** An operation that waits for a slot, and the reasons to leave the queue. */
+/** An operation that waits for a turn, and the reasons to leave the queue. */
 export interface Turn {
   readonly clock: Clock;
   /** The operation, as messages begin with it: `Renewing 'nightly'`. */
   readonly what: string;
   readonly order: number;
-  /** Milliseconds after which the operation is no longer worth a slot. */
+  /** Milliseconds after which the operation is no longer worth a turn. */
   readonly withinMs: number;
   /** The operation leaves the queue, with the signal's reason, when one of these aborts. */
   readonly signals: readonly (AbortSignal | undefined)[];
@@ -34,18 +34,18 @@ export interface Turn {
 interface Queued {
   readonly order: number;
   readonly number: number;
-  /** Gives the operation its slot. Undefined once the operation has left the queue. */
+  /** Gives the operation its turn. Undefined once the operation has left the queue. */
   start: (() => void) | undefined;
 }
 
 /**
- * Bounds the requests of a store that are under way at a time, in all clients of the process. An operation takes a slot, and
- * sends one request after the other while it has the slot. Without the bound, requests would wait for the SDK's sockets
+ * Bounds the requests of a store that are under way at a time, in all clients of the process. An operation takes a turn, and
+ * sends one request after the other while it has the turn. Without the bound, requests would wait for the SDK's sockets
  * and for the CPU while their time-outs run, and each time-out would send one request more.
  *
- * - The moments of a request are written when the operation has its slot, so that no lease loses the time in the queue.
- * - Renewals overtake everything else, the soonest deadline first. A tenth of the slots, from one to five, is for renewals
- *   alone, so that other requests which hang keep no renewal waiting. A single slot is for everybody.
+ * - The moments of a request are written when the operation has its turn, so that no lease loses the time in the queue.
+ * - Renewals overtake everything else, the soonest deadline first. A tenth of the turns, from one to five, is for renewals
+ *   alone, so that other requests which hang keep no renewal waiting. A single turn is for everybody.
  */
 export class Gate {
   readonly #store: Pick<LeaseStore, 'maxInFlight'>;
@@ -59,11 +59,11 @@ export class Gate {
   }
 
   /**
-   * Runs an operation as soon as it gets a slot. The operation must run no other operation through the gate.
+   * Runs an operation as soon as it gets a turn. The operation must run no other operation through the gate.
    * @throws the error of the operation, the reason of a signal, or a LockStoreError if `withinMs` passed in the queue.
    */
   async run<Result>(turn: Turn, operation: () => Promise<Result>): Promise<Result> {
-    if (this.#hasSlot(turn.order)) this.#running++;
+    if (this.#hasTurn(turn.order)) this.#running++;
     else await this.#wait(turn);
     try {
       return await operation();
@@ -73,14 +73,14 @@ export class Gate {
     }
   }
 
-  #hasSlot(order: number): boolean {
+  #hasTurn(order: number): boolean {
     const { maxInFlight = 0 } = this.#store;
     const most = maxInFlight >= 1 ? maxInFlight : MOST_IN_FLIGHT;
     const kept = order < ORDER.release || most < 2 ? 0 : Math.min(MOST_KEPT, Math.max(1, Math.floor(most / 10)));
     return this.#running < most - kept;
   }
 
-  /** Waits in the queue for a slot. */
+  /** Waits in the queue for a turn. */
   async #wait({ clock, what, order, withinMs, signals }: Turn): Promise<void> {
     for (const signal of signals) signal?.throwIfAborted();
     return new Promise((resolve, reject) => {
@@ -100,7 +100,7 @@ export class Gate {
 
   #startNext(): void {
     for (let first = this.#queue[0]; first !== undefined; first = this.#queue[0]) {
-      if (first.start && !this.#hasSlot(first.order)) return;
+      if (first.start && !this.#hasTurn(first.order)) return;
       pop(this.#queue);
       if (!first.start) continue;
       this.#running++;
@@ -144,18 +144,18 @@ export function gateOf(store: LeaseStore): Gate {
   return gate;
 }
 
-/** The options of an operation that consists of one request, and waits for a slot first. */
+/** The options of an operation that consists of one request, and waits for a turn first. */
 export interface QueuedOptions extends Omit<SendOptions, 'since'> {
   /** The place in the gate's queue: see `ORDER`. */
   readonly order: number;
   /**
-   * Ends the wait for a slot: the client is closed.
+   * Ends the wait for a turn: the client is closed.
    * @default none
    */
   readonly closing?: AbortSignal | undefined;
 }
 
-/** Sends one request to a store as soon as the gate has a slot. */
+/** Sends one request to a store as soon as the gate has a turn. */
 export function sendInTurn<Answer extends DatedAnswer & { maybeAppliedBefore?: boolean | undefined }>(
   context: SendContext & { readonly gate: Gate; readonly store: LeaseStore },
   what: string,

@@ -10,6 +10,7 @@ import { judgedInstant } from './judge.ts';
 import type { AcquirePlan } from './options.ts';
 import { type Caller, isMisdated, send } from './send.ts';
 import { hasStepped } from './server-clock.ts';
+import { type Due, NO_STALL, type Stall, stallSince } from './stall.ts';
 import { Term } from './term.ts';
 
 /** Pauses between two tries of a renewal that failed, in milliseconds. */
@@ -21,7 +22,7 @@ type HeartbeatState =
   /** Nothing was started. */
   | { readonly type: 'new' }
   /** A timer will send the next renewal. */
-  | { readonly type: 'waiting'; readonly stop: () => void }
+  | { readonly type: 'waiting'; readonly due: Due; readonly stop: () => void }
   /** A renewal is out. */
   | { readonly type: 'renewing'; readonly done: Promise<void>; readonly cancel: AbortController }
   /** The lease has reached the longest time that it may last: the heartbeat sends nothing more, and the deadline ends the lease. */
@@ -42,8 +43,9 @@ export interface Kept {
    * The lease is lost. Called once, when the heartbeat has ended.
    * @param cause the error of a renewal, if the last renewal failed and the lease therefore expired. The last error that
    *   tells of a reason.
+   * @param stall the time for which nothing ran in this process, though a renewal was due or its answer was waited for.
    */
-  lost(reason: LostReason, cause?: LockStoreError): void;
+  lost(reason: LostReason, cause?: LockStoreError, stall?: Stall): void;
   report(event: ReportedLeaseEvent): void;
 }
 
@@ -62,6 +64,8 @@ export class Heartbeat {
   #stopDeadline: (() => void) | undefined;
   /** The error of the last renewal that told of a reason, or else of the last renewal. Undefined after a success. */
   #failure: LockStoreError | undefined;
+  /** The longest time by which a renewal was sent too late, since the last success. */
+  #stall: Stall = NO_STALL;
   /** Keeps the last fault between two renewals. */
   readonly #caller: Caller = { leftMs: Infinity };
 
@@ -114,8 +118,18 @@ export class Heartbeat {
   /** Invariant 7: the one place where a lease is lost, once and for all. */
   lose(reason: LostReason): void {
     if (this.#state.type === 'ended') return;
+    const stall = this.#stallOf(this.#state);
     this.end();
-    this.#kept.lost(reason, reason === 'expired' ? this.#failure : undefined);
+    if (reason === 'expired') this.#kept.lost(reason, this.#failure, stall);
+    else this.#kept.lost(reason);
+  }
+
+  /** The time for which nothing has run in this process. A lease at its cap misses no renewal, and nothing is due. */
+  #stallOf({ type, due }: HeartbeatState & { readonly due?: Due }): Stall {
+    const { clock } = this.#context;
+    if (type === 'waiting' && due) return stallSince(clock, due, this.#stall);
+    if (type === 'renewing') return stallSince(clock, { since: this.#since, ms: this.#forMs }, this.#stall);
+    return this.#stall;
   }
 
   /**
@@ -165,12 +179,13 @@ export class Heartbeat {
     // 6. The belief moves on.
     this.#backOff.reset();
     this.#failure = undefined;
+    this.#stall = NO_STALL;
     this.#caller.fault = undefined;
     this.#believe(term);
     this.#kept.report({ type: 'renewed', expiresAt: this.#until, deadline: this.deadline });
   }
 
-  /** Sends a renewal as soon as the gate has a slot. The request is written then: no lease loses the time in the queue. */
+  /** Sends a renewal as soon as the gate has a turn. The request is written then: no lease loses the time in the queue. */
   #sendInTurn(renewing: Renewing): Promise<[Term, StoreAnswer]> {
     const { clock, gate } = this.#context;
     const what = `Renewing '${this.#grant.key}'`;
@@ -250,11 +265,14 @@ export class Heartbeat {
   }
 
   #waitMs(ms: number): void {
-    const stop = backgroundTimer(this.#context.clock, ms, () => {
+    const { clock } = this.#context;
+    const due = { since: instant(clock), ms };
+    const stop = backgroundTimer(clock, ms, () => {
+      this.#stall = stallSince(clock, due, this.#stall);
       // A failure was reported, and the next try is scheduled: nothing is left to do with the error (invariant 12).
       if (this.isAlive()) this.renew(undefined, false).catch(() => {});
     });
-    this.#enter({ type: 'waiting', stop });
+    this.#enter({ type: 'waiting', due, stop });
   }
 
   /** The one place where the state changes. */

@@ -18,7 +18,7 @@ type JudgeContext = SendContext & { readonly store: LeaseStore };
  * 2. A clock that an answer has judged costs no request, as long as it was neither set nor stood still since.
  * 3. Any other clock is judged by the answer to one judge read.
  *
- * The caller has its slot of the gate.
+ * The caller has its turn at the gate.
  * @throws LockStoreError if no answer came. Transient if the clock was set, or stood still, during each read.
  */
 export async function judgedInstant(

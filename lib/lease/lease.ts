@@ -14,6 +14,7 @@ import { Heartbeat } from './heartbeat.ts';
 import { type AcquirePlan, checkLeaseMs, dataOf, json } from './options.ts';
 import { type Released, release, releaseMsOf } from './release.ts';
 import type { Place } from './slots.ts';
+import { explained, type Stall } from './stall.ts';
 
 /** A lease on its way to another process. The handle is a secret: whoever has the handle has the lease. */
 export interface LeaseHandle {
@@ -44,7 +45,7 @@ const LOST_DETAIL: Record<LostReason, string> = {
   gone: 'its record was deleted',
   released: 'it was released',
   handedOff: 'it was handed off',
-  closed: 'its client or its candidate was closed, and its work had not ended in time',
+  closed: 'its client was closed or its candidate told to stop, and its work had not ended in time',
   timedOut: 'its invocation timed out',
   abandoned: 'it was given up, for its work may go on',
 };
@@ -159,7 +160,7 @@ export class Lease {
     this.#grant = grant;
     this.#commits = new Commits(context, grant);
     this.#heartbeat = new Heartbeat(context, plan, grant, {
-      lost: (reason, cause) => this.#lose(reason, cause),
+      lost: (reason, cause, stall) => this.#lose(reason, cause, stall),
       report: (event) => this.#report(event),
     });
   }
@@ -543,13 +544,13 @@ export class Lease {
     return release(this.#context, releasing, { requestTimeoutMs, withinMs }, () => this.#heartbeat.leftMs > 0);
   }
 
-  #lose(reason: LostReason, cause: LockStoreError | undefined): void {
+  #lose(reason: LostReason, cause?: LockStoreError, stall?: Stall): void {
     this.#end('lost');
-    this.#abort(reason, cause);
+    this.#abort(reason, cause, stall);
   }
 
-  #abort(reason: LostReason, cause?: LockStoreError): void {
-    const error = this.#lostError(reason, cause);
+  #abort(reason: LostReason, cause?: LockStoreError, stall?: Stall): void {
+    const error = this.#lostError(reason, cause, stall);
     // Before the report: a listener of `lost` may ask the lease, or end the lease.
     this.#loss = error;
     this.#report({ type: 'lost', reason, error });
@@ -573,8 +574,11 @@ export class Lease {
     return this.#isOfSlot ? { slot: this.slot } : {};
   }
 
-  #lostError(reason: LostReason, cause?: LockStoreError): LockLostError {
-    return new LockLostError({ key: this.key, reason, detail: LOST_DETAIL[reason] }, cause && { cause });
+  #lostError(reason: LostReason, cause?: LockStoreError, stall?: Stall): LockLostError {
+    const { key } = this;
+    const because = stall && explained(stall, this.#plan.leaseMs);
+    const detail = because ? `${LOST_DETAIL[reason]}: ${because.detail}` : LOST_DETAIL[reason];
+    return new LockLostError({ key, reason, detail, blockedMs: because?.blockedMs }, cause && { cause });
   }
 
   #report(event: ReportedLeaseEvent): void {

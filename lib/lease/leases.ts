@@ -1,7 +1,7 @@
 import { checkKey, checkNames, checkThat, MOST_MS, show } from '../record/check.ts';
 import type { LockLostError, LostReason } from '../record/errors.ts';
 import { Budget } from './budget.ts';
-import { inBackground, type LeaseContext } from './context.ts';
+import type { Clock } from './clock.ts';
 import { either } from './either.ts';
 import type { Lease, ReleaseOptions } from './lease.ts';
 import type { LeaseClient } from './lease-client.ts';
@@ -144,17 +144,16 @@ export async function acquireAll(
     all.assertHeld();
     return all;
   } catch (error) {
-    await discardAll(client.context, leases, Math.min(plan.requestTimeoutMs, budget.leftMs));
+    await discardAll(clock, leases, Math.min(plan.requestTimeoutMs, budget.leftMs));
     throw error;
   }
 }
 
-/** Discards leases. Waits for `ms` at most: the discarding goes on in the background, whatever becomes of the caller. */
-async function discardAll(context: LeaseContext, leases: readonly Lease[], ms: number): Promise<void> {
+/** Discards leases. Waits for `ms` at most: the discarding goes on in the background, and a client that is closed waits for it. */
+async function discardAll(clock: Clock, leases: readonly Lease[], ms: number): Promise<void> {
   if (leases.length === 0) return;
   const discarded = new Leases(leases).discard();
-  inBackground(context, discarded);
-  await limited(context.clock, () => discarded, ms, undefined).catch(() => {});
+  await limited(clock, () => discarded, ms, undefined).catch(() => {});
 }
 
 /**

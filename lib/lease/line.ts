@@ -1,16 +1,13 @@
 import type { LockRecord } from '../record/record.ts';
 import { isDone } from '../record/token.ts';
-import { type Acquisition, LONGEST_PAUSE_MS } from './acquisition.ts';
+import type { Acquisition } from './acquisition.ts';
 import type { Busy, Outcome } from './attempts.ts';
-import { elapsedMs, type Instant, instant, pause } from './clock.ts';
+import { pause } from './clock.ts';
 import type { LeaseContext } from './context.ts';
+import { Streak } from './streak.ts';
 
-/**
- * A line that was granted the lock again and again for this time, in milliseconds, rests for a poll's longest pause. The
- * waiters of other processes look at the lock meanwhile. Without the rest, the process that releases the lock would always be
- * the first to know, and other processes would never get a turn.
- */
-const SERVED_MS = 1_000;
+/** The most keys whose streaks are remembered. A streak matters for a longest pause after its last lease. */
+const MOST_STREAKS = 1_000;
 /** A timer keeps the process alive for those who wait without an end. */
 const LONGEST_WAIT_MS = 1e9;
 
@@ -36,15 +33,13 @@ class Line {
   readonly #context: LeaseContext;
   readonly #key: string;
   readonly #waiters = new Set<Waiter>();
+  readonly #streak: Streak;
   #seen: LockRecord | undefined;
-  /** The moment since which this line has been granted the lock, and has seen nobody else in between. */
-  #served: Instant | undefined;
-  /** The moment at which the last rest began. */
-  #rested: Instant | undefined;
 
-  constructor(context: LeaseContext, key: string) {
+  constructor(context: LeaseContext, key: string, streak: Streak) {
     this.#context = context;
     this.#key = key;
+    this.#streak = streak;
   }
 
   get isEmpty(): boolean {
@@ -63,7 +58,7 @@ class Line {
   async turn(waiter: Waiter): Promise<Busy | undefined> {
     const { acquisition } = waiter;
     for (;;) {
-      const restMs = this.#isNext(waiter) ? this.#restMs() : Infinity;
+      const restMs = this.#isNext(waiter) ? this.#streak.restMs() : Infinity;
       if (restMs <= 0 || waiter.mayBeDone) return undefined;
       const { waitLeftMs } = acquisition;
       const known = this.#known;
@@ -74,14 +69,14 @@ class Line {
     }
   }
 
-  /** Learns that a call of the line was granted the lock. */
-  granted(): void {
-    this.#served ??= instant(this.#context.clock);
+  /** Learns that one of the calls was granted the lock. */
+  granted({ fencingToken }: LockRecord): void {
+    this.#streak.granted(fencingToken);
   }
 
   /** Learns of a record that one of the calls was refused by, or has read. */
   saw(record: LockRecord, by: Waiter): void {
-    this.#served = undefined;
+    this.#streak.interrupted();
     this.#learn(record, by);
   }
 
@@ -109,16 +104,6 @@ class Line {
   #wakeNext(): void {
     const [first] = this.#waiters;
     if (first && this.#isNext(first)) first.wake.abort();
-  }
-
-  /** Milliseconds for which the line still rests. */
-  #restMs(): number {
-    const now = instant(this.#context.clock);
-    if (this.#served && elapsedMs(this.#served, now) >= SERVED_MS) {
-      this.#served = undefined;
-      this.#rested = now;
-    }
-    return this.#rested ? LONGEST_PAUSE_MS - elapsedMs(this.#rested, now) : 0;
   }
 
   #learn(record: LockRecord, by?: Waiter): void {
@@ -153,6 +138,8 @@ function tell(waiter: Waiter, record: LockRecord): void {
 export class Lines {
   readonly #context: LeaseContext;
   readonly #lines = new Map<string, Line>();
+  /** A streak outlasts a line: one call may take its lock again and again, and stand in its line alone. */
+  readonly #streaks = new Map<string, Streak>();
 
   constructor(context: LeaseContext) {
     this.#context = context;
@@ -172,12 +159,12 @@ export class Lines {
     // The calls for one of several slots need not wait for each other.
     if (plan.permits > 1) return told(await acquisition.run());
     if (plan.waitMs === 0) return told(this.#busyHere(acquisition) ?? (await acquisition.run()));
-    const line = this.#lines.get(key) ?? new Line(this.#context, key);
+    const line = this.#lines.get(key) ?? new Line(this.#context, key, this.#streakOf(key));
     this.#lines.set(key, line);
     const waiter = line.join(acquisition);
     try {
       const outcome = (await line.turn(waiter)) ?? (await acquisition.run((record) => line.saw(record, waiter)));
-      if (outcome.type === 'granted') line.granted();
+      if (outcome.type === 'granted') line.granted(outcome.grant.record);
       return told(outcome);
     } finally {
       line.leave(waiter);
@@ -187,7 +174,17 @@ export class Lines {
 
   /** Learns that a lease of this client has ended. */
   ended(key: string, record: LockRecord): void {
+    this.#streaks.get(key)?.ended();
     this.#lines.get(key)?.ended(record);
+  }
+
+  #streakOf(key: string): Streak {
+    const known = this.#streaks.get(key);
+    if (known && !known.isOver) return known;
+    if (this.#streaks.size >= MOST_STREAKS) this.#streaks.clear();
+    const streak = new Streak(this.#context.clock);
+    this.#streaks.set(key, streak);
+    return streak;
   }
 
   /**

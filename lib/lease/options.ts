@@ -208,7 +208,7 @@ export interface AcquirePlan {
   readonly safetyMs: number;
   readonly waitMs: number;
   readonly withinMs: number;
-  /** Tells whether `withinMs` counts from the call, and not from the first request's slot. */
+  /** Tells whether `withinMs` counts from the call, and not from the first request's turn. */
   readonly countsQueue: boolean;
   readonly requestTimeoutMs: number;
   readonly holdAtLeastMs: number;

@@ -72,7 +72,7 @@ export interface SendOptions {
 }
 
 /**
- * Sends one request to a store until an answer comes. The caller has its slot of the gate, and keeps the slot until then.
+ * Sends one request to a store until an answer comes. The caller has its turn at the gate, and keeps the turn until then.
  * This is the one layer that sends a request again, in three cases:
  *
  * - The answer does not come in time, since a socket hangs.

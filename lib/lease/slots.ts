@@ -24,7 +24,7 @@ export class Slots {
   readonly #memory: SlotMemory;
   readonly #isOpen: (record: LockRecord) => boolean;
   readonly #known = new Map<string, LockRecord>();
-  #leftOut = new Set<string>();
+  #leftOut: ReadonlySet<string> = new Set();
   /** The records that this try has asked for. */
   readonly #asked = new Set<string>();
   #needsLook = true;
@@ -83,7 +83,6 @@ export class Slots {
     this.#asked.add(key);
     this.#hasLooked = false;
     this.#known.set(key, record);
-    this.#leftOut.delete(key);
   }
 
   /** The records that are known to be closed, in the order of the slots. */

@@ -222,11 +222,21 @@ export class LockLostError extends LockError {
   override readonly code = 'ERR_LOCK_LOST';
   readonly key: string;
   readonly reason: LostReason;
+  /**
+   * Milliseconds for which nothing ran in this process while a renewal was due, if the lease expired after that: the event loop
+   * was blocked, or the process stood still. At least 100 and a quarter of the lease. A wall clock that was set forward looks
+   * the same.
+   */
+  readonly blockedMs: number | undefined;
 
-  constructor(lost: { key: string; reason: LostReason; detail: string }, options?: ErrorOptions) {
+  constructor(
+    lost: { key: string; reason: LostReason; detail: string; blockedMs?: number | undefined },
+    options?: ErrorOptions,
+  ) {
     super(`The lease of '${lost.key}' is not held: ${lost.detail}. Stop its work.`, options);
     this.key = lost.key;
     this.reason = lost.reason;
+    this.blockedMs = lost.blockedMs;
   }
 }
 

@@ -1,3 +1,4 @@
+import { getMaxListeners } from 'node:events';
 import { afterEach, describe, expect, jest, test } from '@jest/globals';
 import { untilChange } from '../../lib/lease/change.ts';
 import type { LockStore } from '../../lib/record/store.ts';
@@ -22,6 +23,24 @@ function pausing(changes: Changes | undefined, signals: readonly AbortSignal[] =
 const never = () => new Promise<void>(() => {});
 
 describe('a pause until a change', () => {
+  test('of several keys is over when the store hints at one of them, and may have a listener for each', async () => {
+    const hints = new Map<string, () => void>();
+    let listeners: number | undefined;
+    const changes: Changes = (key, signal) => {
+      listeners = getMaxListeners(signal);
+      return new Promise((resolve) => hints.set(key, resolve));
+    };
+    const clock = new FakeClock();
+    const store = Object.assign(new MemoryLockStore(), { changes });
+    const outcome = outcomeOf(untilChange({ store, clock }, ['job', 'job#1', 'job#2'], 200, []));
+    await clock.advance(50);
+    expect([[...hints.keys()], listeners]).toEqual([['job', 'job#1', 'job#2'], 0]);
+    expect(outcome.settled).toBe(false);
+    hints.get('job#2')?.();
+    await clock.advance(0);
+    expect(outcome.settled).toBe(true);
+  });
+
   test('is over when the store hints that the lock may have opened', async () => {
     let hint = () => {};
     const { clock, outcome } = pausing(() => new Promise<void>((resolve) => (hint = resolve)));

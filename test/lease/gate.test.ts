@@ -16,7 +16,7 @@ afterEach(() => {
   jest.restoreAllMocks();
 });
 
-/** A gate, and operations that start when they get a slot and end when the test ends them. */
+/** A gate, and operations that start when they get a turn and end when the test ends them. */
 function gateWith(maxInFlight: number | undefined) {
   const store = { maxInFlight };
   const gate = new Gate(store);
@@ -78,7 +78,7 @@ describe('the gate', () => {
     expect(started).toHaveLength(5);
   });
 
-  test('gives slots to renewals by their deadlines, then to releases, then to acquires and reads in the order of their calls', async () => {
+  test('gives turns to renewals by their deadlines, then to releases, then to acquires and reads in the order of their calls', async () => {
     const { started, run, end } = gateWith(1);
     run('first');
     for (const n of [1, 2]) run(`read ${n}`);
@@ -93,7 +93,7 @@ describe('the gate', () => {
     ]);
   });
 
-  test('gives slots in order however many operations come and leave', async () => {
+  test('gives turns in order however many operations come and leave', async () => {
     const { started, run, end } = gateWith(1);
     run('first');
     const { controller } = watchedSignal();
@@ -105,7 +105,7 @@ describe('the gate', () => {
     expect(started).toEqual(['first', ...left.map(String)]);
   });
 
-  test('frees the slot of an operation that rejects, and of an operation that throws', async () => {
+  test('frees the turn of an operation that rejects, and of an operation that throws', async () => {
     const { gate, started, run, end } = gateWith(1);
     const failed = run('first');
     run('second');
@@ -166,7 +166,7 @@ describe('the gate', () => {
     expect([one.listeners(), other.listeners(), clock.timers]).toEqual([0, 0, 0]);
   });
 
-  test('keeps no listener and no timer of an operation that got its slot', async () => {
+  test('keeps no listener and no timer of an operation that got its turn', async () => {
     const { run, end } = gateWith(1);
     const { controller, listeners } = watchedSignal();
     run('first');
@@ -223,7 +223,7 @@ describe('a request that is given up', () => {
   });
 });
 
-describe('a client whose store has few slots', () => {
+describe('a client whose store has few turns', () => {
   let scene: World;
   beforeEach(() => {
     punctual();
@@ -231,7 +231,7 @@ describe('a client whose store has few slots', () => {
     scene.store.maxInFlight = 1;
   });
 
-  /** Keeps the one slot busy for `ms` milliseconds. */
+  /** Keeps the one turn busy for `ms` milliseconds. */
   async function occupy(ms: number) {
     const { client } = scene.host();
     scene.store.plan({ do: 'delayAnswer', ms, operation: 'acquire' });
@@ -240,7 +240,7 @@ describe('a client whose store has few slots', () => {
     return occupying;
   }
 
-  test('sends a request once that waited for its slot for longer than its time-out', async () => {
+  test('sends a request once that waited for its turn for longer than its time-out', async () => {
     const { time, store, host } = scene;
     await occupy(5_000);
     const lease = await settle(time, host().client.acquire('job'));
@@ -258,7 +258,7 @@ describe('a client whose store has few slots', () => {
     expect(store.count('acquire')).toBe(200);
   });
 
-  test('gives a renewal that waited for its slot the whole lease from its sending (invariant 4)', async () => {
+  test('gives a renewal that waited for its turn the whole lease from its sending (invariant 4)', async () => {
     const { time, host } = scene;
     const lease = await taken(host().client.tryAcquire('job'));
     await time.advance(9_000);
@@ -334,7 +334,7 @@ describe('a client whose store has few slots', () => {
     expect(store.count()).toBe(1);
   });
 
-  test('uses the slot of a request that hangs again as soon as the request is given up', async () => {
+  test('uses the turn of a request that hangs again as soon as the request is given up', async () => {
     const { time, store, host } = scene;
     store.plan({ do: 'hang', times: 4 });
     const hung = outcomeOf(host().client.acquire('hung'));
@@ -346,7 +346,7 @@ describe('a client whose store has few slots', () => {
     expect(other.value?.isHeld()).toBe(true);
   });
 
-  test('uses the slot again after a store that throws, and after a listener that throws', async () => {
+  test('uses the turn again after a store that throws, and after a listener that throws', async () => {
     const { time, store, memory, host } = scene;
     const { client } = host({
       onEvent: () => {
@@ -362,7 +362,7 @@ describe('a client whose store has few slots', () => {
     expect(await client.inspect('job')).toMatchObject({ held: false });
   });
 
-  test('shares the slots with all clients of its store', async () => {
+  test('shares the turns with all clients of its store', async () => {
     const { time, store, host } = scene;
     await occupy(1_000);
     for (let n = 0; n < 5; n++) outcomeOf(host().client.inspect('job'));
@@ -372,7 +372,7 @@ describe('a client whose store has few slots', () => {
     expect(store.count()).toBe(6);
   });
 
-  test('frees its slot before it releases a grant that may have been made', async () => {
+  test('frees its turn before it releases a grant that may have been made', async () => {
     const { time, store, host } = scene;
     store.plan({ do: 'hangAnswer', operation: 'acquire', times: 3 });
     const failed = outcomeOf(host().client.acquire('job'));

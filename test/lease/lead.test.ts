@@ -1,5 +1,7 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
-import type { LeadOptions, TermEnd } from '../../lib/lease/lead.ts';
+import type { LockEvent } from '../../lib/lease/events.ts';
+import type { Candidate } from '../../lib/lease/lead.ts';
+import type { LeadOptions, TermEnd } from '../../lib/lease/lead-options.ts';
 import type { Lease } from '../../lib/lease/lease.ts';
 import { LockClosedError, LockError, LockLostError, LockStoreError } from '../../lib/record/errors.ts';
 import { outcomeOf, seededRandom, world } from './setup.ts';
@@ -274,6 +276,31 @@ describe('a candidate', () => {
     expect(await host().client.tryAcquire('job')).not.toBeNull();
   });
 
+  test('that is stopped by a listener of its own grant leaves nothing behind, and runs no work', async () => {
+    const { begun, work } = works();
+    const onEvent = ({ type }: LockEvent): void => {
+      if (type === 'acquired') void candidate.stop();
+    };
+    const candidate: Candidate = host({ onEvent }).client.lead('job', work);
+    await time.advance(10);
+    await candidate.finished;
+    expect(begun).toHaveLength(0);
+    expect(await host().client.tryAcquire('job')).not.toBeNull();
+  });
+
+  test('that is stopped under work that goes on after a loss releases nothing', async () => {
+    const { client } = host();
+    const candidate = client.lead('job', { graceMs: 1_000, onTermEnd }, () => new Promise(() => {}));
+    await time.advance(0);
+    store.script = (operation) => (operation === 'renew' ? { do: 'hang' } : undefined);
+    await time.advance(29_000);
+    const stopped = outcomeOf(candidate.stop());
+    await time.advance(1_000);
+    expect(stopped.settled).toBe(true);
+    expect(ends).toMatchObject([{ reason: 'stopped', error: { reason: 'expired' } }]);
+    expect(store.count('release')).toBe(0);
+  });
+
   test('ends with its client: the work is told, and the lease is released after the work', async () => {
     const { client } = host();
     const { begun, work } = works();
@@ -329,6 +356,14 @@ describe('a candidate', () => {
     store.script = undefined;
     await time.advance(31_000);
     expect(candidate.isLeader()).toBe(true);
+    // After a grant, the pauses begin anew.
+    const told = of('acquireFailed').length;
+    store.script = (operation) =>
+      operation === 'acquire' ? { do: 'fail', error: new LockStoreError('again') } : undefined;
+    await candidate.resign();
+    await time.advance(5_000);
+    const [first, second] = of('acquireFailed').slice(told);
+    expect((second?.at ?? Infinity) - (first?.at ?? 0)).toBeLessThanOrEqual(1_251);
     await candidate.stop();
   });
 
@@ -391,6 +426,16 @@ describe('leader', () => {
     await client.leader('job', { maxAgeMs: 0 });
     expect(store.count('read') - before).toBe(3);
     await expect(client.leader('job', { maxAgeMs: -1 })).rejects.toThrow('maxAgeMs must be a whole number');
+  });
+
+  test('remembers a thousand keys, and forgets the key that was read first', async () => {
+    const { store, host } = world();
+    const { client } = host();
+    for (let i = 0; i <= 1_000; i++) await client.leader(`job-${i}`);
+    await client.leader('job-1');
+    expect(store.count('read')).toBe(1_001);
+    await client.leader('job-0');
+    expect(store.count('read')).toBe(1_002);
   });
 
   test('keeps no error: who asks next reads again', async () => {

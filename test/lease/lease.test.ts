@@ -211,7 +211,7 @@ describe('the LockLostError of a lease that is not held has the reason', () => {
     ['handedOff', 'it was handed off', (lease: Lease) => lease.handOff({ leaseMs: 1_000 })],
     [
       'closed',
-      'its client was closed, and its work had not ended in time',
+      'its client was closed or its candidate told to stop, and its work had not ended in time',
       async (lease: Lease) => lease.abandon('closed'),
     ],
     [

@@ -74,7 +74,7 @@ describe('acquireAll', () => {
     await first.release();
     await time.advance(290);
     expect(waiting.settled).toBe(false);
-    await time.advance(60);
+    await time.advance(20);
     expect(waiting.error).toBeInstanceOf(LockBusyError);
     expect(waiting.error.key).toBe('b');
     expect(await other.tryAcquire('a')).not.toBeNull();
@@ -93,6 +93,19 @@ describe('acquireAll', () => {
     expect(waiting.error).toMatchObject({ key: 'a', reason: 'revoked' });
     expect(keysOf(store.requests, 'release')).toEqual(['b']);
     expect(await other.tryAcquire('b')).not.toBeNull();
+  });
+
+  test('gives up if its first lease ended by the clock alone while the last answer was on its way', async () => {
+    const { time, store, host } = world();
+    store.plan(
+      { do: 'delayAnswer', operation: 'acquire', ms: 900 },
+      { do: 'then', operation: 'acquire', act: () => time.step(26_500) },
+    );
+    const asking = outcomeOf(host().client.acquireAll(['a', 'b']));
+    await time.advance(901);
+    expect(asking.error).toMatchObject({ key: 'a', reason: 'expired' });
+    await time.advance(1);
+    expect(await host().client.tryAcquire('b')).not.toBeNull();
   });
 
   test('throws the reason of the signal, and releases what it has all the same', async () => {
@@ -190,6 +203,18 @@ describe('leases of several keys', () => {
     expect(await other.tryAcquire('a')).toBeNull();
     expect(await leases.release()).toBe(false);
     expect(await other.tryAcquire('a')).not.toBeNull();
+  });
+
+  test('are lost by the clock alone, without a timer, and are abandoned together', async () => {
+    const { time, host } = world();
+    const { client } = host();
+    const leases = await client.acquireAll(['a', 'b']);
+    time.step(40_000);
+    expect(leases.signal.reason).toMatchObject({ key: 'a', reason: 'expired' });
+    const others = await client.acquireAll(['c', 'd']);
+    others.abandon('timedOut');
+    expect([...others].map(({ loss }) => loss?.reason)).toEqual(['timedOut', 'timedOut']);
+    expect(others.loss?.key).toBe('c');
   });
 
   test('end with their scope', async () => {

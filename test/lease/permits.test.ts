@@ -123,8 +123,9 @@ describe('a lock with permits', () => {
   });
 
   test('is handed off and resumed in its slot', async () => {
-    await take(scene.host().client, { permits: 2 });
+    await scene.host().client.acquire('partner');
     const lease = await take(scene.host().client, { permits: 2 });
+    expect(lease.slot).toBe(1);
     const handle = await lease.handOff({ leaseMs: 10_000 });
     expect(handle).toMatchObject({ key: 'partner', slot: lease.slot });
     const host = scene.host();
@@ -188,7 +189,15 @@ describe('the requests of a lock with permits', () => {
     const { client } = scene.host();
     await client.tryAcquire('partner', FIVE);
     await release(lease);
-    expect(await requestsOf(() => take(client))).toEqual(['readMany', 'acquire']);
+    let next: Lease | undefined;
+    const cycle = async () => {
+      next = await take(client);
+      await release(next);
+    };
+    expect(await requestsOf(cycle)).toEqual(['readMany', 'acquire', 'release']);
+    // After the grant, the client comes back to its slot without a look.
+    expect(await requestsOf(cycle)).toEqual(['acquire', 'release']);
+    expect(next?.slot).toBe(lease?.slot);
   });
 
   test('are three writes at the most in one try, though the look is old', async () => {
@@ -236,6 +245,32 @@ describe('the requests of a lock with permits', () => {
       expect(lease.slot).toBe(first?.slot);
     });
     expect(requests).toEqual(['acquire', 'readMany', 'readMany', 'readMany', 'readMany', 'acquire']);
+  });
+
+  test('are no writes for an old look: what a refusal has shown since counts', async () => {
+    await takeAll(2);
+    const { client } = scene.host();
+    scene.store.readMany = async (keys) => ({
+      records: keys.map((key) => ({ key, owner: 'old', fencingToken: 1, expiresAt: 2, acquiredAt: 1, leaseMs: 1 })),
+      unprocessed: [],
+    });
+    const requests = await requestsOf(async () => {
+      const waiting = client.acquire('partner', { permits: 2, waitMs: 3_000 });
+      outcomeOf(waiting);
+      await scene.time.advance(3_100);
+      await expect(waiting).rejects.toThrow(LockBusyError);
+    });
+    expect(requests.filter((name) => name === 'acquire')).toHaveLength(2);
+  });
+
+  test('are two writes a cycle with holdAtLeastMs: nobody asks first for a slot that stays closed', async () => {
+    const { client } = scene.host();
+    const options = { ...FIVE, holdAtLeastMs: 60_000 };
+    const first = await take(client, options);
+    await release(first);
+    // The next random slot is another one.
+    jest.spyOn(Math, 'random').mockReturnValue(((first.slot + 1) % 5) / 5 + 0.01);
+    expect(await requestsOf(() => take(client, options))).toEqual(['acquire']);
   });
 
   test('fail as throttled if the look leaves out every slot and nothing is known', async () => {
@@ -359,21 +394,24 @@ describe('the number of permits', () => {
       await take(client, { permits: 3 }),
       await take(client, { permits: 3 }),
     ];
-    for (const lease of leases) await lease.release();
-    for (let cycle = 0; cycle < 5; cycle++) {
+    for (const lease of leases.sort((a, b) => a.slot - b.slot)) await lease.release();
+    const cycle = async () => {
       const lease = await take(client, { permits: 2 });
-      expect(lease.slot).toBeLessThan(2);
+      expect(lease.slot).toBe(1);
       await lease.release();
-    }
+    };
+    for (let cycles = 0; cycles < 5; cycles++) expect(await requestsOf(cycle)).toEqual(['acquire', 'release']);
   });
 });
 
 describe('the other calls of one client', () => {
   test('wait with permits beside each other, and not in the line of a key', async () => {
     const { client } = scene.host();
-    const leases = await Promise.all([1, 2].map(() => client.acquire('partner', { permits: 2, waitMs: 5_000 })));
-    expect(slotsOf(leases)).toEqual([0, 1]);
-    expect(client.lines.size).toBe(0);
+    scene.store.plan({ operation: 'acquire', do: 'travel', there: 50, back: 50, times: 2 });
+    const asked = Promise.all([1, 2].map(() => client.acquire('partner', { permits: 2, waitMs: 5_000 })));
+    await scene.time.advance(10);
+    expect(scene.store.count('acquire')).toBe(2);
+    expect(slotsOf(await settle(scene.time, asked))).toEqual([0, 1]);
   });
 
   test('without permits find slot 0 held', async () => {

@@ -30,7 +30,7 @@ interface Line {
 }
 
 export const NOBODY_ASKS = 'nobody asks for those who wait';
-export const TWO_HOLD = 'two calls hold';
+const TWO_HOLD = 'two calls hold';
 
 const update = (calls: readonly Call[], at: number, call: Call): Call[] => calls.with(at, call);
 

@@ -163,7 +163,7 @@ const dynamodb = [
     ],
     ['a client without send(), accepted', "client === undefined || typeof client?.send === 'function'", 'true'],
   ]),
-  ...of('lib/dynamodb/store.ts', [
+  ...of('lib/dynamodb/lease-store.ts', [
     [
       "one item of the user's own hides all locks beside it",
       '    } catch {\n      return [];',
@@ -349,10 +349,10 @@ const clocks = [
   ...of('lib/lease/gate.ts', [
     [
       'any number of requests at a time',
-      'if (this.#hasSlot(turn.order)) this.#running++;',
+      'if (this.#hasTurn(turn.order)) this.#running++;',
       'if (turn) this.#running++;',
     ],
-    ['an operation that ends keeps its slot', '      this.#running--;\n', ''],
+    ['an operation that ends keeps its turn', '      this.#running--;\n', ''],
     ['the latest deadline is renewed first', 'a.order < b.order ||', 'a.order > b.order ||'],
     ['an operation that nobody wants any more, sent in its turn', '        queued.start = undefined;\n', ''],
   ]),
@@ -503,7 +503,7 @@ const attempts = [
     ],
     ['a lock given back opens by a wrong clock', 'Math.min(serverClock.now(key), serverDate)', 'serverClock.now(key)'],
   ]),
-  ...of('lib/lease/acquisition.ts', [
+  ...of('lib/lease/attempts.ts', [
     [
       'a late grant of an earlier attempt, not released',
       '    discard(this.#context, { key, lockId, until: expiresAt }, this.#plan);\n    throw',
@@ -514,6 +514,8 @@ const attempts = [
       '      this.#discardOurs(second.record);\n',
       '',
     ],
+  ]),
+  ...of('lib/lease/acquisition.ts', [
     ['a waiter writes instead of reading', 'seen = await this.#look(seen);', 'return undefined;'],
   ]),
   ...of('lib/lease/resume.ts', [
@@ -541,7 +543,7 @@ const client = [
   ...of('lib/lease/lease-client.ts', [
     [
       'a lease granted while its client is closing, not released',
-      '    if (this.#context.closing.aborted) discardUnwanted(this.#context, { what, plan, discardHoldMs }, grant);\n',
+      '    if (this.#context.closing.aborted) discardUnwanted(this.#context, { what, lock, plan, discardHoldMs }, grant);\n',
       '',
     ],
     [
@@ -563,8 +565,8 @@ const client = [
   ...of('lib/lease/client.ts', [
     [
       "the resumed event's expiry counted from the deadline of a wrong clock",
-      'expiresAt: grant.term.until, deadline }',
-      'expiresAt: deadline + plan.safetyMs, deadline }',
+      'expiresAt: grant.term.until,',
+      'expiresAt: deadline + plan.safetyMs,',
     ],
     ['a misspelled option of a LockClient, ignored', "    checkNames('LockClient', options, CLIENT_OPTIONS);\n", ''],
     ['a misspelled option of acquire, ignored', "    checkNames('acquire', options, ACQUIRE_OPTIONS);\n", ''],
@@ -755,7 +757,7 @@ const lease = [
   ...of('lib/record/record.ts', [
     ['fencing tokens that JavaScript cannot tell apart, granted', 'Number.MAX_SAFE_INTEGER - 1;', '2 ** 60;'],
   ]),
-  ...of('lib/lease/acquisition.ts', [
+  ...of('lib/lease/attempts.ts', [
     ['a token of another form, taken for done', 'if (haveOneForm(once, doneToken)) return', 'return'],
     [
       'a doneToken of another type, told as a busy lock',
@@ -1510,6 +1512,28 @@ const settings = [
   ]),
 ];
 
+const permits = [
+  ...of('lib/lease/slots.ts', [
+    ['a slot that a look left out, taken for free', '!this.#leftOut.has(key) && ', ''],
+    ['an old look, believed over a refusal', 'fresher(known, record)', 'record'],
+    ['any number of writes in one try', 'const MOST_WRITES = 3;', 'const MOST_WRITES = 30;'],
+    ['no look before the next try after a busy answer', "    if (remembered?.isFull) return 'look';\n", ''],
+    ['slots of any number of keys remembered', 'this.#keys.size > MOST_KEYS', 'false'],
+  ]),
+  ...of('lib/lease/lease.ts', [
+    ['a release of slot 0 in the place of its own', 'const { recordKey: key, lockId', 'const { key, lockId'],
+  ]),
+  ...of('lib/lease/resume.ts', [['a lease resumed in slot 0', 'handle.slot ?? 0', '0']]),
+  ...of('lib/lease/line.ts', [
+    [
+      'calls for different slots wait for each other',
+      '    if (plan.permits > 1) return told(await acquisition.run());\n',
+      '',
+    ],
+  ]),
+  ...of('lib/record/slot-keys.ts', [['two keys that share slots', '= /#\\d+$/.test(checked)', '= false']]),
+];
+
 export const mutants = [
   ...s3,
   ...dynamodb,
@@ -1525,4 +1549,5 @@ export const mutants = [
   ...commits,
   ...swaps,
   ...settings,
+  ...permits,
 ];

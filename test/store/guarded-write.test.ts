@@ -65,6 +65,23 @@ describe('a guarded write', () => {
     expect(await lease.release()).toBe(true);
   });
 
+  test('of a lease with permits is guarded by the record of its slot', async () => {
+    const [first, second] = [
+      await ours.acquire(id, { permits: 2 }),
+      await theirs.acquire(id, { permits: 2, waitMs: 5_000 }),
+    ];
+    await writeWhileHeld(first, documents, [put('first')]);
+    await writeWhileHeld(second, documents, [put('second')]);
+    expect(await written()).toBe('second');
+    const [own, other] = first.slot === 0 ? [first, second] : [second, first];
+    expect(conditionCheck(own).ConditionCheck.Key).toEqual({ lockKey: id });
+    expect(conditionCheck(other).ConditionCheck.Key).toEqual({ lockKey: `${id}#1` });
+    await theirs.forceRelease(`${id}#1`, { lockId: other.lockId, immediately: true });
+    await expect(writeWhileHeld(other, documents, [put('late')])).rejects.toThrow(LockLostError);
+    await writeWhileHeld(own, documents, [put('third')]);
+    expect(await written()).toBe('third');
+  });
+
   test('is refused after a takeover, writes nothing, and loses the lease', async () => {
     const lease = await ours.acquire(id);
     const next = await takeFrom(lease);

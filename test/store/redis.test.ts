@@ -234,6 +234,18 @@ describeHere(`RedisLockStore (${REDIS})`, () => {
       expect(await lease.release()).toBe(true);
     });
 
+    test('of a lease with permits is guarded by the record of its slot', async () => {
+      const { key } = await held();
+      const lease = await new LockClient({ store: newStore() }).acquire(key, { permits: 2 });
+      await runWhileHeld(lease, [['SET', `{${key}#1}:total`, 7]]);
+      expect(await server.command('GET', `{${key}#1}:total`)).toContain('7');
+      await new LockClient({ store: newStore() }).forceRelease(`${key}#1`, { lockId: lease.lockId, immediately: true });
+      await expect(runWhileHeld(lease, [['SET', `{${key}#1}:total`, 8]])).rejects.toMatchObject({
+        name: 'LockLostError',
+      });
+      expect(await server.command('GET', `{${key}#1}:total`)).toContain('7');
+    });
+
     test('is refused after a takeover, writes nothing, and ends the lease', async () => {
       const { key, lease } = await held();
       const now = Date.now() + 100_000;
