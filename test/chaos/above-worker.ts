@@ -109,7 +109,7 @@ async function wait(): Promise<void> {
   await work(lease, 'line', 1, short() / 4);
 }
 
-const lead = locks.lead('leader', { restMs: 100 }, (lease) => work(lease, 'leader', 1, 60_000));
+const lead = locks.lead('leader', { restMs: 100 }, (lease) => work(lease, 'leader', 1, 10 * short()));
 const calls = [
   again('permit', permit),
   again('several', several),

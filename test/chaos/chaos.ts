@@ -82,8 +82,10 @@ interface Settings {
 async function run(folder: string, { seconds, seed, farOff, store, above }: Settings): Promise<void> {
   const library = faketimeLibrary();
   console.log(
-    `chaos on ${store}: seed ${seed}, ${seconds} s, ${PROCESSES} processes, ${KEYS.length} keys; ` +
-      (library ? `the clock of process ${BY_FAKETIME} is set by libfaketime` : 'libfaketime is not installed'),
+    above
+      ? `chaos above a lock on ${store}: seed ${seed}, ${seconds} s, ${PROCESSES_ABOVE} processes`
+      : `chaos on ${store}: seed ${seed}, ${seconds} s, ${PROCESSES} processes, ${KEYS.length} keys; ` +
+          (library ? `the clock of process ${BY_FAKETIME} is set by libfaketime` : 'libfaketime is not installed'),
   );
   await using place = await startPlace(store, folder);
   const history = new HistoryWriter(folder, 'nemesis', systemClock);
