@@ -32,6 +32,7 @@ const MEASURES = [
   'dead-holder',
   'hung-server',
   'held',
+  'coalesce',
   'several',
   'lead',
   'tasks',

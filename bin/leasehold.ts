@@ -35,6 +35,7 @@ const inTime = (ms: number): string => {
 function describe(lock: LockState): string {
   if (lock.flaw !== undefined)
     return `${describe({ ...lock, flaw: undefined })}; somebody has changed the record: ${lock.flaw}`;
+  if (lock.owed) return `${describe({ ...lock, owed: false })}; a run is owed`;
   if (lock.held) return `held by ${lock.owner}, for ${inTime(lock.opensInMs)} unless renewed`;
   if (lock.opensInMs > 0) return `closed for ${inTime(lock.opensInMs)}`;
   return lock.lockId === undefined ? 'free' : `free: the lease of ${lock.owner} expired without a release`;

@@ -62,6 +62,10 @@ export function metricsOf(event: LockEvent): Record<string, number> {
       return { [METRIC.acquired]: 0, [METRIC.busy]: 1, [METRIC.waitTime]: event.waitedMs };
     case 'acquireFailed':
       return { [METRIC.acquireFailed]: 1 };
+    case 'covered':
+      return { [METRIC.covered]: 1, [METRIC.waitTime]: event.waitedMs };
+    case 'owed':
+      return { [METRIC.owed]: 1 };
     case 'done':
       return { [METRIC.done]: 1 };
     case 'renewed':

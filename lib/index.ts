@@ -1,6 +1,7 @@
 export { type EmfOptions, emf, metricsOf } from './emf.ts';
 export { LockClient, type LockClientOptions } from './lease/client.ts';
 export type { Clock } from './lease/clock.ts';
+export type { Coalesced, CoalesceOptions } from './lease/coalesce.ts';
 export type { LockEvent, LockEventListener } from './lease/events.ts';
 export type { ListOptions, LockState } from './lease/inspect.ts';
 export type { Candidate } from './lease/lead.ts';
@@ -23,6 +24,7 @@ export {
   LockError,
   LockLostError,
   LockNoTimeError,
+  LockOwedError,
   LockStoreError,
   LockTokenError,
   type LostReason,

@@ -95,6 +95,10 @@ export const METRIC = {
   acquireFailed: 'AcquireFailed',
   /** A try for a `once` token that had finished. */
   done: 'Done',
+  /** A caller that another holder runs for. */
+  covered: 'Covered',
+  /** A run that a holder left owed. */
+  owed: 'Owed',
   /** 1 for a grant that took over an expired lease, 0 for any other. */
   takeover: 'Takeover',
   /** Milliseconds from the call to the grant, or to giving up. */

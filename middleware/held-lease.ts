@@ -6,6 +6,7 @@ import type { LostReason } from '../lib/record/errors.ts';
 import { type Body, bodyIn, readableOf, tellsItsEnd } from './body.ts';
 import type { Remaining } from './remaining.ts';
 import type { Held } from './request.ts';
+import { hasFailures } from './sqs.ts';
 import { warnIfReleased } from './warn-if-released.ts';
 
 /** Marks a stream of ours that has closed while its body may still be produced. */
@@ -48,7 +49,7 @@ export class HeldLease implements Held {
     if (body) return body === response ? this.#send(body) : { ...(response as object), body: this.#send(body) };
     const dropped = bodyIn(handled);
     if (dropped && !(dropped as Readable).readableEnded) await this.release(response, handled);
-    else await this.#finish(failed.size === 0 && !this.#hasFailures(response));
+    else await this.#finish(failed.size === 0 && !hasFailures(response, this.#isBatch));
     return response;
   }
 
@@ -73,13 +74,6 @@ export class HeldLease implements Held {
   async #end(done = false): Promise<void> {
     const withinMs = this.#remaining.releaseMs;
     await (this.isUnused ? this.lease.discard(withinMs) : this.lease.releasePart(done, withinMs));
-  }
-
-  /** Tells whether a batch response names records that failed. */
-  #hasFailures(response: unknown): boolean {
-    if (Array.isArray(response)) return this.#isBatch && response.some((result) => result?.status === 'rejected');
-    const failures = (response as { batchItemFailures?: unknown } | null | undefined)?.batchItemFailures ?? [];
-    return !(Array.isArray(failures) && failures.length === 0);
   }
 
   async #finish(succeeded = true): Promise<void> {

@@ -53,7 +53,8 @@ export interface LockMiddleware<
  * reads another working stream close too early, and cannot be recognised: end their work at `lease.signal`.
  *
  * **The release** is the lock's. If a handler releases its lease, leasehold warns on the console: the work after the
- * release runs without the lock, and the `once` token is done only if the handler called `release({ done: true })`.
+ * release runs without the lock, and the `once` token is done only if the handler called `release({ done: true })`. A
+ * handler that calls `release({ done: true, result })` as its last act is not warned of.
  *
  * **Several keys**, `lock({ keys: [...] })`, are locked together or not at all, and the context has `Leases`.
  *

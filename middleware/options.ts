@@ -2,7 +2,7 @@ import type { DynamoDBLockStoreOptions } from '../lib/dynamodb/table.ts';
 import type { LockClient } from '../lib/lease/client.ts';
 import type { LockEventListener } from '../lib/lease/events.ts';
 import type { AcquireOptions } from '../lib/lease/options.ts';
-import type { LockBusyError, LockDoneError } from '../lib/record/errors.ts';
+import type { LockBusyError, LockDoneError, LockOwedError } from '../lib/record/errors.ts';
 import type { LockStore } from '../lib/record/store.ts';
 import type { OnceToken } from '../lib/record/token.ts';
 import type { LambdaContext } from './lambda-context.ts';
@@ -103,11 +103,37 @@ export interface LockOptions<Event = unknown, Context = LambdaContext, Name exte
    * @default 'throw'
    */
   onLost?: 'throw' | 'ignore' | undefined;
+  /**
+   * Runs the handler once more, with the same event, if it is asked for while it runs, however many ask. An invocation that
+   * asks does not run its handler, and has succeeded (`onCovered`). The response is that of the last run. Of `withLock()`
+   * alone, and not beside `once`, `holdAtLeastMs`, `permits` or `onLost: 'ignore'`. Not for streaming handlers.
+   * @default false
+   */
+  coalesce?: boolean | undefined;
+  /**
+   * Gives the response of an invocation that another holder runs for. Only with `coalesce`.
+   *
+   * - `'skip'`: the response is nothing.
+   * - A function: the response is the function's result.
+   *
+   * Behind `lockRecords()`, or inside of `withRecordLocks()`, the response is that all messages failed that were not worked on.
+   * @default 'skip'
+   */
+  onCovered?: 'skip' | ((event: Event, context: Context) => unknown) | undefined;
+  /**
+   * Decides when a run is left owed: too little time was left for one more run, a part of the work was skipped, or the store
+   * did not answer. Only with `coalesce`.
+   *
+   * - `'throw'`: the invocation fails with the `LockOwedError`, so that the event's source delivers the event again.
+   * - A function: the response is the function's result.
+   * @default 'throw'
+   */
+  onOwed?: 'throw' | Respond<LockOwedError, Event, Context> | undefined;
 }
 
 /**
  * The options of `lock()` and `withLock()` for several keys, which are taken together or not at all. The context has
- * `Leases`. `once` and `onDone` belong to one key.
+ * `Leases`. `once`, `onDone` and `coalesce` belong to one key.
  * @example
  * ```ts
  * import { type LockAllOptions, withLock } from 'leasehold/middy';
@@ -117,7 +143,10 @@ export interface LockOptions<Event = unknown, Context = LambdaContext, Name exte
  * ```
  */
 export interface LockAllOptions<Event = unknown, Context = LambdaContext, Name extends string = 'lock'>
-  extends Omit<LockOptions<Event, Context, Name>, 'key' | 'once' | 'onDone' | 'permits'> {
+  extends Omit<
+    LockOptions<Event, Context, Name>,
+    'key' | 'once' | 'onDone' | 'permits' | 'coalesce' | 'onCovered' | 'onOwed'
+  > {
   /**
    * The names that exclude: 2 to 25 different ones of 1 to 1,024 bytes, or a function that gets them from the event. If the
    * function gives anything else, nothing is locked, the handler does not run, and the invocation fails with a `TypeError`.

@@ -99,6 +99,16 @@ export const sendBack = (messageIds: Iterable<string>): BatchResponse => ({
   batchItemFailures: Array.from(messageIds, (itemIdentifier) => ({ itemIdentifier })),
 });
 
+/**
+ * Tells whether a response names records that failed, as Lambda reads it.
+ * @param isBatch whether the event is a batch of SQS messages, to which a response may be an array of settled results.
+ */
+export function hasFailures(response: unknown, isBatch: boolean): boolean {
+  if (Array.isArray(response)) return isBatch && response.some((result) => result?.status === 'rejected');
+  const failures = (response as { batchItemFailures?: unknown } | null | undefined)?.batchItemFailures ?? [];
+  return !(Array.isArray(failures) && failures.length === 0);
+}
+
 /** The brand of the locks of a batch's records, in the context. */
 export const recordLocks = Symbol.for('leasehold.recordLocks');
 

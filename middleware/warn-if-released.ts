@@ -2,7 +2,8 @@ import { show } from '../lib/record/check.ts';
 import { LockLostError } from '../lib/record/errors.ts';
 
 /** Warns on the console where a handler released a lease that is not its own to release: nothing else would tell. */
-export function warnIfReleased(lease: { assertHeld(): void }): void {
+export function warnIfReleased(lease: { assertHeld(): void; readonly gaveResult?: boolean }): void {
+  if (lease.gaveResult) return;
   try {
     lease.assertHeld();
   } catch (error) {

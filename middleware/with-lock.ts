@@ -1,5 +1,6 @@
 import type { Lease } from '../lib/lease/lease.ts';
 import type { Leases } from '../lib/lease/leases.ts';
+import { coalesced } from './coalesced.ts';
 import type { LambdaContext } from './lambda-context.ts';
 import { type GuardOptions, lockGuard } from './lock-guard.ts';
 import type { LockAllOptions, LockOptions } from './options.ts';
@@ -12,7 +13,8 @@ type Of<Options, Name> = Name extends keyof Options ? Options[Name] : never;
 type ResultOf<Way> = Way extends (...parameters: never[]) => infer Result ? Awaited<Result> : never;
 
 /**
- * The response in the place of a handler that does not run, as `onBusy` and, with `once`, `onDone` say.
+ * The response in the place of a handler that does not run, as `onBusy` says, with `once` `onDone`, and with `coalesce`
+ * `onCovered` and `onOwed`.
  * @example
  * ```ts
  * import type { Instead } from 'leasehold/middy';
@@ -22,12 +24,14 @@ type ResultOf<Way> = Way extends (...parameters: never[]) => infer Result ? Awai
  */
 export type Instead<Options, Event = unknown> =
   | Busy<Of<Options, 'onBusy'>, Event>
+  | ('coalesce' extends keyof Options ? Covered<Of<Options, 'onCovered'>> | ResultOf<Of<Options, 'onOwed'>> : never)
   | ('once' extends keyof Options ? ('onDone' extends keyof Options ? Done<Options['onDone']> : undefined) : never);
 type Busy<Way, Event> = Way extends 'skip'
   ? Event extends QueueEvent<Lockable>
     ? BatchResponse
     : undefined
   : ResultOf<Way>;
+type Covered<Way> = [ResultOf<Way>] extends [never] ? undefined : ResultOf<Way>;
 type Done<Way> = Way extends 'skip' | undefined ? undefined : ResultOf<Way>;
 
 /**
@@ -46,6 +50,7 @@ type Done<Way> = Way extends 'skip' | undefined ? undefined : ResultOf<Way>;
  *
  * The result is the handler's, or the response in the handler's place: `undefined` with `onBusy: 'skip'`, or with `once` and
  * without `onDone`. The promise rejects where `lock()` makes an invocation fail. An error of the handler is never replaced.
+ * With `coalesce: true`, the handler runs once more if it is asked for while it runs: see docs/coalesce.md.
  * @example
  * ```ts
  * import { withLock } from 'leasehold/middy';
@@ -105,5 +110,6 @@ export function withLock(
   options: GuardOptions,
   handler: (...parameters: never[]) => unknown,
 ): (...parameters: never[]) => Promise<unknown> {
+  if ((options as LockOptions | undefined)?.coalesce) return coalesced(options as LockOptions, handler);
   return wrap(lockGuard('withLock()', options), handler);
 }

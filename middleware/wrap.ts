@@ -3,7 +3,33 @@ import { checkFunction, checkThat } from '../lib/record/check.ts';
 import { after, before, type Guard, onError } from './hooks.ts';
 import { begin, heldBy, holdingsOf, type LockRequest, runHandler } from './request.ts';
 
-type Handler = (...parameters: never[]) => unknown;
+export type Handler = (...parameters: never[]) => unknown;
+
+/** The parameters that Lambda, or Middy, gives a handler. */
+interface Call {
+  readonly event: unknown;
+  readonly stream: NodeJS.WritableStream | undefined;
+  readonly context: object;
+  readonly others: readonly unknown[];
+}
+
+/**
+ * Tells the parameters of a call.
+ * @param what the function that wraps the handler, for messages.
+ * @throws TypeError if the context is no object, or if the handler would call back.
+ */
+export function callOf(what: string, handler: Handler, parameters: readonly unknown[]): Call {
+  const [event, ...rest] = parameters;
+  const stream = isWritable(rest[0]) ? (rest.shift() as NodeJS.WritableStream) : undefined;
+  // As in Middy, tests may leave the context out.
+  const [context = {}, ...more] = rest;
+  const isObject = context !== null && typeof context === 'object';
+  checkThat(isObject, 'The context', 'the object that Lambda gives a handler', context);
+  // Middy gives its handler an object in the place of the callback.
+  if (handler.length > 2 && !stream && typeof more[0] !== 'object') throw callbackError(what);
+  // A handler that finds no callback fails. With the callback, the handler would work on without the lock.
+  return { event, stream, context, others: more.filter((parameter) => typeof parameter !== 'function') };
+}
 
 /**
  * Wraps a handler: `handler(event, context)`, or `handler(event, responseStream, context)`.
@@ -16,14 +42,7 @@ type Handler = (...parameters: never[]) => unknown;
 export function wrap(guard: Guard, handler: Handler): (...parameters: never[]) => Promise<unknown> {
   checkFunction('handler', handler);
   return async (...parameters: unknown[]) => {
-    const [event, ...rest] = parameters;
-    const stream = isWritable(rest[0]) ? (rest.shift() as NodeJS.WritableStream) : undefined;
-    // As in Middy, tests may leave the context out.
-    const [context = {}, ...more] = rest;
-    const isObject = context !== null && typeof context === 'object';
-    checkThat(isObject, 'The context', 'the object that Lambda gives a handler', context);
-    // Middy gives its handler an object in the place of the callback.
-    if (handler.length > 2 && !stream && typeof more[0] !== 'object') throw callbackError('withLock()');
+    const { event, stream, context, others } = callOf('withLock()', handler, parameters);
     const request: LockRequest = { event, context, internal: {} };
     try {
       holdingsOf(request).tellsBegin = true;
@@ -32,8 +51,6 @@ export function wrap(guard: Guard, handler: Handler): (...parameters: never[]) =
         return stream ? void stream.end(request.earlyResponse as string) : request.earlyResponse;
       }
       begin(request);
-      // A handler that finds no callback fails. With the callback, the handler would work on without the lock.
-      const others = more.filter((parameter) => typeof parameter !== 'function');
       const given = [request.event, ...(stream ? [stream] : []), context, ...others] as never[];
       request.response = await runHandler(request, () => handler(...given));
       if (stream) await sent(stream, request);

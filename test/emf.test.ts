@@ -15,6 +15,9 @@ const lostError = new LockLostError({ key: 'jobs/nightly', reason: 'expired', de
 const events: Record<LockEvent['type'], LockEvent> = {
   acquired,
   busy: { ...grant, type: 'busy', expiresAt: at + 9, retryAfterMs: 9, waitedMs: 3 },
+  covered: { ...grant, type: 'covered', waitedMs: 3 },
+  again: { ...grant, type: 'again', runs: 1 },
+  owed: { ...grant, type: 'owed', runs: 1, reason: 'noTime' },
   done: { at, key: 'jobs/nightly', owner: 'me', type: 'done', once: '2026-01-01', doneToken: '2026-01-01' },
   acquireFailed: { at, key: 'jobs/nightly', owner: 'me', type: 'acquireFailed', error: storeError, waitedMs: 3 },
   waiting: { ...grant, type: 'waiting', expiresAt: at + 9 },
@@ -81,6 +84,9 @@ describe('emf()', () => {
   test.each<[LockEvent['type'], Record<string, number> | undefined]>([
     ['acquired', { Acquired: 1, Busy: 0, Takeover: 0, WaitTime: 12 }],
     ['busy', { Acquired: 0, Busy: 1, WaitTime: 3 }],
+    ['covered', { Covered: 1, WaitTime: 3 }],
+    ['again', undefined],
+    ['owed', { Owed: 1 }],
     ['done', { Done: 1 }],
     ['acquireFailed', { AcquireFailed: 1 }],
     ['waiting', undefined],

@@ -217,7 +217,7 @@ function logGroupOf(fn: lambda.IFunction): string {
  * holders that died.
  */
 const heldNowQuery = (tableName: string): string[] => [
-  `filter table = "${tableName}" and ispresent(fencingToken) and event not in ["busy", "waiting"]`,
+  `filter table = "${tableName}" and ispresent(fencingToken) and event not in ["busy", "waiting", "covered", "owed"]`,
   'stats latest(event) as lastEvent, latest(owner) as holder, latest(expiresAt) as expires by key, fencingToken',
   'filter lastEvent in ["acquired", "resumed", "renewed", "renewFailed"] and expires > now() * 1000',
   'sort key asc',

@@ -44,6 +44,12 @@ export interface ILockMetrics extends IResource {
   /** The tries for a `once` token that had finished. Default: the sum over 5 minutes. */
   metricDone(options?: LockMetricOptions): cloudwatch.Metric;
 
+  /** The calls of `coalesce` that another holder runs for. Default: the sum over 5 minutes. */
+  metricCovered(options?: LockMetricOptions): cloudwatch.Metric;
+
+  /** The runs of `coalesce` that a holder left owed. Default: the sum over 5 minutes. */
+  metricOwed(options?: LockMetricOptions): cloudwatch.Metric;
+
   /** The leases that were taken over from a holder that let them expire. Default: the sum over 5 minutes. */
   metricTakeovers(options?: LockMetricOptions): cloudwatch.Metric;
 
@@ -128,6 +134,14 @@ export abstract class LockMetrics extends Resource implements ILockMetrics {
 
   metricDone(options?: LockMetricOptions): cloudwatch.Metric {
     return this.metric(METRIC.done, options);
+  }
+
+  metricCovered(options?: LockMetricOptions): cloudwatch.Metric {
+    return this.metric(METRIC.covered, options);
+  }
+
+  metricOwed(options?: LockMetricOptions): cloudwatch.Metric {
+    return this.metric(METRIC.owed, options);
   }
 
   metricTakeovers(options?: LockMetricOptions): cloudwatch.Metric {

@@ -1,5 +1,5 @@
 import { LockStoreError } from '../record/errors.ts';
-import { fresher, holderOf, type LockRecord } from '../record/record.ts';
+import { fresher, holderOf, isOwed, type LockRecord } from '../record/record.ts';
 import { slotOf } from '../record/slot-keys.ts';
 import type { DatedAnswer } from '../record/store.ts';
 import { Attempts, type Busy, type Failed, type Outcome } from './attempts.ts';
@@ -53,6 +53,11 @@ export class Acquisition {
     return this.#attempts.elapsedMs;
   }
 
+  /** @internal The attempts of this call, and the time that is left for requests. */
+  get attempts(): Attempts {
+    return this.#attempts;
+  }
+
   /** Milliseconds for which the caller still waits for a busy lock. */
   get waitLeftMs(): number {
     return Math.min(this.plan.waitMs - this.elapsedMs, this.#attempts.budget.leftMs);
@@ -82,6 +87,7 @@ export class Acquisition {
     for (;;) {
       const outcome = await (this.#slots ? this.#trySlots(this.#slots) : this.#attempts.ask(this.key));
       if (outcome.type === 'granted' || outcome.type === 'done') return outcome;
+      if (outcome.type === 'busy' && this.#isAnswer(outcome.record)) return outcome;
       const ended = await this.#wait(outcome);
       if (ended) return ended;
     }
@@ -126,8 +132,15 @@ export class Acquisition {
       seen = await this.#look(seen);
       const done = this.#attempts.doneBy(seen);
       if (done) return done;
+      if (seen && this.#isAnswer(seen)) return this.busy(seen);
     } while (seen && this.#untilOpenMs(seen) > 0);
     return undefined;
+  }
+
+  /** A caller who coalesces does not wait for a holder that can be asked for a run, nor for a run that nobody is owed. */
+  #isAnswer(record: LockRecord): boolean {
+    const { coalesce } = this.plan;
+    return coalesce !== undefined && (record.serving !== undefined || (coalesce === 'ifOwed' && !isOwed(record)));
   }
 
   /** Pauses until the next look is due, the lock opens or the wait is over, whichever is first. */

@@ -16,7 +16,7 @@ import type { Term } from './term.ts';
 export type Outcome =
   | { readonly type: 'granted'; readonly grant: Grant }
   | Busy
-  | { readonly type: 'done'; readonly doneToken: string };
+  | { readonly type: 'done'; readonly doneToken: string; readonly doneResult: string | undefined };
 /** Another holder has the lock, or `holdAtLeastMs` keeps the lock closed. */
 export interface Busy {
   readonly type: 'busy';
@@ -33,6 +33,9 @@ export type Failed = { readonly type: 'failed'; readonly error: unknown };
  * This host's clock turned out to be wrong. There is no record if the server refused the request for its signature's time.
  */
 type Misjudged = { readonly type: 'misjudged'; readonly record?: LockRecord };
+
+/** Stands for the record of a lock that nobody has ever held, and under which no run is owed. */
+const NO_RECORD = { fencingToken: 0, expiresAt: 0, acquiredAt: 0, leaseMs: 0 };
 
 /** The attempts of one call to acquire a lock: each is one write on the record of the lock, or of one of its slots. */
 export class Attempts {
@@ -159,13 +162,14 @@ export class Attempts {
 
   #request(key: string, lockId: string, { sent, until }: Term) {
     const { store, serverClock } = this.#context;
-    const { leaseMs, once, data, owner } = this.#plan;
+    const { leaseMs, once, data, owner, coalesce } = this.#plan;
     this.#tried.add(lockId);
-    const request = { key, lockId, owner, now: serverClock.now(key, sent), until, leaseMs, once, data };
+    const request = { key, lockId, owner, now: serverClock.now(key, sent), until, leaseMs, once, data, coalesce };
     return (signal: AbortSignal) => store.acquire(request, signal);
   }
 
   #refused(key: string, { record, term }: Attempt & { type: 'refused' }): Outcome | Misjudged {
+    if (record === undefined && this.#plan.coalesce === 'ifOwed') return this.busy({ key, ...NO_RECORD });
     if (record === undefined) {
       throw new LockStoreError(
         `Acquiring '${key}': refused without its record; the server must support ReturnValuesOnConditionCheckFailure.`,
@@ -197,7 +201,7 @@ export class Attempts {
     const { once = '' } = this.#plan;
     const doneToken = record?.doneToken;
     if (!isDone(this.#plan.once, doneToken) || !isCanonical(doneToken)) return undefined;
-    if (haveOneForm(once, doneToken)) return { type: 'done', doneToken };
+    if (haveOneForm(once, doneToken)) return { type: 'done', doneToken, doneResult: record?.doneResult };
     throw new LockTokenError({ key: this.#lock, once: shownToken(once), doneToken: shownToken(doneToken) });
   }
 

@@ -1,9 +1,10 @@
 // Over 250 lines: half of them document the public API.
 
-import { checkDuration, checkNames, checkThat } from '../record/check.ts';
+import { checkDuration, checkKey, checkNames, checkThat, show } from '../record/check.ts';
 import { LockClosedError, LockStoreError } from '../record/errors.ts';
 import type { LockStore, StoreProblem } from '../record/store.ts';
 import { type Clock, systemClock } from './clock.ts';
+import { type Coalesced, type CoalesceOptions, coalesce, coalescingOf } from './coalesce.ts';
 import type { OperatorContext } from './context.ts';
 import { check, inspect, inspectMany, type ListOptions, type LockState, list } from './inspect.ts';
 import { type Candidate, lead } from './lead.ts';
@@ -171,6 +172,47 @@ export class LockClient extends LeaseClient {
       // After `finish` nothing is left to do.
       await lease.release();
     }
+  }
+
+  /**
+   * Runs `work` so that a run begins after this call. If the lock is free, this call runs. If a run is under way, exactly one
+   * more run begins after that run, however many callers ask meanwhile, and this call returns at once: it is covered.
+   *
+   * Whoever is covered has, at every moment, either a run that began after the call and succeeded, or a run that is owed, as
+   * the record says. A holder that dies leaves a run owed: the next call makes the run, or a schedule with `onlyIfOwed`.
+   *
+   * - The work must look at the world anew in each run, and not at the event of its caller alone.
+   * - A covered caller gets its answer before the work is done.
+   * - An error of the work is thrown, and leaves the run owed. So does work that releases its lease or hands it off.
+   * @example
+   * ```ts
+   * import type { Lease, LockClient } from 'leasehold';
+   *
+   * declare function refreshCache(lease: Lease): Promise<void>;
+   *
+   * export async function onChange(locks: LockClient) {
+   *   const { owed } = await locks.coalesce('cache', refreshCache);
+   *   if (owed) throw new Error('Deliver the event again.');
+   * }
+   * ```
+   * @returns the number of runs that this call made; and true in `covered` if another holder runs for this call, and in `owed`
+   *   if a run is owed that this call did not make.
+   * @throws the error of `work`.
+   * @throws LockBusyError if a holder that does not coalesce has the lock, or if the lock is closed, after `waitMs`.
+   * @throws LockLostError if the lease was lost. Nothing counts as served.
+   * @throws LockNoTimeError, LockStoreError, LockClosedError and the reason of `options.signal`, as `tryAcquire` does.
+   * @throws TypeError that shows the value, if an option is unknown or invalid, or cannot stand beside coalescing: `once`,
+   *   `holdAtLeastMs`, `permits`.
+   */
+  coalesce(key: string, work: (lease: Lease) => unknown): Promise<Coalesced>;
+  coalesce(key: string, options: CoalesceOptions | undefined, work: (lease: Lease) => unknown): Promise<Coalesced>;
+  async coalesce(key: string, ...parameters: [unknown, unknown?]): Promise<Coalesced> {
+    const [first, second] = parameters;
+    const [work, options = {}] = typeof first === 'function' ? [first, second] : [second, first];
+    if (typeof work !== 'function')
+      throw new TypeError(`coalesce takes (key, work) or (key, options, work), but the work is ${show(work)}.`);
+    const coalescing = coalescingOf('coalesce', options as CoalesceOptions);
+    return coalesce(this, checkKey(key), coalescing, work as (lease: Lease) => unknown);
   }
 
   /**

@@ -30,6 +30,17 @@ interface HeldEventBase extends LeaseEventBase {
   readonly newlyHeldMs: number;
 }
 
+/**
+ * The reason for which a run is left owed.
+ * - `failed`: the work threw.
+ * - `ended`: the work released its lease, or handed the lease off.
+ * - `declined`: `mayRunAgain` gave false.
+ * - `noTime`: too little time was left for one more run.
+ * - `closed`: the client was closed.
+ * - `unknown`: the store did not answer. Nobody knows whether somebody has asked for one more run.
+ */
+export type OwedReason = 'failed' | 'ended' | 'declined' | 'noTime' | 'closed' | 'unknown';
+
 interface TimesOfLease {
   /** The expiry that was written, by the server's clock: milliseconds since the epoch. */
   readonly expiresAt: number;
@@ -59,6 +70,8 @@ export type LockEvent =
       readonly retryAfterMs: number;
       readonly waitedMs: number;
     })
+  /** The lock was busy, and its holder makes one more run, or another holder does (`coalesce`). `owner` is that holder. */
+  | (EventBase & { readonly type: 'covered'; readonly fencingToken: number; readonly waitedMs: number })
   /** The `once` token, or a later token, had finished. */
   | (EventBase & { readonly type: 'done'; readonly once: string; readonly doneToken: string })
   /**
@@ -87,6 +100,20 @@ export type LockEvent =
   | (HeldEventBase & { readonly type: 'handedOff'; readonly expiresAt: number })
   /** This client continues a lease that another process had handed off. */
   | (LeaseEventBase & TimesOfLease & { readonly type: 'resumed' })
+  /** Somebody has asked for one more run, which begins under the same lease (`coalesce`). */
+  | (LeaseEventBase & {
+      readonly type: 'again';
+      /** The runs that have succeeded under the lease. */
+      readonly runs: number;
+    })
+  /** The holder leaves a run owed: nobody is there to run (`coalesce`). */
+  | (LeaseEventBase & {
+      readonly type: 'owed';
+      /** The runs that have succeeded under the lease. */
+      readonly runs: number;
+      /** The reason for which the holder does not run, or does not know of the run. */
+      readonly reason: OwedReason;
+    })
   /** The lease ended before its holder ended it. */
   | (HeldEventBase & { readonly type: 'lost'; readonly reason: LostReason; readonly error: LockLostError })
   /** The release was confirmed. */

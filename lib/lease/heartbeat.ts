@@ -27,6 +27,8 @@ type HeartbeatState =
   | { readonly type: 'renewing'; readonly done: Promise<void>; readonly cancel: AbortController }
   /** The lease has reached the longest time that it may last: the heartbeat sends nothing more, and the deadline ends the lease. */
   | { readonly type: 'capped' }
+  /** A release is out that may be refused. No timer is set, and an answer to a renewal that still comes changes nothing. */
+  | { readonly type: 'paused' }
   /** The lease is lost, released or handed off. No timer is set, and an answer that still comes changes nothing. */
   | { readonly type: 'ended' };
 
@@ -61,6 +63,8 @@ export class Heartbeat {
   #since: Instant;
   #forMs: number;
   #until: number;
+  /** The term from which the next renewal is counted. */
+  #term: Term;
   #stopDeadline: (() => void) | undefined;
   /** The error of the last renewal that told of a reason, or else of the last renewal. Undefined after a success. */
   #failure: LockStoreError | undefined;
@@ -78,6 +82,7 @@ export class Heartbeat {
     this.#since = grant.term.sent;
     this.#forMs = grant.term.believedMs;
     this.#until = grant.term.until;
+    this.#term = grant.term;
   }
 
   /** The moment at which the holder's belief ends, by this host's clock: milliseconds since the epoch. */
@@ -104,13 +109,27 @@ export class Heartbeat {
   /** Sets the timers. */
   start(): void {
     this.#watchDeadline();
-    this.#waitForRenewal(this.#grant.term);
+    this.#waitForRenewal(this.#term);
   }
 
   /** Stops the timers, and gives up a renewal that is out. */
   end(): void {
+    this.#stop('ended');
+  }
+
+  /** Sends nothing until `resume`: a renewal behind a release that is applied would look like a loss. */
+  pause(): void {
+    this.#stop('paused');
+  }
+
+  /** Goes on after a pause, unless the deadline has passed meanwhile. */
+  resume(): void {
+    if (this.isAlive()) this.start();
+  }
+
+  #stop(type: 'ended' | 'paused'): void {
     const state = this.#state;
-    this.#enter({ type: 'ended' });
+    this.#enter({ type });
     this.#stopDeadline?.();
     if (state.type === 'renewing') state.cancel.abort();
   }
@@ -158,14 +177,14 @@ export class Heartbeat {
     try {
       [term, answer] = await this.#sendInTurn(renewing);
     } catch (error) {
-      if (this.#state.type !== 'ended') {
+      if (!renewing.signal.aborted) {
         if (isMisdated(error) && !isSecond && this.isAlive()) return this.#renew(renewing, true);
         this.#failed(error as LockStoreError);
       }
       throw error;
     }
-    // 2. Lost is final, whatever the store answers (invariant 7).
-    if (!this.isAlive()) return;
+    // 2. Lost is final, whatever the store answers (invariant 7). After a release was sent, nobody asks for the answer.
+    if (renewing.signal.aborted || !this.isAlive()) return;
     // 3. A refusal that shows our own `lockId` is no loss: a later renewal of ours was applied first (invariant 3).
     const { applied, record } = answer;
     if (!applied && !isGrantOf(this.#grant.lockId, record)) return this.lose(lossOf(record));
@@ -252,6 +271,7 @@ export class Heartbeat {
 
   #waitForRenewal(term: Term): void {
     const { leaseMs, safetyMs, heartbeatMs } = this.#plan;
+    this.#term = term;
     // Invariant 8: a lease at its cap is renewed no more, whatever hooks did not run.
     if (term.capMs <= leaseMs - safetyMs) {
       this.#enter({ type: 'capped' });

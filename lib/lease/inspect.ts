@@ -1,5 +1,5 @@
 import { checkKey, checkNames, checkSignal, checkThat } from '../record/check.ts';
-import type { LockRecord } from '../record/record.ts';
+import { isOwed, type LockRecord } from '../record/record.ts';
 import type { StoreProblem } from '../record/store.ts';
 import { isCanonical, shownToken } from '../record/token.ts';
 import { BackOff } from './back-off.ts';
@@ -11,13 +11,20 @@ import { dataOf } from './options.ts';
 import { limited, storeError } from './send.ts';
 
 /** The state of a lock, for operators. */
-export interface LockState extends Omit<LockRecord, 'data' | 'committed'> {
+export interface LockState extends Omit<LockRecord, 'data' | 'committed' | 'doneResult'> {
   /** True if a grant is outstanding and has not expired. Also if its holder is dead, and `holdAtLeastMs` keeps the lock closed. */
   readonly held: boolean;
   /** Milliseconds until others may take the lock, if its holder does not renew. 0 if the lock is open. */
   readonly opensInMs: number;
   /** The greatest `once` token that finished: `2026-01-01T02:00:00Z`, `10`, `text`. */
   readonly doneToken?: string | undefined;
+  /** The result that was released together with `doneToken`. Undefined if there was none. */
+  readonly doneResult?: unknown;
+  /**
+   * True if a run was asked for by `coalesce`, and none that began later has succeeded so far. Also while such a run is under
+   * way.
+   */
+  readonly owed: boolean;
   /** The note that its holder attached. Text that is no JSON, which somebody else has written, is given as it is. */
   readonly data: unknown;
   /** The data that a holder last committed, and the fencing token of that holder's grant. Undefined if nobody has. */
@@ -145,13 +152,15 @@ export async function check(context: OperatorContext): Promise<readonly StorePro
 
 function stateOf({ serverClock }: LeaseContext, record: LockRecord): LockState {
   const opensInMs = serverClock.untilOpenMs(record);
-  const { lockId, doneToken, data, committed } = record;
+  const { lockId, doneToken, doneResult, data, committed } = record;
   const isToken = doneToken === undefined || isCanonical(doneToken);
   return {
     ...record,
     held: lockId !== undefined && opensInMs > 0,
     opensInMs,
     doneToken: isToken ? shownToken(doneToken) : undefined,
+    ...(doneResult !== undefined && { doneResult: dataOf(doneResult) }),
+    owed: isOwed(record),
     data: dataOf(data),
     committed: committed && { data: dataOf(committed.data), fencingToken: committed.fencingToken },
   };

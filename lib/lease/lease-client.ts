@@ -15,7 +15,7 @@ import { type LockEventListener, notify, type ReportedEvent } from './events.ts'
 import { gateOf } from './gate.ts';
 import { Lease } from './lease.ts';
 import { Lines } from './line.ts';
-import { type AcquireOptions, type AcquirePlan, type LeaseTiming, planAcquire } from './options.ts';
+import { type AcquireOptions, type AcquirePlan, dataOf, type LeaseTiming, planAcquire } from './options.ts';
 import { OwnLeases } from './own-leases.ts';
 import { serverClockOf } from './server-clock.ts';
 import { type Place, SlotMemory } from './slots.ts';
@@ -103,6 +103,11 @@ export class LeaseClient {
   async acquire(key: string, options: AcquireOptions): Promise<Lease> {
     const outcome = await this.ask(key, options);
     if (outcome instanceof Lease) return outcome;
+    throw this.busyError(key, outcome);
+  }
+
+  /** @internal Makes the error of a call whose lock is busy. */
+  busyError(key: string, outcome: Busy): LockBusyError {
     const { record, closed, permits, retryAfterMs } = outcome;
     const { serverClock } = this.#context;
     const { skewMs } = serverClock;
@@ -113,7 +118,7 @@ export class LeaseClient {
       return { slot: slotOf(key, record.key), owner: holderOf(record), expiresAt: record.expiresAt };
     });
     const owner = holderOf(record);
-    throw new LockBusyError({ key, owner, expiresAt, retryAfterMs, skewMs, heldMs, permits, holders });
+    return new LockBusyError({ key, owner, expiresAt, retryAfterMs, skewMs, heldMs, permits, holders });
   }
 
   /** @internal Acquires a lock, and reports the outcome. */
@@ -121,11 +126,11 @@ export class LeaseClient {
     const plan = this.plan(options);
     checkSlotsOf(key, plan.permits);
     const acquisition = new Acquisition(this.#context, key, plan);
-    return this.track(() => this.#lines.run(acquisition, (outcome) => this.#told(outcome, acquisition)));
+    return this.track(() => this.#lines.run(acquisition, (outcome) => this.told(outcome, acquisition)));
   }
 
-  /** Makes the lease of a grant, and reports the outcome. */
-  #told(outcome: Outcome, { key, plan, elapsedMs }: Acquisition): Lease | Busy {
+  /** @internal Makes the lease of a grant, and reports the outcome. */
+  told(outcome: Outcome, { key, plan, elapsedMs }: Acquisition): Lease | Busy {
     const { report } = this.#context;
     const waitedMs = Math.round(elapsedMs);
     if (outcome.type === 'granted') return this.#granted(key, outcome.grant, plan, waitedMs);
@@ -133,7 +138,7 @@ export class LeaseClient {
       const doneToken = shownToken(outcome.doneToken);
       const once = shownToken(plan.once as string);
       report({ type: 'done', key, owner: plan.owner, once, doneToken });
-      throw new LockDoneError({ key, once, doneToken });
+      throw new LockDoneError({ key, once, doneToken, result: dataOf(outcome.doneResult) });
     }
     const { record, retryAfterMs } = outcome;
     const { fencingToken, expiresAt } = record;

@@ -12,7 +12,7 @@ import type { LeaseContext } from './context.ts';
 import type { ReportedEvent, ReportedLeaseEvent } from './events.ts';
 import { Heartbeat } from './heartbeat.ts';
 import { type AcquirePlan, checkLeaseMs, dataOf, json } from './options.ts';
-import { type Released, release, releaseMsOf } from './release.ts';
+import { type Released, type Releasing, release, releaseMsOf } from './release.ts';
 import type { Place } from './slots.ts';
 import { explained, type Stall } from './stall.ts';
 
@@ -30,13 +30,16 @@ export interface LeaseHandle {
 }
 
 /**
- * The state of a lease. No state but `held` is ever left (invariant 7).
+ * The state of a lease. No state but `held` and `releasing` is ever left (invariant 7).
  * - `held`: nobody else has the lock.
+ * - `releasing`: the holder has sent a release that is refused if somebody has asked for one more run. Nobody believes in the
+ *   lease until the answer comes (invariant 4). After the refusal, which proves that nobody else had the lock meanwhile, the
+ *   lease is held again.
  * - `lost`: the deadline has passed, or somebody else has ended the grant.
  * - `released`: the holder has sent its release, whatever the store answers.
  * - `handedOff`: another process may resume the lease.
  */
-type LeaseState = 'held' | 'lost' | 'released' | 'handedOff';
+type LeaseState = 'held' | 'releasing' | 'lost' | 'released' | 'handedOff';
 
 const LOST_DETAIL: Record<LostReason, string> = {
   expired: 'its deadline has passed',
@@ -69,6 +72,13 @@ export interface ReleaseOptions {
    */
   readonly done?: boolean | OnceToken;
   /**
+   * The result of the work: any JSON, up to 8 kB together with the lease's `data`. Stands in the record beside the token that
+   * is done, until another token is. Whoever asks for a token that is done gets the result in `LockDoneError.result`. Only with
+   * `done` and a lease with `once`.
+   * @default none
+   */
+  readonly result?: unknown;
+  /**
    * The longest time in which to try the release, in milliseconds.
    * @default the rest of `remainingMs` at the call, less 200 ms for the response, or less half of a shorter rest
    */
@@ -78,6 +88,8 @@ export interface ReleaseOptions {
 /** The options of a release, with the canonical text of the token. An empty text takes the record's token away. */
 interface Ending {
   readonly done?: boolean | string;
+  /** JSON. */
+  readonly result?: string | undefined;
   readonly withinMs?: number | undefined;
   /**
    * The time for which the release keeps the lock closed.
@@ -86,7 +98,7 @@ interface Ending {
   readonly holdAtLeastMs?: number;
 }
 
-const RELEASE_OPTIONS = { done: 0, withinMs: 0 } satisfies Record<keyof ReleaseOptions, 0>;
+const RELEASE_OPTIONS = { done: 0, result: 0, withinMs: 0 } satisfies Record<keyof ReleaseOptions, 0>;
 
 /**
  * A grant of a lock, which a heartbeat renews in the background until the lease is released, handed off or lost.
@@ -139,6 +151,7 @@ export class Lease {
   #loss: LockLostError | undefined;
   #releasing: Promise<boolean> | undefined;
   #releasedAsDone = false;
+  #gaveResult = false;
   #toldHeldMs = 0;
 
   /** @internal Starts no timer: `start()` does. */
@@ -194,6 +207,16 @@ export class Lease {
   /** @internal The store that this lease lives in. */
   get store(): LeaseStore {
     return this.#context.store;
+  }
+
+  /** @internal Milliseconds until the moment beyond which the lease is not renewed (invariant 8). */
+  get capLeftMs(): number {
+    return this.#grant.term.capLeftMs(instant(this.#context.clock));
+  }
+
+  /** @internal True if the holder has released the lease with a result, which nobody else could do in its place. */
+  get gaveResult(): boolean {
+    return this.#gaveResult;
   }
 
   /** @internal The milliseconds for which a request of this lease waits for its answer. */
@@ -350,11 +373,12 @@ export class Lease {
    * ```
    * @returns true if the lease was held until now and is known to be released. False after a loss, a hand-off or a release
    *   that failed.
-   * @throws TypeError if `done` is a token and the lease has no `once` token, or a smaller one. Then nothing is released.
+   * @throws TypeError if `done` is a token and the lease has no `once` token, or a smaller one; if `result` is no JSON or too
+   *   long; or if no token is done to which the result belongs. Then nothing is released.
    */
   release(options: ReleaseOptions = {}): Promise<boolean> {
     checkNames('release', options, RELEASE_OPTIONS);
-    const { done = false, withinMs = 0 } = options;
+    const { done = false, result, withinMs = 0 } = options;
     const { once } = this.#plan;
     const isTime = typeof withinMs === 'number' && withinMs >= 0;
     checkThat(isTime, 'withinMs', 'a number of milliseconds, 0 or more', withinMs);
@@ -364,7 +388,12 @@ export class Lease {
         `done must be true, false or a once token up to that of the lease, ${show(shownToken(once))}, and of the same form, but it is ${show(done)}.`,
       );
     }
-    return this.#release({ ...options, done: token });
+    const text = json(result, 'result', this.#grant.record.data);
+    if (text !== undefined && (once === undefined || token === false)) {
+      const missing = token === false ? 'done: true' : 'a lease with once';
+      throw new TypeError(`The result ${show(text)} needs ${missing}: a result belongs to the token that is done.`);
+    }
+    return this.#release({ ...options, done: token, result: text });
   }
 
   /**
@@ -482,12 +511,40 @@ export class Lease {
   }
 
   /**
+   * @internal Releases a coalescing lease whose run has succeeded. If somebody has asked for one more run since the run began,
+   * the release is refused, and the lease is held still (invariant 15). The lease must be held.
+   *
+   *     the run   ----|work has ended
+   *     belief    ----|                |----  after a refusal
+   *                   |<-- release --->|
+   * @param served the value of `asked` up to which the run has served.
+   */
+  async releaseServed(served: number, withinMs: number): Promise<Released> {
+    this.#state = 'releasing';
+    this.#heartbeat.pause();
+    const sending = this.#send({ served }, { withinMs });
+    this.#releasing = sending.then(({ type }) => type === 'released');
+    const released = await sending;
+    // Meanwhile the lease was abandoned.
+    if (this.#state !== 'releasing') return { type: 'lost', reason: 'abandoned' };
+    if (released.type === 'asked') {
+      this.#releasing = undefined;
+      this.#state = 'held';
+      this.#heartbeat.resume();
+    } else {
+      this.#end('released');
+      this.#tell(released, false);
+    }
+    return released;
+  }
+
+  /**
    * @internal Abandons the lease: the signal aborts, the heartbeat stops, nothing is released, and the lock opens at the
    *   expiry.
    * For work that is to stop, if nobody can tell when the work will have stopped (invariant 9).
    */
   abandon(reason: LostReason): void {
-    if (this.#state === 'held') this.#heartbeat.lose(reason);
+    if (this.#state === 'held' || this.#state === 'releasing') this.#heartbeat.lose(reason);
   }
 
   async #renew(handOffMs?: number): Promise<void> {
@@ -508,6 +565,7 @@ export class Lease {
 
   async #releaseOnce(options: Ending): Promise<boolean> {
     const { done } = options;
+    this.#gaveResult = options.result !== undefined;
     this.#releasedAsDone = done === true || (done !== undefined && done === this.#plan.once);
     if (this.isHeld()) {
       // Belief ends when the release is sent, not when it is answered (invariant 4).
@@ -516,31 +574,38 @@ export class Lease {
     }
     // The lease may be lost by the clock alone, and the record may still have our `lockId`. Then a release opens the lock
     // early and spares others the rest of the lease. No token is done.
-    if (this.#state === 'lost' && this.#loss?.reason === 'expired') await this.#send(undefined, options);
+    if (this.#state === 'lost' && this.#loss?.reason === 'expired') await this.#send({}, options);
     return false;
   }
 
   async #releaseEnded(options: Ending): Promise<boolean> {
-    const { done } = options;
+    const { done, result } = options;
     const finished = done === true ? this.#plan.once : done === false ? undefined : done;
     // `doneToken` only grows, but for a reset. A greater token may have finished before this lease.
     const doneToken = finished !== '' && isDone(finished, this.#grant.record.doneToken) ? undefined : finished;
-    const released = await this.#send(doneToken, options);
+    const doneResult = doneToken === undefined ? undefined : result;
+    const released = await this.#send({ doneToken, doneResult }, options);
+    this.#tell(released, Boolean(done));
+    return released.type === 'released';
+  }
+
+  /** Tells of a release that has been answered, or given up. */
+  #tell(released: Released, done: boolean): void {
     // A client that is closed waits for the answer to the release.
     this.#leave();
     if (released.type === 'lost') this.#abort(released.reason);
     else if (released.type === 'unknown') {
       this.#report({ type: 'releaseFailed', error: released.error });
-    } else this.#report({ type: 'released', done: Boolean(done) });
-    return released.type === 'released';
+    } else this.#report({ type: 'released', done });
   }
 
-  #send(doneToken: string | undefined, options: Ending): Promise<Released> {
+  /** Sends the release. What has been `achieved` stands in the record from then on. */
+  #send(achieved: Pick<Releasing, 'doneToken' | 'doneResult' | 'served'>, options: Ending): Promise<Released> {
     const { requestTimeoutMs, remainingMs } = this.#plan;
     const { recordKey: key, lockId, fencingToken, acquiredAt } = this;
     const { withinMs = releaseMsOf(remainingMs), holdAtLeastMs = this.#plan.holdAtLeastMs } = options;
     const { until } = this.#heartbeat;
-    const releasing = { key, lockId, fencingToken, acquiredAt, until, holdAtLeastMs, doneToken };
+    const releasing = { key, lockId, fencingToken, acquiredAt, until, holdAtLeastMs, ...achieved };
     return release(this.#context, releasing, { requestTimeoutMs, withinMs }, () => this.#heartbeat.leftMs > 0);
   }
 

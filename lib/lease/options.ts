@@ -219,6 +219,8 @@ export interface AcquirePlan {
   readonly once: string | undefined;
   readonly data: string | undefined;
   readonly owner: string;
+  /** Asks for a coalescing grant, as `AcquireRequest` says. */
+  readonly coalesce?: 'always' | 'ifOwed' | undefined;
   readonly permits: number;
 }
 
@@ -226,21 +228,27 @@ const MAX_DATA_BYTES = 8192;
 /** The time for a last look at the end of a wait. */
 const LAST_LOOK_MS = 50;
 
-/** @throws TypeError that shows the value, if the data is no JSON or too long. */
-export function json(data: unknown): string | undefined {
-  if (data === undefined) return undefined;
+/**
+ * Encodes a value that a record is to hold.
+ * @param name the name of the value, for messages.
+ * @param beside the text that stands in the same record, and that counts together with the value.
+ * @throws TypeError that shows the value, if the value is no JSON or too long.
+ */
+export function json(value: unknown, name = 'data', beside = ''): string | undefined {
+  if (value === undefined) return undefined;
   let encoded: string | undefined;
   try {
-    encoded = JSON.stringify(data);
+    encoded = JSON.stringify(value);
   } catch (error) {
-    throw new TypeError(`data must be JSON, but it cannot be encoded: ${printable((error as Error).message)}`, {
+    throw new TypeError(`${name} must be JSON, but it cannot be encoded: ${printable((error as Error).message)}`, {
       cause: error,
     });
   }
-  checkThat(encoded !== undefined, 'data', 'JSON', data);
-  if (bytes(encoded) > MAX_DATA_BYTES) {
+  checkThat(encoded !== undefined, name, 'JSON', value);
+  if (bytes(encoded) + bytes(beside) > MAX_DATA_BYTES) {
+    const together = beside && `, and the lease's data ${bytes(beside)} more`;
     throw new TypeError(
-      `data must have at most ${MAX_DATA_BYTES} bytes as JSON, but ${show(encoded)} has ${bytes(encoded)}.`,
+      `${name} must have at most ${MAX_DATA_BYTES} bytes as JSON, but ${show(encoded)} has ${bytes(encoded)}${together}.`,
     );
   }
   return encoded;

@@ -1,5 +1,5 @@
 import { LockStoreError, type LostReason } from '../record/errors.ts';
-import { lossOf } from '../record/record.ts';
+import { isGrantOf, type LockRecord, lossOf } from '../record/record.ts';
 import type { StoreAnswer } from '../record/store.ts';
 import { isDone } from '../record/token.ts';
 import { inBackground, type LeaseContext } from './context.ts';
@@ -19,12 +19,18 @@ export interface Releasing {
    * The `once` token that becomes done. Absent if no token does, or if a later token is done already. Empty if the record's
    * token is taken away.
    */
-  readonly doneToken: string | undefined;
+  readonly doneToken?: string | undefined;
+  /** JSON: the result that belongs to `doneToken`. */
+  readonly doneResult?: string | undefined;
+  /** Of a coalescing lease whose run has succeeded: the value of `asked` up to which the run has served. */
+  readonly served?: number | undefined;
 }
 
 /** The outcome of a release. */
 export type Released =
   | { readonly type: 'released' }
+  /** Somebody has asked for one more run since the run began. The grant stands, as the record shows it (invariant 15). */
+  | { readonly type: 'asked'; readonly record: LockRecord }
   /** Another grant, an operator or a deletion had ended the grant. */
   | { readonly type: 'lost'; readonly reason: LostReason }
   /** Nobody knows whether the release was applied. */
@@ -54,11 +60,11 @@ export async function release(
   isBelieved: () => boolean,
 ): Promise<Released> {
   const { store, serverClock } = context;
-  const { key, lockId, acquiredAt, until, holdAtLeastMs, doneToken } = releasing;
+  const { key, lockId, acquiredAt, until, holdAtLeastMs, doneToken, doneResult, served } = releasing;
   const request = (signal: AbortSignal) => {
     // The clock may have been set back since the last renewal. By such a clock, TTL would delete the record too soon.
     const now = Math.max(serverClock.now(key), until - holdAtLeastMs);
-    return store.release({ key, lockId, now, holdAtLeastMs, doneToken }, signal);
+    return store.release({ key, lockId, now, holdAtLeastMs, doneToken, doneResult, served }, signal);
   };
   try {
     const answer = await sendInTurn(context, `Releasing '${key}'`, request, { ...limits, order: ORDER.release });
@@ -67,6 +73,7 @@ export async function release(
       return { type: 'released' };
     }
     const { record } = answer;
+    if (served !== undefined && isGrantOf(lockId, record)) return { type: 'asked', record };
     if (record?.lockId === undefined || isBelieved()) return { type: 'lost', reason: lossOf(record) };
     const message = `Releasing '${key}': refused, and its deadline has passed. Nobody knows whether an earlier sending was applied. The lock opens at the expiry at the latest.`;
     return { type: 'unknown', error: new LockStoreError(message) };
@@ -89,13 +96,16 @@ export async function release(
  *   since, the record still has that expiry, in `tookOver`.
  * - **An earlier sending may have been applied.** Then it most likely was. Our `releasedBy` is enough, and so is
  *   another holder's grant before our deadline.
+ * - **A run has served.** The record's `served` proves our release, or a later run's: then no run is owed to anybody whom
+ *   our run was to serve.
  */
 function wasReleasedBefore(
   releasing: Releasing,
   { record, maybeAppliedBefore = false }: StoreAnswer,
   isBelieved: boolean,
 ): boolean {
-  const { lockId, fencingToken, acquiredAt, holdAtLeastMs, doneToken } = releasing;
+  const { lockId, fencingToken, acquiredAt, holdAtLeastMs, doneToken, served } = releasing;
+  if (served !== undefined) return (record?.served ?? 0) >= served;
   const isDue = doneToken !== undefined && doneToken !== '';
   if (isDue && !isDone(doneToken, record?.doneToken)) return false;
   if (record?.releasedBy !== lockId) return (maybeAppliedBefore || isDue) && isBelieved;
@@ -112,16 +122,23 @@ function wasReleasedBefore(
  * @param grant.until the expiry that was written, or may have been written.
  * @param holdAtLeastMs of a grant that was resumed. Any other grant that is discarded was for nothing, and opens at once.
  */
-export function discard(
+export function discard(...grant: Parameters<typeof discarded>): void {
+  void discarded(...grant);
+}
+
+/** Does what `discard` does. The promise, whose rejection is handled, settles with the release. */
+export function discarded(
   context: LeaseContext,
   { key, lockId, until }: { readonly key: string; readonly lockId: string; readonly until: number },
   { requestTimeoutMs, leaseMs }: Pick<AcquirePlan, 'requestTimeoutMs' | 'leaseMs'>,
   holdAtLeastMs = 0,
-): void {
+): Promise<unknown> {
   const { store } = context;
   // `until` stands for the present. This host's clock may have been set, and TTL would count from a wrong moment.
   const request = { key, lockId, now: until, holdAtLeastMs };
   const discarding = (signal: AbortSignal) => store.release(request, signal);
   const limits = { order: ORDER.release, requestTimeoutMs, withinMs: leaseMs };
-  inBackground(context, sendInTurn(context, `Discarding '${key}'`, discarding, limits));
+  const sent = sendInTurn(context, `Discarding '${key}'`, discarding, limits);
+  inBackground(context, sent);
+  return sent;
 }

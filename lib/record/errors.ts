@@ -138,12 +138,51 @@ export class LockDoneError extends LockError {
   readonly once: string;
   /** The greatest token that finished. */
   readonly doneToken: string;
+  /**
+   * The result that was released together with `doneToken`, by `release({ done: true, result })`. Undefined if there was
+   * none. If `doneToken` is greater than `once`, the result is that of the later work.
+   */
+  readonly result: unknown;
 
-  constructor(done: { key: string; once: string; doneToken: string }) {
+  constructor(done: { key: string; once: string; doneToken: string; result?: unknown }) {
     super(`The lock '${done.key}' is done for '${done.once}': '${done.doneToken}' has finished.`);
     this.key = done.key;
     this.once = done.once;
     this.doneToken = done.doneToken;
+    this.result = done.result;
+  }
+}
+
+/**
+ * A run under a coalescing lock is owed, and nobody is there to run: whoever found the lock busy was told that a run would
+ * come. Deliver the event again, or run `coalesce` with `onlyIfOwed` on a schedule.
+ * @example
+ * ```ts
+ * import { LockOwedError } from 'leasehold';
+ *
+ * export function responseTo(error: unknown) {
+ *   if (!(error instanceof LockOwedError)) throw error;
+ *   return { statusCode: error.statusCode, headers: error.headers, body: error.message };
+ * }
+ * ```
+ */
+export class LockOwedError extends LockError {
+  static override readonly kind: string = 'LockOwedError';
+  override readonly code = 'ERR_LOCK_OWED';
+  readonly key: string;
+  /** The number of runs that have succeeded under the lease. */
+  readonly runs: number;
+  /** 503 Service Unavailable, RFC 9110, section 15.6.4. */
+  readonly statusCode = 503;
+  /** Tells HTTP error handlers that the message may be shown. */
+  readonly expose = true;
+  /** `Retry-After` in whole seconds. As a rule the lock is open already. */
+  readonly headers: { readonly 'Retry-After': string } = { 'Retry-After': '1' };
+
+  constructor({ key, runs }: { key: string; runs: number }) {
+    super(`One more run of '${key}' is owed, and was not made here. Deliver the event again.`);
+    this.key = key;
+    this.runs = runs;
   }
 }
 

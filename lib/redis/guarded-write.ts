@@ -108,7 +108,7 @@ async function inTime<T>(lease: Lease, request: (signal: AbortSignal) => Promise
 
 function serverOf(lease: Lease): Server {
   // Plain JavaScript may give the leases of several keys, which a cluster may have on several nodes.
-  if (typeof (lease as Partial<Iterable<unknown>> | undefined)?.[Symbol.iterator] === 'function') {
+  if (typeof lease === 'object' && Symbol.iterator in Object(lease)) {
     throw new TypeError(
       'runWhileHeld needs one lease, but it got the leases of several keys: a script of Redis reaches the keys of one slot ' +
         'only. Give the lease of the key whose data the commands write: leases.get(key).',

@@ -35,6 +35,8 @@ describe('the metrics of a LockTable', () => {
       Acquired: table.metricAcquired(),
       Busy: table.metricBusy(),
       Done: table.metricDone(),
+      Covered: table.metricCovered(),
+      Owed: table.metricOwed(),
       Takeover: table.metricTakeovers(),
       AcquireFailed: table.metricAcquireFailed(),
       RenewFailed: table.metricRenewFailed(),

@@ -20,6 +20,22 @@ import { listed } from '../support/listed.ts';
 /** A lease that is renewed several times in a test. */
 const SHORT = { leaseMs: 1_000, heartbeatMs: 250, safetyMs: 200 };
 
+/** The same store, which counts the writes that a coalescing lock sends. */
+function counting(store: LockStore): { counted: LockStore; requests: () => number } {
+  let requests = 0;
+  const counted = new Proxy(store, {
+    get(target, name) {
+      const member = Reflect.get(target, name, target) as unknown;
+      if (typeof member !== 'function') return member;
+      return (...parameters: unknown[]) => {
+        if (['acquire', 'ask', 'turn', 'release'].includes(String(name))) requests++;
+        return member.apply(target, parameters);
+      };
+    },
+  });
+  return { counted, requests: () => requests };
+}
+
 /**
  * Everything that users meet above a store, over real requests: the client, the middleware, `runTasks`, `once`, hand-offs, the
  * operators' calls, events and metrics.
@@ -128,6 +144,54 @@ export function aboveTheStore(makeStore: () => LockStore | Promise<LockStore>): 
       fencingToken: next.fencingToken,
     });
     await next.release();
+  });
+
+  test('of 100 who ask while others run, each has a run after its call, for at most two requests each', async () => {
+    const { counted, requests } = counting(store);
+    const clients = [1, 2, 3].map((host) => new LockClient({ store: counted, owner: `host ${host}` }));
+    const began: number[] = [];
+    let inside = 0;
+    const work = async () => {
+      expect(++inside).toBe(1);
+      began.push(performance.now());
+      await sleep(200);
+      inside--;
+    };
+    const event = async (_: unknown, number: number) => {
+      await sleep(number * 1.5);
+      const called = performance.now();
+      return { called, ...(await clients[number % 3]!.coalesce(key, work)) };
+    };
+    const events = await Promise.all(Array.from({ length: 100 }, event));
+    // A covered call is answered before the run.
+    for (let waits = 0; (await others.inspect(key))?.owed && waits < 100; waits++) await sleep(20);
+    const last = began.at(-1) ?? 0;
+    expect(events.filter(({ called, owed }) => owed || called > last)).toEqual([]);
+    expect(events.filter(({ covered }) => covered).length).toBeGreaterThan(90);
+    expect(began.length).toBeLessThan(6);
+    // Fewer on a fast store: test/lease/coalesce.test.ts and `npm run bench -- --only coalesce` count them.
+    expect(requests()).toBeLessThanOrEqual(2 * events.length + 2 * began.length);
+  });
+
+  test('a holder that dies leaves a run owed, which a schedule makes', async () => {
+    const now = Date.now();
+    const lease = { key, lockId: 'dead', owner: 'a dead host', now, until: now + 300, leaseMs: 300 };
+    await store.acquire({ ...lease, coalesce: 'always' });
+    expect(await locks.coalesce(key, () => {})).toEqual({ runs: 0, covered: true, owed: false });
+    await sleep(400);
+    expect(await others.inspect(key)).toMatchObject({ held: false, owed: true });
+    expect(await others.coalesce(key, { onlyIfOwed: true }, () => {})).toMatchObject({ runs: 1, owed: false });
+    expect(await others.coalesce(key, { onlyIfOwed: true }, () => {})).toMatchObject({ runs: 0, covered: false });
+    expect(await others.coalesce(`${key}-new`, { onlyIfOwed: true }, () => {})).toMatchObject({ runs: 0 });
+  });
+
+  test('a result that is released with its token is given to those who ask again', async () => {
+    const once = '2026-01-01T02:00:00Z';
+    const lease = await locks.acquire(key, { once });
+    const waiting = others.acquire(key, { once, waitMs: 5_000 }).catch((error: unknown) => error);
+    await lease.release({ done: true, result: { rate: 1.08 } });
+    expect(await waiting).toMatchObject({ code: 'ERR_LOCK_DONE', result: { rate: 1.08 } });
+    expect(await others.inspect(key)).toMatchObject({ doneToken: once, doneResult: { rate: 1.08 } });
   });
 
   test('a lock with permits has as many holders at a time, in slots of their own, and a waiter gets a slot that opens', async () => {

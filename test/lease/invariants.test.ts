@@ -1149,3 +1149,52 @@ describe('invariant 14: a commit fences itself', () => {
     expect(await committed()).toEqual({ data: '"second"', number: 1, fencingToken: lease.fencingToken });
   });
 });
+
+describe('invariant 15: nobody who is covered is forgotten', () => {
+  /** A holder whose run takes 100 ms, and a caller who is covered 50 ms after the run began. */
+  async function coveredDuringARun() {
+    const { time } = scene;
+    const began: number[] = [];
+    const work = () => {
+      began.push(time.now());
+      return new Promise<void>((resolve) => time.setTimeout(resolve, 100));
+    };
+    const holding = scene.host().client.coalesce('job', work);
+    holding.catch(() => {});
+    await time.advance(50);
+    const asked = time.now();
+    expect(await settle(time, scene.host().client.coalesce('job', work))).toMatchObject({ covered: true });
+    return { holding, runsSince: () => began.filter((at) => at >= asked).length };
+  }
+  const isOwed = async () => (await scene.host().client.inspect('job'))?.owed;
+
+  test('a run begins after the call', async () => {
+    const { holding, runsSince } = await coveredDuringARun();
+    expect(await isOwed()).toBe(true);
+    await settle(scene.time, holding);
+    expect(runsSince()).toBe(1);
+    expect(await isOwed()).toBe(false);
+  });
+
+  test('a release that is delivered again, late, does not end the run that was asked for', async () => {
+    const { time, store } = scene;
+    store.plan({ operation: 'release', do: 'duplicate', ms: 20 });
+    const { holding, runsSince } = await coveredDuringARun();
+    await time.advance(80);
+    expect(runsSince()).toBe(1);
+    expect((await recordOf())?.lockId).toBeDefined();
+    expect(await settle(time, holding)).toMatchObject({ runs: 2 });
+  });
+
+  test('a holder that dies leaves the run owed', async () => {
+    const { time, store } = scene;
+    const { runsSince } = await coveredDuringARun();
+    store.plan(
+      { operation: 'turn', do: 'hang', times: 3 },
+      { operation: 'release', after: 1, do: 'hang', times: Infinity },
+    );
+    await time.advance(LEASE_MS + 4_000);
+    expect(runsSince()).toBe(0);
+    expect(await isOwed()).toBe(true);
+  });
+});

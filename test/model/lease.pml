@@ -42,7 +42,8 @@
  *   - no owner is granted a lock in which another owner believes.
  *
  * Not in the model: waiting (its reads decide nothing), heartbeats as such (a renewal may be sent at any time), and freezes
- * (an owner that does nothing for long). The end of an invocation is a shorter lease (CAP).
+ * (an owner that does nothing for long). The end of an invocation is a shorter lease (CAP). Coalescing (ask, turn, a release
+ * as served; invariant 15) has an explorer of its own: coalesce-model.ts.
  *
  * mutant(X) plants the fault X: a clause of a condition is dropped, a write sets something else, or an owner misreads an
  * answer. model.test.ts has the bounds of each configuration, and the configuration that finds each fault.
