@@ -92,15 +92,17 @@ async function several(): Promise<void> {
   await Promise.all(keys.map((key) => work(leases.get(key), key, 1, ms)));
 }
 
+async function sync(lease: Lease): Promise<void> {
+  const since = referenceNow();
+  await work(lease, 'sync', 1, short());
+  lease.assertHeld();
+  history.write({ type: 'ran', since });
+}
+
 async function coalesce(): Promise<void> {
   const event = `${options.by}/event ${++works}`;
   history.write({ type: 'event', event });
-  const { owed } = await locks.coalesce('sync', async (lease) => {
-    const since = referenceNow();
-    await work(lease, 'sync', 1, short());
-    lease.assertHeld();
-    history.write({ type: 'ran', since });
-  });
+  const { owed } = await locks.coalesce('sync', sync);
   if (!owed) history.write({ type: 'eventServed', event });
 }
 
@@ -122,6 +124,8 @@ process.on('message', async (message: WorkerMessage) => {
   if (message.do !== 'close') return;
   isClosing = true;
   await Promise.all([...calls, lead.stop()]);
+  // The last process to come here makes the run that a holder which was killed has left owed.
+  await locks.coalesce('sync', { onlyIfOwed: true, waitMs: 2 * TIMING.leaseMs }, sync);
   await locks.close();
   close();
   process.disconnect();

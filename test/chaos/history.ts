@@ -86,7 +86,7 @@ type ProcessLine =
   | { readonly type: 'clockSet'; readonly offsetMs: number }
   | { readonly type: 'done'; readonly task: string; readonly key: string };
 
-export type Operation = 'acquire' | 'renew' | 'release' | 'giveBack' | 'resume';
+export type Operation = 'acquire' | 'renew' | 'release' | 'giveBack' | 'resume' | 'ask' | 'turn';
 export type Counter = 'guarded' | 'unguarded';
 /** `refused` means that the lock reported that nothing was written. */
 export type Outcome = 'done' | 'refused' | 'unknown';
@@ -97,6 +97,7 @@ export function operationOf(values: Readonly<Record<string, unknown>>): Operatio
   if (values[':owner'] && values[':leaseMs']) return 'acquire';
   if (values[':hold']) return 'release';
   if (values[':until']) return 'renew';
+  if (values[':serving']) return values[':next'] ? 'ask' : 'turn';
   return values[':expiresAt'] ? 'giveBack' : undefined;
 }
 

@@ -9,6 +9,7 @@ import { appendFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { parseArgs } from 'node:util';
 import fc from 'fast-check';
+import { Coalesce } from './coalesce.ts';
 import { Lead } from './lead.ts';
 import { Line } from './line.ts';
 import { Permits } from './permits.ts';
@@ -19,6 +20,7 @@ import { type Primitive, play } from './world.ts';
 const primitives: Readonly<Record<string, () => Primitive>> = {
   line: () => new Line(),
   permits: () => new Permits(),
+  coalesce: () => new Coalesce(),
   several: () => new Several(),
   lead: () => new Lead(),
 };

@@ -59,6 +59,11 @@ export class World {
     );
   }
 
+  /** Tells whether the schedule kills, freezes, closes or cuts off a host. */
+  get hasBlows(): boolean {
+    return this.#plan.blows.length > 0;
+  }
+
   newPlayer(name: string, offsetMs = 0, ratePpm = 0): Player {
     const host = new Host(this.time, name, { offsetMs, ratePpm, isDisciplined: false });
     const store = this.#plan.swaps ? new SwappingStore(this.server, host) : judgedStore(this.server, host);
