@@ -86,7 +86,7 @@ type ProcessLine =
   | { readonly type: 'clockSet'; readonly offsetMs: number }
   | { readonly type: 'done'; readonly task: string; readonly key: string };
 
-export type Operation = 'acquire' | 'renew' | 'release' | 'giveBack' | 'resume';
+export type Operation = 'acquire' | 'renew' | 'release' | 'giveBack' | 'resume' | 'ask' | 'turn';
 export type Counter = 'guarded' | 'unguarded';
 /** `refused` means that the lock reported that nothing was written. */
 export type Outcome = 'done' | 'refused' | 'unknown';
@@ -97,6 +97,7 @@ export function operationOf(values: Readonly<Record<string, unknown>>): Operatio
   if (values[':owner'] && values[':leaseMs']) return 'acquire';
   if (values[':hold']) return 'release';
   if (values[':until']) return 'renew';
+  if (values[':serving']) return values[':next'] ? 'ask' : 'turn';
   return values[':expiresAt'] ? 'giveBack' : undefined;
 }
 
@@ -161,7 +162,28 @@ type NemesisLine =
   /** The nemesis does nothing after this line. */
   | { readonly type: 'calm' };
 
-export type Line = ProcessLine | ServerLine | NemesisLine;
+/** The lines of a process that uses what stands above a lock. Moments are by the reference clock. */
+export type AboveLine =
+  /** Work begins, under a lease that is believed until a moment. At most `most` works of a group may be under way. */
+  | {
+      readonly type: 'begins';
+      readonly work: string;
+      readonly group: string;
+      readonly most: number;
+      readonly until: number;
+    }
+  | { readonly type: 'believes'; readonly work: string; readonly until: number }
+  | { readonly type: 'ends'; readonly work: string }
+  /** Something has happened of which the process is about to tell the coalescing lock. */
+  | { readonly type: 'event'; readonly event: string }
+  /** The process was told that a run serves the event, its own or that of another. */
+  | { readonly type: 'eventServed'; readonly event: string }
+  /** A run has succeeded that began at a moment. */
+  | { readonly type: 'ran'; readonly since: number }
+  /** A call came to an end. */
+  | { readonly type: 'call'; readonly what: string; readonly outcome: string };
+
+export type Line = ProcessLine | ServerLine | NemesisLine | AboveLine;
 export type Entry = Line & Stamp;
 export type EntryOf<Type extends Line['type']> = Extract<Line, { type: Type }> & Stamp;
 

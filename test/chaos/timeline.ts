@@ -30,7 +30,7 @@ const ORDER = Object.values(MARKS);
 
 export const LEGEND =
   'G granted, = holds, w works, r renewed, > releases, H hands off, L lost, ? tries, - refused, Z frozen, z thawed, ~ stalled, ' +
-  'K killed, c clock set; the server: G granted, r renewed, > released, b given back, f fenced, + counted';
+  'K killed, c clock set; the server: G granted, r renewed, > released, b given back, a asked for one more run, t begins one more run, f fenced, + counted';
 
 /** Draws the slice of a finding, with its entries below. */
 export function drawFinding(history: readonly Entry[], { key, from, to }: Finding): string {
@@ -102,7 +102,7 @@ function spansOf(slice: readonly Entry[], to: number): [string, number, number][
 function markOf(entry: Entry): string | undefined {
   if (entry.type !== 'served') return MARKS[entry.type];
   if (!entry.applied) return undefined;
-  return { acquire: 'G', resume: 'G', renew: 'r', release: '>', giveBack: 'b' }[entry.what];
+  return { acquire: 'G', resume: 'G', renew: 'r', release: '>', giveBack: 'b', ask: 'a', turn: 't' }[entry.what];
 }
 
 /** An entry as a line: the moment, the process, the type and the details, with shortened ids. */

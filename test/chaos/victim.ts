@@ -4,7 +4,6 @@ import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { type HistoryWriter, referenceNow } from './history.ts';
 import { type Blow, HOUR_MS, SMALL_OFFSET_MS } from './nemesis.ts';
 import type { Network, Place } from './places.ts';
@@ -24,8 +23,6 @@ const CLOSING_LIMIT_MS = 60_000;
 /** The time in which a process that is to die between two steps makes a step, unless it waits for a lock or works. */
 const DYING_MS = 2_000;
 
-const program = fileURLToPath(new URL('./worker.ts', import.meta.url));
-
 /** The folder and the place of the locks that all processes share. */
 export interface Stage {
   readonly folder: string;
@@ -33,6 +30,8 @@ export interface Stage {
   readonly seed: number;
   readonly history: HistoryWriter;
   readonly place: Place;
+  /** The program of the processes. */
+  readonly program: string;
 }
 
 export class Victim {
@@ -67,7 +66,7 @@ export class Victim {
   }
 
   #live(): void {
-    const { folder, handles, seed, history } = this.#stage;
+    const { folder, handles, seed, history, program } = this.#stage;
     const { place, environment } = this.#network;
     this.#life++;
     const name = this.#name;

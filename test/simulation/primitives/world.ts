@@ -41,6 +41,8 @@ export class World {
   readonly server: LocksServer;
   readonly players: readonly Player[];
   fault: string | undefined;
+  /** The works that were begun. */
+  begun = 0;
   readonly trace: string[] | undefined;
   readonly #plan: Plan;
   readonly #works = new Set<Work>();
@@ -55,6 +57,11 @@ export class World {
     this.players = plan.hosts.map(({ permille, ratePpm }, index) =>
       this.newPlayer(`h${index + 1}`, Math.round((permille * MOST_OFF_MS) / 1_000), ratePpm),
     );
+  }
+
+  /** Tells whether the schedule kills, freezes, closes or cuts off a host. */
+  get hasBlows(): boolean {
+    return this.#plan.blows.length > 0;
   }
 
   newPlayer(name: string, offsetMs = 0, ratePpm = 0): Player {
@@ -83,6 +90,7 @@ export class World {
     const work: Work = { player, lease, group };
     this.note(`${player.host.name} begins to work on ${group}`);
     this.#works.add(work);
+    this.begun++;
     this.look();
     await this.pause(player, ms, lease.signal);
     this.note(`${player.host.name} ends its work on ${group}`);
@@ -197,7 +205,7 @@ export async function play(
   newPrimitive: () => Primitive,
   plan: Plan,
   traced = false,
-): Promise<{ fault: string | undefined; trace: readonly string[] }> {
+): Promise<{ fault: string | undefined; trace: readonly string[]; works: number }> {
   const world = new World(plan, traced);
   const random = Math.random;
   Math.random = mulberry32(plan.seed);
@@ -211,5 +219,5 @@ export async function play(
     Math.random = random;
     process.off('unhandledRejection', unhandled);
   }
-  return { fault: world.fault, trace: world.trace ?? [] };
+  return { fault: world.fault, trace: world.trace ?? [], works: world.begun };
 }
