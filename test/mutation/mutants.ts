@@ -1248,9 +1248,9 @@ const middleware = [
 ];
 
 const guard = of('lib/dynamodb/guarded-write.ts', [
-  ['a guarded write sent without its guard', '[check, ...transactItems]', '[...transactItems]'],
-  ['a lease believed though its guard was refused', "        lease.abandon('takenOver');\n", ''],
-  ['a guarded write sent though the lease is not held', '    lease.assertHeld();\n', ''],
+  ['a guarded write sent without its guard', '[...checks, ...transactItems]', '[...transactItems]'],
+  ['a lease believed though its guard was refused', "  for (const lease of refused) lease.abandon('takenOver');\n", ''],
+  ['a guarded write sent though the lease is not held', '    held.assertHeld();\n', ''],
 ]);
 
 const s3 = [
@@ -1619,6 +1619,88 @@ const coalescing = [
   ]),
 ];
 
+const lines = [
+  ...of('lib/lease/line.ts', [
+    [
+      'nobody tends a line whose first call has left',
+      '    this.#waiters.delete(waiter);\n    this.#wakeNext();\n',
+      '    this.#waiters.delete(waiter);\n',
+    ],
+    [
+      'nobody tends a line whose lease has ended',
+      '    this.#learn(record);\n    this.#wakeNext();\n',
+      '    this.#learn(record);\n',
+    ],
+  ]),
+  ...of('lib/lease/streak.ts', [
+    [
+      'a client that takes its lock again and again never rests',
+      'elapsedMs(this.#since, now) >= this.#servedMs',
+      'false',
+    ],
+    [
+      'a client rests as often though nobody else comes',
+      'Math.min(2 * this.#servedMs, SERVED_MS.most)',
+      'this.#servedMs',
+    ],
+  ]),
+  ...of('lib/lease/own-leases.ts', [
+    ['an earlier lease of a key ends the later one', '    if (this.#last.get(key) !== lease) return;\n', ''],
+  ]),
+  ...of('lib/lease/stall.ts', [
+    ['any late timer explains a loss', 'Math.max(LEAST_STALL_MS, leaseMs * LEAST_SHARE)', '0'],
+    [
+      'a frozen process is told as a blocked event loop',
+      'const detail =\n    monotonic >= leastMs',
+      'const detail =\n    wall >= leastMs',
+    ],
+  ]),
+];
+
+const several = [
+  ...of('lib/lease/leases.ts', [
+    [
+      'several keys, in the order of the caller',
+      '.sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)))',
+      '.slice()',
+    ],
+    [
+      'several leases, kept though one key is refused',
+      '    await discardAll(client.context, leases, Math.min(plan.requestTimeoutMs, budget.leftMs));\n',
+      '',
+    ],
+    [
+      'a wait for the next key though a lease is lost',
+      'either(options.signal, ...leases.map((lease) => lease.signal))',
+      'either(options.signal)',
+    ],
+    ['a key that is named twice', '  if (twice !== undefined) throw', '  if (false) throw'],
+  ]),
+];
+
+const leading = [
+  ...of('lib/lease/lead.ts', [
+    [
+      'a campaign while the work of the last term goes on',
+      'await Promise.race([work, this.#left.promise])',
+      'await Promise.race([work, lease.ended.then(() => ({})), this.#left.promise])',
+    ],
+    [
+      'a lease released under the work of a leader that stops',
+      'await this.#lease.close(toldError(this.key, told), this.#plan.graceMs);',
+      'await this.#lease.release();',
+    ],
+    ['a leader that keeps its lease after its work', '    if (outcome) await lease.release();\n', ''],
+    ['no rest after work that returned', ' : this.#plan.restMs;', ' : 0;'],
+    ['a back-off that never begins anew', '    if (ledMs >= GOOD_TERM_MS) this.#afterFailure.reset();\n', ''],
+    [
+      'a candidate that campaigns after its stop',
+      '      if (lease === undefined || this.#isOver) return;\n',
+      '      if (lease === undefined) return;\n',
+    ],
+  ]),
+];
+
 export const mutants = [
   ...s3,
   ...dynamodb,
@@ -1636,4 +1718,7 @@ export const mutants = [
   ...settings,
   ...permits,
   ...coalescing,
+  ...lines,
+  ...several,
+  ...leading,
 ];

@@ -45,7 +45,7 @@ interface JestReport {
 function copySources(): string {
   const folder = mkdtempSync(join(tmpdir(), 'leasehold-mutation-'));
   const isSource = (path: string) => !path.includes('node_modules');
-  for (const name of ['lib', 'middleware', 'test', 'demo', 'jest.config.js', 'package.json']) {
+  for (const name of ['lib', 'middleware', 'test', 'demo', 'bench', 'jest.config.js', 'package.json']) {
     cpSync(join(root, name), join(folder, name), { recursive: true, filter: isSource });
   }
   for (const modules of ['node_modules', 'demo/local/node_modules']) {
