@@ -63,6 +63,7 @@ export class Candidate {
   /** The lease of the present term, until its work and its release have ended. */
   #lease: Lease | undefined;
   #told: Told | undefined;
+  #works = false;
 
   /** @internal */
   constructor(client: LeaseClient, key: string, plan: LeadPlan, work: LeaderWork) {
@@ -122,14 +123,23 @@ export class Candidate {
 
   /** The client is closed. Its `close` knows only leases that are held, and not work that goes on after its lease. */
   #closed(): void {
-    if (this.#lease?.isHeld() === false) this.#leaveInTime();
+    if (this.#lease === undefined || this.#lease.isHeld()) return;
+    this.#tellWork(this.#client.context.closing.reason);
+    this.#leaveInTime();
+  }
+
+  /** Work that has released its lease, or handed it off, is told as well. */
+  #tellWork(reason: unknown): void {
+    if (this.#works) this.#lease?.tell(reason);
   }
 
   /** As for a client that is closed: the lease is held until the work has ended, or abandoned after `graceMs`. */
   async #tell(told: Told): Promise<void> {
     if (this.#lease === undefined) return;
     this.#told ??= told;
-    await this.#lease.close(toldError(this.key, told), this.#plan.graceMs);
+    const reason = toldError(this.key, told);
+    this.#tellWork(reason);
+    await this.#lease.close(reason, this.#plan.graceMs);
   }
 
   async #run(): Promise<void> {
@@ -171,10 +181,12 @@ export class Candidate {
     this.#told = undefined;
     this.#lease = lease;
     // 1. The work runs until it ends, also after a loss: its signal aborts before the expiry.
+    this.#works = true;
     const work = settled(() => this.#work(lease, signal));
     // A client that is closed abandons the lease of work that does not end in time.
     void lease.ended.then(() => closing.aborted && this.#left.resolve(undefined));
     const outcome = await Promise.race([work, this.#left.promise]);
+    this.#works = false;
     // Whoever tells the candidate to stop from here on ends no work.
     const told = this.#told ?? (closing.aborted ? 'closed' : undefined);
     // 2. Invariant 9: the lease is released after the work. Under work that goes on, the lease has been abandoned.

@@ -39,6 +39,7 @@ describe('a candidate', () => {
   let { time, store, host } = world();
   let ends: TermEnd[];
   let onTermEnd: (end: TermEnd) => unknown;
+  let closeClient: () => Promise<void>;
   beforeEach(() => {
     ({ time, store, host } = world());
     ends = [];
@@ -315,6 +316,25 @@ describe('a candidate', () => {
     expect(finished.settled).toBe(true);
     expect(ends).toMatchObject([{ reason: 'closed', error: { reason: 'expired' } }]);
     expect([store.count('release'), time.timers]).toEqual([0, 0]);
+  });
+
+  test.each<[string, (candidate: Candidate) => unknown]>([
+    ['stop()', (candidate) => candidate.stop()],
+    ['resign()', (candidate) => candidate.resign()],
+    ['close()', () => closeClient()],
+  ])('tells work that has released its lease by itself of %s', async (_call, tell) => {
+    const { client } = host();
+    closeClient = () => client.close();
+    const candidate = client.lead('job', { onTermEnd }, async (lease, signal) => {
+      await lease.release();
+      await obedient(lease, signal);
+    });
+    await time.advance(0);
+    tell(candidate);
+    await time.advance(0);
+    expect(ends).toHaveLength(1);
+    await candidate.stop();
+    expect(time.timers).toBe(0);
   });
 
   test('that is stopped waits no longer than graceMs for the answer to its release', async () => {
