@@ -483,6 +483,13 @@ export class Lease {
     return this.#release({ withinMs, holdAtLeastMs: 0 });
   }
 
+  /** @internal Tells work that runs still to stop, whatever has become of the lease. */
+  tell(reason: unknown): void {
+    // A lease that is lost by the clock alone tells its work of the loss.
+    this.isHeld();
+    this.#stop.abort(reason);
+  }
+
   /**
    * @internal Tells the work to stop, for a client that is closed or a candidate that is told to stop. The lease is held and renewed until its work has ended.
    * Invariant 9: if the work does not end within `graceMs`, the lease is abandoned, and not released.
