@@ -8,7 +8,7 @@ import { untilChange } from './change.ts';
 import type { LeaseContext } from './context.ts';
 import { ORDER, sendInTurn } from './gate.ts';
 import type { AcquirePlan } from './options.ts';
-import { Slots } from './slots.ts';
+import { type SlotRights, Slots } from './slots.ts';
 
 /**
  * A waiter's pauses grow by 15% from 30 ms, so a pause is about a seventh of the time waited: a lock that is released after
@@ -24,6 +24,14 @@ const FAILED_MOST_MS = 1_000;
 /** The longest random delay after an expiry. So the waiters for one expiry do not all write in the same millisecond. */
 const MOST_LATE_MS = 25;
 
+/** The turn of a call in the line of its client. */
+export interface Turn extends SlotRights {
+  /** Begins a try. Gives a signal that aborts when a lease of this client has ended since. */
+  begin(): AbortSignal;
+  /** Learns of a record that keeps the call out. */
+  saw(record: LockRecord): void;
+}
+
 /** One call to acquire a lock: its attempts, and the waiting between them. */
 export class Acquisition {
   readonly key: string;
@@ -35,7 +43,10 @@ export class Acquisition {
   readonly #busyBackOff: BackOff;
   readonly #failedBackOff = new BackOff(PAUSE_MS.first, FAILED_MOST_MS, PAUSE_MS.growth);
   #isWaiting = false;
-  #saw: ((record: LockRecord) => void) | undefined;
+  #turn: Turn | undefined;
+  #woken: AbortSignal | undefined;
+  /** The fault of a slot, which the call throws if no other slot is granted. */
+  #fault: unknown;
 
   constructor(context: LeaseContext, key: string, plan: AcquirePlan) {
     this.#context = context;
@@ -43,9 +54,14 @@ export class Acquisition {
     this.plan = plan;
     const { pollMs = PAUSE_MS.first } = plan;
     this.#busyBackOff = new BackOff(pollMs, plan.pollMs ?? LONGEST_PAUSE_MS, PAUSE_MS.growth);
-    this.#attempts = new Attempts(context, key, plan, (record) => this.#saw?.(record));
+    this.#attempts = new Attempts(context, key, plan, (record) => this.#turn?.saw(record));
     const isOpen = (record: LockRecord) => this.#isWorthwhile(record);
-    if (plan.permits > 1) this.#slots = new Slots(key, plan.permits, context.slots, isOpen);
+    if (plan.permits > 1) this.#slots = new Slots(key, plan.permits, context, isOpen);
+  }
+
+  /** The keys of the records that stand for the lock: one, or one for each permit. */
+  get keys(): readonly string[] {
+    return this.#slots?.keys ?? [this.key];
   }
 
   /** Milliseconds since the call. */
@@ -80,14 +96,16 @@ export class Acquisition {
    *
    * So a waiter never spends the write capacity that the holder's heartbeat needs. With `permits`, a try is up to three writes,
    * and one read looks at all slots.
-   * @param saw called with every record that keeps the call out.
+   * @param turn the turn of a call that stands in a line. A call without a line waits by itself.
    */
-  async run(saw?: (record: LockRecord) => void): Promise<Outcome> {
-    this.#saw = saw;
-    for (;;) {
-      const outcome = await (this.#slots ? this.#trySlots(this.#slots) : this.#attempts.ask(this.key));
+  async run(turn?: Turn): Promise<Outcome> {
+    this.#turn = turn;
+    for (let isWoken = false; ; isWoken = this.#woken?.aborted ?? false) {
+      this.#woken = turn?.begin();
+      const outcome = await (this.#slots ? this.#trySlots(this.#slots, isWoken) : this.#attempts.ask(this.key));
       if (outcome.type === 'granted' || outcome.type === 'done') return outcome;
       if (outcome.type === 'busy' && this.#isAnswer(outcome.record)) return outcome;
+      if (outcome.type === 'busy' && turn?.isFirst === false && this.waitLeftMs > 0) return outcome;
       const ended = await this.#wait(outcome);
       if (ended) return ended;
     }
@@ -97,24 +115,47 @@ export class Acquisition {
    * Tries to get one of the slots.
    *
    * 1. Asks for the slot that this client had last, or for a random slot. After a busy answer, looks first.
-   * 2. Refused: looks once at all slots.
+   * 2. Refused, or a fault of this slot: looks once at all slots. In a line, only the first call looks.
    * 3. Asks for a random slot that looks free, three times at the most in all.
    */
-  async #trySlots(slots: Slots): Promise<Outcome | Failed> {
-    const { slots: memory } = this.#context;
-    for (let next = slots.begin(); ; next = slots.next()) {
+  async #trySlots(slots: Slots, isWoken: boolean): Promise<Outcome | Failed> {
+    let failed: Failed | undefined;
+    for (let next = slots.begin(isWoken, this.#turn); ; next = slots.next()) {
       if (next !== undefined) {
-        const outcome = await this.#attempts.ask(next);
-        if (outcome.type === 'granted') memory.answered(this.key, false);
-        if (outcome.type !== 'busy') return outcome;
-        slots.refused(next, outcome.record);
-      } else if (!slots.needsLook) {
-        memory.answered(this.key, true);
-        return this.busy(slots.soonest as LockRecord);
-      }
-      const failed = slots.needsLook && (await this.#lookAtAll(slots));
-      if (failed) return failed;
+        const outcome = await this.#askSlot(slots, next);
+        if (outcome.type === 'granted' || outcome.type === 'done') return outcome;
+        if (outcome.type === 'failed') failed = outcome;
+      } else if (!slots.needsLook) return this.#full(slots, failed);
+      const unseen = slots.needsLook && (await this.#lookAtAll(slots));
+      if (unseen) return unseen;
     }
+  }
+
+  /** Asks for one slot. A fault of its record is no fault of the others. */
+  async #askSlot(slots: Slots, key: string): Promise<Outcome | Failed> {
+    try {
+      const outcome = await slots.asking(key, () => this.#attempts.ask(key));
+      if (outcome.type === 'granted') this.#context.slots.answered(this.key, false);
+      if (outcome.type === 'busy') slots.refused(key, outcome.record);
+      if (outcome.type === 'failed') slots.failed(key);
+      return outcome;
+    } catch (error) {
+      if (!(error instanceof LockStoreError && error.foreign)) throw error;
+      slots.failed(key, error);
+      return { type: 'failed', error };
+    }
+  }
+
+  /** The outcome of a try that was granted no slot. A call that waits may be granted one that is closed now. */
+  #full(slots: Slots, failed?: Failed): Busy | Failed {
+    const { records, damage } = slots;
+    this.#fault = damage ?? failed?.error;
+    if (records.length > 0) {
+      this.#context.slots.answered(this.key, true);
+      return this.#busy(records);
+    }
+    if (failed === undefined || failed.error === damage) throw this.#fault;
+    return failed;
   }
 
   /** Waits until another write is worthwhile. Returns an outcome if the acquisition ends during the wait. */
@@ -124,15 +165,16 @@ export class Acquisition {
       const leftMs = this.waitLeftMs;
       if (leftMs <= 0) {
         if (outcome.type === 'failed') throw outcome.error;
-        return seen && this.busy(seen);
+        return seen && this.busy(this.#known(seen));
       }
       await this.#pause(leftMs, seen);
       if (seen === undefined) return undefined;
-      if (this.#attempts.budget.leftMs <= 0) return this.busy(seen);
+      if (this.#attempts.budget.leftMs <= 0) return this.busy(this.#known(seen));
+      if (this.#woken?.aborted) return undefined;
       seen = await this.#look(seen);
       const done = this.#attempts.doneBy(seen);
       if (done) return done;
-      if (seen && this.#isAnswer(seen)) return this.busy(seen);
+      if (seen && this.#isAnswer(seen)) return this.busy([seen]);
     } while (seen && this.#untilOpenMs(seen) > 0);
     return undefined;
   }
@@ -149,7 +191,8 @@ export class Acquisition {
     const backOffMs = (seen ? this.#busyBackOff : this.#failedBackOff).nextMs();
     const openMs = seen ? this.#untilOpenMs(seen) + Math.random() * MOST_LATE_MS : backOffMs;
     const ms = Math.min(backOffMs, openMs, leftMs);
-    await untilChange(this.#context, this.#slots?.keys ?? [this.key], ms, [this.plan.signal, this.#context.closing]);
+    const signals = [this.plan.signal, this.#context.closing];
+    await untilChange(this.#context, this.keys, ms, signals, this.#woken);
   }
 
   /**
@@ -161,14 +204,14 @@ export class Acquisition {
     if (this.#slots) {
       const failed = await this.#lookAtAll(this.#slots);
       if (failed) return seen;
-      return this.#slots.hasFree ? undefined : this.#slots.soonest;
+      return this.#slots.hasFree ? undefined : this.#soonest(this.#slots.records);
     }
     const consistent = this.#untilOpenMs(seen) === 0;
     const read = (signal: AbortSignal) => this.#context.store.read(this.key, { consistent }, signal);
     try {
       const { record } = await this.#send(`Reading '${this.key}'`, read);
       if (this.#attempts.isOurs(record)) return undefined;
-      if (record) this.#saw?.(record);
+      if (record) this.#turn?.saw(record);
       return consistent ? record : fresher(seen, record);
     } catch (error) {
       // The next look may succeed.
@@ -184,6 +227,7 @@ export class Acquisition {
     try {
       const answer = await this.#send(what, (signal) => this.#context.store.readMany(keys, signal));
       slots.saw(answer);
+      for (const record of answer.records) if (!this.#isWorthwhile(record)) this.#turn?.saw(record);
       if (answer.unprocessed.length < keys.length) return undefined;
       throw new LockStoreError(`${what}: the server throttles, and left all of them out. Try again.`, {
         transient: true,
@@ -206,9 +250,28 @@ export class Acquisition {
     return answer;
   }
 
-  /** The outcome of a call that a record keeps out. */
-  busy(record: LockRecord): Busy {
-    return this.#attempts.busy(record, this.#slots?.closed);
+  /**
+   * The outcome of a call that these records keep out for good.
+   * @throws the fault of a slot, without which the call might have been granted the slot.
+   */
+  busy(records: readonly LockRecord[]): Busy {
+    if (this.#fault !== undefined) throw this.#fault;
+    return this.#busy(records);
+  }
+
+  #busy(records: readonly LockRecord[]): Busy {
+    const closed = records.filter((record) => !this.#isWorthwhile(record));
+    return this.#attempts.busy(this.#soonest(records) as LockRecord, this.#slots && closed);
+  }
+
+  #known(seen: LockRecord): readonly LockRecord[] {
+    return this.#slots?.records ?? [seen];
+  }
+
+  /** The closed record that opens first. If none is closed any more, the record that opened first. */
+  #soonest(records: readonly LockRecord[]): LockRecord | undefined {
+    const inOrder = records.toSorted((a, b) => a.expiresAt - b.expiresAt);
+    return inOrder.find((record) => !this.#isWorthwhile(record)) ?? inOrder[0];
   }
 
   /** Tells whether a write is worthwhile: the lock looks open, or an attempt of this call was granted late. */

@@ -1,13 +1,12 @@
 import type { LockRecord } from '../record/record.ts';
+import { lockOf } from '../record/slot-keys.ts';
 import { isDone } from '../record/token.ts';
-import type { Acquisition } from './acquisition.ts';
+import type { Acquisition, Turn } from './acquisition.ts';
 import type { Busy, Outcome } from './attempts.ts';
-import { pause } from './clock.ts';
+import { pauseUntil } from './change.ts';
 import type { LeaseContext } from './context.ts';
-import { Streak } from './streak.ts';
+import { Streaks } from './streak.ts';
 
-/** The most keys whose streaks are remembered. A streak matters for a longest pause after its last lease. */
-const MOST_STREAKS = 1_000;
 /** A timer keeps the process alive for those who wait without an end. */
 const LONGEST_WAIT_MS = 1e9;
 
@@ -16,30 +15,38 @@ interface Waiter {
   readonly acquisition: Acquisition;
   /** True if the call's `once` token has finished, as far as was seen. Only the store says so for certain. */
   mayBeDone: boolean;
+  /** True while the call asks the store, or looks at the lock. */
+  isAsking: boolean;
+  /** True if the call was refused, and nothing has woken the call since. */
+  isRefused: boolean;
   /** Ends the present pause. */
   wake: AbortController;
 }
 
 /**
- * The calls of one client that wait for one key, in the order of their calls.
+ * The calls of one client that wait for one key and number of permits, in the order of their calls. A plain lock has one slot.
  *
- * 1. Only the first call asks the store, and only if no lease of this client has the lock.
- * 2. The first call is woken when that lease has ended, or when the call before has left the line.
- * 3. A call leaves the line with its lease, its error, or at the end of its own wait.
+ * 1. As many calls ask the store at once as slots look open: the first calls, each for a slot of its own. A slot that a lease
+ *    of this client has does not look open, nor one that was refused.
+ * 2. If no slot looks open, only the first call looks at the lock. If this client has all slots, nobody asks.
+ * 3. Those calls are woken when a lease of this client has ended, or when a call before them has left the line.
+ * 4. A call leaves the line with its lease, its error, or at the end of its own wait.
  *
- * A line has calls and the record that was seen last, and no grant (invariant 11).
+ * A line has calls and the records that were seen last, and no grant (invariant 11).
  */
 class Line {
+  readonly keys: readonly string[];
   readonly #context: LeaseContext;
-  readonly #key: string;
+  readonly #streaks: Streaks;
   readonly #waiters = new Set<Waiter>();
-  readonly #streak: Streak;
-  #seen: LockRecord | undefined;
+  readonly #seen = new Map<string, LockRecord>();
+  /** The slots that others have, as far as was seen. */
+  readonly #refused = new Set<string>();
 
-  constructor(context: LeaseContext, key: string, streak: Streak) {
+  constructor(context: LeaseContext, keys: readonly string[], streaks: Streaks) {
     this.#context = context;
-    this.#key = key;
-    this.#streak = streak;
+    this.keys = keys;
+    this.#streaks = streaks;
   }
 
   get isEmpty(): boolean {
@@ -47,10 +54,11 @@ class Line {
   }
 
   join(acquisition: Acquisition): Waiter {
-    const waiter = { acquisition, mayBeDone: false, wake: new AbortController() };
+    const wake = new AbortController();
+    const waiter = { acquisition, mayBeDone: false, isAsking: false, isRefused: false, wake };
     this.#waiters.add(waiter);
-    const known = this.#known;
-    if (known) tell(waiter, known);
+    const [known] = this.#known;
+    if (known && this.#restMs(waiter) > 0) tell(waiter, known);
     return waiter;
   }
 
@@ -58,57 +66,114 @@ class Line {
   async turn(waiter: Waiter): Promise<Busy | undefined> {
     const { acquisition } = waiter;
     for (;;) {
-      const restMs = this.#isNext(waiter) ? this.#streak.restMs() : Infinity;
+      const restMs = this.#restMs(waiter);
       if (restMs <= 0 || waiter.mayBeDone) return undefined;
       const { waitLeftMs } = acquisition;
       const known = this.#known;
-      if (waitLeftMs <= 0 && known) return acquisition.busy(known);
+      if (waitLeftMs <= 0 && known.length > 0) return acquisition.busy(known);
       // Nobody in the line has got an answer so far. So the call asks once, as it would have asked alone.
       if (waitLeftMs <= 0) return undefined;
       await this.#pause(waiter, Math.min(restMs, waitLeftMs, LONGEST_WAIT_MS));
     }
   }
 
-  /** Learns that one of the calls was granted the lock. */
-  granted({ fencingToken }: LockRecord): void {
-    this.#streak.granted(fencingToken);
+  /** Lets a call ask the store. A call that is refused, and is not the first, goes back to the line. */
+  async ask(waiter: Waiter): Promise<Outcome> {
+    const isFirst = () => this.#placeOf(waiter) === 0;
+    const turn: Turn = {
+      get isFirst() {
+        return isFirst();
+      },
+      begin: () => {
+        waiter.mayBeDone = false;
+        waiter.wake = new AbortController();
+        return waiter.wake.signal;
+      },
+      saw: (record) => this.#saw(record, waiter),
+      mayAsk: (key) => {
+        const isOwn = this.#context.leases.of(key) !== undefined;
+        return !isOwn && this.#restOf(key) <= 0 && (isFirst() || !this.#refused.has(key));
+      },
+    };
+    waiter.isAsking = true;
+    try {
+      return await waiter.acquisition.run(turn);
+    } finally {
+      waiter.isAsking = false;
+      waiter.isRefused = !waiter.wake.signal.aborted;
+    }
   }
 
-  /** Learns of a record that one of the calls was refused by, or has read. */
-  saw(record: LockRecord, by: Waiter): void {
-    this.#streak.interrupted();
-    this.#learn(record, by);
-  }
-
-  /** Learns that the lease of this client has ended. */
+  /** Learns that a lease of this client has ended. */
   ended(record: LockRecord): void {
+    this.#refused.delete(record.key);
     this.#learn(record);
-    this.#wakeNext();
+    this.#wakeNext(true);
   }
 
   leave(waiter: Waiter): void {
     this.#waiters.delete(waiter);
-    this.#wakeNext();
+    this.#wakeNext(false);
   }
 
-  /** The last known record of the lock. Undefined before the line's first answer. */
-  get #known(): LockRecord | undefined {
-    return this.#context.leases.of(this.#key)?.record ?? this.#seen;
+  /** The last known records of the lock. None before the line's first answer. */
+  get #known(): LockRecord[] {
+    return this.keys.flatMap((key) => this.#context.leases.of(key)?.record ?? this.#seen.get(key) ?? []);
   }
 
-  #isNext(waiter: Waiter): boolean {
-    const [first] = this.#waiters;
-    return first === waiter && this.#context.leases.of(this.#key) === undefined;
+  /** The number of calls before a call, as far as they count: no more calls ask than there are slots. */
+  #placeOf(waiter: Waiter): number {
+    let place = 0;
+    for (const other of this.#waiters) {
+      if (other === waiter || place === this.keys.length) break;
+      place++;
+    }
+    return place;
   }
 
-  #wakeNext(): void {
-    const [first] = this.#waiters;
-    if (first && this.#isNext(first)) first.wake.abort();
+  #restOf(key: string): number {
+    return this.#streaks.find(key)?.restMs() ?? 0;
+  }
+
+  /**
+   * Milliseconds until the calls may ask, one for each call, in their order: no call asks for a slot that was refused, but the
+   * first, which looks at the slots. A call without a number waits until something wakes the call.
+   */
+  get #rests(): readonly number[] {
+    const { leases } = this.#context;
+    const own = this.keys.filter((key) => !leases.of(key));
+    const restsOf = (keys: readonly string[]) => keys.map((key) => this.#restOf(key)).sort((a, b) => a - b);
+    const [, ...others] = restsOf(own.filter((key) => !this.#refused.has(key)));
+    return [...restsOf(own).slice(0, 1), ...others];
+  }
+
+  #restMs(waiter: Waiter): number {
+    const place = this.#placeOf(waiter);
+    return waiter.isRefused && place > 0 ? Infinity : (this.#rests[place] ?? Infinity);
+  }
+
+  /** Wakes the calls that may ask now. A call that asks already hears of a lease that has ended, and of nothing else. */
+  #wakeNext(hasEnded: boolean): void {
+    const waiters = this.#waiters.values();
+    for (let left = this.#rests.length; left > 0; left--) {
+      const { value: waiter } = waiters.next();
+      if (waiter === undefined) return;
+      waiter.isRefused = false;
+      if (hasEnded || !waiter.isAsking) waiter.wake.abort();
+    }
+  }
+
+  /** Learns of a record that one of the calls was refused by, or has read. */
+  #saw(record: LockRecord, by: Waiter): void {
+    this.#streaks.find(record.key)?.interrupted();
+    this.#refused.add(record.key);
+    this.#learn(record, by);
   }
 
   #learn(record: LockRecord, by?: Waiter): void {
-    const isNews = this.#seen === undefined || this.#seen.doneToken !== record.doneToken;
-    this.#seen = record;
+    const seen = this.#seen.get(record.key);
+    const isNews = seen === undefined || seen.doneToken !== record.doneToken;
+    this.#seen.set(record.key, record);
     // Who came later was told on coming.
     if (isNews) for (const waiter of this.#waiters) if (waiter !== by) tell(waiter, record);
   }
@@ -116,12 +181,8 @@ class Line {
   /** @throws the reason of the call's signal, or of the client's closing. */
   async #pause(waiter: Waiter, ms: number): Promise<void> {
     const { clock, closing } = this.#context;
-    const { signal } = waiter.acquisition.plan;
     waiter.wake = new AbortController();
-    const woken = waiter.wake.signal;
-    await pause(clock, ms, signal, closing, woken).catch(() => {});
-    signal?.throwIfAborted();
-    closing.throwIfAborted();
+    await pauseUntil(clock, ms, [waiter.acquisition.plan.signal, closing], waiter.wake.signal);
   }
 }
 
@@ -137,17 +198,18 @@ function tell(waiter: Waiter, record: LockRecord): void {
 /** The lines of a client, by key. A line is there as long as somebody stands in it. */
 export class Lines {
   readonly #context: LeaseContext;
-  readonly #lines = new Map<string, Line>();
-  /** A streak outlasts a line: one call may take its lock again and again, and stand in its line alone. */
-  readonly #streaks = new Map<string, Streak>();
+  /** The lines of each key: one for each number of permits. */
+  readonly #lines = new Map<string, Line[]>();
+  readonly #streaks: Streaks;
 
   constructor(context: LeaseContext) {
     this.#context = context;
+    this.#streaks = new Streaks(context.clock);
   }
 
   /** The number of the lines. */
   get size(): number {
-    return this.#lines.size;
+    return [...this.#lines.values()].flat().length;
   }
 
   /**
@@ -155,47 +217,55 @@ export class Lines {
    * @param told makes the lease of a grant, before the next call in the line is woken.
    */
   async run<Result>(acquisition: Acquisition, told: (outcome: Outcome) => Result): Promise<Result> {
-    const { key, plan } = acquisition;
-    // The calls for one of several slots need not wait for each other.
-    if (plan.permits > 1) return told(await acquisition.run());
-    if (plan.waitMs === 0) return told(this.#busyHere(acquisition) ?? (await acquisition.run()));
-    const line = this.#lines.get(key) ?? new Line(this.#context, key, this.#streakOf(key));
-    this.#lines.set(key, line);
+    if (acquisition.plan.waitMs === 0) return told(this.#busyHere(acquisition) ?? (await acquisition.run()));
+    const line = this.#lineOf(acquisition);
     const waiter = line.join(acquisition);
     try {
-      const outcome = (await line.turn(waiter)) ?? (await acquisition.run((record) => line.saw(record, waiter)));
-      if (outcome.type === 'granted') line.granted(outcome.grant.record);
-      return told(outcome);
+      for (;;) {
+        const outcome = (await line.turn(waiter)) ?? (await line.ask(waiter));
+        if (outcome.type === 'granted') this.#streaks.granted(outcome.grant.record);
+        if (outcome.type !== 'busy' || acquisition.waitLeftMs <= 0) return told(outcome);
+      }
     } finally {
       line.leave(waiter);
-      if (line.isEmpty) this.#lines.delete(key);
+      if (line.isEmpty) this.#remove(acquisition.key, line);
     }
   }
 
   /** Learns that a lease of this client has ended. */
   ended(key: string, record: LockRecord): void {
-    this.#streaks.get(key)?.ended();
-    this.#lines.get(key)?.ended(record);
+    this.#streaks.find(key)?.ended();
+    for (const lock of new Set([key, lockOf(key)])) for (const line of this.#lines.get(lock) ?? []) line.ended(record);
   }
 
-  #streakOf(key: string): Streak {
-    const known = this.#streaks.get(key);
-    if (known && !known.isOver) return known;
-    if (this.#streaks.size >= MOST_STREAKS) this.#streaks.clear();
-    const streak = new Streak(this.#context.clock);
-    this.#streaks.set(key, streak);
-    return streak;
+  #lineOf({ key, keys }: Acquisition): Line {
+    const lines = this.#lines.get(key) ?? [];
+    const known = lines.find((line) => line.keys.length === keys.length);
+    if (known) return known;
+    const line = new Line(this.#context, keys, this.#streaks);
+    this.#lines.set(key, [...lines, line]);
+    return line;
+  }
+
+  #remove(key: string, line: Line): void {
+    const others = this.#lines.get(key)?.filter((other) => other !== line) ?? [];
+    if (others.length > 0) this.#lines.set(key, others);
+    else this.#lines.delete(key);
   }
 
   /**
-   * Answers a call that does not wait, without a request, if a lease of this client has the lock. Only the store says whether
+   * Answers a call that does not wait, without a request, if leases of this client have the lock. Only the store says whether
    * a token is done.
    */
   #busyHere(acquisition: Acquisition): Busy | undefined {
-    const { key, plan } = acquisition;
-    const lease = this.#context.leases.of(key);
-    if (!lease?.isHeld() || isDone(plan.once, lease.record.doneToken)) return undefined;
+    const { keys, plan } = acquisition;
+    const records: LockRecord[] = [];
+    for (const key of keys) {
+      const lease = this.#context.leases.of(key);
+      if (!lease?.isHeld() || isDone(plan.once, lease.record.doneToken)) return undefined;
+      records.push(lease.record);
+    }
     plan.signal?.throwIfAborted();
-    return acquisition.busy(lease.record);
+    return acquisition.busy(records);
   }
 }

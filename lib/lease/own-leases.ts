@@ -11,6 +11,8 @@ export interface OwnLease {
 
 /** The leases of a client that are held, or whose release is under way. Of grants, a client has only these (invariant 11). */
 export class OwnLeases {
+  /** The keys of the slots that calls of this client are asking for. */
+  readonly asked = new Set<string>();
   readonly #all = new Set<OwnLease>();
   /** The last lease of each key. After a forced release, an earlier lease may believe still. */
   readonly #last = new Map<string, OwnLease>();

@@ -1,17 +1,35 @@
+import type { LockStoreError } from '../record/errors.ts';
 import { fresher, type LockRecord } from '../record/record.ts';
-import { slotKeys } from '../record/slot-keys.ts';
+import { slotKey, slotKeys, slotOf } from '../record/slot-keys.ts';
 import type { ReadManyAnswer } from '../record/store.ts';
+import type { OwnLeases } from './own-leases.ts';
 
 /** The most keys of which a client remembers slots. A key that is forgotten costs a write or a look more. */
 const MOST_KEYS = 1_000;
 
 /** The most writes of one try. More would take the write capacity that the holders' heartbeats need. */
 const MOST_WRITES = 3;
+
 /** The place of a lease: the key that the caller gave, and the slot. There is no slot without `permits`. */
 export interface Place {
   readonly key: string;
   readonly slot?: number | undefined;
 }
+
+interface SlotContext {
+  readonly slots: SlotMemory;
+  readonly leases: OwnLeases;
+}
+
+/** The rights of a call in a line. */
+export interface SlotRights {
+  /** True for the call that looks at the lock for the whole line. Any other call writes once, and returns to the line. */
+  readonly isFirst: boolean;
+  /** Tells whether the call may ask for a slot. */
+  mayAsk(key: string): boolean;
+}
+
+const ALONE: SlotRights = { isFirst: true, mayAsk: () => true };
 
 /**
  * The slots of one key, as one call to acquire knows them. A look may be older than what is known, and may leave slots out:
@@ -20,41 +38,66 @@ export interface Place {
 export class Slots {
   /** The keys of the records. */
   readonly keys: readonly string[];
+  /** The error for a damaged record. */
+  damage: LockStoreError | undefined;
   readonly #key: string;
-  readonly #memory: SlotMemory;
+  readonly #context: SlotContext;
   readonly #isOpen: (record: LockRecord) => boolean;
   readonly #known = new Map<string, LockRecord>();
+  readonly #damaged = new Set<string>();
   #leftOut: ReadonlySet<string> = new Set();
   /** The records that this try has asked for. */
-  readonly #asked = new Set<string>();
+  readonly #tried = new Set<string>();
   #needsLook = true;
   #hasLooked = false;
+  #rights = ALONE;
+  #mostWrites = MOST_WRITES;
 
   /** @param isOpen tells whether a write on this record is worthwhile now. */
-  constructor(key: string, permits: number, memory: SlotMemory, isOpen: (record: LockRecord) => boolean) {
+  constructor(key: string, permits: number, context: SlotContext, isOpen: (record: LockRecord) => boolean) {
     this.keys = slotKeys(key, permits);
     this.#key = key;
-    this.#memory = memory;
+    this.#context = context;
     this.#isOpen = isOpen;
   }
 
   /**
    * Begins a try.
+   * @param isWoken true if a lease of this client has ended since the last try: its slot comes first, and no look.
+   * @param rights the rights of a call that stands in a line.
    * @returns the key of the first record to ask for. After a look during the wait: a random slot that looks free. Else the
-   *   slot that this client had last, or else a random slot. Undefined if the last answer for this key was busy: a look comes first.
+   *   slot that this client had last, or else a random slot. Undefined if the last answer for this key was busy: a look comes
+   *   first. Undefined also if calls of this client have, or ask for, all slots.
    */
-  begin(): string | undefined {
-    this.#asked.clear();
-    this.#needsLook = !this.#hasLooked;
+  begin(isWoken: boolean, rights = ALONE): string | undefined {
+    const { isFirst } = rights;
+    const isBlind = isWoken || !this.#hasLooked;
+    this.#rights = rights;
+    this.#mostWrites = isFirst ? MOST_WRITES : 1;
+    this.#needsLook = isBlind && isFirst;
     this.#hasLooked = false;
-    if (!this.#needsLook) return this.next();
-    const last = this.#memory.next(this.#key, this.keys.length);
-    return last === 'look' ? undefined : this.keys[last ?? Math.floor(Math.random() * this.keys.length)];
+    this.#tried.clear();
+    if (!isBlind) return this.next();
+    const askable = this.#askable;
+    const last = this.#context.slots.next(this.#key, (slot) => askable.includes(slotKey(this.#key, slot)));
+    if (last === 'look' && isFirst) return undefined;
+    return typeof last === 'number' ? slotKey(this.#key, last) : oneOf(this.#free);
   }
 
-  /** True if this try has not looked yet, and may write once more. */
+  /** Runs the request for a slot. Meanwhile the slot is worth no write of another call of this client. */
+  async asking<Answer>(key: string, ask: () => Promise<Answer>): Promise<Answer> {
+    const { asked } = this.#context.leases;
+    asked.add(key);
+    try {
+      return await ask();
+    } finally {
+      asked.delete(key);
+    }
+  }
+
+  /** True if this try has not looked yet, may write once more, and a slot is left to write to. */
   get needsLook(): boolean {
-    return this.#needsLook && this.#asked.size < MOST_WRITES;
+    return this.#needsLook && this.#tried.size < this.#mostWrites && this.#askable.some((key) => !this.#tried.has(key));
   }
 
   /**
@@ -62,9 +105,7 @@ export class Slots {
    * Undefined if none looks free, or after the last write of the try.
    */
   next(): string | undefined {
-    if (this.#asked.size >= MOST_WRITES) return undefined;
-    const free = this.#free.filter((key) => !this.#asked.has(key));
-    return free[Math.floor(Math.random() * free.length)];
+    return this.#tried.size < this.#mostWrites ? oneOf(this.#free.filter((key) => !this.#tried.has(key))) : undefined;
   }
 
   /** Learns from a look at all slots. */
@@ -75,28 +116,30 @@ export class Slots {
     for (const record of records) {
       const known = this.#known.get(record.key);
       this.#known.set(record.key, known === undefined ? record : fresher(known, record));
+      if (!this.#isOpen(record)) this.#context.slots.forget(this.#key, slotOf(this.#key, record.key));
     }
   }
 
   /** Learns from a refusal, which shows the record as it stands. */
   refused(key: string, record: LockRecord): void {
-    this.#asked.add(key);
+    this.#tried.add(key);
     this.#hasLooked = false;
     this.#known.set(key, record);
   }
 
-  /** The records that are known to be closed, in the order of the slots. */
-  get closed(): LockRecord[] {
-    return this.keys.flatMap((key) => {
-      const record = this.#known.get(key);
-      return record !== undefined && !this.#isOpen(record) ? [record] : [];
-    });
+  /**
+   * Learns of a request that failed.
+   * @param damage the error for a record that somebody has changed, which is worth no further write of this call.
+   */
+  failed(key: string, damage?: LockStoreError): void {
+    this.damage ??= damage;
+    (damage ? this.#damaged : this.#tried).add(key);
+    this.#hasLooked = false;
   }
 
-  /** The closed record that opens first. If none is closed any more, the record that opened first. */
-  get soonest(): LockRecord | undefined {
-    const first = (records: LockRecord[]) => records.sort((a, b) => a.expiresAt - b.expiresAt)[0];
-    return first(this.closed) ?? first([...this.#known.values()]);
+  /** The records that are known, in the order of the slots. Of its own leases, a client knows them without a request. */
+  get records(): LockRecord[] {
+    return this.keys.flatMap((key) => this.#context.leases.of(key)?.record ?? this.#known.get(key) ?? []);
   }
 
   get hasFree(): boolean {
@@ -104,12 +147,25 @@ export class Slots {
   }
 
   get #free(): string[] {
-    return this.keys.filter((key) => {
+    return this.#askable.filter((key) => {
       const record = this.#known.get(key);
       return !this.#leftOut.has(key) && (record === undefined || this.#isOpen(record));
     });
   }
+
+  /**
+   * The slots that no call of this client has or asks for. If all are asked for, and nobody knows of a record, any may be
+   * asked for: a busy answer names a record.
+   */
+  get #askable(): string[] {
+    const { leases } = this.#context;
+    const left = this.keys.filter((key) => !leases.of(key)?.isHeld() && !this.#damaged.has(key));
+    const askable = left.filter((key) => !leases.asked.has(key) && this.#rights.mayAsk(key));
+    return askable.length > 0 || this.records.length > 0 ? askable : left;
+  }
 }
+
+const oneOf = (keys: readonly string[]): string | undefined => keys[Math.floor(Math.random() * keys.length)];
 
 /** The slots of a key that are worth asking for first. */
 interface Remembered {
@@ -128,22 +184,27 @@ export class SlotMemory {
   /** The key that was used last stands at the end. */
   readonly #keys = new Map<string, Remembered>();
 
-  /** The slot to ask for first, which is no longer remembered; `look` after a busy answer; undefined if none is known. */
-  next(key: string, permits: number): number | 'look' | undefined {
-    const remembered = this.#keys.get(key);
-    if (remembered?.isFull) return 'look';
-    const { ended = [] } = remembered ?? {};
-    // The number of permits may have been lowered.
-    for (let slot = ended.pop(); slot !== undefined; slot = ended.pop()) if (slot < permits) return slot;
-    return undefined;
+  /**
+   * The slot to ask for first, which is no longer remembered; `look` after a busy answer; undefined if none is known.
+   * @param isAskable tells whether a slot is worth a write. The number of permits may have been lowered.
+   */
+  next(key: string, isAskable: (slot: number) => boolean): number | 'look' | undefined {
+    const { ended = [], isFull = false } = this.#keys.get(key) ?? {};
+    const at = ended.findLastIndex(isAskable);
+    return at >= 0 ? ended.splice(at, 1)[0] : isFull ? 'look' : undefined;
   }
 
   /** The lease of a slot has ended. */
   ended(key: string, slot: number): void {
-    const { ended } = this.#touch(key);
-    const at = ended.indexOf(slot);
-    if (at >= 0) ended.splice(at, 1);
-    ended.push(slot);
+    this.forget(key, slot);
+    this.#touch(key).ended.push(slot);
+  }
+
+  /** A slot has another holder. */
+  forget(key: string, slot: number): void {
+    const ended = this.#keys.get(key)?.ended;
+    const at = ended?.indexOf(slot) ?? -1;
+    if (at >= 0) ended?.splice(at, 1);
   }
 
   /** The last answer for a key was busy, or a grant. */

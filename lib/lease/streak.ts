@@ -1,6 +1,9 @@
+import type { LockRecord } from '../record/record.ts';
 import { LONGEST_PAUSE_MS } from './acquisition.ts';
 import { type Clock, elapsedMs, type Instant, instant } from './clock.ts';
 
+/** The most keys whose streaks are remembered. A streak matters for a longest pause after its last lease. */
+const MOST_STREAKS = 1_000;
 /**
  * A client that was granted a key again and again for this time, in milliseconds, rests. As long as nobody else takes the lock
  * during a rest, the next rest comes after twice the time.
@@ -12,7 +15,7 @@ const SERVED_MS = { first: 1_000, most: 4_000 };
  * So without rests, it would be served for ever, and other processes would wait for ever. A rest lasts for a poll's longest
  * pause: everybody who waits looks at the lock meanwhile. Knows moments and tokens, and no grant (invariant 11).
  */
-export class Streak {
+class Streak {
   readonly #clock: Clock;
   #servedMs = SERVED_MS.first;
   #since: Instant | undefined;
@@ -26,11 +29,6 @@ export class Streak {
     this.#clock = clock;
   }
 
-  /** True if the lock was free for others for a whole pause. */
-  get isOver(): boolean {
-    return this.#ended !== undefined && elapsedMs(this.#ended, instant(this.#clock)) > LONGEST_PAUSE_MS;
-  }
-
   granted(fencingToken: number): void {
     if (fencingToken !== this.#token + 1) this.interrupted();
     else if (this.#hasRested) this.#servedMs = Math.min(2 * this.#servedMs, SERVED_MS.most);
@@ -38,6 +36,11 @@ export class Streak {
     this.#hasRested = false;
     this.#ended = undefined;
     this.#since ??= instant(this.#clock);
+  }
+
+  #reset(): void {
+    this.interrupted();
+    this.#hasRested = false;
   }
 
   /** Somebody else has, or had, the lock. */
@@ -54,11 +57,36 @@ export class Streak {
   /** Milliseconds for which the client still rests. Begins a rest when a rest is due. */
   restMs(): number {
     const now = instant(this.#clock);
+    // The lock was free for others for a whole pause, besides a rest.
+    const freeMs = this.#ended ? elapsedMs(this.#ended, now) : 0;
+    if (freeMs > (this.#hasRested ? 2 : 1) * LONGEST_PAUSE_MS) this.#reset();
     if (this.#since && elapsedMs(this.#since, now) >= this.#servedMs) {
       this.#since = undefined;
       this.#rested = now;
       this.#hasRested = true;
     }
     return this.#rested ? LONGEST_PAUSE_MS - elapsedMs(this.#rested, now) : 0;
+  }
+}
+
+/** The streaks of a client, by the key of the record. A streak outlasts a line, in which one call may stand alone. */
+export class Streaks {
+  readonly #clock: Clock;
+  readonly #streaks = new Map<string, Streak>();
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** The streak of a key. Undefined if the client has not been granted the key, or not for long. */
+  find(key: string): Streak | undefined {
+    return this.#streaks.get(key);
+  }
+
+  granted({ key, fencingToken }: LockRecord): void {
+    if (this.#streaks.size >= MOST_STREAKS && !this.#streaks.has(key)) this.#streaks.clear();
+    const streak = this.#streaks.get(key) ?? new Streak(this.#clock);
+    this.#streaks.set(key, streak);
+    streak.granted(fencingToken);
   }
 }

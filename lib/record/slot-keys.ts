@@ -30,6 +30,9 @@ export function slotKeys(key: string, permits: number): string[] {
 /** The key of the record of one slot. */
 export const slotKey = (key: string, slot: number): string => (slot === 0 ? key : `${key}#${slot}`);
 
+/** The key of the lock whose slot a record may be. */
+export const lockOf = (recordKey: string): string => recordKey.replace(/#\d+$/, '');
+
 /** The slot of a record, by the record's key and the key that the caller gave. */
 export const slotOf = (key: string, recordKey: string): number =>
   recordKey === key ? 0 : Number(recordKey.slice(key.length + 1));
