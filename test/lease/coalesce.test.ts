@@ -667,6 +667,8 @@ describe('The call rejects', () => {
     ['once, undefined', { once: undefined }, 'coalesce takes no once'],
     ['holdAtLeastMs', { holdAtLeastMs: 0 }, 'coalesce takes no holdAtLeastMs'],
     ['permits', { permits: 2 }, 'coalesce takes no permits'],
+    ['an array, which has a method keys', [], 'coalesce: the options must be a plain object'],
+    ['a Map, which has one too', new Map(), 'coalesce: the options must be a plain object'],
     ['a name that is unknown', { onlyIfOwd: true }, "did you mean 'onlyIfOwed'?"],
     ['onlyIfOwed', { onlyIfOwed: 'yes' }, "onlyIfOwed must be true or false, but it is 'yes'"],
     ['mayRunAgain', { mayRunAgain: true }, 'mayRunAgain must be a function'],
