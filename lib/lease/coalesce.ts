@@ -1,4 +1,4 @@
-import { checkDuration, checkFunction, checkNames, checkThat } from '../record/check.ts';
+import { checkDuration, checkFunction, checkNames, checkThat, isPlain } from '../record/check.ts';
 import { LockStoreError } from '../record/errors.ts';
 import { holderOf, isGrantOf, isOwed, type LockRecord, lossOf } from '../record/record.ts';
 import { Acquisition } from './acquisition.ts';
@@ -44,7 +44,7 @@ export interface Coalesced {
  * export const options: CoalesceOptions = { holdAtMostMs: 600_000, mayRunAgain: (runs) => runs < 10 };
  * ```
  */
-export interface CoalesceOptions extends Omit<AcquireOptions, 'once' | 'holdAtLeastMs'> {
+export interface CoalesceOptions extends Omit<AcquireOptions, 'once' | 'holdAtLeastMs' | 'permits'> {
   /**
    * Called before each further run with the number of runs so far. With `false` the holder stops, and the result is `owed`.
    * @default () => true
@@ -65,7 +65,7 @@ export interface CoalesceOptions extends Omit<AcquireOptions, 'once' | 'holdAtLe
   reserveMs?: number | undefined;
 }
 
-const { once: _once, holdAtLeastMs: _hold, ...acquireNames } = ACQUIRE_OPTIONS;
+const { once: _once, holdAtLeastMs: _hold, permits: _permits, ...acquireNames } = ACQUIRE_OPTIONS;
 const COALESCE_OPTIONS = { ...acquireNames, mayRunAgain: 0, onlyIfOwed: 0, reserveMs: 0 } satisfies Record<
   keyof CoalesceOptions,
   0
@@ -81,7 +81,8 @@ const CANNOT: Readonly<Record<string, string>> = {
 
 /** @throws TypeError if an option cannot stand beside coalescing. */
 export function checkCoalescing(what: string, options: object): void {
-  const wrong = Object.keys(CANNOT).find((name) => name in Object(options));
+  // Arrays and maps have a method keys. They are no options at all, which the check of the names says.
+  const wrong = Object.keys(CANNOT).find((name) => isPlain(options) && name in options);
   if (wrong !== undefined) throw new TypeError(`${what} takes no ${wrong}: ${CANNOT[wrong]}. Leave it out.`);
 }
 
