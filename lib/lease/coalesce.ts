@@ -112,9 +112,10 @@ export interface Coalescing {
 
 /**
  * A release opens the lock a millisecond after the acquisition, by the clock of that holder. A holder whose clock is ahead, and
- * whose run is short, leaves the lock closed for as long: milliseconds for which a caller waits.
+ * whose run is short, leaves the lock closed for as long: milliseconds for which a caller waits, since nobody runs. Clocks that
+ * nobody knows to be wrong differ by less.
  */
-const CLOCKS_MS = 100;
+const CLOCKS_MS = 2_000;
 /** The most grants that end, one after the other, just before they can be asked. */
 const MOST_MISSED = 10;
 
@@ -166,7 +167,8 @@ async function take(client: LeaseClient, key: string, plan: AcquirePlan): Promis
     }
     // 4. Nobody can be asked: a holder who does not coalesce, or a lock that is closed.
     const openMs = client.context.serverClock.untilOpenMs(outcome.record);
-    if (missed === MOST_MISSED || !isOpening(outcome.record, openMs)) {
+    const mostMs = Math.min(CLOCKS_MS, acquisition.attempts.budget.leftMs);
+    if (missed === MOST_MISSED || !isOpening(outcome.record, openMs, mostMs)) {
       client.told(outcome, acquisition);
       throw client.busyError(key, outcome);
     }
@@ -179,8 +181,8 @@ async function take(client: LeaseClient, key: string, plan: AcquirePlan): Promis
 const waitedBy = ({ elapsedMs }: Acquisition): number => Math.round(elapsedMs);
 
 /** Tells whether a lock that was busy is open by now, or may be asked for in a moment. */
-function isOpening({ lockId, serving }: LockRecord, openMs: number): boolean {
-  return serving !== undefined || openMs <= (lockId === undefined ? CLOCKS_MS : 0);
+function isOpening({ lockId, serving }: LockRecord, openMs: number, mostMs: number): boolean {
+  return serving !== undefined || openMs <= 0 || (lockId === undefined && openMs <= mostMs);
 }
 
 /**
@@ -267,7 +269,7 @@ class Holding {
         if (released.type === 'lost') return this.#endedBy('unknown');
         const reason = this.#reasonToStop();
         const next = reason === undefined ? await this.#turn(level, released.record) : undefined;
-        if (next === undefined) return this.#endedBy(reason ?? 'unknown');
+        if (next === undefined) return this.#endedBy(reason ?? this.#whyUnknown);
         level = next;
         this.#report({ type: 'again', runs: this.#runs });
       }
@@ -276,6 +278,11 @@ class Holding {
       if (!lease.loss) this.#owed('failed');
       throw error;
     }
+  }
+
+  /** The reason of a run that is owed since a request got no answer. */
+  get #whyUnknown(): OwedReason {
+    return this.#context.closing.aborted ? 'closed' : 'unknown';
   }
 
   async #runOnce(work: (lease: Lease) => unknown): Promise<void> {

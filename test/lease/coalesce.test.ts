@@ -43,6 +43,22 @@ async function running(ms = 100, options = {}) {
 
 const state = async () => w.host().client.inspect(KEY);
 
+test.each([0, 150, 900, 1_900])(
+  'a call waits for a lock that nobody holds, and that the last holder, whose clock is %d ms ahead, left closed',
+  async (ahead) => {
+    w = world({ dated: true });
+    await w.host({ ahead }).client.coalesce(KEY, () => {});
+    const asked = w.time.now();
+    expect(
+      await settle(
+        w.time,
+        w.host().client.coalesce(KEY, () => {}),
+      ),
+    ).toEqual(ALONE);
+    expect(w.time.now() - asked).toBeLessThanOrEqual(ahead + 1);
+  },
+);
+
 describe('A call that finds the lock free', () => {
   test('runs once, for two requests', async () => {
     const { ended } = await running();
