@@ -94,9 +94,9 @@ export class BatchRecords<Item extends Lockable> {
     }
     try {
       const { once } = this.#options;
-      const key = checkKey(noPromise(this.#options.key(record)));
+      const key = checkKey(noPromise('key', this.#options.key(record)));
       // Without a token the record would be worked on every time.
-      entry.token = once && canonicalToken(noPromise(once(record)));
+      entry.token = once && canonicalToken(noPromise('once', once(record)));
       const earlier = this.byKey.get(key) ?? [];
       const last = earlier.at(-1);
       // A record without a later token is done when the record before is done.

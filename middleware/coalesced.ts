@@ -43,9 +43,9 @@ export function coalesced(
     checkThat(stream === undefined, 'The handler', 'one that gives its response, with coalesce', 'a streaming handler');
     checkPlace(context, contextKey);
     const given = givenBy(event, context);
-    const name = given(key) as string;
+    const name = given('key', key) as string;
     const invocation = ofInvocation(context as LambdaContext, waitMs, reserveMs);
-    const asked: AcquireOptions = { ...acquire, ...invocation, data: given(data) };
+    const asked: AcquireOptions = { ...acquire, ...invocation, data: given('data', data) };
     const remaining = new Remaining(context as LambdaContext);
     const limits = { onlyIfOwed: false, mayRunAgain: () => true, reserveMs, remainingMs: () => remaining.leftMs };
     const runs = new Runs({ event, context, internal: {} }, contextKey, () =>

@@ -83,12 +83,14 @@ export function checkChoice(name: string, value: unknown, ...choices: string[]):
 
 /**
  * Refuses the promise that a function gave in the place of a value. The promise's rejection is nobody's.
+ * @param name the option.
  * @throws TypeError
  */
-export function noPromise(value: unknown): unknown {
+export function noPromise(name: string, value: unknown): unknown {
   if (typeof (value as PromiseLike<unknown> | null | undefined)?.then !== 'function') return value;
   heed(value);
+  const kind = name === 'keys' ? 'an array of strings' : 'a string or JSON';
   throw new TypeError(
-    'key, keys, once and data must be a string or JSON, or a function that gives it, but it gave a Promise.',
+    `${name} must be ${kind}, or a function that gives it, but it gave a Promise: do what it waits for before the lock.`,
   );
 }

@@ -26,7 +26,7 @@ const names = {
   onOwed: 0,
 } satisfies Record<keyof LockOptions | keyof LockAllOptions, 0>;
 /** Options of one key that say nothing of several. */
-const OF_ONE_KEY = ['once', 'onDone', 'permits', 'coalesce'];
+const OF_ONE_KEY = ['once', 'onDone', 'permits', 'coalesce'] as const;
 
 /** The options of one key, or of several. */
 export type GuardOptions = LockOptions<never, never, string> | LockAllOptions<never, never, string>;
@@ -59,12 +59,12 @@ export function lockGuard(what: string, options: GuardOptions): Guard {
   checkCallsOnce(what, options);
   const { key, keys, once, data, contextKey = 'lock', waitMs, reserveMs, onLost = 'throw' } = options as OfEither;
   const { client, acquire } = configure(what, options);
-  const takerOf = (given: (value: unknown) => unknown): ((asked: AcquireOptions) => Promise<Lease | Leases>) => {
+  const takerOf = (given: Given): ((asked: AcquireOptions) => Promise<Lease | Leases>) => {
     if (keys === undefined) {
-      const name = given(key) as string;
+      const name = given('key', key) as string;
       return (asked) => client.acquire(name, asked);
     }
-    const names = given(keys) as string[];
+    const names = given('keys', keys) as string[];
     return (asked) => acquireAll(client, names, asked);
   };
 
@@ -77,8 +77,8 @@ export function lockGuard(what: string, options: GuardOptions): Guard {
     checkPlace(context, contextKey);
     const take = takerOf(given);
     // Without a token the handler would run every time: `acquire` refuses a token that is given and undefined.
-    const token = given(once) as OnceToken;
-    const asked = { ...acquire, ...invocation, ...(once !== undefined && { once: token }), data: given(data) };
+    const token = given('once', once) as OnceToken;
+    const asked = { ...acquire, ...invocation, ...(once !== undefined && { once: token }), data: given('data', data) };
     try {
       // 2. The lease is noted first of all: `before` ends what is noted, whatever fails.
       const lease = await take(asked);
@@ -105,8 +105,12 @@ function checkCallsOnce(what: string, options: GuardOptions): void {
 }
 
 /** Gives the value of an option, which may be a function of the event and the context. */
-export const givenBy = (event: unknown, context: object) => (value: unknown) =>
-  typeof value === 'function' ? noPromise((value as OfRequest)(event, context)) : value;
+export const givenBy =
+  (event: unknown, context: object): Given =>
+  (name, value) =>
+    typeof value === 'function' ? noPromise(name, (value as OfRequest)(event, context)) : value;
+
+type Given = (name: string, value: unknown) => unknown;
 
 /**
  * Gives the response in the place of a handler that does not run: a lock is busy, or the token is done.
@@ -141,7 +145,7 @@ function checkKeys(what: string, options: OfEither): void {
   if (key !== undefined) {
     throw new TypeError(`${what} takes either key or keys, not both: leave out the key, which is ${show(key)}.`);
   }
-  const other = OF_ONE_KEY.find((name) => Object.hasOwn(options, name));
+  const other = OF_ONE_KEY.find((name) => options[name] !== undefined || (name === 'once' && name in options));
   if (other !== undefined) throw new TypeError(`${what} takes no ${other} with keys: it belongs to one key.`);
   if (typeof keys !== 'function') orderedKeys(keys as readonly string[]);
 }

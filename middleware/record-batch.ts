@@ -184,7 +184,7 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks, HeldBatc
     try {
       const options = {
         ...acquireOptions(),
-        data: typeof data === 'function' ? noPromise(data(first.records[0])) : data,
+        data: typeof data === 'function' ? noPromise('data', data(first.records[0])) : data,
       };
       await lock.acquire(this.#client, options, (entry, error) => this.#batch.fail(entry, error));
     } catch (error) {

@@ -5,6 +5,7 @@ import type { Clock } from './clock.ts';
 import { either } from './either.ts';
 import type { Lease, ReleaseOptions } from './lease.ts';
 import type { LeaseClient } from './lease-client.ts';
+import { onAbort } from './on-abort.ts';
 import type { AcquireAllOptions } from './options.ts';
 import { limited } from './send.ts';
 
@@ -129,6 +130,9 @@ export async function acquireAll(
   const since = clock.monotonic();
   const budget = new Budget(clock, plan);
   const leases: Lease[] = [];
+  const { closing } = client.context;
+  // No work has begun. So a client that is closed leaves no lock to its expiry, even if it waits for nobody's work.
+  const stop = onAbort([closing], () => void discardEach(leases));
   try {
     for (const key of inOrder) {
       const { signal, end } = either(options.signal, ...leases.map((lease) => lease.signal));
@@ -140,19 +144,24 @@ export async function acquireAll(
         end();
       }
     }
+    closing.throwIfAborted();
     const all = new Leases(leases);
     all.assertHeld();
     return all;
   } catch (error) {
     await discardAll(clock, leases, Math.min(plan.requestTimeoutMs, budget.leftMs));
     throw error;
+  } finally {
+    stop();
   }
 }
+
+const discardEach = (leases: readonly Lease[]): Promise<boolean> => new Leases(leases).discard();
 
 /** Discards leases. Waits for `ms` at most: the discarding goes on in the background, and a client that is closed waits for it. */
 async function discardAll(clock: Clock, leases: readonly Lease[], ms: number): Promise<void> {
   if (leases.length === 0) return;
-  const discarded = new Leases(leases).discard();
+  const discarded = discardEach(leases);
   await limited(clock, () => discarded, ms, undefined).catch(() => {});
 }
 

@@ -90,10 +90,8 @@ class Line {
         return waiter.wake.signal;
       },
       saw: (record) => this.#saw(record, waiter),
-      mayAsk: (key) => {
-        const isOwn = this.#context.leases.of(key) !== undefined;
-        return !isOwn && this.#restOf(key) <= 0 && (isFirst() || !this.#refused.has(key));
-      },
+      mayAsk: (key) => !this.#context.leases.of(key) && this.#restOf(key) <= 0,
+      looksOpen: (key) => !this.#refused.has(key),
     };
     waiter.isAsking = true;
     try {

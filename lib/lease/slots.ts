@@ -27,9 +27,11 @@ export interface SlotRights {
   readonly isFirst: boolean;
   /** Tells whether the call may ask for a slot. */
   mayAsk(key: string): boolean;
+  /** Tells whether a slot is worth a write before a look: no call of the line was refused. */
+  looksOpen(key: string): boolean;
 }
 
-const ALONE: SlotRights = { isFirst: true, mayAsk: () => true };
+const ALONE: SlotRights = { isFirst: true, mayAsk: () => true, looksOpen: () => true };
 
 /**
  * The slots of one key, as one call to acquire knows them. A look may be older than what is known, and may leave slots out:
@@ -81,7 +83,9 @@ export class Slots {
     const askable = this.#askable;
     const last = this.#context.slots.next(this.#key, (slot) => askable.includes(slotKey(this.#key, slot)));
     if (last === 'look' && isFirst) return undefined;
-    return typeof last === 'number' ? slotKey(this.#key, last) : oneOf(this.#free);
+    if (typeof last === 'number') return slotKey(this.#key, last);
+    const open = oneOf(this.#free.filter((key) => rights.looksOpen(key)));
+    return open ?? (isFirst ? undefined : oneOf(this.#free));
   }
 
   /** Runs the request for a slot. Meanwhile the slot is worth no write of another call of this client. */

@@ -166,6 +166,25 @@ describe('acquireAll', () => {
     expect(await other.tryAcquire('a')).not.toBeNull();
   });
 
+  test('leaves no lock to its expiry if its client is closed at once: no work has begun', async () => {
+    const { time, store, host } = world();
+    const { client: other } = host();
+    await other.acquire('c');
+    const { client, of } = host();
+    const options = { waitMs: 60_000, holdAtLeastMs: 60_000 };
+    const waiting = outcomeOf(client.acquireAll(['a', 'b', 'c'], options));
+    const held = await client.acquire('x');
+    await time.advance(100);
+    const closed = outcomeOf(client.close({ graceMs: 0 }));
+    await time.advance(1);
+    expect(closed.settled).toBe(true);
+    expect(waiting.error).toBeInstanceOf(LockClosedError);
+    expect(keysOf(store.requests, 'release')).toEqual(['b', 'a']);
+    expect(of('lost')).toEqual([expect.objectContaining({ key: 'x', reason: 'closed' })]);
+    expect(held.loss?.reason).toBe('closed');
+    await other.acquireAll(['a', 'b']);
+  });
+
   test.each([
     ['no array', 'a', "keys must be an array of 2 to 25 different keys, but it is 'a'."],
     ['a single key', ['a'], "keys must be an array of 2 to 25 different keys, but there are 1: 'a'."],

@@ -1355,7 +1355,9 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
       const handler = middy(lockPlugin())
         .use(lock({ key: 'nightly', locks, [name]: give } as never))
         .handler(() => 'never');
-      await expect(handler({}, invocation())).rejects.toThrow(/must be a string or JSON.*but it gave a Promise/);
+      await expect(handler({}, invocation())).rejects.toThrow(
+        `${name} must be a string or JSON, or a function that gives it, but it gave a Promise`,
+      );
       expect(requests).toEqual([]);
     });
 

@@ -93,6 +93,8 @@ describe('the options of several keys', () => {
     [{ keys: ['a'] }, "keys must be an array of 2 to 25 different keys, but there are 1: 'a'."],
     [{ keys: 'ab' }, "keys must be an array of 2 to 25 different keys, but it is 'ab'."],
     [{ keys: ['a', 'b'], once: 5 }, 'lock() takes no once with keys: it belongs to one key.'],
+    // A token that is given must be there.
+    [{ keys: ['a', 'b'], once: undefined }, 'lock() takes no once with keys: it belongs to one key.'],
     [{ keys: ['a', 'b'], onDone: 'skip' }, 'lock() takes no onDone with keys: it belongs to one key.'],
   ])('are refused at once if they contradict each other: %j', (options, message) => {
     expect(() => lock({ ...options, locks: setUp().locks } as never)).toThrow(message);
@@ -103,7 +105,17 @@ describe('the options of several keys', () => {
     const handler = withLock({ keys: () => ['a', 'a'], locks }, async () => 'ran');
     await expect(handler({}, invocation())).rejects.toThrow("'a' is there twice");
     const promising = withLock({ keys: (async () => ['a', 'b']) as never, locks }, async () => 'ran');
-    await expect(promising({}, invocation())).rejects.toThrow('it gave a Promise');
+    await expect(promising({}, invocation())).rejects.toThrow(
+      'keys must be an array of strings, or a function that gives it, but it gave a Promise',
+    );
     expect(requests).toEqual([]);
+  });
+
+  test('may stand beside options of one key that are undefined, which means that they are not given', async () => {
+    const { locks, requests } = setUp();
+    const none = { key: undefined, onDone: undefined, permits: undefined, coalesce: undefined };
+    const handler = withLock({ keys, locks, ...none } as never, async () => 'ran');
+    expect(await handler(transfer as never, invocation())).toBe('ran');
+    expect(requests).toEqual(['acquire', 'acquire', 'release', 'release']);
   });
 });
