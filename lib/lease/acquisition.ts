@@ -154,8 +154,9 @@ export class Acquisition {
       this.#context.slots.answered(this.key, true);
       return this.#busy(records);
     }
-    if (failed === undefined || failed.error === damage) throw this.#fault;
-    return failed;
+    if (damage) throw damage;
+    const message = `Acquiring '${this.key}': the server throttles, and left slots out. Try again.`;
+    return failed ?? { type: 'failed', error: new LockStoreError(message, { transient: true }) };
   }
 
   /** Waits until another write is worthwhile. Returns an outcome if the acquisition ends during the wait. */
@@ -264,8 +265,10 @@ export class Acquisition {
     return this.#attempts.busy(this.#soonest(records) as LockRecord, this.#slots && closed);
   }
 
+  /** The records that keep the call out: `seen` alone if the client has ended its own leases since. */
   #known(seen: LockRecord): readonly LockRecord[] {
-    return this.#slots?.records ?? [seen];
+    const records = this.#slots?.records ?? [];
+    return records.length > 0 ? records : [seen];
   }
 
   /** The closed record that opens first. If none is closed any more, the record that opened first. */

@@ -226,6 +226,24 @@ describe('the requests of a lock with permits', () => {
     expect(of('acquired')[0]?.waitedMs).toBeGreaterThan(4_900);
   });
 
+  test('fail as throttled if the look leaves out every slot that no other call of the client asks for', async () => {
+    const { time, store } = scene;
+    const leases = await takeAll(2);
+    const { client } = scene.host();
+    expect(await client.tryAcquire('partner', { permits: 2 })).toBeNull();
+    for (const lease of leases) await release(lease);
+    store.script = (operation) => (operation === 'acquire' ? { do: 'hang' } : undefined);
+    outcomeOf(client.tryAcquire('partner', { permits: 2 }));
+    await time.advance(1);
+    const { asked } = client.context.leases;
+    const unprocessed = slotKeys('partner', 2).filter((key) => !asked.has(key));
+    expect(unprocessed).toHaveLength(1);
+    store.readMany = async () => ({ records: [], unprocessed });
+    const failed = client.tryAcquire('partner', { permits: 2 });
+    await expect(failed).rejects.toThrow('the server throttles, and left slots out');
+    await expect(failed).rejects.toMatchObject({ transient: true });
+  });
+
   test('leave out nobody: a slot that a throttled server left out of the look is not taken for free', async () => {
     const [first] = await takeAll(3);
     await first?.release();
@@ -512,14 +530,16 @@ describe('the other calls of one client', () => {
     const { time, store } = scene;
     const leases = await takeAll(3);
     const { client, of } = scene.host();
-    const before = store.count('acquire');
+    const [before, looks] = [store.count('acquire'), store.count('readMany')];
     const calls = Array.from({ length: 30 }, () =>
       outcomeOf(client.acquire('partner', { permits: 3, waitMs: 60_000 })),
     );
+    await time.advance(0);
+    expect(store.count('readMany') - looks).toBe(1);
     await time.advance(2_000);
     // As many calls as there are slots write once.
     expect(store.count('acquire') - before).toBe(3);
-    expect(store.count('readMany')).toBeLessThan(20);
+    expect(store.count('readMany') - looks).toBeLessThan(20);
     expect(of('waiting')).toHaveLength(30);
     await release(leases[0]);
     await time.advance(400);
@@ -640,6 +660,34 @@ describe('the other calls of one client', () => {
     await settle(time, Promise.all([...all, work(theirs, their)]));
     expect(their[0]).toBeLessThan(1_000 + 50 + 320);
     expect(their[0]).toBeGreaterThan(1_000);
+  });
+
+  test('ask for another slot than the one that rests', async () => {
+    const { time } = scene;
+    const { client } = scene.host();
+    const slots: number[] = [];
+    for (let call = 0; call < 11; call++) {
+      const lease = await client.acquire('partner', { permits: 2, waitMs: 60_000 });
+      slots.push(lease.slot);
+      await time.advance(100);
+      await lease.release();
+    }
+    const [first = 0] = slots;
+    expect(slots).toEqual([...Array(10).fill(first), 1 - first]);
+  });
+
+  test('are told of a lease of their client that has ended since, if nothing else is known at the end of the wait', async () => {
+    const { time, store } = scene;
+    const { client } = scene.host({ owner: 'us' });
+    const own = await take(client, { permits: 2 });
+    store.script = () => ({ do: 'hang' });
+    outcomeOf(client.tryAcquire('partner', { permits: 2 }));
+    const waiting = outcomeOf(client.acquire('partner', { permits: 2, waitMs: 1_000 }));
+    await time.advance(500);
+    own.abandon('abandoned');
+    await time.advance(2_000);
+    expect(waiting.error).toBeInstanceOf(LockBusyError);
+    expect(waiting.error).toMatchObject({ owner: 'us', holders: [{ slot: own.slot, owner: 'us' }] });
   });
 
   test('without permits find slot 0 held', async () => {

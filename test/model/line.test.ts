@@ -13,6 +13,23 @@ describe('Every interleaving of a line, of another process that takes the lock t
   });
 
   test.each([
+    [2, 4, 62_179],
+    [3, 3, 32_933],
+  ])('has the same with %i permits, and never two calls that ask for one slot', (permits, calls, states) => {
+    const explored = explore(lineModel({ calls, permits }));
+    expect(explored.faults).toEqual(new Map());
+    expect(explored.states).toBe(states);
+  });
+
+  test.each(['release', 'loss', 'giving up'] as const)(
+    'and a line with two permits that nobody asks for: %s',
+    (mutant) => {
+      const { faults } = explore(lineModel({ calls: 4, permits: 2, mutant }));
+      expect(faults.has(NOBODY_ASKS)).toBe(true);
+    },
+  );
+
+  test.each([
     ['giving up', ['0 comes', '1 comes', '0 gives up']],
     ['release', ['0 comes', '1 comes', '0 writes and is granted', '0 releases']],
     ['loss', ['0 comes', '1 comes', '0 writes and is granted', '0 loses its lease to another process']],

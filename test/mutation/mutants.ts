@@ -1525,19 +1525,33 @@ const permits = [
     ['a slot that a look left out, taken for free', '!this.#leftOut.has(key) && ', ''],
     ['an old look, believed over a refusal', 'fresher(known, record)', 'record'],
     ['any number of writes in one try', 'const MOST_WRITES = 3;', 'const MOST_WRITES = 30;'],
-    ['no look before the next try after a busy answer', "    if (remembered?.isFull) return 'look';\n", ''],
+    ['no look before the next try after a busy answer', "isFull ? 'look' : undefined", 'undefined'],
+    ['a slot of a lease of the same client, asked for', '!leases.of(key)?.isHeld() && ', ''],
+    ['a slot that another call of the client asks for, asked for', '!leases.asked.has(key) && ', ''],
+    ['a damaged slot, written to again', ' && !this.#damaged.has(key));', ');'],
+    ['a look by each call of a line', 'isBlind && isFirst', 'isBlind'],
     ['slots of any number of keys remembered', 'this.#keys.size > MOST_KEYS', 'false'],
   ]),
   ...of('lib/lease/lease.ts', [
     ['a release of slot 0 in the place of its own', 'const { recordKey: key, lockId', 'const { key, lockId'],
   ]),
   ...of('lib/lease/resume.ts', [['a lease resumed in slot 0', 'handle.slot ?? 0', '0']]),
+  ...of('lib/lease/acquisition.ts', [
+    ['a damaged slot keeps the call out of the others', '(error instanceof LockStoreError && error.foreign)', 'false'],
+    ['a damaged slot, told to nobody', 'if (this.#fault !== undefined) throw this.#fault;', ''],
+  ]),
   ...of('lib/lease/line.ts', [
     [
       'calls for different slots wait for each other',
-      '    if (plan.permits > 1) return told(await acquisition.run());\n',
-      '',
+      'return [...restsOf(own).slice(0, 1), ...others];',
+      'return restsOf(own).slice(0, 1);',
     ],
+    [
+      'a first call that looks does not hear of a lease that has ended',
+      'hasEnded || !waiter.isAsking',
+      '!waiter.isAsking',
+    ],
+    ['a slot that was served for a second does not rest', ' && this.#restOf(key) <= 0', ''],
   ]),
   ...of('lib/record/slot-keys.ts', [['two keys that share slots', '= /#\\d+$/.test(checked)', '= false']]),
 ];
@@ -1623,12 +1637,12 @@ const lines = [
   ...of('lib/lease/line.ts', [
     [
       'nobody tends a line whose first call has left',
-      '    this.#waiters.delete(waiter);\n    this.#wakeNext();\n',
+      '    this.#waiters.delete(waiter);\n    this.#wakeNext(false);\n',
       '    this.#waiters.delete(waiter);\n',
     ],
     [
       'nobody tends a line whose lease has ended',
-      '    this.#learn(record);\n    this.#wakeNext();\n',
+      '    this.#learn(record);\n    this.#wakeNext(true);\n',
       '    this.#learn(record);\n',
     ],
   ]),

@@ -9,8 +9,15 @@ const PERMITS = 3;
  * a holder that died.
  */
 export class Permits implements Primitive {
-  async act(world: World, player: Player, { waitMs, workMs, fails }: Deed): Promise<void> {
+  async act(world: World, player: Player, deed: Deed): Promise<void> {
     world.bound(KEY, PERMITS);
+    // A process has up to four callers that come at the same moment.
+    const callers = Array.from({ length: 1 + (deed.pick % 4) }, () => this.#call(world, player, deed));
+    const outcomes = await Promise.allSettled(callers);
+    for (const outcome of outcomes) if (outcome.status === 'rejected') throw outcome.reason;
+  }
+
+  async #call(world: World, player: Player, { waitMs, workMs, fails }: Deed): Promise<void> {
     const { client } = player;
     const lease = await client.acquire(KEY, { permits: PERMITS, waitMs, requestTimeoutMs: REQUEST_TIMEOUT_MS });
     await Promise.all([
