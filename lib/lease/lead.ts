@@ -165,14 +165,14 @@ export class Candidate {
     // 2. Invariant 9: the lease is released after the work. Under work that goes on, the lease has been abandoned.
     if (outcome) await lease.release();
     this.#lease = undefined;
-    // 3. The end of the term, in which an abort of the signal comes before the error that the abort brought about.
+    // 3. The end of the term. Whatever work throws that was told to end is no failure: most often its abort.
     const { loss } = lease;
     const failure = outcome?.failure;
-    const isAnswer = failure !== undefined && failure.error === signal.reason;
-    const byItself = failure ? 'failed' : 'returned';
-    const reason = this.#told ?? (closing.aborted ? 'closed' : loss ? 'lost' : byItself);
-    const error = loss ?? (isAnswer ? undefined : failure?.error);
-    return { key, fencingToken, reason, ...(error !== undefined && { error }), ledMs: clock.monotonic() - since };
+    const ledMs = clock.monotonic() - since;
+    if (this.#told || closing.aborted) return { key, fencingToken, reason: this.#told ?? 'closed', ledMs };
+    if (loss) return { key, fencingToken, reason: 'lost', error: loss, ledMs };
+    if (failure) return { key, fencingToken, reason: 'failed', error: failure.error, ledMs };
+    return { key, fencingToken, reason: 'returned', ledMs };
   }
 
   #restMsAfter({ reason, ledMs }: TermEnd): number {
