@@ -3,7 +3,7 @@ import type { Lease } from '../lib/lease/lease.ts';
 import type { AcquireOptions } from '../lib/lease/options.ts';
 import { checkFunction, checkThat } from '../lib/record/check.ts';
 import { LockOwedError } from '../lib/record/errors.ts';
-import { bodyIn } from './body.ts';
+import { bodyIn, readableOf } from './body.ts';
 import { checkChoice, configure } from './configure.ts';
 import { checkPlace, ofInvocation, putInto } from './invocation.ts';
 import type { LambdaContext } from './lambda-context.ts';
@@ -102,7 +102,9 @@ class Runs {
       if (isEarlyTimeout(error)) lease.abandon('timedOut');
       throw error;
     }
-    if (bodyIn(this.response)) {
+    const body = bodyIn(this.response) ?? bodyIn({ statusCode: 200, body: Object(this.response).body });
+    if (body) {
+      readableOf(body).destroy();
       throw new TypeError(`${WHAT} takes no response with a stream, which is made after the handler has returned.`);
     }
     this.comesAgain = hasFailures(this.response, messagesOf(this.#request.event) !== undefined);

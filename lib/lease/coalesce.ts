@@ -1,4 +1,4 @@
-import { checkDuration, checkFunction, checkNames, checkThat } from '../record/check.ts';
+import { checkDuration, checkFunction, checkNames, checkThat, isPlain } from '../record/check.ts';
 import { LockStoreError } from '../record/errors.ts';
 import { holderOf, isGrantOf, isOwed, type LockRecord, lossOf } from '../record/record.ts';
 import { Acquisition } from './acquisition.ts';
@@ -82,7 +82,8 @@ const CANNOT: Readonly<Record<string, string>> = {
 
 /** @throws TypeError if an option cannot stand beside coalescing. */
 export function checkCoalescing(what: string, options: object): void {
-  const wrong = Object.keys(CANNOT).find((name) => name in Object(options));
+  // Arrays and maps have a method keys. They are no options at all, which the check of the names says.
+  const wrong = Object.keys(CANNOT).find((name) => isPlain(options) && name in options);
   if (wrong !== undefined) throw new TypeError(`${what} takes no ${wrong}: ${CANNOT[wrong]}. Leave it out.`);
 }
 
@@ -112,9 +113,10 @@ export interface Coalescing {
 
 /**
  * A release opens the lock a millisecond after the acquisition, by the clock of that holder. A holder whose clock is ahead, and
- * whose run is short, leaves the lock closed for as long: milliseconds for which a caller waits.
+ * whose run is short, leaves the lock closed for as long: milliseconds for which a caller waits, since nobody runs. Clocks that
+ * nobody knows to be wrong differ by less.
  */
-const CLOCKS_MS = 100;
+const CLOCKS_MS = 2_000;
 /** The most grants that end, one after the other, just before they can be asked. */
 const MOST_MISSED = 10;
 
@@ -166,7 +168,8 @@ async function take(client: LeaseClient, key: string, plan: AcquirePlan): Promis
     }
     // 4. Nobody can be asked: a holder who does not coalesce, or a lock that is closed.
     const openMs = client.context.serverClock.untilOpenMs(outcome.record);
-    if (missed === MOST_MISSED || !isOpening(outcome.record, openMs)) {
+    const mostMs = Math.min(CLOCKS_MS, acquisition.attempts.budget.leftMs);
+    if (missed === MOST_MISSED || !isOpening(outcome.record, openMs, mostMs)) {
       client.told(outcome, acquisition);
       throw client.busyError(key, outcome);
     }
@@ -179,8 +182,8 @@ async function take(client: LeaseClient, key: string, plan: AcquirePlan): Promis
 const waitedBy = ({ elapsedMs }: Acquisition): number => Math.round(elapsedMs);
 
 /** Tells whether a lock that was busy is open by now, or may be asked for in a moment. */
-function isOpening({ lockId, serving }: LockRecord, openMs: number): boolean {
-  return serving !== undefined || openMs <= (lockId === undefined ? CLOCKS_MS : 0);
+function isOpening({ lockId, serving }: LockRecord, openMs: number, mostMs: number): boolean {
+  return serving !== undefined || openMs <= 0 || (lockId === undefined && openMs <= mostMs);
 }
 
 /**
@@ -267,7 +270,7 @@ class Holding {
         if (released.type === 'lost') return this.#endedBy('unknown');
         const reason = this.#reasonToStop();
         const next = reason === undefined ? await this.#turn(level, released.record) : undefined;
-        if (next === undefined) return this.#endedBy(reason ?? 'unknown');
+        if (next === undefined) return this.#endedBy(reason ?? this.#whyUnknown);
         level = next;
         this.#report({ type: 'again', runs: this.#runs });
       }
@@ -276,6 +279,11 @@ class Holding {
       if (!lease.loss) this.#owed('failed');
       throw error;
     }
+  }
+
+  /** The reason of a run that is owed since a request got no answer. */
+  get #whyUnknown(): OwedReason {
+    return this.#context.closing.aborted ? 'closed' : 'unknown';
   }
 
   async #runOnce(work: (lease: Lease) => unknown): Promise<void> {

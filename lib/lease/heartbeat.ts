@@ -127,6 +127,10 @@ export class Heartbeat {
     if (this.isAlive()) this.start();
   }
 
+  get #isPaused(): boolean {
+    return this.#state.type === 'paused';
+  }
+
   #stop(type: 'ended' | 'paused'): void {
     const state = this.#state;
     this.#enter({ type });
@@ -161,7 +165,8 @@ export class Heartbeat {
       const { done } = this.#state;
       if (handOffMs === undefined) return done;
       await done.catch(() => {});
-      if (!this.isAlive()) return;
+      // Behind a release nothing is sent: its caller learns that the lease is not held.
+      if (!this.isAlive() || this.#isPaused) return;
     }
     const cancel = new AbortController();
     const done = this.#renew({ handOffMs, resendsFaults, signal: cancel.signal });

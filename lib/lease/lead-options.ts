@@ -105,6 +105,7 @@ export function planLead(client: LeaseClient, options: LeadOptions): LeadPlan {
   client.plan(lease);
   const isPair = backOffMs === undefined || (typeof backOffMs === 'object' && backOffMs !== null);
   checkThat(isPair, 'backOffMs', '{ first, most } in milliseconds', backOffMs);
+  if (backOffMs) checkNames('backOffMs', backOffMs, { first: 0, most: 0 });
   const { first, most } = backOffMs ?? { first: 1_000, most: 30_000 };
   checkDuration('backOffMs.first', first, 1);
   checkDuration('backOffMs.most', most, first);

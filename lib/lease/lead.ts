@@ -6,6 +6,7 @@ import { pause, startTimer } from './clock.ts';
 import { type LeaderWork, type LeadOptions, type LeadPlan, planLead, type TermEnd } from './lead-options.ts';
 import { Lease } from './lease.ts';
 import type { LeaseClient } from './lease-client.ts';
+import { onAbort } from './on-abort.ts';
 
 /**
  * Makes a candidate for the lead.
@@ -62,6 +63,7 @@ export class Candidate {
   /** The lease of the present term, until its work and its release have ended. */
   #lease: Lease | undefined;
   #told: Told | undefined;
+  #works = false;
 
   /** @internal */
   constructor(client: LeaseClient, key: string, plan: LeadPlan, work: LeaderWork) {
@@ -73,6 +75,7 @@ export class Candidate {
     this.#afterFailure = new BackOff(first, most);
     this.#notElected = new BackOff(first, most);
     this.finished = this.#run();
+    void this.finished.then(onAbort([client.context.closing], () => this.#closed()));
   }
 
   /** Tells whether this candidate leads at this very moment: it has the lock. True until the work has ended. */
@@ -82,7 +85,7 @@ export class Candidate {
 
   /**
    * Gives the lead up, if this candidate leads: tells the work to stop, and releases the lease when the work has ended. The
-   * candidate rests for `restMs`, and campaigns again.
+   * candidate rests for `restMs`, and campaigns again. Do not await `resign()` in the work: the promise waits for the work.
    * @returns a promise that resolves when the lease has ended: released, or left to its expiry after `graceMs`.
    */
   async resign(): Promise<void> {
@@ -91,15 +94,15 @@ export class Candidate {
 
   /**
    * Ends the candidate, for a process that is told to stop. Tells the work to stop, waits up to `graceMs` for its end, and
-   * releases the lease. Work that does not end is left alone, and its lease to the expiry.
+   * releases the lease. Work that does not end is left alone, and its lease to the expiry. Do not await `stop()` in the work:
+   * the promise waits for the work.
    * @returns `finished`.
    */
   stop(): Promise<void> {
     if (!this.#stopping.signal.aborted) {
       this.#stopping.abort(toldError(this.key, 'stopped'));
       void this.#tell('stopped');
-      const { clock } = this.#client.context;
-      void this.finished.then(startTimer(clock, this.#plan.graceMs, () => this.#left.resolve(undefined)));
+      this.#leaveInTime();
     }
     return this.finished;
   }
@@ -112,18 +115,38 @@ export class Candidate {
     return this.#stopping.signal.aborted || this.#client.context.closing.aborted;
   }
 
+  /** Nobody waits for longer than `graceMs` from now: for the work, or for the answer to its release. */
+  #leaveInTime(): void {
+    const { clock } = this.#client.context;
+    void this.finished.then(startTimer(clock, this.#plan.graceMs, () => this.#left.resolve(undefined)));
+  }
+
+  /** The client is closed. Its `close` knows only leases that are held, and not work that goes on after its lease. */
+  #closed(): void {
+    if (this.#lease === undefined || this.#lease.isHeld()) return;
+    this.#tellWork(this.#client.context.closing.reason);
+    this.#leaveInTime();
+  }
+
+  /** Work that has released its lease, or handed it off, is told as well. */
+  #tellWork(reason: unknown): void {
+    if (this.#works) this.#lease?.tell(reason);
+  }
+
   /** As for a client that is closed: the lease is held until the work has ended, or abandoned after `graceMs`. */
   async #tell(told: Told): Promise<void> {
     if (this.#lease === undefined) return;
     this.#told ??= told;
-    await this.#lease.close(toldError(this.key, told), this.#plan.graceMs);
+    const reason = toldError(this.key, told);
+    this.#tellWork(reason);
+    await this.#lease.close(reason, this.#plan.graceMs);
   }
 
   async #run(): Promise<void> {
     for (;;) {
       // 1. The campaign: wait for the lock.
       const lease = await this.#campaign();
-      if (this.#isOver) await lease?.discard();
+      if (this.#isOver) await this.#unlessLeft(lease?.discard());
       if (lease === undefined || this.#isOver) return;
       // 2. The term: the work, and its end. A second work never begins before the first has ended.
       const end = await this.#lead(lease);
@@ -158,21 +181,30 @@ export class Candidate {
     this.#told = undefined;
     this.#lease = lease;
     // 1. The work runs until it ends, also after a loss: its signal aborts before the expiry.
+    this.#works = true;
     const work = settled(() => this.#work(lease, signal));
     // A client that is closed abandons the lease of work that does not end in time.
     void lease.ended.then(() => closing.aborted && this.#left.resolve(undefined));
     const outcome = await Promise.race([work, this.#left.promise]);
+    this.#works = false;
+    // Whoever tells the candidate to stop from here on ends no work.
+    const told = this.#told ?? (closing.aborted ? 'closed' : undefined);
     // 2. Invariant 9: the lease is released after the work. Under work that goes on, the lease has been abandoned.
-    if (outcome) await lease.release();
+    if (outcome) await this.#unlessLeft(lease.release());
     this.#lease = undefined;
     // 3. The end of the term. Whatever work throws that was told to end is no failure: most often its abort.
     const { loss } = lease;
     const failure = outcome?.failure;
     const ledMs = clock.monotonic() - since;
-    if (this.#told || closing.aborted) return { key, fencingToken, reason: this.#told ?? 'closed', ledMs };
+    if (told) return { key, fencingToken, reason: told, ledMs };
     if (loss) return { key, fencingToken, reason: 'lost', error: loss, ledMs };
     if (failure) return { key, fencingToken, reason: 'failed', error: failure.error, ledMs };
     return { key, fencingToken, reason: 'returned', ledMs };
+  }
+
+  /** Waits for the answer to a release, and no longer than until nobody waits any more. The release itself goes on. */
+  async #unlessLeft(released: Promise<boolean> | undefined): Promise<void> {
+    await Promise.race([released, this.#left.promise]);
   }
 
   #restMsAfter({ reason, ledMs }: TermEnd): number {

@@ -152,6 +152,8 @@ export class Lease {
   #releasing: Promise<boolean> | undefined;
   #releasedAsDone = false;
   #gaveResult = false;
+  /** The expiry that a release has written. Undefined unless the release is known to be applied. */
+  #opensAt: number | undefined;
   #toldHeldMs = 0;
 
   /** @internal Starts no timer: `start()` does. */
@@ -201,7 +203,10 @@ export class Lease {
 
   /** @internal The record, as this holder last wrote it. */
   get record(): LockRecord {
-    return { ...this.#grant.record, expiresAt: this.#heartbeat.until };
+    const { record } = this.#grant;
+    // Whoever stands in line behind a lease that was released is told of a lock that nobody holds.
+    if (this.#opensAt !== undefined) return { ...record, lockId: undefined, expiresAt: this.#opensAt };
+    return { ...record, expiresAt: this.#heartbeat.until };
   }
 
   /** @internal The store that this lease lives in. */
@@ -483,6 +488,13 @@ export class Lease {
     return this.#release({ withinMs, holdAtLeastMs: 0 });
   }
 
+  /** @internal Tells work that runs still to stop, whatever has become of the lease. */
+  tell(reason: unknown): void {
+    // A lease that is lost by the clock alone tells its work of the loss.
+    this.isHeld();
+    this.#stop.abort(reason);
+  }
+
   /**
    * @internal Tells the work to stop, for a client that is closed or a candidate that is told to stop. The lease is held and renewed until its work has ended.
    * Invariant 9: if the work does not end within `graceMs`, the lease is abandoned, and not released.
@@ -600,13 +612,16 @@ export class Lease {
   }
 
   /** Sends the release. What has been `achieved` stands in the record from then on. */
-  #send(achieved: Pick<Releasing, 'doneToken' | 'doneResult' | 'served'>, options: Ending): Promise<Released> {
+  async #send(achieved: Pick<Releasing, 'doneToken' | 'doneResult' | 'served'>, options: Ending): Promise<Released> {
     const { requestTimeoutMs, remainingMs } = this.#plan;
     const { recordKey: key, lockId, fencingToken, acquiredAt } = this;
     const { withinMs = releaseMsOf(remainingMs), holdAtLeastMs = this.#plan.holdAtLeastMs } = options;
     const { until } = this.#heartbeat;
     const releasing = { key, lockId, fencingToken, acquiredAt, until, holdAtLeastMs, ...achieved };
-    return release(this.#context, releasing, { requestTimeoutMs, withinMs }, () => this.#heartbeat.leftMs > 0);
+    const isBelieved = () => this.#heartbeat.leftMs > 0;
+    const released = await release(this.#context, releasing, { requestTimeoutMs, withinMs }, isBelieved);
+    if (released.type === 'released') this.#opensAt = acquiredAt + Math.max(1, holdAtLeastMs);
+    return released;
   }
 
   #lose(reason: LostReason, cause?: LockStoreError, stall?: Stall): void {

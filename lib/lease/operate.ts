@@ -86,6 +86,7 @@ export async function forceRelease(
     order: ORDER.release,
   });
   if (!applied && record?.releasedBy !== lockId) return false;
+  context.leases.revoked(key, lockId);
   if (!immediately) return true;
   const seen = await inspect(context, key);
   const isClosed = seen?.lockId === undefined && seen?.releasedBy === lockId && seen.opensInMs > WRONG_MS;
@@ -137,7 +138,8 @@ export async function repair(context: OperatorContext, key: string, options: Rep
     throw new LockStoreError(`${error.message} ${reasons}.`, error);
   });
   // A refusal that shows what this request writes comes after a lost answer.
-  return (
-    applied || (record?.lockId === undefined && record?.expiresAt === opensAt && record.fencingToken === fencingToken)
-  );
+  const isMended =
+    applied || (record?.lockId === undefined && record?.expiresAt === opensAt && record.fencingToken === fencingToken);
+  if (isMended) context.leases.revoked(key);
+  return isMended;
 }

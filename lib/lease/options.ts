@@ -58,8 +58,8 @@ export interface LeaseTiming {
  */
 export interface AcquireOptions extends LeaseTiming {
   /**
-   * The longest wait for a busy lock, in milliseconds. The calls of one client are served in their order. There is no order
-   * among clients. 0 or more. With `Infinity`, the wait ends when the lock is acquired, when `signal` aborts, or when the
+   * The longest wait for a busy lock, in milliseconds. The calls of one client are served in their order, but for calls with
+   * `permits`. There is no order among clients. 0 or more. With `Infinity`, the wait ends when the lock is acquired, when `signal` aborts, or when the
    * client is closed.
    * @default 0: no wait
    */

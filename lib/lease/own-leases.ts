@@ -2,11 +2,13 @@ import type { LockRecord } from '../record/record.ts';
 
 /** A lease, as far as the other calls of its client need it. */
 export interface OwnLease {
+  readonly lockId: string;
   /** Tells whether the lease is held at this very moment. */
   isHeld(): boolean;
   /** The record, as this holder last wrote it. */
   readonly record: LockRecord;
   close(reason: unknown, graceMs: number | undefined): Promise<void>;
+  abandon(reason: 'revoked'): void;
 }
 
 /** The leases of a client that are held, or whose release is under way. Of grants, a client has only these (invariant 11). */
@@ -37,6 +39,16 @@ export class OwnLeases {
   of(key: string): OwnLease | undefined {
     this.#last.get(key)?.isHeld();
     return this.#last.get(key);
+  }
+
+  /**
+   * Learns that this client has ended a grant as an operator. If the grant is that of a lease of its own, the lease is lost at
+   * once, and not at its next renewal.
+   * @param lockId the grant. Undefined for any grant of the key.
+   */
+  revoked(key: string, lockId?: string): void {
+    const lease = this.#last.get(key);
+    if (lease && (lockId === undefined || lease.lockId === lockId)) lease.abandon('revoked');
   }
 
   [Symbol.iterator](): Iterator<OwnLease> {

@@ -105,7 +105,7 @@ export function checkNames(what: string, options: unknown, known: Readonly<Recor
 }
 
 /** Tells an object of any class or realm from what has contents of its own: an array, a `Map`, a `Date` or a signal. */
-const isPlain = (value: unknown): value is object => Object.prototype.toString.call(value) === '[object Object]';
+export const isPlain = (value: unknown): value is object => Object.prototype.toString.call(value) === '[object Object]';
 
 /** Counts the insertions, deletions and substitutions between two texts, whatever their case: Levenshtein's distance. */
 function editDistance(from: string, to: string): number {

@@ -43,6 +43,22 @@ async function running(ms = 100, options = {}) {
 
 const state = async () => w.host().client.inspect(KEY);
 
+test.each([0, 150, 900, 1_900])(
+  'a call waits for a lock that nobody holds, and that the last holder, whose clock is %d ms ahead, left closed',
+  async (ahead) => {
+    w = world({ dated: true });
+    await w.host({ ahead }).client.coalesce(KEY, () => {});
+    const asked = w.time.now();
+    expect(
+      await settle(
+        w.time,
+        w.host().client.coalesce(KEY, () => {}),
+      ),
+    ).toEqual(ALONE);
+    expect(w.time.now() - asked).toBeLessThanOrEqual(ahead + 1);
+  },
+);
+
 describe('A call that finds the lock free', () => {
   test('runs once, for two requests', async () => {
     const { ended } = await running();
@@ -406,6 +422,21 @@ describe('A holder that was asked', () => {
     expect(holder.of('lost')).toEqual([]);
   });
 
+  test('hands nothing off while its release is on its way, though the hand-off was asked for before', async () => {
+    const { client, of } = w.host();
+    w.store.plan({ operation: 'renew', do: 'travel', there: 20, back: 20, times: Infinity });
+    w.store.plan({ operation: 'release', do: 'delayAnswer', ms: 500 });
+    let handOff = outcomeOf<unknown>(Promise.resolve());
+    const ended = client.coalesce(KEY, (lease) => {
+      outcomeOf(lease.renew());
+      handOff = outcomeOf(lease.handOff({ leaseMs: 5_000 }));
+    });
+    expect(await settle(w.time, ended)).toEqual(ALONE);
+    expect(handOff.error).toBeInstanceOf(LockLostError);
+    expect(w.store.operations).toEqual(['acquire', 'renew', 'release']);
+    expect(of('lost')).toEqual([]);
+  });
+
   test('is not held while its release is on its way, and is held again after the refusal', async () => {
     const seen: boolean[] = [];
     const { client } = w.host();
@@ -652,6 +683,8 @@ describe('The call rejects', () => {
     ['once, undefined', { once: undefined }, 'coalesce takes no once'],
     ['holdAtLeastMs', { holdAtLeastMs: 0 }, 'coalesce takes no holdAtLeastMs'],
     ['permits', { permits: 2 }, 'coalesce takes no permits'],
+    ['an array, which has a method keys', [], 'coalesce: the options must be a plain object'],
+    ['a Map, which has one too', new Map(), 'coalesce: the options must be a plain object'],
     ['a name that is unknown', { onlyIfOwd: true }, "did you mean 'onlyIfOwed'?"],
     ['onlyIfOwed', { onlyIfOwed: 'yes' }, "onlyIfOwed must be true or false, but it is 'yes'"],
     ['mayRunAgain', { mayRunAgain: true }, 'mayRunAgain must be a function'],

@@ -39,6 +39,7 @@ describe('a candidate', () => {
   let { time, store, host } = world();
   let ends: TermEnd[];
   let onTermEnd: (end: TermEnd) => unknown;
+  let closeClient: () => Promise<void>;
   beforeEach(() => {
     ({ time, store, host } = world());
     ends = [];
@@ -302,6 +303,81 @@ describe('a candidate', () => {
     expect(store.count('release')).toBe(0);
   });
 
+  test('whose lease is lost ends within graceMs of the closing of its client, under work that goes on', async () => {
+    const { client } = host();
+    const candidate = client.lead('job', { graceMs: 1_000, onTermEnd }, () => new Promise(() => {}));
+    await time.advance(0);
+    store.script = (operation) => (operation === 'renew' ? { do: 'hang' } : undefined);
+    await time.advance(29_000);
+    const finished = outcomeOf(candidate.finished);
+    await client.close();
+    await time.advance(999);
+    expect(finished.settled).toBe(false);
+    await time.advance(1);
+    expect(finished.settled).toBe(true);
+    expect(ends).toEqual([{ key: 'job', fencingToken: expect.any(Number), reason: 'closed', ledMs: 30_000 }]);
+    expect([store.count('release'), time.timers]).toEqual([0, 0]);
+  });
+
+  test.each<[string, (candidate: Candidate) => unknown]>([
+    ['stop()', (candidate) => candidate.stop()],
+    ['resign()', (candidate) => candidate.resign()],
+    ['close()', () => closeClient()],
+  ])('tells work that has released its lease by itself of %s', async (_call, tell) => {
+    const { client } = host();
+    closeClient = () => client.close();
+    const candidate = client.lead('job', { onTermEnd }, async (lease, signal) => {
+      await lease.release();
+      await obedient(lease, signal);
+    });
+    await time.advance(0);
+    tell(candidate);
+    await time.advance(0);
+    expect(ends).toHaveLength(1);
+    await candidate.stop();
+    expect(time.timers).toBe(0);
+  });
+
+  test('that is stopped waits no longer than graceMs for the answer to its release', async () => {
+    const { client, of } = host();
+    const candidate = client.lead('job', { graceMs: 500, onTermEnd }, obedient);
+    await time.advance(0);
+    store.plan({ operation: 'release', do: 'hang', times: 2 });
+    const stopped = outcomeOf(candidate.stop());
+    await time.advance(500);
+    expect(stopped.settled).toBe(true);
+    expect(ends).toMatchObject([{ reason: 'stopped' }]);
+    // The release itself goes on.
+    await time.advance(2_000);
+    expect(of('released')).toHaveLength(1);
+  });
+
+  test('that is stopped at its grant waits no longer than graceMs for the answer to its release', async () => {
+    const { client } = host({ onEvent: ({ type }) => void (type === 'acquired' && candidate.stop()) });
+    store.plan({ operation: 'release', do: 'hang', times: 2 });
+    const candidate = client.lead('job', { graceMs: 500, onTermEnd }, obedient);
+    const finished = outcomeOf(candidate.finished);
+    await time.advance(500);
+    expect([finished.settled, ends]).toEqual([true, []]);
+    await time.advance(2_000);
+    expect((await host().client.inspect('job'))?.held).toBe(false);
+  });
+
+  test('tells of work that failed, though it is told to resign during the release', async () => {
+    const { client } = host();
+    const { begun, work } = works();
+    const candidate = client.lead('job', { onTermEnd }, work);
+    await time.advance(0);
+    store.plan({ operation: 'release', do: 'delayAnswer', ms: 100 });
+    begun[0]?.fail(new Error('broken'));
+    await time.advance(50);
+    const resigned = outcomeOf(candidate.resign());
+    await time.advance(50);
+    expect(resigned.settled).toBe(true);
+    expect(ends).toMatchObject([{ reason: 'failed', error: new Error('broken') }]);
+    await candidate.stop();
+  });
+
   test('ends with its client: the work is told, and the lease is released after the work', async () => {
     const { client } = host();
     const { begun, work } = works();
@@ -395,6 +471,7 @@ describe('a candidate', () => {
     ],
     [{ backOffMs: 5 }, 'backOffMs must be { first, most } in milliseconds, but it is number 5.'],
     [{ backOffMs: { first: 5, most: 4 } }, 'backOffMs.most must be a whole number of milliseconds from 5 to'],
+    [{ backOffMs: { first: 5, most: 6, growth: 3 } }, "backOffMs has no option 'growth'"],
     [{ onTermEnd: 'print' }, "onTermEnd must be a function, but it is 'print'."],
     [{ leaseMs: 1 }, 'leaseMs must be a whole number of milliseconds from 2 to'],
   ])('is refused with bad options: %j', (options, message) => {

@@ -509,6 +509,29 @@ describe('a line', () => {
     expect(second?.error).toBeInstanceOf(LockBusyError);
   });
 
+  test('tells a call whose wait ends during the rest that nobody holds the lock', async () => {
+    const { time } = scene;
+    const [first, second] = line(2, { waitMs: 1_100 });
+    await time.advance(1_000);
+    await first?.value?.release();
+    await time.advance(100);
+    const opened = (first?.value?.acquiredAt ?? 0) + 1;
+    expect(second?.error).toMatchObject({ owner: undefined, expiresAt: opened, retryAfterMs: 1 });
+    expect(us.of('busy')).toMatchObject([{ owner: undefined, expiresAt: opened, retryAfterMs: 1 }]);
+  });
+
+  test('tells a call whose wait ends before the next look until when holdAtLeastMs keeps the lock closed', async () => {
+    const { time } = scene;
+    const holder = await us.client.acquire('job', { holdAtLeastMs: 20_000 });
+    const [, second] = line(2, { waitMs: 1_000 });
+    scene.store.plan({ operation: 'acquire', do: 'hang' });
+    await time.advance(900);
+    await holder.release();
+    await time.advance(100);
+    const error = { owner: undefined, expiresAt: holder.acquiredAt + 20_000, retryAfterMs: 19_000 };
+    expect(second?.error).toMatchObject(error);
+  });
+
   test('polls as one call does while holdAtLeastMs keeps the lock of its own holder closed', async () => {
     const { time, store } = scene;
     const holder = await us.client.acquire('job', { holdAtLeastMs: 20_000 });

@@ -9,6 +9,28 @@ beforeEach(() => {
 const HOUR = 3_600_000;
 const stateOf = async (key = 'job') => scene.host().client.inspect(key);
 
+describe('an operator that ends a grant of its own client', () => {
+  test('ends the lease at once, so that the next call of the client asks the store', async () => {
+    const { client, of } = scene.host();
+    const lease = await client.acquire('job', { leaseMs: HOUR });
+    expect(await client.forceRelease('job', { lockId: lease.lockId, immediately: true })).toBe(true);
+    expect(lease.signal.reason).toMatchObject({ name: 'LockLostError', reason: 'revoked' });
+    expect(of('lost')).toHaveLength(1);
+    await scene.time.advance(2);
+    expect(await client.tryAcquire('job')).not.toBeNull();
+  });
+
+  test('leaves a later lease of the client alone', async () => {
+    const { client } = scene.host();
+    const { lockId } = await client.acquire('job');
+    await scene.host().client.forceRelease('job', { lockId, immediately: true });
+    await scene.time.advance(20_000);
+    const later = await client.acquire('job', { waitMs: 60_000 });
+    await client.forceRelease('job', { lockId });
+    expect(later.isHeld()).toBe(true);
+  });
+});
+
 describe('forceRelease', () => {
   test('opens the lock at the expiry, or at once with immediately', async () => {
     const { time } = scene;

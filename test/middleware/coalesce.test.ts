@@ -212,11 +212,20 @@ describe('withLock({ coalesce: true })', () => {
     expect(await state()).toMatchObject({ owed: true });
   });
 
-  test('a response with a stream is refused: it is made after the handler has returned', async () => {
-    const { handler } = handlerOf(() => Readable.from(['text']));
-    await expect(handler({}, invocation())).rejects.toThrow('takes no response with a stream');
-    expect(await state()).toMatchObject({ held: false, owed: true });
-  });
+  test.each([
+    ['alone', (body: Readable) => body],
+    ['of a status code', (body: Readable) => ({ statusCode: 200, body })],
+    ['of nothing else', (body: Readable) => ({ body })],
+  ])(
+    'a response with a stream, the body %s, is refused and destroyed: it is made after the handler has returned',
+    async (_, responseOf) => {
+      const body = Readable.from(['text']);
+      const { handler } = handlerOf(() => responseOf(body));
+      await expect(handler({}, invocation())).rejects.toThrow('takes no response with a stream');
+      expect(body.destroyed).toBe(true);
+      expect(await state()).toMatchObject({ held: false, owed: true });
+    },
+  );
 
   test('a streaming handler, or one with a callback, is refused at its first call', async () => {
     const { responseStream } = sink();

@@ -1666,7 +1666,7 @@ const several = [
     ],
     [
       'several leases, kept though one key is refused',
-      '    await discardAll(client.context, leases, Math.min(plan.requestTimeoutMs, budget.leftMs));\n',
+      '    await discardAll(clock, leases, Math.min(plan.requestTimeoutMs, budget.leftMs));\n',
       '',
     ],
     [
