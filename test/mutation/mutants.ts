@@ -1687,10 +1687,10 @@ const leading = [
     ],
     [
       'a lease released under the work of a leader that stops',
-      'await this.#lease.close(toldError(this.key, told), this.#plan.graceMs);',
+      'await this.#lease.close(reason, this.#plan.graceMs);',
       'await this.#lease.release();',
     ],
-    ['a leader that keeps its lease after its work', '    if (outcome) await lease.release();\n', ''],
+    ['a leader that keeps its lease after its work', '    if (outcome) await this.#unlessLeft(lease.release());\n', ''],
     ['no rest after work that returned', ' : this.#plan.restMs;', ' : 0;'],
     ['a back-off that never begins anew', '    if (ledMs >= GOOD_TERM_MS) this.#afterFailure.reset();\n', ''],
     [
