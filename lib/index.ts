@@ -6,7 +6,7 @@ export type { LockEvent, LockEventListener } from './lease/events.ts';
 export type { ListOptions, LockState } from './lease/inspect.ts';
 export type { Candidate } from './lease/lead.ts';
 export type { LeaderWork, LeadOptions, TermEnd } from './lease/lead-options.ts';
-export type { LeaderOptions } from './lease/leader.ts';
+export type { Leader, LeaderOptions } from './lease/leader.ts';
 export type { Lease, LeaseHandle, ReleaseOptions } from './lease/lease.ts';
 export type { Leases } from './lease/leases.ts';
 export type { ForceReleaseOptions, RepairOptions } from './lease/operate.ts';

@@ -19,7 +19,8 @@ const WHAT = 'withLock({ coalesce: true })';
 /**
  * Wraps a handler that runs once more, with the same event, if it is asked for while it runs.
  *
- * 1. Another holder runs for this event: the handler does not run, and the invocation has succeeded.
+ * 1. Another holder runs for this event, or, with `onlyIfOwed`, nothing is owed: the handler does not run, and the invocation
+ *    has succeeded.
  * 2. The handler runs, and runs again as long as it is asked. The response is that of the last run.
  * 3. A run is left owed: the invocation fails, as `onOwed` says, so that the event comes again.
  */
@@ -31,7 +32,8 @@ export function coalesced(
   checkCoalescing(WHAT, options);
   checkLock(WHAT, options);
   const { key, data, contextKey = 'lock', waitMs, reserveMs = 1_000 } = options;
-  const { onCovered = 'skip', onOwed = 'throw', onLost = 'throw' } = options;
+  const { onlyIfOwed = false, onCovered = 'skip', onOwed = 'throw', onLost = 'throw' } = options;
+  checkThat(typeof onlyIfOwed === 'boolean', 'onlyIfOwed', 'true or false', onlyIfOwed);
   checkChoice('onCovered', onCovered, 'skip', 'a function');
   checkChoice('onOwed', onOwed, 'throw', 'a function');
   // Those who were told that they are covered rely on the run.
@@ -47,7 +49,7 @@ export function coalesced(
     const invocation = ofInvocation(context as LambdaContext, waitMs, reserveMs);
     const asked: AcquireOptions = { ...acquire, ...invocation, data: given('data', data) };
     const remaining = new Remaining(context as LambdaContext);
-    const limits = { onlyIfOwed: false, mayRunAgain: () => true, reserveMs, remainingMs: () => remaining.leftMs };
+    const limits = { onlyIfOwed, mayRunAgain: () => true, reserveMs, remainingMs: () => remaining.leftMs };
     const runs = new Runs({ event, context, internal: {} }, contextKey, () =>
       handler(...([event, context, ...others] as never[])),
     );
@@ -62,6 +64,7 @@ export function coalesced(
       const response = typeof onCovered === 'function' ? await (onCovered as OfRequest)(event, context) : undefined;
       return besideRecords(event, context) ?? response;
     }
+    if (!runs.began) return besideRecords(event, context);
     if (!ended.owed || runs.comesAgain) return runs.response;
     const error = new LockOwedError({ key: name, runs: ended.runs });
     if (onOwed === 'throw') throw error;

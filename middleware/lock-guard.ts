@@ -1,5 +1,5 @@
 import type { Lease } from '../lib/lease/lease.ts';
-import { acquireAll, type Leases, orderedKeys } from '../lib/lease/leases.ts';
+import { acquireAll, type Leases, OF_ONE_KEY, orderedKeys } from '../lib/lease/leases.ts';
 import type { AcquireOptions } from '../lib/lease/options.ts';
 import { checkNames, checkThat, show } from '../lib/record/check.ts';
 import { LockBusyError, LockDoneError } from '../lib/record/errors.ts';
@@ -22,11 +22,10 @@ const names = {
   onBusy: 0,
   onDone: 0,
   coalesce: 0,
+  onlyIfOwed: 0,
   onCovered: 0,
   onOwed: 0,
 } satisfies Record<keyof LockOptions | keyof LockAllOptions, 0>;
-/** Options of one key that say nothing of several. */
-const OF_ONE_KEY = ['once', 'onDone', 'permits', 'coalesce'] as const;
 
 /** The options of one key, or of several. */
 export type GuardOptions = LockOptions<never, never, string> | LockAllOptions<never, never, string>;
@@ -94,13 +93,13 @@ export function lockGuard(what: string, options: GuardOptions): Guard {
 
 /** The handler is called once: a run that is asked for would never come. */
 function checkCallsOnce(what: string, options: GuardOptions): void {
-  const { coalesce, onCovered, onOwed } = options as OfEither;
+  const { coalesce, onlyIfOwed, onCovered, onOwed } = options as OfEither;
   if (coalesce) {
     throw new TypeError(
       `${what} takes no coalesce, since Middy calls a handler once: give the handler as withLock({ coalesce: true }, handler).`,
     );
   }
-  const [stray] = Object.entries({ onCovered, onOwed }).find(([, value]) => value !== undefined) ?? [];
+  const [stray] = Object.entries({ onlyIfOwed, onCovered, onOwed }).find(([, value]) => value !== undefined) ?? [];
   if (stray !== undefined) throw new TypeError(`${what} takes ${stray} only with coalesce: true, of withLock().`);
 }
 
@@ -145,7 +144,9 @@ function checkKeys(what: string, options: OfEither): void {
   if (key !== undefined) {
     throw new TypeError(`${what} takes either key or keys, not both: leave out the key, which is ${show(key)}.`);
   }
-  const other = OF_ONE_KEY.find((name) => options[name] !== undefined || (name === 'once' && name in options));
+  // A token that is given must be there. Of any other option, undefined means that it is not given.
+  const given = Object.entries(options).filter(([name, value]) => value !== undefined || name === 'once');
+  const other = OF_ONE_KEY.find((name) => given.some(([each]) => each === name));
   if (other !== undefined) throw new TypeError(`${what} takes no ${other} with keys: it belongs to one key.`);
   if (typeof keys !== 'function') orderedKeys(keys as readonly string[]);
 }

@@ -3,7 +3,7 @@ import type { Leases } from '../lib/lease/leases.ts';
 import { after, before, onError } from './hooks.ts';
 import type { LambdaContext } from './lambda-context.ts';
 import { type GuardOptions, lockGuard } from './lock-guard.ts';
-import type { LockAllOptions, LockOptions } from './options.ts';
+import type { Either, LockAllOptions, LockOptions } from './options.ts';
 import type { RecordLocks } from './record-options.ts';
 import type { LockRequest } from './request.ts';
 
@@ -26,6 +26,9 @@ export interface LockMiddleware<
   readonly after: (request: LockRequest<Event, Context & Record<Name, Held>>) => Promise<void>;
   readonly onError: (request: LockRequest<Event, Context & Record<Name, Held>>) => Promise<void>;
 }
+
+/** Middy calls a handler once, and so nobody would make a run that is asked for. */
+type CalledOnce<Options> = Omit<Options, 'coalesce' | 'onlyIfOwed' | 'onCovered' | 'onOwed'>;
 
 /**
  * Takes the lock before the handler runs, keeps the lock while the handler runs, or the stream of its response, and then
@@ -82,11 +85,15 @@ export interface LockMiddleware<
  * @throws TypeError that shows the value, if an option is unknown or invalid.
  */
 export function lock<Event = unknown, Context = LambdaContext, const Name extends string = 'lock'>(
-  options: LockOptions<Event, Context, Name>,
+  options: CalledOnce<LockOptions<Event, Context, Name>>,
 ): LockMiddleware<Event, Context, Name>;
 export function lock<Event = unknown, Context = LambdaContext, const Name extends string = 'lock'>(
   options: LockAllOptions<Event, Context, Name>,
 ): LockMiddleware<Event, Context, Name, Leases>;
+// The compiler explains a mistake by the last overload alone: so this overload takes either kind of options.
+export function lock<Event = unknown, Context = LambdaContext, const Name extends string = 'lock'>(
+  options: Either<CalledOnce<LockOptions<Event, Context, Name>>, LockAllOptions<Event, Context, Name>>,
+): LockMiddleware<Event, Context, Name, Lease | Leases>;
 export function lock(options: GuardOptions): LockMiddleware<unknown, object, string, never> {
   const guard = lockGuard('lock()', options);
   const lockBefore = (request: LockRequest) => before(guard, request);

@@ -111,6 +111,13 @@ export interface LockOptions<Event = unknown, Context = LambdaContext, Name exte
    */
   coalesce?: boolean | undefined;
   /**
+   * Runs the handler only if a run is owed, and asks nobody for a run: for a schedule that makes up for holders that died. If
+   * nothing is owed, the handler does not run, and the response is nothing. While the lease of a dead holder lasts, the
+   * invocation is covered (`onCovered`): the run is made by the first invocation after the expiry. Only with `coalesce`.
+   * @default false
+   */
+  onlyIfOwed?: boolean | undefined;
+  /**
    * Gives the response of an invocation that another holder runs for. Only with `coalesce`.
    *
    * - `'skip'`: the response is nothing.
@@ -145,7 +152,7 @@ export interface LockOptions<Event = unknown, Context = LambdaContext, Name exte
 export interface LockAllOptions<Event = unknown, Context = LambdaContext, Name extends string = 'lock'>
   extends Omit<
     LockOptions<Event, Context, Name>,
-    'key' | 'once' | 'onDone' | 'permits' | 'coalesce' | 'onCovered' | 'onOwed'
+    'key' | 'once' | 'onDone' | 'permits' | 'coalesce' | 'onlyIfOwed' | 'onCovered' | 'onOwed'
   > {
   /**
    * The names that exclude: 2 to 25 different ones of 1 to 1,024 bytes, or a function that gets them from the event. If the
@@ -153,3 +160,8 @@ export interface LockAllOptions<Event = unknown, Context = LambdaContext, Name e
    */
   keys: readonly string[] | ((event: Event, context: Context) => readonly string[]);
 }
+
+/** One kind of options or another. No option of one kind may stand beside an option of the other kind alone. */
+export type Either<One, Other> =
+  | (One & { [Name in Exclude<keyof Other, keyof One>]?: never })
+  | (Other & { [Name in Exclude<keyof One, keyof Other>]?: never });

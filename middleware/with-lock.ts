@@ -3,18 +3,23 @@ import type { Leases } from '../lib/lease/leases.ts';
 import { coalesced } from './coalesced.ts';
 import type { LambdaContext } from './lambda-context.ts';
 import { type GuardOptions, lockGuard } from './lock-guard.ts';
-import type { LockAllOptions, LockOptions } from './options.ts';
+import type { Either, LockAllOptions, LockOptions } from './options.ts';
 import type { BatchResponse, Lockable, QueueEvent } from './sqs.ts';
 import { wrap } from './wrap.ts';
 
 /** The options as they were written, from which the compiler learns how a handler that does not run responds. */
 type Written = { [Name in keyof (LockOptions & LockAllOptions)]?: unknown };
+type EitherOptions<Event, Context, Name extends string> = Either<
+  LockOptions<Event, Context, Name>,
+  LockAllOptions<Event, Context, Name>
+>;
+type HeldBy<Keys> = Keys extends undefined ? Lease : Leases;
 type Of<Options, Name> = Name extends keyof Options ? Options[Name] : never;
 type ResultOf<Way> = Way extends (...parameters: never[]) => infer Result ? Awaited<Result> : never;
 
 /**
  * The response in the place of a handler that does not run, as `onBusy` says, with `once` `onDone`, and with `coalesce`
- * `onCovered` and `onOwed`.
+ * `onCovered` and `onOwed`. With `onlyIfOwed`, there may be no response.
  * @example
  * ```ts
  * import type { Instead } from 'leasehold/middy';
@@ -24,6 +29,7 @@ type ResultOf<Way> = Way extends (...parameters: never[]) => infer Result ? Awai
  */
 export type Instead<Options, Event = unknown> =
   | Busy<Of<Options, 'onBusy'>, Event>
+  | ('onlyIfOwed' extends keyof Options ? undefined : never)
   | ('coalesce' extends keyof Options ? Covered<Of<Options, 'onCovered'>> | ResultOf<Of<Options, 'onOwed'>> : never)
   | ('once' extends keyof Options ? ('onDone' extends keyof Options ? Done<Options['onDone']> : undefined) : never);
 type Busy<Way, Event> = Way extends 'skip'
@@ -77,15 +83,6 @@ export function withLock<
 ): (event: Event, context: Omit<Context, Name>) => Promise<Awaited<Result> | Instead<Options, Event>>;
 export function withLock<
   Event,
-  ResponseStream extends NodeJS.WritableStream,
-  Context = LambdaContext,
-  const Name extends string = 'lock',
->(
-  options: LockOptions<Event, Omit<Context, Name>, Name>,
-  handler: (event: Event, responseStream: ResponseStream, context: Context & Record<Name, Lease>) => PromiseLike<void>,
-): (event: Event, responseStream: ResponseStream, context: Omit<Context, Name>) => Promise<void>;
-export function withLock<
-  Event,
   Result,
   // No stream: a handler of two parameters may be a streaming one that needs no context.
   Context extends object & { write?: never } = LambdaContext,
@@ -102,10 +99,26 @@ export function withLock<
   ResponseStream extends NodeJS.WritableStream,
   Context = LambdaContext,
   const Name extends string = 'lock',
+  Keys = undefined,
 >(
-  options: LockAllOptions<Event, Omit<Context, Name>, Name>,
-  handler: (event: Event, responseStream: ResponseStream, context: Context & Record<Name, Leases>) => PromiseLike<void>,
+  options: EitherOptions<Event, Omit<Context, Name>, Name> & { keys?: Keys },
+  handler: (
+    event: Event,
+    responseStream: ResponseStream,
+    context: Context & Record<Name, HeldBy<Keys>>,
+  ) => PromiseLike<void>,
 ): (event: Event, responseStream: ResponseStream, context: Omit<Context, Name>) => Promise<void>;
+// The compiler explains a mistake by the last overload alone: so this overload takes either kind of options.
+export function withLock<
+  Event,
+  Result,
+  Context extends object & { write?: never } = LambdaContext,
+  const Name extends string = 'lock',
+  Keys = undefined,
+>(
+  options: EitherOptions<Event, Omit<Context, Name>, Name> & { keys?: Keys },
+  handler: (event: Event, context: Context & Record<Name, HeldBy<Keys>>) => Result,
+): (event: Event, context: Omit<Context, Name>) => Promise<unknown>;
 export function withLock(
   options: GuardOptions,
   handler: (...parameters: never[]) => unknown,

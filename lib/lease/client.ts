@@ -9,13 +9,12 @@ import type { OperatorContext } from './context.ts';
 import { check, inspect, inspectMany, type ListOptions, type LockState, list } from './inspect.ts';
 import { type Candidate, lead } from './lead.ts';
 import type { LeaderWork, LeadOptions } from './lead-options.ts';
-import { type LeaderOptions, Leaders } from './leader.ts';
+import { type Leader, type LeaderOptions, Leaders } from './leader.ts';
 import { Lease, type LeaseHandle } from './lease.ts';
 import { LeaseClient, type LeaseClientOptions } from './lease-client.ts';
-import { acquireAll, type Leases } from './leases.ts';
+import { acquireAll, checkAllOptions, type Leases } from './leases.ts';
 import { type ForceReleaseOptions, forceRelease, type RepairOptions, repair } from './operate.ts';
 import {
-  ACQUIRE_ALL_OPTIONS,
   ACQUIRE_OPTIONS,
   type AcquireAllOptions,
   type AcquireOptions,
@@ -237,7 +236,7 @@ export class LockClient extends LeaseClient {
    *   leases are released.
    */
   async acquireAll(keys: readonly string[], options: AcquireAllOptions = {}): Promise<Leases> {
-    checkNames('acquireAll', options, ACQUIRE_ALL_OPTIONS);
+    checkAllOptions('acquireAll', options);
     return acquireAll(this, keys, options);
   }
 
@@ -264,7 +263,7 @@ export class LockClient extends LeaseClient {
   async usingAll<Result>(keys: readonly string[], ...parameters: [unknown, unknown?]): Promise<Result> {
     type Work = (leases: Leases) => Result;
     const [options, work] = optionsAndWork<AcquireAllOptions, Work>('usingAll', 'keys', parameters);
-    checkNames('usingAll', options, ACQUIRE_ALL_OPTIONS);
+    checkAllOptions('usingAll', options);
     const leases = await acquireAll(this, keys, options);
     try {
       const result = await work(leases);
@@ -318,11 +317,11 @@ export class LockClient extends LeaseClient {
    * export const urlOfLeader = async (locks: LockClient) =>
    *   ((await locks.leader('scheduler'))?.data as { url: string } | undefined)?.url;
    * ```
-   * @returns the state of the lock: `owner`, `data`, `fencingToken`, and `acquiredAt`, since when it leads. Undefined if nobody
-   *   leads.
+   * @returns the leader, without the secrets of its lease: an endpoint may give the answer to anybody who may see `data`.
+   *   Undefined if nobody leads. A leader that has died is named until its lease expires.
    * @throws LockStoreError if the store did not answer.
    */
-  leader(key: string, options: LeaderOptions = {}): Promise<LockState | undefined> {
+  leader(key: string, options: LeaderOptions = {}): Promise<Leader | undefined> {
     return this.#leaders.of(key, options);
   }
 

@@ -25,7 +25,7 @@ import { discarded, releaseMsOf } from './release.ts';
 export interface Coalesced {
   /** The number of runs that this call made, and that succeeded. */
   readonly runs: number;
-  /** True if another holder runs for this call. */
+  /** True if another holder runs for this call, or has died and left the run to the first call after its lease's expiry. */
   readonly covered: boolean;
   /**
    * True if a run is owed, or may be owed, that this call did not make: no time was left, `mayRunAgain` gave false, the client
@@ -52,7 +52,8 @@ export interface CoalesceOptions extends Omit<AcquireOptions, 'once' | 'holdAtLe
   mayRunAgain?: ((runs: number) => boolean) | undefined;
   /**
    * Runs only if a run is owed, and asks nobody for a run: for a schedule that makes up for holders that died. Costs one
-   * refused write if nothing is owed.
+   * refused write if nothing is owed. While the lease of a dead holder lasts, the call is `covered`: nobody can tell the
+   * holder from one that runs. The first call after the expiry makes the run.
    * @default false
    */
   onlyIfOwed?: boolean | undefined;

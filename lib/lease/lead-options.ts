@@ -19,7 +19,10 @@ export interface TermEnd {
   readonly key: string;
   readonly fencingToken: number;
   readonly reason: 'returned' | 'failed' | 'lost' | 'resigned' | 'stopped' | 'closed';
-  /** The `LockLostError` of a lease that was lost, or else the error that the work threw. */
+  /**
+   * The `LockLostError` of a lease that was `lost`, or the error that work which `failed` threw. Absent with every other reason:
+   * work that was told to end, and then throws, has not failed.
+   */
   readonly error?: unknown;
   /** Milliseconds from the grant to the end. */
   readonly ledMs: number;

@@ -192,14 +192,14 @@ export class Candidate {
     // 2. Invariant 9: the lease is released after the work. Under work that goes on, the lease has been abandoned.
     if (outcome) await this.#unlessLeft(lease.release());
     this.#lease = undefined;
-    // 3. The end of the term, in which an abort of the signal comes before the error that the abort brought about.
+    // 3. The end of the term. Whatever work throws that was told to end is no failure: most often its abort.
     const { loss } = lease;
     const failure = outcome?.failure;
-    const isAnswer = failure !== undefined && failure.error === signal.reason;
-    const byItself = failure ? 'failed' : 'returned';
-    const reason = told ?? (loss ? 'lost' : byItself);
-    const error = loss ?? (isAnswer ? undefined : failure?.error);
-    return { key, fencingToken, reason, ...(error !== undefined && { error }), ledMs: clock.monotonic() - since };
+    const ledMs = clock.monotonic() - since;
+    if (told) return { key, fencingToken, reason: told, ledMs };
+    if (loss) return { key, fencingToken, reason: 'lost', error: loss, ledMs };
+    if (failure) return { key, fencingToken, reason: 'failed', error: failure.error, ledMs };
+    return { key, fencingToken, reason: 'returned', ledMs };
   }
 
   /** Waits for the answer to a release, and no longer than until nobody waits any more. The release itself goes on. */

@@ -6,7 +6,7 @@ import { either } from './either.ts';
 import type { Lease, ReleaseOptions } from './lease.ts';
 import type { LeaseClient } from './lease-client.ts';
 import { onAbort } from './on-abort.ts';
-import type { AcquireAllOptions } from './options.ts';
+import { ACQUIRE_ALL_OPTIONS, type AcquireAllOptions } from './options.ts';
 import { limited } from './send.ts';
 
 const KEYS = { fewest: 2, most: 25 };
@@ -163,6 +163,16 @@ async function discardAll(clock: Clock, leases: readonly Lease[], ms: number): P
   if (leases.length === 0) return;
   const discarded = discardEach(leases);
   await limited(clock, () => discarded, ms, undefined).catch(() => {});
+}
+
+/** Options of one key that say nothing of several. */
+export const OF_ONE_KEY: readonly string[] = ['once', 'onDone', 'permits', 'coalesce'];
+
+/** @throws TypeError that says why, if an option of one key is given; and if an option is unknown. */
+export function checkAllOptions(what: string, options: AcquireAllOptions): void {
+  const other = OF_ONE_KEY.find((name) => Object.hasOwn(Object(options), name));
+  if (other !== undefined) throw new TypeError(`${what} takes no ${other}: it belongs to one key.`);
+  checkNames(what, options, ACQUIRE_ALL_OPTIONS);
 }
 
 /**

@@ -76,7 +76,7 @@ export class Slots {
     const isBlind = isWoken || !this.#hasLooked;
     this.#rights = rights;
     this.#mostWrites = isFirst ? MOST_WRITES : 1;
-    this.#needsLook = isBlind && isFirst;
+    this.#needsLook = isBlind;
     this.#hasLooked = false;
     this.#tried.clear();
     if (!isBlind) return this.next();

@@ -155,7 +155,8 @@ export class LockDoneError extends LockError {
 
 /**
  * A run under a coalescing lock is owed, and nobody is there to run: whoever found the lock busy was told that a run would
- * come. Deliver the event again, or run `coalesce` with `onlyIfOwed` on a schedule.
+ * come. Deliver the event again, or run `coalesce` with `onlyIfOwed` on a schedule. The error's HTTP status says so to a sender
+ * that delivers again by itself, as senders of webhooks do. Other HTTP callers do not: there, only the schedule makes the run.
  * @example
  * ```ts
  * import { LockOwedError } from 'leasehold';

@@ -163,7 +163,7 @@ type NemesisLine =
   | { readonly type: 'calm' };
 
 /** The lines of a process that uses what stands above a lock. Moments are by the reference clock. */
-export type AboveLine =
+type AboveLine =
   /** Work begins, under a lease that is believed until a moment. At most `most` works of a group may be under way. */
   | {
       readonly type: 'begins';

@@ -207,7 +207,8 @@ describe('a candidate', () => {
     await time.advance(5_000);
     expect(stopped.settled).toBe(false);
     expect(candidate.isLeader()).toBe(true);
-    begun[0]?.fail(begun[0]?.signal.reason);
+    // As `fetch` and `setTimeout` do, whose error is not the signal's reason, but has it as its cause.
+    begun[0]?.fail(new DOMException('aborted', { name: 'AbortError', cause: begun[0]?.signal.reason } as never));
     await time.advance(0);
     expect(stopped.settled).toBe(true);
     expect((await client.inspect('job'))?.held).toBe(false);
@@ -227,7 +228,7 @@ describe('a candidate', () => {
     await time.advance(1);
     expect(stopped.settled).toBe(true);
     expect(store.count('release')).toBe(0);
-    expect(ends).toMatchObject([{ reason: 'stopped', error: { reason: 'closed' } }]);
+    expect(ends).toEqual([{ key: 'job', fencingToken: expect.any(Number), reason: 'stopped', ledMs: 63_000 }]);
     const expiry = of('renewed').at(-1)?.expiresAt as number;
     await time.advance(expiry - time.now() - 1);
     expect(standby.isLeader()).toBe(false);
@@ -298,7 +299,7 @@ describe('a candidate', () => {
     const stopped = outcomeOf(candidate.stop());
     await time.advance(1_000);
     expect(stopped.settled).toBe(true);
-    expect(ends).toMatchObject([{ reason: 'stopped', error: { reason: 'expired' } }]);
+    expect(ends).toEqual([{ key: 'job', fencingToken: expect.any(Number), reason: 'stopped', ledMs: 30_000 }]);
     expect(store.count('release')).toBe(0);
   });
 
@@ -314,7 +315,7 @@ describe('a candidate', () => {
     expect(finished.settled).toBe(false);
     await time.advance(1);
     expect(finished.settled).toBe(true);
-    expect(ends).toMatchObject([{ reason: 'closed', error: { reason: 'expired' } }]);
+    expect(ends).toEqual([{ key: 'job', fencingToken: expect.any(Number), reason: 'closed', ledMs: 30_000 }]);
     expect([store.count('release'), time.timers]).toEqual([0, 0]);
   });
 
@@ -494,6 +495,16 @@ describe('leader', () => {
     const both = await Promise.all([client.leader('job'), client.leader('job')]);
     await time.advance(999);
     expect(await client.leader('job')).toMatchObject({ owner: 'us', data: { url: 'here' }, acquiredAt: since });
+    // An endpoint may give the answer to anybody: it has no secret of the lease.
+    const expiresAt = since + 30_000;
+    expect(both[0]).toEqual({
+      key: 'job',
+      owner: 'us',
+      data: { url: 'here' },
+      fencingToken: expect.any(Number),
+      acquiredAt: since,
+      expiresAt,
+    });
     expect(both[0]).toBe(both[1]);
     expect(store.count('read') - before).toBe(1);
     expect(store.requests.findLast(({ operation }) => operation === 'read')?.request.consistent).toBe(false);

@@ -197,13 +197,15 @@ describe('acquireAll', () => {
     expect(store.count()).toBe(0);
   });
 
-  test('refuses once, which belongs to one key, and unknown options', async () => {
+  test('refuses once and permits, which belong to one key, and unknown options', async () => {
     const { client } = world().host();
     await expect(client.acquireAll(['a', 'b'], { once: 5 } as object)).rejects.toThrow(
-      "acquireAll has no option 'once'",
+      'acquireAll takes no once: it belongs to one key.',
+    );
+    await expect(client.usingAll(['a', 'b'], { permits: 5 } as object, () => {})).rejects.toThrow(
+      'usingAll takes no permits: it belongs to one key.',
     );
     await expect(client.acquireAll(['a', 'b'], { wait: 5 } as object)).rejects.toThrow("did you mean 'waitMs'?");
-    await expect(client.usingAll(['a', 'b'], { once: 5 } as object, () => {})).rejects.toThrow("has no option 'once'");
   });
 });
 

@@ -104,6 +104,41 @@ describe('withLock({ coalesce: true })', () => {
     expect(await state()).toMatchObject({ held: false, owed: true });
   });
 
+  describe('with onlyIfOwed', () => {
+    const sweep = (options: Partial<LockOptions> = {}) =>
+      handlerOf(() => 'swept', { onlyIfOwed: true, onCovered: () => 'covered', ...options });
+
+    test('runs no handler if nothing is owed, and responds with nothing, for one refused write', async () => {
+      const { handler, seen } = sweep();
+      expect(await handler('tick', invocation())).toBeUndefined();
+      expect(seen).toEqual([]);
+      expect(requests).toEqual(['acquire']);
+      expect(await sweep().handler(batch(message('1', 'a')), invocation())).toBeUndefined();
+    });
+
+    test('makes the run that a dead holder left owed, after the expiry of its lease', async () => {
+      const dying = handlerOf(() => new Promise(() => {}), { locks: others }).handler('event', invocation());
+      dying.catch(() => {});
+      await clock.advance(0);
+      // The holder dies: its process renews nothing any more.
+      jest.spyOn(others.context.store, 'renew').mockImplementation(() => new Promise(() => {}));
+      const { handler, seen } = sweep();
+      expect(await handler('tick', invocation())).toBe('covered');
+      await clock.advance(30_000);
+      expect(await handler('tick', invocation())).toBe('swept');
+      expect(seen).toEqual(['tick']);
+      expect(await state()).toMatchObject({ owed: false, held: false });
+    });
+
+    test('asks nobody for a run', async () => {
+      const { handler } = handlerOf(async (run) => {
+        if (run === 1) expect(await sweep().handler('tick', invocation())).toBe('covered');
+        return run;
+      });
+      expect(await handler('event', invocation())).toBe(1);
+    });
+  });
+
   describe('a run that is left owed', () => {
     const short = (context: Partial<LambdaContext> = {}) =>
       invocation({ getRemainingTimeInMillis: () => 900, ...context });
@@ -235,6 +270,12 @@ describe('withLock({ coalesce: true })', () => {
       { coalesce: false, onCovered: 'skip' },
       'withLock() takes onCovered only with coalesce: true',
     ],
+    ['onlyIfOwed of a text', { onlyIfOwed: 'yes' as never }, "onlyIfOwed must be true or false, but it is 'yes'."],
+    [
+      'onlyIfOwed without coalesce',
+      { coalesce: false, onlyIfOwed: true },
+      'withLock() takes onlyIfOwed only with coalesce: true',
+    ],
     [
       'onOwed without coalesce',
       { coalesce: undefined, onOwed: () => 1 },
@@ -247,7 +288,7 @@ describe('withLock({ coalesce: true })', () => {
 });
 
 test('lock({ coalesce: true }) is refused, and the error names withLock()', () => {
-  expect(() => lock({ key: 'index', coalesce: true, locks })).toThrow(
+  expect(() => lock({ key: 'index', coalesce: true, locks } as never)).toThrow(
     'lock() takes no coalesce, since Middy calls a handler once: give the handler as withLock({ coalesce: true }, handler).',
   );
 });

@@ -1529,7 +1529,7 @@ const permits = [
     ['a slot of a lease of the same client, asked for', '!leases.of(key)?.isHeld() && ', ''],
     ['a slot that another call of the client asks for, asked for', '!leases.asked.has(key) && ', ''],
     ['a damaged slot, written to again', ' && !this.#damaged.has(key));', ');'],
-    ['a look by each call of a line', 'isBlind && isFirst', 'isBlind'],
+    ['a look by each call of a line', 'isFirst ? MOST_WRITES : 1', 'MOST_WRITES'],
     ['slots of any number of keys remembered', 'this.#keys.size > MOST_KEYS', 'false'],
   ]),
   ...of('lib/lease/lease.ts', [
@@ -1701,10 +1701,10 @@ const leading = [
     ],
     [
       'a lease released under the work of a leader that stops',
-      'await this.#lease.close(toldError(this.key, told), this.#plan.graceMs);',
+      'await this.#lease.close(reason, this.#plan.graceMs);',
       'await this.#lease.release();',
     ],
-    ['a leader that keeps its lease after its work', '    if (outcome) await lease.release();\n', ''],
+    ['a leader that keeps its lease after its work', '    if (outcome) await this.#unlessLeft(lease.release());\n', ''],
     ['no rest after work that returned', ' : this.#plan.restMs;', ' : 0;'],
     ['a back-off that never begins anew', '    if (ledMs >= GOOD_TERM_MS) this.#afterFailure.reset();\n', ''],
     [

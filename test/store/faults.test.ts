@@ -411,7 +411,7 @@ describe('a renewal that is in flight at the release leaves the lock free', () =
     }
     const next = await Promise.all(leases.map(({ key }) => the.others.tryAcquire(key)));
     expect(next.every((lease) => lease?.takenOverFrom === undefined && lease?.isHeld())).toBe(true);
-    await the.others.close();
+    await the.others.close({ graceMs: 0 });
     expect(failures(events)).toEqual([]);
   });
 });

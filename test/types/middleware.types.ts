@@ -4,12 +4,13 @@ import type { Writable } from 'node:stream';
 import middy, { executionModeStreamifyResponse } from '@middy/core';
 import type { Context, EventBridgeEvent, SQSBatchResponse, SQSEvent, SQSRecord } from 'aws-lambda';
 import middy6 from 'middy6';
-import type { Lease, Leases } from '../../lib/index.ts';
+import type { CoalesceOptions, Lease, Leases } from '../../lib/index.ts';
 import { LockClient } from '../../lib/index.ts';
 import { MemoryLockStore } from '../../lib/testing.ts';
 import {
   type BatchResponse,
   type LambdaContext,
+  type LockAllOptions,
   type LockOptions,
   lock,
   lockPlugin,
@@ -232,6 +233,75 @@ lock({ key: 'a', keys: ['a', 'b'] });
 lock({ keys: ['a', 'b'], once: '2026' });
 // @ts-expect-error a done token belongs to one key
 withLock({ keys: ['a', 'b'], once: '2026' }, length);
+
+// The compiler names the mistake, and not an option that is right: each error stands at the line of its option.
+withLock(
+  {
+    key: 'nightly',
+    // @ts-expect-error there is no such option
+    onBussy: 'skip',
+  },
+  length,
+);
+withLock(
+  {
+    key: 'nightly',
+    // @ts-expect-error there is no such option
+    leesMs: 10_000,
+  },
+  length,
+);
+withLock(
+  {
+    keys: ['a', 'b'],
+    // @ts-expect-error there is no such option
+    onBussy: 'skip',
+  },
+  length,
+);
+withLock(
+  {
+    key: 'nightly',
+    // @ts-expect-error milliseconds are a number
+    leaseMs: '10_000',
+  },
+  length,
+);
+lock({
+  key: 'nightly',
+  // @ts-expect-error there is no such option
+  onBussy: 'skip',
+});
+lock({
+  keys: ['a', 'b'],
+  // @ts-expect-error there is no such option
+  onBussy: 'skip',
+});
+// Options of either kind, as a caller may choose them at run time.
+declare const either: LockOptions<Job> | LockAllOptions<Job>;
+same<Promise<unknown>>()(withLock(either, length)(job, context));
+const several = withLock(
+  { keys: ['a', 'b'] },
+  async (_event: Job, responseStream: Writable, { lock }: { lock: Leases }) => {
+    lock.assertHeld();
+    responseStream.end();
+  },
+);
+same<Promise<void>>()(several({ name: 'nightly' }, process.stdout, context));
+
+// Coalescing: Middy calls a handler once, and a run is asked for at one holder.
+same<Promise<number | undefined>>()(
+  withLock({ key: 'index', coalesce: true, onlyIfOwed: true, onCovered: () => 0 }, length)(job, context),
+);
+lock({
+  key: 'index',
+  // @ts-expect-error Middy calls a handler once
+  coalesce: true,
+});
+const coalescing = { reserveMs: 5, leaseMs: 5 } satisfies CoalesceOptions;
+same<number>()(coalescing.reserveMs);
+// @ts-expect-error a run is asked for at one holder
+same<object>()({ permits: 5 } satisfies CoalesceOptions as object);
 
 // Records: each has its lease, without a cast, and the event's type survives.
 middy<SQSEvent>(lockPlugin())

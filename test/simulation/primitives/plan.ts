@@ -16,7 +16,7 @@ export interface Deed {
   readonly fails: boolean;
 }
 
-export interface Blow {
+interface Blow {
   readonly do: (typeof BLOWS)[number];
   readonly host: number;
   readonly atMs: number;
