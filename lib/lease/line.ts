@@ -172,7 +172,7 @@ class Line {
     const seen = this.#seen.get(record.key);
     const isNews = seen === undefined || seen.doneToken !== record.doneToken;
     this.#seen.set(record.key, record);
-    // Who came later was told on coming.
+    // A call that came later was told on coming.
     if (isNews) for (const waiter of this.#waiters) if (waiter !== by) tell(waiter, record);
   }
 
