@@ -1674,6 +1674,11 @@ const lines = [
 const several = [
   ...of('lib/lease/leases.ts', [
     [
+      'a client that is closed at once leaves the locks of a call under way to their expiry',
+      'onAbort([closing], () => void discardEach(leases))',
+      'onAbort([], () => {})',
+    ],
+    [
       'several keys, in the order of the caller',
       '.sort((a, b) => Buffer.compare(Buffer.from(a), Buffer.from(b)))',
       '.slice()',
