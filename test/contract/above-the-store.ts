@@ -20,22 +20,6 @@ import { listed } from '../support/listed.ts';
 /** A lease that is renewed several times in a test. */
 const SHORT = { leaseMs: 1_000, heartbeatMs: 250, safetyMs: 200 };
 
-/** The same store, which counts the writes that a coalescing lock sends. */
-function counting(store: LockStore): { counted: LockStore; requests: () => number } {
-  let requests = 0;
-  const counted = new Proxy(store, {
-    get(target, name) {
-      const member = Reflect.get(target, name, target) as unknown;
-      if (typeof member !== 'function') return member;
-      return (...parameters: unknown[]) => {
-        if (['acquire', 'ask', 'turn', 'release'].includes(String(name))) requests++;
-        return member.apply(target, parameters);
-      };
-    },
-  });
-  return { counted, requests: () => requests };
-}
-
 /**
  * Everything that users meet above a store, over real requests: the client, the middleware, `runTasks`, `once`, hand-offs, the
  * operators' calls, events and metrics.
