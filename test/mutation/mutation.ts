@@ -1,7 +1,7 @@
 /**
  * `npm run test:mutation`: breaks, one after the other, each line that keeps an invariant, in a copy of the sources, and
  * runs the tests there until one fails. Exits with 1 when a mutant survives, or when its line is not to be found.
- * `-- --only 'memory.ts'` takes those mutants whose file or name has that text, and `-- --part 1/8` every eighth mutant.
+ * `-- --only 'memory.ts'` takes those mutants whose file or name has that text, and `-- --part 1/12` every twelfth mutant.
  */
 import { execFile } from 'node:child_process';
 import { appendFileSync, cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
