@@ -2,7 +2,7 @@ import type { TransactWriteCommandInput } from '@aws-sdk/lib-dynamodb';
 import { BackOff } from '../lease/back-off.ts';
 import { pause, systemClock } from '../lease/clock.ts';
 import type { Lease } from '../lease/lease.ts';
-import type { Leases } from '../lease/leases.ts';
+import { areSeveral, type Leases } from '../lease/leases.ts';
 import { show } from '../record/check.ts';
 import { LockLostError } from '../record/errors.ts';
 import type { DynamoDBLeaseStore } from './lease-store.ts';
@@ -81,8 +81,6 @@ export function conditionCheck(leases: Leases): LockConditionCheck[];
 export function conditionCheck(held: Lease | Leases): LockConditionCheck | LockConditionCheck[] {
   return areSeveral(held) ? [...held].map(checkOf) : checkOf(held);
 }
-
-const areSeveral = (held: Lease | Leases): held is Leases => Symbol.iterator in held;
 
 function checkOf(lease: Lease): LockConditionCheck {
   const { table } = lease.store as Partial<DynamoDBLeaseStore>;

@@ -1,6 +1,6 @@
 // Over 250 lines: half of them document the public API.
 
-import { checkDuration, checkKey, checkNames, checkThat, show } from '../record/check.ts';
+import { checkDuration, checkKey, checkNames, checkThat } from '../record/check.ts';
 import { LockClosedError, LockStoreError } from '../record/errors.ts';
 import type { LockStore, StoreProblem } from '../record/store.ts';
 import { type Clock, systemClock } from './clock.ts';
@@ -206,12 +206,9 @@ export class LockClient extends LeaseClient {
   coalesce(key: string, work: (lease: Lease) => unknown): Promise<Coalesced>;
   coalesce(key: string, options: CoalesceOptions | undefined, work: (lease: Lease) => unknown): Promise<Coalesced>;
   async coalesce(key: string, ...parameters: [unknown, unknown?]): Promise<Coalesced> {
-    const [first, second] = parameters;
-    const [work, options = {}] = typeof first === 'function' ? [first, second] : [second, first];
-    if (typeof work !== 'function')
-      throw new TypeError(`coalesce takes (key, work) or (key, options, work), but the work is ${show(work)}.`);
-    const coalescing = coalescingOf('coalesce', options as CoalesceOptions);
-    return coalesce(this, checkKey(key), coalescing, work as (lease: Lease) => unknown);
+    type Work = (lease: Lease) => unknown;
+    const [options, work] = optionsAndWork<CoalesceOptions, Work>('coalesce', 'key', parameters);
+    return coalesce(this, checkKey(key), coalescingOf('coalesce', options), work);
   }
 
   /**

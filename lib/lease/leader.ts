@@ -1,4 +1,5 @@
 import { checkDuration, checkNames } from '../record/check.ts';
+import { Recent } from '../record/recent.ts';
 import { elapsedMs, type Instant, instant } from './clock.ts';
 import type { OperatorContext } from './context.ts';
 import { inspect } from './inspect.ts';
@@ -56,7 +57,7 @@ interface Seen {
 /** The leaders that a client has read, for those who ask again soon. Nothing is decided by them (invariant 11). */
 export class Leaders {
   readonly #context: OperatorContext;
-  readonly #seen = new Map<string, Seen>();
+  readonly #seen = new Recent<string, Seen>(MOST_KEYS);
 
   constructor(context: OperatorContext) {
     this.#context = context;
@@ -73,10 +74,7 @@ export class Leaders {
 
   #read(key: string, at: Instant): Promise<Leader | undefined> {
     const leader = leaderOf(this.#context, key);
-    this.#seen.delete(key);
     this.#seen.set(key, { at, leader });
-    const [oldest] = this.#seen.keys();
-    if (this.#seen.size > MOST_KEYS && oldest !== undefined) this.#seen.delete(oldest);
     // An error is no answer: whoever asks next reads.
     leader.catch(() => {
       if (this.#seen.get(key)?.leader === leader) this.#seen.delete(key);

@@ -165,6 +165,10 @@ async function discardAll(clock: Clock, leases: readonly Lease[], ms: number): P
   await limited(clock, () => discarded, ms, undefined).catch(() => {});
 }
 
+/** Tells the leases of several keys from one lease, also in plain JavaScript, which may give anything. */
+export const areSeveral = (held: unknown): held is Leases =>
+  typeof held === 'object' && held !== null && Symbol.iterator in held;
+
 /** Options of one key that say nothing of several. */
 export const OF_ONE_KEY: readonly string[] = ['once', 'onDone', 'permits', 'coalesce'];
 

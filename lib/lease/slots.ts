@@ -1,4 +1,5 @@
 import type { LockStoreError } from '../record/errors.ts';
+import { Recent } from '../record/recent.ts';
 import { fresher, type LockRecord } from '../record/record.ts';
 import { slotKey, slotKeys, slotOf } from '../record/slot-keys.ts';
 import type { ReadManyAnswer } from '../record/store.ts';
@@ -185,8 +186,7 @@ interface Remembered {
  * store judges every write as if there were no memory.
  */
 export class SlotMemory {
-  /** The key that was used last stands at the end. */
-  readonly #keys = new Map<string, Remembered>();
+  readonly #keys = new Recent<string, Remembered>(MOST_KEYS);
 
   /**
    * The slot to ask for first, which is no longer remembered; `look` after a busy answer; undefined if none is known.
@@ -218,10 +218,7 @@ export class SlotMemory {
 
   #touch(key: string): Remembered {
     const remembered = this.#keys.get(key) ?? { ended: [], isFull: false };
-    this.#keys.delete(key);
     this.#keys.set(key, remembered);
-    const [oldest] = this.#keys.keys();
-    if (this.#keys.size > MOST_KEYS && oldest !== undefined) this.#keys.delete(oldest);
     return remembered;
   }
 }

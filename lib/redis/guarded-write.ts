@@ -1,4 +1,5 @@
 import type { Lease } from '../lease/lease.ts';
+import { areSeveral } from '../lease/leases.ts';
 import { checkThat, show } from '../record/check.ts';
 import { LockLostError, LockStoreError } from '../record/errors.ts';
 import { freshId } from '../record/fresh-id.ts';
@@ -108,7 +109,7 @@ async function inTime<T>(lease: Lease, request: (signal: AbortSignal) => Promise
 
 function serverOf(lease: Lease): Server {
   // Plain JavaScript may give the leases of several keys, which a cluster may have on several nodes.
-  if (typeof lease === 'object' && Symbol.iterator in Object(lease)) {
+  if (areSeveral(lease)) {
     throw new TypeError(
       'runWhileHeld needs one lease, but it got the leases of several keys: a script of Redis reaches the keys of one slot ' +
         'only. Give the lease of the key whose data the commands write: leases.get(key).',

@@ -1,5 +1,6 @@
 import { LockStoreError } from '../record/errors.ts';
 import { freshId } from '../record/fresh-id.ts';
+import { Recent } from '../record/recent.ts';
 import type { LockRecord } from '../record/record.ts';
 import type {
   AcquireRequest,
@@ -66,7 +67,7 @@ const MOST_REMEMBERED = 1_000;
  */
 export abstract class SwapStore<Version> implements LockStore {
   /** The last known state of each key. A hint that saves a reading: the swap judges it. Of grants it says nothing (invariant 11). */
-  readonly #remembered = new Map<string, Loaded<Version>>();
+  readonly #remembered = new Recent<string, Loaded<Version>>(MOST_REMEMBERED);
 
   /**
    * Reads the object of a key. A reading misses no write that was answered before.
@@ -192,11 +193,7 @@ export abstract class SwapStore<Version> implements LockStore {
     }
   }
 
-  /** Remembers the state of a key, in the place of the state that was remembered longest ago. */
   #remember(key: string, { entry, version }: Loaded<Version>): void {
-    this.#remembered.delete(key);
-    const [oldest] = this.#remembered.keys();
-    if (this.#remembered.size >= MOST_REMEMBERED && oldest !== undefined) this.#remembered.delete(oldest);
     this.#remembered.set(key, { entry, version });
   }
 }

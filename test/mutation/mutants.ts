@@ -1432,7 +1432,11 @@ const swaps = [
     ],
     ['a version not remembered', '        this.#remember(key, { entry: written, version: swapped.version });\n', ''],
     ['a reading not remembered', '    this.#remember(key, loaded);\n', ''],
-    ['more versions remembered than a thousand', 'this.#remembered.size >= MOST_REMEMBERED && ', 'false && '],
+    [
+      'any number of versions remembered',
+      'new Recent<string, Loaded<Version>>(MOST_REMEMBERED)',
+      'new Map<string, Loaded<Version>>()',
+    ],
     [
       'a swap that was applied and overtaken, forgotten',
       '      maybeAppliedBefore ||= swapped.maybeApplied ?? false;\n',
@@ -1521,6 +1525,13 @@ const settings = [
 ];
 
 const permits = [
+  ...of('lib/record/recent.ts', [
+    [
+      'the entry that was set last is the first to go',
+      '    this.delete(key);\n    super.set(key, value);\n',
+      '    super.set(key, value);\n',
+    ],
+  ]),
   ...of('lib/lease/slots.ts', [
     ['a slot that a look left out, taken for free', '!this.#leftOut.has(key) && ', ''],
     ['an old look, believed over a refusal', 'fresher(known, record)', 'record'],
@@ -1530,7 +1541,11 @@ const permits = [
     ['a slot that another call of the client asks for, asked for', '!leases.asked.has(key) && ', ''],
     ['a damaged slot, written to again', ' && !this.#damaged.has(key));', ');'],
     ['a look by each call of a line', 'isFirst ? MOST_WRITES : 1', 'MOST_WRITES'],
-    ['slots of any number of keys remembered', 'this.#keys.size > MOST_KEYS', 'false'],
+    [
+      'slots of any number of keys remembered',
+      'new Recent<string, Remembered>(MOST_KEYS)',
+      'new Map<string, Remembered>()',
+    ],
   ]),
   ...of('lib/lease/lease.ts', [
     ['a release of slot 0 in the place of its own', 'const { recordKey: key, lockId', 'const { key, lockId'],
