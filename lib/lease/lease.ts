@@ -360,7 +360,7 @@ export class Lease {
    * Ends the lease. Belief ends at once, the heartbeat stops, and the lock opens for others. Call `release` when the work
    * has ended, and never while the work may go on. A second call gives the first call's answer.
    *
-   * The promise never rejects, so a `release` in a `finally` hides no error of the work (invariant 10). A `releaseFailed`
+   * A wrong option throws at the call. The promise never rejects, so a `release` in a `finally` hides no error of the work (invariant 10). A `releaseFailed`
    * event reports a failure, and the lock opens at the expiry.
    * @example
    * ```ts
