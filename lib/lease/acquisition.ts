@@ -1,5 +1,5 @@
 import { LockStoreError } from '../record/errors.ts';
-import { fresher, holderOf, isOwed, type LockRecord } from '../record/record.ts';
+import { areCountable, fresher, holderOf, isOwed, type LockRecord } from '../record/record.ts';
 import { slotOf } from '../record/slot-keys.ts';
 import type { DatedAnswer } from '../record/store.ts';
 import { Attempts, type Busy, type Failed, type Outcome } from './attempts.ts';
@@ -150,10 +150,12 @@ export class Acquisition {
   #full(slots: Slots, failed?: Failed): Busy | Failed {
     const { records, damage } = slots;
     this.#fault = damage ?? failed?.error;
-    if (records.length > 0) {
+    if (records.some(areCountable)) {
       this.#context.slots.answered(this.key, true);
       return this.#busy(records);
     }
+    // Another slot may be granted later: its record is not known so far, or another call asks for it just now.
+    if (damage && !slots.areAllDamaged) return { type: 'failed', error: damage };
     if (damage) throw damage;
     const message = `Acquiring '${this.key}': the server throttles, and left slots out. Try again.`;
     return failed ?? { type: 'failed', error: new LockStoreError(message, { transient: true }) };
@@ -271,9 +273,13 @@ export class Acquisition {
     return records.length > 0 ? records : [seen];
   }
 
-  /** The closed record that opens first. If none is closed any more, the record that opened first. */
+  /**
+   * The closed record that opens first. If none is closed any more, the record that opened first. A record that somebody has
+   * damaged opens for nobody, and stands for the lock only if there is no other.
+   */
   #soonest(records: readonly LockRecord[]): LockRecord | undefined {
-    const inOrder = records.toSorted((a, b) => a.expiresAt - b.expiresAt);
+    const sound = records.filter(areCountable);
+    const inOrder = (sound.length > 0 ? sound : records).toSorted((a, b) => a.expiresAt - b.expiresAt);
     return inOrder.find((record) => !this.#isWorthwhile(record)) ?? inOrder[0];
   }
 

@@ -215,7 +215,10 @@ export class Lines {
    * @param told makes the lease of a grant, before the next call in the line is woken.
    */
   async run<Result>(acquisition: Acquisition, told: (outcome: Outcome) => Result): Promise<Result> {
-    if (acquisition.plan.waitMs === 0) return told(this.#busyHere(acquisition) ?? (await acquisition.run()));
+    const { waitMs, pollMs } = acquisition.plan;
+    if (waitMs === 0) return told(this.#busyHere(acquisition) ?? (await acquisition.run()));
+    // A candidate for the lead looks seldom. Nobody else is to wait behind its looks.
+    if (pollMs !== undefined) return told(await acquisition.run());
     const line = this.#lineOf(acquisition);
     const waiter = line.join(acquisition);
     try {
@@ -233,7 +236,8 @@ export class Lines {
   /** Learns that a lease of this client has ended. */
   ended(key: string, record: LockRecord): void {
     this.#streaks.find(key)?.ended();
-    for (const lock of new Set([key, lockOf(key)])) for (const line of this.#lines.get(lock) ?? []) line.ended(record);
+    const lines = [...new Set([key, lockOf(key)])].flatMap((lock) => this.#lines.get(lock) ?? []);
+    for (const line of lines) if (line.keys.includes(key)) line.ended(record);
   }
 
   #lineOf({ key, keys }: Acquisition): Line {

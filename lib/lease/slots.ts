@@ -147,6 +147,11 @@ export class Slots {
     return this.keys.flatMap((key) => this.#context.leases.of(key)?.record ?? this.#known.get(key) ?? []);
   }
 
+  /** True if no slot can be granted before somebody repairs a record. */
+  get areAllDamaged(): boolean {
+    return this.#damaged.size === this.keys.length;
+  }
+
   get hasFree(): boolean {
     return this.#free.length > 0;
   }

@@ -544,6 +544,36 @@ describe('a line', () => {
     expect(waiting.map(({ settled }) => settled)).toEqual([true, ...Array(9).fill(false)]);
   });
 
+  test('does not wait behind a candidate for the lead, which looks seldom', async () => {
+    const { time } = scene;
+    const holder = await others.client.acquire('job');
+    const candidate = us.client.lead('job', { pollMs: 60_000 }, () => {});
+    await time.advance(100);
+    const [waiting] = line(1);
+    await holder.release();
+    await time.advance(300);
+    expect(waiting?.value?.isHeld()).toBe(true);
+    await waiting?.value?.release();
+    await candidate.stop();
+  });
+
+  test('is not woken by a lease of a slot that it does not wait for', async () => {
+    const { time, store } = scene;
+    await others.client.acquire('job');
+    const [waiting] = line(1);
+    await time.advance(100);
+    const before = store.requests.filter(({ operation, request }) => operation === 'acquire' && request.key === 'job');
+    for (let cycle = 0; cycle < 5; cycle++) {
+      const lease = await settle(time, us.client.acquire('job', { permits: 3, waitMs: 5_000 }));
+      expect(lease.slot).toBeGreaterThan(0);
+      await lease.release();
+      await time.advance(5);
+    }
+    const after = store.requests.filter(({ operation, request }) => operation === 'acquire' && request.key === 'job');
+    expect(after.length - before.length).toBeLessThanOrEqual(1);
+    expect(waiting?.settled).toBe(false);
+  });
+
   test('is gone when nobody stands in it, however its calls ended', async () => {
     const { time } = scene;
     const controller = new AbortController();

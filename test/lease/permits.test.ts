@@ -434,6 +434,33 @@ describe('a record of a slot that somebody has damaged', () => {
   });
 });
 
+describe('a record of a slot with a token that nobody can count on', () => {
+  test('ends no wait of a client that rests, or whose other call asks for the slot that is left', async () => {
+    const { acquire, readMany } = scene.memory;
+    const zero = { fencingToken: Number.NaN, expiresAt: 0, acquiredAt: 0, leaseMs: 0, flaw: 'fencingToken is NaN' };
+    const flawed = { key: 'partner', ...zero };
+    scene.memory.acquire = async (request) =>
+      request.key === 'partner' ? { applied: false, record: flawed } : acquire.call(scene.memory, request);
+    scene.memory.readMany = async (keys) => {
+      const answer = await readMany.call(scene.memory, keys);
+      return { ...answer, records: [flawed, ...answer.records] };
+    };
+    const { client } = scene.host();
+    const until = scene.time.now() + 3_000;
+    while (scene.time.now() < until) {
+      const lease = await settle(scene.time, client.acquire('partner', { permits: 2, waitMs: 30_000 }));
+      expect(lease.slot).toBe(1);
+      await scene.time.advance(20);
+      await release(lease);
+    }
+    scene.store.plan({ do: 'delayAnswer', ms: 200 });
+    const asking = outcomeOf(client.tryAcquire('partner', { permits: 2 }));
+    const waiting = outcomeOf(client.acquire('partner', { permits: 2, waitMs: 30_000 }));
+    await scene.time.advance(1_000);
+    for (const { error } of [asking, waiting]) expect(error).toBeUndefined();
+  });
+});
+
 describe('a fault of one slot that may pass', () => {
   /** No request for these slots reaches the store. */
   const lose = (...keys: string[]) => {
