@@ -78,7 +78,7 @@ describe('the check of a release', () => {
   const check = (tag: string, heading: string): string => {
     writeFileSync(join(folder, 'CHANGELOG.md'), `# Changelog\n\n${heading}\n`);
     try {
-      execFileSync('.ci/check-release', [tag], { cwd: folder, encoding: 'utf8', stdio: 'pipe' });
+      execFileSync(join(folder, '.ci/check-release'), [tag], { cwd: folder, encoding: 'utf8', stdio: 'pipe' });
       return 'passed';
     } catch (error) {
       return (error as { stderr: string }).stderr;

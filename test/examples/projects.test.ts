@@ -1,8 +1,9 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync, globSync } from 'node:fs';
-import { cp, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { basename, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, jest, test } from '@jest/globals';
 import { build } from 'esbuild';
@@ -67,16 +68,27 @@ function start(folder: string, file: string, environment: Record<string, string>
   return { child, exited, until, said: () => said };
 }
 
-/** The outcomes of a bundled handler: two calls for one night at the same moment, and a third one afterwards. */
-async function outcomesOf(folder: string, bundle: string): Promise<string[]> {
+/**
+ * The outcomes of a bundled handler: two calls for one night at the same moment, and a third one afterwards. As on Lambda, the
+ * bundle finds the SDK, and no other package.
+ */
+async function outcomesOf(bundle: string): Promise<string[]> {
   const code = `
-    const { handler } = await import('./${bundle}');
+    const { handler } = await import('./${basename(bundle)}');
     const context = () => ({ getRemainingTimeInMillis: () => 30_000 });
     const call = async () => (await handler({ time: '2026-01-01T02:00:00Z' }, context())).outcome;
     const both = await Promise.all([call(), call()]);
     console.log(JSON.stringify([...both.sort(), await call()]));`;
-  Object.assign(process.env, dynamodb.environment, { LOCK_TABLE_NAME: await dynamodb.createLockTable() });
-  return JSON.parse(await run(process.execPath, ['--input-type=module', '--eval', code], folder));
+  const folder = await mkdtemp(join(tmpdir(), 'leasehold-function-'));
+  try {
+    await cp(bundle, join(folder, basename(bundle)));
+    await mkdir(join(folder, 'node_modules'));
+    await symlink(join(repository, 'node_modules/@aws-sdk'), join(folder, 'node_modules/@aws-sdk'));
+    Object.assign(process.env, dynamodb.environment, { LOCK_TABLE_NAME: await dynamodb.createLockTable() });
+    return JSON.parse(await run(process.execPath, ['--input-type=module', '--eval', code], folder));
+  } finally {
+    await rm(folder, { recursive: true });
+  }
 }
 const OUTCOMES = ['busy', 'done', 'already done'];
 
@@ -98,7 +110,7 @@ describeWithDynamoDB('a deployed function', () => {
     const [name, ...options] = bundler.split(' ');
     expect(name).toBe('esbuild');
     await run(join(repository, 'node_modules/.bin/esbuild'), options, folder);
-    expect(await outcomesOf(folder, 'dist/nightly.mjs')).toEqual(OUTCOMES);
+    expect(await outcomesOf(join(folder, 'dist/nightly.mjs'))).toEqual(OUTCOMES);
   });
 
   test('of SAM compiles, bundles as its metadata says, and runs', async () => {
@@ -121,7 +133,7 @@ describeWithDynamoDB('a deployed function', () => {
       bundle: true,
       platform: 'node',
     });
-    expect(await outcomesOf(folder, 'dist/nightly.mjs')).toEqual(OUTCOMES);
+    expect(await outcomesOf(join(folder, 'dist/nightly.mjs'))).toEqual(OUTCOMES);
   });
 });
 
@@ -150,7 +162,7 @@ describeWithDynamoDB('the example of the CDK', () => {
     await run(process.execPath, ['bin/jobs.js'], folder);
     const [bundle = '', ...more] = globSync('cdk.out/asset.*/index.mjs', { cwd: folder });
     expect(more).toEqual([]);
-    expect(await outcomesOf(folder, bundle)).toEqual(OUTCOMES);
+    expect(await outcomesOf(join(folder, bundle))).toEqual(OUTCOMES);
   });
 });
 
