@@ -36,7 +36,7 @@ const packageJson = async (folder: string) => JSON.parse(await readFile(join(fol
 /** Tools of the examples' users that do not run here: npm brings none of them along with this repository. */
 const ABSENT = ['osls', 'tsx'];
 
-/** Copies an example out of the repository, with the packed leasehold and the packages of its package.json, and no others. */
+/** Copies an example out of the repository, with the packed leasehold and what its package.json names alone. */
 async function project(example: string): Promise<string> {
   const source = join(repository, 'examples', example);
   const { dependencies, devDependencies } = await packageJson(source);
@@ -69,7 +69,7 @@ function start(folder: string, file: string, environment: Record<string, string>
 }
 
 /**
- * The outcomes of a bundled handler: two calls for one night at the same moment, and a third one afterwards. As on Lambda, the
+ * The outcomes of a bundled handler: two calls for one night at the same moment, and a third afterwards. As on Lambda, the
  * bundle finds the SDK, and no other package.
  */
 async function outcomesOf(bundle: string): Promise<string[]> {
