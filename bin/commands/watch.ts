@@ -113,7 +113,7 @@ async function showFrames(watching: Watching): Promise<void> {
 }
 
 /** One frame: a line about all locks, the table's header, and as many locks as there is room for. */
-export function frame(rows: readonly Row[], prefix: string, failure: string | undefined): string {
+function frame(rows: readonly Row[], prefix: string, failure: string | undefined): string {
   const width = columns(process.stdout) ?? 80;
   const room = Math.max(1, (process.stdout.rows || 24) - 3);
   const count = (state: string) => rows.filter(({ lock }: { lock: LockState }) => stateOf(lock) === state).length;
