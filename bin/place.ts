@@ -47,13 +47,20 @@ export function addPlaceOptions(command: Command): Command {
     .option('--retention-days <days>', 'the days that a record outlives its lease, in a table or on Redis; default: 7');
 }
 
-/** Makes the action of a command: opens the place, runs the command, sets the exit status, and closes the place. */
+/**
+ * Makes the action of a command: opens the place, runs the command, sets the exit status, and closes the place.
+ * @param tableName the table's name if neither an option nor the environment names a place.
+ */
 export const atPlace =
-  <Args extends unknown[], Options>(run: (place: Place, options: Options, ...args: Args) => Promise<number>) =>
+  <Args extends unknown[], Options>(
+    run: (place: Place, options: Options, ...args: Args) => Promise<number>,
+    tableName?: string,
+  ) =>
   async (...given: unknown[]): Promise<void> => {
     const command = given.at(-1) as Command;
     const options = command.optsWithGlobals<PlaceOptions & Options>();
-    const place = await openPlace(options);
+    const isNamed = options.table !== undefined || process.env[LOCK_TABLE_NAME] || urlOf(options) !== undefined;
+    const place = await openPlace(isNamed ? options : { ...options, table: tableName });
     try {
       const locks = new LockClient({ store: place.store });
       process.exitCode = await run({ ...place, locks }, options, ...(given.slice(0, -2) as Args));

@@ -11,6 +11,7 @@ import { addRepair } from './commands/repair.ts';
 import { addResetOnce } from './commands/reset-once.ts';
 import { addRun } from './commands/run.ts';
 import { addShow } from './commands/show.ts';
+import { addTable } from './commands/table.ts';
 import { addWatch } from './commands/watch.ts';
 import { addPlaceOptions } from './place.ts';
 import { columns, print, warn } from './terminal.ts';
@@ -54,8 +55,21 @@ export function makeProgram(): Command {
     print(version());
     process.exit();
   });
-  const commands = [addLs, addShow, addWatch, addRun, addRelease, addRepair, addResetOnce, addPrune, addDoctor];
-  for (const add of commands) addPlaceOptions(add(program));
+  const commands = [
+    addLs,
+    addShow,
+    addWatch,
+    addRun,
+    addRelease,
+    addRepair,
+    addResetOnce,
+    addPrune,
+    addDoctor,
+    addTable,
+  ];
+  for (const command of commands.map((add) => add(program))) {
+    for (const leaf of command.commands.length > 0 ? command.commands : [command]) addPlaceOptions(leaf);
+  }
   addCompletion(program);
   return program;
 }
