@@ -17,9 +17,8 @@ import {
 import { entries, repository } from '../test/docs/entries.ts';
 import { drawDiagrams } from './diagrams.ts';
 import { readMarkdownAsGitHub } from './markdown.ts';
-import { copyPages, groupOrder, pagesOf } from './pages.ts';
+import { copyPages, groupOrder, home, pagesOf } from './pages.ts';
 
-const home = 'https://github.com/leasehold/leasehold/blob/main';
 const out = resolve(process.argv[2] ?? join(repository, 'site'));
 const copies = mkdtempSync(join(tmpdir(), 'leasehold-site-'));
 
@@ -61,7 +60,18 @@ function optionsFor(pages: readonly string[]): TypeDocOptions {
     excludeExternals: true,
     excludePrivate: true,
     excludeProtected: true,
-    highlightLanguages: [...OptionDefaults.highlightLanguages, 'sh', 'text', 'mermaid'],
+    highlightLanguages: [
+      ...OptionDefaults.highlightLanguages,
+      'sh',
+      'text',
+      'yaml',
+      'hcl',
+      'sql',
+      'docker',
+      'ini',
+      'diff',
+      'toml',
+    ],
     searchInComments: true,
     searchInDocuments: true,
     treatWarningsAsErrors: true,
@@ -89,7 +99,7 @@ function readableFromFiles(html: string): string {
 
 const pages = pagesOf(repository);
 try {
-  copyPages(repository, copies, pages, home);
+  copyPages(repository, copies, pages);
   const app = await Application.bootstrapWithPlugins(optionsFor(pages));
   app.renderer.defineRouter('repository', Router);
   app.converter.on(Converter.EVENT_RESOLVE_BEGIN, nameModules);

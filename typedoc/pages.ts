@@ -13,6 +13,11 @@ const groups: readonly (readonly [name: string, paths: RegExp])[] = [
 /** The order of the navigation. "Modules" is TypeDoc's name for the entries of the package. */
 export const groupOrder = ['Guides', 'CDK', 'Modules', 'Decisions', 'Project'];
 
+/** The address of the repository's files. A link to a file that is no page of the site leads there. */
+export const home = 'https://github.com/leasehold/leasehold/blob/main';
+/** The start page has absolute links, for the package's page at the registry: to files, and to images as they are. */
+const homes = [`${home}/`, 'https://raw.githubusercontent.com/leasehold/leasehold/main/'];
+
 /** A link in Markdown, as far as its target, which stands between the first and the second group. */
 const link = /(\]\()([^()\s]+)(?=\))/g;
 
@@ -26,13 +31,8 @@ export function pagesOf(repository: string): string[] {
   return [...new Set([map, ...linked, ...all])].filter((path) => path !== 'README.md');
 }
 
-/**
- * Copies the start page, `pages` and their images to `folder`.
- *
- * @param home - Address of the files of the repository, such as `https://example.com/blob/main`. A link to a file that is
- *   no page of the site leads there.
- */
-export function copyPages(repository: string, folder: string, pages: readonly string[], home: string): void {
+/** Copies the start page, `pages` and their images to `folder`, with links that work in the site. */
+export function copyPages(repository: string, folder: string, pages: readonly string[]): void {
   for (const page of ['README.md', ...pages]) {
     const target = join(folder, page);
     mkdirSync(dirname(target), { recursive: true });
@@ -43,7 +43,8 @@ export function copyPages(repository: string, folder: string, pages: readonly st
 
   function relinked(page: string, to: string): string {
     const [, address = '', anchor = ''] = /^([^#]*)(.*)$/.exec(to) ?? [];
-    const path = address.startsWith(home) ? address.slice(home.length + 1) : posix.join(posix.dirname(page), address);
+    const base = homes.find((each) => address.startsWith(each));
+    const path = base ? address.slice(base.length) : posix.join(posix.dirname(page), address);
     if (address === '' || !existsSync(join(repository, path))) return to;
     if (/\.(svg|png)$/.test(path)) {
       mkdirSync(join(folder, dirname(path)), { recursive: true });
