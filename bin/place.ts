@@ -23,6 +23,8 @@ interface PlaceOptions {
 
 /** The place that the locks of a command live in. */
 export interface Place extends OpenStore {
+  /** The name of the place, for people. It has no password. */
+  readonly title: string;
   readonly locks: LockClient;
 }
 
@@ -63,11 +65,20 @@ export const atPlace =
     const place = await openPlace(isNamed ? options : { ...options, table: tableName });
     try {
       const locks = new LockClient({ store: place.store });
-      process.exitCode = await run({ ...place, locks }, options, ...(given.slice(0, -2) as Args));
+      process.exitCode = await run(
+        { ...place, locks, title: titleOf(options, place) },
+        options,
+        ...(given.slice(0, -2) as Args),
+      );
     } finally {
       place.close();
     }
   };
+
+function titleOf(options: PlaceOptions, { store }: OpenStore): string {
+  if (store instanceof DynamoDBLockStore) return `the table ${store.tableName}`;
+  return (urlOf(options)?.url ?? 'the locks').replace(/\/\/[^/]*@/, '//');
+}
 
 /** The option as it is typed: `--key-attribute`. */
 const typed = (name: string): string => `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;

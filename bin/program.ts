@@ -10,6 +10,7 @@ import { addRelease } from './commands/release.ts';
 import { addRepair } from './commands/repair.ts';
 import { addResetOnce } from './commands/reset-once.ts';
 import { addRun } from './commands/run.ts';
+import { addServe } from './commands/serve.ts';
 import { addShow } from './commands/show.ts';
 import { addTable } from './commands/table.ts';
 import { addWatch } from './commands/watch.ts';
@@ -59,6 +60,7 @@ export function makeProgram(): Command {
     addLs,
     addShow,
     addWatch,
+    addServe,
     addRun,
     addRelease,
     addRepair,

@@ -157,3 +157,30 @@ test('leasehold complete prints a script for the shell, and completes the comman
   expect((await leaseholdIn({}, ['complete', 'bash'])).out).toContain('bash completion for leasehold');
   expect((await leaseholdIn({}, ['complete', '--', 're'])).out).toMatch(/^release\t.*\nrepair\t.*\nreset-once\t/);
 });
+
+describe('leasehold serve', () => {
+  test('prints the URL of a page that shows the locks under a prefix, and ends on SIGTERM with 0', async () => {
+    const { command, env } = commandIn(environment);
+    const args = [...command.slice(1), 'serve', 'nightly'];
+    const child = spawn(command[0] as string, args, { env, stdio: ['ignore', 'pipe', 'ignore'] });
+    running.push(child);
+    const [url] = await once(child.stdout, 'data');
+    const page = await fetch(String(url).trim());
+    expect({ status: page.status, text: await page.text() }).toEqual({
+      status: 200,
+      text: expect.stringMatching(/^<!doctype html>/i),
+    });
+    child.kill('SIGTERM');
+    expect(await once(child, 'exit')).toEqual([0, null]);
+  });
+
+  test.each([
+    [['--port', '70000'], 'It must be a whole number from 0 to 65535'],
+    [['--every', '0'], 'It must be a number of seconds from 0.25'],
+  ])('refuses %j', async (args, message) => {
+    expect(await leaseholdIn(environment, ['serve', ...args])).toMatchObject({
+      status: 2,
+      err: expect.stringContaining(message),
+    });
+  });
+});
