@@ -440,6 +440,7 @@ export class Lease {
     return released ? 'released' : 'unknown';
   }
 
+  /** Calls `release()`, at the end of an `await using` block. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.release();
   }
