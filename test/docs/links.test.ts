@@ -1,4 +1,4 @@
-import { existsSync, statSync } from 'node:fs';
+import { existsSync, globSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
 import { repository } from './entries.ts';
@@ -25,20 +25,24 @@ function anchorsOf(page: string): Set<string> {
 }
 
 describe('links', () => {
-  test.each(['CHANGELOG.md', ...pages])('in %s point to existing files and headings', (page) => {
-    const links = [
-      ...withoutBlocks(page)
-        .replaceAll(/`[^`\n]*`/g, 'code')
-        .matchAll(/\]\((?!https?:)([^)#\s]*)(?:#([^)\s]*))?\)/g),
-    ];
-    const dead = links.filter(([, path, heading]) => {
-      const target = path ? join(page, '..', path) : page;
-      if (!existsSync(join(repository, target))) return true;
-      if (heading === undefined) return false;
-      return !statSync(join(repository, target)).isFile() || !anchorsOf(target).has(heading);
-    });
-    expect(dead.map(([link]) => link)).toEqual([]);
-  });
+  const others = ['CHANGELOG.md', 'SECURITY.md', 'CODE_OF_CONDUCT.md'];
+  test.each([...others, ...globSync('examples/**/README.md', { cwd: repository }), ...pages])(
+    'in %s point to existing files and headings',
+    (page) => {
+      const links = [
+        ...withoutBlocks(page)
+          .replaceAll(/`[^`\n]*`/g, 'code')
+          .matchAll(/\]\((?!https?:)([^)#\s]*)(?:#([^)\s]*))?\)/g),
+      ];
+      const dead = links.filter(([, path, heading]) => {
+        const target = path ? join(page, '..', path) : page;
+        if (!existsSync(join(repository, target))) return true;
+        if (heading === undefined) return false;
+        return !statSync(join(repository, target)).isFile() || !anchorsOf(target).has(heading);
+      });
+      expect(dead.map(([link]) => link)).toEqual([]);
+    },
+  );
 
   test('lead from docs/README.md to every page', () => {
     const map = read('docs/README.md');
