@@ -93,7 +93,7 @@ async function showFrames(watching: Watching): Promise<void> {
   process.once('exit', restore);
   process.stdout.write(ENTER);
   let rows: Row[] = [];
-  let failure: string | undefined;
+  let failure: string | undefined = 'Reading the locks …';
   const looking = (async () => {
     while (!signal.aborted) {
       try {
@@ -120,8 +120,10 @@ function frame(rows: readonly Row[], prefix: string, failure: string | undefined
   const summary = `${rows.length} locks${prefix && ` under ${printable(prefix)}`}, ${count('held')} held, ${count('expired')} expired, ${count('bad')} bad`;
   const table = new LockTable(width);
   const title =
-    failure === undefined ? styled('bold', fitted(summary, width)) : styled('red', fitted(printable(failure), width));
-  const more = rows.length > room ? styled('dim', fitted(`and ${rows.length - room} more`, width)) : '';
+    failure === undefined
+      ? styled('bold', fitted(summary, width).trimEnd())
+      : styled('yellow', fitted(printable(failure), width).trimEnd());
+  const more = rows.length > room ? styled('dim', `and ${rows.length - room} more`) : '';
   const lines = [title, table.header, ...rows.slice(0, room).map((row) => table.line(row)), more];
   return HOME + lines.map((line) => line + CLEAR_LINE).join('\n') + CLEAR_BELOW;
 }

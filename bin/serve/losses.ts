@@ -1,4 +1,5 @@
 /** The leases and records that were lost in the last hour, as far as records tell. */
+import type { Clock } from '../../lib/index.ts';
 import type { Seen } from './seen.ts';
 
 /** Something that was lost. */
@@ -36,6 +37,11 @@ export class Losses {
   readonly #losses = new Map<string, Loss>();
   /** The grants that this page ended. */
   readonly #endedHere = new Set<string>();
+  readonly #clock: Clock;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
 
   /** Learns that an operator ended a grant on this page. */
   ended(lockId: string): void {
@@ -51,7 +57,7 @@ export class Losses {
 
   /** The losses of the last hour, the newest first. */
   recent(): readonly Loss[] {
-    const since = Date.now() - HOUR_MS;
+    const since = this.#clock.now() - HOUR_MS;
     return [...this.#losses.values()].filter(({ at }) => at >= since).sort((a, b) => b.at - a.at);
   }
 
@@ -60,7 +66,7 @@ export class Losses {
     if (word === 'bad') {
       // A record that was damaged before this page began may have been damaged at any time.
       if (before !== undefined && before.word !== 'bad') {
-        this.#add(`${key} ${flaw}`, { type: 'damaged', key, at: Date.now(), owner, flaw });
+        this.#add(`${key} ${flaw}`, { type: 'damaged', key, at: this.#clock.now(), owner, flaw });
       }
       return;
     }
@@ -72,7 +78,7 @@ export class Losses {
       this.#add(tookOver.lockId, { ...lost, takenOverBy: owner });
     }
     if (before?.lockId !== undefined && lock.releasedBy === before.lockId && this.#wasForced(before, lock)) {
-      this.#add(before.lockId, { type: 'forced', key, at: Date.now(), owner: before.owner });
+      this.#add(before.lockId, { type: 'forced', key, at: this.#clock.now(), owner: before.owner });
     }
   }
 
@@ -92,19 +98,19 @@ export class Losses {
   }
 
   #learnOfAbsent({ key, word, owner, lockId, opensInMs, at, storeNow, acquiredAt }: Seen): void {
-    const isStillHeld = word === 'held' && opensInMs > performance.now() - at;
+    const isStillHeld = word === 'held' && opensInMs > this.#clock.monotonic() - at;
     if (!isStillHeld || storeNow - acquiredAt < YOUNG_MS) return;
-    this.#add(lockId as string, { type: 'deleted', key, at: Date.now(), owner });
+    this.#add(lockId as string, { type: 'deleted', key, at: this.#clock.now(), owner });
   }
 
   /** A takeover tells more of a lease that is known to have expired. Any other loss is told once. */
   #add(grant: string, loss: Loss): void {
-    if (loss.at < Date.now() - HOUR_MS) return;
+    if (loss.at < this.#clock.now() - HOUR_MS) return;
     if (!this.#losses.has(grant) || loss.takenOverBy !== undefined) this.#losses.set(grant, loss);
   }
 
   #forget(): void {
-    const since = Date.now() - HOUR_MS;
+    const since = this.#clock.now() - HOUR_MS;
     for (const [grant, { at }] of this.#losses) {
       if (at < since || this.#losses.size > MOST) this.#losses.delete(grant);
     }

@@ -1,5 +1,5 @@
 /** A lock as the live page has seen it, and the row that a browser gets of it. */
-import type { LockState } from '../../lib/index.ts';
+import type { Clock, LockState } from '../../lib/index.ts';
 
 /**
  * The state of a lock, in one word:
@@ -65,7 +65,7 @@ export interface Row {
   readonly lockId: string | undefined;
 }
 
-export function seen(state: LockState, at: number): Seen {
+export function seen(state: LockState, clock: Clock): Seen {
   const { key, lockId, owner, fencingToken, acquiredAt, expiresAt, leaseMs, opensInMs } = state;
   const { releasedBy, tookOver, doneToken, flaw } = state;
   return {
@@ -73,8 +73,8 @@ export function seen(state: LockState, at: number): Seen {
     ...{ releasedBy, tookOver, doneToken, flaw },
     word: wordOf(state),
     waits: waitsOf(state),
-    at,
-    storeNow: opensInMs > 0 && flaw === undefined ? expiresAt - opensInMs : Date.now(),
+    at: clock.monotonic(),
+    storeNow: opensInMs > 0 && flaw === undefined ? expiresAt - opensInMs : clock.now(),
   };
 }
 

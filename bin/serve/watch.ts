@@ -1,6 +1,6 @@
 /** The looks at the store, which all browsers share: a look at a table is a scan, and costs money. */
-import { setTimeout as sleep } from 'node:timers/promises';
-import type { LockClient } from '../../lib/index.ts';
+import type { Clock, LockClient } from '../../lib/index.ts';
+import { pause } from '../../lib/lease/clock.ts';
 import { Losses } from './losses.ts';
 import { rowOf, type Seen, seen } from './seen.ts';
 
@@ -25,11 +25,12 @@ export interface WatchOptions {
 }
 
 export class Watch {
-  readonly losses = new Losses();
+  readonly losses: Losses;
   readonly #locks: LockClient;
+  readonly #clock: Clock;
   readonly #options: WatchOptions;
   readonly #closing = new AbortController();
-  readonly #beganAt = Date.now();
+  readonly #beganAt: number;
   #askedAt = -Infinity;
   #looking: Promise<void> | undefined;
   /** The moment at which the look under way began, or else the last look. Of the clock that is never set, as all moments here. */
@@ -46,6 +47,9 @@ export class Watch {
 
   constructor(locks: LockClient, options: WatchOptions) {
     this.#locks = locks;
+    this.#clock = locks.clock;
+    this.#beganAt = this.#clock.now();
+    this.losses = new Losses(this.#clock);
     this.#options = options;
   }
 
@@ -60,7 +64,7 @@ export class Watch {
    * @param have the version that the browser has. The answer leaves the locks out if there is no other version.
    */
   ask(have: number): string {
-    const now = performance.now();
+    const now = this.#clock.monotonic();
     this.#askedAt = now;
     if (!this.#closing.signal.aborted) this.#looking ??= this.#lookOn().finally(() => (this.#looking = undefined));
     const head = JSON.stringify({
@@ -69,7 +73,6 @@ export class Watch {
       askInMs: this.#askInMs(now),
       everyMs: this.#pauseMs(),
       ...(this.#version > 0 && { ageMs: now - this.#seenAt, tookMs: this.#tookMs }),
-      ...(this.#isLooking && { lookingMs: now - this.#lookBeganAt }),
       ...(this.#failure && { failure: this.#failure }),
     });
     return have === this.#version || this.#version === 0 ? head : `${head.slice(0, -1)},"picture":${this.#picture}}`;
@@ -98,9 +101,9 @@ export class Watch {
     try {
       for (;;) {
         // A page that is opened and closed again and again makes the looks no more frequent.
-        const inMs = this.#lookEndedAt + this.#pauseMs() - performance.now();
-        if (inMs > 0) await sleep(inMs, undefined, { signal });
-        if (performance.now() - this.#askedAt > IDLE_MS) return;
+        const inMs = this.#lookEndedAt + this.#pauseMs() - this.#clock.monotonic();
+        if (inMs > 0) await pause(this.#clock, inMs, signal);
+        if (this.#clock.monotonic() - this.#askedAt > IDLE_MS) return;
         await this.#look(signal);
       }
     } catch {
@@ -109,30 +112,30 @@ export class Watch {
   }
 
   async #look(signal: AbortSignal): Promise<void> {
-    this.#lookBeganAt = performance.now();
+    this.#lookBeganAt = this.#clock.monotonic();
     try {
       const locks = new Map<string, Seen>();
       let isWhole = true;
       for await (const state of this.#locks.list({ prefix: this.#options.prefix, signal })) {
         isWhole = locks.size < MOST_LOCKS;
         if (!isWhole) break;
-        locks.set(state.key, seen(state, performance.now()));
+        locks.set(state.key, seen(state, this.#clock));
       }
       this.#show(locks, isWhole);
       this.#failure = undefined;
     } catch (error) {
       signal.throwIfAborted();
       const message = error instanceof Error ? error.message : String(error);
-      this.#failure = { message, since: this.#failure?.since ?? Date.now() };
+      this.#failure = { message, since: this.#failure?.since ?? this.#clock.now() };
     } finally {
-      this.#lookEndedAt = performance.now();
+      this.#lookEndedAt = this.#clock.monotonic();
     }
   }
 
   #show(locks: ReadonlyMap<string, Seen>, isWhole: boolean): void {
     this.losses.learn(this.#seen, locks, isWhole);
     this.#seen = locks;
-    this.#seenAt = performance.now();
+    this.#seenAt = this.#clock.monotonic();
     this.#tookMs = this.#seenAt - this.#lookBeganAt;
     const rows = Array.from(locks.values(), (lock) => rowOf(lock, this.#seenAt, this.#options.showsLockIds));
     this.#picture = JSON.stringify({ rows, isWhole, losses: this.losses.recent() });

@@ -15,6 +15,7 @@ export interface PackedPackage {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
+/** Packing writes dist/ anew. So the test files of the package run one after the other. */
 export async function packAndInstall(): Promise<PackedPackage> {
   const folder = await mkdtemp(join(tmpdir(), 'leasehold-package-'));
   const packed = await run('npm', ['pack', '--json', '--pack-destination', folder], repository);
