@@ -24,6 +24,17 @@ function anchorsOf(page: string): Set<string> {
   return anchors;
 }
 
+/** An absolute link to a file of the repository, as README.md has for the registry's page. */
+const HOME =
+  /^https:\/\/(?:github\.com\/leasehold\/leasehold\/(?:blob|tree)|raw\.githubusercontent\.com\/leasehold\/leasehold)\/(?:main\/)?/;
+
+/** The file or folder that a link of a page names, or undefined if the link leads out of the repository. */
+function targetOf(page: string, path: string): string | undefined {
+  if (HOME.test(path)) return path.replace(HOME, '');
+  if (/^https?:/.test(path)) return undefined;
+  return path ? join(page, '..', path) : page;
+}
+
 describe('links', () => {
   const others = ['CHANGELOG.md', 'SECURITY.md', 'CODE_OF_CONDUCT.md'];
   test.each([...others, ...globSync('examples/**/README.md', { cwd: repository }), ...pages])(
@@ -32,10 +43,11 @@ describe('links', () => {
       const links = [
         ...withoutBlocks(page)
           .replaceAll(/`[^`\n]*`/g, 'code')
-          .matchAll(/\]\((?!https?:)([^)#\s]*)(?:#([^)\s]*))?\)/g),
+          .matchAll(/\]\(([^)#\s]*)(?:#([^)\s]*))?\)/g),
       ];
-      const dead = links.filter(([, path, heading]) => {
-        const target = path ? join(page, '..', path) : page;
+      const dead = links.filter(([, path = '', heading]) => {
+        const target = targetOf(page, path);
+        if (target === undefined) return false;
         if (!existsSync(join(repository, target))) return true;
         if (heading === undefined) return false;
         return !statSync(join(repository, target)).isFile() || !anchorsOf(target).has(heading);
@@ -43,6 +55,11 @@ describe('links', () => {
       expect(dead.map(([link]) => link)).toEqual([]);
     },
   );
+
+  test('in README.md are absolute, since the page of a registry has no other files', () => {
+    const relative = [...withoutBlocks('README.md').matchAll(/\]\((?!https:)[^)]*\)/g)].map(([link]) => link);
+    expect(relative).toEqual([]);
+  });
 
   test('lead from docs/README.md to every page', () => {
     const map = read('docs/README.md');
