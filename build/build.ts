@@ -10,5 +10,5 @@ const outputs = await writeESModules();
 await writeCommonJS(outputs);
 copyPage(outputs);
 writeNotices(outputs);
-await writeDeclarations();
+writeDeclarations();
 refuseOldCompilers();

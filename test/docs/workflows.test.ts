@@ -26,11 +26,11 @@ const commandsOf = (job: Job | undefined) => job?.steps?.flatMap(({ run = [] }) 
 const needsOf = (job: Job | undefined) => [job?.needs ?? []].flat();
 
 describe('every workflow', () => {
-  test.each(['ci', 'release'])('may read the repository and nothing else by default, as %s does', (name) => {
+  test.each(['ci', 'pages', 'release'])('may read the repository and nothing else by default, as %s does', (name) => {
     expect(workflow(name).permissions).toEqual({ contents: 'read' });
   });
 
-  test.each(['ci', 'release'])('has a bounded time, and pins its actions, as %s does', (name) => {
+  test.each(['ci', 'pages', 'release'])('has a bounded time, and pins its actions, as %s does', (name) => {
     for (const job of Object.values(workflow(name).jobs).filter(({ uses }) => uses === undefined)) {
       expect(job['timeout-minutes']).toBeLessThanOrEqual(45);
       for (const { uses } of job.steps ?? []) if (uses) expect(uses).toMatch(/^[\w/-]+@[0-9a-f]{40}$/);
