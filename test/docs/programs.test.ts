@@ -2,8 +2,8 @@ import { globSync } from 'node:fs';
 import { stripTypeScriptTypes } from 'node:module';
 import { DatabaseSync } from 'node:sqlite';
 import { expect, test } from '@jest/globals';
-import { type Lease, LockClient } from '../../lib/index.ts';
-import { MemoryLockStore } from '../../lib/testing.ts';
+import { emf, type Lease, LockClient } from '../../lib/index.ts';
+import { FakeClock, MemoryLockStore } from '../../lib/testing.ts';
 import { blocksOf } from './blocks.ts';
 import { repository } from './entries.ts';
 import { read } from './pages.ts';
@@ -64,4 +64,32 @@ test('docs/runbook.md has a section for each alarm of the constructs, and for no
   const sections = [...read('docs/runbook.md').matchAll(/^## `(\w+)`$/gm)].map(([, name]) => name);
   expect(sections.length).toBeGreaterThan(3);
   expect([...new Set([...alarms, 'failed'])].sort()).toEqual(sections.sort());
+});
+
+/** The bytes of the lines that `emf()` prints on Lambda for a key and a function's name of 14 characters. */
+async function bytesOfLines() {
+  const key = 'nightly-report';
+  const bytes = new Map<string, number>();
+  const print = (line: string) => bytes.set(JSON.parse(line).event, Buffer.byteLength(line));
+  const owner = `${key}:$LATEST 2026/01/01/[$LATEST]${'0'.repeat(32)}`;
+  const clock = new FakeClock();
+  const onEvent = emf({ tableName: 'locks', functionName: key, print });
+  const locks = new LockClient({ store: new MemoryLockStore({ clock }), clock, owner, onEvent });
+  const lease = await locks.acquire(key);
+  await clock.advance(12_345);
+  expect(await locks.tryAcquire(key)).toBeNull();
+  await lease.release();
+  return (...events: string[]) => events.reduce((sum, event) => sum + (bytes.get(event) ?? Number.NaN), 0);
+}
+
+test("docs/scale.md's costs of the log are those of the lines that emf() prints", async () => {
+  const bytesOf = await bytesOfLines();
+  const dollars = (events: string[]) => ((bytesOf(...events) + 26 * events.length) * 0.5) / 1_000;
+  const rows = [['acquired', 'released'], ['renewed'], ['busy']].map((events) => [
+    `${bytesOf(...events).toLocaleString('en')} bytes each`,
+    dollars(events).toFixed(2),
+  ]);
+  const page = /## The log of the metrics\n(.*?)\n## /s.exec(read('docs/scale.md'))?.[1] ?? '';
+  const told = [...page.matchAll(/^\| .* \| ([\d,]+ bytes each) \| ([\d.]+) \|$/gm)].map(([, ...row]) => row);
+  expect(told).toEqual(rows);
 });
