@@ -1,8 +1,10 @@
 import { execFileSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, relative } from 'node:path';
 import { CJS, ESM, libraryEntries, repository } from './entries.ts';
+
+const LOCAL_IMPORT = /((?:from |import\()['"]\.[^'"]+)\.ts(['"])/g;
 
 /**
  * Writes the declarations, once for both formats, so that a type is one type in all entries.
@@ -31,8 +33,11 @@ function gather(folder: string): void {
   const visit = (file: string) => {
     if (seen.has(file)) return;
     seen.add(file);
-    cpSync(join(folder, file), join(repository, CJS, file));
-    const text = readFileSync(join(folder, file), 'utf8');
+    // The compiler leaves the sources' `./lease.ts`, which no file of the package has.
+    const text = readFileSync(join(folder, file), 'utf8').replaceAll(LOCAL_IMPORT, '$1.js$2');
+    const copy = join(repository, CJS, file);
+    mkdirSync(dirname(copy), { recursive: true });
+    writeFileSync(copy, text);
     for (const [, imported = ''] of text.matchAll(/(?:from |import\()['"](\.[^'"]+)\.js['"]/g)) {
       visit(join(dirname(file), `${imported}.d.ts`));
     }
