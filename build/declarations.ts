@@ -4,8 +4,6 @@ import { tmpdir } from 'node:os';
 import { dirname, join, relative } from 'node:path';
 import { CJS, ESM, libraryEntries, repository } from './entries.ts';
 
-const LOCAL_IMPORT = /((?:from |import\()['"]\.[^'"]+)\.ts(['"])/g;
-
 /**
  * Writes the declarations, once for both formats, so that a type is one type in all entries.
  *
@@ -27,19 +25,21 @@ export function writeDeclarations(): void {
   for (const entry of libraryEntries) writeReexport(entry.replace(/\.ts$/, ''));
 }
 
+/** An import of another file in a declaration file, without the extension. */
+const IMPORT = /((?:from |import |import\()(['"])\.[^'"]+)\.(?:ts|js)(\2)/g;
+
 /** Copies the declarations of the entries, and those that they import. */
 function gather(folder: string): void {
   const seen = new Set<string>();
   const visit = (file: string) => {
     if (seen.has(file)) return;
     seen.add(file);
-    // The compiler leaves the sources' `./lease.ts`, which no file of the package has.
-    const text = readFileSync(join(folder, file), 'utf8').replaceAll(LOCAL_IMPORT, '$1.js$2');
-    const copy = join(repository, CJS, file);
-    mkdirSync(dirname(copy), { recursive: true });
-    writeFileSync(copy, text);
-    for (const [, imported = ''] of text.matchAll(/(?:from |import\()['"](\.[^'"]+)\.js['"]/g)) {
-      visit(join(dirname(file), `${imported}.d.ts`));
+    // The compiler leaves the sources' names in the imports of declarations.
+    const text = readFileSync(join(folder, file), 'utf8').replace(IMPORT, '$1.js$3');
+    mkdirSync(dirname(join(repository, CJS, file)), { recursive: true });
+    writeFileSync(join(repository, CJS, file), text);
+    for (const [, start = ''] of text.matchAll(IMPORT)) {
+      visit(join(dirname(file), `${start.replace(/^.*['"]/, '')}.d.ts`));
     }
   };
   for (const entry of libraryEntries) visit(entry.replace(/\.ts$/, '.d.ts'));

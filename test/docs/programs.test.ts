@@ -3,7 +3,9 @@ import { stripTypeScriptTypes } from 'node:module';
 import { DatabaseSync } from 'node:sqlite';
 import { expect, test } from '@jest/globals';
 import { emf, type Lease, LockClient } from '../../lib/index.ts';
-import { FakeClock, MemoryLockStore } from '../../lib/testing.ts';
+import { replaceStores } from '../../lib/lease/store-in-tests.ts';
+import { FakeClock, installMemoryStore, MemoryLockStore } from '../../lib/testing.ts';
+import { withLock } from '../../middleware/index.ts';
 import { blocksOf } from './blocks.ts';
 import { repository } from './entries.ts';
 import { read } from './pages.ts';
@@ -92,4 +94,17 @@ test("docs/scale.md's costs of the log are those of the lines that emf() prints"
   const page = /## The log of the metrics\n(.*?)\n## /s.exec(read('docs/scale.md'))?.[1] ?? '';
   const told = [...page.matchAll(/^\| .* \| ([\d,]+ bytes each) \| ([\d.]+) \|$/gm)].map(([, ...row]) => row);
   expect(told).toEqual(rows);
+});
+
+test("docs/middy.md's handler of rates gives those who wait the result of the first", async () => {
+  const { code = '' } = blocksOf('docs/middy.md').find((block) => block.code.includes('fetchRates')) ?? {};
+  const body = stripTypeScriptTypes(code)
+    .replace(/^import .*$/m, '')
+    .replace('export const handler =', 'return');
+  let fetched = 0;
+  installMemoryStore();
+  const handler = new Function('withLock', 'fetchRates', body)(withLock, async () => ({ usd: ++fetched }));
+  replaceStores((store) => store);
+  const answers = await Promise.all([{}, {}, {}].map((context) => handler({}, context)));
+  expect(answers).toEqual([{ usd: 1 }, { usd: 1 }, { usd: 1 }]);
 });
