@@ -2,7 +2,7 @@
  * The whole of leasehold at work, on this machine. Six Lambdas and one table of locks share out 24 tasks. One Lambda is
  * killed in mid-task, and one is frozen for longer than its lease. The record is drawn, and judged.
  *
- * `npm run demo -- --store redis` (or `s3`, `file`) has the locks there.
+ * `npm run demo -- --store redis` (or `s3`, `file`) has the locks there. `-- --page` shows the locks on the live page, too.
  */
 import { randomUUID } from 'node:crypto';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -10,7 +10,10 @@ import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
+import { openPlace } from '../bin/place.ts';
+import { serve } from '../bin/serve/server.ts';
 import { tasks } from '../lambda/tasks.ts';
+import { LockClient } from '../lib/index.ts';
 import { bundle, lambdaEnvironment } from './local/function-bundle.ts';
 import { Lambda } from './local/lambda.ts';
 import { drawTimeline } from './picture.ts';
@@ -26,7 +29,7 @@ const DEMO_TIMEOUT_MS = 19_000;
 const POLL_MS = 25;
 
 const beganAt = performance.now();
-const store = await storeAsked();
+const { store, withPage } = await asked();
 console.log(`${LAMBDAS} Lambdas, ${tasks.length} tasks, ${store.title}. Starting a server, bundling the handler.`);
 
 const folder = mkdtempSync(join(tmpdir(), 'leasehold-demo-'));
@@ -44,7 +47,6 @@ const tooLong = setTimeout(
 
 try {
   await shareOut();
-  process.exitCode = report() ? 0 : 1;
 } catch (error) {
   const wasStopped = stopSignals.some((name) => name === error);
   console.error(wasStopped ? `Stopped by ${error}.` : error);
@@ -55,22 +57,29 @@ try {
   else rmSync(folder, { recursive: true });
 }
 
-/** The store of `--store`. Ends the demo with the reason if there is none, and with the options if `--help` asks for them. */
-async function storeAsked(): ReturnType<typeof storeOf> {
+/** The options. Ends the demo with the reason if one is wrong, and with the options if `--help` asks for them. */
+async function asked(): Promise<{ store: Awaited<ReturnType<typeof storeOf>>; withPage: boolean }> {
   try {
-    const { values } = parseArgs({ options: { store: { type: 'string' }, help: { type: 'boolean' } } });
+    const options = { store: { type: 'string' }, page: { type: 'boolean' }, help: { type: 'boolean' } } as const;
+    const { values } = parseArgs({ options });
     if (values.help) {
-      console.log(`Usage: npm run demo -- [--store NAME]\n\n  --store NAME  where the locks are: ${STORE_NAMES}`);
+      console.log(
+        `Usage: npm run demo -- [--store NAME] [--page]\n\n  --store NAME  where the locks are: ${STORE_NAMES}\n` +
+          '  --page        shows the locks on a live page, until Ctrl-C',
+      );
       process.exit();
     }
-    return await storeOf(values.store);
+    return { store: await storeOf(values.store), withPage: values.page ?? false };
   } catch (error) {
     console.error((error as Error).message);
     process.exit(2);
   }
 }
 
-/** Runs the Lambdas until each has responded. The Lambdas and the server have ended when this returns or throws. */
+/**
+ * Runs the Lambdas until each has responded, and tells of the record. With the live page, goes on until Ctrl-C. The Lambdas
+ * and the server have ended when this returns or throws.
+ */
 async function shareOut(): Promise<void> {
   await using started = new AsyncDisposableStack();
   const stopped = new Promise<never>((_resolve, reject) => {
@@ -78,11 +87,30 @@ async function shareOut(): Promise<void> {
   });
   try {
     await Promise.race([stopped, startLambdas(started).then(runLambdas)]);
+    process.exitCode = report() ? 0 : 1;
+    if (withPage) await untilStopped();
   } finally {
     // Nothing is left to wait for.
     stopped.catch(() => {});
     stop.abort('over');
   }
+}
+
+/** Keeps the live page open. Ctrl-C is then the demo's usual end. */
+async function untilStopped(): Promise<void> {
+  clearTimeout(tooLong);
+  console.log('The live page stays open, and shows the locks as the tasks have left them, until Ctrl-C.');
+  // A listener on a signal keeps no process alive, but the page's server does.
+  await new Promise((resolve) => stop.signal.addEventListener('abort', resolve));
+}
+
+async function startPage(started: AsyncDisposableStack, environment: Record<string, string>): Promise<void> {
+  Object.assign(process.env, environment);
+  const place = await openPlace({});
+  started.defer(() => place.close());
+  const page = await serve(new LockClient({ store: place.store }), { place: `the demo: ${store.title}`, everyMs: 500 });
+  started.defer(() => page.close());
+  console.log(`The locks, live: ${page.url}`);
 }
 
 async function startLambdas(started: AsyncDisposableStack): Promise<Lambda[]> {
@@ -100,6 +128,7 @@ async function startLambdas(started: AsyncDisposableStack): Promise<Lambda[]> {
     return started.use(new Lambda(options));
   });
   await Promise.all(lambdas.map((lambda) => lambda.ready));
+  if (withPage) await startPage(started, environment);
   const readyMs = Math.round(performance.now() - beganAt);
   console.log(`${name} and ${LAMBDAS} processes are ready after ${readyMs} ms.\n`);
   return lambdas;

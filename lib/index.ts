@@ -2,7 +2,15 @@ export { type EmfOptions, emf, metricsOf } from './emf.ts';
 export { LockClient, type LockClientOptions } from './lease/client.ts';
 export type { Clock } from './lease/clock.ts';
 export type { Coalesced, CoalesceOptions } from './lease/coalesce.ts';
-export type { LockEvent, LockEventListener } from './lease/events.ts';
+export type {
+  EventBase,
+  HeldEventBase,
+  LeaseEventBase,
+  LockEvent,
+  LockEventListener,
+  OwedReason,
+  TimesOfLease,
+} from './lease/events.ts';
 export type { ListOptions, LockState } from './lease/inspect.ts';
 export type { Candidate } from './lease/lead.ts';
 export type { LeaderWork, LeadOptions, TermEnd } from './lease/lead-options.ts';
@@ -30,10 +38,12 @@ export {
   type LostReason,
   type SlotHolder,
 } from './record/errors.ts';
-export type { LockRecord, Takeover } from './record/record.ts';
+export type { Committed, LockRecord, Takeover } from './record/record.ts';
 export { slotKeys } from './record/slot-keys.ts';
 export type {
   AcquireRequest,
+  AskRequest,
+  CommitRequest,
   DatedAnswer,
   ForceReleaseRequest,
   GiveBackRequest,
@@ -46,5 +56,7 @@ export type {
   RepairRequest,
   ResumeRequest,
   StoreAnswer,
+  StoreProblem,
+  TurnRequest,
 } from './record/store.ts';
 export type { OnceToken } from './record/token.ts';

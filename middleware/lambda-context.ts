@@ -21,6 +21,7 @@ export interface LambdaContext {
   awsRequestId: string;
   logGroupName: string;
   logStreamName: string;
+  /** Gives the milliseconds until Lambda ends the invocation. */
   getRemainingTimeInMillis(): number;
   /** @deprecated Node.js 0.10 had this method; the context of `@types/aws-lambda` still has it. */
   done(error?: Error, result?: unknown): void;

@@ -64,8 +64,11 @@ export interface LockPlugin {
  * ```
  */
 export interface LockPluginHooks {
+  /** Notes that a request begins. */
   requestStart: (request?: LockRequest) => void;
+  /** Notes an early time-out: the signals of the leases abort, and nothing is released. */
   timeoutEarlyResponse: () => unknown;
+  /** Notes that a request has ended, whose locks end with it. */
   requestEnd: (request: LockRequest) => Promise<void>;
 }
 

@@ -22,8 +22,11 @@ export interface LockMiddleware<
   Name extends string = 'lock',
   Held extends Lease | Leases | RecordLocks = Lease,
 > {
+  /** Takes the lock. */
   readonly before: (request: LockRequest<Event, Context & Record<Name, Held>>) => Promise<void>;
+  /** Releases the lock after the handler has succeeded. */
   readonly after: (request: LockRequest<Event, Context & Record<Name, Held>>) => Promise<void>;
+  /** Releases the lock after the handler has failed. */
   readonly onError: (request: LockRequest<Event, Context & Record<Name, Held>>) => Promise<void>;
 }
 

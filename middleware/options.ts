@@ -37,7 +37,10 @@ export interface SharedOptions<Name extends string>
   onEvent?: LockEventListener | undefined;
 }
 
-/** Gives a response in the handler's place. */
+/**
+ * Gives a response in the handler's place.
+ * @inline
+ */
 type Respond<Reason, Event, Context> = (reason: Reason, event: Event, context: Context) => unknown;
 
 /** Something to attach to a lease. */

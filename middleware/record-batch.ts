@@ -31,7 +31,7 @@ type Work<Result> = (lease: Lease) => Promise<Result> | Result;
 /** The locks of one batch of records, from the acquisition to the response that says which records come back. */
 export class RecordBatch<Item extends Lockable> implements RecordLocks, HeldBatch {
   readonly records: readonly Item[];
-  readonly [recordLocks] = true;
+  declare readonly [recordLocks]: true;
   isUnused = true;
   readonly #client: LeaseClient;
   readonly #options: LockRecordsOptions<Item, string>;
@@ -58,6 +58,8 @@ export class RecordBatch<Item extends Lockable> implements RecordLocks, HeldBatc
     options: LockRecordsOptions<Item, string>,
     remaining: Remaining,
   ) {
+    // Here, as a bundler keeps a class that has a field with a computed name, also if nobody uses the class.
+    (this as { [recordLocks]: true })[recordLocks] = true;
     this.records = records;
     this.#remaining = remaining;
     this.#client = client;

@@ -29,7 +29,7 @@ const parts: Record<string, { parts: string[]; packages: RegExp }> = {
   'lib/file/': { parts: ['lib/record/', 'lib/swap/'], packages: /^node:/ },
   'lib/file.ts': { parts: ['lib/file/'], packages: /^$/ },
   'lib/testing.ts': { parts: ['lib/testing/'], packages: /^$/ },
-  'lib/testing/': { parts: ['lib/record/', 'lib/lease/'], packages: /^$/ },
+  'lib/testing/': { parts: ['lib/record/', 'lib/lease/', 'lib/names.ts'], packages: /^$/ },
   'lib/emf.ts': { parts: ['lib/record/', 'lib/lease/', 'lib/names.ts'], packages: /^node:/ },
   'lib/index.ts': { parts: ['lib/record/', 'lib/lease/', 'lib/emf.ts'], packages: /^$/ },
   'lib/tasks/': { parts: ['lib/record/', 'lib/lease/'], packages: /^node:/ },

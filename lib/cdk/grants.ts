@@ -40,7 +40,10 @@ const OPTIONS = { keyPrefixes: 0, keys: 0, permits: 0, guardedWrites: 0, fleet: 
   0
 >;
 
-/** The facts about a lock table that its grants are made of. */
+/**
+ * The facts about a lock table that its grants are made of.
+ * @inline
+ */
 export interface GrantableLockTable {
   readonly construct: IConstruct;
   readonly tableArn: string;

@@ -11,7 +11,7 @@ export { LockBucket } from './lock-bucket.ts';
 export { LockBucketGrants } from './lock-bucket-grants.ts';
 export type { LockCacheProps } from './lock-cache.ts';
 export { LockCache } from './lock-cache.ts';
-export type { LockMetricOptions } from './lock-metrics.ts';
+export type { ILockMetrics, LockMetricOptions } from './lock-metrics.ts';
 export type { LockTableProps } from './lock-table.ts';
 export { LockTable } from './lock-table.ts';
 export type { ILockTable, LockAttachOptions } from './lock-table-base.ts';

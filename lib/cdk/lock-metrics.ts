@@ -75,7 +75,10 @@ export interface ILockMetrics extends IResource {
   /** The leases that were lost. Default: the sum over 5 minutes. */
   metricLost(options?: LockMetricOptions): cloudwatch.Metric;
 
-  /** The attempts and looks to which the store did not answer in time. Default: the sum over 5 minutes. */
+  /**
+   * The attempts and looks that failed: the store did not answer, or answered with a fault, or no time was left. Default: the
+   * sum over 5 minutes.
+   */
   metricAcquireFailed(options?: LockMetricOptions): cloudwatch.Metric;
 
   /** The renewals that failed. Each is tried again until the lease's deadline. Default: the sum over 5 minutes. */

@@ -135,6 +135,7 @@ export abstract class LockTableBase extends LockMetrics implements ILockTable {
     };
   }
 
+  /** The name of the table. */
   get tableName(): string {
     return this.table.tableName;
   }

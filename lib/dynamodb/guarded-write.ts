@@ -10,6 +10,7 @@ import type { DynamoDBLeaseStore } from './lease-store.ts';
 // The types of `@aws-sdk/lib-dynamodb`, as far as guarded writes need them. A user without guarded writes need not install
 // the package.
 
+/** @inline */
 interface Conditioned {
   TableName: string | undefined;
   ConditionExpression?: string | undefined;
@@ -18,6 +19,7 @@ interface Conditioned {
   ReturnValuesOnConditionCheckFailure?: 'ALL_OLD' | 'NONE' | undefined;
 }
 
+/** @inline */
 interface Keyed extends Conditioned {
   Key: Record<string, unknown> | undefined;
 }
@@ -32,6 +34,7 @@ export interface TransactItem {
 
 /** The SDK's `DynamoDBDocumentClient`. */
 export interface DocumentClient {
+  /** Sends a `TransactWriteCommand`. */
   // biome-ignore lint/suspicious/noExplicitAny: the SDK's own type, which has one overload for each of its commands.
   send(command: any): Promise<any>;
 }

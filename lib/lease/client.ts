@@ -26,6 +26,7 @@ import {
 } from './options.ts';
 import { resume } from './resume.ts';
 import { limited } from './send.ts';
+import { storeInTests } from './store-in-tests.ts';
 import { optionsAndWork } from './work.ts';
 
 /**
@@ -76,7 +77,7 @@ export class LockClient extends LeaseClient {
     const closing = new AbortController();
     super(options, closing.signal);
     this.#closing = closing;
-    this.#context = { ...this.context, store };
+    this.#context = { ...this.context, store: storeInTests(store) };
     this.#leaders = new Leaders(this.#context);
   }
 

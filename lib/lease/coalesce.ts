@@ -66,11 +66,11 @@ export interface CoalesceOptions extends Omit<AcquireOptions, 'once' | 'holdAtLe
   reserveMs?: number | undefined;
 }
 
-const { once: _once, holdAtLeastMs: _hold, permits: _permits, ...acquireNames } = ACQUIRE_OPTIONS;
-const COALESCE_OPTIONS = { ...acquireNames, mayRunAgain: 0, onlyIfOwed: 0, reserveMs: 0 } satisfies Record<
-  keyof CoalesceOptions,
-  0
->;
+/** Computed in each call: a bundler drops a function that nobody calls, and keeps a statement that spreads an object. */
+const coalesceNames = (): Record<keyof CoalesceOptions, 0> => {
+  const { once: _once, holdAtLeastMs: _hold, permits: _permits, ...names } = ACQUIRE_OPTIONS;
+  return { ...names, mayRunAgain: 0, onlyIfOwed: 0, reserveMs: 0 };
+};
 
 /** The options that have no meaning beside coalescing: nobody would be there to run when their time comes. */
 const CANNOT: Readonly<Record<string, string>> = {
@@ -93,7 +93,7 @@ export function checkCoalescing(what: string, options: object): void {
  */
 export function coalescingOf(what: string, given: CoalesceOptions): Coalescing {
   checkCoalescing(what, given);
-  checkNames(what, given, COALESCE_OPTIONS);
+  checkNames(what, given, coalesceNames());
   const { mayRunAgain = () => true, onlyIfOwed = false, reserveMs = 1_000, ...options } = given;
   checkFunction('mayRunAgain', mayRunAgain);
   checkThat(typeof onlyIfOwed === 'boolean', 'onlyIfOwed', 'true or false', onlyIfOwed);

@@ -1,7 +1,8 @@
 import type { LockLostError, LockNoTimeError, LockStoreError, LostReason } from '../record/errors.ts';
 import { call } from './callback.ts';
 
-interface EventBase {
+/** The part that all events have. */
+export interface EventBase {
   readonly key: string;
   /**
    * The slot, with `permits`. Of `waiting`: the slot that opens first. Absent from `busy`, and from an `acquireFailed` that
@@ -19,11 +20,13 @@ interface EventBase {
   readonly skewMs?: number;
 }
 
-interface LeaseEventBase extends EventBase {
+/** The part that all events of a lease have. */
+export interface LeaseEventBase extends EventBase {
   readonly fencingToken: number;
 }
 
-interface HeldEventBase extends LeaseEventBase {
+/** The part that the events of a held lease have. */
+export interface HeldEventBase extends LeaseEventBase {
   /** Milliseconds from the grant to this event. */
   readonly heldMs: number;
   /** The part of `heldMs` that no earlier event told. The sum over all events is the time for which locks were held. */
@@ -41,7 +44,8 @@ interface HeldEventBase extends LeaseEventBase {
  */
 export type OwedReason = 'failed' | 'ended' | 'declined' | 'noTime' | 'closed' | 'unknown';
 
-interface TimesOfLease {
+/** The moments at which a lease ends, unless the holder renews it. */
+export interface TimesOfLease {
   /** The expiry that was written, by the server's clock: milliseconds since the epoch. */
   readonly expiresAt: number;
   /** The moment at which the holder's belief ends, by this host's clock: milliseconds since the epoch. */

@@ -107,6 +107,7 @@ export class Candidate {
     return this.finished;
   }
 
+  /** Calls `stop()`, at the end of an `await using` block. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.stop();
   }

@@ -19,6 +19,7 @@ import { type AcquireOptions, type AcquirePlan, dataOf, type LeaseTiming, planAc
 import { OwnLeases } from './own-leases.ts';
 import { serverClockOf } from './server-clock.ts';
 import { type Place, SlotMemory } from './slots.ts';
+import { storeInTests } from './store-in-tests.ts';
 
 /** The options of a `LeaseClient`. */
 export interface LeaseClientOptions extends LeaseTiming {
@@ -52,7 +53,8 @@ export class LeaseClient {
 
   /** @param closing aborts when the client is closed. */
   constructor(options: LeaseClientOptions, closing: AbortSignal = new AbortController().signal) {
-    const { store, onEvent, clock = systemClock, leaseMs, heartbeatMs, safetyMs, owner } = options;
+    const { onEvent, clock = systemClock, leaseMs, heartbeatMs, safetyMs, owner } = options;
+    const store = storeInTests(options.store);
     if (onEvent !== undefined) checkFunction('onEvent', onEvent);
     this.#defaults = { leaseMs, heartbeatMs, safetyMs, owner, requestTimeoutMs: store.requestTimeoutMs };
     this.plan({});

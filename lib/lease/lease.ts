@@ -16,6 +16,13 @@ import { type Released, type Releasing, release, releaseMsOf } from './release.t
 import type { Place } from './slots.ts';
 import { explained, type Stall } from './stall.ts';
 
+// Node has this symbol. TypeScript has it since 5.2, and there only with `lib: ["esnext.disposable"]`.
+declare global {
+  interface SymbolConstructor {
+    readonly asyncDispose: unique symbol;
+  }
+}
+
 /** A lease on its way to another process. The handle is a secret: whoever has the handle has the lease. */
 export interface LeaseHandle {
   readonly key: string;
@@ -433,6 +440,7 @@ export class Lease {
     return released ? 'released' : 'unknown';
   }
 
+  /** Calls `release()`, at the end of an `await using` block. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.release();
   }

@@ -34,6 +34,7 @@ export class Leases {
     this.#signal = either(...leases.map(({ signal }) => signal)).signal;
   }
 
+  /** Gives the leases, one for each key. */
   [Symbol.iterator](): IterableIterator<Lease> {
     return this.#byKey.values();
   }
@@ -83,6 +84,7 @@ export class Leases {
     return this.#each((lease) => lease.release(options));
   }
 
+  /** Calls `release()`, at the end of an `await using` block. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.release();
   }

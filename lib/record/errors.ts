@@ -330,7 +330,10 @@ export class LockClosedError extends LockError {
   }
 }
 
-/** The facts of a `LockStoreError`. Each fact is false, or absent, by default. `attempts` is 1 by default. */
+/**
+ * The facts of a `LockStoreError`. Each fact is false, or absent, by default. `attempts` is 1 by default.
+ * @inline
+ */
 export interface LockStoreErrorOptions extends ErrorOptions {
   transient?: boolean | undefined;
   conflict?: boolean | undefined;

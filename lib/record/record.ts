@@ -84,6 +84,10 @@ export type Takeover =
   /** A grant was outstanding, and its holder had let it expire. */
   | ({ readonly type: 'lease'; readonly lockId: string } & Replaced);
 
+/**
+ * The grant that was replaced.
+ * @inline
+ */
 interface Replaced {
   readonly owner?: string | undefined;
   readonly acquiredAt: number;

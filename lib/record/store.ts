@@ -1,5 +1,6 @@
 import type { LockRecord, Takeover } from './record.ts';
 
+/** A request for the grant of a free lock. */
 export interface AcquireRequest {
   readonly key: string;
   /** The secret id of the grant that is asked for: a new id for each attempt. */
@@ -21,12 +22,14 @@ export interface AcquireRequest {
   readonly coalesce?: 'always' | 'ifOwed' | undefined;
 }
 
+/** A request to write a later expiry for a grant. */
 export interface RenewRequest {
   readonly key: string;
   readonly lockId: string;
   readonly until: number;
 }
 
+/** A request to end a grant. */
 export interface ReleaseRequest {
   readonly key: string;
   readonly lockId: string;
@@ -63,6 +66,7 @@ export interface TurnRequest {
   readonly serving: number;
 }
 
+/** A request to end a grant that nobody will use, and to restore the state before the grant. */
 export interface GiveBackRequest {
   readonly key: string;
   readonly lockId: string;
@@ -75,6 +79,7 @@ export interface GiveBackRequest {
   readonly previous: Takeover;
 }
 
+/** A request to put a new grant in the place of a grant that was handed off. */
 export interface ResumeRequest {
   readonly key: string;
   /** The grant that was handed off. */
@@ -95,6 +100,7 @@ export interface CommitRequest {
   readonly number: number;
 }
 
+/** An operator's request to end another holder's grant. */
 export interface ForceReleaseRequest {
   readonly key: string;
   readonly lockId: string;
@@ -113,7 +119,10 @@ export type RepairRequest = {
   | { readonly seen?: SeenRecord | undefined; readonly broken: BrokenRecord }
 );
 
-/** The record as the operator saw it. Any other record is not repaired, unless it is broken. */
+/**
+ * The record as the operator saw it. Any other record is not repaired, unless it is broken.
+ * @inline
+ */
 interface SeenRecord {
   readonly fencingToken: number;
   readonly expiresAt: number;
@@ -122,6 +131,7 @@ interface SeenRecord {
 /**
  * A record that somebody has changed: its token, a moment or the `lockId` has no value that leasehold writes. A repair ends
  * the grant of such a record, too.
+ * @inline
  */
 interface BrokenRecord {
   /** The acquisition to write: milliseconds since the epoch. */
@@ -159,6 +169,10 @@ export interface StoreAnswer extends DatedAnswer {
   readonly maybeAppliedBefore?: boolean | undefined;
 }
 
+/**
+ * The needs of a reader.
+ * @inline
+ */
 export interface ReadOptions {
   /** True if no write may be missed that was answered before the read. Such a read may cost more. */
   readonly consistent: boolean;
@@ -169,10 +183,12 @@ export interface ReadOptions {
   readonly dated?: boolean | undefined;
 }
 
+/** The answer to a read of one record. The record is absent if there is none. */
 export interface ReadAnswer extends DatedAnswer {
   readonly record?: LockRecord | undefined;
 }
 
+/** The answer to a read of several records. */
 export interface ReadManyAnswer extends DatedAnswer {
   /** The records that exist, in no order. */
   readonly records: readonly LockRecord[];
@@ -180,6 +196,7 @@ export interface ReadManyAnswer extends DatedAnswer {
   readonly unprocessed: readonly string[];
 }
 
+/** One page of records, in no order. */
 export interface ListAnswer extends DatedAnswer {
   readonly records: readonly LockRecord[];
   /** Stands for the place from which the next page begins. Absent on the last page. */

@@ -2,12 +2,16 @@ import { show } from '../record/check.ts';
 
 /** A second client of the same library, connected, that only subscribes. */
 export interface RedisSubscriber {
+  /** Subscribes to channels. */
   // biome-ignore lint/suspicious/noExplicitAny: each library has other arguments.
   subscribe(...args: any[]): Promise<unknown>;
+  /** Ends the subscriptions of channels. */
   // biome-ignore lint/suspicious/noExplicitAny: as above.
   unsubscribe(...args: any[]): Promise<unknown>;
+  /** Listens to the messages, with ioredis and iovalkey. */
   // biome-ignore lint/suspicious/noExplicitAny: as above.
   on?(event: any, listener: any): unknown;
+  /** Gives the next message, with GLIDE. */
   // biome-ignore lint/suspicious/noExplicitAny: as above.
   getPubSubMessage?(): Promise<any>;
 }

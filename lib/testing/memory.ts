@@ -44,6 +44,11 @@ export class MemoryLockStore implements LockStore {
     this.#clock = options.clock;
   }
 
+  /** Forgets every lock. A lease that is held is lost at its next renewal. */
+  clear(): void {
+    this.#records.clear();
+  }
+
   async acquire(request: AcquireRequest): Promise<StoreAnswer> {
     return this.#write(transitions.acquire, request);
   }

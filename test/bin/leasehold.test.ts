@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type AttributeValue, ScanCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
@@ -5,7 +6,7 @@ import { afterAll, beforeAll, expect, jest } from '@jest/globals';
 import { DynamoDBLockStore } from '../../lib/dynamodb.ts';
 import { LockClient } from '../../lib/index.ts';
 import { type DynamoDB, describe, startDynamoDB, test } from '../support/with-dynamodb.ts';
-import { leaseholdIn } from './run.ts';
+import { commandIn, leaseholdIn } from './run.ts';
 
 // A busy machine needs more time than Jest's default: a test starts the command several times.
 jest.setTimeout(30_000);
@@ -31,16 +32,10 @@ const leasehold = (...args: string[]) =>
 
 describe('the command leasehold', () => {
   test.each([
-    [['reset-once', 'job', '--token', '7'], 'reset-once takes no --token, which is an option of repair.'],
-    [
-      ['inspect', 'job', '--immediately'],
-      'inspect takes no --immediately, which is an option of force-release and repair.',
-    ],
-    [['list', '--lock-id', 'a'], 'list takes no --lock-id, which is an option of force-release.'],
-    [
-      ['force-release', 'job', '--json'],
-      'force-release takes no --json, which is an option of list, inspect and check.',
-    ],
+    [['reset-once', 'job', '--token', '7'], "unknown option '--token'"],
+    [['show', 'job', '--immediately'], "unknown option '--immediately'"],
+    [['ls', '--lock-id', 'a'], "unknown option '--lock-id'"],
+    [['release', 'job', '--json'], "unknown option '--json'"],
   ])('refuses an option of another command: %j', async (args, message) => {
     expect(await leasehold(...args)).toMatchObject({ status: 2, out: '', err: expect.stringContaining(message) });
   });
@@ -53,7 +48,7 @@ describe('the command leasehold', () => {
     expect(status).toBe(0);
     expect(out.trim().split('\n').sort()).toEqual([
       'nightly/backup  free',
-      expect.stringMatching(/^nightly\/report {2}held by anna, for \d+ s unless renewed$/),
+      expect.stringMatching(/^nightly\/report {2}held by anna, opens in \d+ s unless renewed$/),
     ]);
   });
 
@@ -62,11 +57,16 @@ describe('the command leasehold', () => {
     const { lockId } = JSON.parse((await leasehold('inspect', 'stuck', '--json')).out.split('\n')[0] as string);
     expect(lockId).toBe(lease.lockId);
     const wrong = await leasehold('force-release', 'stuck', '--lock-id', 'another');
-    expect(wrong).toMatchObject({ status: 1, out: "'stuck' is not held under the grant another.\n" });
+    expect(wrong).toMatchObject({
+      status: 1,
+      out: expect.stringMatching(
+        /^'stuck' is not held under the grant another\.\nThe lock is now held by anna, .*: look at it again\.\n$/,
+      ),
+    });
     const ended = await leasehold('force-release', 'stuck', '--lock-id', lockId);
     expect(ended).toMatchObject({
       status: 0,
-      out: expect.stringMatching(`^The grant ${lockId} of 'stuck' is ended. 'stuck' is closed for \\d+ s.\n$`),
+      out: expect.stringMatching(`^The grant ${lockId} of 'stuck' is ended. 'stuck' is closed, opens in \\d+ s.\n$`),
       err: 'Until the lock opens, its holder may still work: repair the lock before then only if the holder is dead.\n',
     });
     expect(await others.tryAcquire('stuck')).toBeNull();
@@ -117,15 +117,15 @@ describe('the command leasehold', () => {
     const lease = await locks.acquire('shut', { holdAtLeastMs: 86_400_000 });
     expect(await leasehold('repair', 'shut')).toMatchObject({
       status: 1,
-      err: `'shut' has the grant ${lease.lockId} of anna: end it first, by leasehold force-release.\n`,
+      err: `'shut' has the grant ${lease.lockId} of anna: end it first, by leasehold release.\n`,
     });
     await lease.release();
     expect((await leasehold('force-release', 'shut', '--lock-id', 'lost', '--immediately')).out).toMatch(
-      /^'shut' is not held under the grant lost\.\nNobody holds the lock, which is closed for 86\d{3} s \(until 20.*Z\): leasehold repair opens it\.\n$/,
+      /^'shut' is not held under the grant lost\.\nNobody holds the lock 'shut', which is closed, opens in (?:1 d|23 h.*) \(at 20.*Z\): leasehold repair opens it\.\n$/,
     );
     expect(await leasehold('repair', 'shut')).toMatchObject({
       status: 0,
-      out: "The record of 'shut' is repaired. 'shut' is free.\n",
+      out: expect.stringContaining("The record of 'shut' is repaired. 'shut' is free.\n"),
     });
     const next = await locks.acquire('shut');
     expect(next.fencingToken).toBeGreaterThan(lease.fencingToken + 1);
@@ -182,7 +182,7 @@ describe('the command leasehold', () => {
     );
     expect((await leasehold('list', key)).out).toContain(`somebody has changed the record: ${name} is`);
     if (name !== 'expiresAt') {
-      const closed = expect.stringMatching(/is closed for \d+ s \(until 2096.+\)\.\n$/);
+      const closed = expect.stringMatching(/is closed, opens in \d+ d.* \(at 2096.+\)\.\n$/);
       expect(await leasehold('repair', key)).toMatchObject({ status: 0, out: closed });
     }
     expect(await leasehold('repair', key)).toMatchObject({ status: 0, out: expect.stringMatching(/is free\.\n$/) });
@@ -206,7 +206,7 @@ describe('the command leasehold', () => {
     expect(lease.isHeld()).toBe(true);
     expect(await leasehold('repair', 'live', '--immediately')).toMatchObject({
       status: 0,
-      out: "The record of 'live' is repaired. 'live' is free.\n",
+      out: expect.stringContaining("The record of 'live' is repaired. 'live' is free.\n"),
       err: expect.stringContaining('there may be two holders'),
     });
   });
@@ -255,17 +255,20 @@ describe('the command leasehold', () => {
       expect(out.trimEnd()).not.toMatch(/[\p{C}\p{Zl}\p{Zp}]/u);
       expect(JSON.parse(out)).toMatchObject({ key, owner, data });
     }
-    const { out } = await leasehold('inspect', key);
-    expect(JSON.parse(out.slice(out.indexOf('\n{')))).toMatchObject({ key, owner, data });
+    const { out } = await leasehold('show', key);
+    expect(out).toContain('\n  holder         me\\u001b[2K\\u000dnightly/report  free\n');
+    expect(out).toContain('\n  data           {"c1":"\\u009b31m","line":"a\\u2028b"}\n');
     expect((await leasehold('inspect', 'no\u009bthing')).err).toContain("'no\\u009bthing'");
-    expect((await leasehold('list\u001b[2K')).err).toContain("There is no command 'list\\u001b[2K'.");
+    expect((await leasehold('list\u001b[2K')).err).toContain("unknown command 'list\\u001b[2K'");
   });
 
   test('shows when a lock was acquired, and when it expires, as people read times', async () => {
     const { acquiredAt } = await locks.acquire('times');
     const { expiresAt = 0 } = (await locks.inspect('times')) ?? {};
     const [acquired, expires] = [acquiredAt, expiresAt].map((ms) => new Date(ms).toISOString());
-    expect((await leasehold('inspect', 'times')).out).toContain(`\nacquired at ${acquired}; expires at ${expires}\n`);
+    const { out } = await leasehold('show', 'times');
+    expect(out).toContain(`\n  acquired       ${acquired} (`);
+    expect(out).toContain(`\n  expires        ${expires} (in `);
   });
 
   test('shows the version of the package', async () => {
@@ -281,18 +284,24 @@ describe('the command leasehold', () => {
   });
 
   test.each([
-    { args: [], says: 'A command is missing.' },
-    { args: ['lsit'], says: "There is no command 'lsit'." },
-    { args: ['inspect'], says: 'inspect needs the KEY of a lock.' },
-    { args: ['force-release', 'a'], says: 'force-release needs --lock-id: leasehold inspect a shows it.' },
-    { args: ['list', '--tabel', 'x'], says: "'--tabel'" },
+    { args: [], says: 'Usage: leasehold COMMAND' },
+    { args: ['lsit'], says: "unknown command 'lsit'\n(Did you mean list?)" },
+    { args: ['show'], says: "missing required argument 'key'" },
+    { args: ['repair', 'a', '--token', 'x'], says: "'--token <n>' argument 'x' is invalid. It must be a whole number" },
+    { args: ['ls', '--sort', 'size'], says: 'Allowed choices are key, owner, time, left' },
+    { args: ['ls', '--region', ''], says: "--region is '', as from a variable that is not set" },
+    {
+      args: ['ls', '--endpoint', 'localhost'],
+      says: "--endpoint must be a URL, such as http://localhost:8000, but it is 'localhost'",
+    },
+    { args: ['list', '--tabel', 'x'], says: "'--tabel'\n(Did you mean --table?)" },
     { args: ['list', '--sort-key', 'SK'], says: "--sort-key must be NAME=VALUE, such as SK=LOCK, but it is 'SK'." },
     { args: ['list', '--key-attribute', 'owner'], says: "keyAttribute must not be 'owner'" },
     { args: ['list', '--ttl-attribute', 'expiresAt'], says: "ttlAttribute must not be 'expiresAt'" },
     { args: ['list', '--retention-days', 'x'], says: 'retentionDays must be a number of days from 1' },
     { args: ['list', '--table', 'my table'], says: "but it is 'my table'" },
 
-    { args: ['inspect', 'a', 'b'], says: 'inspect takes one argument, but got 2.' },
+    { args: ['show', 'a', 'b'], says: "too many arguments for 'show'. Expected 1 argument but got 2" },
   ])('answers $args with a message and exit status 2', async ({ args, says }) => {
     const { status, err } = await leasehold(...args);
     expect(status).toBe(2);
@@ -304,12 +313,73 @@ describe('the command leasehold', () => {
     expect({ status, out }).toEqual({ status: 0, out: (await leasehold('--help')).out });
   });
 
+  test('lists the locks in a state, and in an order', async () => {
+    await locks.acquire('states/b');
+    await others.acquire('states/a');
+    await (await locks.acquire('states/free')).release();
+    const keys = async (...args: string[]) =>
+      (await leasehold('ls', 'states/', ...args, '--json')).out
+        .trim()
+        .split('\n')
+        .map((line) => JSON.parse(line).key);
+    expect(await keys('--held', '--sort', 'key')).toEqual(['states/a', 'states/b']);
+    expect(await keys('--sort', 'owner')).toEqual(['states/b', 'states/free', 'states/a']);
+    expect((await leasehold('ls', 'states/', '--bad')).out).toBe('');
+  });
+
+  test('ends the present grant with --force, and asks without, where nobody can answer: a usage error', async () => {
+    const lease = await locks.acquire('forced');
+    expect(await leasehold('release', 'forced')).toMatchObject({
+      status: 2,
+      err: expect.stringContaining('give --force to end the present grant, or --lock-id to end a certain one'),
+    });
+    expect((await locks.inspect('forced'))?.lockId).toBe(lease.lockId);
+    expect(await leasehold('release', 'forced', '--force', '--immediately')).toMatchObject({
+      status: 0,
+      out: `The grant ${lease.lockId} of 'forced' is ended. 'forced' is free.\n`,
+    });
+    expect(await leasehold('release', 'forced', '--force')).toMatchObject({
+      status: 1,
+      out: "Nobody holds the lock 'forced', which is free.\n",
+    });
+  });
+
+  test.each([
+    ['a full disk', '"$@" > /dev/full', 74, 'the output could not be written: ENOSPC'],
+    ['a reader that has gone', 'exec 3> >(exec true); sleep 0.3; "$@" >&3', 141, ''],
+  ])('tells %s by its exit status', async (_name, script, status, message) => {
+    await (await locks.acquire('output')).release();
+    const { command, env } = commandIn({ ...server.environment, LOCK_TABLE_NAME: table });
+    const { status: code, stderr } = spawnSync('bash', ['-c', script, 'bash', ...command, 'ls'], {
+      env,
+      encoding: 'utf8',
+    });
+    expect({ code, stderr }).toEqual({ code: status, stderr: expect.stringContaining(message) });
+  });
+
   test('says how to name the table if nobody names a table', async () => {
     const { status, err } = await leaseholdIn({ LOCK_TABLE_NAME: '' }, ['list']);
     expect(status).toBe(2);
     expect(err).toContain(
       'The lock table is missing: give --table NAME or --store URL, or set LOCK_TABLE_NAME, LOCK_BUCKET_NAME or LOCK_STORE.',
     );
+  });
+
+  test('finds by doctor a table with another key, and a table that is as it should be has no error', async () => {
+    const right = await leasehold('doctor');
+    expect(right).toMatchObject({ status: 0, err: '' });
+    expect(right.out).not.toContain('error:');
+    const tableName = await server.createLockTable(undefined, { keyAttribute: 'PK' });
+    const wrong = await leasehold('doctor', '--table', tableName);
+    expect(wrong.status).toBe(1);
+    expect(wrong.out).toContain(
+      "error: The table's key is PK, and the locks look for lockKey: give --key-attribute and --sort-key",
+    );
+    const findings = (await leasehold('doctor', '--table', tableName, '--key-attribute', 'PK', '--json')).out;
+    for (const line of findings.trim().split('\n')) expect(line && JSON.parse(line).severity).not.toBe('error');
+    // Nothing is left behind by the requests that doctor tries.
+    const { Items } = await server.client().send(new ScanCommand({ TableName: tableName }));
+    expect(Items).toEqual([]);
   });
 
   test('names the table and the Region if the table does not exist', async () => {

@@ -4,6 +4,12 @@ import { promisify } from 'node:util';
 
 const command = join(import.meta.dirname, '../../bin/leasehold.ts');
 
+/** The command line of the operators' command, and its environment. */
+export const commandIn = (variables: Record<string, string>) => ({
+  command: [process.execPath, command],
+  env: { ...process.env, ...variables },
+});
+
 /** Runs the operators' command in a process of its own. A command that does not end by itself fails. */
 export async function leaseholdIn(variables: Record<string, string>, args: readonly string[]) {
   const env = { ...process.env, ...variables };

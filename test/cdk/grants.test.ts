@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
 import type { Stack } from 'aws-cdk-lib';
 import { Annotations, Match, Template } from 'aws-cdk-lib/assertions';
@@ -15,6 +16,7 @@ import {
 } from 'aws-cdk-lib/aws-iam';
 import { Key } from 'aws-cdk-lib/aws-kms';
 import * as lambda from 'aws-cdk-lib/aws-lambda';
+import { parse } from 'yaml';
 import { type ILockTable, type LockGrantOptions, LockTable } from '../../lib/cdk/index.ts';
 import { ENV, functionIn, newStack, roleIn, statementsOf } from './stacks.ts';
 
@@ -353,5 +355,53 @@ describe('LockTableGrants', () => {
     });
     const options = { keyPrefixes: ['jobs/'], guardedWrites: true };
     expect(() => table.grants.lock(roleIn(stack), options)).toThrow(/\[Stack\/Locks\] guardedWrites must be false/);
+  });
+});
+
+describe('the pieces for SAM, the Serverless Framework and Terraform in docs/without-the-cdk.md', () => {
+  const page = readFileSync(new URL('../../docs/without-the-cdk.md', import.meta.url), 'utf8');
+  const blocks = (language: string) =>
+    [...page.matchAll(new RegExp(`^\\s*\`\`\`${language}\\n(.*?)^\`\`\``, 'gms'))].map(([, text = '']) => text);
+  const read = (text: string) => parse(text, { logLevel: 'silent' });
+  const stack = newStack();
+  const table = new LockTable(stack, 'Locks');
+  table.grants.lock(roleIn(stack), { keys: ['nightly-report'] });
+  const { Resource: _, ...single } = statementsOf(stack)[0] ?? {};
+
+  test('allow what grants.lock allows', () => {
+    const [, sam, serverless] = blocks('yaml').map(read);
+    const statements = [
+      sam.Resources.Nightly.Properties.Policies[0].Statement,
+      serverless.provider.iam.role.statements,
+    ];
+    for (const [{ Resource, ...statement }] of statements) {
+      expect(Resource).toBe('Locks.Arn');
+      expect(statement).toEqual(single);
+    }
+    const withPrefix = newStack();
+    const locks = new LockTable(withPrefix, 'Locks');
+    locks.grants.lock(roleIn(withPrefix), { keys: ['nightly-report'], keyPrefixes: ['jobs/'] });
+    const [{ Resource, ...statement }] = JSON.parse(blocks('json')[0] ?? '').Statement;
+    expect(Resource).toMatch(/^arn:aws:dynamodb:/);
+    expect(statement).toEqual({ ...statementsOf(withPrefix)[0], Resource: undefined });
+  });
+
+  test('make the table that LockTable makes', () => {
+    const [made] = Object.values(Template.fromStack(stack).findResources('AWS::DynamoDB::GlobalTable'));
+    const { Replicas, ...properties } = made?.Properties ?? {};
+    const { Locks } = read(blocks('yaml')[0] ?? '').Resources;
+    expect(Locks).toEqual({ ...made, Type: 'AWS::DynamoDB::Table', Properties: properties });
+  });
+
+  test('name the same key, TTL and conditions to Terraform', () => {
+    const [locks = '', policy = ''] = blocks('hcl').map((text) => text.replaceAll(/ +/g, ' '));
+    expect(locks).toContain('hash_key = "lockKey"');
+    expect(locks).toContain('attribute_name = "ttl"');
+    const conditions = [...policy.matchAll(/test = "(.*)"\s+variable = "(.*)"\s+values = \["(.*)"\]/g)];
+    expect(conditions.map(([, ...told]) => told)).toEqual([
+      ['ForAllValues:StringLike', 'dynamodb:LeadingKeys', 'nightly-report'],
+      ['Null', 'dynamodb:LeadingKeys', 'false'],
+    ]);
+    expect(policy).toContain(`actions = ["${(single.Action as string[]).join('", "')}"]`);
   });
 });

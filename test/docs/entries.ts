@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { sourceOf } from '../../build/entries.ts';
 
 export const repository = join(import.meta.dirname, '../..');
 
@@ -10,8 +11,7 @@ export const repository = join(import.meta.dirname, '../..');
 export function entries(): Map<string, string> {
   const { name, exports } = JSON.parse(readFileSync(join(repository, 'package.json'), 'utf8'));
   const sources = Object.entries<{ import?: { default: string } }>(exports).flatMap(([entry, target]) => {
-    const source = target.import?.default.replace('./dist/esm/', '').replace(/\.js$/, '.ts');
-    return source === undefined ? [] : [[join(name, entry), source] as const];
+    return target.import === undefined ? [] : [[join(name, entry), sourceOf(target.import.default)] as const];
   });
   return new Map(sources);
 }

@@ -1,4 +1,4 @@
-import { existsSync, statSync } from 'node:fs';
+import { existsSync, globSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from '@jest/globals';
 import { repository } from './entries.ts';
@@ -24,20 +24,41 @@ function anchorsOf(page: string): Set<string> {
   return anchors;
 }
 
+/** An absolute link to a file of the repository, as README.md has for the registry's page. */
+const HOME =
+  /^https:\/\/(?:github\.com\/leasehold\/leasehold\/(?:blob|tree)|raw\.githubusercontent\.com\/leasehold\/leasehold)\/(?:main\/)?/;
+
+/** The file or folder that a link of a page names, or undefined if the link leads out of the repository. */
+function targetOf(page: string, path: string): string | undefined {
+  if (HOME.test(path)) return path.replace(HOME, '');
+  if (/^https?:/.test(path)) return undefined;
+  return path ? join(page, '..', path) : page;
+}
+
 describe('links', () => {
-  test.each(['CHANGELOG.md', ...pages])('in %s point to existing files and headings', (page) => {
-    const links = [
-      ...withoutBlocks(page)
-        .replaceAll(/`[^`\n]*`/g, 'code')
-        .matchAll(/\]\((?!https?:)([^)#\s]*)(?:#([^)\s]*))?\)/g),
-    ];
-    const dead = links.filter(([, path, heading]) => {
-      const target = path ? join(page, '..', path) : page;
-      if (!existsSync(join(repository, target))) return true;
-      if (heading === undefined) return false;
-      return !statSync(join(repository, target)).isFile() || !anchorsOf(target).has(heading);
-    });
-    expect(dead.map(([link]) => link)).toEqual([]);
+  const others = ['CHANGELOG.md', 'SECURITY.md', 'CODE_OF_CONDUCT.md'];
+  test.each([...others, ...globSync('examples/**/README.md', { cwd: repository }), ...pages])(
+    'in %s point to existing files and headings',
+    (page) => {
+      const links = [
+        ...withoutBlocks(page)
+          .replaceAll(/`[^`\n]*`/g, 'code')
+          .matchAll(/\]\(([^)#\s]*)(?:#([^)\s]*))?\)/g),
+      ];
+      const dead = links.filter(([, path = '', heading]) => {
+        const target = targetOf(page, path);
+        if (target === undefined) return false;
+        if (!existsSync(join(repository, target))) return true;
+        if (heading === undefined) return false;
+        return !statSync(join(repository, target)).isFile() || !anchorsOf(target).has(heading);
+      });
+      expect(dead.map(([link]) => link)).toEqual([]);
+    },
+  );
+
+  test('in README.md are absolute, since the page of a registry has no other files', () => {
+    const relative = [...withoutBlocks('README.md').matchAll(/\]\((?!https:)[^)]*\)/g)].map(([link]) => link);
+    expect(relative).toEqual([]);
   });
 
   test('lead from docs/README.md to every page', () => {

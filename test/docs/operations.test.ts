@@ -39,7 +39,7 @@ describe('the remedy of docs/operations.md for a clock that is wrong', () => {
   test('is the order of the commands on the page', () => {
     const page = readFileSync(new URL('../../docs/operations.md', import.meta.url), 'utf8');
     expect(page).toMatch(
-      /1\. End the grant.*force-release.*2\. Wait for as long as a lease.*3\. Open the lock: `leasehold repair`/s,
+      /1\. End the grant.*leasehold release.*2\. Wait for as long as a lease.*3\. Open the lock: `leasehold repair`/s,
     );
   });
 });

@@ -38,9 +38,9 @@ afterEach(() => {
 /** A module of the sources of this repository, as an import names the module. */
 const sourceOf = (entry: string) => `'${new URL(`../../lib/${entry}.ts`, import.meta.url)}'`;
 
-/** The program of docs/operations.md with this name, over the sources of this repository. */
+/** The program of docs/outside-lambda.md with this name, over the sources of this repository. */
 function program(name: string): string {
-  const page = read('docs/operations.md');
+  const page = read('docs/outside-lambda.md');
   const code = new RegExp(`<!-- program: ${name} -->\\s+\`\`\`ts\\n(.*?)\`\`\``, 's').exec(page)?.[1] ?? '';
   expect(code).toContain('SIGTERM');
   const file = join(folder, `${name}.ts`);

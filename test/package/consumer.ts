@@ -15,6 +15,7 @@ export interface PackedPackage {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
+/** Packing writes dist/ anew. So the test files of the package run one after the other. */
 export async function packAndInstall(): Promise<PackedPackage> {
   const folder = await mkdtemp(join(tmpdir(), 'leasehold-package-'));
   const packed = await run('npm', ['pack', '--json', '--pack-destination', folder], repository);
@@ -31,21 +32,31 @@ export async function packAndInstall(): Promise<PackedPackage> {
   };
 }
 
-/** Makes a user's project outside the repository. The project can import leasehold and `peers`, and nothing else. */
+/** Makes a user's project of the programs in consumer/. */
 export async function makeConsumer(
-  { folder: installed }: PackedPackage,
+  installed: PackedPackage,
   { packageJson, tsconfig, peers }: { packageJson: object; tsconfig: object; peers: string[] },
 ): Promise<string> {
-  const folder = await mkdtemp(join(installed, 'consumer-'));
-  await cp(join(import.meta.dirname, 'consumer'), folder, { recursive: true });
+  const folder = await makeProject(installed, join(import.meta.dirname, 'consumer'), peers);
+  await writeFile(join(folder, 'package.json'), JSON.stringify(packageJson));
+  await writeFile(join(folder, 'tsconfig.json'), JSON.stringify(tsconfig));
+  return folder;
+}
+
+/** Copies a project out of the repository. The project can import leasehold and `peers`, and nothing else. */
+export async function makeProject(
+  { folder: installed }: PackedPackage,
+  project: string,
+  peers: string[],
+): Promise<string> {
+  const folder = await mkdtemp(join(installed, 'project-'));
+  await cp(project, folder, { recursive: true });
   await cp(join(installed, 'node_modules/leasehold'), join(folder, 'node_modules/leasehold'), { recursive: true });
   for (const name of peers) {
     const link = join(folder, 'node_modules', name);
     await mkdir(dirname(link), { recursive: true });
     await symlink(join(repository, 'node_modules', name), link);
   }
-  await writeFile(join(folder, 'package.json'), JSON.stringify(packageJson));
-  await writeFile(join(folder, 'tsconfig.json'), JSON.stringify(tsconfig));
   return folder;
 }
 

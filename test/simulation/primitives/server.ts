@@ -10,7 +10,7 @@ import { broken, carry, type Way } from '../network.ts';
 import type { Fate } from '../schedule.ts';
 import type { Host, VirtualTime } from '../virtual-time.ts';
 
-type Write = Exclude<keyof MemoryLockStore, 'read' | 'readMany' | 'list'>;
+type Write = Exclude<keyof MemoryLockStore, 'read' | 'readMany' | 'list' | 'clear'>;
 
 interface StoredObject {
   readonly entry: Entry;

@@ -1,0 +1,72 @@
+import { randomUUID } from 'node:crypto';
+import type { Command } from 'commander';
+import { DynamoDBLockStore } from '../../lib/dynamodb/store.ts';
+import type { LockClient } from '../../lib/index.ts';
+import type { StoreProblem } from '../../lib/record/store.ts';
+import { atPlace } from '../place.ts';
+import { examineTable } from '../table-doctor.ts';
+import { print } from '../terminal.ts';
+
+/** A slow store makes each lock slow. Within one Region, an answer takes some milliseconds. */
+const SLOW_MS = 250;
+
+/**
+ * The requests by which leasehold uses a store. None changes anything: the key is new, and the grant to end is unknown, so
+ * the condition of the write fails. Whoever may not send the write is refused before its condition is asked.
+ */
+const TRIALS: Readonly<Record<string, (locks: LockClient, key: string) => Promise<unknown>>> = {
+  'reading one lock': (locks, key) => locks.inspect(key),
+  'reading several locks': (locks, key) => locks.inspectMany([key]),
+  'listing the locks': async (locks, key) => {
+    for await (const _ of locks.list({ prefix: key })) return;
+  },
+  'writing a lock': (locks, key) => locks.forceRelease(key, { lockId: key }),
+};
+
+export const addDoctor = (program: Command): Command =>
+  program
+    .command('doctor')
+    .alias('check')
+    .description(
+      'say what is wrong with the place of the locks, and what to do: try each request without a change, take the time of an ' +
+        'answer, and look at the settings of the place',
+    )
+    .option('--json', 'print one JSON object a line')
+    .action(
+      atPlace(async ({ locks, store }, { json }: { json?: boolean }) => {
+        const problems = await tried(locks);
+        if (!(store instanceof DynamoDBLockStore)) problems.push(...(await locks.check()));
+        // Requests that failed have told why. A table that cannot be reached has no settings to look at.
+        else if (problems.length < Object.keys(TRIALS).length) problems.push(...(await examineTable(store)));
+        for (const problem of problems) {
+          print(json ? JSON.stringify(problem) : `${problem.severity}: ${problem.message}`);
+        }
+        if (problems.length === 0 && !json) print('Nothing is wrong with the place of the locks.');
+        return problems.some(({ severity }) => severity === 'error') ? 1 : 0;
+      }),
+    );
+
+/** Tries each request. If none succeeds, the place cannot be reached: that is an error of the call, and no finding. */
+async function tried(locks: LockClient): Promise<StoreProblem[]> {
+  const key = `leasehold-doctor/${randomUUID()}`;
+  const problems: StoreProblem[] = [];
+  const failures: unknown[] = [];
+  let slowest = 0;
+  for (const [name, trial] of Object.entries(TRIALS)) {
+    const began = performance.now();
+    try {
+      await trial(locks, key);
+      // The first answer also pays for the connection.
+      if (name !== 'reading one lock') slowest = Math.max(slowest, performance.now() - began);
+    } catch (error) {
+      failures.push(error);
+      problems.push({ severity: 'error', message: `${name} failed: ${(error as Error).message}` });
+    }
+  }
+  if (failures.length === Object.keys(TRIALS).length) throw failures[0];
+  if (slowest > SLOW_MS) {
+    const message = `An answer took ${Math.round(slowest)} ms. Each lock waits for two such answers: is the place in another Region?`;
+    problems.push({ severity: 'warning', message });
+  }
+  return problems;
+}

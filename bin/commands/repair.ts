@@ -1,0 +1,64 @@
+import { type Command, InvalidArgumentError } from 'commander';
+import { type LockState, LockStoreError } from '../../lib/index.ts';
+import { show } from '../../lib/record/check.ts';
+import { isBroken } from '../../lib/record/record.ts';
+import { describe } from '../describe.ts';
+import { atPlace } from '../place.ts';
+import { print, warn } from '../terminal.ts';
+import { tell } from './release.ts';
+import { missing } from './show.ts';
+
+interface Options {
+  readonly token?: number;
+  readonly immediately?: boolean;
+}
+
+export const addRepair = (program: Command): Command =>
+  program
+    .command('repair')
+    .description(
+      'open a lock that nobody holds and that is closed all the same; mend a record that somebody has damaged, and end its ' +
+        'grant; and raise the fencing token to the present time in milliseconds',
+    )
+    .argument('<key>', 'the key of the lock')
+    .option('--token <n>', 'write this fencing token', tokenOf)
+    .option(
+      '--immediately',
+      'open a lock whose record was damaged at once, and not at its expiry: two holders may run at the same time',
+    )
+    .action(
+      atPlace(async (place, { token: fencingToken, immediately }: Options, key: string) => {
+        const { locks } = place;
+        let seen: LockState | undefined;
+        try {
+          seen = await locks.inspect(key);
+          if (seen === undefined) return missing(key, place);
+          print(`${show(key)} is ${describe(seen)}, with the fencing token ${seen.fencingToken}.`);
+        } catch (error) {
+          // A record whose token or expiry is no number cannot be shown.
+          if (!(error instanceof LockStoreError && error.foreign)) throw error;
+          warn(error.message);
+        }
+        if (seen?.lockId !== undefined && !isBroken(seen)) {
+          warn(`${show(key)} has the grant ${seen.lockId} of ${seen.owner}: end it first, by leasehold release.`);
+          return 1;
+        }
+        if (immediately) {
+          warn(
+            `If a holder of ${show(key)} still runs, there may be two holders until its lease ends: be sure that it is dead.`,
+          );
+        }
+        if (!(await locks.repair(key, { seen, fencingToken, immediately }))) {
+          warn(`${show(key)} has changed meanwhile, or is no record of leasehold's: look at it again.`);
+          return 1;
+        }
+        await tell(locks, key, `The record of ${show(key)} is repaired.`);
+        return 0;
+      }),
+    );
+
+function tokenOf(text: string): number {
+  const token = Number(text || Number.NaN);
+  if (Number.isNaN(token)) throw new InvalidArgumentError('It must be a whole number.');
+  return token;
+}

@@ -1,0 +1,171 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { constants } from 'node:os';
+import { type Command, InvalidArgumentError } from 'commander';
+import { type Lease, LockBusyError, type LockClient, LockDoneError } from '../../lib/index.ts';
+import { show } from '../../lib/record/check.ts';
+import { atPlace } from '../place.ts';
+import { UsageError, warn } from '../terminal.ts';
+
+/** The exit statuses besides the command's own. `busy` is `EX_TEMPFAIL` of `sysexits.h`; the last two are a shell's. */
+const STATUS = { lost: 70, busy: 75, done: 76, notExecutable: 126, notFound: 127, signal: 128 } as const;
+
+const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
+type Signal = (typeof SIGNALS)[number];
+
+interface Options {
+  readonly wait: number;
+  readonly once?: string;
+  readonly atLeast: number;
+  readonly lease: number;
+  readonly killAfter: number;
+}
+
+const DESCRIPTION = `hold the lock while a command runs: renew the lease, and release it afterwards
+
+The environment of the command has LEASEHOLD_KEY and LEASEHOLD_TOKEN, the fencing token. If the lease is lost, the command
+gets SIGTERM, and later SIGKILL. A command whose run was killed by SIGKILL goes on without the lock.
+Exit status: the command's own; 70 the lease was lost; 75 the lock is busy; 76 the once token is done.`;
+
+export const addRun = (program: Command): Command =>
+  program
+    .command('run')
+    .summary('hold the lock while a command runs')
+    .description(DESCRIPTION)
+    .usage('[options] KEY -- COMMAND...')
+    .argument('<key>', 'the key of the lock')
+    .argument('<command...>', 'the command and its arguments')
+    .option('--wait <seconds>', 'the longest wait for a busy lock', msOf, 0)
+    .option('--once <token>', 'run once for this token, such as a date: it is done if the command exits with 0')
+    .option('--at-least <seconds>', 'keep the lock closed for that long from the start', msOf, 0)
+    .option('--lease <seconds>', 'the time after which a dead host’s lock opens', msOf, 30_000)
+    .option('--kill-after <seconds>', 'the time from SIGTERM to SIGKILL if the lease is lost', msOf, 2_000)
+    .action(
+      atPlace(({ locks }, options: Options, key: string, command: string[]) => run(locks, key, options, command)),
+    );
+
+function msOf(text: string): number {
+  const seconds = Number(text || Number.NaN);
+  if (seconds >= 0 && seconds < 1e9) return Math.round(seconds * 1000);
+  throw new InvalidArgumentError(`It must be a number of seconds, but it is ${show(text)}.`);
+}
+
+/**
+ * 1. Acquires the lock. A signal ends the wait.
+ * 2. Starts the command, and passes signals on to it.
+ * 3. If the lease is lost, ends the command.
+ * 4. Releases the lease. If the command succeeded, its `once` token is done.
+ */
+async function run(locks: LockClient, key: string, options: Options, command: string[]): Promise<number> {
+  if (options.lease === 0) throw new UsageError('--lease must be more than 0 seconds, but it is 0.');
+  let deliver: ((signal: Signal) => void) | undefined;
+  let received: Signal | undefined;
+  const waiting = new AbortController();
+  const onSignal = (signal: Signal) => {
+    received ??= signal;
+    waiting.abort();
+    deliver?.(signal);
+  };
+  for (const signal of SIGNALS) process.on(signal, onSignal);
+  try {
+    const lease = await acquired(locks, key, options, waiting.signal);
+    if (typeof lease === 'number') return lease;
+    if (received !== undefined) {
+      await lease.release();
+      return STATUS.signal + constants.signals[received];
+    }
+    return await underLease(lease, options, command, (to) => {
+      deliver = to;
+    });
+  } catch (error) {
+    if (received !== undefined && waiting.signal.aborted && error === waiting.signal.reason) {
+      return STATUS.signal + constants.signals[received];
+    }
+    throw error;
+  } finally {
+    for (const signal of SIGNALS) process.off(signal, onSignal);
+  }
+}
+
+async function acquired(
+  locks: LockClient,
+  key: string,
+  { wait, once, atLeast, lease }: Options,
+  signal: AbortSignal,
+): Promise<Lease | number> {
+  try {
+    const times = { waitMs: wait, holdAtLeastMs: atLeast, leaseMs: lease };
+    return await locks.acquire(key, { ...times, ...(once !== undefined && { once }), signal });
+  } catch (error) {
+    if (error instanceof LockBusyError) {
+      warn(`leasehold: ${error.message} The holder is ${error.owner ?? 'nobody: the lock is closed for a time'}.`);
+      return STATUS.busy;
+    }
+    if (!(error instanceof LockDoneError)) throw error;
+    warn(`leasehold: ${error.message}`);
+    return STATUS.done;
+  }
+}
+
+async function underLease(
+  lease: Lease,
+  { killAfter }: Options,
+  command: string[],
+  deliverTo: (deliver: (signal: Signal) => void) => void,
+): Promise<number> {
+  // Without a terminal, the command leads a process group, so that a signal also reaches what the command has started.
+  const isGroup = !process.stdin.isTTY;
+  const child = spawn(command[0] as string, command.slice(1), {
+    stdio: 'inherit',
+    detached: isGroup,
+    env: { ...process.env, LEASEHOLD_KEY: lease.key, LEASEHOLD_TOKEN: String(lease.fencingToken) },
+  });
+  const kill = (signal: NodeJS.Signals) => send(child, signal, isGroup);
+  // A terminal sends its SIGINT to the command, too.
+  deliverTo((signal) => (isGroup || signal !== 'SIGINT') && kill(signal));
+  let killing: NodeJS.Timeout | undefined;
+  const onLost = () => {
+    warn(`leasehold: the lease of ${show(lease.key)} was lost: ending the command.`);
+    kill('SIGTERM');
+    killing = setTimeout(() => kill('SIGKILL'), killAfter);
+  };
+  lease.signal.addEventListener('abort', onLost);
+  if (lease.signal.aborted) onLost();
+  let status: number;
+  try {
+    const [code, signal] = (await once(child, 'exit')) as [number | null, NodeJS.Signals | null];
+    status = code ?? STATUS.signal + constants.signals[signal as NodeJS.Signals];
+  } catch (error) {
+    await lease.release();
+    const { code, message } = error as NodeJS.ErrnoException;
+    warn(`leasehold: ${show(command[0])} could not be started: ${message}`);
+    return code === 'ENOENT' ? STATUS.notFound : STATUS.notExecutable;
+  } finally {
+    clearTimeout(killing);
+    lease.signal.removeEventListener('abort', onLost);
+  }
+  // The command has ended, and what it has started in its group must not work on without the lock.
+  if (killing !== undefined) kill('SIGKILL');
+  return ended(lease, status);
+}
+
+async function ended(lease: Lease, status: number): Promise<number> {
+  if (!lease.isHeld()) {
+    await lease.release();
+    warn(`leasehold: the command ended with ${status}, after the lease of ${show(lease.key)} had been lost.`);
+    return STATUS.lost;
+  }
+  await (status === 0 ? lease.finish() : lease.release());
+  return status;
+}
+
+function send({ pid }: ChildProcess, signal: NodeJS.Signals, isGroup: boolean): void {
+  if (pid === undefined) return;
+  try {
+    process.kill(isGroup ? -pid : pid, signal);
+  } catch (error) {
+    // The process has ended already.
+    if ((error as NodeJS.ErrnoException).code !== 'ESRCH')
+      warn(`leasehold: ${signal} failed: ${(error as Error).message}`);
+  }
+}

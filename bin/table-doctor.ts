@@ -1,0 +1,119 @@
+/** Findings about a lock table that no request of a lock tells: its keys, its TTL, its replicas, its protection, and the clock. */
+import type {
+  ContinuousBackupsDescription,
+  DynamoDBClient,
+  TableDescription,
+  TimeToLiveDescription,
+} from '@aws-sdk/client-dynamodb';
+import type { DynamoDBLockStore } from '../lib/dynamodb/store.ts';
+import { show } from '../lib/record/check.ts';
+import type { StoreProblem } from '../lib/record/store.ts';
+
+/** A host whose clock is further off pays for more requests. */
+const CLOCK_MS = 2_000;
+
+/** Describes a lock table and judges the description. A right to describe that is missing is a finding, and ends nothing. */
+export async function examineTable(store: DynamoDBLockStore): Promise<StoreProblem[]> {
+  const sdk = await import('@aws-sdk/client-dynamodb').catch(() => undefined);
+  if (sdk === undefined) {
+    const message =
+      'The settings of the table were not looked at: type npm install @aws-sdk/client-dynamodb, and ask again.';
+    return [{ severity: 'warning', message }];
+  }
+  const client = new sdk.DynamoDBClient({ maxAttempts: 3 });
+  const offMs = clockOf(client);
+  const input = { TableName: store.tableName };
+  const problems: StoreProblem[] = [];
+  const ask = async <Answer>(name: string, asking: Promise<Answer>): Promise<Answer | undefined> => {
+    try {
+      return await asking;
+    } catch (error) {
+      const message = `${name} was not answered, so its settings were not looked at: ${(error as Error).message}`;
+      problems.push({ severity: 'warning', message });
+      return undefined;
+    }
+  };
+  try {
+    const table = (await ask('DescribeTable', client.send(new sdk.DescribeTableCommand(input))))?.Table;
+    const ttl = await ask('DescribeTimeToLive', client.send(new sdk.DescribeTimeToLiveCommand(input)));
+    const backups = await ask(
+      'DescribeContinuousBackups',
+      client.send(new sdk.DescribeContinuousBackupsCommand(input)),
+    );
+    if (table) problems.push(...keysOf(table, store), ...replicasOf(table));
+    const isStrong = table?.MultiRegionConsistency === 'STRONG';
+    if (ttl && !isStrong) problems.push(...ttlOf(ttl.TimeToLiveDescription, store));
+    if (backups) problems.push(...backupsOf(backups.ContinuousBackupsDescription));
+    const off = offMs();
+    if (off !== undefined && Math.abs(off) > CLOCK_MS) {
+      const message = `This host's clock is about ${Math.round(off / 1000)} s ${off > 0 ? 'ahead of' : 'behind'} DynamoDB's: set the clock by NTP.`;
+      problems.push({ severity: 'warning', message });
+    }
+    return problems;
+  } finally {
+    client.destroy();
+  }
+}
+
+/** Compares the host's clock with the `Date` of each answer, in milliseconds. The date tells whole seconds. */
+function clockOf(client: DynamoDBClient): () => number | undefined {
+  let off: number | undefined;
+  client.middlewareStack.add(
+    (next) => async (args) => {
+      const sentAt = Date.now();
+      const result = await next(args);
+      const { headers } = result.response as { headers?: Record<string, string> };
+      const date = Date.parse(headers?.date ?? '');
+      if (!Number.isNaN(date)) off = (sentAt + Date.now()) / 2 - (date + 500);
+      return result;
+    },
+    { step: 'deserialize', name: 'leaseholdDoctorClock' },
+  );
+  return () => off;
+}
+
+function keysOf(
+  { KeySchema = [], AttributeDefinitions = [] }: TableDescription,
+  store: DynamoDBLockStore,
+): StoreProblem[] {
+  const { keyAttribute, sortKey } = store.table;
+  const expected = [keyAttribute, ...(sortKey ? [sortKey.name] : [])];
+  const found = KeySchema.map(({ AttributeName }) => AttributeName);
+  const typed = AttributeDefinitions.filter(({ AttributeName }) => found.includes(AttributeName));
+  const problems: StoreProblem[] = [];
+  if (found.join() !== expected.join()) {
+    const message = `The table's key is ${found.join(', ')}, and the locks look for ${expected.join(', ')}: give --key-attribute and --sort-key, and the same options to the store.`;
+    problems.push({ severity: 'error', message });
+  }
+  for (const { AttributeName, AttributeType } of typed) {
+    if (AttributeType === 'S') continue;
+    const message = `The key ${show(AttributeName)} of the table has the type ${AttributeType}, and must have S: make another table.`;
+    problems.push({ severity: 'error', message });
+  }
+  return problems;
+}
+
+function ttlOf(ttl: TimeToLiveDescription | undefined, { table }: DynamoDBLockStore): StoreProblem[] {
+  const { TimeToLiveStatus: status = 'DISABLED', AttributeName: name } = ttl ?? {};
+  if (!status.startsWith('ENABL')) {
+    const message = `TTL is off, so that records of locks stay for ever: turn TTL on, on the attribute ${show(table.ttlAttribute)}.`;
+    return [{ severity: 'warning', message }];
+  }
+  if (name === table.ttlAttribute) return [];
+  const message = `TTL reads ${show(name)}, and the locks write ${show(table.ttlAttribute)}, so that their records stay for ever: give --ttl-attribute, and the same option to the store.`;
+  return [{ severity: 'warning', message }];
+}
+
+function replicasOf({ Replicas = [], MultiRegionConsistency: consistency }: TableDescription): StoreProblem[] {
+  if (Replicas.length === 0 || consistency === 'STRONG') return [];
+  const regions = Replicas.map(({ RegionName }) => RegionName).join(', ');
+  const message = `The table has eventually consistent replicas (${regions}): a lock that is taken in two Regions is granted twice. Take each lock in one Region alone, or make the replicas STRONG.`;
+  return [{ severity: 'warning', message }];
+}
+
+function backupsOf(backups: ContinuousBackupsDescription | undefined): StoreProblem[] {
+  if (backups?.PointInTimeRecoveryDescription?.PointInTimeRecoveryStatus !== 'ENABLED') return [];
+  const message =
+    'The table has point-in-time recovery: a restored table gives out fencing tokens a second time, and forgets once tokens. Raise the tokens by leasehold repair after a restore.';
+  return [{ severity: 'warning', message }];
+}

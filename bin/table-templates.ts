@@ -1,0 +1,121 @@
+/** The lock table and its permissions as text, for whoever deploys without the CDK. A test compares both with the constructs'. */
+import { show } from '../lib/record/check.ts';
+import { UsageError } from './terminal.ts';
+
+/** The names of a table's attributes, and of the table where a template needs one. */
+interface Layout {
+  readonly keyAttribute: string;
+  readonly ttlAttribute: string;
+  readonly tableName: string;
+}
+
+const cloudformation = ({ keyAttribute, ttlAttribute }: Layout): string => `Resources:
+  Locks:
+    Type: AWS::DynamoDB::Table
+    DeletionPolicy: Retain
+    UpdateReplacePolicy: Retain
+    Properties:
+      BillingMode: PAY_PER_REQUEST
+      AttributeDefinitions:
+        - AttributeName: ${keyAttribute}
+          AttributeType: S
+      KeySchema:
+        - AttributeName: ${keyAttribute}
+          KeyType: HASH
+      TimeToLiveSpecification:
+        AttributeName: ${ttlAttribute}
+        Enabled: true`;
+
+const terraform = ({
+  keyAttribute,
+  ttlAttribute,
+  tableName,
+}: Layout): string => `resource "aws_dynamodb_table" "locks" {
+  name         = "${tableName}"
+  billing_mode = "PAY_PER_REQUEST"
+  hash_key     = "${keyAttribute}"
+
+  attribute {
+    name = "${keyAttribute}"
+    type = "S"
+  }
+
+  ttl {
+    attribute_name = "${ttlAttribute}"
+    enabled        = true
+  }
+
+  lifecycle {
+    prevent_destroy = true
+  }
+}`;
+
+/** The templates by their format. SAM and the Serverless Framework take CloudFormation's resources as they are. */
+export const TEMPLATES: Readonly<Record<string, (layout: Layout) => string>> = {
+  cloudformation,
+  sam: cloudformation,
+  serverless: (layout) => `resources:\n${cloudformation(layout).replace(/^/gm, '  ')}`,
+  terraform,
+};
+
+export interface PolicyOptions {
+  readonly keys?: readonly string[];
+  readonly keyPrefixes?: readonly string[];
+  readonly fleet?: boolean;
+  readonly guardedWrites?: boolean;
+}
+
+/** The longest policy that IAM takes in a role, in characters without white space. */
+const MOST_CHARACTERS = 6_144;
+
+/** The policy of a function that locks some keys of a table. */
+export function policyOf(tableName: string, options: PolicyOptions): object {
+  const { keys = [], keyPrefixes = [], fleet = false, guardedWrites = false } = options;
+  for (const key of [...keys, ...keyPrefixes]) checkInPolicy(key);
+  if (keys.length + keyPrefixes.length === 0) {
+    throw new UsageError('A policy must name its locks: give --keys, --key-prefixes or both.');
+  }
+  if (fleet && keyPrefixes.length === 0) {
+    throw new UsageError('A fleet is granted its locks by --key-prefixes: runTasks also keeps marks under such keys.');
+  }
+  const actions = ['dynamodb:UpdateItem', 'dynamodb:GetItem'];
+  if (fleet) actions.push('dynamodb:BatchGetItem');
+  if (guardedWrites) actions.push('dynamodb:ConditionCheckItem');
+  const policy = {
+    Version: '2012-10-17',
+    Statement: [
+      {
+        Effect: 'Allow',
+        Action: actions,
+        Resource: tableName.startsWith('arn:') ? tableName : `arn:aws:dynamodb:*:*:table/${tableName}`,
+        Condition: {
+          'ForAllValues:StringLike': {
+            'dynamodb:LeadingKeys': [...keyPrefixes.map((prefix) => `${prefix}*`), ...keys],
+          },
+          Null: { 'dynamodb:LeadingKeys': 'false' },
+        },
+      },
+    ],
+  };
+  const length = JSON.stringify(policy).length;
+  if (length > MOST_CHARACTERS) {
+    throw new UsageError(
+      `The policy would have ${length} characters, and IAM takes ${MOST_CHARACTERS}: name fewer keys.`,
+    );
+  }
+  return policy;
+}
+
+function checkInPolicy(key: string): void {
+  const fault =
+    key === ''
+      ? 'must not be empty'
+      : /[*?]/.test(key)
+        ? 'must hold no wildcard (* or ?); a prefix gets its wildcard by itself'
+        : key.includes('${')
+          ? 'must hold no policy variable'
+          : /[^\u0020-\u00ff]/.test(key)
+            ? 'must hold only characters that an IAM policy can hold (U+0020 to U+00FF)'
+            : undefined;
+  if (fault !== undefined) throw new UsageError(`The key or prefix ${show(key)} ${fault}.`);
+}

@@ -1,0 +1,186 @@
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { afterAll, afterEach, describe, expect, jest, test } from '@jest/globals';
+import { FileLockStore } from '../../lib/file.ts';
+import { LockClient } from '../../lib/index.ts';
+import { commandIn, leaseholdIn } from './run.ts';
+
+// A busy machine needs more time than Jest's default.
+jest.setTimeout(30_000);
+
+const directory = mkdtempSync(join(tmpdir(), 'leasehold-run-'));
+const locks = new LockClient({ store: new FileLockStore({ directory }), owner: 'anna' });
+const environment = { LOCK_STORE: pathToFileURL(directory).href };
+afterAll(() => rmSync(directory, { recursive: true }));
+
+const run = (...args: string[]) => leaseholdIn(environment, ['run', ...args]);
+
+const running: ChildProcess[] = [];
+afterEach(() => {
+  for (const child of running.splice(0)) child.kill('SIGKILL');
+});
+
+/** Starts the command, and waits until the program under the lock has printed a line. */
+async function started(...args: string[]) {
+  const { command, env } = commandIn(environment);
+  const child = spawn(command[0] as string, [...command.slice(1), 'run', ...args], {
+    env,
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  running.push(child);
+  let err = '';
+  child.stderr?.on('data', (text) => {
+    err += text;
+  });
+  const ended = once(child, 'exit').then(([code]) => ({ code, err }));
+  await Promise.race([once(child.stdout as NodeJS.ReadableStream, 'data'), ended]);
+  return { child, ended };
+}
+
+const isFree = async (key: string) => {
+  const lock = await locks.inspect(key);
+  return lock !== undefined && lock.lockId === undefined && lock.opensInMs === 0;
+};
+
+describe('leasehold run', () => {
+  test('gives the command the key and the fencing token, passes its exit status on, and releases the lock', async () => {
+    const script = 'echo "$LEASEHOLD_KEY $LEASEHOLD_TOKEN $1"; exit 7';
+    const { status, out } = await run('nightly', '--', 'sh', '-c', script, 'sh', '--once');
+    const lock = await locks.inspect('nightly');
+    expect({ status, out }).toEqual({ status: 7, out: `nightly ${lock?.fencingToken} --once\n` });
+    expect(await isFree('nightly')).toBe(true);
+  });
+
+  test('exits with 75 if the lock is busy, and does not start the command', async () => {
+    const lease = await locks.acquire('busy');
+    expect(await run('busy', '--', 'echo', 'ran')).toMatchObject({
+      status: 75,
+      out: '',
+      err: expect.stringContaining('The holder is anna.'),
+    });
+    await lease.release();
+  });
+
+  test('waits for a busy lock with --wait', async () => {
+    const lease = await locks.acquire('waiting');
+    const ran = run('waiting', '--wait', '20', '--', 'echo', 'ran');
+    setTimeout(() => lease.release(), 300);
+    expect(await ran).toMatchObject({ status: 0, out: 'ran\n' });
+  });
+
+  test('runs once for a token: a failed run is repeated, and a run after success exits with 76', async () => {
+    const once = ['monthly', '--once', '2026-01-01'];
+    expect(await run(...once, '--', 'false')).toMatchObject({ status: 1 });
+    expect(await run(...once, '--', 'true')).toMatchObject({ status: 0 });
+    expect(await run(...once, '--', 'echo', 'ran')).toMatchObject({ status: 76, out: '' });
+  });
+
+  test('exits as a shell does if the command is not there, and releases the lock', async () => {
+    expect(await run('missing', '--', 'no-such-command')).toMatchObject({
+      status: 127,
+      err: expect.stringContaining("'no-such-command' could not be started"),
+    });
+    expect(await isFree('missing')).toBe(true);
+  });
+
+  test('passes SIGTERM on to the command and to what it has started, and releases the lock', async () => {
+    const { child, ended } = await started('stopped', '--', 'sh', '-c', 'sleep 60 & echo begun; wait');
+    child.kill('SIGTERM');
+    expect(await ended).toMatchObject({ code: 143 });
+    expect(await isFree('stopped')).toBe(true);
+  });
+
+  test('ends a wait by SIGTERM, and starts no command', async () => {
+    const lease = await locks.acquire('wait ended');
+    const { command, env } = commandIn(environment);
+    const args = [...command.slice(1), 'run', 'wait ended', '--wait', '60', '--', 'echo', 'ran'];
+    const child = spawn(command[0] as string, args, { env, stdio: ['ignore', 'pipe', 'inherit'] });
+    running.push(child);
+    let out = '';
+    child.stdout.on('data', (text) => {
+      out += text;
+    });
+    await new Promise((resolve) => setTimeout(resolve, 1_500));
+    child.kill('SIGTERM');
+    const [code] = await once(child, 'exit');
+    expect({ code, out }).toEqual({ code: 143, out: '' });
+    await lease.release();
+  });
+
+  test('ends a command that ignores SIGTERM when an operator has ended the grant, and exits with 70', async () => {
+    const pid = join(directory, 'pid');
+    const script = `trap '' TERM; echo $$ > '${pid}'; echo begun; while :; do sleep 0.1; done`;
+    const { ended } = await started('lost', '--lease', '3', '--kill-after', '0.5', '--', 'sh', '-c', script);
+    const { lockId = '' } = (await locks.inspect('lost')) ?? {};
+    await locks.forceRelease('lost', { lockId });
+    expect(await ended).toMatchObject({ code: 70, err: expect.stringContaining("the lease of 'lost' was lost") });
+    expect(() => process.kill(Number(readFileSync(pid, 'utf8')), 0)).toThrow('ESRCH');
+  });
+
+  test.each([
+    [['a', '--wait', 'long', '--', 'true'], "It must be a number of seconds, but it is 'long'"],
+    [['a', '--lease', '0', '--', 'true'], '--lease must be more than 0 seconds'],
+    [['a'], "missing required argument 'command'"],
+  ])('refuses %j', async (args, message) => {
+    expect(await run(...args)).toMatchObject({ status: 2, out: '', err: expect.stringContaining(message) });
+  });
+});
+
+describe('leasehold watch', () => {
+  test('prints a line for each change if its output is no terminal, and ends on SIGTERM with 0', async () => {
+    const lease = await locks.acquire('watched/a');
+    const { command, env } = commandIn(environment);
+    const args = [...command.slice(1), 'watch', 'watched/', '--every', '0.2'];
+    const child = spawn(command[0] as string, args, { env, stdio: ['ignore', 'pipe', 'inherit'] });
+    running.push(child);
+    let out = '';
+    child.stdout.on('data', (text) => {
+      out += text;
+    });
+    const shows = async (text: string) => {
+      while (!out.includes(text)) await new Promise((resolve) => setTimeout(resolve, 50));
+    };
+    await shows('watched/a  held by anna');
+    await lease.release();
+    await shows('watched/a  free');
+    child.kill('SIGTERM');
+    expect(await once(child, 'exit')).toEqual([0, null]);
+    expect(out.trim().split('\n')).toHaveLength(2);
+  });
+});
+
+test('leasehold complete prints a script for the shell, and completes the commands', async () => {
+  expect((await leaseholdIn({}, ['complete', 'bash'])).out).toContain('bash completion for leasehold');
+  expect((await leaseholdIn({}, ['complete', '--', 're'])).out).toMatch(/^release\t.*\nrepair\t.*\nreset-once\t/);
+});
+
+describe('leasehold serve', () => {
+  test('prints the URL of a page that shows the locks under a prefix, and ends on SIGTERM with 0', async () => {
+    const { command, env } = commandIn(environment);
+    const args = [...command.slice(1), 'serve', 'nightly'];
+    const child = spawn(command[0] as string, args, { env, stdio: ['ignore', 'pipe', 'ignore'] });
+    running.push(child);
+    const [url] = await once(child.stdout, 'data');
+    const page = await fetch(String(url).trim());
+    expect({ status: page.status, text: await page.text() }).toEqual({
+      status: 200,
+      text: expect.stringMatching(/^<!doctype html>/i),
+    });
+    child.kill('SIGTERM');
+    expect(await once(child, 'exit')).toEqual([0, null]);
+  });
+
+  test.each([
+    [['--port', '70000'], 'It must be a whole number from 0 to 65535'],
+    [['--every', '0'], 'It must be a number of seconds from 0.25'],
+  ])('refuses %j', async (args, message) => {
+    expect(await leaseholdIn(environment, ['serve', ...args])).toMatchObject({
+      status: 2,
+      err: expect.stringContaining(message),
+    });
+  });
+});

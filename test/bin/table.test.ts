@@ -1,0 +1,67 @@
+import { readFileSync } from 'node:fs';
+import { DescribeTableCommand, DescribeTimeToLiveCommand } from '@aws-sdk/client-dynamodb';
+import { afterAll, beforeAll, describe as describeAlways, expect, jest, test as testAlways } from '@jest/globals';
+import { type DynamoDB, describe, startDynamoDB, test } from '../support/with-dynamodb.ts';
+import { leaseholdIn } from './run.ts';
+
+// A busy machine needs more time than Jest's default.
+jest.setTimeout(30_000);
+
+const nowhere = { LOCK_TABLE_NAME: '', LOCK_STORE: '', LOCK_BUCKET_NAME: '' };
+const table = (...args: string[]) => leaseholdIn(nowhere, ['table', ...args]);
+
+/** The blocks of the page that the command prints, by the command. */
+const page = readFileSync(new URL('../../docs/without-the-cdk.md', import.meta.url), 'utf8');
+const printed = [...page.matchAll(/<!-- printed by: leasehold table (.*?) -->\n\n```\w+\n(.*?)```/gs)].map(
+  ([, args = '', block = '']) => [args, block] as const,
+);
+
+describeAlways('leasehold table', () => {
+  testAlways.each(printed)(
+    '%s prints what docs/without-the-cdk.md shows, which is what the constructs make',
+    async (args, block) => {
+      const { status, out } = await table(...args.split(' '));
+      expect(status).toBe(0);
+      if (args.startsWith('policy')) expect(JSON.parse(out)).toEqual(JSON.parse(block));
+      else expect(out).toBe(block);
+    },
+  );
+
+  testAlways('is shown on the page by all of its kinds', () => {
+    expect(printed.map(([args]) => args.split(' ')[0]).sort()).toEqual(['policy', 'template', 'template']);
+  });
+
+  testAlways.each([
+    [['template'], "required option '--format <format>' not specified"],
+    [['template', '--format', 'pulumi'], 'Allowed choices are cloudformation, sam, serverless, terraform'],
+    [['policy'], 'give --keys, --key-prefixes or both'],
+    [['policy', '--keys', 'a*'], "The key or prefix 'a*' must hold no wildcard"],
+    [['policy', '--keys', 'a', '--fleet'], 'A fleet is granted its locks by --key-prefixes'],
+    [['policy', '--keys', 'a', '--store', 'file:/tmp'], 'table is about DynamoDB tables'],
+    [['policy', '--keys', 'x'.repeat(7000)], 'IAM takes 6144'],
+  ])('refuses %j', async (args, message) => {
+    expect(await table(...args)).toMatchObject({ status: 2, out: '', err: expect.stringContaining(message) });
+  });
+});
+
+let server: DynamoDB;
+beforeAll(async () => {
+  server = await startDynamoDB();
+});
+afterAll(() => server.stop());
+
+describe('leasehold table create', () => {
+  test('makes a table that doctor finds right, and tells a second call that the table is there', async () => {
+    const environment = { ...server.environment, LOCK_TABLE_NAME: 'made-by-hand' };
+    const create = () => leaseholdIn(environment, ['table', 'create']);
+    expect(await create()).toMatchObject({ status: 0, out: "The table 'made-by-hand' is made.\n" });
+    expect(await create()).toMatchObject({ status: 0, out: "The table 'made-by-hand' was there already.\n" });
+    const input = { TableName: 'made-by-hand' };
+    const { Table } = await server.client().send(new DescribeTableCommand(input));
+    expect(Table?.KeySchema).toEqual([{ AttributeName: 'lockKey', KeyType: 'HASH' }]);
+    const ttl = await server.client().send(new DescribeTimeToLiveCommand(input));
+    expect(ttl.TimeToLiveDescription).toMatchObject({ TimeToLiveStatus: 'ENABLED', AttributeName: 'ttl' });
+    const { status, out } = await leaseholdIn(environment, ['doctor']);
+    expect({ status, out }).toEqual({ status: 0, out: expect.not.stringContaining('error') });
+  });
+});

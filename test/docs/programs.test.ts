@@ -1,0 +1,110 @@
+import { globSync } from 'node:fs';
+import { stripTypeScriptTypes } from 'node:module';
+import { DatabaseSync } from 'node:sqlite';
+import { expect, test } from '@jest/globals';
+import { emf, type Lease, LockClient } from '../../lib/index.ts';
+import { replaceStores } from '../../lib/lease/store-in-tests.ts';
+import { FakeClock, installMemoryStore, MemoryLockStore } from '../../lib/testing.ts';
+import { withLock } from '../../middleware/index.ts';
+import { blocksOf } from './blocks.ts';
+import { repository } from './entries.ts';
+import { read } from './pages.ts';
+
+/** The exports of the block of a page that has this text. */
+async function exportsOf(page: string, text: string) {
+  const { code = '' } = blocksOf(page).find(({ code }) => code.includes(text)) ?? {};
+  return import(`data:text/javascript,${encodeURIComponent(stripTypeScriptTypes(code))}`);
+}
+
+const newClient = () => new LockClient({ store: new MemoryLockStore() });
+
+test("docs/fencing.md's transaction in SQL refuses an earlier holder that writes after a later one", async () => {
+  const { fenced } = await exportsOf('docs/fencing.md', 'function fenced(');
+  const database = new DatabaseSync(':memory:');
+  database.exec(
+    'CREATE TABLE fences (lock_key TEXT PRIMARY KEY, token BIGINT NOT NULL); CREATE TABLE rows (text TEXT)',
+  );
+  const write = (lease: Lease, text: string) =>
+    fenced(database, lease, () => database.prepare('INSERT INTO rows VALUES (?)').run(text));
+  const locks = newClient();
+  const first = await locks.acquire('report');
+  write(first, 'first');
+  write(first, 'first again');
+  await locks.forceRelease('report', { lockId: first.lockId, immediately: true });
+  const second = await locks.acquire('report');
+  write(first, 'first, before the second has written');
+  write(second, 'second');
+  expect(() => write(first, 'late')).toThrow(
+    `A later holder than token ${first.fencingToken} has written for 'report'.`,
+  );
+  write(second, 'second again');
+  expect(() => fenced(database, second, () => database.exec('INSERT INTO nowhere VALUES (1)'))).toThrow('nowhere');
+  const rows = database.prepare('SELECT text FROM rows').all();
+  expect(rows.map(({ text }) => text)).toEqual([
+    'first',
+    'first again',
+    'first, before the second has written',
+    'second',
+    'second again',
+  ]);
+  await second.release();
+});
+
+test("docs/moving-a-table.md's function moves a finished token, and no token of a key that has none", async () => {
+  const { moveToken } = await exportsOf('docs/moving-a-table.md', 'function moveToken(');
+  const [from, to] = [newClient(), newClient()];
+  await from.using('nightly', { once: '2026-01-01T02:00:00Z' }, async () => {});
+  await from.using('plain', async () => {});
+  for (const key of ['nightly', 'plain', 'unknown']) await moveToken(key, from, to);
+  expect(await to.inspect('nightly')).toMatchObject({ doneToken: '2026-01-01T02:00:00Z', held: false });
+  expect(await to.inspect('plain')).toBeUndefined();
+});
+
+test('docs/runbook.md has a section for each alarm of the constructs, and for no other', () => {
+  const sources = globSync('lib/cdk/*.ts', { cwd: repository }).map(read).join('\n');
+  const alarms = [...sources.matchAll(/readonly (\w+): cloudwatch\.Alarm(?: \| undefined)?;/g)].map(([, name]) => name);
+  const sections = [...read('docs/runbook.md').matchAll(/^## `(\w+)`$/gm)].map(([, name]) => name);
+  expect(sections.length).toBeGreaterThan(3);
+  expect([...new Set([...alarms, 'failed'])].sort()).toEqual(sections.sort());
+});
+
+/** The bytes of the lines that `emf()` prints on Lambda for a key and a function's name of 14 characters. */
+async function bytesOfLines() {
+  const key = 'nightly-report';
+  const bytes = new Map<string, number>();
+  const print = (line: string) => bytes.set(JSON.parse(line).event, Buffer.byteLength(line));
+  const owner = `${key}:$LATEST 2026/01/01/[$LATEST]${'0'.repeat(32)}`;
+  const clock = new FakeClock();
+  const onEvent = emf({ tableName: 'locks', functionName: key, print });
+  const locks = new LockClient({ store: new MemoryLockStore({ clock }), clock, owner, onEvent });
+  const lease = await locks.acquire(key);
+  await clock.advance(12_345);
+  expect(await locks.tryAcquire(key)).toBeNull();
+  await lease.release();
+  return (...events: string[]) => events.reduce((sum, event) => sum + (bytes.get(event) ?? Number.NaN), 0);
+}
+
+test("docs/scale.md's costs of the log are those of the lines that emf() prints", async () => {
+  const bytesOf = await bytesOfLines();
+  const dollars = (events: string[]) => ((bytesOf(...events) + 26 * events.length) * 0.5) / 1_000;
+  const rows = [['acquired', 'released'], ['renewed'], ['busy']].map((events) => [
+    `${bytesOf(...events).toLocaleString('en')} bytes each`,
+    dollars(events).toFixed(2),
+  ]);
+  const page = /## The log of the metrics\n(.*?)\n## /s.exec(read('docs/scale.md'))?.[1] ?? '';
+  const told = [...page.matchAll(/^\| .* \| ([\d,]+ bytes each) \| ([\d.]+) \|$/gm)].map(([, ...row]) => row);
+  expect(told).toEqual(rows);
+});
+
+test("docs/middy.md's handler of rates gives those who wait the result of the first", async () => {
+  const { code = '' } = blocksOf('docs/middy.md').find((block) => block.code.includes('fetchRates')) ?? {};
+  const body = stripTypeScriptTypes(code)
+    .replace(/^import .*$/m, '')
+    .replace('export const handler =', 'return');
+  let fetched = 0;
+  installMemoryStore();
+  const handler = new Function('withLock', 'fetchRates', body)(withLock, async () => ({ usd: ++fetched }));
+  replaceStores((store) => store);
+  const answers = await Promise.all([{}, {}, {}].map((context) => handler({}, context)));
+  expect(answers).toEqual([{ usd: 1 }, { usd: 1 }, { usd: 1 }]);
+});

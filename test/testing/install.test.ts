@@ -1,0 +1,69 @@
+import { afterAll, beforeEach, expect, test } from '@jest/globals';
+import middy from '@middy/core';
+import { DynamoDBLockStore } from '../../lib/dynamodb.ts';
+import { LockClient } from '../../lib/index.ts';
+import { replaceStores } from '../../lib/lease/store-in-tests.ts';
+import { S3LockStore } from '../../lib/s3.ts';
+import { installMemoryStore, MemoryLockStore } from '../../lib/testing.ts';
+import { lock, lockPlugin, withLock } from '../../middleware/index.ts';
+
+const store = installMemoryStore();
+beforeEach(() => {
+  installMemoryStore();
+});
+afterAll(() => replaceStores((given) => given));
+
+const context = () => ({}) as never;
+
+test.each([
+  [
+    'lock()',
+    () =>
+      middy(lockPlugin())
+        .use(lock({ key: 'nightly', onBusy: () => 'busy' }))
+        .handler(async () => 'done'),
+  ],
+  ['withLock()', () => withLock({ key: 'nightly', onBusy: () => 'busy' }, async () => 'done')],
+  [
+    'a client of DynamoDB',
+    () => {
+      const locks = new LockClient({ store: new DynamoDBLockStore() });
+      return () => locks.using('nightly', async () => 'done').catch(() => 'busy');
+    },
+  ],
+  [
+    'a client of S3',
+    () => {
+      const locks = new LockClient({ store: new S3LockStore() });
+      return () => locks.using('nightly', async () => 'done').catch(() => 'busy');
+    },
+  ],
+])('a handler over %s that is made after the store in memory is installed takes its lock there', async (_, make) => {
+  const handler = make() as (event: unknown, context: never) => Promise<unknown>;
+  const other = await new LockClient({ store, owner: 'another host' }).acquire('nightly');
+  expect(await handler({}, context())).toBe('busy');
+  await other.release();
+  expect(await handler({}, context())).toBe('done');
+  expect((await new LockClient({ store }).inspect('nightly'))?.held).toBe(false);
+});
+
+test('installing the store in memory again forgets the locks and the tokens of the test before', async () => {
+  const handler = withLock({ key: 'nightly', once: '1' }, async () => 'done');
+  expect(await handler({}, context())).toBe('done');
+  expect(await handler({}, context())).toBeUndefined();
+  expect(installMemoryStore()).toBe(store);
+  expect(await handler({}, context())).toBe('done');
+});
+
+test('a client that is given a store in memory of its own keeps that store', async () => {
+  const own = new MemoryLockStore();
+  await new LockClient({ store: own }).acquire('nightly', { holdAtMostMs: 1_000 });
+  expect((await own.read('nightly')).record).toBeDefined();
+  expect((await store.read('nightly')).record).toBeUndefined();
+});
+
+test('a table that the environment of the test names keeps its name', () => {
+  process.env.LOCK_TABLE_NAME = 'mine';
+  installMemoryStore();
+  expect(process.env.LOCK_TABLE_NAME).toBe('mine');
+});
