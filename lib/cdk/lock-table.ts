@@ -1,5 +1,6 @@
 import { Duration, RemovalPolicy } from 'aws-cdk-lib';
 import * as dynamodb from 'aws-cdk-lib/aws-dynamodb';
+import type * as iam from 'aws-cdk-lib/aws-iam';
 import type * as kms from 'aws-cdk-lib/aws-kms';
 import type { Construct } from 'constructs';
 import { DEFAULT_RETENTION_DAYS, KEY_ATTRIBUTE, TTL_ATTRIBUTE } from '../names.ts';
@@ -11,6 +12,7 @@ import { invalid } from './invalid.ts';
 import type { ILockTable } from './lock-table-base.ts';
 import { isLockTable, LockTableBase, tableNameFault } from './lock-table-base.ts';
 import { checkRegion, checkReplication, isStrong, replicationOf } from './replication.ts';
+import { tableOptionsOf } from './table-options.ts';
 
 /**
  * The props of a `LockTable`.
@@ -96,6 +98,54 @@ export interface LockTableProps {
    * @default - none
    */
   readonly witnessRegion?: string;
+
+  /**
+   * Lets CloudWatch count the keys that are asked for or throttled most. Keys are then readable in CloudWatch, also with a
+   * customer's `encryptionKey`.
+   *
+   * @default - no such counts
+   */
+  readonly contributorInsightsSpecification?: dynamodb.ContributorInsightsSpecification;
+
+  /**
+   * The reads and writes a second that the table serves from its first minute on, such as for 10,000 jobs that start at once:
+   * whole numbers. Larger costs more once; DynamoDB grows a table by itself, but within minutes.
+   *
+   * @default - DynamoDB's throughput of a new table
+   */
+  readonly warmThroughput?: dynamodb.WarmThroughput;
+
+  /**
+   * The table class. `STANDARD_INFREQUENT_ACCESS` stores cheaper and writes dearer, which suits no table of locks but a very
+   * idle one.
+   *
+   * @default TableClass.STANDARD
+   */
+  readonly tableClass?: dynamodb.TableClass;
+
+  /**
+   * Publishes each change of a lock in a stream, whose ARN is `lockTable.table.tableStreamArn`. An image of a record holds the
+   * `lockId`, with which a reader of the stream can end the lease: `KEYS_ONLY` tells that a lock changed, and no secret.
+   *
+   * @default - no stream; with `replicas`, `NEW_AND_OLD_IMAGES`, which the CDK chooses
+   */
+  readonly dynamoStream?: dynamodb.StreamViewType;
+
+  /**
+   * The table's own policy, for what the grants do not cover, such as a `Deny` outside of a VPC endpoint. Grants to principals
+   * of other accounts are added to the policy.
+   *
+   * @default - none, until a grant needs one
+   */
+  readonly resourcePolicy?: iam.PolicyDocument;
+
+  /**
+   * Lets the table be restored to an earlier time. The synthesis warns of it: a restored table gives out fencing tokens a second
+   * time, and does not know who holds which lock. So use the backups to look at the past, and for nothing else.
+   *
+   * @default - no point-in-time recovery
+   */
+  readonly pointInTimeRecoverySpecification?: dynamodb.PointInTimeRecoverySpecification;
 }
 
 const PROPS = {
@@ -109,11 +159,18 @@ const PROPS = {
   replicas: 0,
   multiRegionConsistency: 0,
   witnessRegion: 0,
+  contributorInsightsSpecification: 0,
+  warmThroughput: 0,
+  tableClass: 0,
+  dynamoStream: 0,
+  resourcePolicy: 0,
+  pointInTimeRecoverySpecification: 0,
 } satisfies Record<keyof LockTableProps, 0>;
 
 /**
  * A DynamoDB table of locks. The table is on demand, DynamoDB deletes its old records by TTL, and it stays when it leaves
- * the stack. The table has no point-in-time recovery: a restored table would give out fencing tokens a second time.
+ * the stack. Unless asked for, the table has no point-in-time recovery: a restored table gives out fencing tokens a second
+ * time. `Tags.of(lockTable)` tags the table.
  * @example
  * ```ts
  * import { App, Stack } from 'aws-cdk-lib';
@@ -175,6 +232,7 @@ export class LockTable extends LockTableBase {
         encryption: dynamodb.TableEncryptionV2.customerManagedKey(encryptionKey, { ...props.replicaKeyArns }),
       }),
       ...replicationOf(props),
+      ...tableOptionsOf(this, props),
     });
     this.grants = this.grantsOn(this.table, !isStrong(props));
   }
