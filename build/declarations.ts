@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, relative } from 'node:path';
 import { CJS, ESM, libraryEntries, repository } from './entries.ts';
@@ -25,16 +25,21 @@ export function writeDeclarations(): void {
   for (const entry of libraryEntries) writeReexport(entry.replace(/\.ts$/, ''));
 }
 
+/** An import of another file in a declaration file, without the extension. */
+const IMPORT = /((?:from |import |import\()(['"])\.[^'"]+)\.(?:ts|js)(\2)/g;
+
 /** Copies the declarations of the entries, and those that they import. */
 function gather(folder: string): void {
   const seen = new Set<string>();
   const visit = (file: string) => {
     if (seen.has(file)) return;
     seen.add(file);
-    cpSync(join(folder, file), join(repository, CJS, file));
-    const text = readFileSync(join(folder, file), 'utf8');
-    for (const [, imported = ''] of text.matchAll(/(?:from |import\()['"](\.[^'"]+)\.js['"]/g)) {
-      visit(join(dirname(file), `${imported}.d.ts`));
+    // The compiler leaves the sources' names in the imports of declarations.
+    const text = readFileSync(join(folder, file), 'utf8').replace(IMPORT, '$1.js$3');
+    mkdirSync(dirname(join(repository, CJS, file)), { recursive: true });
+    writeFileSync(join(repository, CJS, file), text);
+    for (const [, start = ''] of text.matchAll(IMPORT)) {
+      visit(join(dirname(file), `${start.replace(/^.*['"]/, '')}.d.ts`));
     }
   };
   for (const entry of libraryEntries) visit(entry.replace(/\.ts$/, '.d.ts'));

@@ -6,8 +6,8 @@ import { CJS, commands, ESM, libraryEntries, packageJson, repository } from './e
 type Outputs = Metafile['outputs'];
 
 /** The packages whose code becomes part of the command, so that users need not install them. */
-const BUNDLED = ['commander', 'fast-string-truncated-width', '@bomb.sh/tab'];
-const NOTICES = `${ESM}/bin/third-party-licenses.txt`;
+const BUNDLED = ['commander', '@bomb.sh/tab', 'fast-string-truncated-width'];
+const NOTICES = 'dist/third-party-licences.txt';
 
 const common = {
   absWorkingDir: repository,
@@ -83,18 +83,16 @@ export function copyPage(outputs: Outputs): void {
 export function writeNotices(outputs: Outputs): void {
   const inputs = Object.values(outputs).flatMap(({ inputs }) => Object.keys(inputs));
   const folders = new Set(inputs.flatMap((path) => /^node_modules\/(@[^/]+\/)?[^/]+/.exec(path)?.[0] ?? []));
-  const notices = [...folders].sort().map((folder) => `${folder.replace('node_modules/', '')}\n\n${licenceIn(folder)}`);
-  writeFileSync(join(repository, NOTICES), notices.join('\n'));
-}
-
-function licenceIn(folder: string): string {
-  const file = readdirSync(join(repository, folder)).find((name) => /^licen[cs]e/i.test(name));
-  if (file !== undefined) return readFileSync(join(repository, folder, file), 'utf8');
-  // Packages that come without a file of their licence.
-  const lines = readFileSync(join(repository, 'bin/licenses.txt'), 'utf8').split('\n');
-  const name = folder.replace('node_modules/', '');
-  const line = lines.find((line) => line.startsWith(`${name}: `));
-  if (line === undefined)
-    throw new Error(`${name} is part of the command: add a line with its licence to bin/licenses.txt`);
-  return `${line}\n`;
+  const notices = [...folders].sort().map((folder) => {
+    const { name, version, license, author, homepage } = JSON.parse(
+      readFileSync(join(repository, folder, 'package.json'), 'utf8'),
+    );
+    const licence = readdirSync(join(repository, folder)).find((file) => /^licen[cs]e/i.test(file));
+    // Such a package has no text of its licence, and says here whose it is.
+    if (licence === undefined) return `${name} ${version}\n\n${license} License, Copyright ${author}, ${homepage}\n`;
+    return `${name} ${version}\n\n${readFileSync(join(repository, folder, licence), 'utf8')}`;
+  });
+  if (notices.length === 0) return;
+  const intro = 'The command leasehold contains code of these packages.';
+  writeFileSync(join(repository, NOTICES), `${[intro, ...notices].join('\n\n')}\n`);
 }

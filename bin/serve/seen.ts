@@ -1,15 +1,6 @@
 /** A lock as the live page has seen it, and the row that a browser gets of it. */
 import type { Clock, LockState } from '../../lib/index.ts';
-
-/**
- * The state of a lock, in one word:
- * - `bad`: somebody has changed the record, and no request can be judged by it.
- * - `held`: a grant is outstanding.
- * - `expired`: the lease expired without a release, since its holder died or stood still. The lock is open.
- * - `closed`: nobody holds the lock, and it is not open yet: after a forced release, or by `holdAtLeastMs`.
- * - `free`: the lock is open, and its last holder released it.
- */
-export type Word = 'bad' | 'held' | 'expired' | 'closed' | 'free';
+import { type State, stateOf } from '../describe.ts';
 
 type Kept = Pick<
   LockState,
@@ -29,7 +20,7 @@ type Kept = Pick<
 
 /** The part of a lock's state that is kept from one look at the store to the next. Without `data`, which may be large. */
 export interface Seen extends Kept {
-  readonly word: Word;
+  readonly word: State;
   /**
    * - `owed`: a run is owed, and nobody runs.
    * - `again`: the holder was asked for one more run.
@@ -44,7 +35,7 @@ export interface Seen extends Kept {
 /** A lock for browsers. Durations count from the end of the look at the store. */
 export interface Row {
   readonly key: string;
-  readonly state: Word;
+  readonly state: State;
   readonly owner: string | undefined;
   readonly fencingToken: number;
   readonly acquiredAt: number;
@@ -71,18 +62,11 @@ export function seen(state: LockState, clock: Clock): Seen {
   return {
     ...{ key, lockId, owner, fencingToken, acquiredAt, expiresAt, leaseMs, opensInMs },
     ...{ releasedBy, tookOver, doneToken, flaw },
-    word: wordOf(state),
+    word: stateOf(state),
     waits: waitsOf(state),
     at: clock.monotonic(),
     storeNow: opensInMs > 0 && flaw === undefined ? expiresAt - opensInMs : clock.now(),
   };
-}
-
-function wordOf({ flaw, held, opensInMs, lockId }: LockState): Word {
-  if (flaw !== undefined) return 'bad';
-  if (held) return 'held';
-  if (lockId !== undefined) return 'expired';
-  return opensInMs > 0 ? 'closed' : 'free';
 }
 
 function waitsOf({ held, owed, asked = 0, serving }: LockState): Seen['waits'] {

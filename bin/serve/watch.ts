@@ -10,9 +10,9 @@ const IDLE_MS = 10_000;
 const SLOW_MS = 1_000;
 /** After a slow look, the pause is this many times as long as the look. */
 const REST = 10;
-const MOST_PAUSE_MS = 60_000;
+const MOST_PAUSE_MS = 600_000;
 /** The most locks that a look reads. A page of more helps nobody, and each lock takes memory here and in the browser. */
-export const MOST_LOCKS = 50_000;
+const MOST_LOCKS = 20_000;
 /** The bounds of the pause after which a browser asks again. The longest is well below `IDLE_MS`. */
 const ASK_MS = { first: 150, least: 250, most: 5_000 };
 

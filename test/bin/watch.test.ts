@@ -40,7 +40,7 @@ describe('the looks at the store', () => {
     expect(ask().ageMs).toBeLessThan(10);
   });
 
-  test('become rarer if a look takes long, down to one a minute', async () => {
+  test('become rarer if a look takes long', async () => {
     const { store, ask, askFor } = watching();
     store.script = (operation) => (operation === 'list' ? { do: 'delayAnswer', ms: 2_000 } : undefined);
     await askFor(60_000);
@@ -74,6 +74,17 @@ describe('the looks at the store', () => {
     store.heal();
     await clock.advance(2_000);
     expect(ask()).not.toHaveProperty('failure');
+  });
+
+  test('read 20,000 locks at the most, and say that there are more', async () => {
+    const { clock, store, ask } = watching();
+    for (let index = 0; index <= 20_000; index++) {
+      await store.inner.acquire({ key: `${index}`, lockId: 'x', owner: 'a', now: 1, until: 2, leaseMs: 1 });
+    }
+    ask();
+    await clock.advance(1);
+    const { isWhole, rows } = ask().picture;
+    expect([isWhole, rows.length]).toEqual([false, 20_000]);
   });
 
   test("tell how long a lock has been held and stays closed, by the store's clock", async () => {

@@ -6,7 +6,7 @@ import { type PackedPackage, packAndInstall, repository, run } from './consumer.
 jest.setTimeout(60_000);
 
 /** The most bytes of all files together, without source maps. docs/decisions/017 has what they are spent on. */
-const MOST_BYTES = 1_180_000;
+const MOST_BYTES = 1_230_000;
 
 let leasehold: PackedPackage;
 let folder: string;
@@ -28,7 +28,7 @@ describe('the tarball', () => {
   test('holds the entries, what they share, their types and maps, and the papers, and nothing else', () => {
     const code = /^dist\/(esm|cjs)\/((lib|middleware|bin)\/.+|[\w-]+)(\.js|\.js\.map|\.d\.ts)$/;
     const papers = ['LICENSE', 'README.md', 'dist/cjs/package.json', 'dist/needs-typescript-5.0.d.ts', 'package.json'];
-    const ofCommand = /^dist\/esm\/(bin\/third-party-licenses\.txt|(bin\/)?page\.html)$/;
+    const ofCommand = /^dist\/(third-party-licences\.txt|esm\/(bin\/)?page\.html)$/;
     const others = leasehold.files.filter((path) => !code.test(path) && !ofCommand.test(path));
     expect(others.sort()).toEqual(papers);
   });
