@@ -5,18 +5,19 @@ import * as cloudwatch from 'aws-cdk-lib/aws-cloudwatch';
 import { SnsAction } from 'aws-cdk-lib/aws-cloudwatch-actions';
 import * as iam from 'aws-cdk-lib/aws-iam';
 import * as lambda from 'aws-cdk-lib/aws-lambda';
-import { SqsDestination } from 'aws-cdk-lib/aws-lambda-destinations';
 import { SqsEventSource } from 'aws-cdk-lib/aws-lambda-event-sources';
 import { LogLevel, NodejsFunction, OutputFormat } from 'aws-cdk-lib/aws-lambda-nodejs';
 import * as logs from 'aws-cdk-lib/aws-logs';
 import * as scheduler from 'aws-cdk-lib/aws-scheduler';
-import { LambdaInvoke } from 'aws-cdk-lib/aws-scheduler-targets';
 import * as sns from 'aws-cdk-lib/aws-sns';
 import * as sqs from 'aws-cdk-lib/aws-sqs';
 import * as sfn from 'aws-cdk-lib/aws-stepfunctions';
 import * as tasks from 'aws-cdk-lib/aws-stepfunctions-tasks';
 import type { Construct } from 'constructs';
-import { LockDashboard, LockTable, SingletonFleet } from '../lib/cdk/index.ts';
+import { LockDashboard, LockTable, SingletonFleet, SingletonJob } from '../lib/cdk/index.ts';
+
+/** An event of the nightly job for a night that has passed: a run by hand takes no later night from the schedules. */
+const EARLY_NIGHT = '{"time":"2026-01-01T02:00:00Z"}';
 
 /**
  * leasehold at work:
@@ -35,10 +36,6 @@ export class DemoStack extends Stack {
   constructor(scope: Construct, id: string, props?: StackProps) {
     super(scope, id, props);
     this.#pager = new sns.Topic(this, 'Pager', { enforceSSL: true });
-    new CfnOutput(this, 'PagerArn', {
-      value: this.#pager.topicArn,
-      description: 'Subscribe, to be told of each alarm.',
-    });
     this.lockTable = new LockTable(this, 'Locks', {
       // Nobody needs the table of a demo afterwards. A real table stays (the default), and is protected.
       removalPolicy: RemovalPolicy.DESTROY,
@@ -47,8 +44,16 @@ export class DemoStack extends Stack {
     });
 
     this.nightly = this.#function('Nightly', 'nightly.ts', Duration.minutes(1));
-    this.lockTable.attach(this.nightly, { keyPrefixes: ['nightly/'] });
-    this.#schedules(this.nightly);
+    const atTwo = scheduler.ScheduleExpression.cron({ hour: '2', minute: '0', timeZone: TimeZone.ETC_UTC });
+    const job = new SingletonJob(this, 'NightlyJob', {
+      function: this.nightly,
+      // Two schedules for one time, as a careful operator might make them: with the lock, they start one run.
+      schedules: [atTwo, atTwo],
+      key: 'nightly/report',
+      lockTable: this.lockTable,
+      runsWithin: Duration.hours(25),
+    });
+    this.#alarms.push(...job.alarms);
 
     const worker = this.#function('FleetWorker', 'fleet-worker.ts', Duration.minutes(1));
     const fleet = new SingletonFleet(this, 'Fleet', {
@@ -63,17 +68,43 @@ export class DemoStack extends Stack {
 
     const queueConsumer = this.#function('QueueConsumer', 'queue.ts', Duration.seconds(30));
     this.lockTable.attach(queueConsumer, { keyPrefixes: ['queue/'] });
-    this.#queue(queueConsumer);
+    const queue = this.#queue(queueConsumer);
 
-    this.#closing();
+    const closing = this.#closing();
 
     this.#alarms.push(...this.lockTable.addAlarms().all);
     for (const alarm of this.#alarms) alarm.addAlarmAction(new SnsAction(this.#pager));
-    new LockDashboard(this, 'Dashboard', {
+    const { dashboard } = new LockDashboard(this, 'Dashboard', {
       lockTable: this.lockTable,
       functions: [this.nightly, worker, queueConsumer],
       alarms: this.#alarms,
     });
+
+    this.#output('PagerArn', 'Subscribe, to be told of each alarm.', this.#pager.topicArn);
+    this.#output('LockTableName', 'The table of the locks.', this.lockTable.tableName);
+    this.#output('NightlyFunctionName', 'The function of the nightly job.', this.nightly.functionName);
+    this.#output('QueueUrl', 'Send {"account":"a-1"}, to see a message worked on under a lock.', queue.queueUrl);
+    this.#output('ClosingArn', 'The state machine that closes a month.', closing.stateMachineArn);
+    const console = `https://${this.region}.console.aws.amazon.com/cloudwatch/home?region=${this.region}`;
+    this.#output(
+      'DashboardUrl',
+      'The locks at a glance.',
+      `${console}#dashboards/dashboard/${dashboard.dashboardName}`,
+    );
+    this.#output(
+      'RunNightly',
+      'The command that runs the nightly job now.',
+      `aws lambda invoke --region ${this.region} --function-name ${this.nightly.functionName} --cli-binary-format raw-in-base64-out --payload '${EARLY_NIGHT}' /dev/stdout`,
+    );
+    this.#output(
+      'ListLocks',
+      'The command that shows the locks.',
+      `npx leasehold ls --region ${this.region} --table ${this.lockTable.tableName}`,
+    );
+  }
+
+  #output(id: string, description: string, value: string): void {
+    new CfnOutput(this, id, { value, description });
   }
 
   /** Makes a function of a handler in `lambda/`. Its role may write to its own log group and nothing else. */
@@ -127,39 +158,7 @@ export class DemoStack extends Stack {
     );
   }
 
-  /** Makes two schedules for one job, as a careful operator might: with a lock, two schedules start one run. */
-  #schedules(fn: lambda.Function): void {
-    const undelivered = this.#deadLetterQueue('NightlyUndelivered');
-    // A retry would be a second run, hours later. The next night is soon enough, and the queue keeps the failed event.
-    fn.configureAsyncInvoke({ retryAttempts: 0, onFailure: new SqsDestination(undelivered) });
-    const role = new iam.Role(this, 'SchedulerRole', {
-      assumedBy: new iam.ServicePrincipal('scheduler.amazonaws.com', {
-        conditions: { StringEquals: { 'aws:SourceAccount': this.account } },
-      }),
-    });
-    fn.grantInvokeLatestVersion(role);
-    undelivered.grantSendMessages(role);
-    const target = new LambdaInvoke(fn, {
-      // The target's own grant covers every version of the function.
-      role: role.withoutPolicyUpdates(),
-      retryAttempts: 0,
-      deadLetterQueue: undelivered,
-      input: scheduler.ScheduleTargetInput.fromObject({ time: scheduler.ContextAttribute.scheduledTime }),
-    });
-    for (const id of ['Schedule', 'SecondSchedule']) {
-      new scheduler.Schedule(this, id, {
-        schedule: scheduler.ScheduleExpression.cron({ hour: '2', minute: '0', timeZone: TimeZone.ETC_UTC }),
-        timeWindow: scheduler.TimeWindow.off(),
-        target,
-      });
-    }
-    // Scheduler and Lambda send to the queue, and each sending counts.
-    const sent = undelivered.metricNumberOfMessagesSent({ period: Duration.minutes(1) });
-    this.#alarmOn('NightlyFailed', sent, 'The nightly job was not started, or failed.');
-    this.#alarms.push(this.lockTable.addDidNotRunAlarm(fn, { within: Duration.hours(25) }));
-  }
-
-  #queue(fn: lambda.Function): void {
+  #queue(fn: lambda.Function): sqs.Queue {
     const deadLetters = this.#deadLetterQueue('QueueDeadLetters');
     const queue = new sqs.Queue(this, 'Queue', {
       enforceSSL: true,
@@ -171,6 +170,7 @@ export class DemoStack extends Stack {
     // SQS moves a message itself, which does not count as sent. So the alarm looks at the messages that lie there.
     const lying = deadLetters.metricApproximateNumberOfMessagesVisible({ period: Duration.minutes(1) });
     this.#alarmOn('QueueFailed', lying, 'A message failed five times, and lies in the dead-letter queue.');
+    return queue;
   }
 
   #deadLetterQueue(id: string): sqs.Queue {
@@ -187,7 +187,7 @@ export class DemoStack extends Stack {
    * step hands the lease to the next step. No state opens the lock when a step fails: the step releases its lease, or the
    * lease expires.
    */
-  #closing(): void {
+  #closing(): sfn.StateMachine {
     const role = new iam.Role(this, 'ClosingRole', {
       assumedBy: new iam.ServicePrincipal('states.amazonaws.com', {
         conditions: { StringEquals: { 'aws:SourceAccount': this.account } },
@@ -263,5 +263,6 @@ export class DemoStack extends Stack {
       id: 'AwsSolutions-SF2',
       reason: 'A trace would tell no more than the execution’s history does, and is paid for.',
     });
+    return machine;
   }
 }

@@ -11,13 +11,15 @@ interface DidNotRun {
   /** Counts the runs. */
   readonly metric: (options: cloudwatch.MetricOptions) => cloudwatch.Metric;
   readonly alarmDescription: string;
+  /** False for an alarm that only shows its state. */
+  readonly actionsEnabled?: boolean;
 }
 
 /**
  * Makes an alarm that goes off if a metric counted nothing for a time. The alarm is also on from its deployment to the first
  * run.
  */
-export function didNotRun(scope: Construct, { name, within, metric, alarmDescription }: DidNotRun): cloudwatch.Alarm {
+export function didNotRun(scope: Construct, { name, within, metric, ...shown }: DidNotRun): cloudwatch.Alarm {
   // CloudWatch looks back for 7 days in periods of an hour or more, and for a day in shorter periods.
   const minutes =
     typeof within?.toMinutes !== 'function' || within.isUnresolved()
@@ -39,6 +41,6 @@ export function didNotRun(scope: Construct, { name, within, metric, alarmDescrip
     comparisonOperator: cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD,
     evaluationPeriods: isHours ? minutes / 60 : minutes,
     treatMissingData: cloudwatch.TreatMissingData.BREACHING,
-    alarmDescription,
+    ...shown,
   });
 }

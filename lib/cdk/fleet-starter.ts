@@ -1,15 +1,15 @@
-import { Duration, Stack } from 'aws-cdk-lib';
-import * as iam from 'aws-cdk-lib/aws-iam';
+import { Stack } from 'aws-cdk-lib';
 import type * as lambda from 'aws-cdk-lib/aws-lambda';
-import * as scheduler from 'aws-cdk-lib/aws-scheduler';
+import type * as scheduler from 'aws-cdk-lib/aws-scheduler';
 import { StepFunctionsStartExecution } from 'aws-cdk-lib/aws-scheduler-targets';
 import type * as sqs from 'aws-cdk-lib/aws-sqs';
 import * as sfn from 'aws-cdk-lib/aws-stepfunctions';
 import { Construct } from 'constructs';
 import { acknowledge } from './acknowledge.ts';
+import { addSchedule, grantStart, type ScheduleTimes, serviceRole, targetProps } from './schedules.ts';
 
-interface FleetStarterProps {
-  readonly function: lambda.Function;
+interface FleetStarterProps extends ScheduleTimes {
+  readonly function: lambda.Function | lambda.Alias;
   readonly workers: number;
   readonly schedule: scheduler.ScheduleExpression;
   readonly deadLetterQueue: sqs.IQueue;
@@ -36,8 +36,8 @@ export class FleetStarter extends Construct {
     super(scope, id);
     const { function: fn, schedule, deadLetterQueue } = props;
 
-    const starter = this.#role('Role', 'states.amazonaws.com');
-    fn.grantInvokeLatestVersion(starter);
+    const starter = serviceRole(this, 'Role', 'states.amazonaws.com');
+    grantStart(fn, starter);
     deadLetterQueue.grantSendMessages(starter);
     this.machine = new sfn.StateMachine(this, 'Machine', {
       definitionBody: sfn.DefinitionBody.fromString(Stack.of(this).toJsonString(this.#definition(props))),
@@ -52,28 +52,11 @@ export class FleetStarter extends Construct {
       'Serverless-StepFunctionStateMachineXray': NO_TRACE,
     });
 
-    const clock = this.#role('SchedulerRole', 'scheduler.amazonaws.com');
+    const clock = serviceRole(this, 'SchedulerRole', 'scheduler.amazonaws.com');
     this.machine.grantStartExecution(clock);
     deadLetterQueue.grantSendMessages(clock);
-    this.schedule = new scheduler.Schedule(this, 'Schedule', {
-      schedule,
-      timeWindow: scheduler.TimeWindow.off(),
-      target: new StepFunctionsStartExecution(this.machine, {
-        role: clock.withoutPolicyUpdates(),
-        // A second start changes nothing. A start that comes much later is better left to the next run.
-        maxEventAge: Duration.minutes(15),
-        deadLetterQueue,
-        input: scheduler.ScheduleTargetInput.fromObject({ time: scheduler.ContextAttribute.scheduledTime }),
-      }),
-    });
-  }
-
-  #role(id: string, service: string): iam.Role {
-    return new iam.Role(this, id, {
-      assumedBy: new iam.ServicePrincipal(service, {
-        conditions: { StringEquals: { 'aws:SourceAccount': Stack.of(this).account } },
-      }),
-    });
+    const target = new StepFunctionsStartExecution(this.machine, targetProps(clock, deadLetterQueue, props));
+    this.schedule = addSchedule(this, 'Schedule', schedule, target, props);
   }
 
   #definition({ function: fn, workers, deadLetterQueue }: FleetStarterProps): object {

@@ -80,6 +80,12 @@ export function checkKeys(scope: IConstruct, { keyPrefixes = [], keys = [], perm
   }
 }
 
+/** Checks a prop that is one key. */
+export function checkKey(scope: IConstruct, key: string): void {
+  const fault = keyFault(key);
+  if (fault) throw invalid(scope, `key must ${fault}.`);
+}
+
 /** The characters of keys in one statement. With the rest of the statement, they fit into a policy of 6,144 characters. */
 const MOST_CHARACTERS = 5_000;
 

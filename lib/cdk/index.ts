@@ -15,5 +15,8 @@ export type { ILockMetrics, LockMetricOptions } from './lock-metrics.ts';
 export type { LockTableProps } from './lock-table.ts';
 export { LockTable } from './lock-table.ts';
 export type { ILockTable, LockAttachOptions } from './lock-table-base.ts';
+export type { ScheduledFunctionProps } from './scheduled-function.ts';
 export type { SingletonFleetProps } from './singleton-fleet.ts';
 export { SingletonFleet } from './singleton-fleet.ts';
+export type { SingletonJobProps } from './singleton-job.ts';
+export { SingletonJob } from './singleton-job.ts';

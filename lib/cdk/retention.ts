@@ -11,27 +11,27 @@ const DEFAULT_DAYS = 4;
 /** A record must outlive a message by the time that a worker may wait and run before its message is written. */
 const MARGIN_DAYS = 1;
 
-/** The retention of a fleet's own table: a record of a finished task outlives every message of the queue. */
+/** The retention of a job's or fleet's own table: a record of finished work outlives every message of the queue. */
 export const retentionFor = (queue: sqs.IQueue | undefined): Duration =>
   Duration.days(Math.ceil((queue && daysOf(queue)) ?? LONGEST_DAYS) + MARGIN_DAYS);
 
-/** The retention of a fleet's own queue: a message is gone before the record of a finished task is. */
+/** The retention of a job's or fleet's own queue: a message is gone before the record of finished work is. */
 export function queueRetentionFor(scope: Construct, { retention, node }: ILockTable): Duration {
   const days = Math.min(LONGEST_DAYS, (retention?.toDays() ?? Infinity) - MARGIN_DAYS);
   if (days >= 1) return Duration.days(days);
   throw invalid(
     scope,
-    `lockTable must keep its records for 2 days or more, so that its fleet's dead-letter queue can keep a message for a day, but ${node.path} keeps them for ${retention?.toDays()} day.`,
+    `lockTable must keep its records for 2 days or more, so that the dead-letter queue can keep a message for a day, but ${node.path} keeps them for ${retention?.toDays()} day.`,
   );
 }
 
-/** Refuses a table that forgets finished tasks before the queue forgets a worker that failed. */
+/** Refuses a table that forgets finished work before the queue forgets an event that failed. */
 export function checkRetention(scope: Construct, { retention, node }: ILockTable, queue: sqs.IQueue): void {
   const days = daysOf(queue);
   const needed = Math.ceil(days ?? LONGEST_DAYS) + MARGIN_DAYS;
   if (retention === undefined || retention.toDays() >= needed) return;
   const kept = `${node.path} keeps its records for ${retention.toDays()} days`;
-  const effect = 'A worker that is redriven after that does finished tasks once more.';
+  const effect = 'An event that is redriven after that repeats work that is done.';
   if (days === undefined) {
     Annotations.of(scope).addWarningV2(
       'leasehold:retention',

@@ -25,7 +25,8 @@ function demo({ validated = false } = {}) {
   return { app, stack: new DemoStack(app, 'LeaseholdDemo') };
 }
 
-const template = Template.fromStack(demo().stack);
+const { stack } = demo();
+const template = Template.fromStack(stack);
 const propertiesOf = (type: string): Record<string, unknown>[] =>
   Object.values(template.findResources(type)).map(({ Properties }) => Properties);
 /** The schedules of the nightly job, or of the fleet. */
@@ -34,13 +35,19 @@ const schedulesOf = (id: string) =>
     logicalId.startsWith('Fleet') === (id === 'Fleet') ? [Properties] : [],
   );
 
+/** An output as a text in which `<…>` stands for a reference. */
+const textOf = (value: { Ref?: string; 'Fn::Join'?: [string, (string | { Ref: string })[]] }): string =>
+  (value['Fn::Join']?.[1] ?? [{ Ref: value.Ref }])
+    .map((part) => (typeof part === 'string' ? part : `<${part.Ref}>`))
+    .join('');
+
 describe('DemoStack', () => {
   test('the template of the demo stack has not changed', () => {
     const json = JSON.stringify(template.toJSON(), null, 2);
     expect(JSON.parse(json.replaceAll(/[0-9a-f]{64}/g, '<asset>'))).toMatchSnapshot();
   });
 
-  test('the demo stack runs the nightly job from two schedules for the same time, and retries at no level', () => {
+  test('the demo stack runs the nightly job from two schedules for the same time, and retries no run', () => {
     const schedules = schedulesOf('Nightly');
     expect(schedules).toHaveLength(2);
     expect(schedules[0]).toEqual(schedules[1]);
@@ -49,7 +56,7 @@ describe('DemoStack', () => {
       FlexibleTimeWindow: { Mode: 'OFF' },
       Target: {
         Input: '{"time":"<aws.scheduler.scheduled-time>"}',
-        RetryPolicy: { MaximumRetryAttempts: 0 },
+        RetryPolicy: { MaximumEventAgeInSeconds: 900 },
         DeadLetterConfig: expect.anything(),
       },
     });
@@ -128,7 +135,7 @@ describe('DemoStack', () => {
       JSON.stringify(PolicyDocument).match(/"dynamodb:LeadingKeys":\[[^\]]*\]/g),
     );
     expect(conditions.filter(Boolean)).toEqual([
-      '"dynamodb:LeadingKeys":["nightly/*"]',
+      '"dynamodb:LeadingKeys":["nightly/report"]',
       '"dynamodb:LeadingKeys":["fleet/*"]',
       '"dynamodb:LeadingKeys":["queue/*"]',
       '"dynamodb:LeadingKeys":["closing"]',
@@ -145,6 +152,26 @@ describe('DemoStack', () => {
     expect(propertiesOf('AWS::Lambda::EventSourceMapping')).toMatchObject([
       { FunctionResponseTypes: ['ReportBatchItemFailures'] },
     ]);
+  });
+
+  test('the outputs of the demo stack name its parts, and are the commands that show a lock at work before the first night', () => {
+    const outputs = Object.fromEntries(
+      Object.entries(template.findOutputs('*')).map(([id, { Value }]) => [id, textOf(Value)]),
+    );
+    const table = stack.resolve(stack.lockTable.tableName).Ref;
+    const nightly = stack.resolve(stack.nightly.functionName).Ref;
+    expect(outputs).toEqual({
+      PagerArn: expect.stringMatching(/^<Pager/),
+      LockTableName: `<${table}>`,
+      NightlyFunctionName: `<${nightly}>`,
+      QueueUrl: expect.stringMatching(/^<Queue/),
+      ClosingArn: expect.stringMatching(/^<Closing/),
+      DashboardUrl: expect.stringMatching(
+        /^https:\/\/<AWS::Region>\.console\.aws\.amazon\.com\/cloudwatch\/home\?region=<AWS::Region>#dashboards\/dashboard\/<Dashboard/,
+      ),
+      RunNightly: `aws lambda invoke --region <AWS::Region> --function-name <${nightly}> --cli-binary-format raw-in-base64-out --payload '{"time":"2026-01-01T02:00:00Z"}' /dev/stdout`,
+      ListLocks: `npx leasehold ls --region <AWS::Region> --table <${table}>`,
+    });
   });
 
   test('the demo stack leaves nothing behind when it is destroyed', () => {

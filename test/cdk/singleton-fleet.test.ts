@@ -367,7 +367,7 @@ describe('SingletonFleet', () => {
     const other = new Stack(stack.node.root as App, 'Other');
     const props = { schedule: nightly, workers: 2, keyPrefixes: ['jobs/'] };
     expect(() => new SingletonFleet(stack, 'Fleet', { function: functionIn(other), ...props })).toThrow(
-      "[Stack/Fleet] function must be in the fleet's stack Stack, or each of the two stacks would need the other first, but Other/Worker is in Other; make the fleet in that stack, or pass a lockTable and a deadLetterQueue of that stack.",
+      '[Stack/Fleet] function must be in the stack Stack, or each of the two stacks would need the other first, but Other/Worker is in Other; make this construct in that stack, or pass a lockTable and a deadLetterQueue of that stack.',
     );
     const ours = { lockTable: new LockTable(stack, 'Ours'), deadLetterQueue: new Queue(stack, 'OurLetters') };
     expect(
@@ -429,7 +429,7 @@ describe('SingletonFleet', () => {
     [
       'an imported function',
       (stack) => ({ function: bad(lambda.Function.fromFunctionName(stack, 'Imported', 'worker')) }),
-      /function must be a Function of this app, but it is the imported function Stack\/Imported/,
+      /function must be a Function of this app, or an Alias of one, but it is the imported function Stack\/Imported/,
     ],
     [
       'a time within which it must run that CloudWatch cannot look back',
@@ -437,14 +437,14 @@ describe('SingletonFleet', () => {
       'runsWithin must be whole hours up to 7 days, or whole minutes up to a day, but it is',
     ],
     [
-      'an alias',
-      (stack) => ({ function: bad(functionIn(stack, 'Aliased').addAlias('live')) }),
-      'function must be a Function of this app, but it is the alias Stack/Aliased/Aliaslive',
+      'a version',
+      (stack) => ({ function: bad(functionIn(stack, 'Versioned').currentVersion) }),
+      'or an Alias of one, but it is the version Stack/Versioned/CurrentVersion, whose environment is fixed.',
     ],
     [
       'a function that has set its retries itself',
       (stack) => ({ function: functionIn(stack, 'Retried', { retryAttempts: 2 }) }),
-      'function must leave its asynchronous invocations to the fleet, but Stack/Retried has set them up already',
+      'function must leave its asynchronous invocations to this construct, but Stack/Retried has set them up already',
     ],
     [
       'a FIFO queue',
@@ -468,7 +468,7 @@ describe('SingletonFleet', () => {
     const { lockTable } = fleet;
     const props = { function: workerIn(stack), schedule: nightly, workers: 2, keyPrefixes: ['jobs/'], lockTable };
     expect(() => new SingletonFleet(stack, 'Second', props)).toThrow(
-      /\[Stack\/Second\] function must leave .* but Stack\/Worker .* or as the function of another fleet/,
+      /\[Stack\/Second\] function must leave .* but Stack\/Worker .* or as the function of another job or fleet/,
     );
   });
 
