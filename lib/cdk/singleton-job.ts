@@ -48,8 +48,8 @@ const PROPS = { ...SCHEDULED_FUNCTION_PROPS, schedules: 0, key: 0 } satisfies Re
  * second start meets the lock busy, or the job done. The same is true of a start that is delivered twice.
  *
  * A start that Lambda did not take is tried again, for `maxEventAge`. A run that failed is not tried again: its event goes to
- * the dead-letter queue, and the alarm `failed` goes off. So let the lock skip what is busy or done (`onBusy: 'skip'`,
- * `onDone: 'skip'`): an error would count as a run that failed.
+ * the dead-letter queue, and the alarm `failed` goes off. So let the lock skip when it is busy (`onBusy: 'skip'`): an error
+ * counts as a run that failed.
  * @example
  * ```ts
  * import { App, Duration, Stack } from 'aws-cdk-lib';

@@ -16,7 +16,7 @@ type TableOptions = Pick<
   | 'warmThroughput'
 >;
 
-const RESTORING = 'https://github.com/leasehold/leasehold/blob/main/docs/operations.md#restoring-a-table';
+const RESTORING = 'https://github.com/leasehold/leasehold/blob/main/docs/moving-a-table.md#restoring';
 
 /**
  * Gives the part of a table's props that is handed on as it is. Warns of backups.

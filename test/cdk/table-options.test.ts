@@ -88,7 +88,7 @@ describe('the options of a lock table', () => {
     });
     Annotations.fromStack(stack).hasWarning(
       '/Stack/Locks',
-      Match.stringLikeRegexp('fencing tokens a second time.*docs/operations.md#restoring-a-table'),
+      Match.stringLikeRegexp('fencing tokens a second time.*docs/moving-a-table.md#restoring'),
     );
     const off = made({ pointInTimeRecoverySpecification: { pointInTimeRecoveryEnabled: false } });
     Annotations.fromStack(off.stack).hasNoWarning('*', Match.anyValue());

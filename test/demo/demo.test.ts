@@ -256,7 +256,7 @@ describe('npm run demo', () => {
     const { status, out, err } = await demo({}, '--help');
     expect({ status, err }).toEqual({ status: 0, err: '' });
     expect(out).toBe(
-      'Usage: npm run demo -- [--store NAME]\n\n  --store NAME  where the locks are: dynamodb, redis, s3, file\n',
+      'Usage: npm run demo -- [--store NAME] [--page]\n\n  --store NAME  where the locks are: dynamodb, redis, s3, file\n  --page        shows the locks on a live page, until Ctrl-C\n',
     );
   });
 
