@@ -1,4 +1,5 @@
 /** The lock table and its permissions as text, for whoever deploys without the CDK. A test compares both with the constructs'. */
+import { conditionOf, keyPatterns, lockActions, policyFault } from '../lib/cdk/policy-text.ts';
 import { show } from '../lib/record/check.ts';
 import { UsageError } from './terminal.ts';
 
@@ -70,30 +71,25 @@ const MOST_CHARACTERS = 6_144;
 
 /** The policy of a function that locks some keys of a table. */
 export function policyOf(tableName: string, options: PolicyOptions): object {
-  const { keys = [], keyPrefixes = [], fleet = false, guardedWrites = false } = options;
-  for (const key of [...keys, ...keyPrefixes]) checkInPolicy(key);
+  const { keys = [], keyPrefixes = [], fleet = false } = options;
+  for (const key of [...keys, ...keyPrefixes]) {
+    const fault = key === '' ? 'not be empty' : policyFault(key, show(key));
+    if (fault !== undefined) throw new UsageError(`The key or prefix ${show(key)} must ${fault}.`);
+  }
   if (keys.length + keyPrefixes.length === 0) {
     throw new UsageError('A policy must name its locks: give --keys, --key-prefixes or both.');
   }
   if (fleet && keyPrefixes.length === 0) {
     throw new UsageError('A fleet is granted its locks by --key-prefixes: runTasks also keeps marks under such keys.');
   }
-  const actions = ['dynamodb:UpdateItem', 'dynamodb:GetItem'];
-  if (fleet) actions.push('dynamodb:BatchGetItem');
-  if (guardedWrites) actions.push('dynamodb:ConditionCheckItem');
   const policy = {
     Version: '2012-10-17',
     Statement: [
       {
         Effect: 'Allow',
-        Action: actions,
+        Action: lockActions(options),
         Resource: tableName.startsWith('arn:') ? tableName : `arn:aws:dynamodb:*:*:table/${tableName}`,
-        Condition: {
-          'ForAllValues:StringLike': {
-            'dynamodb:LeadingKeys': [...keyPrefixes.map((prefix) => `${prefix}*`), ...keys],
-          },
-          Null: { 'dynamodb:LeadingKeys': 'false' },
-        },
+        Condition: conditionOf(keyPatterns(keyPrefixes, keys)),
       },
     ],
   };
@@ -104,18 +100,4 @@ export function policyOf(tableName: string, options: PolicyOptions): object {
     );
   }
   return policy;
-}
-
-function checkInPolicy(key: string): void {
-  const fault =
-    key === ''
-      ? 'must not be empty'
-      : /[*?]/.test(key)
-        ? 'must hold no wildcard (* or ?); a prefix gets its wildcard by itself'
-        : key.includes('${')
-          ? 'must hold no policy variable'
-          : /[^\u0020-\u00ff]/.test(key)
-            ? 'must hold only characters that an IAM policy can hold (U+0020 to U+00FF)'
-            : undefined;
-  if (fault !== undefined) throw new UsageError(`The key or prefix ${show(key)} ${fault}.`);
 }

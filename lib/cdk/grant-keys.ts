@@ -3,6 +3,7 @@ import type { IConstruct } from 'constructs';
 import { bytes, MAX_TEXT_BYTES, show } from '../record/check.ts';
 import { slotKeys } from '../record/slot-keys.ts';
 import { invalid } from './invalid.ts';
+import { conditionOf, keyPatterns, policyFault } from './policy-text.ts';
 
 /**
  * The locks that a grant is for. At least one of the options must be given. All may be.
@@ -92,9 +93,6 @@ const MOST_CHARACTERS = 5_000;
 /**
  * The conditions of statements that together allow the keys. IAM takes a policy of 6,144 characters, and the CDK moves what is
  * more into further policies, statement by statement.
- *
- * `ForAllValues` is true of a request without any key, so the second condition demands that a request carries some:
- * https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_condition-single-vs-multi-valued-context-keys.html
  * @throws TypeError if the prefixes of a fleet do not fit into one statement: one read of a fleet names keys of all prefixes.
  */
 export function keyConditions(
@@ -103,7 +101,7 @@ export function keyConditions(
 ): Conditions[] {
   warnOfPrefixes(scope, keyPrefixes);
   const ofSlots = Object.entries(permits).flatMap(([key, number]) => slotPatterns(key, number));
-  const groups = grouped([...keyPrefixes.map((prefix) => `${prefix}*`), ...keys, ...ofSlots]);
+  const groups = grouped([...keyPatterns(keyPrefixes, keys), ...ofSlots]);
   if (fleet && groups.length > 1) {
     throw invalid(
       scope,
@@ -116,11 +114,6 @@ export function keyConditions(
 /** The conditions of statements for the requests that read all slots of a key. Each key has all its slots in one of them. */
 export const slotConditions = ({ permits = {} }: LockKeyOptions): Conditions[] =>
   Object.entries(permits).map(([key, number]) => conditionOf(slotPatterns(key, number)));
-
-const conditionOf = (keys: readonly string[]): Conditions => ({
-  'ForAllValues:StringLike': { 'dynamodb:LeadingKeys': keys },
-  Null: { 'dynamodb:LeadingKeys': 'false' },
-});
 
 /** The most permits, and characters, of a key whose slots a policy names one by one. */
 const MOST_NAMED = { permits: 10, characters: 1_000 };
@@ -178,11 +171,5 @@ function keyFault(value: unknown): string | undefined {
   }
   const shown = show(value);
   if (bytes(value) > MAX_TEXT_BYTES) return `have at most ${MAX_TEXT_BYTES} bytes, but ${shown} has ${bytes(value)}`;
-  if (/[*?]/.test(value)) return `hold no wildcard (* or ?), but it is ${shown}; a prefix gets its wildcard by itself`;
-  if (value.includes('${')) return `hold no policy variable (\${…}), but it is ${shown}`;
-  // IAM takes policies of the characters U+0020 to U+00FF only and refuses the deployment otherwise.
-  if (/[^\u0020-\u00ff]/.test(value)) {
-    return `hold only characters that an IAM policy can hold (U+0020 to U+00FF), but it is ${shown}`;
-  }
-  return undefined;
+  return policyFault(value, shown);
 }

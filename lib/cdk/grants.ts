@@ -8,6 +8,7 @@ import { checkKeys, keyConditions, slotConditions } from './grant-keys.ts';
 import { checkGrantee, warnOfNothing } from './grantee.ts';
 import { invalid } from './invalid.ts';
 import { checkPolicySize } from './policy-size.ts';
+import { lockActions } from './policy-text.ts';
 
 /**
  * The permissions of a holder of locks.
@@ -109,10 +110,7 @@ export class LockTableGrants {
         `a fleet must be granted its locks by keyPrefixes, since runTasks also keeps marks under keys that begin as those of its tasks do, but there are keys alone: [${single.join(', ')}].`,
       );
     }
-    const actions = ['dynamodb:UpdateItem', 'dynamodb:GetItem'];
-    if (options.fleet) actions.push('dynamodb:BatchGetItem');
-    if (options.guardedWrites) actions.push('dynamodb:ConditionCheckItem');
-    const requests = [{ actions, conditions: this.#keys(options) }];
+    const requests = [{ actions: lockActions(options), conditions: this.#keys(options) }];
     return this.#grant(grantee, options.fleet ? requests : [...requests, readOfSlots(options)], KMS_WRITE);
   }
 
