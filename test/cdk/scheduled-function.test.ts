@@ -8,11 +8,9 @@ import { ScheduleExpression, ScheduleGroup } from 'aws-cdk-lib/aws-scheduler';
 import { Queue } from 'aws-cdk-lib/aws-sqs';
 import { AwsSolutionsChecks } from 'cdk-nag';
 import { LockTable, type ScheduledFunctionProps, SingletonFleet, SingletonJob } from '../../lib/cdk/index.ts';
-import { ENV, functionIn, newStack } from './stacks.ts';
+import { ENV, functionIn, newStack, propertiesOf } from './stacks.ts';
 
 const schedule = ScheduleExpression.cron({ hour: '2', minute: '0' });
-const propertiesOf = (template: Template, type: string) =>
-  Object.values(template.findResources(type)).map(({ Properties }) => Properties as Record<string, unknown>);
 const bad = (value: unknown) => value as never;
 
 describe.each([

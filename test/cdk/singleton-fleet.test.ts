@@ -1,5 +1,5 @@
 import { describe, expect, test } from '@jest/globals';
-import { App, Duration, Lazy, NestedStack, Stack } from 'aws-cdk-lib';
+import { type App, Duration, Lazy, NestedStack, Stack } from 'aws-cdk-lib';
 import { Annotations, Match, Template } from 'aws-cdk-lib/assertions';
 import type { IAlarmAction } from 'aws-cdk-lib/aws-cloudwatch';
 import { TableV2 } from 'aws-cdk-lib/aws-dynamodb';
@@ -10,17 +10,7 @@ import { Topic } from 'aws-cdk-lib/aws-sns';
 import { Queue } from 'aws-cdk-lib/aws-sqs';
 import { execute } from '../../demo/local/state-machine.ts';
 import { LockTable, SingletonFleet, type SingletonFleetProps } from '../../lib/cdk/index.ts';
-
-const newStack = () =>
-  new Stack(new App({ builtinCloudFormationValidation: false, analyticsReporting: false }), 'Stack');
-const functionIn = (stack: Stack, id = 'Worker', props: Partial<lambda.FunctionProps> = {}) =>
-  new lambda.Function(stack, id, {
-    runtime: lambda.Runtime.NODEJS_24_X,
-    handler: 'index.handler',
-    code: lambda.Code.fromInline('exports.handler = async () => {}'),
-    ...props,
-  });
-const nightly = ScheduleExpression.cron({ hour: '2', minute: '0' });
+import { functionIn, newStack, nightly, propertiesOf, workerIn } from './stacks.ts';
 
 /** The template of a stack with a fleet of three, whose props `change` may replace. */
 function templateOf(change: (stack: Stack) => Partial<SingletonFleetProps> = () => ({})) {
@@ -34,9 +24,6 @@ function templateOf(change: (stack: Stack) => Partial<SingletonFleetProps> = () 
   });
   return { stack, fleet, template: Template.fromStack(stack) };
 }
-const workerIn = (stack: Stack) => stack.node.findChild('Worker') as lambda.Function;
-const propertiesOf = (template: Template, type: string) =>
-  Object.values(template.findResources(type)).map(({ Properties }) => Properties as Record<string, unknown>);
 
 describe('SingletonFleet', () => {
   test('the template of a fleet has not changed', () => {
@@ -347,7 +334,7 @@ describe('SingletonFleet', () => {
   test('a fleet warns of a reserved concurrency below the number of workers', () => {
     const warned = (reserved: number) => {
       const { stack } = templateOf((stack) => ({
-        function: functionIn(stack, 'Reserved', { reservedConcurrentExecutions: reserved }),
+        function: functionIn(stack, 'Reserved', {}, { reservedConcurrentExecutions: reserved }),
       }));
       return Annotations.fromStack(stack).findWarning('/Stack/Fleet', Match.anyValue());
     };
@@ -443,7 +430,7 @@ describe('SingletonFleet', () => {
     ],
     [
       'a function that has set its retries itself',
-      (stack) => ({ function: functionIn(stack, 'Retried', { retryAttempts: 2 }) }),
+      (stack) => ({ function: functionIn(stack, 'Retried', {}, { retryAttempts: 2 }) }),
       'function must leave its asynchronous invocations to this construct, but Stack/Retried has set them up already',
     ],
     [

@@ -1,12 +1,9 @@
 import { describe, expect, test } from '@jest/globals';
 import { Duration, type Stack, TimeZone } from 'aws-cdk-lib';
 import { Template } from 'aws-cdk-lib/assertions';
-import type * as lambda from 'aws-cdk-lib/aws-lambda';
 import { ScheduleExpression } from 'aws-cdk-lib/aws-scheduler';
 import { LockTable, SingletonJob, type SingletonJobProps } from '../../lib/cdk/index.ts';
-import { functionIn, newStack, statementsOf } from './stacks.ts';
-
-const nightly = ScheduleExpression.cron({ hour: '2', minute: '0' });
+import { functionIn, newStack, nightly, propertiesOf, statementsOf, workerIn } from './stacks.ts';
 
 /** The template of a stack with a job, whose props `change` may replace. */
 function templateOf(change: (stack: Stack) => Partial<SingletonJobProps> = () => ({})) {
@@ -19,9 +16,6 @@ function templateOf(change: (stack: Stack) => Partial<SingletonJobProps> = () =>
   });
   return { stack, job, template: Template.fromStack(stack) };
 }
-const workerIn = (stack: Stack) => stack.node.findChild('Worker') as lambda.Function;
-const propertiesOf = (template: Template, type: string) =>
-  Object.values(template.findResources(type)).map(({ Properties }) => Properties as Record<string, unknown>);
 
 describe('SingletonJob', () => {
   test('each schedule of a job starts the function with the time that the schedule is for', () => {

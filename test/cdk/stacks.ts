@@ -2,6 +2,7 @@ import { App, Stack } from 'aws-cdk-lib';
 import { Template } from 'aws-cdk-lib/assertions';
 import { Role, ServicePrincipal } from 'aws-cdk-lib/aws-iam';
 import * as lambda from 'aws-cdk-lib/aws-lambda';
+import { ScheduleExpression } from 'aws-cdk-lib/aws-scheduler';
 
 export const ENV = { region: 'us-east-1', account: '111111111111' };
 export const app = () => new App({ builtinCloudFormationValidation: false, analyticsReporting: false });
@@ -28,3 +29,9 @@ export function statementsOf(stack: Stack): Record<string, unknown>[] {
   const policies = Object.values(Template.fromStack(stack).findResources('AWS::IAM::Policy'));
   return policies.flatMap((policy) => policy.Properties.PolicyDocument.Statement);
 }
+
+/** Two o'clock each night, in UTC. */
+export const nightly = ScheduleExpression.cron({ hour: '2', minute: '0' });
+export const workerIn = (stack: Stack) => stack.node.findChild('Worker') as lambda.Function;
+export const propertiesOf = (template: Template, type: string) =>
+  Object.values(template.findResources(type)).map(({ Properties }) => Properties as Record<string, unknown>);
