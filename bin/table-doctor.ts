@@ -1,10 +1,7 @@
 /** Findings about a lock table that no request of a lock tells: its keys, its TTL, its replicas, its protection, and the clock. */
-import type {
-  ContinuousBackupsDescription,
-  DynamoDBClient,
-  TableDescription,
-  TimeToLiveDescription,
-} from '@aws-sdk/client-dynamodb';
+import type { ContinuousBackupsDescription, TableDescription, TimeToLiveDescription } from '@aws-sdk/client-dynamodb';
+import { keepDates } from '../lib/aws/sdk-client.ts';
+import { datesOf, type Metadata } from '../lib/aws/server-date.ts';
 import type { DynamoDBLockStore } from '../lib/dynamodb/store.ts';
 import { show } from '../lib/record/check.ts';
 import type { StoreProblem } from '../lib/record/store.ts';
@@ -21,12 +18,21 @@ export async function examineTable(store: DynamoDBLockStore): Promise<StoreProbl
     return [{ severity: 'warning', message }];
   }
   const client = new sdk.DynamoDBClient({ maxAttempts: 3 });
-  const offMs = clockOf(client);
+  keepDates(client);
   const input = { TableName: store.tableName };
   const problems: StoreProblem[] = [];
-  const ask = async <Answer>(name: string, asking: Promise<Answer>): Promise<Answer | undefined> => {
+  let offMs: number | undefined;
+  const ask = async <Answer extends { $metadata: Metadata }>(
+    name: string,
+    send: () => Promise<Answer>,
+  ): Promise<Answer | undefined> => {
+    const sentAt = Date.now();
     try {
-      return await asking;
+      const answer = await send();
+      const { serverDate } = datesOf(answer.$metadata);
+      // The date tells whole seconds.
+      if (serverDate !== undefined) offMs = (sentAt + Date.now()) / 2 - (serverDate + 500);
+      return answer;
     } catch (error) {
       const message = `${name} was not answered, so its settings were not looked at: ${(error as Error).message}`;
       problems.push({ severity: 'warning', message });
@@ -34,42 +40,23 @@ export async function examineTable(store: DynamoDBLockStore): Promise<StoreProbl
     }
   };
   try {
-    const table = (await ask('DescribeTable', client.send(new sdk.DescribeTableCommand(input))))?.Table;
-    const ttl = await ask('DescribeTimeToLive', client.send(new sdk.DescribeTimeToLiveCommand(input)));
-    const backups = await ask(
-      'DescribeContinuousBackups',
+    const table = (await ask('DescribeTable', () => client.send(new sdk.DescribeTableCommand(input))))?.Table;
+    const ttl = await ask('DescribeTimeToLive', () => client.send(new sdk.DescribeTimeToLiveCommand(input)));
+    const backups = await ask('DescribeContinuousBackups', () =>
       client.send(new sdk.DescribeContinuousBackupsCommand(input)),
     );
     if (table) problems.push(...keysOf(table, store), ...replicasOf(table));
     const isStrong = table?.MultiRegionConsistency === 'STRONG';
     if (ttl && !isStrong) problems.push(...ttlOf(ttl.TimeToLiveDescription, store));
     if (backups) problems.push(...backupsOf(backups.ContinuousBackupsDescription));
-    const off = offMs();
-    if (off !== undefined && Math.abs(off) > CLOCK_MS) {
-      const message = `This host's clock is about ${Math.round(off / 1000)} s ${off > 0 ? 'ahead of' : 'behind'} DynamoDB's: set the clock by NTP.`;
+    if (offMs !== undefined && Math.abs(offMs) > CLOCK_MS) {
+      const message = `This host's clock is about ${Math.round(offMs / 1000)} s ${offMs > 0 ? 'ahead of' : 'behind'} DynamoDB's: set the clock by NTP.`;
       problems.push({ severity: 'warning', message });
     }
     return problems;
   } finally {
     client.destroy();
   }
-}
-
-/** Compares the host's clock with the `Date` of each answer, in milliseconds. The date tells whole seconds. */
-function clockOf(client: DynamoDBClient): () => number | undefined {
-  let off: number | undefined;
-  client.middlewareStack.add(
-    (next) => async (args) => {
-      const sentAt = Date.now();
-      const result = await next(args);
-      const { headers } = result.response as { headers?: Record<string, string> };
-      const date = Date.parse(headers?.date ?? '');
-      if (!Number.isNaN(date)) off = (sentAt + Date.now()) / 2 - (date + 500);
-      return result;
-    },
-    { step: 'deserialize', name: 'leaseholdDoctorClock' },
-  );
-  return () => off;
 }
 
 function keysOf(
