@@ -4,7 +4,8 @@ import { printable } from '../lib/record/check.ts';
 import { type State, stateOf } from './describe.ts';
 import { fitted, shownDuration, styled } from './terminal.ts';
 
-const COLORS = {
+/** The colours of the states. */
+export const COLORS = {
   held: 'green',
   expired: 'yellow',
   closed: 'yellow',

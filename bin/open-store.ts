@@ -12,6 +12,8 @@ export const STORE_FORMS =
 
 export interface OpenStore {
   readonly store: LockStore;
+  /** The name of the place, for people. The name has no password. */
+  readonly title: string;
   /** The part of the server in which the store looks, for people, if a server has several. */
   readonly within?: string;
   /** Closes the connection, so that the process can end. */
@@ -23,8 +25,10 @@ export interface OpenOptions {
   readonly retentionDays?: number | undefined;
 }
 
+type Opened = Omit<OpenStore, 'title'>;
+
 /** The openers of the stores, by the URL's scheme. A store and its client are loaded when they are needed. */
-const OPENERS: Readonly<Record<string, (url: string, options: OpenOptions) => Promise<OpenStore>>> = {
+const OPENERS: Readonly<Record<string, (url: string, options: OpenOptions) => Promise<Opened>>> = {
   s3: openS3,
   redis: openRedis,
   rediss: openRedis,
@@ -38,13 +42,14 @@ const OPENERS: Readonly<Record<string, (url: string, options: OpenOptions) => Pr
 export async function openStore(url: string, options: OpenOptions = {}): Promise<OpenStore> {
   const [scheme = ''] = url.split(':', 1);
   if (!url.includes(':') || !Object.hasOwn(OPENERS, scheme)) throw wrong(url);
-  return (OPENERS[scheme] as (typeof OPENERS)[string])(url, options);
+  const opened = await (OPENERS[scheme] as (typeof OPENERS)[string])(url, options);
+  return { ...opened, title: withoutSecrets(url) };
 }
 
 /** True if a store takes the option `retentionDays`. */
 export const takesRetention = (url: string): boolean => /^rediss?:/.test(url);
 
-async function openS3(url: string): Promise<OpenStore> {
+async function openS3(url: string): Promise<Opened> {
   // No parser of URLs: an access point is named by its ARN.
   const [, bucket, path] = /^s3:\/\/(arn:[^/]+\/[^/]+|[^/?#@]+)(?:\/(.*))?$/s.exec(url) ?? [];
   if (bucket === undefined) throw wrong(url);
@@ -65,7 +70,7 @@ async function pathStyleClient() {
   return sdk && new sdk.S3Client({ forcePathStyle: true, maxAttempts: 1 });
 }
 
-async function openRedis(url: string, { retentionDays }: OpenOptions): Promise<OpenStore> {
+async function openRedis(url: string, { retentionDays }: OpenOptions): Promise<Opened> {
   const { protocol, hostname, port, username, password, pathname, search, hash } = parsed(url);
   const [, db] = /^\/?(\d*)$/.exec(pathname) ?? [];
   // No URLSearchParams, which takes a plus sign for a space.
@@ -91,7 +96,7 @@ async function openRedis(url: string, { retentionDays }: OpenOptions): Promise<O
   }
 }
 
-async function openFile(url: string): Promise<OpenStore> {
+async function openFile(url: string): Promise<Opened> {
   const { host, search, hash } = parsed(url);
   // `new URL` makes `file:/locks` of `file:locks`: another folder than the operator means.
   if (!/^file:\//.test(url) || host || search || hash) throw wrong(url);
@@ -121,10 +126,12 @@ function decoded(url: string, part: string): string {
 }
 
 function wrong(url: string, advice = ''): TypeError {
-  // Whatever stands before an @ may be a password, and so may a parameter, and what stands where a port should.
-  const shown = url
+  return new TypeError(`A store must be ${STORE_FORMS}, but it is ${show(withoutSecrets(url))}.${advice}`);
+}
+
+/** Whatever stands before an @ may be a password, and so may a parameter, and what stands where a port should. */
+const withoutSecrets = (url: string): string =>
+  url
     .replace(/^((?:s3|rediss?|file):\/*)?.*@/s, '$1…@')
     .replace(/([?#]).*$/s, '$1…')
     .replace(/^(rediss?:\/*[^:/@]*:)(?!\d+(?:\/|$)).*$/s, '$1…');
-  return new TypeError(`A store must be ${STORE_FORMS}, but it is ${show(shown)}.${advice}`);
-}

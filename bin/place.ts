@@ -23,8 +23,6 @@ interface PlaceOptions {
 
 /** The place that the locks of a command live in. */
 export interface Place extends OpenStore {
-  /** The name of the place, for people. It has no password. */
-  readonly title: string;
   readonly locks: LockClient;
 }
 
@@ -61,33 +59,24 @@ export const atPlace =
   async (...given: unknown[]): Promise<void> => {
     const command = given.at(-1) as Command;
     const options = command.optsWithGlobals<PlaceOptions & Options>();
-    const isNamed = options.table !== undefined || process.env[LOCK_TABLE_NAME] || urlOf(options) !== undefined;
-    const place = await openPlace(isNamed ? options : { ...options, table: tableName });
+    const place = await openPlace(options, tableName);
     try {
       const locks = new LockClient({ store: place.store });
-      process.exitCode = await run(
-        { ...place, locks, title: titleOf(options, place) },
-        options,
-        ...(given.slice(0, -2) as Args),
-      );
+      process.exitCode = await run({ ...place, locks }, options, ...(given.slice(0, -2) as Args));
     } finally {
       place.close();
     }
   };
-
-function titleOf(options: PlaceOptions, { store }: OpenStore): string {
-  if (store instanceof DynamoDBLockStore) return `the table ${store.tableName}`;
-  return (urlOf(options)?.url ?? 'the locks').replace(/\/\/[^/]*@/, '//');
-}
 
 /** The option as it is typed: `--key-attribute`. */
 const typed = (name: string): string => `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
 
 /**
  * Opens the place of the locks. An option comes before the environment, and there a store before a table.
+ * @param tableName the table's name if neither an option nor the environment names a place.
  * @throws UsageError or TypeError if no place is named, or two, or an option is wrong.
  */
-export async function openPlace(options: PlaceOptions): Promise<OpenStore> {
+export async function openPlace(options: PlaceOptions, tableName?: string): Promise<OpenStore> {
   const { retentionDays: days } = options;
   const retentionDays = days === undefined ? undefined : Number(days);
   const named = urlOf(options);
@@ -105,9 +94,10 @@ export async function openPlace(options: PlaceOptions): Promise<OpenStore> {
       `--endpoint must be a URL, such as http://localhost:8000, but it is ${show(options.endpoint)}.`,
     );
   }
-  return named === undefined
-    ? { store: tableOf(options, retentionDays), close() {} }
-    : openStore(named.url, { retentionDays });
+  if (named !== undefined) return openStore(named.url, { retentionDays });
+  const table = options.table ?? (process.env[LOCK_TABLE_NAME] ? undefined : tableName);
+  const store = tableOf({ ...options, table }, retentionDays);
+  return { store, title: `the table ${store.tableName}`, close() {} };
 }
 
 /** Refuses an option that a store does not take. */

@@ -25,6 +25,16 @@ export function guardOutput(): void {
   process.stderr.on('error', () => {});
 }
 
+/** The signals by which a terminal, a supervisor or an operator stops a program. */
+export const STOP_SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
+
+/** Aborts at the first signal to stop, which then does not end the process. */
+export function untilStopped(): AbortSignal {
+  const stopping = new AbortController();
+  for (const signal of STOP_SIGNALS) process.once(signal, () => stopping.abort());
+  return stopping.signal;
+}
+
 /** Tells an error. Returns the exit status. */
 export function statusOf(error: unknown): number {
   // Commander has told its own error, and shown its help.
@@ -37,12 +47,11 @@ export function statusOf(error: unknown): number {
 
 /** The width of a terminal. Undefined if the output goes elsewhere, where nothing is cut. */
 export const columns = (stream: NodeJS.WriteStream): number | undefined => {
-  const { COLUMNS } = process.env;
   if (!stream.isTTY) return undefined;
-  return stream.columns || Number(COLUMNS) || 80;
+  return stream.columns || Number(process.env.COLUMNS) || 80;
 };
 
-type Style = 'bold' | 'dim' | 'green' | 'red' | 'yellow' | 'cyan';
+type Style = 'bold' | 'dim' | 'green' | 'red' | 'yellow';
 
 /** Colours a text that is safe to print, unless the output is no terminal, or `NO_COLOR` is set. */
 export const styled = (style: Style, text: string): string =>

@@ -1,5 +1,5 @@
-import { type Command, InvalidArgumentError } from 'commander';
-import { show } from '../../lib/record/check.ts';
+import type { Command } from 'commander';
+import { parserBetween } from '../numbers.ts';
 import { atPlace } from '../place.ts';
 import { print, UsageError } from '../terminal.ts';
 
@@ -10,7 +10,11 @@ export const addPrune = (program: Command): Command =>
   program
     .command('prune')
     .description('delete locks in files (--store file:/PATH) that were free, and not written, for some days')
-    .requiredOption('--older-than <days>', `the days: 1 to ${MOST_DAYS}`, daysOf)
+    .requiredOption(
+      '--older-than <days>',
+      `the days: 1 to ${MOST_DAYS}`,
+      parserBetween('a number of days', 1, MOST_DAYS),
+    )
     .action(
       atPlace(async ({ store }, { olderThan: days }: { olderThan: number }) => {
         const { FileLockStore } = await import('../../lib/file.ts');
@@ -24,9 +28,3 @@ export const addPrune = (program: Command): Command =>
         return 0;
       }),
     );
-
-function daysOf(text: string): number {
-  const days = Number(text || Number.NaN);
-  if (days >= 1 && days <= MOST_DAYS) return days;
-  throw new InvalidArgumentError(`It must be a number of days from 1 to ${MOST_DAYS}, but it is ${show(text)}.`);
-}

@@ -1,8 +1,9 @@
-import { type Command, InvalidArgumentError } from 'commander';
+import type { Command } from 'commander';
 import { type LockState, LockStoreError } from '../../lib/index.ts';
 import { show } from '../../lib/record/check.ts';
 import { isBroken } from '../../lib/record/record.ts';
 import { describe } from '../describe.ts';
+import { parserOf } from '../numbers.ts';
 import { atPlace } from '../place.ts';
 import { print, warn } from '../terminal.ts';
 import { tell } from './release.ts';
@@ -21,7 +22,11 @@ export const addRepair = (program: Command): Command =>
         'grant; and raise the fencing token to the present time in milliseconds',
     )
     .argument('<key>', 'the key of the lock')
-    .option('--token <n>', 'write this fencing token', tokenOf)
+    .option(
+      '--token <n>',
+      'write this fencing token',
+      parserOf('a whole number', (token) => !Number.isNaN(token)),
+    )
     .option(
       '--immediately',
       'open a lock whose record was damaged at once, and not at its expiry: two holders may run at the same time',
@@ -56,9 +61,3 @@ export const addRepair = (program: Command): Command =>
         return 0;
       }),
     );
-
-function tokenOf(text: string): number {
-  const token = Number(text || Number.NaN);
-  if (Number.isNaN(token)) throw new InvalidArgumentError('It must be a whole number.');
-  return token;
-}

@@ -1,17 +1,17 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { constants } from 'node:os';
-import { type Command, InvalidArgumentError } from 'commander';
+import type { Command } from 'commander';
 import { type Lease, LockBusyError, type LockClient, LockDoneError } from '../../lib/index.ts';
 import { show } from '../../lib/record/check.ts';
+import { parserOf, secondsOption } from '../numbers.ts';
 import { atPlace } from '../place.ts';
-import { UsageError, warn } from '../terminal.ts';
+import { STOP_SIGNALS, UsageError, warn } from '../terminal.ts';
 
 /** The exit statuses besides the command's own. `busy` is `EX_TEMPFAIL` of `sysexits.h`; the last two are a shell's. */
 const STATUS = { lost: 70, busy: 75, done: 76, notExecutable: 126, notFound: 127, signal: 128 } as const;
 
-const SIGNALS = ['SIGTERM', 'SIGINT', 'SIGHUP'] as const;
-type Signal = (typeof SIGNALS)[number];
+type Signal = (typeof STOP_SIGNALS)[number];
 
 interface Options {
   readonly wait: number;
@@ -27,6 +27,8 @@ The environment of the command has LEASEHOLD_KEY and LEASEHOLD_TOKEN, the fencin
 gets SIGTERM, and later SIGKILL. A command whose run was killed by SIGKILL goes on without the lock.
 Exit status: the command's own; 70 the lease was lost; 75 the lock is busy; 76 the once token is done.`;
 
+const seconds = parserOf('a number of seconds', (value) => value >= 0 && value < 1e9);
+
 export const addRun = (program: Command): Command =>
   program
     .command('run')
@@ -35,20 +37,16 @@ export const addRun = (program: Command): Command =>
     .usage('[options] KEY -- COMMAND...')
     .argument('<key>', 'the key of the lock')
     .argument('<command...>', 'the command and its arguments')
-    .option('--wait <seconds>', 'the longest wait for a busy lock', msOf, 0)
+    .addOption(secondsOption('--wait <seconds>', 'the longest wait for a busy lock', seconds, 0))
     .option('--once <token>', 'run once for this token, such as a date: it is done if the command exits with 0')
-    .option('--at-least <seconds>', 'keep the lock closed for that long from the start', msOf, 0)
-    .option('--lease <seconds>', 'the time after which a dead host’s lock opens', msOf, 30_000)
-    .option('--kill-after <seconds>', 'the time from SIGTERM to SIGKILL if the lease is lost', msOf, 2_000)
+    .addOption(secondsOption('--at-least <seconds>', 'keep the lock closed for that long from the start', seconds, 0))
+    .addOption(secondsOption('--lease <seconds>', 'the time after which a dead host’s lock opens', seconds, 30))
+    .addOption(
+      secondsOption('--kill-after <seconds>', 'the time from SIGTERM to SIGKILL if the lease is lost', seconds, 2),
+    )
     .action(
       atPlace(({ locks }, options: Options, key: string, command: string[]) => run(locks, key, options, command)),
     );
-
-function msOf(text: string): number {
-  const seconds = Number(text || Number.NaN);
-  if (seconds >= 0 && seconds < 1e9) return Math.round(seconds * 1000);
-  throw new InvalidArgumentError(`It must be a number of seconds, but it is ${show(text)}.`);
-}
 
 /**
  * 1. Acquires the lock. A signal ends the wait.
@@ -66,7 +64,7 @@ async function run(locks: LockClient, key: string, options: Options, command: st
     waiting.abort();
     deliver?.(signal);
   };
-  for (const signal of SIGNALS) process.on(signal, onSignal);
+  for (const signal of STOP_SIGNALS) process.on(signal, onSignal);
   try {
     const lease = await acquired(locks, key, options, waiting.signal);
     if (typeof lease === 'number') return lease;
@@ -83,7 +81,7 @@ async function run(locks: LockClient, key: string, options: Options, command: st
     }
     throw error;
   } finally {
-    for (const signal of SIGNALS) process.off(signal, onSignal);
+    for (const signal of STOP_SIGNALS) process.off(signal, onSignal);
   }
 }
 

@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import type { LockState } from '../../lib/index.ts';
 import { printable, show } from '../../lib/record/check.ts';
 import { describe, stateOf } from '../describe.ts';
+import { COLORS } from '../lock-table.ts';
 import { atPlace, type Place } from '../place.ts';
 import { print, shownDuration, shownTime, styled, warn } from '../terminal.ts';
 
@@ -52,11 +53,10 @@ export function showLock(lock: LockState): void {
     data: json(lock.data),
     committed: lock.committed && `${json(lock.committed.data)} under the fencing token ${lock.committed.fencingToken}`,
   };
-  const color = { held: 'green', expired: 'yellow', closed: 'yellow', free: 'dim', bad: 'red' } as const;
   console.log(styled('bold', printable(lock.key)));
   for (const [name, text] of Object.entries(lines)) {
     if (text === undefined) continue;
     const line = printable(text);
-    console.log(`  ${styled('dim', name.padEnd(14))} ${name === 'state' ? styled(color[stateOf(lock)], line) : line}`);
+    console.log(`  ${styled('dim', name.padEnd(14))} ${name === 'state' ? styled(COLORS[stateOf(lock)], line) : line}`);
   }
 }

@@ -1,11 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Command, InvalidArgumentError } from 'commander';
+import type { Command } from 'commander';
 import type { LockClient, LockState } from '../../lib/index.ts';
-import { printable, show } from '../../lib/record/check.ts';
+import { printable } from '../../lib/record/check.ts';
 import { describe, stateOf } from '../describe.ts';
 import { LockTable, type Row } from '../lock-table.ts';
+import { parserBetween, secondsOption } from '../numbers.ts';
 import { atPlace } from '../place.ts';
-import { columns, fitted, print, styled, warn } from '../terminal.ts';
+import { columns, fitted, print, styled, untilStopped, warn } from '../terminal.ts';
 
 /** The time between two frames, in which the bars run down. */
 const FRAME_MS = 250;
@@ -25,22 +26,21 @@ export const addWatch = (program: Command): Command =>
         'reads the whole table',
     )
     .argument('[prefix]', 'the beginning of the keys')
-    .option('--every <seconds>', 'the time between two looks', everyOf, 2_000)
+    .addOption(
+      secondsOption(
+        '--every <seconds>',
+        'the time between two looks',
+        parserBetween('a number of seconds', 0.2, 3600),
+        2,
+      ),
+    )
     .action(
       atPlace(async ({ locks }, { every }: { every: number }, prefix?: string) => {
-        const ending = new AbortController();
-        for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(signal, () => ending.abort());
-        const watching = { locks, every, signal: ending.signal, prefix: prefix ?? '' };
+        const watching = { locks, every, signal: untilStopped(), prefix: prefix ?? '' };
         await (process.stdout.isTTY ? showFrames(watching) : printChanges(watching));
         return 0;
       }),
     );
-
-function everyOf(text: string): number {
-  const seconds = Number(text || Number.NaN);
-  if (seconds >= 0.2 && seconds <= 3600) return Math.round(seconds * 1000);
-  throw new InvalidArgumentError(`It must be a number of seconds from 0.2 to 3600, but it is ${show(text)}.`);
-}
 
 interface Watching {
   readonly locks: LockClient;
