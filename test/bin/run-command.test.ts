@@ -88,7 +88,7 @@ describe('leasehold run', () => {
   });
 
   test('passes SIGTERM on to the command and to what it has started, and releases the lock', async () => {
-    const { child, ended } = await started('stopped', '--', 'sh', '-c', 'sleep 60 & echo begun; wait');
+    const { child, ended } = await started('stopped', '--', 'sh', '-c', 'sleep 20 & echo begun; wait');
     child.kill('SIGTERM');
     expect(await ended).toMatchObject({ code: 143 });
     expect(await isFree('stopped')).toBe(true);
@@ -113,7 +113,7 @@ describe('leasehold run', () => {
 
   test('ends a command that ignores SIGTERM when an operator has ended the grant, and exits with 70', async () => {
     const pid = join(directory, 'pid');
-    const script = `trap '' TERM; echo $$ > '${pid}'; echo begun; while :; do sleep 0.1; done`;
+    const script = `trap '' TERM; echo $$ > '${pid}'; echo begun; for i in $(seq 150); do sleep 0.1; done`;
     const { ended } = await started('lost', '--lease', '3', '--kill-after', '0.5', '--', 'sh', '-c', script);
     const { lockId = '' } = (await locks.inspect('lost')) ?? {};
     await locks.forceRelease('lost', { lockId });
