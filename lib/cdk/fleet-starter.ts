@@ -6,7 +6,8 @@ import type * as sqs from 'aws-cdk-lib/aws-sqs';
 import * as sfn from 'aws-cdk-lib/aws-stepfunctions';
 import { Construct } from 'constructs';
 import { acknowledge } from './acknowledge.ts';
-import { addSchedule, grantStart, type ScheduleTimes, serviceRole, targetProps } from './schedules.ts';
+import type { ScheduleTimes } from './scheduled-function-checks.ts';
+import { addSchedule, grantStart, serviceRole, targetProps } from './schedules.ts';
 
 interface FleetStarterProps extends ScheduleTimes {
   readonly function: lambda.Function | lambda.Alias;

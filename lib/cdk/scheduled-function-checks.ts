@@ -72,7 +72,7 @@ export function checkQueue(scope: Construct, queue: sqs.IQueue | undefined): voi
 }
 
 /** The props that say when the schedules start runs. */
-interface Times {
+export interface ScheduleTimes {
   readonly enabled?: boolean;
   readonly start?: Date;
   readonly end?: Date;
@@ -80,7 +80,7 @@ interface Times {
   readonly scheduleGroup?: scheduler.IScheduleGroup;
 }
 
-export function checkTimes(scope: Construct, { enabled, start, end, maxEventAge, scheduleGroup }: Times): void {
+export function checkTimes(scope: Construct, { enabled, start, end, maxEventAge, scheduleGroup }: ScheduleTimes): void {
   if (enabled !== undefined && typeof enabled !== 'boolean') {
     throw invalid(scope, `enabled must be true or false, but it is ${show(enabled)}.`);
   }

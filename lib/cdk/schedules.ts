@@ -5,10 +5,7 @@ import * as scheduler from 'aws-cdk-lib/aws-scheduler';
 import type { ScheduleTargetBaseProps } from 'aws-cdk-lib/aws-scheduler-targets';
 import type * as sqs from 'aws-cdk-lib/aws-sqs';
 import type { Construct } from 'constructs';
-import type { ScheduledFunctionProps } from './scheduled-function.ts';
-
-/** The props that say when a schedule starts runs. */
-export type ScheduleTimes = Pick<ScheduledFunctionProps, 'enabled' | 'start' | 'end' | 'maxEventAge' | 'scheduleGroup'>;
+import type { ScheduleTimes } from './scheduled-function-checks.ts';
 
 /** Makes a role that a service takes for this account alone. */
 export const serviceRole = (scope: Construct, id: string, service: string): iam.Role =>
