@@ -5,6 +5,7 @@ import { datesOf, type Metadata } from '../lib/aws/server-date.ts';
 import type { DynamoDBLockStore } from '../lib/dynamodb/store.ts';
 import { show } from '../lib/record/check.ts';
 import type { StoreProblem } from '../lib/record/store.ts';
+import { answerTo } from './answer-to.ts';
 
 /** A host whose clock is further off pays for more requests. */
 const CLOCK_MS = 2_000;
@@ -22,23 +23,15 @@ export async function examineTable(store: DynamoDBLockStore): Promise<StoreProbl
   const input = { TableName: store.tableName };
   const problems: StoreProblem[] = [];
   let offMs: number | undefined;
-  const ask = async <Answer extends { $metadata: Metadata }>(
-    name: string,
-    send: () => Promise<Answer>,
-  ): Promise<Answer | undefined> => {
-    const sentAt = Date.now();
-    try {
+  const ask = <Answer extends { $metadata: Metadata }>(name: string, send: () => Promise<Answer>) =>
+    answerTo(name, problems, async () => {
+      const sentAt = Date.now();
       const answer = await send();
       const { serverDate } = datesOf(answer.$metadata);
       // The date tells whole seconds.
       if (serverDate !== undefined) offMs = (sentAt + Date.now()) / 2 - (serverDate + 500);
       return answer;
-    } catch (error) {
-      const message = `${name} was not answered, so its settings were not looked at: ${(error as Error).message}`;
-      problems.push({ severity: 'warning', message });
-      return undefined;
-    }
-  };
+    });
   try {
     const table = (await ask('DescribeTable', () => client.send(new sdk.DescribeTableCommand(input))))?.Table;
     const ttl = await ask('DescribeTimeToLive', () => client.send(new sdk.DescribeTimeToLiveCommand(input)));

@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { DynamoDBLockStore } from '../../lib/dynamodb/store.ts';
 import type { LockClient } from '../../lib/index.ts';
 import type { StoreProblem } from '../../lib/record/store.ts';
+import { examineMetrics } from '../metrics-doctor.ts';
 import { atPlace } from '../place.ts';
 import { examineTable } from '../table-doctor.ts';
 import { print } from '../terminal.ts';
@@ -29,15 +30,14 @@ export const addDoctor = (program: Command): Command =>
     .alias('check')
     .description(
       'say what is wrong with the place of the locks, and what to do: try each request without a change, take the time of an ' +
-        'answer, and look at the settings of the place',
+        'answer, and look at the settings of the place, its metrics and its alarms',
     )
     .option('--json', 'print one JSON object a line')
     .action(
       atPlace(async ({ locks, store }, { json }: { json?: boolean }) => {
         const problems = await tried(locks);
         if (!(store instanceof DynamoDBLockStore)) problems.push(...(await locks.check()));
-        // Requests that failed have told why. A table that cannot be reached has no settings to look at.
-        else if (problems.length < Object.keys(TRIALS).length) problems.push(...(await examineTable(store)));
+        else problems.push(...(await examineTable(store)), ...(await examineMetrics(store.tableName)));
         for (const problem of problems) {
           print(json ? JSON.stringify(problem) : `${problem.severity}: ${problem.message}`);
         }

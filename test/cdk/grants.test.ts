@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
-import type { Stack } from 'aws-cdk-lib';
+import { Duration, type Stack } from 'aws-cdk-lib';
 import { Annotations, Match, Template } from 'aws-cdk-lib/assertions';
 import { MultiRegionConsistency } from 'aws-cdk-lib/aws-dynamodb';
 import {
@@ -391,6 +391,28 @@ describe('the pieces for SAM, the Serverless Framework and Terraform in docs/wit
     const { Replicas, ...properties } = made?.Properties ?? {};
     const { Locks } = read(blocks('yaml')[0] ?? '').Resources;
     expect(Locks).toEqual({ ...made, Type: 'AWS::DynamoDB::Table', Properties: properties });
+  });
+
+  test('make the alarms that the constructs make', () => {
+    const watched = newStack();
+    const locks = new LockTable(watched, 'Locks');
+    locks.addAlarms();
+    locks.addDidNotRunAlarm(functionIn(watched, 'Nightly'), { within: Duration.hours(25) });
+    const alarms = Object.values(Template.fromStack(watched).findResources('AWS::CloudWatch::Alarm'));
+    const page = blocks('yaml')
+      .map(read)
+      .find(({ Resources }) => Resources?.LeaseLost);
+    expect(Object.keys(page.Resources)).toEqual(['LeaseLost', 'NightlyDidNotRun']);
+    for (const { Properties } of Object.values<{ Properties: Record<string, unknown> }>(page.Resources)) {
+      const { AlarmActions, Dimensions, ...shown } = Properties;
+      const { Dimensions: made, ...same } =
+        alarms
+          .map(({ Properties: of }) => of)
+          .find(({ MetricName, Statistic }) => MetricName === shown.MetricName && Statistic) ?? {};
+      expect(shown).toEqual(same);
+      const names = (dimensions: unknown) => (dimensions as { Name: string }[]).map(({ Name }) => Name).sort();
+      expect(names(Dimensions)).toEqual(names(made));
+    }
   });
 
   test('name the same key, TTL and conditions to Terraform', () => {

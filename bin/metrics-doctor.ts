@@ -1,0 +1,95 @@
+/** Findings about the metrics and the alarms of a lock table: a lost lease that nobody hears of, and an alarm that is on. */
+import type { MetricAlarm } from '@aws-sdk/client-cloudwatch';
+import { METRIC, METRIC_DIMENSION, METRIC_NAMESPACE } from '../lib/names.ts';
+import { show } from '../lib/record/check.ts';
+import type { StoreProblem } from '../lib/record/store.ts';
+import { answerTo } from './answer-to.ts';
+import { warn } from './terminal.ts';
+
+type SDK = typeof import('@aws-sdk/client-cloudwatch');
+
+/** The variables that lead a DynamoDB client elsewhere, an emulator mostly, which has no CloudWatch. */
+const ENDPOINTS = ['AWS_ENDPOINT_URL_DYNAMODB', 'AWS_ENDPOINT_URL'] as const;
+
+/** Looks at the metrics and alarms of a table on AWS. Looks at those of an emulator only if a variable names its CloudWatch. */
+export async function examineMetrics(tableName: string): Promise<StoreProblem[]> {
+  const endpoint = ENDPOINTS.map((name) => process.env[name]).find(Boolean);
+  if (endpoint && !isOfAWS(endpoint) && !process.env.AWS_ENDPOINT_URL_CLOUDWATCH) return [];
+  const sdk = await import('@aws-sdk/client-cloudwatch').catch(() => undefined);
+  if (sdk === undefined) {
+    // No finding: nothing is wrong with the place of the locks.
+    warn('The metrics and alarms were not looked at: type npm install @aws-sdk/client-cloudwatch, and ask again.');
+    return [];
+  }
+  // In a VPC without a way to CloudWatch, a connection would wait for minutes.
+  const requestHandler = { connectionTimeout: 3_000, requestTimeout: 10_000 };
+  const client = new sdk.CloudWatchClient({ maxAttempts: 2, requestHandler });
+  // Metrics know a table by its name, which is the end of an ARN.
+  const table = tableName.slice(tableName.lastIndexOf('/') + 1);
+  const problems: StoreProblem[] = [];
+  try {
+    const input = { Namespace: METRIC_NAMESPACE, Dimensions: [{ Name: METRIC_DIMENSION.table, Value: table }] };
+    const metrics = await answerTo('ListMetrics', problems, () => client.send(new sdk.ListMetricsCommand(input)));
+    if (metrics?.Metrics?.length === 0) {
+      const message =
+        'No metrics of the table came in during the last two weeks: set LOCK_METRICS=emf in each function, so that alarms hear of lost leases.';
+      problems.push({ severity: 'warning', message });
+    }
+    const alarms = await answerTo('DescribeAlarms', problems, () => alarmsOf(sdk, client, table));
+    if (alarms) problems.push(...findings(alarms));
+    return problems;
+  } finally {
+    client.destroy();
+  }
+}
+
+/** True of AWS's own endpoints, those of a VPC and of China too. */
+const isOfAWS = (endpoint: string): boolean =>
+  URL.canParse(endpoint) && /\.(amazonaws\.com(\.cn)?|api\.aws)$/.test(new URL(endpoint).hostname);
+
+/** The alarms on the metrics of the locks and of the table itself. */
+async function alarmsOf(sdk: SDK, client: InstanceType<SDK['CloudWatchClient']>, table: string) {
+  const alarms: MetricAlarm[] = [];
+  for await (const { MetricAlarms = [] } of sdk.paginateDescribeAlarms({ client }, { AlarmTypes: ['MetricAlarm'] })) {
+    alarms.push(
+      ...MetricAlarms.filter((alarm) => metricsOf(alarm).some(({ Dimensions = [] }) => isOf(Dimensions, table))),
+    );
+  }
+  return alarms;
+}
+
+const isOf = (dimensions: readonly { readonly Name?: string; readonly Value?: string }[], table: string): boolean =>
+  dimensions.some(({ Name, Value }) => Value === table && (Name === METRIC_DIMENSION.table || Name === 'TableName'));
+
+/** The metrics of an alarm: its own, or those of its expression. */
+const metricsOf = ({ MetricName, Dimensions = [], Metrics = [] }: MetricAlarm) => [
+  { MetricName, Dimensions },
+  ...Metrics.map(({ MetricStat }) => MetricStat?.Metric ?? {}),
+];
+
+function findings(alarms: readonly MetricAlarm[]): StoreProblem[] {
+  const problems: StoreProblem[] = [];
+  const find = (message: string) => problems.push({ severity: 'warning', message });
+  if (!alarms.some((alarm) => metricsOf(alarm).some(({ MetricName }) => MetricName === METRIC.lost))) {
+    find(
+      `No alarm watches the metric ${METRIC.lost}, so that nobody hears of a lost lease: lockTable.addAlarms() makes the alarms, and docs/without-the-cdk.md has one to copy.`,
+    );
+  }
+  for (const {
+    AlarmName,
+    AlarmActions = [],
+    ActionsEnabled,
+    StateValue,
+    StateReason,
+    StateUpdatedTimestamp,
+  } of alarms) {
+    const name = `The alarm ${show(AlarmName)}`;
+    if (StateValue === 'ALARM') {
+      const since = StateUpdatedTimestamp ? ` since ${StateUpdatedTimestamp.toISOString()}` : '';
+      find(`${name} is on${since}: ${StateReason ?? 'CloudWatch gives no reason'} docs/runbook.md says what to do.`);
+    }
+    if (AlarmActions.length === 0) find(`${name} tells nobody: it has no actions.`);
+    else if (ActionsEnabled === false) find(`${name} tells nobody: its actions are switched off.`);
+  }
+  return problems;
+}
