@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import middy from '@middy/core';
 import { lock, lockPlugin } from 'leasehold/middy';
 
-/** The event of an EventBridge schedule. Every delivery for the same night has the same `time`. */
+/** The event of the schedule. Every delivery for the same night has the same `time`. */
 interface Night {
   readonly time: string;
 }

@@ -1,11 +1,10 @@
 import { join } from 'node:path';
-import * as events from 'aws-cdk-lib/aws-events';
-import * as targets from 'aws-cdk-lib/aws-events-targets';
 import * as lambda from 'aws-cdk-lib/aws-lambda';
 import { NodejsFunction, OutputFormat } from 'aws-cdk-lib/aws-lambda-nodejs';
+import { ScheduleExpression } from 'aws-cdk-lib/aws-scheduler';
 import * as cdk from 'aws-cdk-lib/core';
 import type { Construct } from 'constructs';
-import { LockTable } from 'leasehold/cdk';
+import { SingletonJob } from 'leasehold/cdk';
 
 /** A nightly job that runs once at a time, and once a night. */
 export class JobsStack extends cdk.Stack {
@@ -20,17 +19,17 @@ export class JobsStack extends cdk.Stack {
       timeout: cdk.Duration.minutes(1),
       bundling: { format: OutputFormat.ESM, mainFields: ['module', 'main'], minify: true },
     });
-    new events.Rule(this, 'EveryNight', {
-      schedule: events.Schedule.cron({ hour: '2', minute: '0' }),
-      targets: [new targets.LambdaFunction(nightly)],
+
+    // The lock table, the least that the function needs, the schedule, a dead-letter queue, and the alarms
+    const job = new SingletonJob(this, 'Job', {
+      function: nightly,
+      schedules: [ScheduleExpression.cron({ hour: '2', minute: '0' })], // UTC, if no time zone is named
+      key: 'nightly/report',
+      runsWithin: cdk.Duration.hours(25), // an alarm goes off if no run took the lock for so long
     });
 
-    const locks = new LockTable(this, 'Locks');
-    locks.attach(nightly, { keys: ['nightly/report'] }); // LOCK_TABLE_NAME, and the least that the function needs
-    locks.addAlarms();
-    locks.addDidNotRunAlarm(nightly, { within: cdk.Duration.hours(25) });
-
     new cdk.CfnOutput(this, 'NightlyName', { value: nightly.functionName });
-    new cdk.CfnOutput(this, 'LocksName', { value: locks.tableName });
+    new cdk.CfnOutput(this, 'LocksName', { value: job.lockTable.tableName });
+    new cdk.CfnOutput(this, 'DeadLetters', { value: job.deadLetterQueue.queueUrl });
   }
 }
