@@ -31,10 +31,10 @@ function scene() {
 }
 
 /** Takes the lock for a host that dies at once. */
-const die = (store: MemoryLockStore, clock: FakeClock, owner = 'a') =>
+const die = (store: MemoryLockStore, clock: FakeClock, owner = 'a', key = 'job') =>
   store.acquire({
-    key: 'job',
-    lockId: `of ${owner}`,
+    key,
+    lockId: `of ${owner} ${key}`,
     owner,
     now: clock.now(),
     until: clock.now() + 30_000,
@@ -84,6 +84,17 @@ describe('the losses', () => {
     expect(await look()).toHaveLength(1);
     await clock.advance(3_600_000);
     expect(await look()).toEqual([]);
+  });
+
+  test('of this hour are not driven out by many older ones', async () => {
+    const { clock, store, look } = scene();
+    for (let n = 0; n < 1_001; n += 1) await die(store, clock, 'an old host', `old/${n}`);
+    await clock.advance(7_200_000);
+    await die(store, clock);
+    await clock.advance(31_000);
+    const loss = { type: 'expired', key: 'job', owner: 'a' };
+    expect(await look((state) => (state.key === 'job' ? state : undefined))).toMatchObject([loss]);
+    expect(await look()).toMatchObject([loss]);
   });
 
   test('have the grants that an operator ended, at once or not, also if somebody has the lock again', async () => {

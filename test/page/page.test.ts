@@ -133,6 +133,26 @@ describe('the live page', () => {
     expect(await page.locator('tr.details').count()).toBe(0);
   });
 
+  test.each(['with moveBefore', 'in a browser that has no moveBefore'])(
+    'keeps the focus in a row that moves up, %s',
+    async (mode) => {
+      await using shown = await Shown.of(browser);
+      const { page } = shown;
+      if (mode.includes('no')) await page.addInitScript('delete Element.prototype.moveBefore;');
+      const lease = await shown.locks.acquire('a');
+      await shown.put('z', { leftMs: 20_000 });
+      await shown.open();
+      for (const _ of ['up', 'down'])
+        await page.getByRole('columnheader', { name: 'Time left' }).getByRole('button').click();
+      expect(await shown.keys()).toEqual(['a', 'z']);
+      await page.getByRole('button', { name: 'z', exact: true }).focus();
+      await page.mouse.move(5, 5);
+      await lease.release();
+      await page.locator('tr.lock:first-child .key', { hasText: /^z$/ }).waitFor();
+      expect(await page.evaluate('document.activeElement.textContent')).toBe('z');
+    },
+  );
+
   test('moves no row away under a pointer', async () => {
     await using shown = await Shown.of(browser);
     for (const key of ['b', 'c']) await shown.put(key);
