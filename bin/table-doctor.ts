@@ -52,7 +52,8 @@ export async function examineTable(store: DynamoDBLockStore): Promise<StoreProbl
   }
 }
 
-function keysOf(
+/** Finds keys that are not those of the store. */
+export function keysOf(
   { KeySchema = [], AttributeDefinitions = [] }: TableDescription,
   store: DynamoDBLockStore,
 ): StoreProblem[] {
@@ -73,7 +74,8 @@ function keysOf(
   return problems;
 }
 
-function ttlOf(ttl: TimeToLiveDescription | undefined, { table }: DynamoDBLockStore): StoreProblem[] {
+/** Finds a TTL that is off, or that reads another attribute. */
+export function ttlOf(ttl: TimeToLiveDescription | undefined, { table }: DynamoDBLockStore): StoreProblem[] {
   const { TimeToLiveStatus: status = 'DISABLED', AttributeName: name } = ttl ?? {};
   if (!status.startsWith('ENABL')) {
     const message = `TTL is off, so that records of locks stay for ever: turn TTL on, on the attribute ${show(table.ttlAttribute)}.`;

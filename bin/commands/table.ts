@@ -2,6 +2,7 @@ import { type Command, Option } from 'commander';
 import { DynamoDBLockStore } from '../../lib/dynamodb/store.ts';
 import { show } from '../../lib/record/check.ts';
 import { atPlace } from '../place.ts';
+import { keysOf, ttlOf } from '../table-doctor.ts';
 import { type PolicyOptions, policyOf, TEMPLATES } from '../table-templates.ts';
 import { print, UsageError, warn } from '../terminal.ts';
 
@@ -60,40 +61,52 @@ function tableOf(store: unknown): DynamoDBLockStore {
 
 /**
  * Makes the table, and turns its TTL on. Either step may have been done before: by a run whose answer was lost, or by another
- * operator. So a table that is there already is told, and gets its TTL.
+ * operator. So a table that is there already is looked at, and gets its TTL.
  */
-async function create({ tableName, table: { keyAttribute, ttlAttribute } }: DynamoDBLockStore): Promise<number> {
+async function create(store: DynamoDBLockStore): Promise<number> {
+  const { tableName, table } = store;
   const sdk = await import('@aws-sdk/client-dynamodb').catch(() => {
     throw new UsageError('table create needs the AWS SDK. Type: npm install @aws-sdk/client-dynamodb');
   });
   const client = new sdk.DynamoDBClient({});
+  const TableName = tableName;
+  const unless = (name: string) => (error: Error) => {
+    if (error.name !== name) throw error;
+    return undefined;
+  };
   try {
-    const input = { TableName: tableName };
-    const isNew = await client
+    const made = await client
       .send(
         new sdk.CreateTableCommand({
-          ...input,
+          TableName,
           BillingMode: 'PAY_PER_REQUEST',
-          AttributeDefinitions: [{ AttributeName: keyAttribute, AttributeType: 'S' }],
-          KeySchema: [{ AttributeName: keyAttribute, KeyType: 'HASH' }],
+          AttributeDefinitions: [{ AttributeName: table.keyAttribute, AttributeType: 'S' }],
+          KeySchema: [{ AttributeName: table.keyAttribute, KeyType: 'HASH' }],
         }),
       )
-      .then(
-        () => true,
-        (error: Error) => {
-          if (error.name === 'ResourceInUseException') return false;
-          throw error;
-        },
-      );
-    await sdk.waitUntilTableExists({ client, maxWaitTime: MADE_S, minDelay: 1, maxDelay: 2 }, input);
-    const { TimeToLiveDescription: ttl } = await client.send(new sdk.DescribeTimeToLiveCommand(input));
-    if (!ttl?.TimeToLiveStatus?.startsWith('ENABL')) {
-      const TimeToLiveSpecification = { Enabled: true, AttributeName: ttlAttribute };
-      await client.send(new sdk.UpdateTimeToLiveCommand({ ...input, TimeToLiveSpecification }));
+      .catch(unless('ResourceInUseException'));
+    // The SDK's waiter would wait its whole time for a table that may not be looked at.
+    await client.send(new sdk.DescribeTableCommand({ TableName })).catch(unless('ResourceNotFoundException'));
+    await sdk.waitUntilTableExists({ client, maxWaitTime: MADE_S, minDelay: 1, maxDelay: 2 }, { TableName });
+    const { Table = {} } = await client.send(new sdk.DescribeTableCommand({ TableName }));
+    const faults = keysOf(Table, store);
+    if (faults.length > 0) {
+      // Somebody else's table, whose items a TTL may delete.
+      warn(`The table ${show(tableName)} was there already, and nothing was changed.`);
+      for (const { message } of faults) warn(`error: ${message}`);
+      return 1;
     }
-    print(isNew ? `The table ${show(tableName)} is made.` : `The table ${show(tableName)} was there already.`);
-    warn('leasehold doctor looks at its keys and its TTL.');
+    const { TimeToLiveDescription: ttl } = await client.send(new sdk.DescribeTimeToLiveCommand({ TableName }));
+    if (ttl?.TimeToLiveStatus?.startsWith('ENABL')) {
+      for (const { severity, message } of ttlOf(ttl, store)) warn(`${severity}: ${message}`);
+    } else {
+      const TimeToLiveSpecification = { Enabled: true, AttributeName: table.ttlAttribute };
+      await client.send(new sdk.UpdateTimeToLiveCommand({ TableName, TimeToLiveSpecification }));
+    }
+    print(made ? `The table ${show(tableName)} is made.` : `The table ${show(tableName)} was there already.`);
     return 0;
+  } catch (error) {
+    throw new Error(`Making the table ${show(tableName)}: ${(error as Error).message}`, { cause: error });
   } finally {
     client.destroy();
   }

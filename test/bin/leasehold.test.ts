@@ -1,10 +1,12 @@
-import { spawnSync } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type AttributeValue, ScanCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
 import { afterAll, beforeAll, expect, jest } from '@jest/globals';
 import { DynamoDBLockStore } from '../../lib/dynamodb.ts';
 import { LockClient } from '../../lib/index.ts';
+import { needing } from '../support/needing.ts';
 import { type DynamoDB, describe, startDynamoDB, test } from '../support/with-dynamodb.ts';
 import { commandIn, leaseholdIn } from './run.ts';
 
@@ -343,6 +345,33 @@ describe('the command leasehold', () => {
       out: "Nobody holds the lock 'forced', which is free.\n",
     });
   });
+
+  needing(existsSync('/usr/bin/script') ? undefined : 'skipped: install util-linux, for script').test(
+    'ends no grant but the one that it showed, if another operator was quicker, and a new holder came',
+    async () => {
+      const lease = await others.acquire('raced');
+      const { command, env } = commandIn({ ...server.environment, LOCK_TABLE_NAME: table });
+      const line = [...command, 'release', 'raced'].join(' ');
+      const operator = spawn('script', ['-qec', line, '/dev/null'], { env: { ...env, NO_COLOR: '1' } });
+      let screen = '';
+      const asked = new Promise<void>((resolve) => {
+        operator.stdout.on('data', (text) => {
+          screen += text;
+          if (screen.includes('End this grant')) resolve();
+        });
+      });
+      const ended = once(operator, 'close');
+      await Promise.race([asked, ended]);
+      expect(screen).toContain(lease.lockId);
+      await locks.forceRelease('raced', { lockId: lease.lockId, immediately: true });
+      const newer = await locks.acquire('raced');
+      operator.stdin.write('y\n');
+      // The other operator ended the grant: that is what this operator wants, and is told.
+      expect(await ended).toEqual([0, null]);
+      expect(screen).toMatch(`The grant ${lease.lockId} of 'raced' is ended. 'raced' is held by anna, opens in`);
+      expect((await locks.inspect('raced'))?.lockId).toBe(newer.lockId);
+    },
+  );
 
   test.each([
     ['a full disk', '"$@" > /dev/full', 74, 'the output could not be written: ENOSPC'],

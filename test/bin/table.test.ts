@@ -64,4 +64,16 @@ describe('leasehold table create', () => {
     const { status, out } = await leaseholdIn(environment, ['doctor']);
     expect({ status, out }).toEqual({ status: 0, out: expect.not.stringContaining('error') });
   });
+
+  test("leaves somebody else's table as it is", async () => {
+    const tableName = await server.createLockTable(undefined, { keyAttribute: 'orderId' });
+    const input = { TableName: tableName };
+    const ttl = async () => (await server.client().send(new DescribeTimeToLiveCommand(input))).TimeToLiveDescription;
+    const before = await ttl();
+    const { status, out, err } = await leaseholdIn(server.environment, ['table', 'create', '--table', tableName]);
+    expect({ status, out }).toEqual({ status: 1, out: '' });
+    expect(err).toContain(`The table '${tableName}' was there already, and nothing was changed.`);
+    expect(err).toContain("error: The table's key is orderId, and the locks look for lockKey");
+    expect(await ttl()).toEqual(before);
+  });
 });
