@@ -157,18 +157,26 @@ export class Candidate {
     }
   }
 
-  /** Waits for the lock, as long as it takes. A fault of the store, which an `acquireFailed` event tells, ends no campaign. */
+  /**
+   * Waits for the lock, as long as it takes. A fault of the store ends no campaign: an `acquireFailed` event tells each, and
+   * the error output the first, since a table that does not exist would keep everybody from leading without a word.
+   */
   async #campaign(): Promise<Lease | undefined> {
     const { signal } = this.#stopping;
+    let isTold = false;
     while (!this.#isOver) {
       try {
         const outcome = await this.#client.ask(this.key, { ...this.#plan.acquire, signal });
+        isTold = false;
         if (outcome instanceof Lease) {
           this.#notElected.reset();
           return outcome;
         }
-      } catch {
-        // The event has told the fault.
+      } catch (error) {
+        if (!isTold && !this.#isOver) {
+          console.error(`The campaign for '${this.key}' goes on after a fault: ${(error as Error).message}`);
+        }
+        isTold = true;
       }
       await this.#rest(this.#notElected.nextMs());
     }

@@ -45,7 +45,8 @@ export interface RepairOptions {
   readonly seen?: Pick<LockState, 'lockId' | 'fencingToken' | 'expiresAt' | 'acquiredAt' | 'flaw'> | undefined;
   /**
    * The fencing token to write. The next grant has a token that is one higher. 0 to 9,007,000,000,000,000:
-   * so there is room for the tokens of later grants.
+   * so there is room for the tokens of later grants. Not smaller than the lock's token, unless that is damaged, or lies ahead of
+   * the present time in milliseconds.
    * @default the greater of the token seen and the present time in milliseconds. Every token that began from a right clock
    *   is smaller.
    */
@@ -112,12 +113,7 @@ export async function repair(context: OperatorContext, key: string, options: Rep
   // The moment that is written must be right: any other moment would close the lock again (invariant 13).
   await judgedInstant(context, key, {});
   const now = context.serverClock.now(key);
-  const token = Math.ceil(seen?.fencingToken ?? 0);
-  // A token that nobody has damaged was granted, and never goes back (invariant 2).
-  const isKept = isCountable(token) && (whole !== undefined || token <= MOST_TOKEN);
-  const { fencingToken = isKept ? Math.max(token, now) : now } = options;
-  const isToken = options.fencingToken === undefined || (isCountable(fencingToken) && fencingToken <= MOST_TOKEN);
-  checkThat(isToken, 'fencingToken', `a whole number from 0 to ${MOST_TOKEN}`, fencingToken);
+  const fencingToken = tokenToWrite(options, whole !== undefined, now);
   // The expiry turns away each acquire that was sent before the last acquisition (invariant 3). A moment that lies far in the
   // future is a wrong clock's, and not the acquisition.
   const lastAcquiredAt = seen?.acquiredAt ?? 0;
@@ -142,4 +138,19 @@ export async function repair(context: OperatorContext, key: string, options: Rep
     applied || (record?.lockId === undefined && record?.expiresAt === opensAt && record.fencingToken === fencingToken);
   if (isMended) context.leases.revoked(key);
   return isMended;
+}
+
+/** The token that a repair writes. */
+function tokenToWrite({ seen, fencingToken: named }: RepairOptions, isWhole: boolean, now: number): number {
+  const token = Math.ceil(seen?.fencingToken ?? 0);
+  // A token that nobody has damaged was granted, and never goes back (invariant 2).
+  const isKept = isCountable(token) && (isWhole || token <= MOST_TOKEN);
+  if (named === undefined) return isKept ? Math.max(token, now) : now;
+  const isToken = isCountable(named) && named <= MOST_TOKEN;
+  checkThat(isToken, 'fencingToken', `a whole number from 0 to ${MOST_TOKEN}`, named);
+  // A token ahead of the clock may be a wrong clock's, or somebody else's.
+  if (isWhole && token <= now) {
+    checkThat(named >= token, 'fencingToken', `at least ${token}, the lock's token, which never goes down`, named);
+  }
+  return named;
 }

@@ -424,12 +424,16 @@ describe('a candidate', () => {
     await Promise.all(standbys.map((standby) => standby.stop()));
   });
 
-  test('campaigns on while the store fails, and tells each fault', async () => {
+  test('campaigns on while the store fails, tells each fault, and prints the first', async () => {
+    const print = jest.spyOn(console, 'error').mockImplementation(() => {});
     const { client, of } = host();
     store.script = () => ({ do: 'fail', error: new LockStoreError('no permission') });
     const candidate = client.lead('job', obedient);
     await time.advance(20_000);
     expect(of('acquireFailed').length).toBeGreaterThan(3);
+    expect(print.mock.calls).toEqual([
+      ["The campaign for 'job' goes on after a fault: Acquiring 'job': no permission"],
+    ]);
     store.script = undefined;
     await time.advance(31_000);
     expect(candidate.isLeader()).toBe(true);
@@ -441,6 +445,8 @@ describe('a candidate', () => {
     await time.advance(5_000);
     const [first, second] = of('acquireFailed').slice(told);
     expect((second?.at ?? Infinity) - (first?.at ?? 0)).toBeLessThanOrEqual(1_251);
+    expect(print).toHaveBeenCalledTimes(2);
+    print.mockRestore();
     await candidate.stop();
   });
 

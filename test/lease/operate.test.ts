@@ -132,6 +132,18 @@ describe('repair', () => {
     expect(await stateOf()).toMatchObject({ fencingToken: 5 });
   });
 
+  test('puts down no token that was granted by a right clock, and changes nothing', async () => {
+    await closed();
+    await scene.time.advance(60_000);
+    const operator = scene.host().client;
+    const seen = await operator.inspect('job');
+    await expect(operator.repair('job', { seen, fencingToken: 5 })).rejects.toThrow(
+      `fencingToken must be at least ${seen?.fencingToken}, the lock's token, which never goes down, but it is number 5.`,
+    );
+    expect(await stateOf()).toMatchObject({ fencingToken: seen?.fencingToken, expiresAt: seen?.expiresAt });
+    expect(await operator.repair('job', { seen, fencingToken: seen?.fencingToken })).toBe(true);
+  });
+
   test('keeps a token that was granted after the greatest token that an operator may name', async () => {
     await closed();
     const operator = scene.host().client;
