@@ -148,13 +148,12 @@ async function underLease(
 }
 
 async function ended(lease: Lease, status: number): Promise<number> {
-  if (!lease.isHeld()) {
-    await lease.release();
-    warn(`leasehold: the command ended with ${status}, after the lease of ${show(lease.key)} had been lost.`);
-    return STATUS.lost;
-  }
-  await (status === 0 ? lease.finish() : lease.release());
-  return status;
+  const wasHeld = lease.isHeld();
+  await lease.release({ done: status === 0 });
+  // A grant that an operator has ended since the last renewal is lost, and only the answer to the release tells so.
+  if (wasHeld && !lease.signal.aborted) return status;
+  warn(`leasehold: the command ended with ${status}, after the lease of ${show(lease.key)} had been lost.`);
+  return STATUS.lost;
 }
 
 function send({ pid }: ChildProcess, signal: NodeJS.Signals, isGroup: boolean): void {

@@ -121,6 +121,17 @@ describe('leasehold run', () => {
     expect(() => process.kill(Number(readFileSync(pid, 'utf8')), 0)).toThrow('ESRCH');
   });
 
+  test.each(['true', 'false'])('exits with 70 if the release shows that the lease was lost, after %s', async (last) => {
+    const key = `ended before ${last}`;
+    const { ended } = await started(key, '--', 'sh', '-c', `echo begun; sleep 1.5; ${last}`);
+    const { lockId = '' } = (await locks.inspect(key)) ?? {};
+    await locks.forceRelease(key, { lockId });
+    expect(await ended).toMatchObject({
+      code: 70,
+      err: expect.stringContaining(`the lease of '${key}' had been lost`),
+    });
+  });
+
   test.each([
     [['a', '--wait', 'long', '--', 'true'], "It must be a number of seconds, but it is 'long'"],
     [['a', '--lease', '0', '--', 'true'], '--lease must be more than 0 seconds'],
