@@ -1,9 +1,10 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { promisify } from 'node:util';
 import { afterAll, afterEach, describe, expect, jest, test } from '@jest/globals';
 import { FileLockStore } from '../../lib/file.ts';
 import { LockClient } from '../../lib/index.ts';
@@ -79,6 +80,11 @@ describe('leasehold run', () => {
     expect(await run(...once, '--', 'echo', 'ran')).toMatchObject({ status: 76, out: '' });
   });
 
+  test('exits with 3 if the token has another form than the one before, and does not start the command', async () => {
+    await run('of two forms', '--once', 'run-9', '--', 'true');
+    expect(await run('of two forms', '--once', 'run-10', '--', 'echo', 'ran')).toMatchObject({ status: 3, out: '' });
+  });
+
   test('exits as a shell does if the command is not there, and releases the lock', async () => {
     expect(await run('missing', '--', 'no-such-command')).toMatchObject({
       status: 127,
@@ -139,6 +145,22 @@ describe('leasehold run', () => {
   ])('refuses %j', async (args, message) => {
     expect(await run(...args)).toMatchObject({ status: 2, out: '', err: expect.stringContaining(message) });
   });
+});
+
+test('the line of docs/outside-lambda.md that looks for a night without a run prints a line until the job has run', async () => {
+  const page = readFileSync(new URL('../../docs/outside-lambda.md', import.meta.url), 'utf8');
+  const [, line = ''] = /^0 6 \* \* \* (.*)$/m.exec(page) ?? [];
+  const { command, env } = commandIn(environment);
+  const [before, after] = ['cd /srv/jobs && node_modules/.bin/leasehold', command.map((word) => `'${word}'`).join(' ')];
+  expect(line).toContain(before);
+  const script = line.replace(before, after).replaceAll('\\%', '%');
+  const look = async () => (await promisify(execFile)('sh', ['-c', script], { env })).stdout;
+  expect(await look()).toBe('nightly-report did not run\n');
+  const today = new Date().toISOString().slice(0, 10);
+  await run('nightly-report', '--once', '2026-01-01', '--', 'true');
+  expect(await look()).toBe('nightly-report did not run\n');
+  await run('nightly-report', '--once', today, '--', 'true');
+  expect(await look()).toBe('');
 });
 
 describe('leasehold watch', () => {

@@ -95,6 +95,7 @@ test("docs/scale.md's costs of the log are those of the lines that emf() prints"
   const page = /## The log of the metrics\n(.*?)\n## /s.exec(read('docs/scale.md'))?.[1] ?? '';
   const told = [...page.matchAll(/^\| .* \| ([\d,]+ bytes each) \| ([\d.]+) \|$/gm)].map(([, ...row]) => row);
   expect(told).toEqual(rows);
+  expect(read('docs/cdk/metrics.md')).toContain(`[$${rows[0]?.[1]} in the log]`);
 });
 
 test("docs/middy.md's handler of rates gives those who wait the result of the first", async () => {
