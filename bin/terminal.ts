@@ -1,7 +1,7 @@
 /** Prints for people: escapes, colours, widths, times, questions, and the exit status of what went wrong. */
 import { createInterface } from 'node:readline/promises';
 import { styleText } from 'node:util';
-import { CommanderError } from 'commander';
+import { CommanderError, Help } from 'commander';
 import widthOf from 'fast-string-truncated-width';
 import { printable } from '../lib/record/check.ts';
 
@@ -50,6 +50,11 @@ export const columns = (stream: NodeJS.WriteStream): number | undefined => {
   if (!stream.isTTY) return undefined;
   return stream.columns || Number(process.env.COLUMNS) || 80;
 };
+
+export const helpWidth = (stream: NodeJS.WriteStream): number => Math.min(100, columns(stream) ?? 100);
+
+/** Breaks a paragraph of the help into lines. */
+export const paragraph = (text: string): string => `\n${new Help().boxWrap(text, helpWidth(process.stdout))}`;
 
 type Style = 'bold' | 'dim' | 'green' | 'red' | 'yellow';
 

@@ -6,7 +6,7 @@ import { type Lease, LockBusyError, type LockClient, LockDoneError } from '../..
 import { show } from '../../lib/record/check.ts';
 import { parserOf, secondsOption } from '../numbers.ts';
 import { atPlace } from '../place.ts';
-import { STOP_SIGNALS, UsageError, warn } from '../terminal.ts';
+import { paragraph, STOP_SIGNALS, UsageError, warn } from '../terminal.ts';
 
 /** The exit statuses besides the command's own. `busy` is `EX_TEMPFAIL` of `sysexits.h`; the last two are a shell's. */
 const STATUS = { lost: 70, busy: 75, done: 76, notExecutable: 126, notFound: 127, signal: 128 } as const;
@@ -21,11 +21,11 @@ interface Options {
   readonly killAfter: number;
 }
 
-const DESCRIPTION = `hold the lock while a command runs: renew the lease, and release it afterwards
-
-The environment of the command has LEASEHOLD_KEY and LEASEHOLD_TOKEN, the fencing token. If the lease is lost, the command
-gets SIGTERM, and later SIGKILL. A command whose run was killed by SIGKILL goes on without the lock.
-Exit status: the command's own; 70 the lease was lost; 75 the lock is busy; 76 the once token is done.`;
+const NOTES = [
+  'The environment of the command has LEASEHOLD_KEY and LEASEHOLD_TOKEN, the fencing token. If the lease is lost, the command ' +
+    'gets SIGTERM, and later SIGKILL. A command whose run was killed by SIGKILL goes on without the lock.',
+  "Exit status: the command's own; 70 the lease was lost; 75 the lock is busy; 76 the once token is done.",
+];
 
 const seconds = parserOf('a number of seconds', (value) => value >= 0 && value < 1e9);
 
@@ -33,7 +33,8 @@ export const addRun = (program: Command): Command =>
   program
     .command('run')
     .summary('hold the lock while a command runs')
-    .description(DESCRIPTION)
+    .description('hold the lock while a command runs: renew the lease, and release it afterwards')
+    .addHelpText('after', () => NOTES.map(paragraph).join('\n'))
     .usage('[options] KEY -- COMMAND...')
     .argument('<key>', 'the key of the lock')
     .argument('<command...>', 'the command and its arguments')
@@ -45,8 +46,18 @@ export const addRun = (program: Command): Command =>
       secondsOption('--kill-after <seconds>', 'the time from SIGTERM to SIGKILL if the lease is lost', seconds, 2),
     )
     .action(
-      atPlace(({ locks }, options: Options, key: string, command: string[]) => run(locks, key, options, command)),
+      atPlace(({ locks }, options: Options, key: string, command: string[]) => {
+        checkDash(command);
+        return run(locks, key, options, command);
+      }),
     );
+
+/** Refuses `run -- env ./report.sh`, where the key was forgotten: it would lock the key `env`. */
+function checkDash(command: readonly string[]): void {
+  const dash = process.argv.indexOf('--');
+  if (dash === -1 || process.argv.length - dash - 1 === command.length) return;
+  throw new UsageError('One word, the key, must stand before the dashes: leasehold run KEY -- COMMAND.');
+}
 
 /**
  * 1. Acquires the lock. A signal ends the wait.

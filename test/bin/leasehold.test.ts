@@ -310,6 +310,25 @@ describe('the command leasehold', () => {
     expect(err).toContain(says);
   });
 
+  test('needs the Node of package.json, and says which Node runs', async () => {
+    const code = encodeURIComponent("Object.defineProperty(process.versions, 'node', { value: '22.2.9' })");
+    const { status, out, err } = await leaseholdIn({ NODE_OPTIONS: `--import "data:text/javascript,${code}"` }, ['ls']);
+    expect({ status, out }).toEqual({ status: 2, out: '' });
+    const { engines } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
+    expect(err).toContain(
+      `needs Node ${engines.node.replace('>=', '')} or later, but this is Node 22.2.9, ${process.execPath}`,
+    );
+  });
+
+  test('completes commands and options, and tells each in one line', async () => {
+    const { out } = await leaseholdIn({}, ['complete', '--', '']);
+    const lines = out.trim().split('\n');
+    expect(lines.map((line) => line.split('\t')[0])).toEqual(
+      expect.arrayContaining(['ls', 'run', 'release', 'doctor']),
+    );
+    for (const line of lines.slice(0, -1)) expect(line).toMatch(/^[a-z-]+\t\S/);
+  });
+
   test('shows the help on the command help, too', async () => {
     const { status, out } = await leasehold('help');
     expect({ status, out }).toEqual({ status: 0, out: (await leasehold('--help')).out });

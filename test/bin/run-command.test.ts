@@ -55,6 +55,21 @@ describe('leasehold run', () => {
     expect(await isFree('nightly')).toBe(true);
   });
 
+  test.each([
+    [['--', 'env', 'echo', 'ran'], 'One word, the key, must stand before the dashes'],
+    [['key', 'more', '--', 'echo', 'ran'], 'One word, the key, must stand before the dashes'],
+    [['key', '--'], "missing required argument 'command'"],
+    [['--', 'echo'], "missing required argument 'command'"],
+  ])('refuses %j, which would run another command than was meant', async (args, message) => {
+    expect(await run(...args)).toMatchObject({ status: 2, out: '', err: expect.stringContaining(message) });
+    expect(await locks.inspect('env')).toBeUndefined();
+  });
+
+  test('gives the command the dashes that stand behind it', async () => {
+    expect(await run('dashes', '--', 'echo', '--', 'a')).toMatchObject({ status: 0, out: '-- a\n' });
+    expect(await run('dashes', 'echo', 'a')).toMatchObject({ status: 0, out: 'a\n' });
+  });
+
   test('exits with 75 if the lock is busy, and does not start the command', async () => {
     const lease = await locks.acquire('busy');
     expect(await run('busy', '--', 'echo', 'ran')).toMatchObject({

@@ -68,6 +68,18 @@ describe('the tarball', () => {
     expect(missing).toEqual([]);
   });
 
+  test('has short lines of code, since Node prints the line of an error that nobody catches', () => {
+    const code = leasehold.files.filter((path) => path.endsWith('.js'));
+    const longest = code.map((path) =>
+      Math.max(
+        ...read(path)
+          .split('\n')
+          .map(({ length }) => length),
+      ),
+    );
+    expect(Math.max(...longest)).toBeLessThan(500);
+  });
+
   test('names no path outside of itself', () => {
     const wrong = leasehold.files.filter((path) => read(path).includes(repository));
     expect(wrong).toEqual([]);
