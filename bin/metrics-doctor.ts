@@ -3,7 +3,7 @@ import type { MetricAlarm } from '@aws-sdk/client-cloudwatch';
 import { METRIC, METRIC_DIMENSION, METRIC_NAMESPACE } from '../lib/names.ts';
 import { show } from '../lib/record/check.ts';
 import type { StoreProblem } from '../lib/record/store.ts';
-import { answerTo } from './answer-to.ts';
+import { answerTo, type Finding } from './findings.ts';
 import { warn } from './terminal.ts';
 
 type SDK = typeof import('@aws-sdk/client-cloudwatch');
@@ -12,7 +12,7 @@ type SDK = typeof import('@aws-sdk/client-cloudwatch');
 const ENDPOINTS = ['AWS_ENDPOINT_URL_DYNAMODB', 'AWS_ENDPOINT_URL'] as const;
 
 /** Looks at the metrics and alarms of a table on AWS. Looks at those of an emulator only if a variable names its CloudWatch. */
-export async function examineMetrics(tableName: string): Promise<StoreProblem[]> {
+export async function examineMetrics(tableName: string): Promise<Finding[]> {
   const endpoint = ENDPOINTS.map((name) => process.env[name]).find(Boolean);
   if (endpoint && !isOfAWS(endpoint) && !process.env.AWS_ENDPOINT_URL_CLOUDWATCH) return [];
   const sdk = await import('@aws-sdk/client-cloudwatch').catch(() => undefined);
@@ -26,7 +26,7 @@ export async function examineMetrics(tableName: string): Promise<StoreProblem[]>
   const client = new sdk.CloudWatchClient({ maxAttempts: 2, requestHandler });
   // Metrics know a table by its name, which is the end of an ARN.
   const table = tableName.slice(tableName.lastIndexOf('/') + 1);
-  const problems: StoreProblem[] = [];
+  const problems: Finding[] = [];
   try {
     const input = { Namespace: METRIC_NAMESPACE, Dimensions: [{ Name: METRIC_DIMENSION.table, Value: table }] };
     const metrics = await answerTo('ListMetrics', problems, () => client.send(new sdk.ListMetricsCommand(input)));

@@ -1,14 +1,12 @@
-import { spawn, spawnSync } from 'node:child_process';
-import { once } from 'node:events';
-import { existsSync, readFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { type AttributeValue, ScanCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
 import { afterAll, beforeAll, expect, jest } from '@jest/globals';
 import { DynamoDBLockStore } from '../../lib/dynamodb.ts';
 import { LockClient } from '../../lib/index.ts';
-import { needing } from '../support/needing.ts';
 import { type DynamoDB, describe, startDynamoDB, test } from '../support/with-dynamodb.ts';
-import { commandIn, leaseholdIn } from './run.ts';
+import { commandIn, leaseholdIn, onTerminal, testOnTerminal } from './run.ts';
 
 // A busy machine needs more time than Jest's default: a test starts the command several times.
 jest.setTimeout(30_000);
@@ -365,30 +363,42 @@ describe('the command leasehold', () => {
     });
   });
 
-  needing(existsSync('/usr/bin/script') ? undefined : 'skipped: install util-linux, for script').test(
+  const asking = (args: string[], then: (screen: string) => Promise<string>) =>
+    onTerminal({ ...server.environment, LOCK_TABLE_NAME: table }, args, then);
+
+  testOnTerminal(
     'ends no grant but the one that it showed, if another operator was quicker, and a new holder came',
     async () => {
-      const lease = await others.acquire('raced');
-      const { command, env } = commandIn({ ...server.environment, LOCK_TABLE_NAME: table });
-      const line = [...command, 'release', 'raced'].join(' ');
-      const operator = spawn('script', ['-qec', line, '/dev/null'], { env: { ...env, NO_COLOR: '1' } });
-      let screen = '';
-      const asked = new Promise<void>((resolve) => {
-        operator.stdout.on('data', (text) => {
-          screen += text;
-          if (screen.includes('End this grant')) resolve();
-        });
+      const { lockId } = await others.acquire('raced');
+      const { status, screen } = await asking(['release', 'raced'], async (shown) => {
+        expect(shown).toContain(lockId);
+        await locks.forceRelease('raced', { lockId, immediately: true });
+        await locks.acquire('raced');
+        return 'y';
       });
-      const ended = once(operator, 'close');
-      await Promise.race([asked, ended]);
-      expect(screen).toContain(lease.lockId);
-      await locks.forceRelease('raced', { lockId: lease.lockId, immediately: true });
-      const newer = await locks.acquire('raced');
-      operator.stdin.write('y\n');
       // The other operator ended the grant: that is what this operator wants, and is told.
-      expect(await ended).toEqual([0, null]);
-      expect(screen).toMatch(`The grant ${lease.lockId} of 'raced' is ended. 'raced' is held by anna, opens in`);
-      expect((await locks.inspect('raced'))?.lockId).toBe(newer.lockId);
+      expect(status).toBe(0);
+      expect(screen).toMatch(`The grant ${lockId} of 'raced' is ended. 'raced' is held by anna, opens in`);
+    },
+  );
+
+  testOnTerminal(
+    'asks before a repair, says what keeps the lock closed, and changes nothing without a yes',
+    async () => {
+      const { lockId } = await others.acquire('ended');
+      await locks.forceRelease('ended', { lockId });
+      expect((await leasehold('show', 'ended')).out).toMatch(
+        /closed by +holdAtLeastMs, a forced release, or a wrong clock/,
+      );
+      const no = await asking(['repair', 'ended'], async () => '');
+      expect(no).toEqual({ status: 1, screen: expect.stringContaining('Nothing was changed.') });
+      expect(no.screen).toContain(
+        "If the last holder of 'ended' still runs, as after a forced release, there may be two",
+      );
+      expect(await locks.tryAcquire('ended')).toBeNull();
+      const yes = await asking(['repair', 'ended'], async () => 'y');
+      expect(yes).toEqual({ status: 0, screen: expect.stringContaining("'ended' is free.") });
+      expect((await asking(['repair', 'ended', '--force'], async () => '')).screen).not.toContain('[y/N]');
     },
   );
 
