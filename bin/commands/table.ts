@@ -1,5 +1,7 @@
 import { type Command, Option } from 'commander';
+import { messageOf, type Thrown } from '../../lib/aws/faults.ts';
 import { DynamoDBLockStore } from '../../lib/dynamodb/store.ts';
+import { SERVICE } from '../../lib/dynamodb/table.ts';
 import { show } from '../../lib/record/check.ts';
 import { atPlace } from '../place.ts';
 import { keysOf, ttlOf } from '../table-doctor.ts';
@@ -106,7 +108,9 @@ async function create(store: DynamoDBLockStore): Promise<number> {
     print(made ? `The table ${show(tableName)} is made.` : `The table ${show(tableName)} was there already.`);
     return 0;
   } catch (error) {
-    throw new Error(`Making the table ${show(tableName)}: ${(error as Error).message}`, { cause: error });
+    throw new Error(messageOf(error as Thrown, `the making of the table ${show(tableName)}`, SERVICE), {
+      cause: error,
+    });
   } finally {
     client.destroy();
   }

@@ -59,16 +59,22 @@ const refusing =
   };
 
 describe('the command leasehold', () => {
-  test('without credentials says so at once, and with which variables they are given', async () => {
-    const { status, out, err } = await leaseholdIn({ ...bare(), AWS_REGION: 'eu-west-1' }, ['ls']);
-    expect({ status, out }).toEqual({ status: 3, out: '' });
-    expect(err).toContain('set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, log in, or give');
-  });
+  test.each([[['ls']], [['table', 'create']]])(
+    'without credentials says to %j which variables give them',
+    async (args) => {
+      const { status, out, err } = await leaseholdIn({ ...bare(), AWS_REGION: 'eu-west-1' }, args);
+      expect({ status, out }).toEqual({ status: 3, out: '' });
+      expect(err).toContain('set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, log in, or give');
+    },
+  );
 
-  test('without a Region says which variable names it', async () => {
-    const { status, err } = await leaseholdIn({ ...bare(), ...keys }, ['show', 'job']);
-    expect({ status, err }).toEqual({ status: 3, err: expect.stringContaining('set AWS_REGION') });
-  });
+  test.each([[['show', 'job']], [['table', 'create']]])(
+    'without a Region says to %j which variable names it',
+    async (args) => {
+      const { status, err } = await leaseholdIn({ ...bare(), ...keys }, args);
+      expect({ status, err }).toEqual({ status: 3, err: expect.stringContaining('set AWS_REGION') });
+    },
+  );
 
   test.each([
     ['ls', 'Scan', ['ls']],
