@@ -3,9 +3,9 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
-import { repository } from '../docs/entries.ts';
 import { withoutExample } from '../docs/api/examples.ts';
 import { keepers } from '../docs/api/invariants.ts';
+import { repository } from '../docs/entries.ts';
 
 jest.setTimeout(60_000);
 
