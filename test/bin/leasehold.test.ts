@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type AttributeValue, ScanCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
+import { type AttributeValue, PutItemCommand, ScanCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
 import { afterAll, beforeAll, expect, jest } from '@jest/globals';
 import { DynamoDBLockStore } from '../../lib/dynamodb.ts';
 import { LockClient } from '../../lib/index.ts';
@@ -438,6 +438,16 @@ describe('the command leasehold', () => {
     // Nothing is left behind by the requests that doctor tries.
     const { Items } = await server.client().send(new ScanCommand({ TableName: tableName }));
     expect(Items).toEqual([]);
+  });
+
+  test("lists nothing of another program's table, and says what to mend", async () => {
+    const TableName = await server.createLockTable(undefined, { keyAttribute: 'orderId' });
+    await server.client().send(new PutItemCommand({ TableName, Item: { orderId: { S: '4711' } } }));
+    for (const args of [['ls'], ['ls', 'nightly/', '--json']]) {
+      const { status, out, err } = await leasehold(...args, '--table', TableName);
+      expect({ status, out }).toEqual({ status: 3, out: '' });
+      expect(err).toContain(`the key of the table '${TableName}' is not 'lockKey' (string) alone: mend`);
+    }
   });
 
   test('names the table and the Region if the table does not exist', async () => {

@@ -53,7 +53,7 @@ const refusing =
   (...actions: string[]) =>
   (target: string) => {
     const action = target.split('.')[1] ?? '';
-    if (!actions.includes(action)) return { status: 200, body: '{}' };
+    if (!actions.includes(action)) return { status: 200, body: '{"Responses":{}}' };
     const Message = `User: arn:aws:iam::111122223333:user/op is not authorized to perform: dynamodb:${action}`;
     return { status: 400, body: JSON.stringify({ __type: 'com.amazon.coral.service#AccessDeniedException', Message }) };
   };
@@ -113,5 +113,12 @@ describe('the command leasehold', () => {
     const { status, out, err } = await leasehold('show', 'job');
     expect({ status, out }).toEqual({ status: 3, out: '' });
     expect(err).toContain('403');
+  });
+
+  test.each([[['ls']], [['show', 'job']]])('takes an empty answer to %j for no answer', async (args) => {
+    answer = () => ({ status: 200, body: '' });
+    const { status, out, err } = await leasehold(...args);
+    expect({ status, out }).toEqual({ status: 3, out: '' });
+    expect(err).toContain('with the status 200, and not as DynamoDB does');
   });
 });
