@@ -196,7 +196,7 @@ export class Table {
       text = `${action} on ${table} was refused for the time in its signature: set the clock of this host right. ${message}`;
     } else if (name === 'ResourceNotFoundException') {
       const region = await this.#transport?.region();
-      text = `there is no ${table.slice(4)} in the Region '${region}': create it (leasehold table create), or mend LOCK_TABLE_NAME, tableName or --table.`;
+      text = `there is no ${table.slice(4)} in the Region '${region}': create it (leasehold table create), or mend LOCK_TABLE_NAME or tableName.`;
     } else if (name === 'AccessDeniedException') {
       text = `${action} on ${table} is not allowed: grant it (LockTable.grants does). ${message}`;
     } else if (name === 'ValidationException' && WRONG_SCHEMA.test(message)) {

@@ -64,7 +64,7 @@ describe('the command leasehold', () => {
     async (args) => {
       const { status, out, err } = await leaseholdIn({ ...bare(), AWS_REGION: 'eu-west-1' }, args);
       expect({ status, out }).toEqual({ status: 3, out: '' });
-      expect(err).toContain('set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, log in, or give');
+      expect(err).toContain('set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, log in, or give --profile.');
     },
   );
 
@@ -72,7 +72,7 @@ describe('the command leasehold', () => {
     'without a Region says to %j which variable names it',
     async (args) => {
       const { status, err } = await leaseholdIn({ ...bare(), ...keys }, args);
-      expect({ status, err }).toEqual({ status: 3, err: expect.stringContaining('set AWS_REGION') });
+      expect({ status, err }).toEqual({ status: 3, err: expect.stringMatching(/set AWS_REGION.*or give --region/) });
     },
   );
 

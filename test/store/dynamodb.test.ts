@@ -638,7 +638,7 @@ describe('an error of DynamoDB becomes a LockStoreError that says what to do', (
   test('a missing table: the message has its name and the Region', async () => {
     const { message, transient } = await failureOf(new ResourceNotFoundException({ message: 'not found', $metadata }));
     expect(message).toBe(
-      "there is no table 'locks' in the Region 'eu-central-1': create it (leasehold table create), or mend LOCK_TABLE_NAME, tableName or --table.",
+      "there is no table 'locks' in the Region 'eu-central-1': create it (leasehold table create), or mend LOCK_TABLE_NAME or tableName.",
     );
     expect(transient).toBe(false);
   });
