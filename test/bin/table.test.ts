@@ -56,8 +56,8 @@ describeAlways('leasehold table', () => {
     [['template'], "required option '--format <format>' not specified"],
     [['template', '--format', 'pulumi'], 'Allowed choices are cloudformation, sam, serverless, terraform'],
     [
-      ['template', '--format', 'serverless', '--key-attribute', '${a}'],
-      `Serverless takes '\${a}' for one of its variables`,
+      ['template', '--format', 'serverless', '--key-attribute', 'a${'],
+      "Serverless takes 'a${' for one of its variables",
     ],
     [['policy'], 'give --keys, --key-prefixes or both'],
     [['policy', '--keys', 'a*'], "The key or prefix 'a*' must hold no wildcard"],
