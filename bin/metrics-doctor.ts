@@ -4,6 +4,7 @@ import { METRIC, METRIC_DIMENSION, METRIC_NAMESPACE } from '../lib/names.ts';
 import { show } from '../lib/record/check.ts';
 import type { StoreProblem } from '../lib/record/store.ts';
 import { answerTo, type Finding } from './findings.ts';
+import { BOUNDS } from './sdk-clients.ts';
 import { warn } from './terminal.ts';
 
 type SDK = typeof import('@aws-sdk/client-cloudwatch');
@@ -21,9 +22,7 @@ export async function examineMetrics(tableName: string): Promise<Finding[]> {
     warn('The metrics and alarms were not looked at: type npm install @aws-sdk/client-cloudwatch, and ask again.');
     return [];
   }
-  // In a VPC without a way to CloudWatch, a connection would wait for minutes.
-  const requestHandler = { connectionTimeout: 3_000, requestTimeout: 10_000 };
-  const client = new sdk.CloudWatchClient({ maxAttempts: 2, requestHandler });
+  const client = new sdk.CloudWatchClient(BOUNDS);
   // Metrics know a table by its name, which is the end of an ARN.
   const table = tableName.slice(tableName.lastIndexOf('/') + 1);
   const problems: Finding[] = [];

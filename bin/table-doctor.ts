@@ -6,6 +6,8 @@ import type { DynamoDBLockStore } from '../lib/dynamodb/store.ts';
 import { show } from '../lib/record/check.ts';
 import type { StoreProblem } from '../lib/record/store.ts';
 import { answerTo, type Finding } from './findings.ts';
+import { BOUNDS } from './sdk-clients.ts';
+import { shownDuration } from './terminal.ts';
 
 /** A host whose clock is further off pays for more requests. */
 const CLOCK_MS = 2_000;
@@ -18,7 +20,7 @@ export async function examineTable(store: DynamoDBLockStore): Promise<Finding[]>
       'The settings of the table were not looked at: type npm install @aws-sdk/client-dynamodb, and ask again.';
     return [{ severity: 'warning', message }];
   }
-  const client = new sdk.DynamoDBClient({ maxAttempts: 3 });
+  const client = new sdk.DynamoDBClient(BOUNDS);
   keepDates(client);
   const input = { TableName: store.tableName };
   const findings: Finding[] = [];
@@ -49,11 +51,12 @@ export async function examineTable(store: DynamoDBLockStore): Promise<Finding[]>
   }
 }
 
-function clockOf(offMs: number): Finding {
+/** @param offMs the time by which this host's clock is ahead: behind, if negative. */
+export function clockOf(offMs: number): Finding {
   if (Math.abs(offMs) <= CLOCK_MS) {
     return { severity: 'ok', message: `This host's clock is within ${CLOCK_MS / 1000} s of DynamoDB's.` };
   }
-  const message = `This host's clock is about ${Math.round(offMs / 1000)} s ${offMs > 0 ? 'ahead of' : 'behind'} DynamoDB's: set the clock by NTP.`;
+  const message = `This host's clock is about ${shownDuration(Math.abs(offMs))} ${offMs > 0 ? 'ahead of' : 'behind'} DynamoDB's: set the clock by NTP.`;
   return { severity: 'warning', message };
 }
 

@@ -4,6 +4,7 @@ import { styleText } from 'node:util';
 import { CommanderError, Help } from 'commander';
 import widthOf from 'fast-string-truncated-width';
 import { printable } from '../lib/record/check.ts';
+import { inOwnWords } from './own-words.ts';
 
 /** Wrong usage, told with the way to the help. */
 export class UsageError extends Error {}
@@ -40,7 +41,7 @@ export function statusOf(error: unknown): number {
   // Commander has told its own error, and shown its help.
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : STATUS.usage;
   const isUsage = error instanceof UsageError || error instanceof TypeError;
-  warn(`leasehold: ${error instanceof Error ? error.message : String(error)}`);
+  warn(`leasehold: ${inOwnWords(error instanceof Error ? error.message : String(error))}`);
   if (isUsage) warn('leasehold --help shows the commands; leasehold COMMAND --help shows the options of one.');
   return isUsage ? STATUS.usage : STATUS.store;
 }

@@ -4,6 +4,7 @@ import { DynamoDBLockStore } from '../../lib/dynamodb/store.ts';
 import type { LockClient } from '../../lib/index.ts';
 import type { Finding } from '../findings.ts';
 import { examineMetrics } from '../metrics-doctor.ts';
+import { inOwnWords } from '../own-words.ts';
 import { atPlace } from '../place.ts';
 import { examineTable } from '../table-doctor.ts';
 import { print } from '../terminal.ts';
@@ -63,7 +64,7 @@ async function tried(locks: LockClient): Promise<Finding[]> {
       findings.push({ severity: 'ok', message: `${name} is allowed, and took ${took} ms.` });
     } catch (error) {
       failures.push(error);
-      findings.push({ severity: 'error', message: `${name} failed: ${(error as Error).message}` });
+      findings.push({ severity: 'error', message: `${name} failed: ${inOwnWords((error as Error).message)}` });
     }
   }
   if (failures.length === Object.keys(TRIALS).length) throw failures[0];

@@ -4,6 +4,7 @@ import { show } from '../../lib/record/check.ts';
 import { isBroken } from '../../lib/record/record.ts';
 import { describe } from '../describe.ts';
 import { parserOf } from '../numbers.ts';
+import { inOwnWords } from '../own-words.ts';
 import { atPlace } from '../place.ts';
 import { confirmed, print, warn } from '../terminal.ts';
 import { tell } from './release.ts';
@@ -44,7 +45,7 @@ export const addRepair = (program: Command): Command =>
         } catch (error) {
           // A record whose token or expiry is no number cannot be shown.
           if (!(error instanceof LockStoreError && error.foreign)) throw error;
-          warn(error.message);
+          warn(inOwnWords(withoutAdvice(error).message));
         }
         if (seen?.lockId !== undefined && !isBroken(seen)) {
           warn(`${show(key)} has the grant ${seen.lockId} of ${seen.owner}: end it first, by leasehold release.`);
@@ -60,7 +61,10 @@ export const addRepair = (program: Command): Command =>
           warn('Nothing was changed.');
           return 1;
         }
-        if (!(await locks.repair(key, { seen, fencingToken, immediately }))) {
+        const repaired = await locks.repair(key, { seen, fencingToken, immediately }).catch((error) => {
+          throw withoutAdvice(error);
+        });
+        if (!repaired) {
           warn(`${show(key)} has changed meanwhile, or is no record of leasehold's: look at it again.`);
           return 1;
         }
@@ -68,3 +72,9 @@ export const addRepair = (program: Command): Command =>
         return 0;
       }),
     );
+
+/** The error without the advice to run this very command. */
+function withoutAdvice(error: Error): Error {
+  error.message = error.message.replace(/ Repair the record[^.]*\./, '');
+  return error;
+}

@@ -56,7 +56,7 @@ const refusing =
   (...actions: string[]) =>
   (target: string) => {
     const action = target.split('.')[1] ?? '';
-    if (!actions.includes(action)) return { status: 200, body: '{}' };
+    if (!actions.includes(action)) return { status: 200, body: '{"Responses":{}}' };
     const Message = `User: arn:aws:iam::111122223333:user/op is not authorized to perform: dynamodb:${action}`;
     return { status: 400, body: JSON.stringify({ __type: 'com.amazon.coral.service#AccessDeniedException', Message }) };
   };
@@ -67,7 +67,7 @@ describe('the command leasehold', () => {
     async (args) => {
       const { status, out, err } = await leaseholdIn({ ...bare(), AWS_REGION: 'eu-west-1' }, args);
       expect({ status, out }).toEqual({ status: 3, out: '' });
-      expect(err).toContain('set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, log in, or give');
+      expect(err).toContain('set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, log in, or give --profile.');
     },
   );
 
@@ -75,7 +75,7 @@ describe('the command leasehold', () => {
     'without a Region says to %j which variable names it',
     async (args) => {
       const { status, err } = await leaseholdIn({ ...bare(), ...keys }, args);
-      expect({ status, err }).toEqual({ status: 3, err: expect.stringContaining('set AWS_REGION') });
+      expect({ status, err }).toEqual({ status: 3, err: expect.stringMatching(/set AWS_REGION.*or give --region/) });
     },
   );
 
@@ -127,5 +127,12 @@ describe('the command leasehold', () => {
     const { status, out, err } = await leasehold('show', 'job');
     expect({ status, out }).toEqual({ status: 3, out: '' });
     expect(err).toContain('403');
+  });
+
+  test.each([[['ls']], [['show', 'job']]])('takes an empty answer to %j for no answer', async (args) => {
+    answer = () => ({ status: 200, body: '' });
+    const { status, out, err } = await leasehold(...args);
+    expect({ status, out }).toEqual({ status: 3, out: '' });
+    expect(err).toContain('with the status 200, and not as DynamoDB does');
   });
 });

@@ -17,7 +17,7 @@ export const commandIn = (variables: Record<string, string>) => ({
 export async function leaseholdIn(variables: Record<string, string>, args: readonly string[]) {
   const env = { ...process.env, ...variables };
   try {
-    const options = { env, timeout: 15_000 };
+    const options = { env, timeout: 25_000 };
     const { stdout, stderr } = await promisify(execFile)(process.execPath, [command, ...args], options);
     return { status: 0, out: stdout, err: stderr };
   } catch (error) {
