@@ -216,12 +216,13 @@ async function notStarted(lease: Lease, command: string[], error: unknown): Prom
 }
 
 async function ended(lease: Lease, status: number): Promise<number> {
-  if (!lease.isHeld()) {
-    await lease.release();
+  const wasHeld = lease.isHeld();
+  const isReleased = await lease.release({ done: status === 0 });
+  // A grant that an operator has ended since the last renewal is lost, and only the answer to the release tells so.
+  if (!wasHeld || lease.signal.aborted) {
     warn(`leasehold: the command ended with ${status}, after the lease of ${show(lease.key)} had been lost.`);
     return STATUS.lost;
   }
-  const isReleased = status === 0 ? (await lease.finish()) === 'released' : await lease.release();
   if (!isReleased) {
     warn(
       `leasehold: the release of ${show(lease.key)} is not confirmed: the lock opens at its expiry at the latest, and a once token may not be done.`,
