@@ -3,7 +3,8 @@ import type { MetricAlarm } from '@aws-sdk/client-cloudwatch';
 import { METRIC, METRIC_DIMENSION, METRIC_NAMESPACE } from '../lib/names.ts';
 import { show } from '../lib/record/check.ts';
 import type { StoreProblem } from '../lib/record/store.ts';
-import { answerTo } from './answer-to.ts';
+import { answerTo, type Finding } from './findings.ts';
+import { BOUNDS } from './sdk-clients.ts';
 import { warn } from './terminal.ts';
 
 type SDK = typeof import('@aws-sdk/client-cloudwatch');
@@ -12,7 +13,7 @@ type SDK = typeof import('@aws-sdk/client-cloudwatch');
 const ENDPOINTS = ['AWS_ENDPOINT_URL_DYNAMODB', 'AWS_ENDPOINT_URL'] as const;
 
 /** Looks at the metrics and alarms of a table on AWS. Looks at those of an emulator only if a variable names its CloudWatch. */
-export async function examineMetrics(tableName: string): Promise<StoreProblem[]> {
+export async function examineMetrics(tableName: string): Promise<Finding[]> {
   const endpoint = ENDPOINTS.map((name) => process.env[name]).find(Boolean);
   if (endpoint && !isOfAWS(endpoint) && !process.env.AWS_ENDPOINT_URL_CLOUDWATCH) return [];
   const sdk = await import('@aws-sdk/client-cloudwatch').catch(() => undefined);
@@ -21,12 +22,10 @@ export async function examineMetrics(tableName: string): Promise<StoreProblem[]>
     warn('The metrics and alarms were not looked at: type npm install @aws-sdk/client-cloudwatch, and ask again.');
     return [];
   }
-  // In a VPC without a way to CloudWatch, a connection would wait for minutes.
-  const requestHandler = { connectionTimeout: 3_000, requestTimeout: 10_000 };
-  const client = new sdk.CloudWatchClient({ maxAttempts: 2, requestHandler });
+  const client = new sdk.CloudWatchClient(BOUNDS);
   // Metrics know a table by its name, which is the end of an ARN.
   const table = tableName.slice(tableName.lastIndexOf('/') + 1);
-  const problems: StoreProblem[] = [];
+  const problems: Finding[] = [];
   try {
     const input = { Namespace: METRIC_NAMESPACE, Dimensions: [{ Name: METRIC_DIMENSION.table, Value: table }] };
     const metrics = await answerTo('ListMetrics', problems, () => client.send(new sdk.ListMetricsCommand(input)));

@@ -1,4 +1,4 @@
-/** The operators' command: its commands, their help, and the answers to wrong usage. */
+/** The operators' command: its commands, each in a file of `commands/`, their help, and the answers to wrong usage. */
 import { realpathSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import complete from '@bomb.sh/tab/commander';
@@ -15,7 +15,7 @@ import { addShow } from './commands/show.ts';
 import { addTable } from './commands/table.ts';
 import { addWatch } from './commands/watch.ts';
 import { addPlaceOptions } from './place.ts';
-import { columns, print, warn } from './terminal.ts';
+import { guardOutput, helpWidth, print, statusOf, warn } from './terminal.ts';
 
 const EXIT_STATUS = `
 Exit status:
@@ -31,7 +31,17 @@ Examples:
   leasehold run nightly/report --once "$(date -I)" -- ./report.sh
   source <(leasehold complete bash)`;
 
-export function makeProgram(): Command {
+/** Runs the command that the arguments of the process name, and sets the exit status. */
+export async function main(): Promise<void> {
+  guardOutput();
+  try {
+    await makeProgram().parseAsync();
+  } catch (error) {
+    process.exitCode = statusOf(error);
+  }
+}
+
+function makeProgram(): Command {
   const program = new Command('leasehold')
     .description('Shows, ends and repairs the locks of a table, a bucket, a Redis server or a folder.')
     // `--version` alone has no short form: `-V` and `-v` mean too many things elsewhere.
@@ -91,5 +101,3 @@ const version = (): string =>
 function eachLine(text: string, write: (line: string) => void): void {
   for (const line of text.replace(/\n$/, '').split('\n')) write(line);
 }
-
-const helpWidth = (stream: NodeJS.WriteStream): number => Math.min(100, columns(stream) ?? 100);

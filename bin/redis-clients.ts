@@ -17,6 +17,8 @@ export interface Connected {
 }
 
 const CONNECT_MS = 3_000;
+/** The time for the connection and the first answers. The libraries bound the connection alone. */
+const READY_MS = 5_000;
 const RECONNECT_MS = 100;
 
 type Libraries = Readonly<Record<string, (server: RedisServer) => Promise<Connected>>>;
@@ -31,7 +33,7 @@ export const LIBRARIES: Libraries = {
     const socket = { host, port, connectTimeout: CONNECT_MS, reconnectStrategy, ...(tls && { tls: true as const }) };
     const client = createClient({ socket, ...account, database: db, disableOfflineQueue: true });
     client.on('error', () => {});
-    await client.connect();
+    await ready(client.connect(), () => end(client));
     wasConnected = true;
     return { client, close: () => end(client) };
   },
@@ -60,6 +62,22 @@ export function end(client: { destroy?(): void; disconnect(): unknown }): void {
   else Promise.resolve(client.disconnect()).catch(() => {});
 }
 
+/** Gives up a connection to a server that accepts connections and does not answer. */
+async function ready(connecting: Promise<unknown>, giveUp: () => void): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      reject(new Error(`no answer came within ${READY_MS} ms`));
+      giveUp();
+    }, READY_MS);
+  });
+  try {
+    await Promise.race([connecting, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
 /** The part of ioredis that iovalkey, which was forked off, has as well. */
 type Ioredis = RedisClient & {
   on(event: 'error', listener: (error: Error) => void): unknown;
@@ -85,7 +103,7 @@ async function connectIoredis(
     cause = error;
   });
   try {
-    await client.connect();
+    await ready(client.connect(), () => client.disconnect());
   } catch (error) {
     // The rejection says no more than that the connection is closed.
     throw cause ?? error;

@@ -5,26 +5,28 @@ import { datesOf, type Metadata } from '../lib/aws/server-date.ts';
 import type { DynamoDBLockStore } from '../lib/dynamodb/store.ts';
 import { show } from '../lib/record/check.ts';
 import type { StoreProblem } from '../lib/record/store.ts';
-import { answerTo } from './answer-to.ts';
+import { answerTo, type Finding } from './findings.ts';
+import { BOUNDS } from './sdk-clients.ts';
+import { shownDuration } from './terminal.ts';
 
 /** A host whose clock is further off pays for more requests. */
 const CLOCK_MS = 2_000;
 
 /** Describes a lock table and judges the description. A right to describe that is missing is a finding, and ends nothing. */
-export async function examineTable(store: DynamoDBLockStore): Promise<StoreProblem[]> {
+export async function examineTable(store: DynamoDBLockStore): Promise<Finding[]> {
   const sdk = await import('@aws-sdk/client-dynamodb').catch(() => undefined);
   if (sdk === undefined) {
     const message =
       'The settings of the table were not looked at: type npm install @aws-sdk/client-dynamodb, and ask again.';
     return [{ severity: 'warning', message }];
   }
-  const client = new sdk.DynamoDBClient({ maxAttempts: 3 });
+  const client = new sdk.DynamoDBClient(BOUNDS);
   keepDates(client);
   const input = { TableName: store.tableName };
-  const problems: StoreProblem[] = [];
+  const findings: Finding[] = [];
   let offMs: number | undefined;
   const ask = <Answer extends { $metadata: Metadata }>(name: string, send: () => Promise<Answer>) =>
-    answerTo(name, problems, async () => {
+    answerTo(name, findings, async () => {
       const sentAt = Date.now();
       const answer = await send();
       const { serverDate } = datesOf(answer.$metadata);
@@ -38,18 +40,24 @@ export async function examineTable(store: DynamoDBLockStore): Promise<StoreProbl
     const backups = await ask('DescribeContinuousBackups', () =>
       client.send(new sdk.DescribeContinuousBackupsCommand(input)),
     );
-    if (table) problems.push(...keysOf(table, store), ...replicasOf(table));
+    if (table) findings.push(...keysOf(table, store), ...replicasOf(table));
     const isStrong = table?.MultiRegionConsistency === 'STRONG';
-    if (ttl && !isStrong) problems.push(...ttlOf(ttl.TimeToLiveDescription, store));
-    if (backups) problems.push(...backupsOf(backups.ContinuousBackupsDescription));
-    if (offMs !== undefined && Math.abs(offMs) > CLOCK_MS) {
-      const message = `This host's clock is about ${Math.round(offMs / 1000)} s ${offMs > 0 ? 'ahead of' : 'behind'} DynamoDB's: set the clock by NTP.`;
-      problems.push({ severity: 'warning', message });
-    }
-    return problems;
+    if (ttl && !isStrong) findings.push(...ttlOf(ttl.TimeToLiveDescription, store));
+    if (backups) findings.push(...backupsOf(backups.ContinuousBackupsDescription));
+    if (offMs !== undefined) findings.push(clockOf(offMs));
+    return findings;
   } finally {
     client.destroy();
   }
+}
+
+/** @param offMs the time by which this host's clock is ahead: behind, if negative. */
+export function clockOf(offMs: number): Finding {
+  if (Math.abs(offMs) <= CLOCK_MS) {
+    return { severity: 'ok', message: `This host's clock is within ${CLOCK_MS / 1000} s of DynamoDB's.` };
+  }
+  const message = `This host's clock is about ${shownDuration(Math.abs(offMs))} ${offMs > 0 ? 'ahead of' : 'behind'} DynamoDB's: set the clock by NTP.`;
+  return { severity: 'warning', message };
 }
 
 /** Finds keys that are not those of the store. */

@@ -10,6 +10,18 @@ interface Layout {
   readonly tableName: string;
 }
 
+/** A word that no YAML takes for anything but a text: `yes`, `on` and `null` are no texts, nor is what begins as a number. */
+const PLAIN = /^(?!(?:y|n|yes|no|on|off|true|false|null)$)[a-z_][\w-]*$/i;
+
+/** A text in YAML, in quotes if it needs some. JSON's quoted texts are YAML's. */
+const yaml = (text: string): string => (PLAIN.test(text) ? text : JSON.stringify(text));
+
+/** A text in HCL: JSON's, but for two escapes that HCL has not, and for the beginnings of templates. */
+const hcl = (text: string): string =>
+  JSON.stringify(text)
+    .replace(/\\(.)/g, (escaped, letter) => ({ b: '\\u0008', f: '\\u000c' })[letter as string] ?? escaped)
+    .replace(/[$%](?=\{)/g, '$&$&');
+
 const cloudformation = ({ keyAttribute, ttlAttribute }: Layout): string => `Resources:
   Locks:
     Type: AWS::DynamoDB::Table
@@ -18,13 +30,13 @@ const cloudformation = ({ keyAttribute, ttlAttribute }: Layout): string => `Reso
     Properties:
       BillingMode: PAY_PER_REQUEST
       AttributeDefinitions:
-        - AttributeName: ${keyAttribute}
+        - AttributeName: ${yaml(keyAttribute)}
           AttributeType: S
       KeySchema:
-        - AttributeName: ${keyAttribute}
+        - AttributeName: ${yaml(keyAttribute)}
           KeyType: HASH
       TimeToLiveSpecification:
-        AttributeName: ${ttlAttribute}
+        AttributeName: ${yaml(ttlAttribute)}
         Enabled: true`;
 
 const terraform = ({
@@ -32,17 +44,17 @@ const terraform = ({
   ttlAttribute,
   tableName,
 }: Layout): string => `resource "aws_dynamodb_table" "locks" {
-  name         = "${tableName}"
+  name         = ${hcl(tableName)}
   billing_mode = "PAY_PER_REQUEST"
-  hash_key     = "${keyAttribute}"
+  hash_key     = ${hcl(keyAttribute)}
 
   attribute {
-    name = "${keyAttribute}"
+    name = ${hcl(keyAttribute)}
     type = "S"
   }
 
   ttl {
-    attribute_name = "${ttlAttribute}"
+    attribute_name = ${hcl(ttlAttribute)}
     enabled        = true
   }
 
@@ -51,11 +63,20 @@ const terraform = ({
   }
 }`;
 
+function serverless(layout: Layout): string {
+  for (const name of [layout.keyAttribute, layout.ttlAttribute]) {
+    if (name.includes('${')) {
+      throw new UsageError(`Serverless takes ${show(name)} for one of its variables: choose a name without \${.`);
+    }
+  }
+  return `resources:\n${cloudformation(layout).replace(/^/gm, '  ')}`;
+}
+
 /** The templates by their format. SAM and the Serverless Framework take CloudFormation's resources as they are. */
 export const TEMPLATES: Readonly<Record<string, (layout: Layout) => string>> = {
   cloudformation,
   sam: cloudformation,
-  serverless: (layout) => `resources:\n${cloudformation(layout).replace(/^/gm, '  ')}`,
+  serverless,
   terraform,
 };
 

@@ -1,9 +1,10 @@
 /** Prints for people: escapes, colours, widths, times, questions, and the exit status of what went wrong. */
 import { createInterface } from 'node:readline/promises';
 import { styleText } from 'node:util';
-import { CommanderError } from 'commander';
+import { CommanderError, Help } from 'commander';
 import widthOf from 'fast-string-truncated-width';
 import { printable } from '../lib/record/check.ts';
+import { inOwnWords } from './own-words.ts';
 
 /** Wrong usage, told with the way to the help. */
 export class UsageError extends Error {}
@@ -40,7 +41,7 @@ export function statusOf(error: unknown): number {
   // Commander has told its own error, and shown its help.
   if (error instanceof CommanderError) return error.exitCode === 0 ? 0 : STATUS.usage;
   const isUsage = error instanceof UsageError || error instanceof TypeError;
-  warn(`leasehold: ${error instanceof Error ? error.message : String(error)}`);
+  warn(`leasehold: ${inOwnWords(error instanceof Error ? error.message : String(error))}`);
   if (isUsage) warn('leasehold --help shows the commands; leasehold COMMAND --help shows the options of one.');
   return isUsage ? STATUS.usage : STATUS.store;
 }
@@ -50,6 +51,11 @@ export const columns = (stream: NodeJS.WriteStream): number | undefined => {
   if (!stream.isTTY) return undefined;
   return stream.columns || Number(process.env.COLUMNS) || 80;
 };
+
+export const helpWidth = (stream: NodeJS.WriteStream): number => Math.min(100, columns(stream) ?? 100);
+
+/** Breaks a paragraph of the help into lines. */
+export const paragraph = (text: string): string => `\n${new Help().boxWrap(text, helpWidth(process.stdout))}`;
 
 type Style = 'bold' | 'dim' | 'green' | 'red' | 'yellow';
 

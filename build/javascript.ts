@@ -16,6 +16,8 @@ const common = {
   // Names stay as they are in the sources: stacks and the names of errors are for people.
   minifyWhitespace: true,
   minifySyntax: true,
+  // Node prints the line of an error that nobody catches, before the message.
+  lineLimit: 100,
   sourcemap: true,
   legalComments: 'none',
   logLevel: 'warning',

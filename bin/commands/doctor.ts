@@ -2,8 +2,9 @@ import { randomUUID } from 'node:crypto';
 import type { Command } from 'commander';
 import { DynamoDBLockStore } from '../../lib/dynamodb/store.ts';
 import type { LockClient } from '../../lib/index.ts';
-import type { StoreProblem } from '../../lib/record/store.ts';
+import type { Finding } from '../findings.ts';
 import { examineMetrics } from '../metrics-doctor.ts';
+import { inOwnWords } from '../own-words.ts';
 import { atPlace } from '../place.ts';
 import { examineTable } from '../table-doctor.ts';
 import { print } from '../terminal.ts';
@@ -35,38 +36,41 @@ export const addDoctor = (program: Command): Command =>
     .option('--json', 'print one JSON object a line')
     .action(
       atPlace(async ({ locks, store }, { json }: { json?: boolean }) => {
-        const problems = await tried(locks);
-        if (!(store instanceof DynamoDBLockStore)) problems.push(...(await locks.check()));
-        else problems.push(...(await examineTable(store)), ...(await examineMetrics(store.tableName)));
-        for (const problem of problems) {
-          print(json ? JSON.stringify(problem) : `${problem.severity}: ${problem.message}`);
+        const findings = await tried(locks);
+        if (!(store instanceof DynamoDBLockStore)) findings.push(...(await locks.check()));
+        else findings.push(...(await examineTable(store)), ...(await examineMetrics(store.tableName)));
+        for (const finding of findings) {
+          print(json ? JSON.stringify(finding) : `${finding.severity}: ${finding.message}`);
         }
-        if (problems.length === 0 && !json) print('Nothing is wrong with the place of the locks.');
-        return problems.some(({ severity }) => severity === 'error') ? 1 : 0;
+        const isFine = findings.every(({ severity }) => severity === 'ok');
+        if (isFine && !json) print('Nothing is wrong with the place of the locks.');
+        return findings.some(({ severity }) => severity === 'error') ? 1 : 0;
       }),
     );
 
 /** Tries each request. If none succeeds, the place cannot be reached: that is an error of the call, and no finding. */
-async function tried(locks: LockClient): Promise<StoreProblem[]> {
+async function tried(locks: LockClient): Promise<Finding[]> {
   const key = `leasehold-doctor/${randomUUID()}`;
-  const problems: StoreProblem[] = [];
+  const findings: Finding[] = [];
   const failures: unknown[] = [];
   let slowest = 0;
   for (const [name, trial] of Object.entries(TRIALS)) {
     const began = performance.now();
     try {
       await trial(locks, key);
+      const took = Math.round(performance.now() - began);
       // The first answer also pays for the connection.
-      if (name !== 'reading one lock') slowest = Math.max(slowest, performance.now() - began);
+      if (name !== 'reading one lock') slowest = Math.max(slowest, took);
+      findings.push({ severity: 'ok', message: `${name} is allowed, and took ${took} ms.` });
     } catch (error) {
       failures.push(error);
-      problems.push({ severity: 'error', message: `${name} failed: ${(error as Error).message}` });
+      findings.push({ severity: 'error', message: `${name} failed: ${inOwnWords((error as Error).message)}` });
     }
   }
   if (failures.length === Object.keys(TRIALS).length) throw failures[0];
   if (slowest > SLOW_MS) {
-    const message = `An answer took ${Math.round(slowest)} ms. Each lock waits for two such answers: is the place in another Region?`;
-    problems.push({ severity: 'warning', message });
+    const message = `An answer took ${slowest} ms. Each lock waits for two such answers: is the place in another Region?`;
+    findings.push({ severity: 'warning', message });
   }
-  return problems;
+  return findings;
 }

@@ -4,14 +4,16 @@ import { show } from '../../lib/record/check.ts';
 import { isBroken } from '../../lib/record/record.ts';
 import { describe } from '../describe.ts';
 import { parserOf } from '../numbers.ts';
+import { inOwnWords } from '../own-words.ts';
 import { atPlace } from '../place.ts';
-import { print, warn } from '../terminal.ts';
+import { confirmed, print, warn } from '../terminal.ts';
 import { tell } from './release.ts';
 import { missing } from './show.ts';
 
 interface Options {
   readonly token?: number;
   readonly immediately?: boolean;
+  readonly force?: boolean;
 }
 
 export const addRepair = (program: Command): Command =>
@@ -31,8 +33,9 @@ export const addRepair = (program: Command): Command =>
       '--immediately',
       'open a lock whose record was damaged at once, and not at its expiry: two holders may run at the same time',
     )
+    .option('--force', 'do not ask; without a terminal, nothing is asked')
     .action(
-      atPlace(async (place, { token: fencingToken, immediately }: Options, key: string) => {
+      atPlace(async (place, { token: fencingToken, immediately, force }: Options, key: string) => {
         const { locks } = place;
         let seen: LockState | undefined;
         try {
@@ -42,18 +45,26 @@ export const addRepair = (program: Command): Command =>
         } catch (error) {
           // A record whose token or expiry is no number cannot be shown.
           if (!(error instanceof LockStoreError && error.foreign)) throw error;
-          warn(error.message);
+          warn(inOwnWords(withoutAdvice(error).message));
         }
         if (seen?.lockId !== undefined && !isBroken(seen)) {
           warn(`${show(key)} has the grant ${seen.lockId} of ${seen.owner}: end it first, by leasehold release.`);
           return 1;
         }
-        if (immediately) {
+        const isClosed = seen !== undefined && !isBroken(seen) && seen.opensInMs > 0;
+        if (immediately || isClosed) {
           warn(
-            `If a holder of ${show(key)} still runs, there may be two holders until its lease ends: be sure that it is dead.`,
+            `If the last holder of ${show(key)} still runs, as after a forced release, there may be two holders: be sure that it has ended.`,
           );
         }
-        if (!(await locks.repair(key, { seen, fencingToken, immediately }))) {
+        if (process.stdin.isTTY && !force && !(await confirmed(`Repair ${show(key)}?`))) {
+          warn('Nothing was changed.');
+          return 1;
+        }
+        const repaired = await locks.repair(key, { seen, fencingToken, immediately }).catch((error) => {
+          throw withoutAdvice(error);
+        });
+        if (!repaired) {
           warn(`${show(key)} has changed meanwhile, or is no record of leasehold's: look at it again.`);
           return 1;
         }
@@ -61,3 +72,9 @@ export const addRepair = (program: Command): Command =>
         return 0;
       }),
     );
+
+/** The error without the advice to run this very command. */
+function withoutAdvice(error: Error): Error {
+  error.message = error.message.replace(/ Repair the record[^.]*\./, '');
+  return error;
+}

@@ -41,6 +41,7 @@ export function showLock(lock: LockState): void {
   const isGranted = lock.lockId !== undefined;
   const lines: Readonly<Record<string, string | undefined>> = {
     state: describe(lock),
+    'closed by': stateOf(lock) === 'closed' ? 'holdAtLeastMs, a forced release, or a wrong clock' : undefined,
     [isGranted ? 'holder' : 'last holder']: lock.owner,
     acquired: ago(lock.acquiredAt),
     [isGranted ? 'expires' : 'opens']: ago(lock.expiresAt),

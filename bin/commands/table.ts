@@ -1,13 +1,18 @@
 import { type Command, Option } from 'commander';
+import { messageOf, type Thrown } from '../../lib/aws/faults.ts';
 import { DynamoDBLockStore } from '../../lib/dynamodb/store.ts';
+import { SERVICE } from '../../lib/dynamodb/table.ts';
 import { show } from '../../lib/record/check.ts';
 import { atPlace } from '../place.ts';
+import { BOUNDS } from '../sdk-clients.ts';
 import { keysOf, ttlOf } from '../table-doctor.ts';
 import { type PolicyOptions, policyOf, TEMPLATES } from '../table-templates.ts';
 import { print, UsageError, warn } from '../terminal.ts';
 
 /** The time that a table may need to be made, in seconds. */
 const MADE_S = 120;
+/** The time after which a making is told of that goes on, in milliseconds. */
+const TELL_MS = 2_000;
 
 export const addTable = (program: Command): Command => {
   const table = program
@@ -68,12 +73,13 @@ async function create(store: DynamoDBLockStore): Promise<number> {
   const sdk = await import('@aws-sdk/client-dynamodb').catch(() => {
     throw new UsageError('table create needs the AWS SDK. Type: npm install @aws-sdk/client-dynamodb');
   });
-  const client = new sdk.DynamoDBClient({});
+  const client = new sdk.DynamoDBClient(BOUNDS);
   const TableName = tableName;
   const unless = (name: string) => (error: Error) => {
     if (error.name !== name) throw error;
     return undefined;
   };
+  const telling = setTimeout(() => warn(`Waiting for the table ${show(tableName)} to be made …`), TELL_MS);
   try {
     const made = await client
       .send(
@@ -106,8 +112,11 @@ async function create(store: DynamoDBLockStore): Promise<number> {
     print(made ? `The table ${show(tableName)} is made.` : `The table ${show(tableName)} was there already.`);
     return 0;
   } catch (error) {
-    throw new Error(`Making the table ${show(tableName)}: ${(error as Error).message}`, { cause: error });
+    throw new Error(messageOf(error as Thrown, `the making of the table ${show(tableName)}`, SERVICE), {
+      cause: error,
+    });
   } finally {
+    clearTimeout(telling);
     client.destroy();
   }
 }

@@ -5,6 +5,7 @@ import { printable } from '../../lib/record/check.ts';
 import { describe, stateOf } from '../describe.ts';
 import { LockTable, type Row } from '../lock-table.ts';
 import { parserBetween, secondsOption } from '../numbers.ts';
+import { inOwnWords } from '../own-words.ts';
 import { atPlace } from '../place.ts';
 import { columns, fitted, print, styled, untilStopped, warn } from '../terminal.ts';
 
@@ -78,7 +79,7 @@ async function printChanges(watching: Watching): Promise<void> {
       failure = '';
     } catch (error) {
       if (watching.signal.aborted) return;
-      const { message } = error as Error;
+      const message = inOwnWords((error as Error).message);
       if (message !== failure) warn(`leasehold: ${message}`);
       failure = message;
     }
@@ -100,7 +101,7 @@ async function showFrames(watching: Watching): Promise<void> {
         rows = await readAll(watching);
         failure = undefined;
       } catch (error) {
-        failure = (error as Error).message;
+        failure = inOwnWords((error as Error).message);
       }
       await pause(every, signal);
     }

@@ -3,6 +3,7 @@ import * as cloudwatch from 'aws-cdk-lib/aws-cloudwatch';
 import { Construct } from 'constructs';
 import { checkNames } from '../record/check.ts';
 import type { ILockMetrics } from './lock-metrics.ts';
+import { describeAlarm } from './runbook.ts';
 
 /**
  * The props of a lock table's alarms.
@@ -101,14 +102,17 @@ export class LockAlarms extends Construct {
       metric: lockTable.metricLost(aMinute),
       evaluationPeriods: 5,
       datapointsToAlarm: 1,
-      alarmDescription: 'A lease was lost: its work went on without protection, or was aborted.',
+      alarmDescription: describeAlarm(
+        'A lease was lost: its work went on without protection, or was aborted.',
+        'leaseLost',
+      ),
     });
     this.heartbeatFailing = alarm(
       'HeartbeatFailing',
       {
         metric: lockTable.metricRenewFailed({ period: Duration.minutes(5) }),
         evaluationPeriods: 1,
-        alarmDescription: 'Renewals fail: leases are lost if it goes on.',
+        alarmDescription: describeAlarm('Renewals fail: leases are lost if it goes on.', 'heartbeatFailing'),
       },
       3,
     );
@@ -116,13 +120,19 @@ export class LockAlarms extends Construct {
       metric: filled(lockTable.metricWriteThrottleEvents(aMinute)),
       evaluationPeriods: 3,
       datapointsToAlarm: 2,
-      alarmDescription: 'DynamoDB throttles writes to the lock table: grants, renewals and releases are late.',
+      alarmDescription: describeAlarm(
+        'DynamoDB throttles writes to the lock table: grants, renewals and releases are late.',
+        'writesThrottled',
+      ),
     });
     this.readsThrottled = alarm('ReadsThrottled', {
       metric: filled(lockTable.metricReadThrottleEvents(aMinute)),
       evaluationPeriods: 3,
       datapointsToAlarm: 2,
-      alarmDescription: 'DynamoDB throttles reads of the lock table: waiters are late.',
+      alarmDescription: describeAlarm(
+        'DynamoDB throttles reads of the lock table: waiters are late.',
+        'readsThrottled',
+      ),
     });
     this.all = [this.leaseLost, this.heartbeatFailing, this.writesThrottled, this.readsThrottled];
   }

@@ -19,6 +19,7 @@ import { LockTableGrants } from './grants.ts';
 import { invalid } from './invalid.ts';
 import type { ILockMetrics } from './lock-metrics.ts';
 import { LockMetrics } from './lock-metrics.ts';
+import { JOB_DID_NOT_RUN } from './runbook.ts';
 
 /**
  * The options of `lockTable.attach`: the permissions of the function, and its metrics.
@@ -171,7 +172,7 @@ export abstract class LockTableBase extends LockMetrics implements ILockTable {
       name: 'within',
       within: props.within,
       metric: (options) => this.metricAcquired({ ...options, function: fn }),
-      alarmDescription: 'A job took no lock in time: it did not run, or met its lock busy each time.',
+      alarmDescription: JOB_DID_NOT_RUN,
     });
     alarm.addAlarmAction(...(props.actions ?? []));
     return alarm;

@@ -8,6 +8,7 @@ import { checkWorkers, warnOfConcurrency } from './fleet-checks.ts';
 import { FleetStarter } from './fleet-starter.ts';
 import { checkKeys } from './grant-keys.ts';
 import type { ILockTable } from './lock-table-base.ts';
+import { describeAlarm } from './runbook.ts';
 import { scheduleAlarms } from './schedule-alarms.ts';
 import { SCHEDULED_FUNCTION_PROPS, type ScheduledFunctionProps, scheduledFunction } from './scheduled-function.ts';
 import { checkSchedule } from './scheduled-function-checks.ts';
@@ -132,11 +133,14 @@ export class SingletonFleet extends Construct {
           timedOut: (options) => starter.machine.metricTimedOut(options),
         },
         label: 'workers that failed',
-        alarmDescription: 'A worker of a fleet was not started, or failed: its input is in the dead-letter queue.',
+        alarmDescription: describeAlarm(
+          'A worker of a fleet was not started, or failed: its input is in the dead-letter queue.',
+          'workerFailed',
+        ),
       },
       didNotRun: {
         metric: (options) => starter.machine.metricSucceeded(options),
-        alarmDescription: 'The workers of a fleet were not started in time.',
+        alarmDescription: describeAlarm('The workers of a fleet were not started in time.', 'didNotRun'),
       },
     });
     this.workerFailed = alarms.failed;

@@ -8,6 +8,7 @@ import { unqualified } from './functions.ts';
 import { checkKey } from './grant-keys.ts';
 import { invalid } from './invalid.ts';
 import type { ILockTable } from './lock-table-base.ts';
+import { describeAlarm, JOB_DID_NOT_RUN } from './runbook.ts';
 import { scheduleAlarms } from './schedule-alarms.ts';
 import { SCHEDULED_FUNCTION_PROPS, type ScheduledFunctionProps, scheduledFunction } from './scheduled-function.ts';
 import { checkSchedule } from './scheduled-function-checks.ts';
@@ -110,11 +111,14 @@ export class SingletonJob extends Construct {
       failed: {
         id: 'Failed',
         label: 'runs that failed',
-        alarmDescription: 'A job was not started, or failed: its event is in the dead-letter queue.',
+        alarmDescription: describeAlarm(
+          'A job was not started, or failed: its event is in the dead-letter queue.',
+          'failed',
+        ),
       },
       didNotRun: {
         metric: (options) => lockTable.metricAcquired({ ...options, function: unqualified(fn) }),
-        alarmDescription: 'A job took no lock in time: it did not run, or met its lock busy each time.',
+        alarmDescription: JOB_DID_NOT_RUN,
       },
     });
     this.failed = alarms.failed;

@@ -70,8 +70,8 @@ function parse($response: HttpAnswer): object {
   const { statusCode, headers, body } = $response;
   let answer: { __type?: string; code?: string; Code?: string; message?: string; Message?: string; Item?: object };
   try {
-    // `null` tells as little as nothing.
-    answer = (body === '' ? undefined : JSON.parse(body)) ?? {};
+    // DynamoDB's shortest answer is `{}`. `null` tells as little as nothing.
+    answer = (body === '' && statusCode >= 300 ? undefined : JSON.parse(body)) ?? {};
   } catch (error) {
     throw withAnswer(error as Error, $response);
   }

@@ -5,7 +5,6 @@ import type {
 } from '@aws-sdk/client-dynamodb';
 import { datesOf, type Metadata } from '../aws/server-date.ts';
 import { emfByEnvironment } from '../emf.ts';
-import { LockStoreError } from '../record/errors.ts';
 import type { LockRecord } from '../record/record.ts';
 import type {
   AcquireRequest,
@@ -85,8 +84,8 @@ export class DynamoDBLeaseStore {
 
   async read(key: string, { consistent }: ReadOptions, signal?: AbortSignal): Promise<ReadAnswer> {
     const table = this.#table;
-    // An answer without an item is DynamoDB's own for a missing record, so an answer that was cut to nothing cannot be told.
-    // Such a reading harms no lock: a caller who sees a free lock asks for the lock by a write, which DynamoDB judges.
+    // An answer without an item is DynamoDB's own for a missing record, so the SDK cannot tell an answer that was cut to
+    // nothing. Such a reading harms no lock: a caller who sees a free lock asks for the lock by a write, which DynamoDB judges.
     const input = { TableName: table.name, Key: table.keyOf(key), ConsistentRead: consistent };
     const { Item, $metadata } = await table.send<GetItemCommandOutput>('GetItem', input, key, signal);
     return this.#answer(Item, $metadata);
@@ -97,8 +96,10 @@ export class DynamoDBLeaseStore {
     const Keys = keys.map((key) => table.keyOf(key));
     const input = { RequestItems: { [table.name]: { Keys } } };
     const answer = await table.send<BatchGetItemCommandOutput>('BatchGetItem', input, undefined, signal);
-    const items = Object.values(answer.Responses ?? {}).flat();
-    const left = Object.values(answer.UnprocessedKeys ?? {}).flatMap(({ Keys }) => Keys ?? []);
+    const { Responses, UnprocessedKeys = {} } = answer;
+    if (!Responses) throw table.cutAnswer('BatchGetItem', 'no items', answer.$metadata);
+    const items = Object.values(Responses).flat();
+    const left = Object.values(UnprocessedKeys).flatMap(({ Keys }) => Keys ?? []);
     return {
       records: items.flatMap((item) => this.parseIfLock(item)),
       unprocessed: left.map((item) => item[table.keyAttribute]?.S as string),
@@ -134,8 +135,7 @@ export class DynamoDBLeaseStore {
       // Every write sets the expiry, `releasedBy`, a commit or a count of asks. A proxy may have cut the answer to nothing, which the SDK takes for an
       // answer without attributes. The write may then have been applied or not, or have never reached DynamoDB.
       if (!(['expiresAt', 'releasedBy', 'commits', 'asked'] as const).some((name) => Attributes?.[name])) {
-        const text = `the answer to dynamodb:UpdateItem on the table '${this.tableName}' shows nothing of the record: a proxy may have cut it.`;
-        throw new LockStoreError(text, { transient: true, attempts: $metadata?.attempts, ...datesOf($metadata) });
+        throw this.#table.cutAnswer('UpdateItem', 'nothing of the record', $metadata);
       }
       // Only a write that asks for the whole record has a caller who needs the record.
       return { applied: true, ...this.#answer(write.ReturnValues && Attributes, $metadata) };

@@ -44,34 +44,38 @@ export class DynamoDBLockStore extends DynamoDBLeaseStore implements LockStore {
 
   async list(prefix: string, cursor?: unknown, signal?: AbortSignal): Promise<ListAnswer> {
     const { name, keyAttribute, sortKey } = this.table;
+    // A table that leasehold shares with another program has other items too.
+    const isOurs = [
+      writes.IS_LOCK,
+      ...(prefix ? ['begins_with(#key, :prefix)'] : []),
+      ...(sortKey ? ['#sort = :sort'] : []),
+    ].join(' AND ');
+    // A scan names no key. So DynamoDB does not tell that the key has another name, and the items must tell.
+    const hasOtherKey = ['#key', ...(sortKey ? ['#sort'] : [])].map((one) => `NOT attribute_type(${one}, :string)`);
     const input = {
       TableName: name,
       ExclusiveStartKey: cursor as Item | undefined,
-      // A table that leasehold shares with another program has other items too.
-      FilterExpression: [
-        writes.IS_LOCK,
-        ...(prefix ? ['begins_with(#key, :prefix)'] : []),
-        ...(sortKey ? ['#sort = :sort'] : []),
-      ].join(' AND '),
-      ...((prefix || sortKey) && {
-        ExpressionAttributeNames: {
-          ...(prefix && { '#key': keyAttribute }),
-          ...(sortKey && { '#sort': sortKey.name }),
-        },
-      }),
+      FilterExpression: `(${isOurs}) OR ${hasOtherKey.join(' OR ')}`,
+      ExpressionAttributeNames: { '#key': keyAttribute, ...(sortKey && { '#sort': sortKey.name }) },
       ExpressionAttributeValues: {
         ...writes.NUMBER,
+        ':string': S('S'),
         ...(prefix && { ':prefix': S(prefix) }),
         ...(sortKey && { ':sort': S(sortKey.value) }),
       },
     };
-    const answer = await this.table.send<ScanCommandOutput>('Scan', input, undefined, signal);
-    // A scan names no key. So DynamoDB does not tell that the key has another name.
-    this.table.checkKeyOf(answer.Items ?? []);
+    const { Items, LastEvaluatedKey, $metadata } = await this.table.send<ScanCommandOutput>(
+      'Scan',
+      input,
+      undefined,
+      signal,
+    );
+    if (!Items) throw this.table.cutAnswer('Scan', 'no items', $metadata);
+    this.table.checkKeyOf(Items);
     return {
-      records: (answer.Items ?? []).flatMap((item) => this.parseIfLock(item)),
-      cursor: answer.LastEvaluatedKey,
-      ...datesOf(answer.$metadata),
+      records: Items.flatMap((item) => this.parseIfLock(item)),
+      cursor: LastEvaluatedKey,
+      ...datesOf($metadata),
     };
   }
 

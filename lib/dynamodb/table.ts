@@ -77,7 +77,7 @@ export const STORE_OPTIONS = {
   retentionDays: 0,
 } satisfies Record<keyof DynamoDBLockStoreOptions, 0>;
 
-const SERVICE = {
+export const SERVICE = {
   name: 'DynamoDB',
   client: '@aws-sdk/client-dynamodb',
   endpoint: 'AWS_ENDPOINT_URL_DYNAMODB',
@@ -196,7 +196,7 @@ export class Table {
       text = `${action} on ${table} was refused for the time in its signature: set the clock of this host right. ${message}`;
     } else if (name === 'ResourceNotFoundException') {
       const region = await this.#transport?.region();
-      text = `there is no ${table.slice(4)} in the Region '${region}': create it, or mend LOCK_TABLE_NAME or tableName.`;
+      text = `there is no ${table.slice(4)} in the Region '${region}': create it (leasehold table create), or mend LOCK_TABLE_NAME or tableName.`;
     } else if (name === 'AccessDeniedException') {
       text = `${action} on ${table} is not allowed: grant it (LockTable.grants does). ${message}`;
     } else if (name === 'ValidationException' && WRONG_SCHEMA.test(message)) {
@@ -220,7 +220,15 @@ export class Table {
 
   /** @throws LockStoreError if an item of the table has not the key that the table must have. */
   checkKeyOf(items: readonly Item[]): void {
-    if (items.some((item) => item[this.keyAttribute]?.S === undefined)) throw new LockStoreError(this.#wrongKey);
+    const names = [this.keyAttribute, ...(this.sortKey ? [this.sortKey.name] : [])];
+    const hasKey = (item: Item) => names.every((name) => item[name]?.S !== undefined);
+    if (!items.every(hasKey)) throw new LockStoreError(this.#wrongKey);
+  }
+
+  /** Makes the error for an answer that lacks what DynamoDB always gives. */
+  cutAnswer(operation: Operation, lacks: string, metadata: Metadata | undefined): LockStoreError {
+    const text = `the answer to dynamodb:${operation} on the table '${this.name}' shows ${lacks}: a proxy may have cut it.`;
+    return new LockStoreError(text, { transient: true, attempts: metadata?.attempts, ...datesOf(metadata) });
   }
 
   /** Makes the error for a key under which another program's item stands. The message shows none of that item's values. */

@@ -225,6 +225,8 @@ export interface AcquirePlan {
 }
 
 const MAX_DATA_BYTES = 8192;
+/** The most levels of data. `JSON.stringify` fails beyond some thousand, by the rest of the stack, and `JSON.parse` does not. */
+const MOST_LEVELS = 1000;
 /** The time for a last look at the end of a wait. */
 const LAST_LOOK_MS = 50;
 
@@ -251,16 +253,33 @@ export function json(value: unknown, name = 'data', beside = ''): string | undef
       `${name} must have at most ${MAX_DATA_BYTES} bytes as JSON, but ${show(encoded)} has ${bytes(encoded)}${together}.`,
     );
   }
+  checkThat(!isTooDeep(encoded, JSON.parse(encoded)), name, `nested at most ${MOST_LEVELS} levels deep`, encoded);
   return encoded;
 }
 
-/** Parses the note that a holder attached. Gives text that is no JSON as it is: somebody else has changed such a note. */
+/**
+ * Parses the note that a holder attached. Somebody else has changed a note that is no JSON, or that no program could give
+ * back as JSON: gives its text as it is.
+ */
 export function dataOf(data: string | undefined): unknown {
   try {
-    return data === undefined ? undefined : JSON.parse(data);
+    const value: unknown = data === undefined ? undefined : JSON.parse(data);
+    return isTooDeep(data, value) ? data : value;
   } catch {
     return data;
   }
+}
+
+/** @param text the text of `value`. */
+function isTooDeep(text = '', value: unknown): boolean {
+  // A level takes two characters.
+  if (text.length <= 2 * MOST_LEVELS) return false;
+  const isNest = (one: unknown) => typeof one === 'object' && one !== null;
+  let nests = [value].filter(isNest);
+  for (let level = 1; level <= MOST_LEVELS && nests.length > 0; level++) {
+    nests = nests.flatMap((nest) => Object.values(nest as object)).filter(isNest);
+  }
+  return nests.length > 0;
 }
 
 /** @throws TypeError that shows the permits of a lock with `once`, if there are several. */

@@ -1,8 +1,6 @@
-import { replaceStores } from '../lease/store-in-tests.ts';
+import { installStore } from '../lease/store-in-tests.ts';
 import { LOCK_BUCKET_NAME, LOCK_TABLE_NAME } from '../names.ts';
 import { MemoryLockStore } from './memory.ts';
-
-const memory = new MemoryLockStore();
 
 /**
  * Lets a test import a handler as it is deployed: each client and each `lock()` that is made from now on keeps its locks in one
@@ -21,7 +19,7 @@ const memory = new MemoryLockStore();
 export function installMemoryStore(): MemoryLockStore {
   process.env[LOCK_TABLE_NAME] ??= 'in-memory';
   process.env[LOCK_BUCKET_NAME] ??= 'in-memory';
-  replaceStores((store) => (store instanceof MemoryLockStore ? store : memory));
+  const memory = installStore(() => new MemoryLockStore());
   memory.clear();
   return memory;
 }

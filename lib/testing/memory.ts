@@ -1,3 +1,4 @@
+import { IN_MEMORY } from '../lease/store-in-tests.ts';
 import { checkNames } from '../record/check.ts';
 import type { LockRecord } from '../record/record.ts';
 import type {
@@ -42,6 +43,8 @@ export class MemoryLockStore implements LockStore {
   constructor(options: { readonly clock?: { now(): number } } = {}) {
     checkNames('MemoryLockStore', options, { clock: 0 });
     this.#clock = options.clock;
+    // A client that is given such a store keeps it, also in a test that has installed another one.
+    Object.defineProperty(this, IN_MEMORY, { value: true });
   }
 
   /** Forgets every lock. A lease that is held is lost at its next renewal. */

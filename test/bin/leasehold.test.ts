@@ -1,14 +1,12 @@
-import { spawn, spawnSync } from 'node:child_process';
-import { once } from 'node:events';
-import { existsSync, readFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { type AttributeValue, ScanCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
+import { type AttributeValue, PutItemCommand, ScanCommand, UpdateItemCommand } from '@aws-sdk/client-dynamodb';
 import { afterAll, beforeAll, expect, jest } from '@jest/globals';
 import { DynamoDBLockStore } from '../../lib/dynamodb.ts';
 import { LockClient } from '../../lib/index.ts';
-import { needing } from '../support/needing.ts';
 import { type DynamoDB, describe, startDynamoDB, test } from '../support/with-dynamodb.ts';
-import { commandIn, leaseholdIn } from './run.ts';
+import { commandIn, leaseholdIn, onTerminal, testOnTerminal } from './run.ts';
 
 // A busy machine needs more time than Jest's default: a test starts the command several times.
 jest.setTimeout(30_000);
@@ -183,6 +181,10 @@ describe('the command leasehold', () => {
       }),
     );
     expect((await leasehold('list', key)).out).toContain(`somebody has changed the record: ${name} is`);
+    if (name === 'acquiredAt' && value.N !== '9007199254740991') {
+      const advice = expect.stringMatching(/cannot be ended: its record was damaged\. leasehold repair ends it\.\n$/);
+      expect(await leasehold('release', key, '--force')).toMatchObject({ status: 1, out: advice });
+    }
     if (name !== 'expiresAt') {
       const closed = expect.stringMatching(/is closed, opens in \d+ d.* \(at 2096.+\)\.\n$/);
       expect(await leasehold('repair', key)).toMatchObject({ status: 0, out: closed });
@@ -203,7 +205,9 @@ describe('the command leasehold', () => {
     );
     expect(await leasehold('repair', 'live')).toMatchObject({
       status: 3,
-      err: expect.stringMatching(/its expiry lies ahead \(immediately opens the lock/),
+      err: expect.stringMatching(
+        /^(?!.*Repair the record).*its expiry lies ahead \(--immediately opens the lock.*\(name one by --token\)\.\n$/s,
+      ),
     });
     expect(lease.isHeld()).toBe(true);
     expect(await leasehold('repair', 'live', '--immediately')).toMatchObject({
@@ -298,16 +302,36 @@ describe('the command leasehold', () => {
     },
     { args: ['list', '--tabel', 'x'], says: "'--tabel'\n(Did you mean --table?)" },
     { args: ['list', '--sort-key', 'SK'], says: "--sort-key must be NAME=VALUE, such as SK=LOCK, but it is 'SK'." },
-    { args: ['list', '--key-attribute', 'owner'], says: "keyAttribute must not be 'owner'" },
-    { args: ['list', '--ttl-attribute', 'expiresAt'], says: "ttlAttribute must not be 'expiresAt'" },
-    { args: ['list', '--retention-days', 'x'], says: 'retentionDays must be a number of days from 1' },
-    { args: ['list', '--table', 'my table'], says: "but it is 'my table'" },
-
+    { args: ['list', '--key-attribute', 'owner'], says: "--key-attribute must not be 'owner'" },
+    { args: ['list', '--ttl-attribute', 'expiresAt'], says: "--ttl-attribute must not be 'expiresAt'" },
+    { args: ['list', '--retention-days', 'x'], says: '--retention-days must be a number of days from 1' },
+    { args: ['list', '--table', 'my table'], says: "--table must be the table's ARN, or 3 to 255 letters" },
+    { args: ['release', 'a', '--lock-id', ''], says: '--lock-id must not be empty' },
+    { args: ['show', 'k'.repeat(1_025)], says: "A record with a longer key, as ls may list one, is another program's" },
     { args: ['show', 'a', 'b'], says: "too many arguments for 'show'. Expected 1 argument but got 2" },
   ])('answers $args with a message and exit status 2', async ({ args, says }) => {
     const { status, err } = await leasehold(...args);
     expect(status).toBe(2);
     expect(err).toContain(says);
+  });
+
+  test('needs the Node of package.json, and says which Node runs', async () => {
+    const code = encodeURIComponent("Object.defineProperty(process.versions, 'node', { value: '22.2.9' })");
+    const { status, out, err } = await leaseholdIn({ NODE_OPTIONS: `--import "data:text/javascript,${code}"` }, ['ls']);
+    expect({ status, out }).toEqual({ status: 2, out: '' });
+    const { engines } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
+    expect(err).toContain(
+      `needs Node ${engines.node.replace('>=', '')} or later, but this is Node 22.2.9, ${process.execPath}`,
+    );
+  });
+
+  test('completes commands and options, and tells each in one line', async () => {
+    const { out } = await leaseholdIn({}, ['complete', '--', '']);
+    const lines = out.trim().split('\n');
+    expect(lines.map((line) => line.split('\t')[0])).toEqual(
+      expect.arrayContaining(['ls', 'run', 'release', 'doctor']),
+    );
+    for (const line of lines.slice(0, -1)) expect(line).toMatch(/^[a-z-]+\t\S/);
   });
 
   test('shows the help on the command help, too', async () => {
@@ -346,30 +370,52 @@ describe('the command leasehold', () => {
     });
   });
 
-  needing(existsSync('/usr/bin/script') ? undefined : 'skipped: install util-linux, for script').test(
+  test('opens by release --immediately a lock that holdAtLeastMs keeps closed', async () => {
+    await (await locks.acquire('at least', { holdAtLeastMs: 86_400_000 })).release();
+    expect(await leasehold('release', 'at least', '--force')).toMatchObject({ status: 1 });
+    expect(await leasehold('release', 'at least', '--force', '--immediately')).toMatchObject({
+      status: 0,
+      out: expect.stringMatching(/'at least' is free\.\n$/),
+    });
+  });
+
+  const asking = (args: string[], then: (screen: string) => Promise<string>) =>
+    onTerminal({ ...server.environment, LOCK_TABLE_NAME: table }, args, then);
+
+  testOnTerminal(
     'ends no grant but the one that it showed, if another operator was quicker, and a new holder came',
     async () => {
-      const lease = await others.acquire('raced');
-      const { command, env } = commandIn({ ...server.environment, LOCK_TABLE_NAME: table });
-      const line = [...command, 'release', 'raced'].join(' ');
-      const operator = spawn('script', ['-qec', line, '/dev/null'], { env: { ...env, NO_COLOR: '1' } });
-      let screen = '';
-      const asked = new Promise<void>((resolve) => {
-        operator.stdout.on('data', (text) => {
-          screen += text;
-          if (screen.includes('End this grant')) resolve();
-        });
+      const { lockId } = await others.acquire('raced');
+      const { status, screen } = await asking(['release', 'raced'], async (shown) => {
+        expect(shown).toContain(lockId);
+        await locks.forceRelease('raced', { lockId, immediately: true });
+        await locks.acquire('raced');
+        return 'y';
       });
-      const ended = once(operator, 'close');
-      await Promise.race([asked, ended]);
-      expect(screen).toContain(lease.lockId);
-      await locks.forceRelease('raced', { lockId: lease.lockId, immediately: true });
-      const newer = await locks.acquire('raced');
-      operator.stdin.write('y\n');
       // The other operator ended the grant: that is what this operator wants, and is told.
-      expect(await ended).toEqual([0, null]);
-      expect(screen).toMatch(`The grant ${lease.lockId} of 'raced' is ended. 'raced' is held by anna, opens in`);
-      expect((await locks.inspect('raced'))?.lockId).toBe(newer.lockId);
+      expect(status).toBe(0);
+      expect(screen).toMatch(`The grant ${lockId} of 'raced' is ended. 'raced' is held by anna, opens in`);
+      expect(screen).not.toContain('repair the lock');
+    },
+  );
+
+  testOnTerminal(
+    'asks before a repair, says what keeps the lock closed, and changes nothing without a yes',
+    async () => {
+      const { lockId } = await others.acquire('ended');
+      await locks.forceRelease('ended', { lockId });
+      expect((await leasehold('show', 'ended')).out).toMatch(
+        /closed by +holdAtLeastMs, a forced release, or a wrong clock/,
+      );
+      const no = await asking(['repair', 'ended'], async () => '');
+      expect(no).toEqual({ status: 1, screen: expect.stringContaining('Nothing was changed.') });
+      expect(no.screen).toContain(
+        "If the last holder of 'ended' still runs, as after a forced release, there may be two",
+      );
+      expect(await locks.tryAcquire('ended')).toBeNull();
+      const yes = await asking(['repair', 'ended'], async () => 'y');
+      expect(yes).toEqual({ status: 0, screen: expect.stringContaining("'ended' is free.") });
+      expect((await asking(['repair', 'ended', '--force'], async () => '')).screen).not.toContain('[y/N]');
     },
   );
 
@@ -411,9 +457,23 @@ describe('the command leasehold', () => {
     expect(Items).toEqual([]);
   });
 
+  test("lists nothing of another program's table, and says what to mend", async () => {
+    const TableName = await server.createLockTable(undefined, { keyAttribute: 'orderId' });
+    await server.client().send(new PutItemCommand({ TableName, Item: { orderId: { S: '4711' } } }));
+    for (const args of [['ls'], ['ls', 'nightly/', '--json']]) {
+      const { status, out, err } = await leasehold(...args, '--table', TableName);
+      expect({ status, out }).toEqual({ status: 3, out: '' });
+      expect(err).toContain(
+        `the key of the table '${TableName}' is not 'lockKey' (string) alone: mend --key-attribute or --sort-key, or`,
+      );
+    }
+  });
+
   test('names the table and the Region if the table does not exist', async () => {
     const { status, err } = await leasehold('list', '--table', 'nowhere');
     expect(status).toBe(3);
-    expect(err).toContain(`Listing locks: there is no table 'nowhere' in the Region '${server.region}'`);
+    expect(err).toContain(
+      `Listing locks: there is no table 'nowhere' in the Region '${server.region}': create it (leasehold table create), or mend LOCK_TABLE_NAME or --table.`,
+    );
   });
 });

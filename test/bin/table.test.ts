@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { DescribeTableCommand, DescribeTimeToLiveCommand } from '@aws-sdk/client-dynamodb';
 import { afterAll, beforeAll, describe as describeAlways, expect, jest, test as testAlways } from '@jest/globals';
+import { parse } from 'yaml';
 import { type DynamoDB, describe, startDynamoDB, test } from '../support/with-dynamodb.ts';
 import { leaseholdIn } from './run.ts';
 
@@ -31,9 +32,33 @@ describeAlways('leasehold table', () => {
     expect(printed.map(([args]) => args.split(' ')[0]).sort()).toEqual(['policy', 'template', 'template']);
   });
 
+  testAlways.each(['yes', 'OFF', 'null', '1e3', `a: b # "x" \${c} %{d}`, 'é \\ \b', '- a'])(
+    'a template has the name %j as a text',
+    async (name) => {
+      const template = async (format: string) => {
+        const names = ['--key-attribute', `key ${name}`, '--ttl-attribute', name];
+        return (await table('template', '--format', format, ...names)).out;
+      };
+      const { Properties } = parse(await template('cloudformation')).Resources.Locks;
+      expect(Properties.KeySchema).toEqual([{ AttributeName: `key ${name}`, KeyType: 'HASH' }]);
+      expect(Properties.TimeToLiveSpecification.AttributeName).toBe(name);
+      // YAML 1.1 takes more words for no texts.
+      expect(parse(await template('cloudformation'), { version: '1.1' })).toEqual(
+        parse(await template('cloudformation'), { version: '1.2' }),
+      );
+      const quoted = /^ {2}hash_key {5}= (".*")$/m.exec(await template('terraform'))?.[1] ?? '';
+      expect(quoted).not.toMatch(/(?<!\$)\$\{|(?<!%)%\{/);
+      expect(JSON.parse(quoted.replace(/([$%])\1(?=\{)/g, '$1'))).toBe(`key ${name}`);
+    },
+  );
+
   testAlways.each([
     [['template'], "required option '--format <format>' not specified"],
     [['template', '--format', 'pulumi'], 'Allowed choices are cloudformation, sam, serverless, terraform'],
+    [
+      ['template', '--format', 'serverless', '--key-attribute', 'a${'],
+      "Serverless takes 'a${' for one of its variables",
+    ],
     [['policy'], 'give --keys, --key-prefixes or both'],
     [['policy', '--keys', 'a*'], "The key or prefix 'a*' must hold no wildcard"],
     [['policy', '--keys', 'a', '--fleet'], 'A fleet is granted its locks by --key-prefixes'],

@@ -1,8 +1,16 @@
+import { readFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
 import { type App, Duration, Stack } from 'aws-cdk-lib';
 import { Match, Template } from 'aws-cdk-lib/assertions';
 import { Alarm, type IAlarmAction } from 'aws-cdk-lib/aws-cloudwatch';
-import { type DidNotRunAlarmProps, type LockAlarmsProps, LockTable } from '../../lib/cdk/index.ts';
+import { ScheduleExpression } from 'aws-cdk-lib/aws-scheduler';
+import {
+  type DidNotRunAlarmProps,
+  type LockAlarmsProps,
+  LockTable,
+  SingletonFleet,
+  SingletonJob,
+} from '../../lib/cdk/index.ts';
 import { functionIn, newStack } from './stacks.ts';
 
 describe('LockAlarms', () => {
@@ -121,4 +129,26 @@ describe('the alarm on a job that did not run', () => {
     add({ within: Duration.hours(25) });
     expect(() => add({ within: Duration.hours(25) })).toThrow(/\[Stack\/Worker\] .* there is an alarm .* already/);
   });
+});
+
+test('every alarm has the address of its section in the runbook', () => {
+  const stack = newStack();
+  const own = { function: functionIn(stack, 'Job'), runsWithin: Duration.hours(25) };
+  new SingletonJob(stack, 'Nightly', {
+    ...own,
+    key: 'nightly',
+    schedules: [ScheduleExpression.rate(Duration.days(1))],
+  });
+  const fleet = { function: functionIn(stack, 'Worker'), runsWithin: Duration.hours(25), keyPrefixes: ['jobs/'] };
+  new SingletonFleet(stack, 'Fleet', { ...fleet, workers: 2, schedule: ScheduleExpression.rate(Duration.days(1)) });
+  const runbook = readFileSync(new URL('../../docs/runbook.md', import.meta.url), 'utf8');
+  const sections = [...runbook.matchAll(/^## `(\w+)`$/gm)].map(([, name = '']) => name.toLowerCase());
+  const alarms = Object.values(Template.fromStack(stack).findResources('AWS::CloudWatch::Alarm'));
+  const told = alarms.map(
+    ({ Properties }) =>
+      /https:\/\/github\.com\/leasehold\/leasehold\/blob\/main\/docs\/runbook\.md#(\w+)$/.exec(
+        Properties.AlarmDescription,
+      )?.[1],
+  );
+  expect([...new Set(told)].sort()).toEqual(sections.sort());
 });

@@ -1,6 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import {
   type AttributeValue,
+  CreateTableCommand,
   type DynamoDBClient,
   GetItemCommand,
   PutItemCommand,
@@ -484,7 +485,36 @@ for (const { server, missing } of servers) {
         const store = await newStore();
         await store.acquire(request);
         const wrong = await storeOf({ tableName: store.tableName, keyAttribute: 'pk' });
-        await expect(listed(wrong)).rejects.toThrow("is not 'pk' (string) alone: mend keyAttribute");
+        for (const prefix of ['', 'job', 'another']) {
+          await expect(listed(wrong, prefix)).rejects.toThrow("is not 'pk' (string) alone: mend keyAttribute");
+        }
+      });
+
+      test("a list of another program's table, with a key of another name or type, or with another sort key", async () => {
+        const items = { named: { pk: { S: 'a' } }, numbered: { lockKey: { N: '1' } } };
+        const named = await dynamodb.createLockTable(undefined, { keyAttribute: 'pk' });
+        const sorted = await dynamodb.createLockTable(undefined, { sortKeyAttribute: 'sk' });
+        const numbered = 'numbered';
+        await client.send(
+          new CreateTableCommand({
+            TableName: numbered,
+            BillingMode: 'PAY_PER_REQUEST',
+            AttributeDefinitions: [{ AttributeName: 'lockKey', AttributeType: 'N' }],
+            KeySchema: [{ AttributeName: 'lockKey', KeyType: 'HASH' }],
+          }),
+        );
+        await client.send(new PutItemCommand({ TableName: named, Item: items.named }));
+        await client.send(new PutItemCommand({ TableName: numbered, Item: items.numbered }));
+        await client.send(new PutItemCommand({ TableName: sorted, Item: { lockKey: { S: 'a' }, sk: { S: 'b' } } }));
+        for (const options of [
+          { tableName: named },
+          { tableName: numbered },
+          { tableName: sorted, sortKey: { name: 'sort', value: 'x' } },
+        ]) {
+          for (const prefix of ['', 'a']) {
+            await expect(listed(await storeOf(options), prefix)).rejects.toThrow('mend keyAttribute or sortKey');
+          }
+        }
       });
 
       test('a table that does not exist, with its name and Region', async () => {

@@ -4,7 +4,7 @@ import { stripTypeScriptTypes } from 'node:module';
 import { DatabaseSync } from 'node:sqlite';
 import { describe, expect, test } from '@jest/globals';
 import { emf, type Lease, LockClient } from '../../lib/index.ts';
-import { replaceStores } from '../../lib/lease/store-in-tests.ts';
+import { uninstallStore } from '../../lib/lease/store-in-tests.ts';
 import { FakeClock, installMemoryStore, MemoryLockStore } from '../../lib/testing.ts';
 import { withLock } from '../../middleware/index.ts';
 import { blocksOf } from './blocks.ts';
@@ -106,7 +106,7 @@ test("docs/middy.md's handler of rates gives those who wait the result of the fi
   let fetched = 0;
   installMemoryStore();
   const handler = new Function('withLock', 'fetchRates', body)(withLock, async () => ({ usd: ++fetched }));
-  replaceStores((store) => store);
+  uninstallStore();
   const answers = await Promise.all([{}, {}, {}].map((context) => handler({}, context)));
   expect(answers).toEqual([{ usd: 1 }, { usd: 1 }, { usd: 1 }]);
 });

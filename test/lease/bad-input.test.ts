@@ -244,6 +244,18 @@ describe('data', () => {
     await refused(() => client.acquire('job', { data: 'é'.repeat(4_096) }), 'data', '8194');
   });
 
+  test('data of more than 1,000 levels are refused, and of 1,000 taken', async () => {
+    const nested = (levels: number) => JSON.parse('['.repeat(levels) + ']'.repeat(levels));
+    await refused(
+      () => client.acquire('job', { data: nested(1_001) }),
+      'data',
+      'nested at most 1000 levels deep',
+      '[[[',
+    );
+    const lease = await client.acquire('job', { data: nested(1_000) });
+    expect(JSON.stringify(lease.data)).toHaveLength(2_000);
+  });
+
   test('cyclic data is refused', async () => {
     const data: Record<string, unknown> = {};
     data.self = data;

@@ -200,6 +200,22 @@ test('data that an operator changed to text that is no JSON is shown as text, an
   expect(await lease.release()).toBe(true);
 });
 
+test('data, results and commits that are nested too deep to give back as JSON are shown as text', async () => {
+  const { memory, store } = scene;
+  const { client } = scene.host();
+  const nested = (levels: number) => '['.repeat(levels) + ']'.repeat(levels);
+  const [deep, whole] = [nested(1_001), nested(1_000)];
+  await client.acquire('job');
+  store.read = async (key) => {
+    const { record, ...rest } = await memory.read(key);
+    const committed = { data: deep, number: 1, fencingToken: 1 };
+    return { ...rest, ...(record && { record: { ...record, data: whole, doneResult: deep, committed } }) };
+  };
+  const state = await client.inspect('job');
+  expect(state).toMatchObject({ doneResult: deep, committed: { data: deep } });
+  expect(JSON.stringify(state?.data)).toBe(whole);
+});
+
 describe('inspect and list', () => {
   test('inspect shows the record by one consistent read', async () => {
     const { time, store } = scene;

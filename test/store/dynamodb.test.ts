@@ -365,9 +365,9 @@ describe('each operation is one request', () => {
     const first = {
       TableName: tableName,
       FilterExpression:
-        'attribute_type(fencingToken, :number) AND attribute_type(expiresAt, :number) AND begins_with(#key, :prefix)',
+        '(attribute_type(fencingToken, :number) AND attribute_type(expiresAt, :number) AND begins_with(#key, :prefix)) OR NOT attribute_type(#key, :string)',
       ExpressionAttributeNames: { '#key': 'lockKey' },
-      ExpressionAttributeValues: { ':number': { S: 'N' }, ':prefix': { S: 'jo' } },
+      ExpressionAttributeValues: { ':number': { S: 'N' }, ':string': { S: 'S' }, ':prefix': { S: 'jo' } },
     };
     const next = { ...first, ExclusiveStartKey: LastEvaluatedKey };
     expect(sent().map(({ input }) => input)).toEqual([first, next, next]);
@@ -377,7 +377,8 @@ describe('each operation is one request', () => {
     const sortKey = { name: 'sk', value: 'LOCK' };
     const { store, answers, sent } = mocked({ tableName: 'mine', keyAttribute: 'pk', sortKey, retentionDays: 1.5 });
     const Key = { pk: { S: 'job' }, sk: { S: 'LOCK' } };
-    answers.resolves({}).on(UpdateItemCommand).resolves({ Attributes: item });
+    answers.on(GetItemCommand).resolves({}).on(UpdateItemCommand).resolves({ Attributes: item });
+    answers.on(BatchGetItemCommand).resolves({ Responses: {} }).on(ScanCommand).resolves({ Items: [] });
     await store.acquire(request);
     await store.read('job', { consistent: true });
     await store.readMany(['job']);
@@ -393,10 +394,20 @@ describe('each operation is one request', () => {
     expect(read).toMatchObject({ TableName: 'mine', Key });
     expect(readMany).toEqual({ RequestItems: { mine: { Keys: [Key] } } });
     expect(list).toMatchObject({
-      FilterExpression: expect.stringMatching(/begins_with\(#key, :prefix\) AND #sort = :sort$/),
+      FilterExpression: expect.stringMatching(
+        /begins_with\(#key, :prefix\) AND #sort = :sort\) OR NOT .*#key, :string\) OR NOT .*#sort, :string\)$/,
+      ),
       ExpressionAttributeNames: { '#key': 'pk', '#sort': 'sk' },
       ExpressionAttributeValues: { ':number': { S: 'N' }, ':prefix': { S: 'jo' }, ':sort': { S: 'LOCK' } },
     });
+  });
+
+  test('an answer without what DynamoDB always gives is no answer that there are no locks', async () => {
+    const { store, answers } = mocked();
+    answers.resolves({});
+    const cut = { transient: true, message: expect.stringContaining('shows no items: a proxy may have cut it') };
+    await expect(listed(store)).rejects.toMatchObject(cut);
+    await expect(store.readMany(['job'])).rejects.toMatchObject(cut);
   });
 });
 
@@ -480,7 +491,7 @@ describe('an answer', () => {
     const client = answering(() =>
       refused
         ? { statusCode: 400, headers, body: { __type: 'x#ConditionalCheckFailedException', Item: item } }
-        : { statusCode: 200, headers, body: { Attributes: item } },
+        : { statusCode: 200, headers, body: { Attributes: item, Responses: {} } },
     );
     // Two stores share a client here.
     const stores = [new DynamoDBLockStore({ tableName, client }), new DynamoDBLockStore({ tableName, client })];
@@ -504,7 +515,10 @@ describe('an answer', () => {
     ['http://127.0.0.1:8000', true],
   ])('is relayed unless the answer came by TLS from a host of AWS: %s, %j', async (endpoint, relayed) => {
     const date = 'Thu, 01 Jan 2026 00:00:07 GMT';
-    const client = answering(() => ({ statusCode: 200, headers: { date }, body: { Attributes: item } }), { endpoint });
+    const client = answering(
+      () => ({ statusCode: 200, headers: { date }, body: { Attributes: item, Responses: {} } }),
+      { endpoint },
+    );
     const store = new DynamoDBLockStore({ tableName, client });
     expect(await store.read('job', { consistent: true })).toMatchObject({ serverDate: now + 7_000, relayed });
     expect(await store.acquire(request)).toMatchObject({ serverDate: now + 7_000, relayed });
@@ -627,7 +641,7 @@ describe('an error of DynamoDB becomes a LockStoreError that says what to do', (
   test('a missing table: the message has its name and the Region', async () => {
     const { message, transient } = await failureOf(new ResourceNotFoundException({ message: 'not found', $metadata }));
     expect(message).toBe(
-      "there is no table 'locks' in the Region 'eu-central-1': create it, or mend LOCK_TABLE_NAME or tableName.",
+      "there is no table 'locks' in the Region 'eu-central-1': create it (leasehold table create), or mend LOCK_TABLE_NAME or tableName.",
     );
     expect(transient).toBe(false);
   });

@@ -211,6 +211,22 @@ describe('over both transports', () => {
     },
   );
 
+  test('an empty answer with the status 200 is none of DynamoDB over the own transport, for a read too', async () => {
+    const endpoint = await listening(createServer(raw(200, '')));
+    Object.assign(process.env, keys, { AWS_ENDPOINT_URL: endpoint });
+    const own = new DynamoDBLockStore({ tableName: 'locks' });
+    await expect(own.read('job', { consistent: true })).rejects.toMatchObject({
+      transient: true,
+      message: expect.stringContaining('with the status 200, and not as DynamoDB does'),
+    });
+    // The SDK hides that the answer was empty, and DynamoDB's own answer tells nothing of a missing record.
+    for (const [, store] of stores()) {
+      await expect(store.acquire(request)).rejects.toMatchObject({ transient: true });
+      await expect(store.readMany(['job'])).rejects.toMatchObject({ transient: true });
+      await expect(store.list('')).rejects.toMatchObject({ transient: true });
+    }
+  });
+
   test('a log of the error does not show an answer that was cut short', async () => {
     const cut = raw(200, '{"Responses":{"locks":[{"name":{"S":"s3cret"}},{"na');
     const endpoint = await listening(createServer(cut));

@@ -1,8 +1,8 @@
-import { afterAll, beforeEach, expect, test } from '@jest/globals';
+import { afterAll, afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import middy from '@middy/core';
 import { DynamoDBLockStore } from '../../lib/dynamodb.ts';
 import { LockClient } from '../../lib/index.ts';
-import { replaceStores } from '../../lib/lease/store-in-tests.ts';
+import { uninstallStore } from '../../lib/lease/store-in-tests.ts';
 import { S3LockStore } from '../../lib/s3.ts';
 import { installMemoryStore, MemoryLockStore } from '../../lib/testing.ts';
 import { lock, lockPlugin, withLock } from '../../middleware/index.ts';
@@ -11,7 +11,7 @@ const store = installMemoryStore();
 beforeEach(() => {
   installMemoryStore();
 });
-afterAll(() => replaceStores((given) => given));
+afterAll(() => uninstallStore());
 
 const context = () => ({}) as never;
 
@@ -66,4 +66,29 @@ test('a table that the environment of the test names keeps its name', () => {
   process.env.LOCK_TABLE_NAME = 'mine';
   installMemoryStore();
   expect(process.env.LOCK_TABLE_NAME).toBe('mine');
+});
+
+describe('fake timers, which begin anew for each test,', () => {
+  const own = new MemoryLockStore();
+  const mine = new LockClient({ store: own, owner: 'mine' });
+  const start = Date.now();
+  beforeEach(() => {
+    jest.useFakeTimers({ now: start });
+    own.clear();
+  });
+  afterEach(() => {
+    jest.useRealTimers();
+  });
+
+  test('let a test release a lock a minute ahead', async () => {
+    await jest.advanceTimersByTimeAsync(60_000);
+    await (await mine.acquire('nightly')).release();
+    expect((await mine.inspect('nightly'))?.held).toBe(false);
+  });
+
+  test('let the next test meet a holder, whose lease the client does not take', async () => {
+    const other = await new LockClient({ store: own, owner: 'other' }).acquire('nightly');
+    expect(await mine.tryAcquire('nightly')).toBeNull();
+    expect(other.isHeld()).toBe(true);
+  });
 });
