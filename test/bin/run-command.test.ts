@@ -95,11 +95,6 @@ describe('leasehold run', () => {
     expect(await run(...once, '--', 'echo', 'ran')).toMatchObject({ status: 76, out: '' });
   });
 
-  test('exits with 3 if the token has another form than the one before, and does not start the command', async () => {
-    await run('of two forms', '--once', 'run-9', '--', 'true');
-    expect(await run('of two forms', '--once', 'run-10', '--', 'echo', 'ran')).toMatchObject({ status: 3, out: '' });
-  });
-
   test.each([
     ['no-such-command', 127],
     ['/etc/passwd', 126],
