@@ -18,11 +18,14 @@ export function stateOf({ flaw, held, opensInMs, lockId }: LockState): State {
   return lockId === undefined ? 'free' : 'expired';
 }
 
+/** The holder's name. A record that somebody has changed may have none. */
+export const holderIn = ({ owner = 'an unknown holder' }: Pick<LockState, 'owner'>): string => owner;
+
 export function describe(lock: LockState): string {
   if (lock.flaw !== undefined)
     return `${describe({ ...lock, flaw: undefined })}; somebody has changed the record: ${lock.flaw}`;
   if (lock.owed) return `${describe({ ...lock, owed: false })}; a run is owed`;
-  if (lock.held) return `held by ${lock.owner}, opens in ${inTime(lock.opensInMs)} unless renewed`;
+  if (lock.held) return `held by ${holderIn(lock)}, opens in ${inTime(lock.opensInMs)} unless renewed`;
   if (lock.opensInMs > 0) return `closed, opens in ${inTime(lock.opensInMs)}`;
-  return lock.lockId === undefined ? 'free' : `free: the lease of ${lock.owner} expired without a release`;
+  return lock.lockId === undefined ? 'free' : `free: the lease of ${holderIn(lock)} expired without a release`;
 }

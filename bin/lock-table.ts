@@ -48,7 +48,7 @@ const stateCell = ({ lock }: Row): string => `${stateOf(lock)}${lock.owed ? '+ow
 /** The columns for a width: the narrower the terminal, the fewer. The key takes the rest. */
 function columnsFor(width: number): readonly Column[] {
   const state: Column = { title: 'STATE', width: width < 60 ? 8 : 12, cell: stateCell };
-  const opensIn: Column = { title: 'OPENS IN', width: 10, cell: left };
+  const opensIn: Column = { title: 'OPENS IN', width: 11, cell: left };
   const owner: Column = {
     title: 'HOLDER',
     width: Math.min(40, Math.floor(width / 4)),
@@ -61,6 +61,7 @@ function columnsFor(width: number): readonly Column[] {
   };
   const held: Column = { title: 'SINCE', width: 12, cell: since };
   const token: Column = { title: 'TOKEN', width: 16, cell: ({ lock }) => String(lock.fencingToken) };
+  if (width < 30) return [state];
   if (width < 60) return [state, opensIn];
   if (width < 110) return [state, owner, timeLeft, opensIn];
   return [state, owner, held, timeLeft, opensIn, token];

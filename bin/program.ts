@@ -2,7 +2,7 @@
 import { realpathSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import complete from '@bomb.sh/tab/commander';
-import { Command } from 'commander';
+import { Command, CommanderError } from 'commander';
 import { addDoctor } from './commands/doctor.ts';
 import { addLs } from './commands/ls.ts';
 import { addPrune } from './commands/prune.ts';
@@ -61,11 +61,13 @@ function makeProgram(): Command {
     .exitOverride()
     // The options of a command stand behind its name, so that `run KEY -- COMMAND --option` leaves the option to COMMAND.
     .enablePositionalOptions()
+    .addHelpText('beforeAll', ({ command }) => refuseUnknown(command))
     .addHelpText('after', `${EXAMPLES}\n${EXIT_STATUS}`);
   addPlaceOptions(program);
   program.on('option:version', () => {
     print(version());
-    process.exit();
+    // An exit at this point would come before the error of an output that cannot be written.
+    throw new CommanderError(0, 'leasehold.version', '');
   });
   const commands = [
     addLs,
@@ -85,6 +87,16 @@ function makeProgram(): Command {
   }
   addCompletion(program);
   return program;
+}
+
+/** Refuses to show the help of a command that is none: commander would show the help of all. */
+function refuseUnknown(command: Command): string {
+  const { args, commands } = command;
+  const asked = args[0] === 'help' ? args[1] : args[0];
+  const names = commands.flatMap((one) => [one.name(), ...one.aliases()]);
+  if (asked === undefined || asked.startsWith('-') || names.length === 0 || ['help', ...names].includes(asked))
+    return '';
+  command.error(`error: unknown command '${asked}'`);
 }
 
 /** Adds `complete SHELL`, which prints a script for the shell, and answers the script's questions. */

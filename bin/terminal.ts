@@ -3,7 +3,7 @@ import { createInterface } from 'node:readline/promises';
 import { styleText } from 'node:util';
 import { CommanderError, Help } from 'commander';
 import widthOf from 'fast-string-truncated-width';
-import { printable } from '../lib/record/check.ts';
+import { MOST_MS, printable } from '../lib/record/check.ts';
 import { inOwnWords } from './own-words.ts';
 
 /** Wrong usage, told with the way to the help. */
@@ -88,6 +88,8 @@ const UNITS = [
 
 /** A duration for people, in at most two units: `7 s`, `3 min 20 s`, `2 d 4 h`. Parts of a second are rounded up. */
 export function shownDuration(ms: number): string {
+  // No option names a longer time: the record is damaged.
+  if (ms > MOST_MS) return '100+ years';
   let seconds = Math.max(0, Math.ceil(ms / 1000));
   const first = UNITS.findIndex(([size]) => seconds >= size);
   if (first === -1) return '0 s';

@@ -2,7 +2,7 @@ import type { Command } from 'commander';
 import { type LockState, LockStoreError } from '../../lib/index.ts';
 import { show } from '../../lib/record/check.ts';
 import { isBroken } from '../../lib/record/record.ts';
-import { describe } from '../describe.ts';
+import { describe, holderIn } from '../describe.ts';
 import { parserOf } from '../numbers.ts';
 import { inOwnWords } from '../own-words.ts';
 import { atPlace } from '../place.ts';
@@ -48,7 +48,7 @@ export const addRepair = (program: Command): Command =>
           warn(inOwnWords(withoutAdvice(error).message));
         }
         if (seen?.lockId !== undefined && !isBroken(seen)) {
-          warn(`${show(key)} has the grant ${seen.lockId} of ${seen.owner}: end it first, by leasehold release.`);
+          warn(`${show(key)} has the grant ${seen.lockId} of ${holderIn(seen)}: end it first, by leasehold release.`);
           return 1;
         }
         const isClosed = seen !== undefined && !isBroken(seen) && seen.opensInMs > 0;

@@ -41,7 +41,9 @@ export function pathAfterSecret(
 
 /** Refuses a method, and a request for data or for a write that the page itself has not sent. */
 export function checkSender({ method, headers }: IncomingMessage, allowed: string, isPage: boolean): void {
-  if (method !== allowed) throw new Refusal(405, `Expected ${allowed}, but the method is ${method}.`);
+  // Node sends no body in answer to a HEAD.
+  const asked = method === 'HEAD' ? 'GET' : method;
+  if (asked !== allowed) throw new Refusal(405, `Expected ${allowed}, but the method is ${method}.`);
   const site = headers['sec-fetch-site'];
   // A link to the page may stand in a terminal that is itself a web page.
   const isStranger = site !== undefined && site !== 'same-origin' && site !== 'none' && !isPage;

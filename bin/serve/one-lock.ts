@@ -1,6 +1,7 @@
 /** The requests of the live page that are about one lock. */
 import type { LockClient, LockState } from '../../lib/index.ts';
 import { checkKey, checkText, checkThat, show } from '../../lib/record/check.ts';
+import { holderIn } from '../describe.ts';
 import { Refusal } from './guard.ts';
 import type { Losses } from './losses.ts';
 
@@ -53,7 +54,8 @@ export async function release(locks: LockClient, body: Record<string, unknown>, 
 function standing(key: string, state: LockState | undefined): string {
   if (state === undefined) return `No record of ${show(key)} could be read.`;
   const { held, owner, fencingToken, opensInMs } = state;
-  if (held) return `${show(key)} is now held by ${show(owner)}, with the fencing token ${fencingToken}.`;
+  if (held)
+    return `${show(key)} is now held by ${owner === undefined ? holderIn({}) : show(owner)}, with the fencing token ${fencingToken}.`;
   if (opensInMs > 0) return `Nobody holds ${show(key)}, which opens in ${Math.ceil(opensInMs / 1000)} s.`;
   return `${show(key)} is free.`;
 }

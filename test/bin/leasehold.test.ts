@@ -292,6 +292,9 @@ describe('the command leasehold', () => {
   test.each([
     { args: [], says: 'Usage: leasehold COMMAND' },
     { args: ['lsit'], says: "unknown command 'lsit'\n(Did you mean list?)" },
+    { args: ['help', 'lsit'], says: "unknown command 'lsit'" },
+    { args: ['lsit', '--help'], says: "unknown command 'lsit'" },
+    { args: ['table', 'help', 'foo'], says: "unknown command 'foo'" },
     { args: ['show'], says: "missing required argument 'key'" },
     { args: ['repair', 'a', '--token', 'x'], says: "'--token <n>' argument 'x' is invalid. It must be a whole number" },
     { args: ['ls', '--sort', 'size'], says: 'Allowed choices are key, owner, time, left' },
@@ -420,12 +423,13 @@ describe('the command leasehold', () => {
   );
 
   test.each([
-    ['a full disk', '"$@" > /dev/full', 74, 'the output could not be written: ENOSPC'],
-    ['a reader that has gone', 'exec 3> >(exec true); sleep 0.3; "$@" >&3', 141, ''],
+    ['a full disk', '"$@" ls > /dev/full', 74, 'the output could not be written: ENOSPC'],
+    ['a full disk for the version', '"$@" --version > /dev/full', 74, 'the output could not be written: ENOSPC'],
+    ['a reader that has gone', 'exec 3> >(exec true); sleep 0.3; "$@" ls >&3', 141, ''],
   ])('tells %s by its exit status', async (_name, script, status, message) => {
     await (await locks.acquire('output')).release();
     const { command, env } = commandIn({ ...server.environment, LOCK_TABLE_NAME: table });
-    const { status: code, stderr } = spawnSync('bash', ['-c', script, 'bash', ...command, 'ls'], {
+    const { status: code, stderr } = spawnSync('bash', ['-c', script, 'bash', ...command], {
       env,
       encoding: 'utf8',
     });

@@ -112,6 +112,8 @@ describe('the server of the live page', () => {
   test('refuses other methods, and data for pages of other sites, but lets a link of another site open the page', async () => {
     const { url } = await started({ allowRelease: true });
     expect((await send(url, { method: 'POST' })).status).toBe(405);
+    expect(await send(url, { method: 'HEAD' })).toMatchObject({ status: 200, body: '' });
+    expect((await send(new URL('release', url), { method: 'HEAD' })).status).toBe(405);
     expect((await send(new URL('release', url))).status).toBe(405);
     for (const site of ['cross-site', 'same-site']) {
       const headers = { 'sec-fetch-site': site };
