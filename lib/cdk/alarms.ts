@@ -2,6 +2,7 @@ import { Duration } from 'aws-cdk-lib';
 import * as cloudwatch from 'aws-cdk-lib/aws-cloudwatch';
 import { Construct } from 'constructs';
 import { checkNames } from '../record/check.ts';
+import { checkActions } from './invalid.ts';
 import type { ILockMetrics } from './lock-metrics.ts';
 import { describeAlarm } from './runbook.ts';
 
@@ -78,6 +79,7 @@ export class LockAlarms extends Construct {
     super(scope, id);
     checkNames(`[${this.node.path}] LockAlarms`, props, PROPS);
     const { lockTable, actions = [] } = props;
+    checkActions(this, 'actions', actions);
     const aMinute = { period: Duration.minutes(1) };
     // Throttling is published only while there is some. Without the zeros in between, an alarm would look further back.
     const filled = (events: cloudwatch.Metric) =>
@@ -140,6 +142,7 @@ export class LockAlarms extends Construct {
   /** @internal Adds the actions of a second call to `addAlarms`. */
   addActions(props: LockAlarmsProps): void {
     checkNames(`[${this.node.path}] LockAlarms`, props, PROPS);
+    checkActions(this, 'actions', props.actions);
     for (const alarm of this.all) alarm.addAlarmAction(...(props.actions ?? []));
   }
 }

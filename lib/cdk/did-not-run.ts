@@ -1,7 +1,10 @@
-import { Duration } from 'aws-cdk-lib';
+import { Annotations, Aspects, Duration } from 'aws-cdk-lib';
 import * as cloudwatch from 'aws-cdk-lib/aws-cloudwatch';
+import type * as lambda from 'aws-cdk-lib/aws-lambda';
 import type { Construct } from 'constructs';
+import { LOCK_METRICS } from '../names.ts';
 import { show } from '../record/check.ts';
+import { environmentOf } from './functions.ts';
 import { invalid } from './invalid.ts';
 
 interface DidNotRun {
@@ -13,6 +16,20 @@ interface DidNotRun {
   readonly alarmDescription: string;
   /** False for an alarm that only shows its state. */
   readonly actionsEnabled?: boolean;
+}
+
+/** Warns of an alarm on a function that publishes no metrics of its locks: the alarm would be on for ever. */
+export function warnIfBlind(alarm: cloudwatch.Alarm, fn: lambda.Function): void {
+  // The function may be attached, or its variable set, after the alarm was made. So the synthesis looks.
+  Aspects.of(alarm).add({
+    visit: (node) => {
+      if (node !== alarm || environmentOf(fn, LOCK_METRICS) === 'emf') return;
+      Annotations.of(alarm).addWarningV2(
+        'leasehold:blindAlarm',
+        `${fn.node.path} publishes no metrics of its locks, so that this alarm is always on. Attach the function with its metrics, or set ${LOCK_METRICS} of the function to 'emf'.`,
+      );
+    },
+  });
 }
 
 /**
@@ -33,7 +50,10 @@ export function didNotRun(scope: Construct, { name, within, metric, ...shown }: 
     );
   }
   if (scope.node.tryFindChild('DidNotRun')) {
-    throw invalid(scope, `${name} must be given once, but there is an alarm for a run that is missing already.`);
+    throw invalid(
+      scope,
+      `${name} must be given once for a function, but there is an alarm for a run that is missing already. For a second table, make an Alarm of lockTable.metricAcquired({ function }).`,
+    );
   }
   return new cloudwatch.Alarm(scope, 'DidNotRun', {
     metric: metric({ period: isHours ? Duration.hours(1) : Duration.minutes(1), statistic: cloudwatch.Stats.SUM }),

@@ -1,6 +1,7 @@
 import { Annotations, Duration, Token } from 'aws-cdk-lib';
 import type * as lambda from 'aws-cdk-lib/aws-lambda';
 import type { Construct } from 'constructs';
+import { show } from '../record/check.ts';
 import { functionOf } from './functions.ts';
 import { invalid } from './invalid.ts';
 
@@ -9,7 +10,8 @@ const MOST_WORKERS = 1_000;
 
 export function checkWorkers(scope: Construct, workers: number): void {
   if (!Token.isUnresolved(workers) && Number.isInteger(workers) && workers >= 1 && workers <= MOST_WORKERS) return;
-  const shown = Token.isUnresolved(workers) ? 'a token, known at deployment only' : String(workers);
+  const given = typeof workers === 'number' ? String(workers) : show(workers);
+  const shown = Token.isUnresolved(workers) ? 'a token, known at deployment only' : given;
   throw invalid(scope, `workers must be a whole number from 1 to 1,000, but it is ${shown}.`);
 }
 

@@ -6,7 +6,7 @@ import { checkNames } from '../record/check.ts';
 import type { Conditions, LockKeyOptions } from './grant-keys.ts';
 import { checkKeys, keyConditions, slotConditions } from './grant-keys.ts';
 import { checkGrantee, warnOfNothing } from './grantee.ts';
-import { invalid } from './invalid.ts';
+import { checkFlags, invalid } from './invalid.ts';
 import { checkPolicySize } from './policy-size.ts';
 import { lockActions } from './policy-text.ts';
 
@@ -97,6 +97,7 @@ export class LockTableGrants {
    */
   lock(grantee: iam.IGrantable, options: LockGrantOptions): iam.Grant {
     checkNames(`[${this.#table.construct.node.path}] A grant`, options, OPTIONS);
+    checkFlags(this.#table.construct, { guardedWrites: options.guardedWrites });
     if (options.guardedWrites && !this.#table.transactions) {
       throw invalid(
         this.#table.construct,

@@ -7,6 +7,7 @@ import { slotKeys } from '../record/slot-keys.ts';
 import { nameOf, prefixOf } from '../swap/object-name.ts';
 import { checkKeys, grouped, type LockKeyOptions, slotPatterns, warnOfPrefixes } from './grant-keys.ts';
 import { checkGrantee, warnOfNothing } from './grantee.ts';
+import { keyBehind } from './keys.ts';
 import { checkPolicySize } from './policy-size.ts';
 
 /** The beginning of the names of all objects of locks: the default of an `S3LockStore`. */
@@ -77,7 +78,8 @@ export class LockBucketGrants {
 
   #grant(grantee: iam.IGrantable, actions: string[], names: readonly string[][]): iam.Grant {
     checkGrantee(this.#scope, grantee);
-    const { bucketArn, encryptionKey } = this.#bucket;
+    const { bucketArn } = this.#bucket;
+    const encryptionKey = this.#bucket.encryptionKey && keyBehind(this.#scope, this.#bucket.encryptionKey);
     const on = (actions: string[], resourceArns: string[]) =>
       iam.Grant.addToPrincipalOrResource({ grantee, actions, resourceArns, resource: this.#bucket });
     const grants = [

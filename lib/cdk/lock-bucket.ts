@@ -9,7 +9,8 @@ import { checkNames, show } from '../record/check.ts';
 import { acknowledge } from './acknowledge.ts';
 import { attach } from './attach.ts';
 import type { LockKeyOptions } from './grant-keys.ts';
-import { invalid } from './invalid.ts';
+import { checkRemoval, invalid } from './invalid.ts';
+import { keyBehind } from './keys.ts';
 import { LockBucketGrants, PREFIX } from './lock-bucket-grants.ts';
 
 /**
@@ -94,6 +95,8 @@ export class LockBucket extends Resource {
     checkNames(`[${this.node.path}] LockBucket`, props, PROPS);
     const { bucketName, encryptionKey, expiration = Duration.days(DEFAULT_DAYS), removalPolicy } = props;
     this.#checkExpiration(expiration);
+    if (encryptionKey) keyBehind(this, encryptionKey);
+    checkRemoval(this, removalPolicy);
     this.bucket = new s3.Bucket(this, 'Bucket', {
       ...(bucketName !== undefined && { bucketName }),
       ...(encryptionKey

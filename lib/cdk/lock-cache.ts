@@ -176,7 +176,8 @@ export class LockCache extends Construct implements ec2.IConnectable {
     const [fault] = faults();
     if (fault) throw invalid(this, fault);
     const grant = this.grantConnect(fn);
-    this.connections.allowDefaultPortFrom(fn, 'Locks');
+    // From the function's side, whose stack refers to the cache's: the other way, each stack would need the other first.
+    fn.connections.allowToDefaultPort(this, 'Locks');
     for (const [name, value] of variables) fn.addEnvironment(name, value);
     // A variable that is set after this call would replace the cache behind the grant.
     fn.node.addValidation({ validate: faults });

@@ -12,11 +12,12 @@ import { checkNames, show } from '../record/check.ts';
 import type { DidNotRunAlarmProps, LockAlarmsProps } from './alarms.ts';
 import { LockAlarms } from './alarms.ts';
 import { attach } from './attach.ts';
-import { didNotRun } from './did-not-run.ts';
+import { didNotRun, warnIfBlind } from './did-not-run.ts';
 import { environmentOf, functionOf } from './functions.ts';
 import type { LockGrantOptions } from './grants.ts';
 import { LockTableGrants } from './grants.ts';
-import { invalid } from './invalid.ts';
+import { checkActions, invalid } from './invalid.ts';
+import { keyBehind } from './keys.ts';
 import type { ILockMetrics } from './lock-metrics.ts';
 import { LockMetrics } from './lock-metrics.ts';
 import { JOB_DID_NOT_RUN } from './runbook.ts';
@@ -127,7 +128,7 @@ export abstract class LockTableBase extends LockMetrics implements ILockTable {
     super(scope, id, resourceProps);
     const { encryptionKey, retention, timeToLive = true, keyAttribute = KEY_ATTRIBUTE, sortKey } = props;
     checkRetention(this, retention);
-    this.encryptionKey = encryptionKey;
+    this.encryptionKey = encryptionKey && keyBehind(this, encryptionKey);
     this.retention = timeToLive ? (retention ?? Duration.days(DEFAULT_RETENTION_DAYS)) : undefined;
     this.#keyAttributes = sortKey ? [keyAttribute, sortKey.name] : [keyAttribute];
     this.#variables = {
@@ -167,6 +168,7 @@ export abstract class LockTableBase extends LockMetrics implements ILockTable {
       throw invalid(this, `addDidNotRunAlarm() must be given a function, but it is ${show(watched)}.`);
     }
     checkNames(`[${this.node.path}] addDidNotRunAlarm`, props, { within: 0, actions: 0 });
+    checkActions(this, 'actions', props.actions);
     // In the function's stack: with the alarm in the table's stack, each stack would need the other.
     const alarm = didNotRun(fn, {
       name: 'within',
@@ -174,6 +176,7 @@ export abstract class LockTableBase extends LockMetrics implements ILockTable {
       metric: (options) => this.metricAcquired({ ...options, function: fn }),
       alarmDescription: JOB_DID_NOT_RUN,
     });
+    warnIfBlind(alarm, fn);
     alarm.addAlarmAction(...(props.actions ?? []));
     return alarm;
   }

@@ -8,7 +8,7 @@ import { checkNames } from '../record/check.ts';
 import type { LockTableGrants } from './grants.ts';
 import type { LockTableAttributes } from './imported-lock-table.ts';
 import { ImportedLockTable } from './imported-lock-table.ts';
-import { invalid } from './invalid.ts';
+import { checkFlags, checkRemoval, invalid } from './invalid.ts';
 import type { ILockTable } from './lock-table-base.ts';
 import { isLockTable, LockTableBase, tableNameFault } from './lock-table-base.ts';
 import { checkRegion, checkReplication, isStrong, replicationOf } from './replication.ts';
@@ -219,6 +219,8 @@ export class LockTable extends LockTableBase {
     checkNames(`[${this.node.path}] LockTable`, props, PROPS);
     const fault = tableNameFault(tableName);
     if (fault) throw invalid(this, fault);
+    checkFlags(this, { timeToLive: props.timeToLive, deletionProtection });
+    checkRemoval(this, props.removalPolicy);
     checkReplication(this, props);
     checkRegion(this, props);
     this.table = new dynamodb.TableV2(this, 'Table', {

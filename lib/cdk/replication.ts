@@ -2,6 +2,7 @@ import { Annotations, Stack, Token } from 'aws-cdk-lib';
 import * as dynamodb from 'aws-cdk-lib/aws-dynamodb';
 import type * as kms from 'aws-cdk-lib/aws-kms';
 import type { Construct } from 'constructs';
+import { show } from '../record/check.ts';
 import { invalid } from './invalid.ts';
 
 /** The props of a lock table that its Regions have to do with. */
@@ -35,6 +36,9 @@ export function replicationOf(props: Regions): Partial<dynamodb.TablePropsV2> {
  */
 export function checkReplication(scope: Construct, props: Regions): void {
   const { replicas = [], multiRegionConsistency, witnessRegion } = props;
+  if (!Array.isArray(replicas) || replicas.some((replica) => typeof replica !== 'string')) {
+    throw invalid(scope, `replicas must be an array of Regions, such as ['us-east-1'], but it is ${show(replicas)}.`);
+  }
   if (!isStrong(props)) {
     const others = witnessRegion === undefined ? replicas : [...replicas, witnessRegion];
     if (others.length === 0) return;

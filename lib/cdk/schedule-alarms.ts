@@ -40,7 +40,8 @@ export function scheduleAlarms(
   const failed = failedAlarm(scope, parts);
   // Somebody who has paused the schedules knows that nothing runs.
   const silence = { name: 'runsWithin', ...parts.didNotRun, ...(!enabled && { actionsEnabled: false }) };
-  const missing = props.runsWithin && didNotRun(scope, { ...silence, within: props.runsWithin });
+  const { runsWithin: within } = props;
+  const missing = within === undefined ? undefined : didNotRun(scope, { ...silence, within });
   for (const alarm of [failed, missing]) alarm?.addAlarmAction(...alarmActions);
   const ofTable = props.lockTable ? [] : lockTable.addAlarms({ actions: alarmActions }).all;
   return { failed, didNotRun: missing, all: [failed, ...(missing ? [missing] : []), ...ofTable] };
@@ -70,7 +71,8 @@ function failedAlarm(
     }),
     threshold: 1,
     comparisonOperator: cloudwatch.ComparisonOperator.GREATER_THAN_OR_EQUAL_TO_THRESHOLD,
-    evaluationPeriods: 5,
+    // SQS publishes the first metrics of a queue that was idle up to 15 minutes late.
+    evaluationPeriods: 20,
     datapointsToAlarm: 1,
     treatMissingData: cloudwatch.TreatMissingData.NOT_BREACHING,
     alarmDescription: failed.alarmDescription,

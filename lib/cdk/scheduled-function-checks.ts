@@ -1,11 +1,11 @@
-import { type Duration, NestedStack, Stack } from 'aws-cdk-lib';
+import { type Duration, NestedStack, Stack, Token } from 'aws-cdk-lib';
 import type * as lambda from 'aws-cdk-lib/aws-lambda';
 import type * as scheduler from 'aws-cdk-lib/aws-scheduler';
 import type * as sqs from 'aws-cdk-lib/aws-sqs';
 import type { Construct, IConstruct } from 'constructs';
 import { show } from '../record/check.ts';
 import { functionFault, functionOf } from './functions.ts';
-import { invalid } from './invalid.ts';
+import { checkFlags, invalid } from './invalid.ts';
 import type { ILockTable } from './lock-table-base.ts';
 
 /** @param name the name of the prop, for the message. */
@@ -64,6 +64,14 @@ export function checkQueue(scope: Construct, queue: sqs.IQueue | undefined): voi
     const { path } = (queue as Partial<sqs.IQueue> | null)?.node ?? {};
     throw invalid(scope, `deadLetterQueue must be a Queue, but it is ${path ?? show(queue)}.`);
   }
+  const { region } = queue.env;
+  const ours = Stack.of(scope).region;
+  if (![region, ours].some((each) => Token.isUnresolved(each)) && region !== ours) {
+    throw invalid(
+      scope,
+      `deadLetterQueue must be in the stack's Region, ${ours}, but ${queue.node.path} is in ${region}.`,
+    );
+  }
   if (!queue.fifo) return;
   throw invalid(
     scope,
@@ -81,9 +89,7 @@ export interface ScheduleTimes {
 }
 
 export function checkTimes(scope: Construct, { enabled, start, end, maxEventAge, scheduleGroup }: ScheduleTimes): void {
-  if (enabled !== undefined && typeof enabled !== 'boolean') {
-    throw invalid(scope, `enabled must be true or false, but it is ${show(enabled)}.`);
-  }
+  checkFlags(scope, { enabled });
   for (const [name, date] of Object.entries({ start, end })) {
     if (date === undefined || (date instanceof Date && !Number.isNaN(date.getTime()))) continue;
     throw invalid(

@@ -7,6 +7,7 @@ import * as sqs from 'aws-cdk-lib/aws-sqs';
 import type { Construct } from 'constructs';
 import { acknowledge } from './acknowledge.ts';
 import type { LockGrantOptions } from './grants.ts';
+import { checkActions, checkFlags } from './invalid.ts';
 import { LockTable } from './lock-table.ts';
 import { checkLockTable, type ILockTable } from './lock-table-base.ts';
 import { checkRetention, queueRetentionFor, retentionFor } from './retention.ts';
@@ -22,7 +23,7 @@ import { checkFunction, checkQueue, checkStack, checkTimes } from './scheduled-f
  *
  * export const propsFor = (worker: Function): ScheduledFunctionProps => ({
  *   function: worker.addAlias('live'),
- *   start: new Date('2026-01-01T00:00:00Z'),
+ *   start: new Date('2030-01-01T00:00:00Z'),
  *   maxEventAge: Duration.minutes(30),
  *   runsWithin: Duration.hours(25),
  * });
@@ -143,6 +144,8 @@ interface Parts {
  */
 export function scheduledFunction(scope: Construct, props: ScheduledFunctionProps, locks: LockGrantOptions): Parts {
   const { function: fn, maxEventAge, guardedWrites = false } = props;
+  checkActions(scope, 'alarmActions', props.alarmActions);
+  checkFlags(scope, { guardedWrites });
   checkFunction(scope, fn);
   checkQueue(scope, props.deadLetterQueue);
   if (props.lockTable !== undefined) checkLockTable(scope, props.lockTable);

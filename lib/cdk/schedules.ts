@@ -52,7 +52,8 @@ export function addSchedule(
     timeWindow: scheduler.TimeWindow.off(),
     target,
     ...(enabled !== undefined && { enabled }),
-    ...(start && { start }),
+    // Scheduler refuses a schedule whose start has passed, and starts without one at once.
+    ...(start && start.getTime() > Date.now() && { start }),
     ...(end && { end }),
     ...(scheduleGroup && { scheduleGroup }),
   });

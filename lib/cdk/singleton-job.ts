@@ -1,10 +1,12 @@
+import { Annotations } from 'aws-cdk-lib';
 import type * as cloudwatch from 'aws-cdk-lib/aws-cloudwatch';
 import type * as scheduler from 'aws-cdk-lib/aws-scheduler';
 import { LambdaInvoke } from 'aws-cdk-lib/aws-scheduler-targets';
 import type * as sqs from 'aws-cdk-lib/aws-sqs';
 import { Construct } from 'constructs';
 import { checkNames, show } from '../record/check.ts';
-import { unqualified } from './functions.ts';
+import { warnIfBlind } from './did-not-run.ts';
+import { functionOf, unqualified } from './functions.ts';
 import { checkKey } from './grant-keys.ts';
 import { invalid } from './invalid.ts';
 import type { ILockTable } from './lock-table-base.ts';
@@ -86,11 +88,14 @@ export class SingletonJob extends Construct {
   /** `failed`, `didNotRun`, and the alarms of the job's own table. */
   readonly alarms: readonly cloudwatch.Alarm[];
 
+  readonly #key: string;
+
   /** @throws TypeError that shows the construct's path and the value, if a prop is unknown or invalid. */
   constructor(scope: Construct, id: string, props: SingletonJobProps) {
     super(scope, id);
     checkNames(`[${this.node.path}] SingletonJob`, props, PROPS);
     const { function: fn, schedules, key } = props;
+    this.#key = key;
     this.#checkSchedules(schedules);
     checkKey(this, key);
     const { lockTable, deadLetterQueue } = scheduledFunction(this, props, { keys: [key] });
@@ -121,9 +126,23 @@ export class SingletonJob extends Construct {
         alarmDescription: JOB_DID_NOT_RUN,
       },
     });
+    if (alarms.didNotRun) warnIfBlind(alarms.didNotRun, functionOf(fn));
+    this.#warnOfTwin();
     this.failed = alarms.failed;
     this.didNotRun = alarms.didNotRun;
     this.alarms = alarms.all;
+  }
+
+  /** Warns of a job of this app with the same key in another table: the two do not exclude each other. */
+  #warnOfTwin(): void {
+    const twin = this.node.root.node
+      .findAll()
+      .find((node) => node instanceof SingletonJob && node !== this && #key in node && node.#key === this.#key);
+    if (!(twin instanceof SingletonJob) || twin.lockTable === this.lockTable) return;
+    Annotations.of(this).addWarningV2(
+      'leasehold:twoTables',
+      `${twin.node.path} has the key ${show(this.#key)}, too, in another table, so that the two jobs do not exclude each other. If they must, give both one lockTable; if not, give each a key of its own.`,
+    );
   }
 
   #checkSchedules(schedules: readonly scheduler.ScheduleExpression[]): void {

@@ -3,7 +3,7 @@ import * as dynamodb from 'aws-cdk-lib/aws-dynamodb';
 import type { PolicyDocument } from 'aws-cdk-lib/aws-iam';
 import type { Construct } from 'constructs';
 import { checkNames, show } from '../record/check.ts';
-import { invalid } from './invalid.ts';
+import { checkFlag, invalid } from './invalid.ts';
 
 /** The options that a lock table hands on to its `TableV2`, under their names there. */
 type TableOptions = Pick<
@@ -48,11 +48,6 @@ function checkOneOf(scope: Construct, name: string, value: unknown, of: Readonly
   const values = Object.values(of);
   if (values.includes(value as string)) return;
   throw invalid(scope, `${name} must be one of ${values.join(', ')}, but it is ${show(value)}.`);
-}
-
-function checkFlag(scope: Construct, name: string, value: unknown): void {
-  if (typeof value === 'boolean' || Token.isUnresolved(value)) return;
-  throw invalid(scope, `${name} must be true or false, but it is ${show(value)}.`);
 }
 
 function checkInsights(scope: Construct, insights: dynamodb.ContributorInsightsSpecification | undefined): void {

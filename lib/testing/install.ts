@@ -1,5 +1,6 @@
 import { installStore } from '../lease/store-in-tests.ts';
 import { LOCK_BUCKET_NAME, LOCK_TABLE_NAME } from '../names.ts';
+import { LockError } from '../record/errors.ts';
 import { MemoryLockStore } from './memory.ts';
 
 /**
@@ -14,9 +15,15 @@ import { MemoryLockStore } from './memory.ts';
  *
  * export const store = installMemoryStore();
  * ```
+ * @throws LockError on Lambda, where the locks would exclude nobody.
  * @returns the store, for a client of the test that holds a lock, or that looks at one.
  */
 export function installMemoryStore(): MemoryLockStore {
+  if (process.env.AWS_EXECUTION_ENV?.startsWith('AWS_Lambda')) {
+    throw new LockError(
+      `installMemoryStore() is for tests, but this is a Lambda function, AWS_EXECUTION_ENV=${process.env.AWS_EXECUTION_ENV}: its locks would exclude nobody.`,
+    );
+  }
   process.env[LOCK_TABLE_NAME] ??= 'in-memory';
   process.env[LOCK_BUCKET_NAME] ??= 'in-memory';
   const memory = installStore(() => new MemoryLockStore());

@@ -1,8 +1,9 @@
 import { readFileSync } from 'node:fs';
 import { describe, expect, test } from '@jest/globals';
 import { type App, Duration, Stack } from 'aws-cdk-lib';
-import { Match, Template } from 'aws-cdk-lib/assertions';
+import { Annotations, Match, Template } from 'aws-cdk-lib/assertions';
 import { Alarm, type IAlarmAction } from 'aws-cdk-lib/aws-cloudwatch';
+import type * as lambda from 'aws-cdk-lib/aws-lambda';
 import { ScheduleExpression } from 'aws-cdk-lib/aws-scheduler';
 import {
   type DidNotRunAlarmProps,
@@ -112,6 +113,19 @@ describe('the alarm on a job that did not run', () => {
       TreatMissingData: 'breaching',
       AlarmActions: ['arn:aws:sns:us-east-1:111111111111:pager'],
     });
+  });
+
+  test('warns if the function was never attached', () => {
+    const stack = newStack();
+    const lockTable = new LockTable(stack, 'Locks');
+    for (const id of ['Attached', 'Forgotten'])
+      lockTable.addDidNotRunAlarm(functionIn(stack, id), { within: Duration.hours(25) });
+    lockTable.attach(stack.node.findChild('Attached') as lambda.Function, { keys: ['nightly'] });
+    const warnings = Annotations.fromStack(stack).findWarning(
+      '*',
+      Match.stringLikeRegexp('publishes no metrics of its locks'),
+    );
+    expect(warnings.map(({ id }) => id)).toEqual(['/Stack/Forgotten/DidNotRun']);
   });
 
   test('is refused a second time, for a time that CloudWatch cannot look back, and for what is no function', () => {

@@ -14,10 +14,10 @@ import {
   StarPrincipal,
   User,
 } from 'aws-cdk-lib/aws-iam';
-import { Key } from 'aws-cdk-lib/aws-kms';
+import { Alias, type IKey, Key } from 'aws-cdk-lib/aws-kms';
 import * as lambda from 'aws-cdk-lib/aws-lambda';
 import { parse } from 'yaml';
-import { type ILockTable, type LockGrantOptions, LockTable } from '../../lib/cdk/index.ts';
+import { type ILockTable, LockBucket, type LockGrantOptions, LockTable } from '../../lib/cdk/index.ts';
 import { ENV, functionIn, newStack, roleIn, statementsOf } from './stacks.ts';
 
 describe('LockTableGrants', () => {
@@ -355,6 +355,35 @@ describe('LockTableGrants', () => {
     });
     const options = { keyPrefixes: ['jobs/'], guardedWrites: true };
     expect(() => table.grants.lock(roleIn(stack), options)).toThrow(/\[Stack\/Locks\] guardedWrites must be false/);
+  });
+});
+
+describe('the key behind an alias', () => {
+  const keyResources = (table: (stack: Stack) => ILockTable) => {
+    const stack = newStack('Stack', ENV);
+    table(stack).grants.lock(roleIn(stack), { keys: ['a'] });
+    return statementsOf(stack).flatMap(({ Action, Resource }) =>
+      JSON.stringify(Action).includes('kms:') ? [Resource] : [],
+    );
+  };
+
+  test('is what a grant names: IAM takes the ARN of an alias for that of no key', () => {
+    const encryptionKey = (stack: Stack) => new Key(stack, 'K').addAlias('locks');
+    const arn = [{ 'Fn::GetAtt': [expect.stringMatching(/^K/), 'Arn'] }];
+    expect(keyResources((stack) => new LockTable(stack, 'L', { encryptionKey: encryptionKey(stack) }))).toEqual(arn);
+    const stack = newStack('Stack', ENV);
+    new LockBucket(stack, 'B', { encryptionKey: encryptionKey(stack) }).grants.lock(roleIn(stack), { keys: ['a'] });
+    expect(JSON.stringify(statementsOf(stack))).not.toContain('alias/');
+  });
+
+  test.each([
+    ['table', (stack: Stack, encryptionKey: IKey) => new LockTable(stack, 'L', { encryptionKey })],
+    ['bucket', (stack: Stack, encryptionKey: IKey) => new LockBucket(stack, 'L', { encryptionKey })],
+  ])('is needed: a %s refuses an alias that was imported by its name', (_, make) => {
+    const stack = newStack('Stack', ENV);
+    expect(() => make(stack, Alias.fromAliasName(stack, 'A', 'alias/locks'))).toThrow(
+      '[Stack/L] encryptionKey must be a Key, since no policy names a key by its alias, but it is the alias alias/locks',
+    );
   });
 });
 

@@ -7,7 +7,7 @@ import type * as lambda from 'aws-cdk-lib/aws-lambda';
 import { AwsSolutionsChecks } from 'cdk-nag';
 import { LockCache, type LockCacheProps } from '../../lib/cdk/index.ts';
 import { REDIS_ACCESS } from '../../lib/names.ts';
-import { ENV, functionIn, newStack, roleIn, statementsOf } from './stacks.ts';
+import { app, ENV, functionIn, newStack, roleIn, statementsOf } from './stacks.ts';
 
 function cacheIn(stack: Stack, props: Partial<LockCacheProps> = {}) {
   const vpc = new ec2.Vpc(stack, 'Vpc');
@@ -316,4 +316,14 @@ describe('LockCache.attach', () => {
     const { cache } = attached();
     expect(() => cache.grantConnect(undefined as never)).toThrow('[Stack/Locks] the grantee must be a role, a user or');
   });
+});
+
+test('a lock cache is attached to a function of another stack', () => {
+  const tree = app();
+  const far = new Stack(tree, 'Cache', { env: ENV });
+  const { vpc, cache } = cacheIn(far);
+  const stack = new Stack(tree, 'Jobs', { env: ENV });
+  cache.attach(functionIn(stack, 'Worker', {}, { vpc }));
+  expect(Template.fromStack(stack).findResources('AWS::EC2::SecurityGroupIngress')).not.toEqual({});
+  expect(stack.dependencies).toContain(far);
 });

@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { type App, Duration, Stack, Validations } from 'aws-cdk-lib';
-import { Match, Template } from 'aws-cdk-lib/assertions';
+import { Annotations, Match, Template } from 'aws-cdk-lib/assertions';
 import type { IAlarmAction } from 'aws-cdk-lib/aws-cloudwatch';
 import { TableV2 } from 'aws-cdk-lib/aws-dynamodb';
 import { Function as LambdaFunction, Version } from 'aws-cdk-lib/aws-lambda';
@@ -44,16 +44,40 @@ describe.each([
     ]);
   });
 
+  test(`${what} whose start has passed starts at once: Scheduler refuses such a start`, () => {
+    const template = templateOf(() => ({ start: new Date('2020-01-01T00:00:00Z') }));
+    expect(JSON.stringify(template.toJSON())).not.toContain('StartDate');
+  });
+
+  test(`${what} refuses a queue of another Region`, () => {
+    const far = (stack: Stack) => Queue.fromQueueArn(stack, 'Far', 'arn:aws:sqs:eu-west-3:111111111111:far');
+    expect(() => makeIn((stack) => ({ deadLetterQueue: far(stack) }), newStack('Stack', ENV))).toThrow(
+      `[Stack/${id}] deadLetterQueue must be in the stack's Region, us-east-1, but Stack/Far is in eu-west-3.`,
+    );
+  });
+
+  test(`${what} warns of an alarm that its function cannot feed`, () => {
+    const warned = (environment: Record<string, string>) => {
+      const { stack } = makeIn((scope) => ({
+        function: functionIn(scope, 'Blind', environment),
+        runsWithin: Duration.hours(25),
+      }));
+      return Annotations.fromStack(stack).findWarning('*', Match.stringLikeRegexp('publishes no metrics of its locks'));
+    };
+    expect(warned({ LOCK_METRICS: 'off' })).toHaveLength(id === 'Job' ? 1 : 0);
+    expect(warned({})).toEqual([]);
+  });
+
   test(`${what} runs from a start to an end, in a group`, () => {
     const template = templateOf((stack) => ({
-      start: new Date('2026-01-01T00:00:00Z'),
-      end: new Date('2027-01-01T00:00:00Z'),
+      start: new Date('2096-01-01T00:00:00Z'),
+      end: new Date('2097-01-01T00:00:00Z'),
       scheduleGroup: new ScheduleGroup(stack, 'Group', { scheduleGroupName: 'nights' }),
     }));
     template.hasResource('AWS::Scheduler::Schedule', {
       Properties: {
-        StartDate: '2026-01-01T00:00:00.000Z',
-        EndDate: '2027-01-01T00:00:00.000Z',
+        StartDate: '2096-01-01T00:00:00.000Z',
+        EndDate: '2097-01-01T00:00:00.000Z',
         GroupName: 'nights',
         State: 'ENABLED',
       },
@@ -139,7 +163,7 @@ describe.each([
     }
   });
 
-  const later = new Date('2027-01-01T00:00:00Z');
+  const later = new Date('2097-01-01T00:00:00Z');
   test.each<[string, (stack: Stack) => Partial<ScheduledFunctionProps>, string]>([
     [
       'an `enabled` that is a string',
@@ -148,14 +172,14 @@ describe.each([
     ],
     [
       'a start that is a string',
-      () => ({ start: bad('2026-01-01') }),
-      "start must be a valid Date, such as new Date('2026-01-01T00:00:00Z'), but it is '2026-01-01'.",
+      () => ({ start: bad('2096-01-01') }),
+      "start must be a valid Date, such as new Date('2026-01-01T00:00:00Z'), but it is '2096-01-01'.",
     ],
     ['an end that is no date', () => ({ end: new Date('soon') }), 'end must be a valid Date, such as new Date('],
     [
       'an end at its start',
       () => ({ start: later, end: later }),
-      'end must be later than start, but start is 2027-01-01T00:00:00.000Z and end is 2027-01-01T00:00:00.000Z.',
+      'end must be later than start, but start is 2097-01-01T00:00:00.000Z and end is 2097-01-01T00:00:00.000Z.',
     ],
     [
       'an age under a minute',
@@ -178,6 +202,18 @@ describe.each([
       'an imported function',
       (stack) => ({ function: bad(LambdaFunction.fromFunctionName(stack, 'Imported', 'worker')) }),
       'but it is the imported function Stack/Imported.',
+    ],
+    ['no time within which it must run', () => ({ runsWithin: bad(0) }), 'runsWithin must be whole hours up to 7 days'],
+    [
+      'actions that are ARNs',
+      () => ({ alarmActions: bad(['arn:aws:sns:us-east-1:111111111111:pager']) }),
+      'alarmActions must be an array of actions, such as [new SnsAction(topic)]',
+    ],
+    ['actions that are no array', () => ({ alarmActions: bad({}) }), 'alarmActions must be an array of actions'],
+    [
+      'guarded writes that are a text',
+      () => ({ guardedWrites: bad('no') }),
+      "guardedWrites must be true or false, but it is 'no'.",
     ],
     ['a missing function', () => ({ function: bad(undefined) }), 'or an Alias of one, but it is undefined.'],
     [

@@ -210,7 +210,7 @@ describe('SingletonFleet', () => {
     expect(alarm).toMatchObject({
       ComparisonOperator: 'GreaterThanOrEqualToThreshold',
       Threshold: 1,
-      EvaluationPeriods: 5,
+      EvaluationPeriods: 20,
       DatapointsToAlarm: 1,
       TreatMissingData: 'notBreaching',
       Metrics: [

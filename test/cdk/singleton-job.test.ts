@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { Duration, type Stack, TimeZone } from 'aws-cdk-lib';
-import { Template } from 'aws-cdk-lib/assertions';
+import { Annotations, Match, Template } from 'aws-cdk-lib/assertions';
 import { ScheduleExpression } from 'aws-cdk-lib/aws-scheduler';
 import { LockTable, SingletonJob, type SingletonJobProps } from '../../lib/cdk/index.ts';
 import { functionIn, newStack, nightly, propertiesOf, statementsOf, workerIn } from './stacks.ts';
@@ -122,7 +122,7 @@ describe('SingletonJob', () => {
     template.hasResourceProperties('AWS::CloudWatch::Alarm', {
       ComparisonOperator: 'GreaterThanOrEqualToThreshold',
       Threshold: 1,
-      EvaluationPeriods: 5,
+      EvaluationPeriods: 20,
       DatapointsToAlarm: 1,
       TreatMissingData: 'notBreaching',
       Metrics: [
@@ -159,6 +159,22 @@ describe('SingletonJob', () => {
       TreatMissingData: 'breaching',
     });
     template.hasResourceProperties('AWS::Lambda::Function', { Environment: { Variables: { LOCK_METRICS: 'emf' } } });
+  });
+
+  test('two jobs with one key are warned of, unless they share a table', () => {
+    const warned = (share: boolean) => {
+      const stack = newStack();
+      const lockTable = new LockTable(stack, 'Locks', { retention: Duration.days(15) });
+      for (const id of ['A', 'B']) {
+        const fn = functionIn(stack, `${id}Fn`);
+        new SingletonJob(stack, id, { function: fn, schedules: [nightly], key: 'one', ...(share && { lockTable }) });
+      }
+      return Annotations.fromStack(stack).findWarning('*', Match.stringLikeRegexp('the two jobs do not exclude'));
+    };
+    expect(warned(false)).toMatchObject([
+      { id: '/Stack/B', entry: { data: expect.stringContaining("Stack/A has the key 'one', too") } },
+    ]);
+    expect(warned(true)).toEqual([]);
   });
 
   test('two jobs share a table', () => {

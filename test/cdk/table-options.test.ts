@@ -206,6 +206,23 @@ describe('the options of a lock table', () => {
       { pointInTimeRecoverySpecification: { pointInTimeRecoveryEnabled: false, recoveryPeriodInDays: 7 } },
       'for a recovery that is on, but it is 7 while recovery is off.',
     ],
+    ['a TTL that is a text', { timeToLive: 'false' as never }, "timeToLive must be true or false, but it is 'false'."],
+    ['a protection that is a text', { deletionProtection: 'yes' as never }, 'deletionProtection must be true or false'],
+    [
+      'a removal that is no policy',
+      { removalPolicy: 'DESTROY' as never },
+      'removalPolicy must be a RemovalPolicy, one of destroy, ',
+    ],
+    [
+      'replicas that are a text',
+      { replicas: 'us-west-2' as never },
+      "replicas must be an array of Regions, such as ['us-east-1'], but it is 'us-west-2'.",
+    ],
+    [
+      'replicas as a TableV2 takes them',
+      { replicas: [{ region: 'us-west-2' }] as never },
+      'replicas must be an array of Regions',
+    ],
   ])('a lock table refuses %s, naming its path and the value', (_, props, message) => {
     const refused = () => made(props);
     expect(refused).toThrow(TypeError);

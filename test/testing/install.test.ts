@@ -92,3 +92,12 @@ describe('fake timers, which begin anew for each test,', () => {
     expect(other.isHeld()).toBe(true);
   });
 });
+
+test('the store in memory is refused on Lambda, where its locks would exclude nobody', () => {
+  process.env.AWS_EXECUTION_ENV = 'AWS_Lambda_nodejs22.x';
+  try {
+    expect(() => installMemoryStore()).toThrow('installMemoryStore() is for tests, but this is a Lambda function');
+  } finally {
+    delete process.env.AWS_EXECUTION_ENV;
+  }
+});

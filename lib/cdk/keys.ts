@@ -1,0 +1,19 @@
+import type * as kms from 'aws-cdk-lib/aws-kms';
+import type { Construct } from 'constructs';
+import { invalid } from './invalid.ts';
+
+/**
+ * The key that a policy must name. IAM takes the ARN of an alias for the ARN of no key, so a grant on an alias allows nothing.
+ * @throws TypeError for an alias that was imported by its name alone.
+ */
+export function keyBehind(scope: Construct, key: kms.IKey): kms.IKey {
+  if (!('aliasName' in key)) return key;
+  try {
+    return (key as kms.IAlias).aliasTargetKey;
+  } catch {
+    throw invalid(
+      scope,
+      `encryptionKey must be a Key, since no policy names a key by its alias, but it is the alias ${key.aliasName}; pass the key, such as Key.fromKeyArn() or Key.fromLookup().`,
+    );
+  }
+}
