@@ -515,7 +515,10 @@ describe('an answer', () => {
     ['http://127.0.0.1:8000', true],
   ])('is relayed unless the answer came by TLS from a host of AWS: %s, %j', async (endpoint, relayed) => {
     const date = 'Thu, 01 Jan 2026 00:00:07 GMT';
-    const client = answering(() => ({ statusCode: 200, headers: { date }, body: { Attributes: item, Responses: {} } }), { endpoint });
+    const client = answering(
+      () => ({ statusCode: 200, headers: { date }, body: { Attributes: item, Responses: {} } }),
+      { endpoint },
+    );
     const store = new DynamoDBLockStore({ tableName, client });
     expect(await store.read('job', { consistent: true })).toMatchObject({ serverDate: now + 7_000, relayed });
     expect(await store.acquire(request)).toMatchObject({ serverDate: now + 7_000, relayed });
