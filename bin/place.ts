@@ -2,11 +2,11 @@
 import type { Command } from 'commander';
 import { parseSortKey } from '../lib/dynamodb/settings.ts';
 import { DynamoDBLockStore } from '../lib/dynamodb/store.ts';
-import { LockClient } from '../lib/index.ts';
+import { LockClient, type LockEventListener } from '../lib/index.ts';
 import { KEY_ATTRIBUTE, LOCK_BUCKET_NAME, LOCK_METRICS, LOCK_TABLE_NAME, TTL_ATTRIBUTE } from '../lib/names.ts';
 import { show } from '../lib/record/check.ts';
 import { LOCK_STORE, type OpenStore, openStore, STORE_FORMS, takesRetention } from './open-store.ts';
-import { UsageError } from './terminal.ts';
+import { shownDuration, UsageError, warn } from './terminal.ts';
 
 /** The options of the command that name the place of the locks, as they were typed. */
 interface PlaceOptions {
@@ -61,12 +61,25 @@ export const atPlace =
     const options = command.optsWithGlobals<PlaceOptions & Options>();
     const place = await openPlace(options, tableName);
     try {
-      const locks = new LockClient({ store: place.store });
+      const locks = new LockClient({ store: place.store, onEvent: clockTeller() });
       process.exitCode = await run({ ...place, locks }, options, ...(given.slice(0, -2) as Args));
     } finally {
       place.close();
     }
   };
+
+/** Tells once of a clock that is wrong. leasehold corrects for it, and who types the command can set it right. */
+function clockTeller(): LockEventListener {
+  let isTold = false;
+  return ({ skewMs }) => {
+    if (skewMs === undefined || isTold) return;
+    isTold = true;
+    const side = skewMs > 0 ? 'ahead of' : 'behind';
+    warn(
+      `leasehold: this host's clock is ${shownDuration(Math.abs(skewMs))} ${side} the store's: set one of the two right.`,
+    );
+  };
+}
 
 /** The option as it is typed: `--key-attribute`. */
 const typed = (name: string): string => `--${name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;

@@ -29,8 +29,10 @@ export const addRelease = (program: Command): Command =>
         if (lockId !== undefined) return end(place.locks, key, lockId, immediately);
         const lock = await place.locks.inspect(key);
         if (lock === undefined) return missing(key, place);
-        if (lock.lockId === undefined) return notHeld(key, lock);
-        if (options.force) return end(place.locks, key, lock.lockId, immediately);
+        // A grant that has ended may still keep the lock closed.
+        const grant = lock.lockId ?? (immediately && lock.opensInMs > 0 ? lock.releasedBy : undefined);
+        if (grant === undefined) return notHeld(key, lock);
+        if (options.force) return end(place.locks, key, grant, immediately);
         if (!process.stdin.isTTY) {
           throw new UsageError(
             'release asks on a terminal, and the input is none: give --force to end the present grant, or --lock-id to end a certain one.',
@@ -42,20 +44,24 @@ export const addRelease = (program: Command): Command =>
           warn('Nothing was changed.');
           return 1;
         }
-        return end(place.locks, key, lock.lockId, immediately);
+        return end(place.locks, key, grant, immediately);
       }),
     );
 
 async function end(locks: LockClient, key: string, lockId: string, immediately: boolean): Promise<number> {
   if (await locks.forceRelease(key, { lockId, immediately })) {
     const lock = await tell(locks, key, `The grant ${lockId} of ${show(key)} is ended.`);
-    if (lock !== undefined && lock.opensInMs > 0) {
+    if (lock !== undefined && lock.lockId === undefined && lock.opensInMs > 0) {
       warn('Until the lock opens, its holder may still work: repair the lock before then only if the holder is dead.');
     }
     return 0;
   }
-  print(`${show(key)} is not held under the grant ${lockId}.`);
   const lock = await locks.inspect(key);
+  if (lock?.lockId === lockId) {
+    print(`The grant ${lockId} of ${show(key)} cannot be ended: its record was damaged. leasehold repair ends it.`);
+    return 1;
+  }
+  print(`${show(key)} is not held under the grant ${lockId}.`);
   if (lock?.lockId !== undefined) print(`The lock is now ${describe(lock)}: look at it again.`);
   else if (lock) notHeld(key, lock);
   return 1;

@@ -2,7 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { constants } from 'node:os';
 import type { Command } from 'commander';
-import { type Lease, LockBusyError, type LockClient, LockDoneError } from '../../lib/index.ts';
+import { type Lease, LockBusyError, type LockClient, LockDoneError, LockTokenError } from '../../lib/index.ts';
 import { show } from '../../lib/record/check.ts';
 import { parserOf, secondsOption } from '../numbers.ts';
 import { atPlace } from '../place.ts';
@@ -11,14 +11,18 @@ import { paragraph, STOP_SIGNALS, UsageError, warn } from '../terminal.ts';
 /** The exit statuses besides the command's own. `busy` is `EX_TEMPFAIL` of `sysexits.h`; the last two are a shell's. */
 const STATUS = { lost: 70, busy: 75, done: 76, notExecutable: 126, notFound: 127, signal: 128 } as const;
 
-type Signal = (typeof STOP_SIGNALS)[number];
+/** The signals that are passed on to the command. Any of them would end this process, and leave the command without the lock. */
+const PASSED_ON = [...STOP_SIGNALS, 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'] as const;
+type Signal = (typeof PASSED_ON)[number];
+/** The signals that a terminal sends to the command, too. */
+const OF_TERMINAL: readonly Signal[] = ['SIGINT', 'SIGQUIT'];
 
 interface Options {
   readonly wait: number;
   readonly once?: string;
   readonly atLeast: number;
   readonly lease: number;
-  readonly killAfter: number;
+  readonly killAfter?: number;
 }
 
 const NOTES = [
@@ -42,8 +46,10 @@ export const addRun = (program: Command): Command =>
     .option('--once <token>', 'run once for this token, such as a date: it is done if the command exits with 0')
     .addOption(secondsOption('--at-least <seconds>', 'keep the lock closed for that long from the start', seconds, 0))
     .addOption(secondsOption('--lease <seconds>', 'the time after which a dead host’s lock opens', seconds, 30))
-    .addOption(
-      secondsOption('--kill-after <seconds>', 'the time from SIGTERM to SIGKILL if the lease is lost', seconds, 2),
+    .option(
+      '--kill-after <seconds>',
+      'the time from SIGTERM to SIGKILL if the lease is lost, up to a third of --lease (default: 2, or a quarter of --lease)',
+      (text: string) => seconds(text) * 1000,
     )
     .action(
       atPlace(({ locks }, options: Options, key: string, command: string[]) => {
@@ -52,11 +58,28 @@ export const addRun = (program: Command): Command =>
       }),
     );
 
-/** Refuses `run -- env ./report.sh`, where the key was forgotten: it would lock the key `env`. */
+/**
+ * Refuses two lines that would run another command than was meant: `run -- env ./report.sh`, where the key was forgotten, and
+ * `run KEY aws --region eu-west-1`, whose option would be taken for one of leasehold's.
+ */
 function checkDash(command: readonly string[]): void {
   const dash = process.argv.indexOf('--');
-  if (dash === -1 || process.argv.length - dash - 1 === command.length) return;
+  if (dash === -1) throw new UsageError('Two dashes must stand before the command: leasehold run KEY -- COMMAND.');
+  if (process.argv.length - dash - 1 === command.length) return;
   throw new UsageError('One word, the key, must stand before the dashes: leasehold run KEY -- COMMAND.');
+}
+
+/** The times of a lease whose command is dead before the lock opens to others. */
+function timesOf({ lease: leaseMs, killAfter = Math.min(2_000, leaseMs / 4) }: Options) {
+  if (leaseMs === 0) throw new UsageError('--lease must be more than 0 seconds, but it is 0.');
+  if (killAfter > leaseMs / 3) {
+    throw new UsageError(
+      `--kill-after must be a third of --lease, ${leaseMs / 1000} s, at the most, but it is ${killAfter / 1000} s: the command must be dead before the lock opens.`,
+    );
+  }
+  const least = Math.max(leaseMs / 10, Math.min(2_000, leaseMs / 4));
+  const safetyMs = Math.ceil(Math.max(least, killAfter + Math.min(500, leaseMs / 8)));
+  return { leaseMs, safetyMs, killAfter };
 }
 
 /**
@@ -66,7 +89,7 @@ function checkDash(command: readonly string[]): void {
  * 4. Releases the lease. If the command succeeded, its `once` token is done.
  */
 async function run(locks: LockClient, key: string, options: Options, command: string[]): Promise<number> {
-  if (options.lease === 0) throw new UsageError('--lease must be more than 0 seconds, but it is 0.');
+  const { killAfter, ...times } = timesOf(options);
   let deliver: ((signal: Signal) => void) | undefined;
   let received: Signal | undefined;
   const waiting = new AbortController();
@@ -75,15 +98,15 @@ async function run(locks: LockClient, key: string, options: Options, command: st
     waiting.abort();
     deliver?.(signal);
   };
-  for (const signal of STOP_SIGNALS) process.on(signal, onSignal);
+  for (const signal of PASSED_ON) process.on(signal, onSignal);
   try {
-    const lease = await acquired(locks, key, options, waiting.signal);
+    const lease = await acquired(locks, key, { ...options, ...times }, waiting.signal);
     if (typeof lease === 'number') return lease;
     if (received !== undefined) {
       await lease.release();
       return STATUS.signal + constants.signals[received];
     }
-    return await underLease(lease, options, command, (to) => {
+    return await underLease(lease, killAfter, command, (to) => {
       deliver = to;
     });
   } catch (error) {
@@ -92,24 +115,25 @@ async function run(locks: LockClient, key: string, options: Options, command: st
     }
     throw error;
   } finally {
-    for (const signal of STOP_SIGNALS) process.off(signal, onSignal);
+    for (const signal of PASSED_ON) process.off(signal, onSignal);
   }
 }
 
 async function acquired(
   locks: LockClient,
   key: string,
-  { wait, once, atLeast, lease }: Options,
+  { wait, once, atLeast, leaseMs, safetyMs }: Options & { readonly leaseMs: number; readonly safetyMs: number },
   signal: AbortSignal,
 ): Promise<Lease | number> {
   try {
-    const times = { waitMs: wait, holdAtLeastMs: atLeast, leaseMs: lease };
+    const times = { waitMs: wait, holdAtLeastMs: atLeast, leaseMs, safetyMs };
     return await locks.acquire(key, { ...times, ...(once !== undefined && { once }), signal });
   } catch (error) {
     if (error instanceof LockBusyError) {
       warn(`leasehold: ${error.message} The holder is ${error.owner ?? 'nobody: the lock is closed for a time'}.`);
       return STATUS.busy;
     }
+    if (error instanceof LockTokenError) throw new UsageError(error.message);
     if (!(error instanceof LockDoneError)) throw error;
     warn(`leasehold: ${error.message}`);
     return STATUS.done;
@@ -118,20 +142,25 @@ async function acquired(
 
 async function underLease(
   lease: Lease,
-  { killAfter }: Options,
+  killAfter: number,
   command: string[],
   deliverTo: (deliver: (signal: Signal) => void) => void,
 ): Promise<number> {
-  // Without a terminal, the command leads a process group, so that a signal also reaches what the command has started.
-  const isGroup = !process.stdin.isTTY;
-  const child = spawn(command[0] as string, command.slice(1), {
-    stdio: 'inherit',
-    detached: isGroup,
-    env: { ...process.env, LEASEHOLD_KEY: lease.key, LEASEHOLD_TOKEN: String(lease.fencingToken) },
-  });
+  // Without a terminal, the command leads a process group, so that a signal also reaches what the command has started. On a
+  // terminal that would take the terminal away from the command.
+  const isGroup = ![process.stdin, process.stdout, process.stderr].some(({ isTTY }) => isTTY);
+  let child: ChildProcess;
+  try {
+    child = spawn(command[0] as string, command.slice(1), {
+      stdio: 'inherit',
+      detached: isGroup,
+      env: { ...process.env, LEASEHOLD_KEY: lease.key, LEASEHOLD_TOKEN: String(lease.fencingToken) },
+    });
+  } catch (error) {
+    return notStarted(lease, command, error);
+  }
   const kill = (signal: NodeJS.Signals) => send(child, signal, isGroup);
-  // A terminal sends its SIGINT to the command, too.
-  deliverTo((signal) => (isGroup || signal !== 'SIGINT') && kill(signal));
+  deliverTo((signal) => (isGroup || !OF_TERMINAL.includes(signal)) && kill(signal));
   let killing: NodeJS.Timeout | undefined;
   const onLost = () => {
     warn(`leasehold: the lease of ${show(lease.key)} was lost: ending the command.`);
@@ -140,31 +169,65 @@ async function underLease(
   };
   lease.signal.addEventListener('abort', onLost);
   if (lease.signal.aborted) onLost();
+  const going = isGroup ? stopTogether(lease, kill) : undefined;
   let status: number;
   try {
     const [code, signal] = (await once(child, 'exit')) as [number | null, NodeJS.Signals | null];
     status = code ?? STATUS.signal + constants.signals[signal as NodeJS.Signals];
   } catch (error) {
-    await lease.release();
-    const { code, message } = error as NodeJS.ErrnoException;
-    warn(`leasehold: ${show(command[0])} could not be started: ${message}`);
-    return code === 'ENOENT' ? STATUS.notFound : STATUS.notExecutable;
+    return notStarted(lease, command, error);
   } finally {
     clearTimeout(killing);
     lease.signal.removeEventListener('abort', onLost);
+    going?.();
   }
   // The command has ended, and what it has started in its group must not work on without the lock.
   if (killing !== undefined) kill('SIGKILL');
   return ended(lease, status);
 }
 
+/**
+ * Stops the command's group when this process is stopped, and continues both: a command whose lease is not renewed must not
+ * work on. Looks at the lease before the command goes on.
+ * @returns a function that ends this.
+ */
+function stopTogether(lease: Lease, kill: (signal: NodeJS.Signals) => void): () => void {
+  const onStop = () => {
+    kill('SIGSTOP');
+    process.kill(process.pid, 'SIGSTOP');
+  };
+  const onContinue = () => {
+    lease.isHeld();
+    kill('SIGCONT');
+  };
+  process.on('SIGTSTP', onStop);
+  process.on('SIGCONT', onContinue);
+  return () => {
+    process.off('SIGTSTP', onStop);
+    process.off('SIGCONT', onContinue);
+  };
+}
+
+async function notStarted(lease: Lease, command: string[], error: unknown): Promise<number> {
+  await lease.release();
+  const { code, message } = error as NodeJS.ErrnoException;
+  warn(`leasehold: ${show(command[0])} could not be started: ${message}`);
+  return code === 'ENOENT' ? STATUS.notFound : STATUS.notExecutable;
+}
+
 async function ended(lease: Lease, status: number): Promise<number> {
-  if (!lease.isHeld()) {
-    await lease.release();
+  const wasHeld = lease.isHeld();
+  const isReleased = await lease.release({ done: status === 0 });
+  // A grant that an operator has ended since the last renewal is lost, and only the answer to the release tells so.
+  if (!wasHeld || lease.signal.aborted) {
     warn(`leasehold: the command ended with ${status}, after the lease of ${show(lease.key)} had been lost.`);
     return STATUS.lost;
   }
-  await (status === 0 ? lease.finish() : lease.release());
+  if (!isReleased) {
+    warn(
+      `leasehold: the release of ${show(lease.key)} is not confirmed: the lock opens at its expiry at the latest, and a once token may not be done.`,
+    );
+  }
   return status;
 }
 

@@ -1,10 +1,10 @@
 import { setTimeout as sleep } from 'node:timers/promises';
-import { LockBusyError, LockClient, LockClosedError } from 'leasehold';
+import { LockBusyError, LockClient } from 'leasehold';
 import { DynamoDBLockStore } from 'leasehold/dynamodb';
 
-/** The pause between two turns, and the time for which the process may finish its work when it is told to stop. */
+/** The pause between two turns. */
 const PAUSE_MS = 1_000;
-/** ECS kills a container 30 s after SIGTERM (`stopTimeout`). */
+/** The time for which the work may go on after SIGTERM. ECS kills a container 30 s after SIGTERM (`stopTimeout`). */
 const GRACE_MS = 20_000;
 
 const locks = new LockClient({
@@ -12,18 +12,24 @@ const locks = new LockClient({
   onEvent: ({ type, key }) => console.log(JSON.stringify({ type, key })),
 });
 
-process.once('SIGTERM', () => void locks.close({ graceMs: GRACE_MS }));
+// ECS sends SIGTERM, and Ctrl-C sends SIGINT. Not `once`: below npm, Ctrl-C may come twice.
+const stopping = new AbortController();
+for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+  process.on(signal, () => {
+    stopping.abort();
+    void locks.close({ graceMs: GRACE_MS });
+  });
+}
 
-for (;;) {
+while (!stopping.signal.aborted) {
   try {
     await locks.using('worker/import', { waitMs: 10_000 }, async ({ signal }) => {
       await sleep(PAUSE_MS, undefined, { signal }); // the work: put yours here, and pass the signal on
     });
-    await sleep(PAUSE_MS);
   } catch (error) {
-    if (error instanceof LockClosedError) break; // the process is told to stop
+    if (stopping.signal.aborted) break; // the work, or the wait for the lock, was told to stop
     if (error instanceof LockBusyError) continue; // another task works
     console.error(error);
-    await sleep(PAUSE_MS);
   }
+  await sleep(PAUSE_MS, undefined, { signal: stopping.signal }).catch(() => {}); // the pause ends at the signal to stop
 }

@@ -31,11 +31,12 @@ export interface LockAlarmsProps {
  * @example
  * ```ts
  * import { Duration } from 'aws-cdk-lib';
+ * import type { IAlarmAction } from 'aws-cdk-lib/aws-cloudwatch';
  * import type { Function } from 'aws-cdk-lib/aws-lambda';
  * import type { ILockTable } from 'leasehold/cdk';
  *
- * export const watch = (lockTable: ILockTable, nightly: Function) =>
- *   lockTable.addDidNotRunAlarm(nightly, { within: Duration.hours(25) });
+ * export const watch = (lockTable: ILockTable, nightly: Function, pager: IAlarmAction) =>
+ *   lockTable.addDidNotRunAlarm(nightly, { within: Duration.hours(25), actions: [pager] });
  * ```
  */
 export interface DidNotRunAlarmProps extends LockAlarmsProps {

@@ -291,7 +291,7 @@ export class LockClient extends LeaseClient {
    *   const candidate = locks.lead('scheduler', async (lease, signal) => {
    *     while (!signal.aborted) await tick(lease.fencingToken);
    *   });
-   *   process.once('SIGTERM', () => candidate.stop());
+   *   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => candidate.stop());
    *   return candidate.finished;
    * }
    * ```
@@ -527,12 +527,15 @@ export class LockClient extends LeaseClient {
    * ```ts
    * import type { LockClient } from 'leasehold';
    *
-   * // Amazon ECS sends SIGTERM, and kills the process 30 seconds later.
-   * export const stopOnSignal = (locks: LockClient) =>
-   *   process.once('SIGTERM', async () => {
-   *     await locks.close({ graceMs: 20_000 });
-   *     process.exit();
-   *   });
+   * // Amazon ECS sends SIGTERM, and kills the process 30 seconds later. Ctrl-C sends SIGINT.
+   * export function stopOnSignal(locks: LockClient) {
+   *   for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+   *     process.on(signal, async () => {
+   *       await locks.close({ graceMs: 20_000 });
+   *       process.exit();
+   *     });
+   *   }
+   * }
    * ```
    * Do not await `close()` in work that runs under one of the leases: the close waits for this work.
    * @param options.graceMs the milliseconds for the work to end. 0 abandons at once, and `Infinity` waits for as long as the

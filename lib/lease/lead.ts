@@ -40,7 +40,7 @@ type Told = 'resigned' | 'stopped';
  *   const candidate = locks.lead('scheduler', async (lease, signal) => {
  *     while (!signal.aborted) await tick(lease.fencingToken);
  *   });
- *   process.once('SIGTERM', () => candidate.stop());
+ *   for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => candidate.stop());
  *   return candidate.finished;
  * }
  * ```

@@ -627,7 +627,10 @@ export class Lease {
     const { until } = this.#heartbeat;
     const releasing = { key, lockId, fencingToken, acquiredAt, until, holdAtLeastMs, ...achieved };
     const isBelieved = () => this.#heartbeat.leftMs > 0;
-    const released = await release(this.#context, releasing, { requestTimeoutMs, withinMs }, isBelieved);
+    // Work whose token is not written runs again. So where no response waits, an outage is outlasted while the lock is closed.
+    const insistMs = achieved.doneToken !== undefined && withinMs === Infinity ? this.#heartbeat.leftMs : 0;
+    const limits = { requestTimeoutMs, withinMs, insistMs };
+    const released = await release(this.#context, releasing, limits, isBelieved);
     if (released.type === 'released') this.#opensAt = acquiredAt + Math.max(1, holdAtLeastMs);
     return released;
   }

@@ -56,7 +56,7 @@ export const releaseMsOf = (remainingMs: (() => unknown) | undefined): number =>
 export async function release(
   context: LeaseContext,
   releasing: Releasing,
-  limits: { readonly requestTimeoutMs: number; readonly withinMs: number },
+  limits: { readonly requestTimeoutMs: number; readonly withinMs: number; readonly insistMs?: number },
   isBelieved: () => boolean,
 ): Promise<Released> {
   const { store, serverClock } = context;

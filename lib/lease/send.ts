@@ -6,7 +6,7 @@ import { type Clock, elapsedMs, type Instant, instant, pause, startTimer } from 
 import { onAbort } from './on-abort.ts';
 import type { ServerClock } from './server-clock.ts';
 
-/** The most sendings of a request whose answer does not come, or tells of a fault that may pass. */
+/** The most sendings of a request whose answer does not come, or tells of a fault that may pass, unless its caller insists. */
 export const SENDS = 3;
 /** The first pause lets a socket be replaced, and the second lets a server that throttles recover. */
 const FAULT_MS = { first: 50, most: 400, growth: 8 };
@@ -42,6 +42,11 @@ export interface SendOptions {
    * @default no bound
    */
   readonly withinMs?: number | undefined;
+  /**
+   * Milliseconds from `since` for which a fault that may pass is met by one more sending, however many there were.
+   * @default 0
+   */
+  readonly insistMs?: number | undefined;
   /**
    * The moment from which `withinMs` counts.
    * @default now
@@ -93,7 +98,7 @@ export async function send<Answer extends DatedAnswer & { maybeAppliedBefore?: b
 ): Promise<Answer> {
   const { clock } = context;
   const { requestTimeoutMs = 1_000, withinMs = Infinity, since = instant(clock), signal } = options;
-  const { caller = { leftMs: Infinity } } = options;
+  const { caller = { leftMs: Infinity }, insistMs = 0 } = options;
   const retries = new Retries(options);
   let fault: LockStoreError | undefined;
   for (;;) {
@@ -104,7 +109,7 @@ export async function send<Answer extends DatedAnswer & { maybeAppliedBefore?: b
     if (fault && leftMs <= leastMs(caller)) throw fault;
     checkLeft(leftMs, what, caller);
     // Each sending gets a share of the time that is left, so that one dead socket does not cost a short lease.
-    const ms = Math.min(requestTimeoutMs, requestMs / (SENDS - retries.sends), leftMs);
+    const ms = Math.min(requestTimeoutMs, requestMs / Math.max(1, SENDS - retries.sends), leftMs);
     try {
       const answer = await sendOnce(context, request, ms, signal);
       return retries.sends === 0 ? answer : { ...answer, maybeAppliedBefore: true };
@@ -112,7 +117,8 @@ export async function send<Answer extends DatedAnswer & { maybeAppliedBefore?: b
       signal?.throwIfAborted();
       fault = storeError(error, what, caller.fault, ms === callerMs ? CALLERS_TIMES : REQUESTS_TIMES);
       learn(caller, fault, error);
-      const pauseMs = retries.pauseMs(fault, error instanceof Hung);
+      const insists = elapsedMs(since, instant(clock)) < insistMs;
+      const pauseMs = retries.pauseMs(fault, error instanceof Hung, insists);
       if (pauseMs === undefined) throw fault;
       if (pauseMs > 0) await pause(clock, Math.min(leftMs, pauseMs), signal);
     }
@@ -135,15 +141,19 @@ class Retries {
   }
 
   /** Gives the pause before the next sending, in milliseconds. Undefined if the request is not sent again. */
-  pauseMs({ transient, conflict, misdated, attempts }: LockStoreError, isHung: boolean): number | undefined {
-    if (conflict) return ++this.#conflicts < CONFLICTS ? this.#afterConflict.nextMs() : undefined;
+  pauseMs(
+    { transient, conflict, misdated, attempts }: LockStoreError,
+    isHung: boolean,
+    insists: boolean,
+  ): number | undefined {
+    if (conflict) return ++this.#conflicts < CONFLICTS || insists ? this.#afterConflict.nextMs() : undefined;
     if (misdated) {
       const resends = this.#resendsMisdated;
       this.#resendsMisdated = false;
       return resends ? 0 : undefined;
     }
     this.sends += attempts;
-    if (!transient || this.sends >= SENDS) return undefined;
+    if (!transient || (this.sends >= SENDS && !insists)) return undefined;
     if (isHung) return 0;
     return this.#resendsFaults ? this.#afterFault.nextMs() : undefined;
   }

@@ -181,6 +181,10 @@ describe('the command leasehold', () => {
       }),
     );
     expect((await leasehold('list', key)).out).toContain(`somebody has changed the record: ${name} is`);
+    if (name === 'acquiredAt' && value.N !== '9007199254740991') {
+      const advice = expect.stringMatching(/cannot be ended: its record was damaged\. leasehold repair ends it\.\n$/);
+      expect(await leasehold('release', key, '--force')).toMatchObject({ status: 1, out: advice });
+    }
     if (name !== 'expiresAt') {
       const closed = expect.stringMatching(/is closed, opens in \d+ d.* \(at 2096.+\)\.\n$/);
       expect(await leasehold('repair', key)).toMatchObject({ status: 0, out: closed });
@@ -369,6 +373,15 @@ describe('the command leasehold', () => {
     });
   });
 
+  test('opens by release --immediately a lock that holdAtLeastMs keeps closed', async () => {
+    await (await locks.acquire('at least', { holdAtLeastMs: 86_400_000 })).release();
+    expect(await leasehold('release', 'at least', '--force')).toMatchObject({ status: 1 });
+    expect(await leasehold('release', 'at least', '--force', '--immediately')).toMatchObject({
+      status: 0,
+      out: expect.stringMatching(/'at least' is free\.\n$/),
+    });
+  });
+
   const asking = (args: string[], then: (screen: string) => Promise<string>) =>
     onTerminal({ ...server.environment, LOCK_TABLE_NAME: table }, args, then);
 
@@ -385,6 +398,7 @@ describe('the command leasehold', () => {
       // The other operator ended the grant: that is what this operator wants, and is told.
       expect(status).toBe(0);
       expect(screen).toMatch(`The grant ${lockId} of 'raced' is ended. 'raced' is held by anna, opens in`);
+      expect(screen).not.toContain('repair the lock');
     },
   );
 

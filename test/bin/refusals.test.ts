@@ -12,14 +12,19 @@ jest.setTimeout(30_000);
 let home: string;
 let server: Server;
 /** Answers a request by its target, such as `DynamoDB_20120810.Scan`. */
-let answer: (target: string) => { status: number; type?: string; body: string };
+let answer: (target: string) => { status: number; type?: string; date?: string; body: string };
 
 beforeAll(async () => {
   home = mkdtempSync(join(tmpdir(), 'leasehold-home-'));
   server = createServer((request, response) => {
     request.resume().on('end', () => {
-      const { status, type = 'application/x-amz-json-1.0', body } = answer(String(request.headers['x-amz-target']));
-      response.writeHead(status, { 'content-type': type }).end(body);
+      const {
+        status,
+        type = 'application/x-amz-json-1.0',
+        date = new Date().toUTCString(),
+        body,
+      } = answer(String(request.headers['x-amz-target']));
+      response.writeHead(status, { 'content-type': type, date }).end(body);
     });
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
@@ -42,12 +47,10 @@ const bare = () => ({
   LOCK_TABLE_NAME: 'locks',
 });
 const keys = { AWS_ACCESS_KEY_ID: 'id', AWS_SECRET_ACCESS_KEY: 'secret' };
-const leasehold = (...args: string[]) =>
-  leaseholdIn({ ...bare(), ...keys, AWS_REGION: 'eu-west-1' }, [
-    ...args,
-    '--endpoint',
-    `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
-  ]);
+const leasehold = (...args: string[]) => {
+  const AWS_ENDPOINT_URL = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  return leaseholdIn({ ...bare(), ...keys, AWS_REGION: 'eu-west-1', AWS_ENDPOINT_URL }, args);
+};
 
 const refusing =
   (...actions: string[]) =>
@@ -106,6 +109,17 @@ describe('the command leasehold', () => {
       ]),
     );
     expect(problems.filter(({ severity }) => severity === 'error')).toHaveLength(2);
+  });
+
+  test('tells of a clock that is wrong', async () => {
+    const item = { lockKey: { S: 'job' }, fencingToken: { N: '1' }, expiresAt: { N: '1' }, acquiredAt: { N: '1' } };
+    answer = (target) => ({
+      status: 200,
+      date: new Date(Date.now() + 7_200_000).toUTCString(),
+      body: target.endsWith('UpdateItem') ? JSON.stringify({ Attributes: item }) : '{}',
+    });
+    const { err } = await leasehold('run', 'job', '--', 'true');
+    expect(err).toMatch(/this host's clock is (1 h 59 min|2 h) behind the store's: set one of the two right\./);
   });
 
   test('tells an answer that is no answer of DynamoDB', async () => {

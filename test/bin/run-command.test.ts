@@ -1,9 +1,10 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { promisify } from 'node:util';
 import { afterAll, afterEach, describe, expect, jest, test } from '@jest/globals';
 import { FileLockStore } from '../../lib/file.ts';
 import { LockClient } from '../../lib/index.ts';
@@ -60,6 +61,7 @@ describe('leasehold run', () => {
     [['key', 'more', '--', 'echo', 'ran'], 'One word, the key, must stand before the dashes'],
     [['key', '--'], "missing required argument 'command'"],
     [['--', 'echo'], "missing required argument 'command'"],
+    [['key', 'echo', '--table', 'many'], 'Two dashes must stand before the command: leasehold run KEY -- COMMAND.'],
   ])('refuses %j, which would run another command than was meant', async (args, message) => {
     expect(await run(...args)).toMatchObject({ status: 2, out: '', err: expect.stringContaining(message) });
     expect(await locks.inspect('env')).toBeUndefined();
@@ -67,7 +69,6 @@ describe('leasehold run', () => {
 
   test('gives the command the dashes that stand behind it', async () => {
     expect(await run('dashes', '--', 'echo', '--', 'a')).toMatchObject({ status: 0, out: '-- a\n' });
-    expect(await run('dashes', 'echo', 'a')).toMatchObject({ status: 0, out: 'a\n' });
   });
 
   test('exits with 75 if the lock is busy, and does not start the command', async () => {
@@ -94,12 +95,37 @@ describe('leasehold run', () => {
     expect(await run(...once, '--', 'echo', 'ran')).toMatchObject({ status: 76, out: '' });
   });
 
-  test('exits as a shell does if the command is not there, and releases the lock', async () => {
-    expect(await run('missing', '--', 'no-such-command')).toMatchObject({
-      status: 127,
-      err: expect.stringContaining("'no-such-command' could not be started"),
-    });
+  test.each([
+    ['no-such-command', 127],
+    ['/etc/passwd', 126],
+    ['/etc/passwd/below', 126],
+    ['x'.repeat(5_000), 126],
+    ['', 126],
+  ])('exits as a shell does if the command cannot be started, and releases the lock: %j', async (command, status) => {
+    const err = expect.stringContaining(`'${command.slice(0, 20)}`);
+    expect(await run('missing', '--lease', '3600', '--', command)).toMatchObject({ status, err });
     expect(await isFree('missing')).toBe(true);
+  });
+
+  test('says so if the release is not confirmed, and keeps the status of the command', async () => {
+    const own = mkdtempSync(join(tmpdir(), 'leasehold-gone-'));
+    const gone = await leaseholdIn({ LOCK_STORE: pathToFileURL(own).href }, [
+      'run',
+      'a',
+      '--once',
+      '1',
+      '--',
+      'rm',
+      '-r',
+      own,
+    ]);
+    expect(gone).toMatchObject({ status: 0, err: expect.stringContaining("the release of 'a' is not confirmed") });
+  });
+
+  test('takes a token that cannot be compared for wrong usage, which no later try would mend', async () => {
+    expect(await run('tokens', '--once', 'run-9', '--', 'true')).toMatchObject({ status: 0 });
+    const err = expect.stringContaining("whether 'run-10' is done");
+    expect(await run('tokens', '--once', 'run-10', '--', 'true')).toMatchObject({ status: 2, err });
   });
 
   test('passes SIGTERM on to the command and to what it has started, and releases the lock', async () => {
@@ -107,6 +133,34 @@ describe('leasehold run', () => {
     child.kill('SIGTERM');
     expect(await ended).toMatchObject({ code: 143 });
     expect(await isFree('stopped')).toBe(true);
+  });
+
+  test.each(['SIGQUIT', 'SIGUSR1', 'SIGUSR2'] as const)(
+    'passes %s on, which would leave the command without the lock',
+    async (signal) => {
+      const { child, ended } = await started('signalled', '--', 'sh', '-c', 'sleep 20 & echo begun; wait');
+      child.kill(signal);
+      expect((await ended).code).toBeGreaterThan(128);
+      expect(await isFree('signalled')).toBe(true);
+    },
+  );
+
+  test('stops together with its command, which does not go on after the lease', async () => {
+    const script = 'while true; do echo working; sleep 0.1; done';
+    const { child, ended } = await started('frozen', '--lease', '2', '--', 'sh', '-c', script);
+    let lines = 0;
+    child.stdout?.on('data', () => {
+      lines += 1;
+    });
+    child.kill('SIGTSTP');
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    lines = 0;
+    const next = await locks.acquire('frozen', { waitMs: 10_000 });
+    expect(lines).toBe(0);
+    child.kill('SIGCONT');
+    expect(await ended).toMatchObject({ code: 70 });
+    expect(next.isHeld()).toBe(true);
+    await next.release();
   });
 
   test('ends a wait by SIGTERM, and starts no command', async () => {
@@ -136,13 +190,41 @@ describe('leasehold run', () => {
     expect(() => process.kill(Number(readFileSync(pid, 'utf8')), 0)).toThrow('ESRCH');
   });
 
+  test.each(['true', 'false'])('exits with 70 if the release shows that the lease was lost, after %s', async (last) => {
+    const key = `ended before ${last}`;
+    const { ended } = await started(key, '--', 'sh', '-c', `echo begun; sleep 1.5; ${last}`);
+    const { lockId = '' } = (await locks.inspect(key)) ?? {};
+    await locks.forceRelease(key, { lockId });
+    expect(await ended).toMatchObject({
+      code: 70,
+      err: expect.stringContaining(`the lease of '${key}' had been lost`),
+    });
+  });
+
   test.each([
     [['a', '--wait', 'long', '--', 'true'], "It must be a number of seconds, but it is 'long'"],
     [['a', '--lease', '0', '--', 'true'], '--lease must be more than 0 seconds'],
+    [['a', '--lease', '3', '--kill-after', '2', '--', 'true'], 'the command must be dead before the lock opens'],
     [['a'], "missing required argument 'command'"],
   ])('refuses %j', async (args, message) => {
     expect(await run(...args)).toMatchObject({ status: 2, out: '', err: expect.stringContaining(message) });
   });
+});
+
+test('the line of docs/outside-lambda.md that looks for a night without a run prints a line until the job has run', async () => {
+  const page = readFileSync(new URL('../../docs/outside-lambda.md', import.meta.url), 'utf8');
+  const [, line = ''] = /^0 6 \* \* \* (.*)$/m.exec(page) ?? [];
+  const { command, env } = commandIn(environment);
+  const [before, after] = ['cd /srv/jobs && node_modules/.bin/leasehold', command.map((word) => `'${word}'`).join(' ')];
+  expect(line).toContain(before);
+  const script = line.replace(before, after).replaceAll('\\%', '%');
+  const look = async () => (await promisify(execFile)('sh', ['-c', script], { env })).stdout;
+  expect(await look()).toBe('nightly-report did not run\n');
+  const today = new Date().toISOString().slice(0, 10);
+  await run('nightly-report', '--once', '2026-01-01', '--', 'true');
+  expect(await look()).toBe('nightly-report did not run\n');
+  await run('nightly-report', '--once', today, '--', 'true');
+  expect(await look()).toBe('');
 });
 
 describe('leasehold watch', () => {

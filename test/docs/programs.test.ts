@@ -1,7 +1,8 @@
+import { EventEmitter, once } from 'node:events';
 import { globSync } from 'node:fs';
 import { stripTypeScriptTypes } from 'node:module';
 import { DatabaseSync } from 'node:sqlite';
-import { expect, test } from '@jest/globals';
+import { describe, expect, test } from '@jest/globals';
 import { emf, type Lease, LockClient } from '../../lib/index.ts';
 import { uninstallStore } from '../../lib/lease/store-in-tests.ts';
 import { FakeClock, installMemoryStore, MemoryLockStore } from '../../lib/testing.ts';
@@ -94,6 +95,7 @@ test("docs/scale.md's costs of the log are those of the lines that emf() prints"
   const page = /## The log of the metrics\n(.*?)\n## /s.exec(read('docs/scale.md'))?.[1] ?? '';
   const told = [...page.matchAll(/^\| .* \| ([\d,]+ bytes each) \| ([\d.]+) \|$/gm)].map(([, ...row]) => row);
   expect(told).toEqual(rows);
+  expect(read('docs/cdk/metrics.md')).toContain(`[$${rows[0]?.[1]} in the log]`);
 });
 
 test("docs/middy.md's handler of rates gives those who wait the result of the first", async () => {
@@ -107,4 +109,80 @@ test("docs/middy.md's handler of rates gives those who wait the result of the fi
   uninstallStore();
   const answers = await Promise.all([{}, {}, {}].map((context) => handler({}, context)));
   expect(answers).toEqual([{ usd: 1 }, { usd: 1 }, { usd: 1 }]);
+});
+
+/** An old lock that the test can lose. It stands for redlock and dynamodb-lock-client, which are not installed here. */
+class OldLock extends EventEmitter {
+  isReleased = false;
+  readonly #lost = new AbortController();
+
+  constructor() {
+    super();
+    this.on('error', (error) => this.#lost.abort(error));
+  }
+
+  async using(_keys: string[], _duration: number, work: (signal: AbortSignal) => Promise<void>): Promise<void> {
+    await work(this.#lost.signal).finally(() => this.release(() => {}));
+  }
+
+  acquireLock(_id: string, callback: (error: undefined, lock: OldLock) => void): void {
+    callback(undefined, this);
+  }
+
+  release(callback: () => void): void {
+    this.isReleased = true;
+    callback();
+  }
+}
+
+/** Runs a program of docs/coming-from.md that takes two locks, until the program's work runs. */
+async function underTwoLocks(name: string) {
+  const { code = '' } = blocksOf('docs/coming-from.md').find((block) => block.code.includes(`from '${name}'`)) ?? {};
+  const [clock, old, works] = [new FakeClock(), new OldLock(), new EventEmitter()];
+  const store = new MemoryLockStore({ clock });
+  const making = (made: object) =>
+    function Made() {
+      return made;
+    };
+  const names = {
+    LockClient: making(new LockClient({ store, clock })),
+    AWS: { DynamoDB: { DocumentClient: making({}) } },
+    FailOpen: making(old),
+    DynamoDBLockStore: making(store),
+    Redis: making({ quit() {} }),
+    Redlock: making(old),
+    RedisLockStore: making(store),
+    fetch: async (_url: string, { signal }: { signal: AbortSignal }) => {
+      works.emit('begin');
+      await once(signal, 'abort');
+      throw signal.reason;
+    },
+  };
+  const body = stripTypeScriptTypes(code).replaceAll(/^import .*$/gm, '');
+  const program = new Function(...Object.keys(names), `return (async () => {${body}})()`);
+  const begun = once(works, 'begin');
+  const ended: Promise<unknown> = program(...Object.values(names)).catch((error: unknown) => error);
+  await Promise.race([begun, ended.then((error) => Promise.reject(error))]);
+  return { clock, old, locks: new LockClient({ store, clock }), ended };
+}
+
+describe.each(['redlock', 'dynamodb-lock-client'])('the program of docs/coming-from.md that imports %s', (name) => {
+  test('stops its work when the old lock is lost, and releases both locks', async () => {
+    const { old, locks, ended } = await underTwoLocks(name);
+    expect(await locks.inspect('nightly')).toMatchObject({ held: true });
+    const loss = new Error('the old lock is lost');
+    old.emit('error', loss);
+    expect(await ended).toBe(loss);
+    expect(await locks.inspect('nightly')).toMatchObject({ held: false });
+    expect(old.isReleased).toBe(true);
+  });
+
+  test("stops its work when leasehold's lock is lost, and releases the old lock", async () => {
+    const { clock, old, locks, ended } = await underTwoLocks(name);
+    const { lockId = '' } = (await locks.inspect('nightly')) ?? {};
+    await locks.forceRelease('nightly', { lockId });
+    await clock.advance(30_000);
+    expect(await ended).toMatchObject({ code: 'ERR_LOCK_LOST' });
+    expect(old.isReleased).toBe(true);
+  });
 });

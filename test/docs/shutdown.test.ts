@@ -75,7 +75,7 @@ async function start(name: string, event?: string) {
   const ask = () => fetch(`http://127.0.0.1:${port}/`).then((response) => response.text());
   const isListening = async () => Boolean(await ask().catch(() => false));
   await waitFor(async () => (event === undefined ? isListening() : said.includes(event)));
-  return { child, exited, ask };
+  return { child, exited, ask, said: () => said };
 }
 
 async function waitFor(isTrue: () => Promise<boolean>): Promise<void> {
@@ -84,18 +84,21 @@ async function waitFor(isTrue: () => Promise<boolean>): Promise<void> {
 
 const isHeld = async () => (await locks.inspect('job'))?.held ?? false;
 
-test('a loop of jobs ends at SIGTERM, and its lock is released at the end of the work', async () => {
-  const { child, exited } = await start('loop', 'acquired job');
-  child.kill('SIGTERM');
+const SIGNALS = ['SIGTERM', 'SIGINT'] as const;
+
+test.each(SIGNALS)('a loop of jobs ends at %s without an error, and its lock is released', async (signal) => {
+  const { child, exited, said } = await start('loop', 'acquired job');
+  child.kill(signal);
   expect(await exited).toEqual({ code: 0, signal: null });
+  expect(said().split('\n')).toEqual(['acquired job', 'released job', '']);
   expect(await isHeld()).toBe(false);
 });
 
-test('an HTTP server answers the request that it has at SIGTERM, under the lock, and then ends', async () => {
+test.each(SIGNALS)('an HTTP server answers the request that it has at %s, under the lock, and ends', async (signal) => {
   const { child, exited, ask } = await start('server');
   const answer = ask();
   await waitFor(isHeld);
-  child.kill('SIGTERM');
+  child.kill(signal);
   await sleep(300);
   expect(await isHeld()).toBe(true);
   expect(await answer).toBe('done');
@@ -103,11 +106,36 @@ test('an HTTP server answers the request that it has at SIGTERM, under the lock,
   expect(await isHeld()).toBe(false);
 });
 
-test('a leader stops at SIGTERM, and its lock is released', async () => {
-  const { child, exited } = await start('leader', 'acquired job');
-  child.kill('SIGTERM');
+test.each(SIGNALS)('a leader stops at %s without an error, and its lock is released', async (signal) => {
+  const { child, exited, said } = await start('leader', 'acquired job');
+  child.kill(signal);
   expect(await exited).toEqual({ code: 0, signal: null });
+  expect(said()).toMatch(/released job\n$/);
   expect(await isHeld()).toBe(false);
+});
+
+test.each(['loop', 'leader'])('a Ctrl-C that comes twice, as below npm, does not kill the %s', async (name) => {
+  const { child, exited, said } = await start(name, 'acquired job');
+  dynamodb.suspend(); // so that the release takes longer than the time between the signals
+  for (const _ of [1, 2]) {
+    child.kill('SIGINT');
+    await sleep(100);
+  }
+  dynamodb.resume();
+  expect(await exited).toEqual({ code: 0, signal: null });
+  expect(said()).toContain('released job');
+});
+
+test('a Ctrl-C that comes twice leaves no request of an HTTP server without an answer', async () => {
+  const { child, exited, ask } = await start('server');
+  const answer = ask();
+  await waitFor(isHeld);
+  for (const _ of [1, 2]) {
+    child.kill('SIGINT');
+    await sleep(100);
+  }
+  expect(await answer).toBe('done');
+  expect(await exited).toEqual({ code: 0, signal: null });
 });
 
 test('a process that waits for a lock ends at SIGTERM, and the holder keeps the lock', async () => {

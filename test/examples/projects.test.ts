@@ -167,7 +167,9 @@ describeWithDynamoDB('the example of the CDK', () => {
 });
 
 describeWithDynamoDB('the worker of ECS', () => {
-  test('compiles, takes the lock, and at SIGTERM releases the lock and exits with 0', async () => {
+  const SIGNALS = ['SIGTERM', 'SIGINT'] as const;
+
+  test.each(SIGNALS)('compiles, takes the lock, and at %s releases the lock and exits with 0', async (signal) => {
     const folder = await project('ecs');
     await compile(folder);
     const dockerfile = await readFile(join(folder, 'Dockerfile'), 'utf8');
@@ -178,11 +180,13 @@ describeWithDynamoDB('the worker of ECS', () => {
     const tableName = await dynamodb.createLockTable();
     const locks = new LockClient({ store: new DynamoDBLockStore({ tableName, client: dynamodb.client() }) });
     const environment = { ...dynamodb.environment, LOCK_TABLE_NAME: tableName };
-    const { child, exited, until } = start(folder, 'worker.ts', environment);
+    const { child, exited, until, said } = start(folder, 'worker.ts', environment);
     await until('"acquired"');
     expect(await locks.inspect('worker/import')).toMatchObject({ held: true });
-    child.kill('SIGTERM');
+    child.kill(signal);
     expect(await exited).toEqual({ code: 0, signal: null });
+    expect(said()).toMatch(/"released".*\n$/);
+    expect(said()).not.toContain('Error');
     expect(await locks.inspect('worker/import')).toMatchObject({ held: false });
   });
 });

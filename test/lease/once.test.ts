@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from '@jest/globals';
-import { LockDoneError, LockError, LockTokenError } from '../../lib/record/errors.ts';
+import { LockDoneError, LockError, LockStoreError, LockTokenError } from '../../lib/record/errors.ts';
 import { canonicalToken } from '../../lib/record/token.ts';
 import { outcomeOf, settle, type World, world } from './setup.ts';
 
@@ -189,5 +189,53 @@ describe('resetOnce', () => {
     await expect(scene.host().client.resetOnce('job', { wait: 1 } as never)).rejects.toThrow(
       "resetOnce has no option 'wait'; did you mean 'waitMs'?",
     );
+  });
+});
+
+describe('a release that finishes a token, while the store does not answer,', () => {
+  const down = new LockStoreError('down', { transient: true });
+  /** Lets each release fail for a time. Gives the number of releases, and a host whose work ends at once. */
+  const outage = (ms: number, remainingMs?: () => number) => {
+    const { client, of } = scene.host();
+    const ends = scene.time.now() + ms;
+    scene.store.script = (operation) =>
+      operation === 'release' && scene.time.now() < ends ? { do: 'fail', error: down } : undefined;
+    const using = outcomeOf(client.using('job', { once: '1', remainingMs }, () => 'result'));
+    return {
+      using,
+      of,
+      releases: () => scene.store.requests.filter(({ operation }) => operation === 'release').length,
+    };
+  };
+
+  test('is sent until an answer comes: the work is not done again', async () => {
+    const { using, of } = outage(20_000);
+    await scene.time.advance(19_000);
+    expect(using.settled).toBe(false);
+    await scene.time.advance(2_000);
+    expect(using.value).toBe('result');
+    expect(of('releaseFailed')).toEqual([]);
+    await expect(finish('1')).rejects.toThrow(LockDoneError);
+  });
+
+  test('is given up when the belief has ended', async () => {
+    const { using, of } = outage(60_000);
+    await scene.time.advance(31_000);
+    expect(using.value).toBe('result');
+    expect(of('releaseFailed')).toHaveLength(1);
+  });
+
+  test('is sent three times if a response waits for it', async () => {
+    const { using, releases } = outage(20_000, () => 600_000);
+    await scene.time.advance(2_000);
+    expect([using.settled, releases()]).toEqual([true, 3]);
+  });
+
+  test('is sent three times if the work failed, whose token is not done', async () => {
+    const { client } = scene.host();
+    scene.store.script = (operation) => (operation === 'release' ? { do: 'fail', error: down } : undefined);
+    const failed = outcomeOf(client.using('job', { once: '1' }, () => Promise.reject(new Error('broken'))));
+    await scene.time.advance(2_000);
+    expect(failed.error.message).toBe('broken');
   });
 });

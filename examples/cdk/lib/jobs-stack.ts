@@ -25,7 +25,7 @@ export class JobsStack extends cdk.Stack {
       function: nightly,
       schedules: [ScheduleExpression.cron({ hour: '2', minute: '0' })], // UTC, if no time zone is named
       key: 'nightly/report',
-      runsWithin: cdk.Duration.hours(25), // an alarm goes off if no run took the lock for so long
+      runsWithin: cdk.Duration.hours(25), // an alarm goes off after so long without a run; `alarmActions` tells somebody
     });
 
     new cdk.CfnOutput(this, 'NightlyName', { value: nightly.functionName });

@@ -3,16 +3,16 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, jest, test } from '@jest/globals';
-import { repository } from '../entries.ts';
-import { withoutExample } from './examples.ts';
-import { keepers } from './invariants.ts';
+import { withoutExample } from '../docs/api/examples.ts';
+import { keepers } from '../docs/api/invariants.ts';
+import { repository } from '../docs/entries.ts';
 
 jest.setTimeout(60_000);
 
 let folder: string;
 beforeAll(() => {
   folder = mkdtempSync(join(tmpdir(), 'leasehold-api-'));
-  execFileSync(process.execPath, [join(import.meta.dirname, 'write.ts'), folder]);
+  execFileSync(process.execPath, [join(import.meta.dirname, '../docs/api/write.ts'), folder]);
 });
 afterAll(() => rmSync(folder, { recursive: true }));
 
