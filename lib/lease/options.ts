@@ -253,7 +253,7 @@ export function json(value: unknown, name = 'data', beside = ''): string | undef
       `${name} must have at most ${MAX_DATA_BYTES} bytes as JSON, but ${show(encoded)} has ${bytes(encoded)}${together}.`,
     );
   }
-  checkThat(isNestedIn(MOST_LEVELS, JSON.parse(encoded)), name, `nested at most ${MOST_LEVELS} levels deep`, encoded);
+  checkThat(isShallow(JSON.parse(encoded)), name, `nested at most ${MOST_LEVELS} levels deep`, encoded);
   return encoded;
 }
 
@@ -264,15 +264,14 @@ export function json(value: unknown, name = 'data', beside = ''): string | undef
 export function dataOf(data: string | undefined): unknown {
   try {
     const value: unknown = data === undefined ? undefined : JSON.parse(data);
-    return isNestedIn(MOST_LEVELS, value) ? value : data;
+    return isShallow(value) ? value : data;
   } catch {
     return data;
   }
 }
 
-const isNestedIn = (levels: number, value: unknown): boolean =>
-  Object(value) !== value ||
-  (levels > 0 && Object.values(value as object).every((inner) => isNestedIn(levels - 1, inner)));
+const isShallow = (value: unknown, levels = MOST_LEVELS): boolean =>
+  Object(value) !== value || (levels > 0 && Object.values(value as object).every((one) => isShallow(one, levels - 1)));
 
 /** @throws TypeError that shows the permits of a lock with `once`, if there are several. */
 export function checkAlone(permits: number | undefined = 1): void {
