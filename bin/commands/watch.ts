@@ -38,7 +38,9 @@ export const addWatch = (program: Command): Command =>
     .action(
       atPlace(async ({ locks }, { every }: { every: number }, prefix?: string) => {
         const watching = { locks, every, signal: untilStopped(), prefix: prefix ?? '' };
-        await (process.stdout.isTTY ? showFrames(watching) : printChanges(watching));
+        // A dumb terminal knows no escapes.
+        const hasScreen = process.stdout.isTTY && process.env.TERM !== 'dumb';
+        await (hasScreen ? showFrames(watching) : printChanges(watching));
         return 0;
       }),
     );
@@ -90,9 +92,9 @@ async function printChanges(watching: Watching): Promise<void> {
 /** Draws the table again and again. A failure stands above the last locks that were read. */
 async function showFrames(watching: Watching): Promise<void> {
   const { signal, every } = watching;
-  const restore = () => process.stdout.write(LEAVE);
-  process.once('exit', restore);
-  process.stdout.write(ENTER);
+  const screen = new Screen();
+  process.once('exit', screen.leave);
+  screen.enter();
   let rows: Row[] = [];
   let failure: string | undefined = 'Reading the locks …';
   const looking = (async () => {
@@ -107,10 +109,35 @@ async function showFrames(watching: Watching): Promise<void> {
     }
   })();
   while (!signal.aborted) {
-    process.stdout.write(frame(rows, watching.prefix, failure));
+    screen.draw(frame(rows, watching.prefix, failure));
     await pause(FRAME_MS, signal);
   }
   await looking;
+}
+
+/** The second screen of a terminal. While the process is suspended, the shell has the first one. */
+class Screen {
+  #isOurs = false;
+
+  readonly enter = (): void => {
+    process.stdout.write(ENTER);
+    this.#isOurs = true;
+    process.once('SIGTSTP', () => {
+      this.leave();
+      // Nobody listens to the signal now, so the process stops here: unless no shell is there that could continue it.
+      process.kill(process.pid, 'SIGTSTP');
+      setTimeout(this.enter, FRAME_MS).unref();
+    });
+  };
+
+  readonly leave = (): void => {
+    process.stdout.write(LEAVE);
+    this.#isOurs = false;
+  };
+
+  draw(text: string): void {
+    if (this.#isOurs) process.stdout.write(text);
+  }
 }
 
 /** One frame: a line about all locks, the table's header, and as many locks as there is room for. */

@@ -121,9 +121,10 @@ function adviceFor(thrown: Thrown, { client, endpoint, place }: Service): string
   // AWS_REGION=local leads to localhost.
   if (code === 'ENOTFOUND' || code === 'ECONNREFUSED') return 'check AWS_REGION, AWS_ENDPOINT_URL and the network. ';
   if (name === 'CredentialsProviderError') {
-    if (profile)
-      return `mend AWS_PROFILE=${show(profile)} or that profile, log in, or give a client that has credentials. `;
-    return 'set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, log in, or give a client that has credentials. ';
+    const settings = profile
+      ? `mend AWS_PROFILE=${show(profile)} or that profile`
+      : 'set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY';
+    return `${settings}, log in, or give a client that has credentials. `;
   }
   if (/MODULE_NOT_FOUND/.test(String(code))) {
     const why = needed ? `${needed}, for which the AWS SDK is needed: mend the setting, or ` : '';

@@ -97,7 +97,7 @@ export class DynamoDBLeaseStore {
     const input = { RequestItems: { [table.name]: { Keys } } };
     const answer = await table.send<BatchGetItemCommandOutput>('BatchGetItem', input, undefined, signal);
     const { Responses, UnprocessedKeys = {} } = answer;
-    if (!Responses) throw table.cutAnswer('BatchGetItem', 'no items', answer.$metadata);
+    if (!Responses) throw table.cutAnswer('BatchGetItem', answer.$metadata);
     const items = Object.values(Responses).flat();
     const left = Object.values(UnprocessedKeys).flatMap(({ Keys }) => Keys ?? []);
     return {
@@ -135,7 +135,7 @@ export class DynamoDBLeaseStore {
       // Every write sets the expiry, `releasedBy`, a commit or a count of asks. A proxy may have cut the answer to nothing, which the SDK takes for an
       // answer without attributes. The write may then have been applied or not, or have never reached DynamoDB.
       if (!(['expiresAt', 'releasedBy', 'commits', 'asked'] as const).some((name) => Attributes?.[name])) {
-        throw this.#table.cutAnswer('UpdateItem', 'nothing of the record', $metadata);
+        throw this.#table.cutAnswer('UpdateItem', $metadata);
       }
       // Only a write that asks for the whole record has a caller who needs the record.
       return { applied: true, ...this.#answer(write.ReturnValues && Attributes, $metadata) };

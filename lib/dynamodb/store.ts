@@ -51,12 +51,13 @@ export class DynamoDBLockStore extends DynamoDBLeaseStore implements LockStore {
       ...(sortKey ? ['#sort = :sort'] : []),
     ].join(' AND ');
     // A scan names no key. So DynamoDB does not tell that the key has another name, and the items must tell.
-    const hasOtherKey = ['#key', ...(sortKey ? ['#sort'] : [])].map((one) => `NOT attribute_type(${one}, :string)`);
+    const names = { '#key': keyAttribute, ...(sortKey && { '#sort': sortKey.name }) };
+    const hasOtherKey = Object.keys(names).map((one) => `NOT attribute_type(${one}, :string)`);
     const input = {
       TableName: name,
       ExclusiveStartKey: cursor as Item | undefined,
       FilterExpression: `(${isOurs}) OR ${hasOtherKey.join(' OR ')}`,
-      ExpressionAttributeNames: { '#key': keyAttribute, ...(sortKey && { '#sort': sortKey.name }) },
+      ExpressionAttributeNames: names,
       ExpressionAttributeValues: {
         ...writes.NUMBER,
         ':string': S('S'),
@@ -64,14 +65,12 @@ export class DynamoDBLockStore extends DynamoDBLeaseStore implements LockStore {
         ...(sortKey && { ':sort': S(sortKey.value) }),
       },
     };
-    const { Items, LastEvaluatedKey, $metadata } = await this.table.send<ScanCommandOutput>(
-      'Scan',
-      input,
-      undefined,
-      signal,
-    );
-    if (!Items) throw this.table.cutAnswer('Scan', 'no items', $metadata);
-    this.table.checkKeyOf(Items);
+    const answer = await this.table.send<ScanCommandOutput>('Scan', input, undefined, signal);
+    const { Items, LastEvaluatedKey, $metadata } = answer;
+    if (!Items) throw this.table.cutAnswer('Scan', $metadata);
+    if (Items.some((item) => Object.values(names).some((one) => item[one]?.S === undefined))) {
+      throw new LockStoreError(this.table.wrongKey);
+    }
     return {
       records: Items.flatMap((item) => this.parseIfLock(item)),
       cursor: LastEvaluatedKey,

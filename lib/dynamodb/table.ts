@@ -200,7 +200,7 @@ export class Table {
     } else if (name === 'AccessDeniedException') {
       text = `${action} on ${table} is not allowed: grant it (LockTable.grants does). ${message}`;
     } else if (name === 'ValidationException' && WRONG_SCHEMA.test(message)) {
-      text = `${this.#wrongKey} ${message}`;
+      text = `${this.wrongKey} ${message}`;
     } else if (name === 'ValidationException' && key !== undefined && WRONG_ITEM.test(message)) {
       return this.#foreign(
         key,
@@ -213,21 +213,15 @@ export class Table {
     return new LockStoreError(text, { cause, ...facts, ...datesOf($metadata) });
   }
 
-  get #wrongKey(): string {
+  /** Says that the table's key is another, and what to mend. */
+  get wrongKey(): string {
     const sort = this.sortKey ? ` and the sort key '${this.sortKey.name}' (string)` : ' alone';
     return `the key of the table '${this.name}' is not '${this.keyAttribute}' (string)${sort}: mend keyAttribute or sortKey, or use a table of leasehold's own.`;
   }
 
-  /** @throws LockStoreError if an item of the table has not the key that the table must have. */
-  checkKeyOf(items: readonly Item[]): void {
-    const names = [this.keyAttribute, ...(this.sortKey ? [this.sortKey.name] : [])];
-    const hasKey = (item: Item) => names.every((name) => item[name]?.S !== undefined);
-    if (!items.every(hasKey)) throw new LockStoreError(this.#wrongKey);
-  }
-
   /** Makes the error for an answer that lacks what DynamoDB always gives. */
-  cutAnswer(operation: Operation, lacks: string, metadata: Metadata | undefined): LockStoreError {
-    const text = `the answer to dynamodb:${operation} on the table '${this.name}' shows ${lacks}: a proxy may have cut it.`;
+  cutAnswer(operation: Operation, metadata: Metadata | undefined): LockStoreError {
+    const text = `the answer to dynamodb:${operation} on the table '${this.name}' shows nothing of the table: a proxy may have cut it.`;
     return new LockStoreError(text, { transient: true, attempts: metadata?.attempts, ...datesOf(metadata) });
   }
 

@@ -253,7 +253,7 @@ export function json(value: unknown, name = 'data', beside = ''): string | undef
       `${name} must have at most ${MAX_DATA_BYTES} bytes as JSON, but ${show(encoded)} has ${bytes(encoded)}${together}.`,
     );
   }
-  checkThat(!isTooDeep(encoded, JSON.parse(encoded)), name, `nested at most ${MOST_LEVELS} levels deep`, encoded);
+  checkThat(isShallow(JSON.parse(encoded)), name, `nested at most ${MOST_LEVELS} levels deep`, encoded);
   return encoded;
 }
 
@@ -264,23 +264,14 @@ export function json(value: unknown, name = 'data', beside = ''): string | undef
 export function dataOf(data: string | undefined): unknown {
   try {
     const value: unknown = data === undefined ? undefined : JSON.parse(data);
-    return isTooDeep(data, value) ? data : value;
+    return isShallow(value) ? value : data;
   } catch {
     return data;
   }
 }
 
-/** @param text the text of `value`. */
-function isTooDeep(text = '', value: unknown): boolean {
-  // A level takes two characters.
-  if (text.length <= 2 * MOST_LEVELS) return false;
-  const isNest = (one: unknown) => typeof one === 'object' && one !== null;
-  let nests = [value].filter(isNest);
-  for (let level = 1; level <= MOST_LEVELS && nests.length > 0; level++) {
-    nests = nests.flatMap((nest) => Object.values(nest as object)).filter(isNest);
-  }
-  return nests.length > 0;
-}
+const isShallow = (value: unknown, levels = MOST_LEVELS): boolean =>
+  Object(value) !== value || (levels > 0 && Object.values(value as object).every((one) => isShallow(one, levels - 1)));
 
 /** @throws TypeError that shows the permits of a lock with `once`, if there are several. */
 export function checkAlone(permits: number | undefined = 1): void {

@@ -405,7 +405,10 @@ describe('each operation is one request', () => {
   test('an answer without what DynamoDB always gives is no answer that there are no locks', async () => {
     const { store, answers } = mocked();
     answers.resolves({});
-    const cut = { transient: true, message: expect.stringContaining('shows no items: a proxy may have cut it') };
+    const cut = {
+      transient: true,
+      message: expect.stringContaining('shows nothing of the table: a proxy may have cut it'),
+    };
     await expect(listed(store)).rejects.toMatchObject(cut);
     await expect(store.readMany(['job'])).rejects.toMatchObject(cut);
   });
@@ -984,7 +987,7 @@ test.each(['', '{}', 'null', '{"Attributes":null}', '{"Attributes":{}}', '{"Attr
 
     sendings = 0;
     const locks = new LockClient({ store, clock: disciplinedClock });
-    await expect(locks.forceRelease(key, { lockId: 'anna' })).rejects.toThrow('shows nothing of the record');
+    await expect(locks.forceRelease(key, { lockId: 'anna' })).rejects.toThrow('shows nothing of the table');
     expect(sendings).toBe(3);
   },
 );
