@@ -82,7 +82,8 @@ export function checkSignal(signal: AbortSignal | undefined): void {
  * have no `once`, say.
  * @param what the function or class that takes the options, for the message.
  * @param known the known names, as the keys of an object, so that the compiler can compare the names with the options' type.
- * @throws TypeError that names the nearest known name, or a known name that is no property of the options' own.
+ * @throws TypeError that names the nearest known name, or all known names if none is near; or a known name that is no property
+ * of the options' own.
  */
 export function checkNames(what: string, options: unknown, known: Readonly<Record<string, unknown>>): void {
   if (!isPlain(options)) {
@@ -97,10 +98,10 @@ export function checkNames(what: string, options: unknown, known: Readonly<Recor
   }
   const unknown = Object.keys(options).find((name) => !Object.hasOwn(known, name));
   if (unknown === undefined) return;
-  const [nearest = ''] = names.sort((a, b) => editDistance(unknown, a) - editDistance(unknown, b));
+  const [nearest = ''] = names.toSorted((a, b) => editDistance(unknown, a) - editDistance(unknown, b));
   const isNear = editDistance(unknown, nearest) <= Math.max(unknown.length, nearest.length) / 2;
   throw new TypeError(
-    `${what} has no option ${show(unknown)}; ${isNear ? `did you mean '${nearest}'?` : `it has ${names.join(', ')}.`}`,
+    `${what} has no option ${show(unknown)}; ${isNear ? `did you mean '${nearest}'?` : `it has ${names.sort().join(', ')}.`}`,
   );
 }
 

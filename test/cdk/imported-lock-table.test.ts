@@ -59,7 +59,7 @@ describe('an imported LockTable', () => {
   test.each([
     ['neither a name nor an ARN', {}, /tableName is undefined and tableArn is undefined/],
     ['both', { tableName: 'locks', tableArn: arn }, /tableName is locks and tableArn is arn:/],
-    ['a misspelled attribute', { arn }, /LockTable has no option 'arn'; it has tableArn, /],
+    ['a misspelled attribute', { arn }, /LockTable has no option 'arn'; it has encryptionKey, /],
     ['a bad name', { tableName: 'a/b' }, /tableName .* but it is 'a\/b'/],
     ['an ARN that is none', { tableArn: 'locks' }, /tableArn must look like .* but it is 'locks'/],
     ['an ARN of an index', { tableArn: `${arn}/index/by-owner` }, /tableArn must look like .*\/index\/by-owner'/],

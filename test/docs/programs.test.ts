@@ -3,10 +3,12 @@ import { globSync } from 'node:fs';
 import { stripTypeScriptTypes } from 'node:module';
 import { DatabaseSync } from 'node:sqlite';
 import { describe, expect, test } from '@jest/globals';
-import { emf, type Lease, LockClient } from '../../lib/index.ts';
+import middy from '@middy/core';
+import httpErrorHandler from '@middy/http-error-handler';
+import { emf, type Lease, LockBusyError, LockClient } from '../../lib/index.ts';
 import { uninstallStore } from '../../lib/lease/store-in-tests.ts';
 import { FakeClock, installMemoryStore, MemoryLockStore } from '../../lib/testing.ts';
-import { withLock } from '../../middleware/index.ts';
+import { lock, lockPlugin, withLock } from '../../middleware/index.ts';
 import { blocksOf } from './blocks.ts';
 import { repository } from './entries.ts';
 import { read } from './pages.ts';
@@ -109,6 +111,26 @@ test("docs/middy.md's handler of rates gives those who wait the result of the fi
   uninstallStore();
   const answers = await Promise.all([{}, {}, {}].map((context) => handler({}, context)));
   expect(answers).toEqual([{ usd: 1 }, { usd: 1 }, { usd: 1 }]);
+});
+
+test("docs/middy.md's logger of HTTP errors passes over a busy lock, and logs any other error", async () => {
+  const { code = '' } = blocksOf('docs/middy.md').find((block) => block.code.includes('httpErrorHandler')) ?? {};
+  const body = code.replaceAll(/^import .*$/gm, '').replace('export const handler =', 'return');
+  const store = installMemoryStore();
+  const make = new Function('middy', 'httpErrorHandler', 'LockBusyError', 'lock', 'lockPlugin', 'console', body);
+  const logged: unknown[] = [];
+  const handler = make(middy, httpErrorHandler, LockBusyError, lock, lockPlugin, {
+    error: (error: unknown) => logged.push(error),
+  });
+  uninstallStore();
+  expect(await handler({}, {})).toMatchObject({ statusCode: 200 });
+  const other = await new LockClient({ store }).acquire('report');
+  expect(await handler({}, {})).toMatchObject({ statusCode: 423, headers: { 'Retry-After': '1' } });
+  expect(logged).toEqual([]);
+  await other.release();
+  // A context without a place for the lease.
+  expect(await handler({}, Object.freeze({}))).toMatchObject({ statusCode: 500 });
+  expect(logged).toEqual([expect.any(TypeError)]);
 });
 
 /** An old lock that the test can lose. It stands for redlock and dynamodb-lock-client, which are not installed here. */

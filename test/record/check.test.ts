@@ -17,9 +17,9 @@ describe('checkNames', () => {
     );
   });
 
-  test('a name that is like no known name is refused, and the message lists the known names, the nearest first', () => {
-    expect(() => checkNames('resume', { data: 1 }, { leaseMs: 0, owner: 0 })).toThrow(
-      new TypeError("resume has no option 'data'; it has owner, leaseMs."),
+  test('a name that is like no known name is refused, and the message lists the known names in the order of the alphabet', () => {
+    expect(() => checkNames('resume', { data: 1 }, { owner: 0, signal: 0, leaseMs: 0 })).toThrow(
+      new TypeError("resume has no option 'data'; it has leaseMs, owner, signal."),
     );
   });
 
