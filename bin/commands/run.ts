@@ -4,7 +4,7 @@ import { constants } from 'node:os';
 import type { Command } from 'commander';
 import { type Lease, LockBusyError, type LockClient, LockDoneError, LockTokenError } from '../../lib/index.ts';
 import { show } from '../../lib/record/check.ts';
-import { parserOf, secondsOption } from '../numbers.ts';
+import { parserBetween, secondsOption } from '../numbers.ts';
 import { atPlace } from '../place.ts';
 import { paragraph, STOP_SIGNALS, UsageError, warn } from '../terminal.ts';
 
@@ -31,7 +31,7 @@ const NOTES = [
   "Exit status: the command's own; 70 the lease was lost; 75 the lock is busy; 76 the once token is done.",
 ];
 
-const seconds = parserOf('a number of seconds', (value) => value >= 0 && value < 1e9);
+const seconds = parserBetween('a number of seconds', 0, 999_999_999);
 
 export const addRun = (program: Command): Command =>
   program

@@ -138,7 +138,7 @@ describe('leasehold run', () => {
   test.each(['SIGQUIT', 'SIGUSR1', 'SIGUSR2'] as const)(
     'passes %s on, which would leave the command without the lock',
     async (signal) => {
-      const { child, ended } = await started('signalled', '--', 'sh', '-c', 'sleep 20 & echo begun; wait');
+      const { child, ended } = await started('signalled', '--', 'sh', '-c', 'echo begun; sleep 20');
       child.kill(signal);
       expect((await ended).code).toBeGreaterThan(128);
       expect(await isFree('signalled')).toBe(true);
@@ -200,7 +200,7 @@ describe('leasehold run', () => {
   });
 
   test.each([
-    [['a', '--wait', 'long', '--', 'true'], "It must be a number of seconds, but it is 'long'"],
+    [['a', '--wait', 'long', '--', 'true'], "It must be a number of seconds from 0 to 999999999, but it is 'long'"],
     [['a', '--lease', '0', '--', 'true'], '--lease must be more than 0 seconds'],
     [['a', '--lease', '3', '--kill-after', '2', '--', 'true'], 'the command must be dead before the lock opens'],
     [['a'], "missing required argument 'command'"],

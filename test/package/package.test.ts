@@ -176,6 +176,7 @@ describeWithDynamoDB.each([
     for (const name of ['@types/aws-lambda', '@middy/core', '@middy/http-error-handler']) {
       await cp(join(repository, 'node_modules', name), join(folder, 'node_modules', name), { recursive: true });
     }
+    await cp(join(repository, 'test/docs/old-locks.d.ts'), join(folder, 'old-locks.d.ts'));
     // The template's project has jest; the blocks do not use it.
     await mkdir(join(folder, 'node_modules/@types/jest'));
     await writeFile(join(folder, 'node_modules/@types/jest/index.d.ts'), '');
@@ -187,7 +188,7 @@ describeWithDynamoDB.each([
   test.each(able)('$place', async ({ place, code }) => {
     const file = `${place.replaceAll(/\W/g, '_')}.ts`;
     await writeFile(join(folder, file), `${code}\nexport {};\n`);
-    await writeFile(join(folder, 'tsconfig.json'), JSON.stringify({ ...tsconfig, files: [file] }));
+    await writeFile(join(folder, 'tsconfig.json'), JSON.stringify({ ...tsconfig, files: [file, 'old-locks.d.ts'] }));
     const errors = await runNode('typescript/bin/tsc', [], folder).catch(({ message }) => String(message));
     // Only an ES module may use await at its top level, and `import.meta`.
     const moduleOnly = /error TS(1309|1470)/;
