@@ -267,6 +267,7 @@ const clocks = [
     ['a long time ends with its first timer', 'if (ms <= partMs) callback();', 'if (partMs >= 0) callback();'],
   ]),
   ...of('lib/lease/server-clock.ts', [
+    ['a monotonic clock that goes back, unnoticed', ' ||\n  from.monotonic - to.monotonic > DRIFT_MS', ''],
     ["the server's Date, ignored", 'if (date === undefined || !Number.isFinite(date)) return;', 'return;'],
     [
       'an expiry written by a wrong clock, never disproved',
@@ -573,6 +574,7 @@ const client = [
     ['a misspelled option of resume, ignored', "    checkNames('resume', options, RESUME_OPTIONS);\n", ''],
   ]),
   ...of('lib/lease/operate.ts', [
+    ['a repair puts a token down', 'if (isWhole && token <= now)', 'if (token < 0)'],
     [
       'a misspelled option of forceRelease, ignored',
       "  checkNames('forceRelease', options, { lockId: 0, immediately: 0 });\n",
@@ -827,9 +829,15 @@ const lease = [
     ],
     [
       'a release outlasts the invocation',
-      '{ requestTimeoutMs, withinMs }',
-      '{ requestTimeoutMs, withinMs: Number.POSITIVE_INFINITY }',
+      'const limits = { requestTimeoutMs, withinMs, insistMs };',
+      'const limits = { requestTimeoutMs, withinMs: Number.POSITIVE_INFINITY, insistMs };',
     ],
+    [
+      'a release that finishes a token, given up after three sendings',
+      'achieved.doneToken !== undefined && withinMs === Infinity ? this.#heartbeat.leftMs : 0',
+      '0',
+    ],
+    ['a release that finishes a token insists while a response waits', ' && withinMs === Infinity', ''],
     [
       "a release that names the lease's own token, not counted as done",
       ' || (done !== undefined && done === this.#plan.once)',
