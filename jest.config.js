@@ -21,6 +21,8 @@ const typescript = {
 };
 
 export default {
+  // A test that needs a second alone may need more than Jest's five on a machine that is busy.
+  testTimeout: 20_000,
   reporters: ['default', '<rootDir>/test/reporter.js'],
   projects: [
     {
