@@ -3,7 +3,7 @@ import type { LockClient, LockState } from '../../lib/index.ts';
 import { describe, type State, stateOf } from '../describe.ts';
 import { LockTable } from '../lock-table.ts';
 import { atPlace } from '../place.ts';
-import { columns, print } from '../terminal.ts';
+import { columns, print, warn } from '../terminal.ts';
 
 /** The orders of `--sort`. The key decides between equals. */
 const ORDERS = {
@@ -40,7 +40,13 @@ export const addLs = (program: Command): Command =>
     .action(
       atPlace(async ({ locks }, options: Options, prefix?: string) => {
         const write = writer(options);
-        for await (const lock of inOrder(selected(locks, prefix, options), options.sort)) write(lock);
+        let count = 0;
+        for await (const lock of inOrder(selected(locks, prefix, options), options.sort)) {
+          write(lock);
+          count += 1;
+        }
+        // Nothing at all would leave a person in doubt. A program reads no lines.
+        if (count === 0 && process.stdout.isTTY) warn('There is no such lock.');
         return 0;
       }),
     );

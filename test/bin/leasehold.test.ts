@@ -385,6 +385,12 @@ describe('the command leasehold', () => {
   const asking = (args: string[], then: (screen: string) => Promise<string>) =>
     onTerminal({ ...server.environment, LOCK_TABLE_NAME: table }, args, then);
 
+  testOnTerminal('says on a terminal that there is no lock to list', async () => {
+    const { status, screen } = await asking(['ls', 'no-such/'], async () => '');
+    expect({ status, screen }).toEqual({ status: 0, screen: expect.stringContaining('There is no such lock.') });
+    expect(await leasehold('ls', 'no-such/')).toEqual({ status: 0, out: '', err: '' });
+  });
+
   testOnTerminal(
     'ends no grant but the one that it showed, if another operator was quicker, and a new holder came',
     async () => {
