@@ -1,5 +1,6 @@
 /** Findings about the metrics and the alarms of a lock table: a lost lease that nobody hears of, and an alarm that is on. */
 import type { MetricAlarm } from '@aws-sdk/client-cloudwatch';
+import { tableIn } from '../lib/emf.ts';
 import { METRIC, METRIC_DIMENSION, METRIC_NAMESPACE } from '../lib/names.ts';
 import { show } from '../lib/record/check.ts';
 import type { StoreProblem } from '../lib/record/store.ts';
@@ -23,8 +24,7 @@ export async function examineMetrics(tableName: string): Promise<Finding[]> {
     return [];
   }
   const client = new sdk.CloudWatchClient(BOUNDS);
-  // Metrics know a table by its name, which is the end of an ARN.
-  const table = tableName.slice(tableName.lastIndexOf('/') + 1);
+  const table = tableIn(tableName);
   const problems: Finding[] = [];
   try {
     const input = { Namespace: METRIC_NAMESPACE, Dimensions: [{ Name: METRIC_DIMENSION.table, Value: table }] };

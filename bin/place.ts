@@ -6,7 +6,7 @@ import { LockClient, type LockEventListener } from '../lib/index.ts';
 import { KEY_ATTRIBUTE, LOCK_BUCKET_NAME, LOCK_METRICS, LOCK_TABLE_NAME, TTL_ATTRIBUTE } from '../lib/names.ts';
 import { show } from '../lib/record/check.ts';
 import { LOCK_STORE, type OpenStore, openStore, STORE_FORMS, takesRetention } from './open-store.ts';
-import { shownDuration, UsageError, warn } from './terminal.ts';
+import { offBy, UsageError, warn } from './terminal.ts';
 
 /** The options of the command that name the place of the locks, as they were typed. */
 interface PlaceOptions {
@@ -74,10 +74,7 @@ function clockTeller(): LockEventListener {
   return ({ skewMs }) => {
     if (skewMs === undefined || isTold) return;
     isTold = true;
-    const side = skewMs > 0 ? 'ahead of' : 'behind';
-    warn(
-      `leasehold: this host's clock is ${shownDuration(Math.abs(skewMs))} ${side} the store's: set one of the two right.`,
-    );
+    warn(`leasehold: this host's clock is ${offBy(skewMs)} the store's: set one of the two right.`);
   };
 }
 

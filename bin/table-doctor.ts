@@ -7,7 +7,7 @@ import { show } from '../lib/record/check.ts';
 import type { StoreProblem } from '../lib/record/store.ts';
 import { answerTo, type Finding } from './findings.ts';
 import { BOUNDS } from './sdk-clients.ts';
-import { shownDuration } from './terminal.ts';
+import { offBy } from './terminal.ts';
 
 /** A host whose clock is further off pays for more requests. */
 const CLOCK_MS = 2_000;
@@ -56,7 +56,7 @@ export function clockOf(offMs: number): Finding {
   if (Math.abs(offMs) <= CLOCK_MS) {
     return { severity: 'ok', message: `This host's clock is within ${CLOCK_MS / 1000} s of DynamoDB's.` };
   }
-  const message = `This host's clock is about ${shownDuration(Math.abs(offMs))} ${offMs > 0 ? 'ahead of' : 'behind'} DynamoDB's: set the clock by NTP.`;
+  const message = `This host's clock is about ${offBy(offMs)} DynamoDB's: set the clock by NTP.`;
   return { severity: 'warning', message };
 }
 

@@ -102,6 +102,9 @@ export function shownDuration(ms: number): string {
   return parts.join(' ');
 }
 
+/** The time by which a clock is off, and the side: `2 h ahead of`. */
+export const offBy = (ms: number): string => `${shownDuration(Math.abs(ms))} ${ms > 0 ? 'ahead of' : 'behind'}`;
+
 /** `7 s`, or further ahead `2 h (at 2026-01-01T02:00:00.000Z)`. */
 export const inTime = (ms: number): string => {
   const date = new Date(Date.now() + ms);

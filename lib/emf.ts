@@ -171,13 +171,15 @@ const functionInEnvironment = (): string | undefined => process.env.AWS_LAMBDA_F
 
 const toStandardOutput = (line: string): unknown => process.stdout.write(`${line}\n`);
 
+/** The table in the metrics. Of an ARN, the part behind the last slash: the alarms and the dashboard know the table by its name. */
+export const tableIn = (nameOrArn: string): string => nameOrArn.slice(nameOrArn.lastIndexOf('/') + 1);
+
 function printer(
   tableName: string,
   functionName: string | undefined,
   print: (line: string) => unknown,
 ): LockEventListener {
-  // Of an ARN, the part behind the last slash: the alarms and the dashboard know the table by its name.
-  const table = tableName.slice(tableName.lastIndexOf('/') + 1);
+  const table = tableIn(tableName);
   const dimensions: Record<string, string> = { [METRIC_DIMENSION.table]: table };
   const dimensionSets: string[][] = [[METRIC_DIMENSION.table]];
   if (functionName) {

@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { constants } from 'node:os';
 import type { Command } from 'commander';
 import { type Lease, LockBusyError, type LockClient, LockDoneError, LockTokenError } from '../../lib/index.ts';
+import { standardSafetyMs } from '../../lib/lease/options.ts';
 import { show } from '../../lib/record/check.ts';
 import { parserBetween, secondsOption } from '../numbers.ts';
 import { atPlace } from '../place.ts';
@@ -77,8 +78,7 @@ function timesOf({ lease: leaseMs, killAfter = Math.min(2_000, leaseMs / 4) }: O
       `--kill-after must be a third of --lease, ${leaseMs / 1000} s, at the most, but it is ${killAfter / 1000} s: the command must be dead before the lock opens.`,
     );
   }
-  const least = Math.max(leaseMs / 10, Math.min(2_000, leaseMs / 4));
-  const safetyMs = Math.ceil(Math.max(least, killAfter + Math.min(500, leaseMs / 8)));
+  const safetyMs = Math.ceil(Math.max(standardSafetyMs(leaseMs), killAfter + Math.min(500, leaseMs / 8)));
   return { leaseMs, safetyMs, killAfter };
 }
 

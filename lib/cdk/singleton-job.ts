@@ -137,8 +137,8 @@ export class SingletonJob extends Construct {
   #warnOfTwin(): void {
     const twin = this.node.root.node
       .findAll()
-      .find((node) => node instanceof SingletonJob && node !== this && #key in node && node.#key === this.#key);
-    if (!(twin instanceof SingletonJob) || twin.lockTable === this.lockTable) return;
+      .find((node) => node instanceof SingletonJob && node.#key === this.#key && node.lockTable !== this.lockTable);
+    if (twin === undefined) return;
     Annotations.of(this).addWarningV2(
       'leasehold:twoTables',
       `${twin.node.path} has the key ${show(this.#key)}, too, in another table, so that the two jobs do not exclude each other. If they must, give both one lockTable; if not, give each a key of its own.`,

@@ -253,7 +253,9 @@ export function json(value: unknown, name = 'data', beside = ''): string | undef
       `${name} must have at most ${MAX_DATA_BYTES} bytes as JSON, but ${show(encoded)} has ${bytes(encoded)}${together}.`,
     );
   }
-  checkThat(isShallow(JSON.parse(encoded)), name, `nested at most ${MOST_LEVELS} levels deep`, encoded);
+  // Each level has two brackets, so a short text cannot be deep, and is not parsed for that.
+  const isDeep = encoded.length > 2 * MOST_LEVELS && !isShallow(JSON.parse(encoded));
+  checkThat(!isDeep, name, `nested at most ${MOST_LEVELS} levels deep`, encoded);
   return encoded;
 }
 
@@ -283,6 +285,10 @@ export function checkAlone(permits: number | undefined = 1): void {
 
 export const checkLeaseMs = (value: unknown): number => checkDuration('leaseMs', value, 2);
 
+/** The `safetyMs` of a lease if nobody says otherwise. */
+export const standardSafetyMs = (leaseMs: number): number =>
+  Math.floor(Math.max(leaseMs / 10, Math.min(2_000, leaseMs / 4)));
+
 /**
  * Checks every option and fills in the defaults.
  * @throws TypeError that shows the value.
@@ -294,7 +300,7 @@ export function planAcquire(options: AcquireOptions & { readonly pollMs?: number
   const callMs = waitMs === 0 ? SENDS * requestTimeoutMs : Math.max(waitMs + LAST_LOOK_MS, requestTimeoutMs);
   const leaseMs = checkLeaseMs(options.leaseMs === undefined ? 30_000 : options.leaseMs);
   const { heartbeatMs = Math.max(1, Math.floor(leaseMs / 3)) } = options;
-  const { safetyMs = Math.floor(Math.max(leaseMs / 10, Math.min(2_000, leaseMs / 4))) } = options;
+  const { safetyMs = standardSafetyMs(leaseMs) } = options;
   checkDuration('heartbeatMs', heartbeatMs, 1);
   checkDuration('safetyMs', safetyMs, 0);
   if (safetyMs >= leaseMs) {
