@@ -19,8 +19,8 @@ import { guardOutput, helpWidth, print, statusOf, warn } from './terminal.ts';
 
 const EXIT_STATUS = `
 Exit status:
-  0 done; 1 not found, not done, or an error that doctor found; 2 used wrongly, as with a once token of another form than
-  the one before; 3 the store did not answer or refused (no such table, no permission), or the record is damaged;
+  0 done; 1 not found, not done, or an error that doctor found; 2 used wrongly, as with a once token of another form that
+  sorts before the last one; 3 the store did not answer or refused (no such table, no permission), or the record is damaged;
   74 the output could not be written; 141 the reader of the output has gone.`;
 
 const EXAMPLES = `
