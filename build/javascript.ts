@@ -81,17 +81,24 @@ export function copyPage(outputs: Outputs): void {
   }
 }
 
+/** The text that a licence wants beside the code: the MIT License has one text, and another copyright in each package. */
+function licenceOf(author: string, license: string): string {
+  if (license !== 'MIT') throw new Error(`Expected a text of the licence, or MIT, but it is ${license} without a text`);
+  const own = readFileSync(join(repository, 'LICENSE'), 'utf8');
+  return own.replace(/Copyright .*/, `Copyright (c) ${author}`);
+}
+
 /** Writes the licences of the packages whose code is in the command. */
 export function writeNotices(outputs: Outputs): void {
   const inputs = Object.values(outputs).flatMap(({ inputs }) => Object.keys(inputs));
   const folders = new Set(inputs.flatMap((path) => /^node_modules\/(@[^/]+\/)?[^/]+/.exec(path)?.[0] ?? []));
   const notices = [...folders].sort().map((folder) => {
-    const { name, version, license, author, homepage } = JSON.parse(
+    const { name, version, license, author } = JSON.parse(
       readFileSync(join(repository, folder, 'package.json'), 'utf8'),
     );
     const licence = readdirSync(join(repository, folder)).find((file) => /^licen[cs]e/i.test(file));
-    // Such a package has no text of its licence, and says here whose it is.
-    if (licence === undefined) return `${name} ${version}\n\n${license} License, Copyright ${author}, ${homepage}\n`;
+    // The package names its licence and its author, and has no text of the licence.
+    if (licence === undefined) return `${name} ${version}\n\n${licenceOf(author, license)}`;
     return `${name} ${version}\n\n${readFileSync(join(repository, folder, licence), 'utf8')}`;
   });
   if (notices.length === 0) return;

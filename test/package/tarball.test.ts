@@ -33,6 +33,17 @@ describe('the tarball', () => {
     expect(others.sort()).toEqual(papers);
   });
 
+  test('has the terms of each package whose code is in the command, and its copyright', () => {
+    const [, ...notices] = read('dist/third-party-licences.txt').split(/\n\n(?=\S+ \d+\.\d+\.\d+\n)/);
+    expect(notices.map((text) => text.split(' ')[0])).toEqual([
+      '@bomb.sh/tab',
+      'commander',
+      'fast-string-truncated-width',
+    ]);
+    for (const text of notices)
+      expect(text).toMatch(/Copyright \(c\) (?!.*leasehold).+\n\nPermission is hereby granted/is);
+  });
+
   test(`has less than ${MOST_BYTES} bytes without maps`, () => {
     const counted = leasehold.files.filter((path) => !path.endsWith('.map'));
     const sizes = counted.map((path) => statSync(join(folder, path)).size);
