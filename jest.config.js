@@ -1,4 +1,6 @@
-import { readFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 // Suites that are slow, or need more than npm ci installs, have a command of their own: the script test:<folder> takes
@@ -11,7 +13,15 @@ const ownCommand = Object.keys(scripts).flatMap((name) =>
 // The programs that tests start, each many times, are compiled once.
 process.env.NODE_COMPILE_CACHE ??= fileURLToPath(new URL('node_modules/.cache/node', import.meta.url));
 
+// Whatever tests, and the programs that they start, leave in the folder for temporary files goes with the run. The CDK leaves
+// an assembly for each template.
+const cacheDirectory = fileURLToPath(new URL('node_modules/.cache/jest', import.meta.url));
+const temporary = mkdtempSync(join(tmpdir(), 'leasehold-'));
+process.env.TMPDIR = temporary;
+process.on('exit', () => rmSync(temporary, { recursive: true, force: true, maxRetries: 3 }));
+
 const typescript = {
+  cacheDirectory,
   testEnvironment: 'node',
   extensionsToTreatAsEsm: ['.ts'],
   transform: {
