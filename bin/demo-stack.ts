@@ -49,7 +49,7 @@ export class DemoStack extends Stack {
       function: this.nightly,
       // Two schedules for one time, as a careful operator might make them: with the lock, they start one run.
       schedules: [atTwo, atTwo],
-      key: 'nightly/report',
+      key: 'nightly-report',
       lockTable: this.lockTable,
       runsWithin: Duration.hours(25),
     });

@@ -25,10 +25,10 @@ Exit status:
 
 const EXAMPLES = `
 Examples:
-  leasehold ls nightly/ --held --table locks
-  leasehold show nightly/report --store s3://jobs-111122223333/locks
-  leasehold release nightly/report
-  leasehold run nightly/report --once "$(date -I)" -- ./report.sh
+  leasehold ls nightly- --held --table locks
+  leasehold show nightly-report --store s3://jobs-111122223333/locks
+  leasehold release nightly-report
+  leasehold run nightly-report --once "$(date -u +%F)" -- ./report.sh
   source <(leasehold complete bash)`;
 
 /** Runs the command that the arguments of the process name, and sets the exit status. */

@@ -21,7 +21,7 @@ const PAGE_MS = 150;
 export const handler = middy<Night>(lockPlugin())
   .use(
     lock({
-      key: 'nightly/report',
+      key: 'nightly-report',
       once: (night: Night) => night.time,
       onBusy: (busy) => ({ outcome: 'busy', retryAfterMs: busy.retryAfterMs }),
       onDone: (done) => ({ outcome: 'already done', doneToken: done.doneToken }),

@@ -10,7 +10,7 @@ interface Night {
 export const handler = middy<Night>(lockPlugin())
   .use(
     lock({
-      key: 'nightly/report',
+      key: 'nightly-report',
       once: (night: Night) => night.time, // a second delivery finds the night done
       onBusy: (busy) => ({ outcome: 'busy', retryAfterMs: busy.retryAfterMs }),
       onDone: (done) => ({ outcome: 'already done', doneToken: done.doneToken }),

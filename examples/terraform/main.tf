@@ -45,10 +45,30 @@ resource "aws_iam_role" "nightly" {
   })
 }
 
-resource "aws_iam_role_policy" "locks" {
+data "aws_iam_policy_document" "nightly_locks" {
+  statement {
+    actions   = ["dynamodb:UpdateItem", "dynamodb:GetItem"]
+    resources = [aws_dynamodb_table.locks.arn]
+
+    condition {
+      test     = "ForAllValues:StringLike"
+      variable = "dynamodb:LeadingKeys"
+      values   = ["nightly-report"]
+    }
+
+    # ForAllValues lets a request without any key pass.
+    condition {
+      test     = "Null"
+      variable = "dynamodb:LeadingKeys"
+      values   = ["false"]
+    }
+  }
+}
+
+resource "aws_iam_role_policy" "nightly_locks" {
   name   = "locks"
   role   = aws_iam_role.nightly.id
-  policy = templatefile("${path.module}/policy.json.tftpl", { table_arn = aws_dynamodb_table.locks.arn })
+  policy = data.aws_iam_policy_document.nightly_locks.json
 }
 
 resource "aws_iam_role_policy_attachment" "logs" {
@@ -81,6 +101,12 @@ resource "aws_lambda_function" "nightly" {
       LOCK_METRICS        = "emf"
     }
   }
+}
+
+# A night that failed is not run again by itself.
+resource "aws_lambda_function_event_invoke_config" "nightly" {
+  function_name          = aws_lambda_function.nightly.function_name
+  maximum_retry_attempts = 0
 }
 
 resource "aws_cloudwatch_event_rule" "every_night" {

@@ -27,7 +27,7 @@ import { addSchedule, grantStart, serviceRole, targetProps } from './schedules.t
  * export const propsFor = (nightly: Function): SingletonJobProps => ({
  *   function: nightly,
  *   schedules: [ScheduleExpression.cron({ hour: '2', minute: '0' })],
- *   key: 'nightly/report',
+ *   key: 'nightly-report',
  * });
  * ```
  */
@@ -47,7 +47,7 @@ const PROPS = { ...SCHEDULED_FUNCTION_PROPS, schedules: 0, key: 0 } satisfies Re
 /**
  * A function on one or more schedules, under one lock: the job runs once at a time, and once for each time. The event is
  * `{ "time": "2026-01-01T02:00:00Z" }`, the time that the schedule was for. Give that time to the lock as its `once` token:
- * `lock({ key: 'nightly/report', once: (event) => event.time })`. Two schedules for the same time then start one run: the
+ * `lock({ key: 'nightly-report', once: (event) => event.time })`. Two schedules for the same time then start one run: the
  * second start meets the lock busy, or the job done. The same is true of a start that is delivered twice.
  *
  * A start that Lambda did not take is tried again, for `maxEventAge`. A run that failed is not tried again: its event goes to
@@ -69,7 +69,7 @@ const PROPS = { ...SCHEDULED_FUNCTION_PROPS, schedules: 0, key: 0 } satisfies Re
  * new SingletonJob(stack, 'Job', {
  *   function: nightly,
  *   schedules: [ScheduleExpression.cron({ hour: '2', minute: '0' })],
- *   key: 'nightly/report',
+ *   key: 'nightly-report',
  *   runsWithin: Duration.hours(25),
  * });
  * ```

@@ -41,13 +41,13 @@ describe('the command leasehold', () => {
   });
 
   test('lists the locks under a prefix, with their holders', async () => {
-    await locks.acquire('nightly/report');
-    await (await locks.acquire('nightly/backup')).release();
+    await locks.acquire('nightly-report');
+    await (await locks.acquire('nightly-backup')).release();
     await locks.acquire('hourly/mail');
-    const { status, out } = await leasehold('list', 'nightly/');
+    const { status, out } = await leasehold('list', 'nightly-');
     expect(status).toBe(0);
     expect(out.trim().split('\n').sort()).toEqual([
-      'nightly/backup  free',
+      'nightly-backup  free',
       expect.stringMatching(/^nightly\/report {2}held by anna, opens in \d+ s unless renewed$/),
     ]);
   });
@@ -91,7 +91,7 @@ describe('the command leasehold', () => {
       out: "'monthly' was done up to 2026-01-01T02:00:00Z, and is done for no token now.\n",
     });
     await locks.using('monthly', { once: '2026-01-01T02:00:00Z' }, () => {});
-    for (const key of ['never', 'nightly/backup']) {
+    for (const key of ['never', 'nightly-backup']) {
       expect(await leasehold('reset-once', key)).toMatchObject({
         status: 1,
         out: `'${key}' is done for no token: there is nothing to reset.\n`,
@@ -242,7 +242,7 @@ describe('the command leasehold', () => {
   });
 
   test('shows keys, owners, data and messages escaped, as text and as JSON', async () => {
-    const owner = 'me\u001b[2K\rnightly/report  free';
+    const owner = 'me\u001b[2K\rnightly-report  free';
     const key = 'tenant/\u001b]0;x\u0007\nforged  free\u202e';
     const data = { c1: '\u009b31m', line: 'a\u2028b' };
     await locks.acquire(key, { owner, data });
@@ -262,7 +262,7 @@ describe('the command leasehold', () => {
       expect(JSON.parse(out)).toMatchObject({ key, owner, data });
     }
     const { out } = await leasehold('show', key);
-    expect(out).toContain('\n  holder         me\\u001b[2K\\u000dnightly/report  free\n');
+    expect(out).toContain('\n  holder         me\\u001b[2K\\u000dnightly-report  free\n');
     expect(out).toContain('\n  data           {"c1":"\\u009b31m","line":"a\\u2028b"}\n');
     expect((await leasehold('inspect', 'no\u009bthing')).err).toContain("'no\\u009bthing'");
     expect((await leasehold('list\u001b[2K')).err).toContain("unknown command 'list\\u001b[2K'");
@@ -470,7 +470,7 @@ describe('the command leasehold', () => {
   test("lists nothing of another program's table, and says what to mend", async () => {
     const TableName = await server.createLockTable(undefined, { keyAttribute: 'orderId' });
     await server.client().send(new PutItemCommand({ TableName, Item: { orderId: { S: '4711' } } }));
-    for (const args of [['ls'], ['ls', 'nightly/', '--json']]) {
+    for (const args of [['ls'], ['ls', 'nightly-', '--json']]) {
       const { status, out, err } = await leasehold(...args, '--table', TableName);
       expect({ status, out }).toEqual({ status: 3, out: '' });
       expect(err).toContain(

@@ -6,7 +6,7 @@ import type { LockState } from '../../lib/index.ts';
 
 const now = Date.now();
 const held: LockState = {
-  key: 'nightly/report',
+  key: 'nightly-report',
   lockId: 'a',
   owner: 'anna',
   fencingToken: 7,

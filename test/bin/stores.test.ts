@@ -90,19 +90,19 @@ for (const [name, { missing, start }] of Object.entries(PLACES)) {
       leaseholdIn({ ...place.environment, LOCK_TABLE_NAME: 'another', LOCK_STORE: place.url }, args);
 
     test('lists, shows, ends and repairs locks, and its process ends by itself', async () => {
-      const { lockId } = await locks.acquire('nightly/report', { holdAtLeastMs: 60_000 });
+      const { lockId } = await locks.acquire('nightly-report', { holdAtLeastMs: 60_000 });
       await (await locks.acquire('hourly')).release();
-      expect(await leasehold('list', 'nightly/')).toEqual({
+      expect(await leasehold('list', 'nightly-')).toEqual({
         status: 0,
         out: expect.stringMatching(/^nightly\/report {2}held by anna, opens in [^,]+ unless renewed\n$/),
         err: '',
       });
-      const shown = await leasehold('inspect', 'nightly/report', '--json');
+      const shown = await leasehold('inspect', 'nightly-report', '--json');
       expect(JSON.parse(shown.out)).toMatchObject({ lockId, owner: 'anna' });
-      const ended = await leasehold('force-release', 'nightly/report', '--lock-id', lockId);
-      expect(ended).toMatchObject({ status: 0, out: expect.stringContaining("'nightly/report' is closed, opens in") });
-      const repaired = await leasehold('repair', 'nightly/report');
-      expect(repaired).toMatchObject({ status: 0, out: expect.stringContaining("'nightly/report' is free.") });
+      const ended = await leasehold('force-release', 'nightly-report', '--lock-id', lockId);
+      expect(ended).toMatchObject({ status: 0, out: expect.stringContaining("'nightly-report' is closed, opens in") });
+      const repaired = await leasehold('repair', 'nightly-report');
+      expect(repaired).toMatchObject({ status: 0, out: expect.stringContaining("'nightly-report' is free.") });
     });
 
     test('lists and shows each lock, though one has data that are nested too deep to give back', async () => {

@@ -20,7 +20,7 @@ let directory: string;
 beforeAll(async () => {
   directory = mkdtempSync(join(tmpdir(), 'leasehold-watch-'));
   const { store } = await openStore(pathToFileURL(directory).href);
-  await new LockClient({ store, owner: 'anna' }).acquire('nightly/report', { leaseMs: 600_000 });
+  await new LockClient({ store, owner: 'anna' }).acquire('nightly-report', { leaseMs: 600_000 });
 });
 afterAll(() => rmSync(directory, { recursive: true }));
 
@@ -60,17 +60,17 @@ const watch = `${commandIn({}).command.join(' ')} watch\n`;
 
 test('watch leaves the screen to the shell while it is suspended, and takes it again', async () => {
   const [, stopped = '', continued = '', , ended = ''] = await typed('xterm', [
-    [watch, 'nightly/report'],
+    [watch, 'nightly-report'],
     [CTRL_Z, 'Stopped'],
-    ['fg\n', 'nightly/report'],
+    ['fg\n', 'nightly-report'],
     [CTRL_Z, 'Stopped'],
     ['kill %1; fg; echo DO""NE\n', 'DONE'],
   ]);
-  expect(stopped.split(LEAVE).at(-1)).not.toContain('nightly/report');
+  expect(stopped.split(LEAVE).at(-1)).not.toContain('nightly-report');
   expect(stopped).toContain(LEAVE);
   expect(continued).toContain(`${ENTER}\u001b[H`);
-  expect(continued.split(ENTER)[0]).not.toContain('nightly/report');
-  expect(ended).not.toContain('nightly/report');
+  expect(continued.split(ENTER)[0]).not.toContain('nightly-report');
+  expect(ended).not.toContain('nightly-report');
 });
 
 test('watch prints lines on a dumb terminal, which knows no escapes', async () => {

@@ -135,7 +135,7 @@ describe('DemoStack', () => {
       JSON.stringify(PolicyDocument).match(/"dynamodb:LeadingKeys":\[[^\]]*\]/g),
     );
     expect(conditions.filter(Boolean)).toEqual([
-      '"dynamodb:LeadingKeys":["nightly/report"]',
+      '"dynamodb:LeadingKeys":["nightly-report"]',
       '"dynamodb:LeadingKeys":["fleet/*"]',
       '"dynamodb:LeadingKeys":["queue/*"]',
       '"dynamodb:LeadingKeys":["closing"]',

@@ -11,7 +11,7 @@ function templateOf(change: (stack: Stack) => Partial<SingletonJobProps> = () =>
   const job = new SingletonJob(stack, 'Job', {
     function: functionIn(stack),
     schedules: [nightly],
-    key: 'nightly/report',
+    key: 'nightly-report',
     ...change(stack),
   });
   return { stack, job, template: Template.fromStack(stack) };
@@ -54,7 +54,7 @@ describe('SingletonJob', () => {
       Action,
       Resource: { 'Fn::GetAtt': [expect.stringMatching(/^JobLocks/), 'Arn'] },
       Condition: {
-        'ForAllValues:StringLike': { 'dynamodb:LeadingKeys': ['nightly/report'] },
+        'ForAllValues:StringLike': { 'dynamodb:LeadingKeys': ['nightly-report'] },
         Null: { 'dynamodb:LeadingKeys': 'false' },
       },
     });
@@ -67,7 +67,7 @@ describe('SingletonJob', () => {
   test("a job's function may be granted more locks of the job's table", () => {
     const stack = newStack();
     const fn = functionIn(stack);
-    const { lockTable } = new SingletonJob(stack, 'Job', { function: fn, schedules: [nightly], key: 'nightly/report' });
+    const { lockTable } = new SingletonJob(stack, 'Job', { function: fn, schedules: [nightly], key: 'nightly-report' });
     lockTable.attach(fn, { keyPrefixes: ['customers/'] });
     expect(JSON.stringify(statementsOf(stack))).toContain('customers/*');
   });

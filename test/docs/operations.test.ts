@@ -6,7 +6,7 @@ import { systemClock } from '../../lib/lease/clock.ts';
 import { type DynamoDB, startDynamoDB, test as testWithDynamoDB } from '../support/with-dynamodb.ts';
 
 const HOUR = 3_600_000;
-const KEY = 'nightly/report';
+const KEY = 'nightly-report';
 
 let dynamodb: DynamoDB;
 beforeAll(async () => {

@@ -63,15 +63,23 @@ describe.each([
   ['Serverless', ofServerless],
 ])('the template of %s', (_, deployment) => {
   test('has the table, the statements and the variables that the constructs make', () => {
-    expect(deployment()).toEqual(ofTheConstructs('nightly/report'));
+    expect(deployment()).toEqual(ofTheConstructs('nightly-report'));
   });
 });
+
+interface HclStatement {
+  readonly actions: string[];
+  readonly resources: string[];
+  readonly condition: readonly { test: string; variable: string; values: string[] }[];
+}
 
 describe('the configuration of Terraform', () => {
   // biome-ignore lint/suspicious/noExplicitAny: the form is that of the parser, a list for each block.
   let resource: any;
+  // biome-ignore lint/suspicious/noExplicitAny: as above.
+  let data: any;
   beforeAll(async () => {
-    ({ resource } = await parseHcl('main.tf', read('terraform/main.tf')));
+    ({ resource, data } = await parseHcl('main.tf', read('terraform/main.tf')));
   });
 
   test('has the table that the constructs make, and refuses to destroy the table', () => {
@@ -86,18 +94,27 @@ describe('the configuration of Terraform', () => {
   });
 
   test('has the statements of the constructs in its policy, for the table', () => {
-    const [{ policy }] = resource.aws_iam_role_policy.locks;
-    expect(policy).toContain('policy.json.tftpl", { table_arn = aws_dynamodb_table.locks.arn }');
-    const [{ Resource, ...statement }, ...more] = policyOf('terraform/policy.json.tftpl').Statement;
-    const [expected] = ofTheConstructs('nightly/report').statements as object[];
-    expect({ ...statement, Resource: { 'Fn::GetAtt': ['Locks', 'Arn'] } }).toEqual(expected);
-    expect([Resource, more]).toEqual([placeholder('table_arn'), []]);
+    const [{ policy }] = resource.aws_iam_role_policy.nightly_locks;
+    expect(policy).toBe(placeholder('data.aws_iam_policy_document.nightly_locks.json'));
+    const [{ statement, ...more }] = data.aws_iam_policy_document.nightly_locks;
+    expect(more).toEqual({});
+    const told = statement.map(({ actions, resources, condition }: HclStatement) => ({
+      Effect: 'Allow',
+      Action: actions,
+      Resource: resources,
+      Condition: Object.fromEntries(condition.map(({ test, variable, values }) => [test, { [variable]: values }])),
+    }));
+    // Terraform writes each value of a condition as a list.
+    const [{ Condition, ...expected }] = ofTheConstructs('nightly-report').statements as [Record<string, object>];
+    const lists = { ...Condition, Null: { 'dynamodb:LeadingKeys': ['false'] } };
+    const Resource = [placeholder('aws_dynamodb_table.locks.arn')];
+    expect(told).toEqual([{ ...expected, Resource, Condition: lists }]);
   });
 
   test('has the variables of the constructs', () => {
     const [{ environment }] = resource.aws_lambda_function.nightly;
     expect(environment[0].variables).toEqual({
-      ...ofTheConstructs('nightly/report').variables,
+      ...ofTheConstructs('nightly-report').variables,
       LOCK_TABLE_NAME: placeholder('aws_dynamodb_table.locks.name'),
     });
   });
@@ -116,12 +133,32 @@ describe('the deployed functions', () => {
     const handlers = globSync('*/{,lambda/}nightly.{ts,mts}', { cwd: join(repository, 'examples') }).map(read);
     expect(handlers).toHaveLength(4);
     expect(new Set(handlers).size).toBe(1);
-    expect(handlers[0]).toContain("key: 'nightly/report'");
+    expect(handlers[0]).toContain("key: 'nightly-report'");
   });
 
   test('run on one runtime', () => {
     const runtimes = ['sam/template.yaml', 'serverless/serverless.yml', 'terraform/main.tf'].map(read);
     for (const text of runtimes) expect(/runtime *[:=] *"?([\w.]+)/i.exec(text)?.[1]).toBe('nodejs24.x');
     expect(read('cdk/lib/jobs-stack.ts')).toContain('NODEJS_24_X');
+  });
+});
+
+describe('docs/without-the-cdk.md', () => {
+  const page = readFileSync(join(repository, 'docs/without-the-cdk.md'), 'utf8');
+  const blocks = [...page.matchAll(/^```\w+\n(.*?)^```/gms)].map(([, text = '']) => text);
+
+  /** The paragraphs of the page's block that begins with these words, without those of which the example has another form. */
+  const shown = (beginning: string, ...others: string[]) => {
+    const block = blocks.find((text) => text.includes(beginning)) ?? '';
+    return block.split(/\n{2,}(?=\S)/).filter((text) => !others.some((other) => text.includes(other)));
+  };
+
+  test.each([
+    ['sam/template.yaml', shown('AWS::Serverless::Function').map((text) => text.replace('Resources:\n', ''))],
+    ['serverless/serverless.yml', shown('provider:', 'locks.yaml')],
+    ['terraform/main.tf', shown('data "aws_iam_policy_document"')],
+  ])('shows the pieces of %s as they are', (path, pieces) => {
+    expect(pieces.join().length).toBeGreaterThan(500);
+    for (const piece of pieces) expect(read(path)).toContain(piece.trimEnd());
   });
 });

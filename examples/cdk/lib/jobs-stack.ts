@@ -24,7 +24,7 @@ export class JobsStack extends cdk.Stack {
     const job = new SingletonJob(this, 'Job', {
       function: nightly,
       schedules: [ScheduleExpression.cron({ hour: '2', minute: '0' })], // UTC, if no time zone is named
-      key: 'nightly/report',
+      key: 'nightly-report',
       runsWithin: cdk.Duration.hours(25), // an alarm goes off after so long without a run; `alarmActions` tells somebody
     });
 

@@ -15,7 +15,7 @@ test('the nightly job knows its lock table, and may use its own lock alone', () 
       Statement: Match.arrayWith([
         Match.objectLike({
           Action: ['dynamodb:UpdateItem', 'dynamodb:GetItem'],
-          Condition: Match.objectLike({ 'ForAllValues:StringLike': { 'dynamodb:LeadingKeys': ['nightly/report'] } }),
+          Condition: Match.objectLike({ 'ForAllValues:StringLike': { 'dynamodb:LeadingKeys': ['nightly-report'] } }),
         }),
       ]),
     },
