@@ -1,6 +1,7 @@
 /** The lock table and its permissions as text, for whoever deploys without the CDK. A test compares both with the constructs'. */
-import { conditionOf, keyPatterns, lockActions, policyFault } from '../lib/cdk/policy-text.ts';
+import { conditionOf, keyPatterns, lockActions, policyFault, slotConditions } from '../lib/cdk/policy-text.ts';
 import { show } from '../lib/record/check.ts';
+import { slotKeys } from '../lib/record/slot-keys.ts';
 import { UsageError } from './terminal.ts';
 
 /** The names of a table's attributes, and of the table where a template needs one. */
@@ -83,6 +84,8 @@ export const TEMPLATES: Readonly<Record<string, (layout: Layout) => string>> = {
 export interface PolicyOptions {
   readonly keys?: readonly string[];
   readonly keyPrefixes?: readonly string[];
+  /** As `KEY=5`. */
+  readonly permits?: readonly string[];
   readonly fleet?: boolean;
   readonly guardedWrites?: boolean;
 }
@@ -90,30 +93,43 @@ export interface PolicyOptions {
 /** The longest policy that IAM takes in a role, in characters without white space. */
 const MOST_CHARACTERS = 6_144;
 
+/** Reads what was given as `KEY=5`. A key may have an equals sign. */
+function permitsOf(given: readonly string[]): Record<string, number> {
+  const permits = given.map((text): [string, number] => {
+    const [, key, number] = /^(.+)=(\d+)$/s.exec(text) ?? [];
+    if (key === undefined) throw new UsageError(`--permits must be as partner=5, but it is ${show(text)}.`);
+    try {
+      slotKeys(key, Number(number));
+    } catch (error) {
+      throw new UsageError(`--permits ${show(text)}: ${(error as Error).message}`);
+    }
+    return [key, Number(number)];
+  });
+  return Object.fromEntries(permits);
+}
+
 /** The policy of a function that locks some keys of a table. */
 export function policyOf(tableName: string, options: PolicyOptions): object {
   const { keys = [], keyPrefixes = [], fleet = false } = options;
-  for (const key of [...keys, ...keyPrefixes]) {
+  const permits = permitsOf(options.permits ?? []);
+  for (const key of [...keys, ...keyPrefixes, ...Object.keys(permits)]) {
     const fault = key === '' ? 'not be empty' : policyFault(key, show(key));
     if (fault !== undefined) throw new UsageError(`The key or prefix ${show(key)} must ${fault}.`);
   }
-  if (keys.length + keyPrefixes.length === 0) {
-    throw new UsageError('A policy must name its locks: give --keys, --key-prefixes or both.');
+  if (keys.length + keyPrefixes.length + Object.keys(permits).length === 0) {
+    throw new UsageError('A policy must name its locks: give --keys, --key-prefixes or --permits.');
   }
   if (fleet && keyPrefixes.length === 0) {
     throw new UsageError('A fleet is granted its locks by --key-prefixes: runTasks also keeps marks under such keys.');
   }
-  const policy = {
-    Version: '2012-10-17',
-    Statement: [
-      {
-        Effect: 'Allow',
-        Action: lockActions(options),
-        Resource: tableName.startsWith('arn:') ? tableName : `arn:aws:dynamodb:*:*:table/${tableName}`,
-        Condition: conditionOf(keyPatterns(keyPrefixes, keys)),
-      },
-    ],
-  };
+  const Resource = tableName.startsWith('arn:') ? tableName : `arn:aws:dynamodb:*:*:table/${tableName}`;
+  const allow = (Action: string[], Condition: object) => ({ Effect: 'Allow', Action, Resource, Condition });
+  const locks = { keys, keyPrefixes, permits };
+  const readsOfSlots = fleet
+    ? []
+    : slotConditions(locks).map((condition) => allow(['dynamodb:BatchGetItem'], condition));
+  const Statement = [allow(lockActions(options), conditionOf(keyPatterns(locks))), ...readsOfSlots];
+  const policy = { Version: '2012-10-17', Statement };
   const length = JSON.stringify(policy).length;
   if (length > MOST_CHARACTERS) {
     throw new UsageError(

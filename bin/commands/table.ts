@@ -38,6 +38,10 @@ export const addTable = (program: Command): Command => {
     .description('print the IAM policy of a function that locks some keys')
     .option('--keys <keys...>', 'the keys')
     .option('--key-prefixes <prefixes...>', 'the beginnings of keys, such as jobs/')
+    .option(
+      '--permits <key=number...>',
+      'the keys of locks with permits, and the most permits of each, such as partner=5',
+    )
     .option('--fleet', 'allow what runTasks needs besides')
     .option('--guarded-writes', 'allow transactions that commit only while the lock is held')
     .action(

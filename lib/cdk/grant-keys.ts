@@ -95,41 +95,17 @@ const MOST_CHARACTERS = 5_000;
  * more into further policies, statement by statement.
  * @throws TypeError if the prefixes of a fleet do not fit into one statement: one read of a fleet names keys of all prefixes.
  */
-export function keyConditions(
-  scope: IConstruct,
-  { keyPrefixes = [], keys = [], permits = {}, fleet = false }: LockKeyOptions & { readonly fleet?: boolean },
-): Conditions[] {
-  warnOfPrefixes(scope, keyPrefixes);
-  const ofSlots = Object.entries(permits).flatMap(([key, number]) => slotPatterns(key, number));
-  const groups = grouped([...keyPatterns(keyPrefixes, keys), ...ofSlots]);
-  if (fleet && groups.length > 1) {
+export function keyConditions(scope: IConstruct, options: LockKeyOptions & { readonly fleet?: boolean }): Conditions[] {
+  warnOfPrefixes(scope, options.keyPrefixes ?? []);
+  const patterns = keyPatterns(options);
+  const groups = grouped(patterns);
+  if (options.fleet && groups.length > 1) {
     throw invalid(
       scope,
-      `the keyPrefixes and keys of a fleet must fit into one statement of ${MOST_CHARACTERS} characters, since one request of a fleet reads keys of all, but these ${keyPrefixes.length + keys.length + ofSlots.length} need more; name fewer and shorter prefixes.`,
+      `the keyPrefixes and keys of a fleet must fit into one statement of ${MOST_CHARACTERS} characters, since one request of a fleet reads keys of all, but these ${patterns.length} need more; name fewer and shorter prefixes.`,
     );
   }
   return groups.map(conditionOf);
-}
-
-/** The conditions of statements for the requests that read all slots of a key. Each key has all its slots in one of them. */
-export const slotConditions = ({ permits = {} }: LockKeyOptions): Conditions[] =>
-  Object.entries(permits).map(([key, number]) => conditionOf(slotPatterns(key, number)));
-
-/** The most permits, and characters, of a key whose slots a policy names one by one. */
-const MOST_NAMED = { permits: 10, characters: 1_000 };
-
-/**
- * The keys of all slots as a policy names them: one by one, or, if these are many, by patterns for numbers of one digit and of
- * two.
- * @param nameOf the name of a key in the policy, which ends in the number of the slot.
- */
-export function slotPatterns(key: string, permits: number, nameOf = (key: string): string => key): string[] {
-  const names = slotKeys(key, permits).map(nameOf);
-  const [first = '', second = ''] = names;
-  const isShort = permits <= MOST_NAMED.permits && names.join().length <= MOST_NAMED.characters;
-  if (isShort || permits === 1) return names;
-  const before = second.slice(0, -1);
-  return [first, `${before}?`, ...(permits > 10 ? [`${before}??`] : [])];
 }
 
 /** Warns of prefixes that allow the locks of others, too. */

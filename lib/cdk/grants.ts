@@ -4,11 +4,11 @@ import type { IConstruct } from 'constructs';
 import { FORCE_RELEASE_ATTRIBUTES } from '../names.ts';
 import { checkNames } from '../record/check.ts';
 import type { Conditions, LockKeyOptions } from './grant-keys.ts';
-import { checkKeys, keyConditions, slotConditions } from './grant-keys.ts';
+import { checkKeys, keyConditions } from './grant-keys.ts';
 import { checkGrantee, warnOfNothing } from './grantee.ts';
 import { checkFlags, invalid } from './invalid.ts';
 import { checkPolicySize } from './policy-size.ts';
-import { lockActions } from './policy-text.ts';
+import { lockActions, slotConditions } from './policy-text.ts';
 
 /**
  * The permissions of a holder of locks.

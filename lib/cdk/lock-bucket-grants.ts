@@ -5,10 +5,11 @@ import type { IConstruct } from 'constructs';
 import { checkNames } from '../record/check.ts';
 import { slotKeys } from '../record/slot-keys.ts';
 import { nameOf, prefixOf } from '../swap/object-name.ts';
-import { checkKeys, grouped, type LockKeyOptions, slotPatterns, warnOfPrefixes } from './grant-keys.ts';
+import { checkKeys, grouped, type LockKeyOptions, warnOfPrefixes } from './grant-keys.ts';
 import { checkGrantee, warnOfNothing } from './grantee.ts';
 import { keyBehind } from './keys.ts';
 import { checkPolicySize } from './policy-size.ts';
+import { slotPatterns } from './policy-text.ts';
 
 /** The beginning of the names of all objects of locks: the default of an `S3LockStore`. */
 export const PREFIX = 'locks/';

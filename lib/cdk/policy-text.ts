@@ -1,4 +1,5 @@
 /** The parts of a policy on a lock table, for the constructs and for the command. So the file imports nothing of the CDK. */
+import { slotKeys } from '../record/slot-keys.ts';
 
 /** Says why a policy cannot hold a key or a prefix. */
 export function policyFault(text: string, shown: string): string | undefined {
@@ -19,10 +20,35 @@ export function lockActions({ fleet, guardedWrites }: { fleet?: boolean; guarded
   return actions;
 }
 
-/** The keys that a policy names for prefixes and keys. */
-export const keyPatterns = (keyPrefixes: readonly string[], keys: readonly string[]): string[] => [
+/** The most permits, and characters, of a key whose slots a policy names one by one. */
+const MOST_NAMED = { permits: 10, characters: 1_000 };
+
+/**
+ * The keys of all slots as a policy names them: one by one, or, if these are many, by patterns for numbers of one digit and of
+ * two.
+ * @param nameOf the name of a key in the policy, which ends in the number of the slot.
+ */
+export function slotPatterns(key: string, permits: number, nameOf = (key: string): string => key): string[] {
+  const names = slotKeys(key, permits).map(nameOf);
+  const [first = '', second = ''] = names;
+  const isShort = permits <= MOST_NAMED.permits && names.join().length <= MOST_NAMED.characters;
+  if (isShort || permits === 1) return names;
+  const before = second.slice(0, -1);
+  return [first, `${before}?`, ...(permits > 10 ? [`${before}??`] : [])];
+}
+
+/** Locks by which a policy names what it allows. */
+export interface NamedLocks {
+  readonly keyPrefixes?: readonly string[] | undefined;
+  readonly keys?: readonly string[] | undefined;
+  readonly permits?: Readonly<Record<string, number>> | undefined;
+}
+
+/** The keys of records, or patterns of such keys, that a policy names. */
+export const keyPatterns = ({ keyPrefixes = [], keys = [], permits = {} }: NamedLocks): string[] => [
   ...keyPrefixes.map((prefix) => `${prefix}*`),
   ...keys,
+  ...Object.entries(permits).flatMap(([key, number]) => slotPatterns(key, number)),
 ];
 
 /**
@@ -35,3 +61,7 @@ export const conditionOf = (keys: readonly string[]) => ({
   'ForAllValues:StringLike': { 'dynamodb:LeadingKeys': keys },
   Null: { 'dynamodb:LeadingKeys': 'false' },
 });
+
+/** The conditions of statements for the requests that read all slots of a key. Each key has all its slots in one of them. */
+export const slotConditions = ({ permits = {} }: NamedLocks) =>
+  Object.entries(permits).map(([key, number]) => conditionOf(slotPatterns(key, number)));

@@ -2,7 +2,7 @@ import type { AttributeValue, DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { kindOf, messageOf, type Thrown } from '../aws/faults.ts';
 import { datesOf, type Metadata } from '../aws/server-date.ts';
 import { DEFAULT_RETENTION_DAYS, LOCK_RETENTION_DAYS, LOCK_TABLE_NAME } from '../names.ts';
-import { checkNames, checkThat, show } from '../record/check.ts';
+import { checkNames, checkPlace, checkThat, show } from '../record/check.ts';
 import { LockStoreError, type LockStoreErrorOptions } from '../record/errors.ts';
 import { noteFault } from '../record/last-fault.ts';
 import type { LockRecord } from '../record/record.ts';
@@ -104,11 +104,7 @@ export class Table {
     checkNames('DynamoDBLockStore', options, STORE_OPTIONS);
     const fromEnvironment = process.env[LOCK_TABLE_NAME];
     const { tableName = fromEnvironment, client } = options;
-    if (tableName === undefined || tableName === '') {
-      throw new TypeError(
-        `tableName is missing: give the lock table's name, or set the environment variable ${LOCK_TABLE_NAME}, which is ${tableName === '' ? "''" : 'not set'}.`,
-      );
-    }
+    checkPlace('tableName', 'lock table', LOCK_TABLE_NAME, tableName);
     checkThat(client === undefined || typeof client?.send === 'function', 'client', 'a DynamoDBClient', client);
     // The environment tells the layout and the retention of one table. A second table of the process may have others.
     const isTold = tableName === fromEnvironment;

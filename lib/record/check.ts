@@ -34,6 +34,14 @@ export function checkThat(isOne: boolean, name: string, kind: string, value: unk
   if (!isOne) throw new TypeError(`${name} must be ${kind}, but it is ${show(value)}.`);
 }
 
+/** Checks that an option, or else the environment variable, names the place of the locks. */
+export function checkPlace(name: string, thing: string, variable: string, value: unknown): void {
+  if (value !== undefined && value !== '') return;
+  throw new TypeError(
+    `${name} is missing: give the ${thing}'s name, or set the environment variable ${variable}, which is ${value === '' ? "''" : 'not set'}. A test calls installMemoryStore() before that.`,
+  );
+}
+
 export const checkFunction = (name: string, value: unknown): void =>
   checkThat(typeof value === 'function', name, 'a function', value);
 

@@ -2,6 +2,8 @@ import { readFileSync } from 'node:fs';
 import { DescribeTableCommand, DescribeTimeToLiveCommand } from '@aws-sdk/client-dynamodb';
 import { afterAll, beforeAll, describe as describeAlways, expect, jest, test as testAlways } from '@jest/globals';
 import { parse } from 'yaml';
+import { type LockGrantOptions, LockTable } from '../../lib/cdk/index.ts';
+import { newStack, roleIn, statementsOf } from '../cdk/stacks.ts';
 import { type DynamoDB, describe, startDynamoDB, test } from '../support/with-dynamodb.ts';
 import { leaseholdIn } from './run.ts';
 
@@ -27,6 +29,23 @@ describeAlways('leasehold table', () => {
       else expect(out).toBe(block);
     },
   );
+
+  testAlways.each([
+    [['--permits', 'partner=5', 'a=b=12'], { permits: { partner: 5, 'a=b': 12 } }],
+    [['--keys', 'k', '--permits', 'partner=2'], { keys: ['k'], permits: { partner: 2 } }],
+    [
+      ['--fleet', '--key-prefixes', 'jobs/', '--permits', 'partner=2', '--guarded-writes'],
+      { fleet: true, guardedWrites: true, keyPrefixes: ['jobs/'], permits: { partner: 2 } },
+    ],
+  ] as [string[], LockGrantOptions][])('policy %j allows what grants.lock allows', async (args, options) => {
+    const { Statement } = JSON.parse((await table('policy', ...args)).out);
+    const stack = newStack();
+    new LockTable(stack, 'Locks').grants.lock(roleIn(stack), options);
+    // The CDK writes one action without a list.
+    const told = (statements: { Action: string | string[] }[]) =>
+      statements.map((statement) => ({ ...statement, Action: [statement.Action].flat(), Resource: 'any' }));
+    expect(told(Statement)).toEqual(told(statementsOf(stack) as { Action: string }[]));
+  });
 
   testAlways('is shown on the page by all of its kinds', () => {
     expect(printed.map(([args]) => args.split(' ')[0]).sort()).toEqual(['policy', 'template', 'template']);
@@ -59,7 +78,10 @@ describeAlways('leasehold table', () => {
       ['template', '--format', 'serverless', '--key-attribute', 'a${'],
       "Serverless takes 'a${' for one of its variables",
     ],
-    [['policy'], 'give --keys, --key-prefixes or both'],
+    [['policy'], 'give --keys, --key-prefixes or --permits'],
+    [['policy', '--permits', 'partner'], "--permits must be as partner=5, but it is 'partner'."],
+    [['policy', '--permits', 'partner=0'], "--permits 'partner=0': permits must be"],
+    [['policy', '--permits', 'p*=5'], "The key or prefix 'p*' must hold no wildcard"],
     [['policy', '--keys', 'a*'], "The key or prefix 'a*' must hold no wildcard"],
     [['policy', '--keys', 'a', '--fleet'], 'A fleet is granted its locks by --key-prefixes'],
     [['policy', '--keys', 'a', '--store', 'file:/tmp'], 'table is about DynamoDB tables'],

@@ -29,6 +29,18 @@ async function refused(call: () => unknown, ...texts: string[]) {
   expect(scene.store.count()).toBe(sent);
 }
 
+test('a Node that is too old is named at the making of a client', () => {
+  const { withResolvers } = Promise;
+  try {
+    Object.assign(Promise, { withResolvers: undefined });
+    expect(() => new LockClient({ store: new MemoryLockStore() })).toThrow(
+      new TypeError(`leasehold needs Node 22.3 or later, but this is Node ${process.versions.node}.`),
+    );
+  } finally {
+    Object.assign(Promise, { withResolvers });
+  }
+});
+
 describe('keys', () => {
   const long = 'k'.repeat(1_025);
   const accented = 'é'.repeat(513);
