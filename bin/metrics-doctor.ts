@@ -4,7 +4,7 @@ import { tableIn } from '../lib/emf.ts';
 import { METRIC, METRIC_DIMENSION, METRIC_NAMESPACE } from '../lib/names.ts';
 import { show } from '../lib/record/check.ts';
 import type { StoreProblem } from '../lib/record/store.ts';
-import { answerTo, type Finding } from './findings.ts';
+import { answerTo, type Finding, orFine } from './findings.ts';
 import { BOUNDS } from './sdk-clients.ts';
 import { warn } from './terminal.ts';
 
@@ -13,13 +13,18 @@ type SDK = typeof import('@aws-sdk/client-cloudwatch');
 /** The variables that lead a DynamoDB client elsewhere, an emulator mostly, which has no CloudWatch. */
 const ENDPOINTS = ['AWS_ENDPOINT_URL_DYNAMODB', 'AWS_ENDPOINT_URL'] as const;
 
-/** Looks at the metrics and alarms of a table on AWS. Looks at those of an emulator only if a variable names its CloudWatch. */
+/**
+ * Looks at the metrics and alarms of a table on AWS. Looks at those of an emulator only if a variable names its CloudWatch.
+ * A look that is left out is told on the standard error, and is no finding: nothing is wrong with the place of the locks.
+ */
 export async function examineMetrics(tableName: string): Promise<Finding[]> {
-  const endpoint = ENDPOINTS.map((name) => process.env[name]).find(Boolean);
-  if (endpoint && !isOfAWS(endpoint) && !process.env.AWS_ENDPOINT_URL_CLOUDWATCH) return [];
+  const elsewhere = ENDPOINTS.find((name) => process.env[name] && !isOfAWS(process.env[name]));
+  if (elsewhere && !process.env.AWS_ENDPOINT_URL_CLOUDWATCH) {
+    warn(`The metrics and alarms were not looked at: the table is at ${process.env[elsewhere]}, beside no CloudWatch.`);
+    return [];
+  }
   const sdk = await import('@aws-sdk/client-cloudwatch').catch(() => undefined);
   if (sdk === undefined) {
-    // No finding: nothing is wrong with the place of the locks.
     warn('The metrics and alarms were not looked at: type npm install @aws-sdk/client-cloudwatch, and ask again.');
     return [];
   }
@@ -28,14 +33,19 @@ export async function examineMetrics(tableName: string): Promise<Finding[]> {
   const problems: Finding[] = [];
   try {
     const input = { Namespace: METRIC_NAMESPACE, Dimensions: [{ Name: METRIC_DIMENSION.table, Value: table }] };
-    const metrics = await answerTo('ListMetrics', problems, () => client.send(new sdk.ListMetricsCommand(input)));
+    const metrics = await answerTo('ListMetrics', 'the metrics', problems, () =>
+      client.send(new sdk.ListMetricsCommand(input)),
+    );
     if (metrics?.Metrics?.length === 0) {
       const message =
         'No metrics of the table came in during the last two weeks: set LOCK_METRICS=emf in each function, so that alarms hear of lost leases.';
       problems.push({ severity: 'warning', message });
+    } else if (metrics) {
+      problems.push({ severity: 'ok', message: 'Metrics of the table came in during the last two weeks.' });
     }
-    const alarms = await answerTo('DescribeAlarms', problems, () => alarmsOf(sdk, client, table));
-    if (alarms) problems.push(...findings(alarms));
+    const alarms = await answerTo('DescribeAlarms', 'the alarms', problems, () => alarmsOf(sdk, client, table));
+    if (alarms)
+      problems.push(...orFine(findings(alarms), 'An alarm watches lost leases, and no alarm of the table is on.'));
     return problems;
   } finally {
     client.destroy();

@@ -5,7 +5,7 @@ import { datesOf, type Metadata } from '../lib/aws/server-date.ts';
 import type { DynamoDBLockStore } from '../lib/dynamodb/store.ts';
 import { show } from '../lib/record/check.ts';
 import type { StoreProblem } from '../lib/record/store.ts';
-import { answerTo, type Finding } from './findings.ts';
+import { answerTo, type Finding, orFine } from './findings.ts';
 import { BOUNDS } from './sdk-clients.ts';
 import { offBy } from './terminal.ts';
 
@@ -25,8 +25,8 @@ export async function examineTable(store: DynamoDBLockStore): Promise<Finding[]>
   const input = { TableName: store.tableName };
   const findings: Finding[] = [];
   let offMs: number | undefined;
-  const ask = <Answer extends { $metadata: Metadata }>(name: string, send: () => Promise<Answer>) =>
-    answerTo(name, findings, async () => {
+  const ask = <Answer extends { $metadata: Metadata }>(name: string, settings: string, send: () => Promise<Answer>) =>
+    answerTo(name, settings, findings, async () => {
       const sentAt = Date.now();
       const answer = await send();
       const { serverDate } = datesOf(answer.$metadata);
@@ -35,14 +35,25 @@ export async function examineTable(store: DynamoDBLockStore): Promise<Finding[]>
       return answer;
     });
   try {
-    const table = (await ask('DescribeTable', () => client.send(new sdk.DescribeTableCommand(input))))?.Table;
-    const ttl = await ask('DescribeTimeToLive', () => client.send(new sdk.DescribeTimeToLiveCommand(input)));
-    const backups = await ask('DescribeContinuousBackups', () =>
+    const table = (
+      await ask('DescribeTable', 'the keys and replicas', () => client.send(new sdk.DescribeTableCommand(input)))
+    )?.Table;
+    const ttl = await ask('DescribeTimeToLive', 'the settings of TTL', () =>
+      client.send(new sdk.DescribeTimeToLiveCommand(input)),
+    );
+    const backups = await ask('DescribeContinuousBackups', 'the settings of backups', () =>
       client.send(new sdk.DescribeContinuousBackupsCommand(input)),
     );
-    if (table) findings.push(...keysOf(table, store), ...replicasOf(table));
+    if (table) {
+      const { keyAttribute, sortKey } = store.table;
+      const names = [keyAttribute, ...(sortKey ? [sortKey.name] : [])].join(', ');
+      findings.push(...orFine(keysOf(table, store), `The table's key is ${names}.`), ...replicasOf(table));
+    }
     const isStrong = table?.MultiRegionConsistency === 'STRONG';
-    if (ttl && !isStrong) findings.push(...ttlOf(ttl.TimeToLiveDescription, store));
+    if (ttl && !isStrong) {
+      const { ttlAttribute } = store.table;
+      findings.push(...orFine(ttlOf(ttl.TimeToLiveDescription, store), `TTL reads ${show(ttlAttribute)}.`));
+    }
     if (backups) findings.push(...backupsOf(backups.ContinuousBackupsDescription));
     if (offMs !== undefined) findings.push(clockOf(offMs));
     return findings;

@@ -8,8 +8,12 @@ import { UsageError } from './terminal.ts';
 interface Layout {
   readonly keyAttribute: string;
   readonly ttlAttribute: string;
-  readonly tableName: string;
+  /** Undefined if nobody named the table. CloudFormation then gives it a name. */
+  readonly tableName: string | undefined;
 }
+
+/** The name of a table that must have one, and that nobody named. */
+export const DEFAULT_NAME = 'locks';
 
 /** A word that no YAML takes for anything but a text: `yes`, `on` and `null` are no texts, nor is what begins as a number. */
 const PLAIN = /^(?!(?:y|n|yes|no|on|off|true|false|null)$)[a-z_][\w-]*$/i;
@@ -23,12 +27,12 @@ const hcl = (text: string): string =>
     .replace(/\\(.)/g, (escaped, letter) => ({ b: '\\u0008', f: '\\u000c' })[letter as string] ?? escaped)
     .replace(/[$%](?=\{)/g, '$&$&');
 
-const cloudformation = ({ keyAttribute, ttlAttribute }: Layout): string => `Resources:
+const cloudformation = ({ keyAttribute, ttlAttribute, tableName }: Layout): string => `Resources:
   Locks:
     Type: AWS::DynamoDB::Table
     DeletionPolicy: Retain
     UpdateReplacePolicy: Retain
-    Properties:
+    Properties:${tableName === undefined ? '' : `\n      TableName: ${yaml(tableName)}`}
       BillingMode: PAY_PER_REQUEST
       AttributeDefinitions:
         - AttributeName: ${yaml(keyAttribute)}
@@ -45,7 +49,7 @@ const terraform = ({
   ttlAttribute,
   tableName,
 }: Layout): string => `resource "aws_dynamodb_table" "locks" {
-  name         = ${hcl(tableName)}
+  name         = ${hcl(tableName ?? DEFAULT_NAME)}
   billing_mode = "PAY_PER_REQUEST"
   hash_key     = ${hcl(keyAttribute)}
 
@@ -65,7 +69,7 @@ const terraform = ({
 }`;
 
 function serverless(layout: Layout): string {
-  for (const name of [layout.keyAttribute, layout.ttlAttribute]) {
+  for (const name of [layout.keyAttribute, layout.ttlAttribute, layout.tableName ?? '']) {
     if (name.includes('${')) {
       throw new UsageError(`Serverless takes ${show(name)} for one of its variables: choose a name without \${.`);
     }
@@ -73,12 +77,22 @@ function serverless(layout: Layout): string {
   return `resources:\n${cloudformation(layout).replace(/^/gm, '  ')}`;
 }
 
-/** The templates by their format. SAM and the Serverless Framework take CloudFormation's resources as they are. */
-export const TEMPLATES: Readonly<Record<string, (layout: Layout) => string>> = {
-  cloudformation,
-  sam: cloudformation,
-  serverless,
-  terraform,
+const hclReference = (name: string): string => `\${${name}}`;
+
+/** A tool that deploys: its form of the table, and its name for the ARN of the table in that form. */
+interface Tool {
+  readonly template: (layout: Layout) => string;
+  readonly arn: unknown;
+}
+
+const ofCloudFormation: Tool = { template: cloudformation, arn: { 'Fn::GetAtt': ['Locks', 'Arn'] } };
+
+/** The tools by their name. SAM and the Serverless Framework take CloudFormation's resources as they are. */
+export const TOOLS: Readonly<Record<string, Tool>> = {
+  cloudformation: ofCloudFormation,
+  sam: ofCloudFormation,
+  serverless: { ...ofCloudFormation, template: serverless },
+  terraform: { template: terraform, arn: hclReference('aws_dynamodb_table.locks.arn') },
 };
 
 export interface PolicyOptions {
@@ -88,6 +102,8 @@ export interface PolicyOptions {
   readonly permits?: readonly string[];
   readonly fleet?: boolean;
   readonly guardedWrites?: boolean;
+  /** The tool whose template the policy stands beside. */
+  readonly format?: string;
 }
 
 /** The longest policy that IAM takes in a role, in characters without white space. */
@@ -122,7 +138,8 @@ export function policyOf(tableName: string, options: PolicyOptions): object {
   if (fleet && keyPrefixes.length === 0) {
     throw new UsageError('A fleet is granted its locks by --key-prefixes: runTasks also keeps marks under such keys.');
   }
-  const Resource = tableName.startsWith('arn:') ? tableName : `arn:aws:dynamodb:*:*:table/${tableName}`;
+  const arn = tableName.startsWith('arn:') ? tableName : `arn:aws:dynamodb:*:*:table/${tableName}`;
+  const Resource = TOOLS[options.format ?? '']?.arn ?? arn;
   const allow = (Action: string[], Condition: object) => ({ Effect: 'Allow', Action, Resource, Condition });
   const locks = { keys, keyPrefixes, permits };
   const readsOfSlots = fleet

@@ -1,4 +1,5 @@
 import { type AcquireOptions, leavingOf, remainingOf } from '../lib/lease/options.ts';
+import { ownerOf } from '../lib/lease/owner.ts';
 import { MOST_MS } from '../lib/record/check.ts';
 import { LockError } from '../lib/record/errors.ts';
 import type { LambdaContext } from './lambda-context.ts';
@@ -16,7 +17,7 @@ export function ofInvocation(context: LambdaContext, waitMs = 0, reserveMs = 1_0
     );
   }
   const { functionName, functionVersion, logStreamName, awsRequestId } = context;
-  const owner = functionName && `${functionName}:${functionVersion} ${logStreamName} ${awsRequestId}`;
+  const owner = functionName && ownerOf(functionName, functionVersion, logStreamName, awsRequestId);
   if (!context.getRemainingTimeInMillis) return { owner, waitMs };
   const remainingMs = () => context.getRemainingTimeInMillis();
   return {

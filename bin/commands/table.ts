@@ -2,11 +2,13 @@ import { type Command, Option } from 'commander';
 import { messageOf, type Thrown } from '../../lib/aws/faults.ts';
 import { DynamoDBLockStore } from '../../lib/dynamodb/store.ts';
 import { SERVICE } from '../../lib/dynamodb/table.ts';
+import { tableIn } from '../../lib/emf.ts';
+import { LOCK_TABLE_NAME } from '../../lib/names.ts';
 import { show } from '../../lib/record/check.ts';
 import { atPlace } from '../place.ts';
 import { BOUNDS } from '../sdk-clients.ts';
 import { keysOf, ttlOf } from '../table-doctor.ts';
-import { type PolicyOptions, policyOf, TEMPLATES } from '../table-templates.ts';
+import { DEFAULT_NAME, type PolicyOptions, policyOf, TOOLS } from '../table-templates.ts';
 import { print, UsageError, warn } from '../terminal.ts';
 
 /** The time that a table may need to be made, in seconds. */
@@ -25,17 +27,23 @@ export const addTable = (program: Command): Command => {
   table
     .command('template')
     .description('print the table as infrastructure code')
-    .addOption(new Option('--format <format>', 'the tool').choices(Object.keys(TEMPLATES)).makeOptionMandatory())
+    .addOption(new Option('--format <format>', 'the tool').choices(Object.keys(TOOLS)).makeOptionMandatory())
     .action(
-      atPlace(async ({ store }, { format }: { format: string }) => {
-        const { tableName, table } = tableOf(store);
-        printLines(TEMPLATES[format]?.({ ...table, tableName }) ?? '');
+      atPlace(async ({ store }, { format, table: name }: { format: string; table?: string }) => {
+        const { table } = tableOf(store);
+        const named = name ?? (process.env[LOCK_TABLE_NAME] || undefined);
+        printLines(TOOLS[format]?.template({ ...table, tableName: named && tableIn(named) }) ?? '');
         return 0;
-      }, 'locks'),
+      }, DEFAULT_NAME),
     );
   table
     .command('policy')
     .description('print the IAM policy of a function that locks some keys')
+    .addOption(
+      new Option('--format <format>', "the tool in whose template the policy names the template's own table").choices(
+        Object.keys(TOOLS),
+      ),
+    )
     .option('--keys <keys...>', 'the keys')
     .option('--key-prefixes <prefixes...>', 'the beginnings of keys, such as jobs/')
     .option(
@@ -48,7 +56,7 @@ export const addTable = (program: Command): Command => {
       atPlace(async ({ store }, options: PolicyOptions) => {
         printLines(JSON.stringify(policyOf(tableOf(store).tableName, options), undefined, 2));
         return 0;
-      }, 'locks'),
+      }, DEFAULT_NAME),
     );
   return table;
 };
@@ -116,7 +124,7 @@ async function create(store: DynamoDBLockStore): Promise<number> {
     print(made ? `The table ${show(tableName)} is made.` : `The table ${show(tableName)} was there already.`);
     return 0;
   } catch (error) {
-    throw new Error(messageOf(error as Thrown, `the making of the table ${show(tableName)}`, SERVICE), {
+    throw new Error(messageOf(error as Thrown, `the request to make the table ${show(tableName)}`, SERVICE), {
       cause: error,
     });
   } finally {

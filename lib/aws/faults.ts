@@ -7,6 +7,8 @@ export interface Thrown {
   readonly message?: string;
   readonly code?: unknown;
   readonly cause?: unknown;
+  /** Of an `AggregateError`, which has no message: one error for each address of a host. */
+  readonly errors?: readonly Error[];
   /** The reason for which the SDK, which is missing, is needed. */
   readonly needed?: string;
   readonly $fault?: string;
@@ -119,7 +121,9 @@ function adviceFor(thrown: Thrown, { client, endpoint, place }: Service): string
   }
   if (/^Region /.test(message)) return `set AWS_REGION to the ${place}'s Region, or give a client that has it. `;
   // AWS_REGION=local leads to localhost.
-  if (code === 'ENOTFOUND' || code === 'ECONNREFUSED') return 'check AWS_REGION, AWS_ENDPOINT_URL and the network. ';
+  if (code === 'ENOTFOUND' || code === 'ECONNREFUSED') {
+    return `check AWS_REGION, AWS_ENDPOINT_URL, ${endpoint} and the network. `;
+  }
   if (name === 'CredentialsProviderError') {
     const settings = profile
       ? `mend AWS_PROFILE=${show(profile)} or that profile`
@@ -138,7 +142,7 @@ function adviceFor(thrown: Thrown, { client, endpoint, place }: Service): string
  * @param request the operation and the place.
  */
 export function messageOf(thrown: Thrown, request: string, service: Service): string {
-  const { name = '', message = '', $fault, $response, $metadata } = thrown;
+  const { name = '', message = '', errors = [], $fault, $response, $metadata } = thrown;
   let text = `${service.name} ${$fault === 'client' ? 'refused' : 'did not answer'} ${request}`;
   if (isForeignAnswer(thrown)) {
     const { statusCode } = $response ?? {};
@@ -146,5 +150,6 @@ export function messageOf(thrown: Thrown, request: string, service: Service): st
   } else if ($fault === undefined && $response === undefined && kindOf(thrown) === 'lasting') {
     text = `${request} could not be sent`;
   }
-  return `${text}: ${adviceFor(thrown, service)}${name}: ${message}`;
+  const said = message || errors.map((error) => error.message).join(', ');
+  return `${text}: ${adviceFor(thrown, service)}${name}: ${said}`;
 }

@@ -1,4 +1,3 @@
-import { hostname } from 'node:os';
 import { checkFunction } from '../record/check.ts';
 import { LockBusyError, LockDoneError } from '../record/errors.ts';
 import { holderOf } from '../record/record.ts';
@@ -17,6 +16,7 @@ import { Lease } from './lease.ts';
 import { Lines } from './line.ts';
 import { type AcquireOptions, type AcquirePlan, dataOf, type LeaseTiming, planAcquire } from './options.ts';
 import { OwnLeases } from './own-leases.ts';
+import { defaultOwner } from './owner.ts';
 import { serverClockOf } from './server-clock.ts';
 import { type Place, SlotMemory } from './slots.ts';
 import { storeInTests } from './store-in-tests.ts';
@@ -189,10 +189,4 @@ export class LeaseClient {
     inBackground(this.#context, call);
     return call;
   }
-}
-
-function defaultOwner(): string {
-  const { AWS_LAMBDA_FUNCTION_NAME: name, AWS_LAMBDA_FUNCTION_VERSION: version } = process.env;
-  if (name === undefined) return `${hostname()}:${process.pid}`;
-  return `${name}:${version} ${process.env.AWS_LAMBDA_LOG_STREAM_NAME ?? ''}`.trimEnd();
 }

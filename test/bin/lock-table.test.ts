@@ -29,9 +29,9 @@ describe('a table of locks', () => {
   });
 
   test('shows key, state and time left on 40 columns, and besides the holder and a bar on 80', () => {
-    expect(new LockTable(40).line({ lock: held, readAt: now })).toMatch(/^nightly\/report +held +15 s$/);
+    expect(new LockTable(40).line({ lock: held, readAt: now })).toMatch(/^nightly-report +held +15 s$/);
     expect(new LockTable(80).line({ lock: held, readAt: now })).toMatch(
-      /^nightly\/report +held +anna +█████░░░░░ 15 s$/,
+      /^nightly-report +held +anna +█████░░░░░ 15 s$/,
     );
     expect(new LockTable(160).line({ lock: held, readAt: now })).toMatch(/ anna +1 min \d s +█{10}░{10} 15 s +7$/);
   });

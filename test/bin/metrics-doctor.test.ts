@@ -4,7 +4,7 @@ import {
   ListMetricsCommand,
   type MetricAlarm,
 } from '@aws-sdk/client-cloudwatch';
-import { afterEach, beforeEach, describe, expect, test } from '@jest/globals';
+import { afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
 import { mockClient } from 'aws-sdk-client-mock';
 import { examineMetrics } from '../../bin/metrics-doctor.ts';
 
@@ -37,11 +37,15 @@ const leaseLost = (alarm: MetricAlarm = {}): MetricAlarm => ({
   StateValue: 'OK',
   ...alarm,
 });
-const messages = async (tableName = 'locks') => (await examineMetrics(tableName)).map(({ message }) => message);
+const messages = async (tableName = 'locks') =>
+  (await examineMetrics(tableName)).flatMap(({ severity, message }) => (severity === 'ok' ? [] : [message]));
 
 describe('the metrics and alarms that doctor looks at', () => {
   test('are right if metrics come in, and an alarm on lost leases tells somebody', async () => {
-    expect(await examineMetrics('arn:aws:dynamodb:eu-west-1:111122223333:table/locks')).toEqual([]);
+    expect(await examineMetrics('arn:aws:dynamodb:eu-west-1:111122223333:table/locks')).toEqual([
+      { severity: 'ok', message: 'Metrics of the table came in during the last two weeks.' },
+      { severity: 'ok', message: 'An alarm watches lost leases, and no alarm of the table is on.' },
+    ]);
     const { input } = cloudWatch.commandCalls(ListMetricsCommand)[0]?.args[0] ?? {};
     expect(input).toEqual({ Namespace: 'Leasehold', Dimensions: ofTable });
   });
@@ -112,9 +116,13 @@ describe('the metrics and alarms that doctor looks at', () => {
     ['AWS_ENDPOINT_URL_DYNAMODB', 'http://amazonaws.com.localhost:8000', 0],
     ['AWS_ENDPOINT_URL_DYNAMODB', 'https://vpce-1.dynamodb.eu-west-1.vpce.amazonaws.com', 2],
   ])('are not asked of an emulator: %s=%s', async (name, url, requests) => {
+    const told = jest.spyOn(console, 'error').mockReturnValue();
     process.env[name] = url;
     expect(await messages()).toEqual([]);
     expect(cloudWatch.calls()).toHaveLength(requests);
+    const expected = `The metrics and alarms were not looked at: the table is at ${url}, beside no CloudWatch.`;
+    expect(told.mock.calls).toEqual(requests > 0 ? [] : [[expected]]);
+    told.mockRestore();
     process.env.AWS_ENDPOINT_URL_CLOUDWATCH = 'http://localhost:4566';
     await messages();
     expect(cloudWatch.calls()).toHaveLength(requests + 2);

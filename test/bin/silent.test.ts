@@ -27,7 +27,7 @@ describe('a server that accepts connections and never answers', () => {
     const { status, out, err } = await leaseholdIn(keys, args);
     expect({ status, out }).toEqual({ status: 3, out: '' });
     expect(err).toMatch(
-      /^Waiting for the table 'locks' to be made …\nleasehold: DynamoDB did not answer the making of the table 'locks'/,
+      /^Waiting for the table 'locks' to be made …\nleasehold: DynamoDB did not answer the request to make the table 'locks'/,
     );
   });
 

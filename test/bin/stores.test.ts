@@ -94,7 +94,7 @@ for (const [name, { missing, start }] of Object.entries(PLACES)) {
       await (await locks.acquire('hourly')).release();
       expect(await leasehold('list', 'nightly-')).toEqual({
         status: 0,
-        out: expect.stringMatching(/^nightly\/report {2}held by anna, opens in [^,]+ unless renewed\n$/),
+        out: expect.stringMatching(/^nightly-report {2}held by anna, opens in [^,]+ unless renewed\n$/),
         err: '',
       });
       const shown = await leasehold('inspect', 'nightly-report', '--json');

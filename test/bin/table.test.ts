@@ -47,6 +47,27 @@ describeAlways('leasehold table', () => {
     expect(told(Statement)).toEqual(told(statementsOf(stack) as { Action: string }[]));
   });
 
+  testAlways.each(['locks-of-jobs', 'arn:aws:dynamodb:eu-west-1:111122223333:table/locks-of-jobs'])(
+    'a template has the name of the table %s, if one is given',
+    async (name) => {
+      const template = async (format: string) => (await table('template', '--format', format, '--table', name)).out;
+      expect(parse(await template('sam')).Resources.Locks.Properties.TableName).toBe('locks-of-jobs');
+      expect(parse(await template('serverless')).resources.Resources.Locks.Properties.TableName).toBe('locks-of-jobs');
+      expect(await template('terraform')).toContain('  name         = "locks-of-jobs"\n');
+      const byVariable = { ...nowhere, LOCK_TABLE_NAME: name };
+      expect((await leaseholdIn(byVariable, ['table', 'template', '--format', 'sam'])).out).toBe(await template('sam'));
+    },
+  );
+
+  testAlways.each([
+    ['sam', { 'Fn::GetAtt': ['Locks', 'Arn'] }],
+    ['serverless', { 'Fn::GetAtt': ['Locks', 'Arn'] }],
+    ['terraform', expect.stringMatching(/^\$\{aws_dynamodb_table\.locks\.arn\}$/)],
+  ])('policy --format %s names the table of the template, in each statement', async (format, arn) => {
+    const { out } = await table('policy', '--keys', 'k', '--permits', 'partner=2', '--format', format);
+    expect(JSON.parse(out).Statement.map(({ Resource }: { Resource: unknown }) => Resource)).toEqual([arn, arn]);
+  });
+
   testAlways('is shown on the page by all of its kinds', () => {
     expect(printed.map(([args]) => args.split(' ')[0]).sort()).toEqual(['policy', 'template', 'template']);
   });

@@ -78,6 +78,6 @@ test('watch prints lines on a dumb terminal, which knows no escapes', async () =
     [watch, 'held by anna'],
     [`${CTRL_C}echo DO""NE\n`, 'DONE'],
   ]);
-  expect(shown).toMatch(/T\d\d:\d\d:.*Z {2}nightly\/report {2}held by anna/);
+  expect(shown).toMatch(/T\d\d:\d\d:.*Z {2}nightly-report {2}held by anna/);
   expect(shown?.replaceAll('\u001b[?2004', '')).not.toContain('\u001b');
 });

@@ -700,4 +700,10 @@ describe('owner', () => {
     const { owner } = await new LockClient({ store: scene.store, clock: scene.time }).acquire('job');
     expect(owner).toBe('nightly:7 2026/01/01/[7]abc');
   });
+
+  test('leaves out what a test does not set', async () => {
+    process.env = { ...env, AWS_LAMBDA_FUNCTION_NAME: 'nightly' };
+    const { owner } = await new LockClient({ store: scene.store, clock: scene.time }).acquire('job');
+    expect(owner).toBe('nightly');
+  });
 });

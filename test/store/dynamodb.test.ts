@@ -649,6 +649,16 @@ describe('an error of DynamoDB becomes a LockStoreError that says what to do', (
     expect(transient).toBe(false);
   });
 
+  test('a host with two addresses that both refuse: the message has both', async () => {
+    const errors = ['::1:8000', '127.0.0.1:8000'].map((address) => new Error(`connect ECONNREFUSED ${address}`));
+    const refused = Object.assign(new AggregateError(errors), { code: 'ECONNREFUSED' });
+    const { message, transient } = await failureOf(refused);
+    expect(message).toMatch(
+      /: check AWS_REGION.*connect ECONNREFUSED ::1:8000, connect ECONNREFUSED 127\.0\.0\.1:8000$/,
+    );
+    expect(transient).toBe(true);
+  });
+
   const denied = 'User: arn:aws:sts::123456789012:assumed-role/job is not authorized to perform this';
   test.each<[string, (store: LockStore) => Promise<unknown>]>([
     ['dynamodb:UpdateItem', (store) => store.acquire(request)],

@@ -264,7 +264,7 @@ describe('over both transports', () => {
   test('a host that refuses connections is the same error', async () => {
     const result = await outcome(undefined, { AWS_ENDPOINT_URL: 'http://127.0.0.1:9' });
     expect(result).toMatchObject({ transient: true, cause: { code: 'ECONNREFUSED' } });
-    expect(result.said).toContain(': check AWS_REGION, AWS_ENDPOINT_URL and the network. ');
+    expect(result.said).toContain(': check AWS_REGION, AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_DYNAMODB and the network. ');
   });
 
   test.each([
