@@ -1,11 +1,25 @@
+import { execFile } from 'node:child_process';
 import { EventEmitter, once } from 'node:events';
 import { globSync } from 'node:fs';
+import { mkdtemp, writeFile } from 'node:fs/promises';
 import { stripTypeScriptTypes } from 'node:module';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
+import { promisify } from 'node:util';
+import {
+  ConditionalCheckFailedException,
+  DynamoDBClient,
+  PutItemCommand,
+  type PutItemCommandInput,
+  paginateScan,
+  ScanCommand,
+} from '@aws-sdk/client-dynamodb';
 import { describe, expect, test } from '@jest/globals';
 import middy from '@middy/core';
 import httpErrorHandler from '@middy/http-error-handler';
-import { emf, type Lease, LockBusyError, LockClient } from '../../lib/index.ts';
+import { mockClient } from 'aws-sdk-client-mock';
+import { emf, type Lease, LockBusyError, LockClient, type LockLostError, metricsOf } from '../../lib/index.ts';
 import { uninstallStore } from '../../lib/lease/store-in-tests.ts';
 import { FakeClock, installMemoryStore, MemoryLockStore } from '../../lib/testing.ts';
 import { lock, lockPlugin, withLock } from '../../middleware/index.ts';
@@ -18,6 +32,9 @@ async function exportsOf(page: string, text: string) {
   const { code = '' } = blocksOf(page).find(({ code }) => code.includes(text)) ?? {};
   return import(`data:text/javascript,${encodeURIComponent(stripTypeScriptTypes(code))}`);
 }
+
+/** A block as the body of a function: without its types and its imports. */
+const bodyOf = (code: string) => stripTypeScriptTypes(code).replaceAll(/^import [^;]*;$/gm, '');
 
 const newClient = () => new LockClient({ store: new MemoryLockStore() });
 
@@ -61,6 +78,112 @@ test("docs/moving-a-table.md's function moves a finished token, and no token of 
   for (const key of ['nightly', 'plain', 'unknown']) await moveToken(key, from, to);
   expect(await to.inspect('nightly')).toMatchObject({ doneToken: '2026-01-01T02:00:00Z', held: false });
   expect(await to.inspect('plain')).toBeUndefined();
+});
+
+test("docs/moving-a-table.md's program copies items, and leaves what the new table has already", async () => {
+  const { code = '' } = blocksOf('docs/moving-a-table.md').find(({ code }) => code.includes('paginateScan')) ?? {};
+  const items = ['moved', 'taken'].map((key) => ({ lockKey: { S: key } }));
+  const put: PutItemCommandInput[] = [];
+  const dynamodb = mockClient(DynamoDBClient);
+  dynamodb
+    .on(ScanCommand)
+    .callsFake(async ({ ExclusiveStartKey: key }) =>
+      key === undefined ? { Items: items.slice(0, 1), LastEvaluatedKey: items[0] } : { Items: items.slice(1) },
+    );
+  dynamodb.on(PutItemCommand).callsFake(async (input: PutItemCommandInput) => {
+    const isThere = input.Item?.lockKey?.S === 'taken';
+    if (isThere) throw new ConditionalCheckFailedException({ message: 'there', $metadata: {} });
+    put.push(input);
+  });
+  const run = new Function(
+    'DynamoDBClient',
+    'paginateScan',
+    'PutItemCommand',
+    `return (async () => {${bodyOf(code)}})()`,
+  );
+  await run(DynamoDBClient, paginateScan, PutItemCommand);
+  expect(put).toEqual([
+    { TableName: 'new', Item: { lockKey: { S: 'moved' } }, ConditionExpression: 'attribute_not_exists(lockKey)' },
+  ]);
+  dynamodb.on(PutItemCommand).rejects(new Error('throttled'));
+  await expect(run(DynamoDBClient, paginateScan, PutItemCommand)).rejects.toThrow('throttled');
+  dynamodb.restore();
+});
+
+test("docs/logs.md's listener logs each event by its level, and an error by its message", async () => {
+  const { code = '' } = blocksOf('docs/logs.md')[0] ?? {};
+  const lines: [string, string, Record<string, unknown>][] = [];
+  const logger = Object.fromEntries(
+    ['debug', 'info', 'warn', 'error'].map((level) => [
+      level,
+      (text: string, line: Record<string, unknown>) => lines.push([level, text, line]),
+    ]),
+  );
+  const log = new Function('logger', bodyOf(code).replace(/export const log\s*=/, 'return'))(logger);
+  const locks = new LockClient({ store: new MemoryLockStore(), onEvent: log });
+  const lease = await locks.acquire('report');
+  await lease.renew();
+  await locks.forceRelease('report', { lockId: lease.lockId });
+  await lease.renew().catch(() => {});
+  expect(lines.map(([level, text]) => `${level}: ${text}`)).toEqual([
+    'info: lock acquired',
+    'debug: lock renewed',
+    'error: lock lost',
+  ]);
+  const { cause, ...lost } = lines.at(-1)?.[2] ?? {};
+  const { message } = cause as LockLostError;
+  expect(lost).toMatchObject({ event: 'lost', key: 'report', owner: lease.owner, reason: 'revoked', error: message });
+  expect(message).toContain('report');
+  expect(lines.flatMap(([, , line]) => Object.keys(line))).not.toContain('lockId');
+});
+
+test("docs/cdk/metrics.md's listener for Powertools publishes what the alarms and the runbook's query ask for", async () => {
+  const { code = '' } = blocksOf('docs/cdk/metrics.md').find(({ code }) => code.includes('toPowertools')) ?? {};
+  const published: Record<string, unknown>[] = [];
+  const singleMetric = () => {
+    const dimensions: object[] = [];
+    const metadata: Record<string, string> = {};
+    return {
+      clearDefaultDimensions() {},
+      setDefaultDimensions: (given: object) => dimensions.push(given),
+      addDimensions: (given: object) => dimensions.push(given),
+      addMetadata: (name: string, value: string) => Object.assign(metadata, { [name]: value }),
+      addMetric: (name: string, unit: string, value: number) =>
+        published.push({ name, unit, value, dimensions, ...metadata }),
+    };
+  };
+  const body = bodyOf(code).replace(/export const toPowertools\s*=/, 'return');
+  const make = new Function('metricsOf', 'metrics', 'process', body);
+  const listenIn = (env: object) => make(metricsOf, { singleMetric }, { env });
+  const locks = new LockClient({
+    store: new MemoryLockStore(),
+    onEvent: listenIn({ LOCK_TABLE_NAME: 'locks', AWS_LAMBDA_FUNCTION_NAME: 'nightly' }),
+  });
+  const lease = await locks.acquire('report', { owner: 'me' });
+  await locks.forceRelease('report', { lockId: lease.lockId });
+  await lease.renew().catch(() => {});
+  const { value, ...lost } = published.find(({ name }) => name === 'Lost') ?? {};
+  expect(lost).toMatchObject({ unit: 'Count', event: 'lost', key: 'report', owner: 'me', reason: 'revoked' });
+  expect(lost.dimensions).toEqual([{ table: 'locks' }, {}, { function: 'nightly' }]);
+  const [, query = ''] = /fields @timestamp, (.*)/.exec(read('docs/runbook.md')) ?? [];
+  expect(Object.keys(lost)).toEqual(expect.arrayContaining(query.split(', ')));
+  published.length = 0;
+  listenIn({ LOCK_TABLE_NAME: 'locks' })({ type: 'done', key: 'report', at: 0, once: 'a', doneToken: 'a' });
+  expect(published).toMatchObject([{ name: 'Done', dimensions: [{ table: 'locks' }, {}] }]);
+});
+
+test("docs/without-the-cdk.md's runner calls a handler as Lambda does", async () => {
+  const page = read('docs/without-the-cdk.md');
+  const [, runner = ''] = /<!-- file: invoke\.mjs -->\n\n```js\n(.*?)```/s.exec(page) ?? [];
+  const folder = await mkdtemp(join(tmpdir(), 'invoke-'));
+  await writeFile(join(folder, 'invoke.mjs'), runner);
+  const handler =
+    'export const handler = async (event, context) => ({ event, owner: context.logStreamName, left: context.getRemainingTimeInMillis() > 50_000 });';
+  await writeFile(join(folder, 'nightly.mjs'), handler);
+  const { stdout } = await promisify(execFile)(process.execPath, ['invoke.mjs', './nightly.mjs', '{"time":"now"}'], {
+    cwd: folder,
+  });
+  expect(stdout).toMatch(/^answer: \{\s*event: \{ time: 'now' \},\s*owner: 'local-\d+',\s*left: true\s*\}\n$/);
 });
 
 test('docs/runbook.md has a section for each alarm of the constructs, and for no other', () => {
