@@ -18,7 +18,7 @@ const OPTIONS: Readonly<Record<string, string>> = {
 const OPTION = new RegExp(`(?<![\\w'])(${Object.keys(OPTIONS).join('|')})(?![\\w'])`, 'g');
 
 /** Phrases whose words mean something else elsewhere: the names of attributes of a record, and of the operations of a program. */
-const PHRASES: readonly (readonly [RegExp, string])[] = [
+export const PHRASES: readonly (readonly [RegExp, string])[] = [
   [/, or allow more time \(requestTimeoutMs, leaseMs, holdAtMostMs\)/, ''],
   [/\(waitMs, withinMs\)/, '(--wait)'],
   [/ leaseMs or holdAtMostMs/, ' --lease'],

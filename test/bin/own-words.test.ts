@@ -1,5 +1,6 @@
+import { globSync, readFileSync } from 'node:fs';
 import { expect, test } from '@jest/globals';
-import { inOwnWords } from '../../bin/own-words.ts';
+import { inOwnWords, PHRASES } from '../../bin/own-words.ts';
 
 test.each([
   [
@@ -32,3 +33,13 @@ test.each(["Reading 'leaseMs': no such lock", 'its fencingToken is missing'])(
     expect(inOwnWords(message)).toBe(message);
   },
 );
+
+// A phrase at the beginning of a message may be put together from an option's name.
+const inside = PHRASES.map(([phrase]) => phrase).filter(({ source }) => !source.startsWith('^'));
+test.each(inside)('%s is still a phrase of the library', (phrase) => {
+  const sources = globSync('lib/**/*.ts').map((path) => readFileSync(path, 'utf8'));
+  expect(inside.length).toBeGreaterThan(8);
+  // send() puts the names of the caller's times into its advice.
+  const literal = new RegExp(phrase.source.replace(/^.*allow more time \\\(|^\\\((?=waitMs)|(?<=Ms)\\\)$/g, ''));
+  expect(sources.filter((text) => literal.test(text))).not.toEqual([]);
+});
