@@ -1,5 +1,6 @@
 import { Stack } from 'aws-cdk-lib';
 import * as iam from 'aws-cdk-lib/aws-iam';
+import type * as kms from 'aws-cdk-lib/aws-kms';
 import type * as s3 from 'aws-cdk-lib/aws-s3';
 import type { IConstruct } from 'constructs';
 import { checkNames } from '../record/check.ts';
@@ -7,7 +8,6 @@ import { slotKeys } from '../record/slot-keys.ts';
 import { nameOf, prefixOf } from '../swap/object-name.ts';
 import { checkKeys, grouped, type LockKeyOptions, warnOfPrefixes } from './grant-keys.ts';
 import { checkGrantee, warnOfNothing } from './grantee.ts';
-import { keyBehind } from './keys.ts';
 import { checkPolicySize } from './policy-size.ts';
 import { slotPatterns } from './policy-text.ts';
 
@@ -39,10 +39,13 @@ const MOST_ARN = 100;
 export class LockBucketGrants {
   readonly #scope: IConstruct;
   readonly #bucket: s3.Bucket;
+  readonly #encryptionKey: kms.IKey | undefined;
 
-  constructor(scope: IConstruct, bucket: s3.Bucket) {
+  /** @param encryptionKey the customer's key of the bucket, and no alias. */
+  constructor(scope: IConstruct, bucket: s3.Bucket, encryptionKey?: kms.IKey) {
     this.#scope = scope;
     this.#bucket = bucket;
+    this.#encryptionKey = encryptionKey;
   }
 
   /**
@@ -80,7 +83,6 @@ export class LockBucketGrants {
   #grant(grantee: iam.IGrantable, actions: string[], names: readonly string[][]): iam.Grant {
     checkGrantee(this.#scope, grantee);
     const { bucketArn } = this.#bucket;
-    const encryptionKey = this.#bucket.encryptionKey && keyBehind(this.#scope, this.#bucket.encryptionKey);
     const on = (actions: string[], resourceArns: string[]) =>
       iam.Grant.addToPrincipalOrResource({ grantee, actions, resourceArns, resource: this.#bucket });
     const grants = [
@@ -97,6 +99,7 @@ export class LockBucketGrants {
       grantee,
       grants.some(({ resourceStatements }) => resourceStatements.length > 0),
     );
+    const encryptionKey = this.#encryptionKey;
     if (encryptionKey) {
       const { region } = Stack.of(this.#bucket);
       grants.push(

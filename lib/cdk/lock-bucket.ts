@@ -95,7 +95,7 @@ export class LockBucket extends Resource {
     checkNames(`[${this.node.path}] LockBucket`, props, PROPS);
     const { bucketName, encryptionKey, expiration = Duration.days(DEFAULT_DAYS), removalPolicy } = props;
     this.#checkExpiration(expiration);
-    if (encryptionKey) keyBehind(this, encryptionKey);
+    const granted = encryptionKey && keyBehind(this, encryptionKey);
     checkRemoval(this, removalPolicy);
     this.bucket = new s3.Bucket(this, 'Bucket', {
       ...(bucketName !== undefined && { bucketName }),
@@ -114,7 +114,7 @@ export class LockBucket extends Resource {
       'AwsSolutions-S1':
         'A log line for each heartbeat would cost more than the locks, and tells less than their events.',
     });
-    this.grants = new LockBucketGrants(this, this.bucket);
+    this.grants = new LockBucketGrants(this, this.bucket, granted);
   }
 
   /** The name of the bucket. */
