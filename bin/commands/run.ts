@@ -1,12 +1,14 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { constants } from 'node:os';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { type Lease, LockBusyError, type LockClient, LockDoneError, LockTokenError } from '../../lib/index.ts';
 import { standardSafetyMs } from '../../lib/lease/options.ts';
 import { show } from '../../lib/record/check.ts';
 import { parserBetween, secondsOption } from '../numbers.ts';
 import { atPlace } from '../place.ts';
+import { CommandProcesses } from '../processes.ts';
 import { paragraph, STOP_SIGNALS, UsageError, warn } from '../terminal.ts';
 
 /** The exit statuses besides the command's own. `busy` is `EX_TEMPFAIL` of `sysexits.h`; the last two are a shell's. */
@@ -15,6 +17,8 @@ const STATUS = { lost: 70, busy: 75, done: 76, notExecutable: 126, notFound: 127
 /** The signals that are passed on to the command. Any of them would end this process, and leave the command without the lock. */
 const PASSED_ON = [...STOP_SIGNALS, 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'] as const;
 type Signal = (typeof PASSED_ON)[number];
+/** The signals that tell a command to end. */
+const STOPPING: readonly Signal[] = [...STOP_SIGNALS, 'SIGQUIT'];
 /** The signals that a terminal sends to the command, too. */
 const OF_TERMINAL: readonly Signal[] = ['SIGINT', 'SIGQUIT'];
 
@@ -28,7 +32,8 @@ interface Options {
 
 const NOTES = [
   'The environment of the command has LEASEHOLD_KEY and LEASEHOLD_TOKEN, the fencing token. If the lease is lost, the command ' +
-    'gets SIGTERM, and later SIGKILL. A command whose run was killed by SIGKILL goes on without the lock.',
+    'and what it has started get SIGTERM, and later SIGKILL. After a signal to the run, the lock is released when all of them ' +
+    'have ended. A command whose run was killed by SIGKILL goes on without the lock.',
   "Exit status: the command's own; 70 the lease was lost; 75 the lock is busy; 76 the once token is done.",
 ];
 
@@ -44,7 +49,10 @@ export const addRun = (program: Command): Command =>
     .argument('<key>', 'the key of the lock')
     .argument('<command...>', 'the command and its arguments')
     .addOption(secondsOption('--wait <seconds>', 'the longest wait for a busy lock', seconds, 0))
-    .option('--once <token>', 'run once for this token, such as a date: it is done if the command exits with 0')
+    .option(
+      '--once <token>',
+      'run once for this token, such as a date: it is done if the command exits with 0, and no signal told it to stop',
+    )
     .addOption(secondsOption('--at-least <seconds>', 'keep the lock closed for that long from the start', seconds, 0))
     .addOption(secondsOption('--lease <seconds>', 'the time after which a dead host’s lock opens', seconds, 30))
     .option(
@@ -70,26 +78,41 @@ function checkDash(command: readonly string[]): void {
   throw new UsageError('One word, the key, must stand before the dashes: leasehold run KEY -- COMMAND.');
 }
 
+/** The time from a look at the processes of a command to the next, in milliseconds. */
+const LOOK_MS = 100;
+/** The time after which a wait for what the command has started is told, in milliseconds. */
+const TELL_MS = 2_000;
+
+/** The time that the end of a killed command may take. */
+const reserveOf = (leaseMs: number): number => Math.min(500, leaseMs / 8);
+
+interface Times {
+  readonly leaseMs: number;
+  readonly safetyMs: number;
+  readonly killAfter: number;
+}
+
 /** The times of a lease whose command is dead before the lock opens to others. */
-function timesOf({ lease: leaseMs, killAfter = Math.min(2_000, leaseMs / 4) }: Options) {
+function timesOf({ lease: leaseMs, killAfter = Math.min(2_000, leaseMs / 4) }: Options): Times {
   if (leaseMs === 0) throw new UsageError('--lease must be more than 0 seconds, but it is 0.');
   if (killAfter > leaseMs / 3) {
     throw new UsageError(
       `--kill-after must be a third of --lease, ${leaseMs / 1000} s, at the most, but it is ${killAfter / 1000} s: the command must be dead before the lock opens.`,
     );
   }
-  const safetyMs = Math.ceil(Math.max(standardSafetyMs(leaseMs), killAfter + Math.min(500, leaseMs / 8)));
+  const safetyMs = Math.ceil(Math.max(standardSafetyMs(leaseMs), killAfter + reserveOf(leaseMs)));
   return { leaseMs, safetyMs, killAfter };
 }
 
 /**
  * 1. Acquires the lock. A signal ends the wait.
  * 2. Starts the command, and passes signals on to it.
- * 3. If the lease is lost, ends the command.
- * 4. Releases the lease. If the command succeeded, its `once` token is done.
+ * 3. If the lease is lost, ends the command and what it has started.
+ * 4. After a signal that told the command to end, waits for what it has started.
+ * 5. Releases the lease. If the command succeeded, and was not told to end, its `once` token is done.
  */
 async function run(locks: LockClient, key: string, options: Options, command: string[]): Promise<number> {
-  const { killAfter, ...times } = timesOf(options);
+  const times = timesOf(options);
   let deliver: ((signal: Signal) => void) | undefined;
   let received: Signal | undefined;
   const waiting = new AbortController();
@@ -106,7 +129,7 @@ async function run(locks: LockClient, key: string, options: Options, command: st
       await lease.release();
       return STATUS.signal + constants.signals[received];
     }
-    return await underLease(lease, killAfter, command, (to) => {
+    return await underLease(lease, { ...options, ...times }, command, (to) => {
       deliver = to;
     });
   } catch (error) {
@@ -142,64 +165,95 @@ async function acquired(
 
 async function underLease(
   lease: Lease,
-  killAfter: number,
+  { killAfter, leaseMs, safetyMs, once: token }: Options & Times,
   command: string[],
   deliverTo: (deliver: (signal: Signal) => void) => void,
 ): Promise<number> {
-  // Without a terminal, the command leads a process group, so that a signal also reaches what the command has started. On a
-  // terminal that would take the terminal away from the command.
+  // Without a terminal, the command leads a process group and a session. On a terminal that would take the terminal away from
+  // the command.
   const isGroup = ![process.stdin, process.stdout, process.stderr].some(({ isTTY }) => isTTY);
+  const marks = { LEASEHOLD_KEY: lease.key, LEASEHOLD_TOKEN: String(lease.fencingToken) };
   let child: ChildProcess;
   try {
     child = spawn(command[0] as string, command.slice(1), {
       stdio: 'inherit',
       detached: isGroup,
-      env: { ...process.env, LEASEHOLD_KEY: lease.key, LEASEHOLD_TOKEN: String(lease.fencingToken) },
+      env: { ...process.env, ...marks },
     });
   } catch (error) {
     return notStarted(lease, command, error);
   }
-  const kill = (signal: NodeJS.Signals) => send(child, signal, isGroup);
-  deliverTo((signal) => (isGroup || !OF_TERMINAL.includes(signal)) && kill(signal));
+  const processes = new CommandProcesses(child.pid ?? 0, isGroup, marks);
+  let stopped: Signal | undefined;
+  deliverTo((signal) => {
+    if (STOPPING.includes(signal)) stopped ??= signal;
+    if (isGroup || !OF_TERMINAL.includes(signal)) processes.send(signal);
+  });
   let killing: NodeJS.Timeout | undefined;
   const onLost = () => {
     warn(`leasehold: the lease of ${show(lease.key)} was lost: ending the command.`);
-    kill('SIGTERM');
-    killing = setTimeout(() => kill('SIGKILL'), killAfter);
+    processes.send('SIGTERM');
+    // After a sleep of the host, the lock may be open already.
+    const opensInMs = lease.deadline + safetyMs - reserveOf(leaseMs) - Date.now();
+    killing = setTimeout(() => processes.send('SIGKILL'), Math.max(0, Math.min(killAfter, opensInMs)));
   };
   lease.signal.addEventListener('abort', onLost);
   if (lease.signal.aborted) onLost();
-  const going = isGroup ? stopTogether(lease, kill) : undefined;
+  const going = stopTogether(lease, processes);
   let status: number;
   try {
     const [code, signal] = (await once(child, 'exit')) as [number | null, NodeJS.Signals | null];
     status = code ?? STATUS.signal + constants.signals[signal as NodeJS.Signals];
+    // A command that ends by itself may leave something behind. One that was told to end must not.
+    if (stopped !== undefined) await ending(processes);
+    if (killing !== undefined) await killed(processes);
   } catch (error) {
     return notStarted(lease, command, error);
   } finally {
     clearTimeout(killing);
     lease.signal.removeEventListener('abort', onLost);
-    going?.();
+    going();
   }
-  // The command has ended, and what it has started in its group must not work on without the lock.
-  if (killing !== undefined) kill('SIGKILL');
-  return ended(lease, status);
+  return ended(lease, status, token === undefined ? undefined : stopped);
+}
+
+/** Waits until the processes of a command that was told to end have ended: a program may need a time to end in order. */
+async function ending(processes: CommandProcesses): Promise<void> {
+  const began = performance.now();
+  let isTold = false;
+  for (let left = processes.left(); left.length > 0; left = processes.left()) {
+    if (!isTold && performance.now() - began > TELL_MS) {
+      isTold = true;
+      warn(`leasehold: the command has ended. Waiting for what it has started: ${left.join(', ')}.`);
+    }
+    await sleep(LOOK_MS);
+  }
+}
+
+/** Kills the processes of a command, also those that these have just started. Another user's processes may live on. */
+async function killed(processes: CommandProcesses): Promise<void> {
+  const began = performance.now();
+  for (let left = processes.left(); left.length > 0; left = processes.left()) {
+    processes.send('SIGKILL');
+    if (performance.now() - began > TELL_MS) {
+      warn(`leasehold: processes of the command live on without the lock: ${left.join(', ')}.`);
+      return;
+    }
+    await sleep(LOOK_MS);
+  }
 }
 
 /**
- * Stops the command's group when this process is stopped, and continues both: a command whose lease is not renewed must not
- * work on. Looks at the lease before the command goes on.
+ * Stops the command when this process is stopped, and continues both: a command whose lease is not renewed must not work on.
+ * A command whose lease was lost meanwhile does not go on, not even to end in order: the lock may be somebody else's by now.
  * @returns a function that ends this.
  */
-function stopTogether(lease: Lease, kill: (signal: NodeJS.Signals) => void): () => void {
+function stopTogether(lease: Lease, processes: CommandProcesses): () => void {
   const onStop = () => {
-    kill('SIGSTOP');
+    processes.send('SIGSTOP');
     process.kill(process.pid, 'SIGSTOP');
   };
-  const onContinue = () => {
-    lease.isHeld();
-    kill('SIGCONT');
-  };
+  const onContinue = () => processes.send(lease.isHeld() ? 'SIGCONT' : 'SIGKILL');
   process.on('SIGTSTP', onStop);
   process.on('SIGCONT', onContinue);
   return () => {
@@ -215,9 +269,10 @@ async function notStarted(lease: Lease, command: string[], error: unknown): Prom
   return code === 'ENOENT' ? STATUS.notFound : STATUS.notExecutable;
 }
 
-async function ended(lease: Lease, status: number): Promise<number> {
+/** @param stopped the signal that told a run for a `once` token to end. Nobody knows whether its work is done. */
+async function ended(lease: Lease, status: number, stopped: Signal | undefined): Promise<number> {
   const wasHeld = lease.isHeld();
-  const isReleased = await lease.release({ done: status === 0 });
+  const isReleased = await lease.release({ done: status === 0 && stopped === undefined });
   // A grant that an operator has ended since the last renewal is lost, and only the answer to the release tells so.
   if (!wasHeld || lease.signal.aborted) {
     warn(`leasehold: the command ended with ${status}, after the lease of ${show(lease.key)} had been lost.`);
@@ -228,16 +283,7 @@ async function ended(lease: Lease, status: number): Promise<number> {
       `leasehold: the release of ${show(lease.key)} is not confirmed: the lock opens at its expiry at the latest, and a once token may not be done.`,
     );
   }
-  return status;
-}
-
-function send({ pid }: ChildProcess, signal: NodeJS.Signals, isGroup: boolean): void {
-  if (pid === undefined) return;
-  try {
-    process.kill(isGroup ? -pid : pid, signal);
-  } catch (error) {
-    // The process has ended already.
-    if ((error as NodeJS.ErrnoException).code !== 'ESRCH')
-      warn(`leasehold: ${signal} failed: ${(error as Error).message}`);
-  }
+  if (status !== 0 || stopped === undefined) return status;
+  warn(`leasehold: the command was stopped by ${stopped}, so the once token of ${show(lease.key)} is not done.`);
+  return STATUS.signal + constants.signals[stopped];
 }
