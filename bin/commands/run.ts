@@ -188,6 +188,8 @@ async function underLease(
   deliverTo((signal) => {
     if (STOPPING.includes(signal)) stopped ??= signal;
     if (isGroup || !OF_TERMINAL.includes(signal)) processes.send(signal);
+    // The terminal has sent the signal. Later, a parent may be gone by which a child is known.
+    else processes.left();
   });
   let killing: NodeJS.Timeout | undefined;
   const onLost = () => {
