@@ -16,7 +16,7 @@ interface Process {
 const UNHANDLED: readonly NodeJS.Signals[] = ['SIGKILL', 'SIGSTOP', 'SIGCONT'];
 
 export class CommandProcesses {
-  readonly #leader: number;
+  readonly #leader: number | undefined;
   readonly #isGroup: boolean;
   readonly #marks: readonly string[];
   /** The processes to which a signal could not be sent, as those of another user. */
@@ -27,15 +27,16 @@ export class CommandProcesses {
   #known: readonly number[];
 
   /**
-   * @param leader the command's own process.
+   * @param leader the command's own process. Undefined if the command could not be started: then there are no processes. A 0 would
+   * have every process of the host below it.
    * @param isGroup true if the command leads a process group and a session. On a terminal, this process shares both with it.
    * @param marks variables that stand with these values in the environment of the command alone.
    */
-  constructor(leader: number, isGroup: boolean, marks: Readonly<Record<string, string>>) {
+  constructor(leader: number | undefined, isGroup: boolean, marks: Readonly<Record<string, string>>) {
     this.#leader = leader;
     this.#isGroup = isGroup;
     this.#marks = Object.entries(marks).map(([name, value]) => `\0${name}=${value}\0`);
-    this.#known = [leader];
+    this.#known = leader === undefined ? [] : [leader];
   }
 
   /**

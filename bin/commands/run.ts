@@ -183,7 +183,7 @@ async function underLease(
   } catch (error) {
     return notStarted(lease, command, error);
   }
-  const processes = new CommandProcesses(child.pid ?? 0, isGroup, marks);
+  const processes = new CommandProcesses(child.pid, isGroup, marks);
   let stopped: Signal | undefined;
   deliverTo((signal) => {
     if (STOPPING.includes(signal)) stopped ??= signal;

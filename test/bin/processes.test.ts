@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 import { afterAll, afterEach, describe, expect, jest, test as testAlways } from '@jest/globals';
+import { CommandProcesses } from '../../bin/processes.ts';
 import { FileLockStore } from '../../lib/file.ts';
 import { LockClient } from '../../lib/index.ts';
 import { commandIn, testOnTerminal } from './run.ts';
@@ -135,6 +136,13 @@ describe.each([
     expect(next.isHeld()).toBe(true);
     await next.release();
   });
+});
+
+testAlways('a command that could not be started has no processes', () => {
+  const processes = new CommandProcesses(undefined, true, { LEASEHOLD_KEY: 'none' });
+  expect(processes.left()).toEqual([]);
+  const own = new CommandProcesses(process.pid, true, { LEASEHOLD_KEY: 'none' });
+  expect(own.left()).toContain(process.pid);
 });
 
 testAlways('a run for a once token that was told to end is not done, whatever its exit status', async () => {
