@@ -21,6 +21,8 @@ export const LONGEST_PAUSE_MS = 250;
 const PAUSE_MS = { first: 30, growth: 1.15 };
 /** The longest pause after a write that failed, in milliseconds: the server may be throttling. */
 const FAILED_MOST_MS = 1_000;
+/** The time from which on a look without an answer tells of the store, in milliseconds, also if the end of the wait cut the look off. */
+const FAIR_MS = 1_000;
 /** The longest random delay after an expiry. So the waiters for one expiry do not all write in the same millisecond. */
 const MOST_LATE_MS = 25;
 
@@ -210,6 +212,7 @@ export class Acquisition {
       return this.#slots.hasFree ? undefined : this.#soonest(this.#slots.records);
     }
     const consistent = this.#untilOpenMs(seen) === 0;
+    const began = this.elapsedMs;
     const read = (signal: AbortSignal) => this.#context.store.read(this.key, { consistent }, signal);
     try {
       const { record } = await this.#send(`Reading '${this.key}'`, read);
@@ -218,15 +221,23 @@ export class Acquisition {
       return consistent ? record : fresher(seen, record);
     } catch (error) {
       // The next look may succeed.
-      if (this.#attempts.mayPass(error, this.key)) return seen;
+      if (this.#isCutOff(error, began) || this.#attempts.mayPass(error, this.key)) return seen;
       throw error;
     }
+  }
+
+  /** Tells whether the end of the wait cut a look off, whose answer would have come a moment later: that is no fault of the store. */
+  #isCutOff(error: unknown, began: number): boolean {
+    const { budget } = this.#attempts;
+    if (!(error instanceof LockStoreError && error.transient) || budget.fault !== undefined) return false;
+    return budget.leftMs <= 0 && this.elapsedMs - began < FAIR_MS;
   }
 
   /** Reads the records of all slots at once, eventually consistent. */
   async #lookAtAll(slots: Slots): Promise<Failed | undefined> {
     const { keys } = slots;
     const what = `Reading the ${keys.length} slots of '${this.key}'`;
+    const began = this.elapsedMs;
     try {
       const answer = await this.#send(what, (signal) => this.#context.store.readMany(keys, signal));
       slots.saw(answer);
@@ -236,7 +247,7 @@ export class Acquisition {
         transient: true,
       });
     } catch (error) {
-      if (this.#attempts.mayPass(error)) return { type: 'failed', error };
+      if (this.#isCutOff(error, began) || this.#attempts.mayPass(error)) return { type: 'failed', error };
       throw error;
     }
   }

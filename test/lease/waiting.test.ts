@@ -47,6 +47,29 @@ describe('a lock that is released after 500 ms', () => {
   );
 });
 
+describe('a look that the end of the wait cuts off', () => {
+  async function run(waitMs: number, answersAfterMs: number, { permits = 1, ...options }: AcquireOptions = {}) {
+    const { time, store, host } = world();
+    for (let slot = 0; slot < permits; slot++) await host().client.acquire('job', { permits });
+    store.plan({ do: 'delayAnswer', ms: answersAfterMs, times: Number.POSITIVE_INFINITY });
+    const waiter = host();
+    const waiting = outcomeOf(waiter.client.acquire('job', { waitMs, permits, ...options }));
+    while (!waiting.settled) await time.advance(1);
+    expect(waiting.error).toBeInstanceOf(LockBusyError);
+    return waiter.of('acquireFailed').map(({ error }) => error.message);
+  }
+
+  test.each([1, 3])('is no fault of the store: %i permits', async (permits) => {
+    for (let waitMs = 900; waitMs <= 1_150; waitMs += 10) expect(await run(waitMs, 200, { permits })).toEqual([]);
+  });
+
+  test('is a fault if the store has not answered for a second', async () => {
+    expect(await run(2_500, 1_300, { withinMs: 2_500, requestTimeoutMs: 5_000 })).toEqual([
+      expect.stringMatching(/^Reading 'job': no answer came within 1\d\d\d ms/),
+    ]);
+  });
+});
+
 describe('a lock whose holder died', () => {
   test('is taken by a waiter within 100 ms of its expiry, in one write', async () => {
     for (let seed = 1; seed <= 30; seed++) {
