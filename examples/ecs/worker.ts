@@ -9,7 +9,8 @@ const GRACE_MS = 20_000;
 
 const locks = new LockClient({
   store: new DynamoDBLockStore(), // the table that LOCK_TABLE_NAME names
-  onEvent: ({ type, key }) => console.log(JSON.stringify({ type, key })),
+  onEvent: ({ type, key, ...event }) =>
+    console.log(JSON.stringify({ type, key, error: 'error' in event ? event.error.message : undefined })),
 });
 
 // ECS sends SIGTERM, and Ctrl-C sends SIGINT. Not `once`: below npm, Ctrl-C may come twice.

@@ -22,7 +22,7 @@ import { mockClient } from 'aws-sdk-client-mock';
 import { emf, type Lease, LockBusyError, LockClient, type LockLostError, metricsOf } from '../../lib/index.ts';
 import { uninstallStore } from '../../lib/lease/store-in-tests.ts';
 import { FakeClock, installMemoryStore, MemoryLockStore } from '../../lib/testing.ts';
-import { lock, lockPlugin, withLock } from '../../middleware/index.ts';
+import { lock, lockPlugin, lockRecords, withLock } from '../../middleware/index.ts';
 import { blocksOf } from './blocks.ts';
 import { repository } from './entries.ts';
 import { read } from './pages.ts';
@@ -170,6 +170,22 @@ test("docs/cdk/metrics.md's listener for Powertools publishes what the alarms an
   published.length = 0;
   listenIn({ LOCK_TABLE_NAME: 'locks' })({ type: 'done', key: 'report', at: 0, once: 'a', doneToken: 'a' });
   expect(published).toMatchObject([{ name: 'Done', dimensions: [{ table: 'locks' }, {}] }]);
+});
+
+test("docs/queues.md's handler answers the event of that page as the page says", async () => {
+  const [{ code = '' } = {}, { code: ofEvent = '' } = {}] = blocksOf('docs/queues.md');
+  const { event } = await exportsOf('docs/queues.md', 'as SQSRecord');
+  const body = bodyOf(code).replace(/export const handler\s*=/, 'return');
+  const booked: string[] = [];
+  installMemoryStore();
+  const make = new Function('middy', 'lockPlugin', 'lockRecords', 'book', body);
+  const handler = make(middy, lockPlugin, lockRecords, async (order: string) => booked.push(order));
+  uninstallStore();
+  const answer = { batchItemFailures: [{ itemIdentifier: '3' }] };
+  expect(await handler(event, {})).toEqual(answer);
+  expect(booked.sort()).toEqual(['{"account":"a"}', '{"account":"b"}']);
+  const [, told = ''] = /gives (\{.*\})/.exec(ofEvent) ?? [];
+  expect(new Function(`return ${told}`)()).toEqual(answer);
 });
 
 test("docs/without-the-cdk.md's runner calls a handler as Lambda does", async () => {
