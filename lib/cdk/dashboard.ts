@@ -2,9 +2,9 @@ import { Duration } from 'aws-cdk-lib';
 import * as cloudwatch from 'aws-cdk-lib/aws-cloudwatch';
 import type * as lambda from 'aws-cdk-lib/aws-lambda';
 import { Construct } from 'constructs';
-import { checkNames, show } from '../record/check.ts';
+import { checkNames } from '../record/check.ts';
+import { askedLogGroups, checkDashboard } from './dashboard-checks.ts';
 import { unqualified } from './functions.ts';
-import { invalid } from './invalid.ts';
 import { checkLockTable, type ILockTable } from './lock-table-base.ts';
 
 /**
@@ -26,7 +26,7 @@ export interface LockDashboardProps {
   readonly lockTable: ILockTable;
 
   /**
-   * The name of the dashboard: letters, digits, `-` and `_`.
+   * The name of the dashboard: 1 to 255 letters, digits, `-` and `_`.
    *
    * @default - made by CloudFormation
    */
@@ -34,6 +34,7 @@ export interface LockDashboardProps {
 
   /**
    * Functions that get lines of their own, for busy rate and held time, and whose logs tell which locks are held now, by key.
+   * One query asks the logs of at most 50 log groups: of more, the first 50 are asked, and the synthesis warns.
    *
    * @default - none
    */
@@ -47,7 +48,7 @@ export interface LockDashboardProps {
   readonly alarms?: readonly cloudwatch.IAlarm[];
 
   /**
-   * The time that a point of the graphs stands for: at least a minute.
+   * The time that a point of the graphs stands for: whole minutes, at least one.
    *
    * @default Duration.minutes(1)
    */
@@ -75,18 +76,14 @@ export class LockDashboard extends Construct {
   /** The dashboard itself, to add to. */
   readonly dashboard: cloudwatch.Dashboard;
 
+  /** @throws TypeError that shows the construct's path and the value, if a prop is unknown or invalid. */
   constructor(scope: Construct, id: string, props: LockDashboardProps) {
     super(scope, id);
     checkNames(`[${this.node.path}] LockDashboard`, props, PROPS);
-    const { lockTable, alarms = [], period = Duration.minutes(1) } = props;
-    const functions = (props.functions ?? []).map(unqualified);
+    const { lockTable, functions: given = [], alarms = [], period = Duration.minutes(1) } = props;
     checkLockTable(this, lockTable);
-    if (typeof period?.toMilliseconds !== 'function') {
-      throw invalid(this, `period must be a Duration, such as Duration.minutes(5), but it is ${show(period)}.`);
-    }
-    if (period.isUnresolved() || period.toMilliseconds() < 60_000) {
-      throw invalid(this, `period must be at least a minute, but it is ${period.toString()}.`);
-    }
+    checkDashboard(this, { ...props, functions: given, alarms, period });
+    const functions = given.map(unqualified);
     const { BLUE, GREEN, ORANGE, PURPLE, RED } = cloudwatch.Color;
 
     const wholeWidth = { width: 24 };
@@ -169,7 +166,7 @@ export class LockDashboard extends Construct {
       ),
     );
     if (functions.length > 0) {
-      this.dashboard.addWidgets(heldNow(functions.map(logGroupOf)));
+      this.dashboard.addWidgets(heldNow(askedLogGroups(this, functions.map(logGroupOf))));
       this.dashboard.addWidgets(
         graph(
           'Busy rate by function',

@@ -3,9 +3,8 @@ import * as cloudwatch from 'aws-cdk-lib/aws-cloudwatch';
 import type * as lambda from 'aws-cdk-lib/aws-lambda';
 import type { Construct } from 'constructs';
 import { LOCK_METRICS } from '../names.ts';
-import { show } from '../record/check.ts';
 import { environmentOf } from './functions.ts';
-import { invalid } from './invalid.ts';
+import { invalid, lengthOf, shown } from './invalid.ts';
 
 interface DidNotRun {
   /** The name of the option `within`, for a message. */
@@ -36,17 +35,14 @@ export function warnIfBlind(alarm: cloudwatch.Alarm, fn: lambda.Function): void 
  * Makes an alarm that goes off if a metric counted nothing for a time. The alarm is also on from its deployment to the first
  * run.
  */
-export function didNotRun(scope: Construct, { name, within, metric, ...shown }: DidNotRun): cloudwatch.Alarm {
+export function didNotRun(scope: Construct, { name, within, metric, ...alarmProps }: DidNotRun): cloudwatch.Alarm {
   // CloudWatch looks back for 7 days in periods of an hour or more, and for a day in shorter periods.
-  const minutes =
-    typeof within?.toMinutes !== 'function' || within.isUnresolved()
-      ? Number.NaN
-      : within.toMinutes({ integral: false });
+  const minutes = lengthOf(within, 'toMinutes');
   const isHours = minutes % 60 === 0;
   if (!Number.isInteger(minutes) || minutes < 1 || minutes > (isHours ? 7 * 24 * 60 : 24 * 60)) {
     throw invalid(
       scope,
-      `${name} must be whole hours up to 7 days, or whole minutes up to a day, but it is ${show(within)}.`,
+      `${name} must be whole hours up to 7 days, or whole minutes up to a day, but it is ${shown(within)}.`,
     );
   }
   if (scope.node.tryFindChild('DidNotRun')) {
@@ -61,6 +57,6 @@ export function didNotRun(scope: Construct, { name, within, metric, ...shown }: 
     comparisonOperator: cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD,
     evaluationPeriods: isHours ? minutes / 60 : minutes,
     treatMissingData: cloudwatch.TreatMissingData.BREACHING,
-    ...shown,
+    ...alarmProps,
   });
 }

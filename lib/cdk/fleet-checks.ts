@@ -1,18 +1,17 @@
 import { Annotations, Duration, Token } from 'aws-cdk-lib';
 import type * as lambda from 'aws-cdk-lib/aws-lambda';
 import type { Construct } from 'constructs';
-import { show } from '../record/check.ts';
 import { functionOf } from './functions.ts';
-import { invalid } from './invalid.ts';
+import { invalid, shown } from './invalid.ts';
 
 /** The most workers of a fleet: as many as Lambda runs at a time in an account, unless the quota was raised. */
 const MOST_WORKERS = 1_000;
 
 export function checkWorkers(scope: Construct, workers: number): void {
-  if (!Token.isUnresolved(workers) && Number.isInteger(workers) && workers >= 1 && workers <= MOST_WORKERS) return;
-  const given = typeof workers === 'number' ? String(workers) : show(workers);
-  const shown = Token.isUnresolved(workers) ? 'a token, known at deployment only' : given;
-  throw invalid(scope, `workers must be a whole number from 1 to 1,000, but it is ${shown}.`);
+  const isToken = Token.isUnresolved(workers);
+  if (!isToken && Number.isInteger(workers) && workers >= 1 && workers <= MOST_WORKERS) return;
+  const found = typeof workers === 'number' && !isToken ? workers : shown(workers);
+  throw invalid(scope, `workers must be a whole number from 1 to 1,000, but it is ${found}.`);
 }
 
 /** Warns of a function that cannot run all workers at a time. */

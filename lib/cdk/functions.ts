@@ -24,7 +24,8 @@ export function functionOf(fn: lambda.Function | lambda.Alias): lambda.Function 
 }
 
 /** The function behind an alias or a version: its name, without a qualifier, is what the function publishes its metrics by. */
-export const unqualified = (fn: lambda.IFunction): lambda.IFunction => (fn as Partial<lambda.Alias>).lambda ?? fn;
+export const unqualified = (fn: lambda.IFunction): lambda.IFunction =>
+  (fn as Partial<lambda.Alias> | undefined)?.lambda ?? fn;
 
 /**
  * Says that a value is no function whose environment this app sets, and what to do with such a value.

@@ -2,7 +2,7 @@ import { Annotations, Token } from 'aws-cdk-lib';
 import type { IConstruct } from 'constructs';
 import { bytes, MAX_TEXT_BYTES, show } from '../record/check.ts';
 import { slotKeys } from '../record/slot-keys.ts';
-import { invalid } from './invalid.ts';
+import { invalid, shown } from './invalid.ts';
 import { conditionOf, keyPatterns, policyFault } from './policy-text.ts';
 
 /**
@@ -67,6 +67,12 @@ export function checkKeys(scope: IConstruct, { keyPrefixes = [], keys = [], perm
     }
   }
   for (const [key, number] of Object.entries(permits)) {
+    if (Token.isUnresolved(number)) {
+      throw invalid(
+        scope,
+        `permits of ${show(key)} must be known when the app is synthesised, but it is ${shown(number)}.`,
+      );
+    }
     try {
       slotKeys(key, number);
     } catch (error) {

@@ -36,10 +36,8 @@ export interface LockGrantOptions extends LockKeyOptions {
   readonly fleet?: boolean;
 }
 
-const OPTIONS = { keyPrefixes: 0, keys: 0, permits: 0, guardedWrites: 0, fleet: 0 } satisfies Record<
-  keyof LockGrantOptions,
-  0
->;
+const KEY_OPTIONS = { keyPrefixes: 0, keys: 0, permits: 0 } satisfies Record<keyof LockKeyOptions, 0>;
+const OPTIONS = { ...KEY_OPTIONS, guardedWrites: 0, fleet: 0 } satisfies Record<keyof LockGrantOptions, 0>;
 
 /**
  * The facts about a lock table that its grants are made of.
@@ -97,7 +95,8 @@ export class LockTableGrants {
    */
   lock(grantee: iam.IGrantable, options: LockGrantOptions): iam.Grant {
     checkNames(`[${this.#table.construct.node.path}] A grant`, options, OPTIONS);
-    checkFlags(this.#table.construct, { guardedWrites: options.guardedWrites });
+    checkFlags(this.#table.construct, { guardedWrites: options.guardedWrites, fleet: options.fleet });
+    checkKeys(this.#table.construct, options);
     if (options.guardedWrites && !this.#table.transactions) {
       throw invalid(
         this.#table.construct,
@@ -111,7 +110,7 @@ export class LockTableGrants {
         `a fleet must be granted its locks by keyPrefixes, since runTasks also keeps marks under keys that begin as those of its tasks do, but there are keys alone: [${single.join(', ')}].`,
       );
     }
-    const requests = [{ actions: lockActions(options), conditions: this.#keys(options) }];
+    const requests = [{ actions: lockActions(options), conditions: keyConditions(this.#table.construct, options) }];
     return this.#grant(grantee, options.fleet ? requests : [...requests, readOfSlots(options)], KMS_WRITE);
   }
 
@@ -147,7 +146,8 @@ export class LockTableGrants {
     return this.#grant(grantee, [{ actions: ['dynamodb:Scan'], conditions: [{}] }], KMS_READ);
   }
 
-  #keys(options: LockKeyOptions & { readonly fleet?: boolean }): Conditions[] {
+  #keys(options: LockKeyOptions): Conditions[] {
+    checkNames(`[${this.#table.construct.node.path}] A grant`, options, KEY_OPTIONS);
     checkKeys(this.#table.construct, options);
     return keyConditions(this.#table.construct, options);
   }

@@ -1,4 +1,4 @@
-import { Duration, RemovalPolicy, Resource } from 'aws-cdk-lib';
+import { Duration, RemovalPolicy, Resource, Token } from 'aws-cdk-lib';
 import * as iam from 'aws-cdk-lib/aws-iam';
 import type * as kms from 'aws-cdk-lib/aws-kms';
 import type * as lambda from 'aws-cdk-lib/aws-lambda';
@@ -9,7 +9,7 @@ import { checkNames, show } from '../record/check.ts';
 import { acknowledge } from './acknowledge.ts';
 import { attach } from './attach.ts';
 import type { LockKeyOptions } from './grant-keys.ts';
-import { checkRemoval, invalid } from './invalid.ts';
+import { checkRemoval, invalid, isDuration, lengthOf, shown } from './invalid.ts';
 import { keyBehind } from './keys.ts';
 import { LockBucketGrants, PREFIX } from './lock-bucket-grants.ts';
 
@@ -95,7 +95,8 @@ export class LockBucket extends Resource {
     checkNames(`[${this.node.path}] LockBucket`, props, PROPS);
     const { bucketName, encryptionKey, expiration = Duration.days(DEFAULT_DAYS), removalPolicy } = props;
     this.#checkExpiration(expiration);
-    const granted = encryptionKey && keyBehind(this, encryptionKey);
+    this.#checkName(bucketName);
+    const granted = encryptionKey === undefined ? undefined : keyBehind(this, encryptionKey);
     checkRemoval(this, removalPolicy);
     this.bucket = new s3.Bucket(this, 'Bucket', {
       ...(bucketName !== undefined && { bucketName }),
@@ -155,16 +156,35 @@ export class LockBucket extends Resource {
     deny('NoDeletions', ['s3:DeleteObject', 's3:DeleteObjectVersion']);
   }
 
-  #checkExpiration(expiration: Duration): void {
-    const isDuration = typeof expiration?.toDays === 'function';
-    const days = !isDuration || expiration.isUnresolved() ? Number.NaN : expiration.toDays({ integral: false });
-    if (Number.isInteger(days) && days > LONGEST_LEASE_DAYS && days <= MOST_DAYS) return;
-    const shown = isDuration
-      ? expiration.toString()
-      : `${show(expiration)}: give a Duration, such as Duration.days(32)`;
+  #checkName(name: string | undefined): void {
+    const faults = name === undefined || Token.isUnresolved(name) ? [] : nameFaults(name);
+    if (faults.length === 0) return;
     throw invalid(
       this,
-      `expiration must be a whole number of days from ${LONGEST_LEASE_DAYS + 1} to ${MOST_DAYS}, since a lease may last for ${LONGEST_LEASE_DAYS} days without a write, but it is ${shown}.`,
+      `bucketName must be a name that S3 takes, such as 'jobs-locks', but it is ${show(name)}: ${faults.join('; ')}.`,
     );
+  }
+
+  #checkExpiration(expiration: Duration): void {
+    const days = lengthOf(expiration, 'toDays');
+    if (Number.isInteger(days) && days > LONGEST_LEASE_DAYS && days <= MOST_DAYS) return;
+    const hint = isDuration(expiration) ? '' : ': give a Duration, such as Duration.days(32)';
+    throw invalid(
+      this,
+      `expiration must be a whole number of days from ${LONGEST_LEASE_DAYS + 1} to ${MOST_DAYS}, since a lease may last for ${LONGEST_LEASE_DAYS} days without a write, but it is ${shown(expiration)}${hint}.`,
+    );
+  }
+}
+
+/** The reasons for which S3 refuses a name. The CDK knows them, but its own error names no construct. */
+function nameFaults(name: unknown): string[] {
+  if (typeof name !== 'string' || name === '')
+    return ["a bucket has a name or, without the prop, a name of CloudFormation's"];
+  try {
+    s3.Bucket.validateBucketName(name);
+    return [];
+  } catch (error) {
+    const [, ...faults] = (error as Error).message.split('\n');
+    return faults;
   }
 }

@@ -9,7 +9,7 @@ import { checkNames, show } from '../record/check.ts';
 import { acknowledge } from './acknowledge.ts';
 import { functionFault, functionOf, variableFault } from './functions.ts';
 import { checkGrantee } from './grantee.ts';
-import { invalid } from './invalid.ts';
+import { checkRemoval, invalid } from './invalid.ts';
 
 /**
  * The props of a `LockCache`.
@@ -93,6 +93,7 @@ export class LockCache extends Construct implements ec2.IConnectable {
     checkNames(`[${this.node.path}] LockCache`, props, PROPS);
     const { vpc, nodeType = 'cache.m6g.large', removalPolicy = RemovalPolicy.RETAIN_ON_UPDATE_OR_DELETE } = props;
     checkNodeType(this, nodeType);
+    checkRemoval(this, props.removalPolicy);
     const subnetIds = subnetsFor(this, props);
     // ElastiCache wants one text as the id and the name of a user that comes by IAM.
     const userId = Names.uniqueResourceName(this, { maxLength: 40 }).toLowerCase();
@@ -210,7 +211,7 @@ function checkNodeType(scope: Construct, nodeType: string): void {
 function subnetsFor(scope: Construct, { vpc, vpcSubnets }: LockCacheProps): string[] {
   if (typeof vpc?.selectSubnets !== 'function') throw invalid(scope, `vpc must be a Vpc, but it is ${show(vpc)}.`);
   const subnets = vpc.isolatedSubnets.length > 0 ? vpc.isolatedSubnets : vpc.privateSubnets;
-  const { subnetIds, availabilityZones, hasPublic } = vpc.selectSubnets(vpcSubnets ?? { subnets });
+  const { subnetIds, availabilityZones, hasPublic } = selectedFrom(scope, vpc, vpcSubnets ?? { subnets });
   const zones = new Set(availabilityZones).size;
   if (!hasPublic && zones >= 2) return subnetIds;
   const found = hasPublic ? 'some are public' : `there are ${subnetIds.length}, in ${zones} of the zones`;
@@ -218,4 +219,13 @@ function subnetsFor(scope: Construct, { vpc, vpcSubnets }: LockCacheProps): stri
     scope,
     `vpcSubnets must be private or isolated, in two zones or more, but in ${vpc.node.path} ${found}.`,
   );
+}
+
+/** The CDK's own error for a selection without subnets names no construct. */
+function selectedFrom(scope: Construct, vpc: ec2.IVpc, selection: ec2.SubnetSelection): ec2.SelectedSubnets {
+  try {
+    return vpc.selectSubnets(selection);
+  } catch (error) {
+    throw invalid(scope, `vpcSubnets must select subnets of ${vpc.node.path}: ${(error as Error).message}`);
+  }
 }

@@ -4,6 +4,7 @@ import * as cloudwatch from 'aws-cdk-lib/aws-cloudwatch';
 import type * as lambda from 'aws-cdk-lib/aws-lambda';
 import { METRIC, METRIC_DIMENSION, METRIC_NAMESPACE } from '../names.ts';
 import { unqualified } from './functions.ts';
+import { invalid, shown } from './invalid.ts';
 
 /**
  * The options of one of leasehold's metrics: the CDK's, and the function that published the metric.
@@ -111,6 +112,9 @@ export abstract class LockMetrics extends Resource implements ILockMetrics {
 
   metric(metricName: string, options: LockMetricOptions = {}): cloudwatch.Metric {
     const { function: fn, ...metricOptions } = options;
+    if (fn !== undefined && typeof unqualified(fn)?.functionName !== 'string') {
+      throw invalid(this, `function of a metric must be a function, but it is ${shown(fn)}.`);
+    }
     return new cloudwatch.Metric({
       namespace: METRIC_NAMESPACE,
       metricName,

@@ -16,7 +16,7 @@ import { didNotRun, warnIfBlind } from './did-not-run.ts';
 import { environmentOf, functionOf } from './functions.ts';
 import type { LockGrantOptions } from './grants.ts';
 import { LockTableGrants } from './grants.ts';
-import { checkActions, invalid } from './invalid.ts';
+import { checkActions, checkFlags, invalid, isDuration, lengthOf, shown } from './invalid.ts';
 import { keyBehind } from './keys.ts';
 import type { ILockMetrics } from './lock-metrics.ts';
 import { LockMetrics } from './lock-metrics.ts';
@@ -128,7 +128,7 @@ export abstract class LockTableBase extends LockMetrics implements ILockTable {
     super(scope, id, resourceProps);
     const { encryptionKey, retention, timeToLive = true, keyAttribute = KEY_ATTRIBUTE, sortKey } = props;
     checkRetention(this, retention);
-    this.encryptionKey = encryptionKey && keyBehind(this, encryptionKey);
+    this.encryptionKey = encryptionKey === undefined ? undefined : keyBehind(this, encryptionKey);
     this.retention = timeToLive ? (retention ?? Duration.days(DEFAULT_RETENTION_DAYS)) : undefined;
     this.#keyAttributes = sortKey ? [keyAttribute, sortKey.name] : [keyAttribute];
     this.#variables = {
@@ -148,6 +148,7 @@ export abstract class LockTableBase extends LockMetrics implements ILockTable {
 
   attach(attached: lambda.Function | lambda.Alias, options: LockAttachOptions): iam.Grant {
     const { metrics = true, ...grantOptions } = options ?? {};
+    checkFlags(this, { metrics });
     const variables = { [LOCK_TABLE_NAME]: this.tableName, ...this.#variables };
     return attach(this, attached, { place: 'table', variables }, (fn) => {
       const grant = this.grants.lock(fn, options && grantOptions);
@@ -206,16 +207,16 @@ export function checkLockTable(scope: Construct, lockTable: unknown): void {
 
 function checkRetention(scope: Construct, retention: Duration | undefined): void {
   if (retention === undefined) return;
-  const isDuration = typeof retention?.toDays === 'function';
-  const days = !isDuration || retention.isUnresolved() ? Number.NaN : retention.toDays({ integral: false });
+  const days = lengthOf(retention, 'toDays');
   if (!Number.isInteger(days) || !isRetention(days)) {
-    const shown = isDuration ? retention.toString() : `${show(retention)}: give a Duration, such as Duration.days(30)`;
-    throw invalid(scope, `retention must be a whole ${RETENTION}, but it is ${shown}.`);
+    const hint = isDuration(retention) ? '' : ': give a Duration, such as Duration.days(30)';
+    throw invalid(scope, `retention must be a whole ${RETENTION}, but it is ${shown(retention)}${hint}.`);
   }
 }
 
 /** Says that a table cannot have this name. */
 export function tableNameFault(tableName: string | undefined): string | undefined {
-  if (tableName === undefined || Token.isUnresolved(tableName) || isTableName(tableName)) return undefined;
+  if (tableName === undefined || Token.isUnresolved(tableName)) return undefined;
+  if (typeof tableName === 'string' && isTableName(tableName)) return undefined;
   return `tableName must have 3 to 255 letters, digits, '_', '-' and '.', but it is ${show(tableName)}.`;
 }

@@ -213,10 +213,11 @@ export class LockTable extends LockTableBase {
 
   /** @throws TypeError that shows the construct's path and the value, if a prop is unknown or invalid. */
   constructor(scope: Construct, id: string, props: LockTableProps = {}) {
-    const { timeToLive = true, retention = timeToLive ? Duration.days(DEFAULT_RETENTION_DAYS) : undefined } = props;
+    const { timeToLive = true, retention = timeToLive ? Duration.days(DEFAULT_RETENTION_DAYS) : undefined } =
+      props ?? {};
     super(scope, id, { ...props, ...(retention && { retention }) });
-    const { tableName, encryptionKey, deletionProtection } = props;
     checkNames(`[${this.node.path}] LockTable`, props, PROPS);
+    const { tableName, encryptionKey, deletionProtection } = props;
     const fault = tableNameFault(tableName);
     if (fault) throw invalid(this, fault);
     checkFlags(this, { timeToLive: props.timeToLive, deletionProtection });

@@ -4,6 +4,7 @@ import type * as kms from 'aws-cdk-lib/aws-kms';
 import type { Construct } from 'constructs';
 import { show } from '../record/check.ts';
 import { invalid } from './invalid.ts';
+import { checkOneOf } from './table-options.ts';
 
 /** The props of a lock table that its Regions have to do with. */
 interface Regions {
@@ -36,6 +37,7 @@ export function replicationOf(props: Regions): Partial<dynamodb.TablePropsV2> {
  */
 export function checkReplication(scope: Construct, props: Regions): void {
   const { replicas = [], multiRegionConsistency, witnessRegion } = props;
+  checkOneOf(scope, 'multiRegionConsistency', multiRegionConsistency, dynamodb.MultiRegionConsistency);
   if (!Array.isArray(replicas) || replicas.some((replica) => typeof replica !== 'string')) {
     throw invalid(scope, `replicas must be an array of Regions, such as ['us-east-1'], but it is ${show(replicas)}.`);
   }

@@ -5,17 +5,8 @@ import type * as sqs from 'aws-cdk-lib/aws-sqs';
 import type { Construct, IConstruct } from 'constructs';
 import { show } from '../record/check.ts';
 import { functionFault, functionOf } from './functions.ts';
-import { checkFlags, invalid } from './invalid.ts';
+import { checkFlags, invalid, lengthOf, shown } from './invalid.ts';
 import type { ILockTable } from './lock-table-base.ts';
-
-/** @param name the name of the prop, for the message. */
-export function checkSchedule(scope: Construct, name: string, schedule: scheduler.ScheduleExpression): void {
-  if (typeof schedule?.expressionString === 'string') return;
-  throw invalid(
-    scope,
-    `${name} must be a ScheduleExpression, such as ScheduleExpression.cron({ hour: '2', minute: '0' }), but it is ${show(schedule)}.`,
-  );
-}
 
 export function checkFunction(scope: Construct, fn: lambda.Function | lambda.Alias): void {
   const fault = functionFault(functionOf(fn));
@@ -94,7 +85,7 @@ export function checkTimes(scope: Construct, { enabled, start, end, maxEventAge,
     if (date === undefined || (date instanceof Date && !Number.isNaN(date.getTime()))) continue;
     throw invalid(
       scope,
-      `${name} must be a valid Date, such as new Date('2026-01-01T00:00:00Z'), but it is ${date instanceof Date ? date : show(date)}.`,
+      `${name} must be a valid Date, such as new Date('2026-01-01T00:00:00Z'), but it is ${date instanceof Date ? date : shown(date)}.`,
     );
   }
   if (start && end && start >= end) {
@@ -115,11 +106,10 @@ export function checkTimes(scope: Construct, { enabled, start, end, maxEventAge,
 /** Lambda's bounds, which are narrower than Scheduler's. */
 function checkAge(scope: Construct, age: Duration | undefined): void {
   if (age === undefined) return;
-  const isDuration = typeof age?.toSeconds === 'function';
-  const seconds = !isDuration || age.isUnresolved() ? Number.NaN : age.toSeconds({ integral: false });
+  const seconds = lengthOf(age, 'toSeconds');
   if (Number.isInteger(seconds) && seconds >= 60 && seconds <= 6 * 3_600) return;
   throw invalid(
     scope,
-    `maxEventAge must be a Duration of 1 minute to 6 hours, in whole seconds, but it is ${isDuration ? age.toString() : show(age)}.`,
+    `maxEventAge must be a Duration of 1 minute to 6 hours, in whole seconds, but it is ${shown(age)}.`,
   );
 }

@@ -62,7 +62,8 @@ export interface ScheduledFunctionProps {
 
   /**
    * The longest time from one run to the next, with some reserve: 25 hours for a nightly run. If there is none for so long,
-   * the alarm `didNotRun` goes off. Whole hours up to 7 days, or whole minutes up to a day.
+   * the alarm `didNotRun` goes off. Whole hours up to 7 days, or whole minutes up to a day. The synthesis warns of less than
+   * the period of the only schedule.
    *
    * @default - no such alarm
    */
@@ -91,7 +92,7 @@ export interface ScheduledFunctionProps {
 
   /**
    * The time after which no schedule starts a run: later than `start`. EventBridge Scheduler ignores the time for a schedule
-   * `at` one time. The alarm `didNotRun` goes off after the last run.
+   * `at` one time. The alarm `didNotRun` goes off after the last run. The synthesis warns of an end that has passed.
    *
    * @default - without end
    */

@@ -10,8 +10,8 @@ import { checkKeys } from './grant-keys.ts';
 import type { ILockTable } from './lock-table-base.ts';
 import { describeAlarm } from './runbook.ts';
 import { scheduleAlarms } from './schedule-alarms.ts';
+import { checkSchedule, warnOfSchedules } from './schedule-expressions.ts';
 import { SCHEDULED_FUNCTION_PROPS, type ScheduledFunctionProps, scheduledFunction } from './scheduled-function.ts';
-import { checkSchedule } from './scheduled-function-checks.ts';
 
 /**
  * The props of a `SingletonFleet`.
@@ -30,7 +30,10 @@ import { checkSchedule } from './scheduled-function-checks.ts';
  * ```
  */
 export interface SingletonFleetProps extends ScheduledFunctionProps {
-  /** The times at which the workers start: all of them, each time. */
+  /**
+   * The times at which the workers start: all of them, each time. The synthesis warns of a schedule `at` a time that has
+   * passed.
+   */
   readonly schedule: scheduler.ScheduleExpression;
 
   /** The number of workers that start each time: a whole number from 1 to 1,000. Each is an invocation of `function`. */
@@ -143,6 +146,7 @@ export class SingletonFleet extends Construct {
         alarmDescription: describeAlarm('The workers of a fleet were not started in time.', 'didNotRun'),
       },
     });
+    warnOfSchedules(this, props, { schedule });
     this.workerFailed = alarms.failed;
     this.didNotRun = alarms.didNotRun;
     this.alarms = alarms.all;

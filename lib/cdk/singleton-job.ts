@@ -12,8 +12,8 @@ import { invalid } from './invalid.ts';
 import type { ILockTable } from './lock-table-base.ts';
 import { describeAlarm, JOB_DID_NOT_RUN } from './runbook.ts';
 import { scheduleAlarms } from './schedule-alarms.ts';
+import { checkSchedule, warnOfSchedules } from './schedule-expressions.ts';
 import { SCHEDULED_FUNCTION_PROPS, type ScheduledFunctionProps, scheduledFunction } from './scheduled-function.ts';
-import { checkSchedule } from './scheduled-function-checks.ts';
 import { addSchedule, grantStart, serviceRole, targetProps } from './schedules.ts';
 
 /**
@@ -32,7 +32,10 @@ import { addSchedule, grantStart, serviceRole, targetProps } from './schedules.t
  * ```
  */
 export interface SingletonJobProps extends ScheduledFunctionProps {
-  /** The times at which the job starts: one schedule or several, each with a time zone of its own. */
+  /**
+   * The times at which the job starts: one schedule or several, each with a time zone of its own. The synthesis warns of a
+   * schedule `at` a time that has passed.
+   */
   readonly schedules: readonly scheduler.ScheduleExpression[];
 
   /**
@@ -128,6 +131,8 @@ export class SingletonJob extends Construct {
     });
     if (alarms.didNotRun) warnIfBlind(alarms.didNotRun, functionOf(fn));
     this.#warnOfTwin();
+    const named = schedules.map((schedule, index) => [`schedules[${index}]`, schedule] as const);
+    warnOfSchedules(this, props, Object.fromEntries(named));
     this.failed = alarms.failed;
     this.didNotRun = alarms.didNotRun;
     this.alarms = alarms.all;

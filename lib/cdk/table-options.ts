@@ -3,7 +3,7 @@ import * as dynamodb from 'aws-cdk-lib/aws-dynamodb';
 import type { PolicyDocument } from 'aws-cdk-lib/aws-iam';
 import type { Construct } from 'constructs';
 import { checkNames, show } from '../record/check.ts';
-import { checkFlag, invalid } from './invalid.ts';
+import { checkFlag, invalid, shown } from './invalid.ts';
 
 /** The options that a lock table hands on to its `TableV2`, under their names there. */
 type TableOptions = Pick<
@@ -43,7 +43,8 @@ export function tableOptionsOf(scope: Construct, props: TableOptions): TableOpti
   };
 }
 
-function checkOneOf(scope: Construct, name: string, value: unknown, of: Readonly<Record<string, string>>): void {
+/** Refuses a value that is none of an enumeration's. */
+export function checkOneOf(scope: Construct, name: string, value: unknown, of: Readonly<Record<string, string>>): void {
   if (value === undefined || Token.isUnresolved(value)) return;
   const values = Object.values(of);
   if (values.includes(value as string)) return;
@@ -90,11 +91,7 @@ function checkRecovery(scope: Construct, recovery: dynamodb.PointInTimeRecoveryS
   const isToken = Token.isUnresolved(days);
   const isInRange = days === undefined || (!isToken && Number.isInteger(days) && days >= 1 && days <= 35);
   if (!isInRange || (days !== undefined && isOn === false)) {
-    const found = isToken
-      ? 'a token, known at deployment only'
-      : isInRange
-        ? `${days} while recovery is off`
-        : show(days);
+    const found = isInRange ? `${days} while recovery is off` : shown(days);
     throw invalid(
       scope,
       `pointInTimeRecoverySpecification.recoveryPeriodInDays must be a whole number from 1 to 35, for a recovery that is on, but it is ${found}.`,

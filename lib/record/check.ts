@@ -13,12 +13,13 @@ export const printable = (text: string): string =>
     character.replace(/./gs, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`),
   );
 
-/** Formats a value for a message: `'short text'`, `number 7`, `undefined`. */
+/** Formats a value for a message: `'short text'`, `number 7`, `['a','b']`, `undefined`. */
 export function show(value: unknown): string {
   if (typeof value === 'string')
     return `'${printable(value.length > 80 ? `${value.slice(0, 80).replace(/[\ud800-\udbff]$/, '')}…` : value)}'`;
   if (value == null) return String(value);
   try {
+    if (Array.isArray(value)) return `[${value.map(show)}]`;
     return `${typeof value} ${printable(String(value))}`;
   } catch {
     return `${typeof value} that cannot be shown`;

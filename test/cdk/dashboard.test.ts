@@ -1,9 +1,9 @@
 import { describe, expect, test } from '@jest/globals';
-import { Duration, type Stack } from 'aws-cdk-lib';
-import { Template } from 'aws-cdk-lib/assertions';
+import { Duration, Lazy, type Stack } from 'aws-cdk-lib';
+import { Annotations, Match, Template } from 'aws-cdk-lib/assertions';
 import * as lambda from 'aws-cdk-lib/aws-lambda';
 import { LogGroup } from 'aws-cdk-lib/aws-logs';
-import { LockDashboard, LockTable } from '../../lib/cdk/index.ts';
+import { LockDashboard, type LockDashboardProps, LockTable } from '../../lib/cdk/index.ts';
 import { functionIn, newStack } from './stacks.ts';
 
 describe('LockDashboard', () => {
@@ -65,14 +65,83 @@ describe('LockDashboard', () => {
     );
   });
 
-  test('the dashboard refuses a period under a minute, naming its path and the value', () => {
+  test('one query asks the first 50 log groups of the functions, and the synthesis warns of more', () => {
+    const dashboardOf = (functions: number, logGroups: number) => {
+      const stack = newStack();
+      const lockTable = new LockTable(stack, 'Locks', { tableName: 'locks' });
+      const groups = Array.from({ length: logGroups }, (_, i) => new LogGroup(stack, `Logs${i}`));
+      const given = Array.from({ length: functions }, (_, i) => {
+        const logGroup = groups[i % logGroups];
+        return functionIn(stack, `Worker${i}`, {}, logGroup && { logGroup });
+      });
+      new LockDashboard(stack, 'Dashboard', { lockTable, functions: given });
+      const warnings = Annotations.fromStack(stack).findWarning('/Stack/Dashboard', Match.anyValue());
+      return {
+        asked: bodyOf(stack).split('SOURCE ').length - 1,
+        warnings: warnings.map(({ entry }) => String(entry.data)),
+      };
+    };
+    expect(dashboardOf(50, 0)).toEqual({ asked: 50, warnings: [] });
+    expect(dashboardOf(53, 0)).toEqual({
+      asked: 50,
+      warnings: [
+        expect.stringContaining(
+          'functions write to 53 log groups, but a query of CloudWatch Logs Insights takes 50: the table "Held now, by key" asks the first 50.',
+        ),
+      ],
+    });
+    expect(dashboardOf(53, 2)).toEqual({ asked: 2, warnings: [] });
+  });
+
+  const bad = (value: unknown) => value as never;
+  test.each<[string, Partial<LockDashboardProps>, string]>([
+    [
+      'a period under a minute',
+      { period: Duration.seconds(30) },
+      'period must be a Duration of whole minutes, such as Duration.minutes(5), but it is Duration.seconds(30).',
+    ],
+    ['a part of a minute', { period: Duration.seconds(90) }, 'but it is Duration.seconds(90).'],
+    ['a period that is a number', { period: bad(5) }, 'but it is number 5.'],
+    [
+      'a period that comes with the deployment',
+      { period: Duration.minutes(Lazy.number({ produce: () => 5 })) },
+      'but it is a token, known at deployment only.',
+    ],
+    [
+      'a name with a space',
+      { dashboardName: 'a b' },
+      "dashboardName must have 1 to 255 letters, digits, '-' and '_', but it is 'a b'.",
+    ],
+    ['an empty name', { dashboardName: '' }, "but it is ''."],
+    ['a name that is too long', { dashboardName: 'a'.repeat(256) }, "but it is 'aaaa"],
+    ['a name that is a number', { dashboardName: bad(5) }, 'but it is number 5.'],
+    [
+      'functions that are a text',
+      { functions: bad('nightly') },
+      "functions must be an array of functions, but it is 'nightly'.",
+    ],
+    ['a missing function', { functions: bad([undefined]) }, 'but functions[0] is undefined.'],
+    ['a function that is a name', { functions: bad(['nightly']) }, "but functions[0] is 'nightly'."],
+    [
+      'alarms that are no array',
+      { alarms: bad({}) },
+      'alarms must be an array of alarms, such as lockTable.addAlarms().all, but it is',
+    ],
+    ['an alarm that is an ARN', { alarms: bad(['arn']) }, "but alarms[0] is 'arn'."],
+  ])('the dashboard refuses %s, naming its path and the value', (_, props, message) => {
+    const make = () => {
+      const stack = newStack();
+      return new LockDashboard(stack, 'Dashboard', { lockTable: new LockTable(stack, 'Locks'), ...props });
+    };
+    expect(make).toThrow(TypeError);
+    expect(make).toThrow(message);
+    expect(make).toThrow('[Stack/Dashboard]');
+  });
+
+  test('the dashboard takes a name that comes with the deployment', () => {
     const stack = newStack();
-    const lockTable = new LockTable(stack, 'Locks');
-    const make = () => new LockDashboard(stack, 'Dashboard', { lockTable, period: Duration.seconds(30) });
-    expect(make).toThrow(/\[Stack\/Dashboard\] period must be at least a minute, but it is .*30/);
-    const number = () => new LockDashboard(stack, 'Number', { lockTable, period: 5 as unknown as Duration });
-    expect(number).toThrow(
-      '[Stack/Number] period must be a Duration, such as Duration.minutes(5), but it is number 5.',
-    );
+    const dashboardName = Lazy.string({ produce: () => 'a-name' });
+    new LockDashboard(stack, 'Dashboard', { lockTable: new LockTable(stack, 'Locks'), dashboardName });
+    expect(bodyOf(stack)).toContain('"DashboardName":"a-name"');
   });
 });

@@ -93,7 +93,7 @@ describe('LockTableGrants', () => {
     [{ partner: '5' }, "but it is '5'"],
     [{ 'partner#1': 5 }, "does not end as the key of a slot (#1), but it is 'partner#1'"],
     [{ 'part*': 5 }, "permits[0] must hold no wildcard (* or ?), but it is 'part*'"],
-    [['partner'], 'permits must be an object such as { partner: 5 }, but it is object partner'],
+    [['partner'], "permits must be an object such as { partner: 5 }, but it is ['partner']"],
     [5, 'but it is number 5'],
     [null, 'but it is null'],
     [{}, 'a grant must name its locks by keyPrefixes, keys or permits'],
