@@ -228,9 +228,8 @@ export class Acquisition {
 
   /** Tells whether the end of the wait cut a look off, whose answer would have come a moment later: that is no fault of the store. */
   #isCutOff(error: unknown, began: number): boolean {
-    const { budget } = this.#attempts;
-    if (!(error instanceof LockStoreError && error.transient) || budget.fault !== undefined) return false;
-    return budget.leftMs <= 0 && this.elapsedMs - began < FAIR_MS;
+    const isOver = this.#attempts.budget.leftMs <= 0 && this.elapsedMs - began < FAIR_MS;
+    return isOver && error instanceof LockStoreError && error.transient;
   }
 
   /** Reads the records of all slots at once, eventually consistent. */

@@ -72,7 +72,7 @@ export class LockClient extends LeaseClient {
   constructor(options: LockClientOptions) {
     // Installers may ignore `engines`, and the first lease would fail by a method that is missing.
     if (!Promise.withResolvers) {
-      throw new TypeError(`leasehold needs Node 22.3 or later, but this is Node ${process.versions.node}.`);
+      throw new TypeError(`leasehold needs Node 22.3 or later, but this is ${process.version}.`);
     }
     checkNames('LockClient', options, CLIENT_OPTIONS);
     const { store, clock = systemClock } = options;

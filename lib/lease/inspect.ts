@@ -96,12 +96,7 @@ export async function inspectMany(
       next = Math.min(all.length, from + BATCH - again.length);
       const batch = [...again, ...all.slice(from, next)];
       const read = (signal: AbortSignal) => store.readMany(batch, signal);
-      const { records, unprocessed } = await sendInTurn(
-        context,
-        batch.length === 1 ? 'Reading a lock' : `Reading ${batch.length} locks`,
-        read,
-        limits,
-      );
+      const { records, unprocessed } = await sendInTurn(context, `Reading ${batch.length} locks`, read, limits);
       for (const record of records) states.set(record.key, stateOf(context, record));
       again = unprocessed;
       if (again.length > 0) await pause(clock, backOff.nextMs(), closing, signal);

@@ -2,8 +2,7 @@ import { hostname } from 'node:os';
 
 /** Names a function as the owner of a lock. The contexts of tests leave parts out. */
 export function ownerOf(name: string, version: string | undefined, ...more: (string | undefined)[]): string {
-  const versioned = version ? `${name}:${version}` : name;
-  return [versioned, ...more].filter(Boolean).join(' ');
+  return [version ? `${name}:${version}` : name, ...more].filter(Boolean).join(' ');
 }
 
 /** The owner of a lock that is taken without an invocation and without the option: the function, or the process. */

@@ -39,7 +39,7 @@ export function checkThat(isOne: boolean, name: string, kind: string, value: unk
 export function checkPlace(name: string, thing: string, variable: string, value: unknown): void {
   if (value !== undefined && value !== '') return;
   throw new TypeError(
-    `${name} is missing: give the ${thing}'s name, or set the environment variable ${variable}, which is ${value === '' ? "''" : 'not set'}. A test calls installMemoryStore() before that.`,
+    `${name} is missing: give the ${thing}'s name, or set ${variable}, which is ${value === '' ? "''" : 'not set'}. A test calls installMemoryStore() first.`,
   );
 }
 

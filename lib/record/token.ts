@@ -98,7 +98,7 @@ export function canonicalToken(value: unknown, name = 'once'): string {
   const hasNoOrder = [BEGINS_AS_DATE_TIME, BEGINS_AS_LOCAL_TIME, BEGINS_WITH_DAY, ENDS_WITH_YEAR, NAMES_MONTH];
   if (hasNoOrder.some((form) => form.test(text))) {
     throw new TypeError(
-      `${name} must have its time in ISO 8601 with an offset, such as 2026-01-01T02:00:00Z or 2026-01-01T02:00:00+01:00, but it is ${show(text)}. A local time comes twice when the clocks go back; a date that does not begin with its year, or that names its month, has no order as text.`,
+      `${name} must have its time in ISO 8601 with an offset, such as 2026-01-01T02:00:00+01:00, but it is ${show(text)}. A local time comes twice when the clocks go back; a date that does not begin with its year, or that names its month, has no order as text.`,
     );
   }
   return compare(text, HIGH_TEXT) < 0 ? text : HIGH_TEXT + text;

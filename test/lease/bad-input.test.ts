@@ -34,7 +34,7 @@ test('a Node that is too old is named at the making of a client', () => {
   try {
     Object.assign(Promise, { withResolvers: undefined });
     expect(() => new LockClient({ store: new MemoryLockStore() })).toThrow(
-      new TypeError(`leasehold needs Node 22.3 or later, but this is Node ${process.versions.node}.`),
+      new TypeError(`leasehold needs Node 22.3 or later, but this is ${process.version}.`),
     );
   } finally {
     Object.assign(Promise, { withResolvers });

@@ -421,7 +421,7 @@ describe('bad input', () => {
     [
       'no bucket',
       {},
-      "bucket is missing: give the bucket's name, or set the environment variable LOCK_BUCKET_NAME, which is not set. A test calls installMemoryStore() before that.",
+      "bucket is missing: give the bucket's name, or set LOCK_BUCKET_NAME, which is not set. A test calls installMemoryStore() first.",
     ],
     [
       'a bucket with a slash',

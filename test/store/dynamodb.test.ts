@@ -1124,7 +1124,7 @@ describe('the options of DynamoDBLockStore', () => {
     delete process.env.LOCK_TABLE_NAME;
     expect(() => new DynamoDBLockStore()).toThrow(
       new TypeError(
-        "tableName is missing: give the lock table's name, or set the environment variable LOCK_TABLE_NAME, which is not set. A test calls installMemoryStore() before that.",
+        "tableName is missing: give the lock table's name, or set LOCK_TABLE_NAME, which is not set. A test calls installMemoryStore() first.",
       ),
     );
     process.env.LOCK_TABLE_NAME = '';
