@@ -2,7 +2,7 @@ import type { IResource } from 'aws-cdk-lib';
 import { Token } from 'aws-cdk-lib';
 import type * as iam from 'aws-cdk-lib/aws-iam';
 import type * as lambda from 'aws-cdk-lib/aws-lambda';
-import { functionFault, functionOf, variableFault } from './functions.ts';
+import { functionFault, functionOf, variableFault, warnOfRuntime } from './functions.ts';
 import { invalid } from './invalid.ts';
 
 /** The place of locks that a function is told of. */
@@ -44,6 +44,7 @@ export function attach(
   const faults = () => Object.entries(variables).flatMap(([name, value]) => variableFault(fn, name, value, second));
   const [fault] = faults();
   if (fault) throw invalid(scope, fault);
+  warnOfRuntime(fn);
   // 3. Grant first.
   const granted = grant(fn);
   for (const [name, value] of Object.entries(variables)) fn.addEnvironment(name, value);

@@ -1,4 +1,4 @@
-import { Stack } from 'aws-cdk-lib';
+import { Annotations, Stack } from 'aws-cdk-lib';
 import type * as lambda from 'aws-cdk-lib/aws-lambda';
 import type { IConstruct } from 'constructs';
 import { LOCK_TABLE_NAME } from '../names.ts';
@@ -84,4 +84,17 @@ export function variableFault(fn: lambda.Function, name: string, expected: strin
   return [
     `attach() must set ${name} of ${fn.node.path} alone, but it is ${JSON.stringify(present)} already; ${second}.`,
   ];
+}
+
+/** The oldest runtime of Lambda that leasehold runs on. */
+const LEAST_NODE = 22;
+
+/** Warns of a function whose Node is too old: its first lock would fail. */
+export function warnOfRuntime(fn: lambda.Function): void {
+  const [, major] = /^nodejs(\d+)\.x$/.exec(fn.runtime.name) ?? [];
+  if (major === undefined || Number(major) >= LEAST_NODE) return;
+  Annotations.of(fn).addWarningV2(
+    'leasehold:runtime',
+    `leasehold needs Node ${LEAST_NODE}.3 or later, but the runtime is ${fn.runtime.name}. Take a later one.`,
+  );
 }

@@ -7,7 +7,7 @@ import { Construct } from 'constructs';
 import { LOCK_REDIS_CACHE, LOCK_REDIS_ENDPOINT, LOCK_REDIS_USER, REDIS_ACCESS } from '../names.ts';
 import { checkNames, show } from '../record/check.ts';
 import { acknowledge } from './acknowledge.ts';
-import { functionFault, functionOf, variableFault } from './functions.ts';
+import { functionFault, functionOf, variableFault, warnOfRuntime } from './functions.ts';
 import { checkGrantee } from './grantee.ts';
 import { checkRemoval, invalid } from './invalid.ts';
 
@@ -168,6 +168,7 @@ export class LockCache extends Construct implements ec2.IConnectable {
         `attach() must be given a function of this app, but it is ${kind.found}; pass a Function. For anything else ${others}.`,
       );
     }
+    warnOfRuntime(fn);
     if (!fn.isBoundToVpc) {
       throw invalid(this, `attach() must be given a function in a VPC, but ${fn.node.path} is in none; give it vpc.`);
     }

@@ -7,6 +7,7 @@ import { checkNames } from '../record/check.ts';
 import { checkWorkers, warnOfConcurrency } from './fleet-checks.ts';
 import { FleetStarter } from './fleet-starter.ts';
 import { checkKeys } from './grant-keys.ts';
+import { invalid } from './invalid.ts';
 import type { ILockTable } from './lock-table-base.ts';
 import { describeAlarm } from './runbook.ts';
 import { scheduleAlarms } from './schedule-alarms.ts';
@@ -114,6 +115,12 @@ export class SingletonFleet extends Construct {
     const { schedule, workers, keyPrefixes, permits } = props;
     checkWorkers(this, workers);
     checkSchedule(this, 'schedule', schedule);
+    if (keyPrefixes === undefined || keyPrefixes.length === 0) {
+      throw invalid(
+        this,
+        "keyPrefixes must name the locks of the workers' tasks, such as ['jobs/'], but there are none.",
+      );
+    }
     checkKeys(this, { keyPrefixes });
     if (permits !== undefined) checkKeys(this, { permits });
     const locks = { keyPrefixes, ...(permits && { permits }), fleet: true };

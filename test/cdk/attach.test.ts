@@ -1,6 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import { Duration, Stack } from 'aws-cdk-lib';
-import { Template } from 'aws-cdk-lib/assertions';
+import { Annotations, Match, Template } from 'aws-cdk-lib/assertions';
 import { ContainerImage, FargateTaskDefinition } from 'aws-cdk-lib/aws-ecs';
 import * as lambda from 'aws-cdk-lib/aws-lambda';
 import { LockTable } from '../../lib/cdk/index.ts';
@@ -16,6 +16,20 @@ describe('LockTable.attach', () => {
       Environment: { Variables: { LOCK_TABLE_NAME: stack.resolve(table.tableName) } },
     });
     expect(statementsOf(stack)).toMatchObject([{ Action: ['dynamodb:UpdateItem', 'dynamodb:GetItem'] }]);
+  });
+
+  test('attach() warns of a function whose Node is too old, and of no other', () => {
+    const stack = newStack();
+    const lockTable = new LockTable(stack, 'Locks');
+    const { NODEJS_20_X, NODEJS_22_X, NODEJS_24_X, PYTHON_3_13 } = lambda.Runtime;
+    for (const runtime of [NODEJS_20_X, NODEJS_22_X, NODEJS_24_X, PYTHON_3_13]) {
+      const code = lambda.Code.fromInline('code');
+      const fn = new lambda.Function(stack, runtime.name, { runtime, handler: 'index.handler', code });
+      lockTable.attach(fn, { keys: ['nightly'] });
+    }
+    const told = Annotations.fromStack(stack).findWarning('*', Match.stringLikeRegexp('leasehold needs Node'));
+    expect(told.map(({ id }) => id)).toEqual(['/Stack/nodejs20.x']);
+    expect(told[0]?.entry.data).toContain('leasehold needs Node 22.3 or later, but the runtime is nodejs20.x');
   });
 
   test('attach() tells the function the retention of its table', () => {

@@ -404,8 +404,12 @@ describe('SingletonFleet', () => {
       () => ({ schedule: bad('rate(1 hour)') }),
       /schedule must be a ScheduleExpression, .* but it is 'rate\(1 hour\)'/,
     ],
-    ['no key prefix', () => ({ keyPrefixes: [] }), 'a grant must name its locks by keyPrefixes, keys or permits'],
-    ['missing key prefixes', () => ({ keyPrefixes: bad(undefined) }), 'a grant must name its locks by keyPrefixes'],
+    ['no key prefix', () => ({ keyPrefixes: [] }), "keyPrefixes must name the locks of the workers' tasks"],
+    [
+      'missing key prefixes',
+      () => ({ keyPrefixes: bad(undefined) }),
+      "keyPrefixes must name the locks of the workers' tasks",
+    ],
     [
       'a key prefix with a wildcard',
       () => ({ keyPrefixes: ['jobs/*'] }),
