@@ -70,10 +70,6 @@ export class LockClient extends LeaseClient {
 
   /** @throws TypeError that shows the value, if an option is unknown or invalid. */
   constructor(options: LockClientOptions) {
-    // Installers may ignore `engines`, and the first lease would fail by a method that is missing.
-    if (!Promise.withResolvers) {
-      throw new TypeError(`leasehold needs Node 22.3 or later, but this is ${process.version}.`);
-    }
     checkNames('LockClient', options, CLIENT_OPTIONS);
     const { store, clock = systemClock } = options;
     checkThat(typeof store?.acquire === 'function', 'store', 'a LockStore, such as a DynamoDBLockStore', store);

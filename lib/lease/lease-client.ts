@@ -53,6 +53,10 @@ export class LeaseClient {
 
   /** @param closing aborts when the client is closed. */
   constructor(options: LeaseClientOptions, closing: AbortSignal = new AbortController().signal) {
+    // Installers may ignore `engines`. The first lease would be granted, and then lack this method.
+    if (!Promise.withResolvers) {
+      throw new TypeError(`leasehold needs Node 22.3 or later, but this is ${process.version}.`);
+    }
     const { onEvent, clock = systemClock, leaseMs, heartbeatMs, safetyMs, owner } = options;
     const store = storeInTests(options.store);
     if (onEvent !== undefined) checkFunction('onEvent', onEvent);

@@ -5,6 +5,7 @@ import type { AcquireOptions } from '../../lib/lease/options.ts';
 import { LockError, LockLostError, LockNoTimeError } from '../../lib/record/errors.ts';
 import { slotKeys } from '../../lib/record/slot-keys.ts';
 import { MemoryLockStore } from '../../lib/testing/memory.ts';
+import { lock } from '../../middleware/index.ts';
 import { type World, world } from './setup.ts';
 
 let scene: World;
@@ -33,9 +34,10 @@ test('a Node that is too old is named at the making of a client', () => {
   const { withResolvers } = Promise;
   try {
     Object.assign(Promise, { withResolvers: undefined });
-    expect(() => new LockClient({ store: new MemoryLockStore() })).toThrow(
-      new TypeError(`leasehold needs Node 22.3 or later, but this is ${process.version}.`),
-    );
+    const store = new MemoryLockStore();
+    for (const make of [() => new LockClient({ store }), () => lock({ key: 'a', locks: store })]) {
+      expect(make).toThrow(new TypeError(`leasehold needs Node 22.3 or later, but this is ${process.version}.`));
+    }
   } finally {
     Object.assign(Promise, { withResolvers });
   }
