@@ -1379,7 +1379,7 @@ const swaps = [
     ],
     [
       'a repair of a broken object lowers its token',
-      '!lowersToken && isBefore(fencingToken, record.fencingToken)',
+      '!mayLower && isBefore(fencingToken, record.fencingToken)',
       'false',
     ],
     ['a repair of a broken object leaves its grant', 'ending = { lockId: undefined, ', 'ending = { '],
@@ -1484,7 +1484,7 @@ const swaps = [
   ...of('lib/swap/entry.ts', [
     ['the record of another key, read', 'if (record.key !== key)', 'if (false)'],
     ['a later form of the content, read', 'if (content?.leasehold !== FORM)', 'if (!content?.leasehold)'],
-    ['a token that is no number, read', "typeof fencingToken !== 'number' || ", ''],
+    ['a token that is no number, read', "typeof fencingToken === 'number' && ", ''],
     ['a flawed record, read as whole', 'return flaw === undefined ? record : { ...record, flaw };', 'return record;'],
     [
       'a finished token that is no text, read as none',

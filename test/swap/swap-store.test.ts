@@ -4,6 +4,7 @@ import type { LockRecord } from '../../lib/record/record.ts';
 import { encode } from '../../lib/swap/entry.ts';
 import { FakeClock } from '../../lib/testing/fake-clock.ts';
 import { aboveTheStore } from '../contract/above-the-store.ts';
+import { changeContent, damagedRecords } from '../contract/damaged-records.ts';
 import { lockStoreContract } from '../contract/lock-store-contract.ts';
 import { sameAsMemory } from '../contract/same-as-memory.ts';
 import { settle, taken } from '../lease/setup.ts';
@@ -13,6 +14,15 @@ describe('a store that swaps objects', () => {
   lockStoreContract(() => new MapSwapStore(), { dated: 'writes' });
   sameAsMemory(() => new MapSwapStore(), { runs: 200 });
   aboveTheStore(() => new MapSwapStore());
+  damagedRecords(() => {
+    const objects = new Objects();
+    const raw = async (key: string) => objects.get(key)?.text ?? '';
+    return {
+      store: new MapSwapStore(objects),
+      raw,
+      change: async (key, fields) => objects.put(key, changeContent(await raw(key), fields)),
+    };
+  });
 });
 
 const now = 1_000_000;
