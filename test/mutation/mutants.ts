@@ -1382,6 +1382,11 @@ const swaps = [
       '!mayLower && isBefore(fencingToken, record.fencingToken)',
       'false',
     ],
+    [
+      'a repair of a broken object lowers a token that the operator did not see',
+      'lowersToken && (seen === undefined || isSeen(record, seen))',
+      'lowersToken',
+    ],
     ['a repair of a broken object leaves its grant', 'ending = { lockId: undefined, ', 'ending = { '],
   ]),
   ...of('lib/record/transitions.ts', [
@@ -1437,6 +1442,11 @@ const swaps = [
       'a version remembered though the answer to its swap was lost',
       '      this.#remembered.delete(key);\n      const written',
       '      const written',
+    ],
+    [
+      'a request other than a repair, judged by a record without an expiry',
+      'const isJudged = damage === undefined || (transition as unknown) === transitions.repair;',
+      'const isJudged = true;',
     ],
     ['a version not remembered', '        this.#remember(key, { entry: written, version: swapped.version });\n', ''],
     ['a reading not remembered', '    this.#remember(key, loaded);\n', ''],

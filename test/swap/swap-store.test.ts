@@ -409,6 +409,15 @@ describe('an object that somebody has changed', () => {
     expect(await locks.repair('job', { seen })).toBe(false);
   });
 
+  test('is renewed by no holder while its expiry is no number', async () => {
+    await acquire('anna');
+    change({ expiresAt: 'soon' });
+    const before = text();
+    for (const by of [others, store])
+      await expect(renew('anna', until + 1, by)).rejects.toMatchObject({ foreign: true });
+    expect(text()).toBe(before);
+  });
+
   test('keeps its token, unless the operator saw it or names another one', async () => {
     await acquire('anna');
     change({ lockId: '' });
