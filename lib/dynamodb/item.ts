@@ -1,5 +1,6 @@
 import type { AttributeValue } from '@aws-sdk/client-dynamodb';
 import { show } from '../record/check.ts';
+import { REPAIR_IT } from '../record/errors.ts';
 import {
   type Committed,
   isCountable,
@@ -31,7 +32,7 @@ export function parse(item: Item, keyAttribute: string, foreign: (key: string, w
     const has = (...names: string[]) => names.some((name) => item[name] !== undefined);
     // The condition of a repair tells a lock by the same attributes: an item of the user's own may have one of the names.
     const isLock = has('fencingToken', 'lockId', 'releasedBy') && has('acquiredAt', 'leaseMs');
-    const hint = isLock ? 'Repair the record: leasehold repair KEY, or repair()' : 'Use another key';
+    const hint = isLock ? REPAIR_IT : 'Use another key';
     throw foreign(key, `${name} is ${item[name] ? `of type ${Object.keys(item[name])}, not N` : 'missing'}. ${hint}.`);
   };
   return {

@@ -1,10 +1,10 @@
-import { promises as fs } from 'node:fs';
+import { promises as fs, type StatsFs } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { LockStoreError } from '../record/errors.ts';
 import { freshId } from '../record/fresh-id.ts';
 import type { StoreProblem } from '../record/store.ts';
-import { faultOf, isFull } from './faults.ts';
+import { FULL, faultOf, isFull } from './faults.ts';
 import type { Files } from './files.ts';
 import { FRESH } from './names.ts';
 
@@ -43,8 +43,9 @@ const NFS = 0x6969;
 /**
  * Checks the folder of the locks:
  *
- * 1. Make a file and give it a second name, as each write does. Look at the steps of the file's time.
- * 2. Look at the kind of the file system, as far as Linux tells.
+ * 1. Write a file and give it a second name, as each write does. Look at the steps of the file's time.
+ * 2. Look for free space and free inodes.
+ * 3. Look at the kind of the file system, as far as Linux tells.
  */
 export async function check(
   files: Files,
@@ -60,8 +61,21 @@ export async function check(
     return [{ severity: 'error', message: `FileLockStore ${error.message}` }];
   }
   signal?.throwIfAborted();
-  if (process.platform === 'linux') problems.push(...(await kindOf(directory)));
+  const facts = await fs.statfs(directory);
+  problems.push(...roomIn(directory, facts));
+  if (process.platform === 'linux') problems.push(...(await kindOf(directory, facts)));
   return problems;
+}
+
+/**
+ * Finds a file system without free space or inodes for users other than root. Root may have a reserve, from which the file of
+ * this check was written. A file system that counts no blocks, or no inodes, says 0 of both.
+ */
+function roomIn(directory: string, { blocks, bavail, files, ffree }: StatsFs): StoreProblem[] {
+  const lacks = [...(blocks > 0 && bavail <= 0 ? ['space'] : []), ...(files > 0 && ffree <= 0 ? ['inodes'] : [])];
+  if (lacks.length === 0) return [];
+  const message = `the file system of '${directory}' has no free ${lacks.join(' and no free ')}: ${FULL}.`;
+  return [{ severity: 'error', message }];
 }
 
 const coarse = (directory: string): string =>
@@ -76,12 +90,15 @@ async function isCoarse(files: Files, directory: string): Promise<boolean> {
   return isWholeSecond(await tryLink(files, directory));
 }
 
+/** As many bytes as the record of a lock may have. A full disk may still take the name of an empty file, or a few bytes. */
+const TEXT = 'leasehold\n'.repeat(100);
+
 /** @returns the time of the file. */
 async function tryLink(files: Files, directory: string): Promise<number> {
   const path = join(directory, FRESH, freshId());
   const second = `${path}-2`;
   try {
-    const date = await files.write(path, '');
+    const date = await files.write(path, TEXT);
     const isLinked = (await files.link(path, second)) === 'done' && (await files.isLinked(path));
     if (!isLinked) throw faultOf({ code: 'ENOTSUP' }, 'link', second);
     return date;
@@ -91,8 +108,7 @@ async function tryLink(files: Files, directory: string): Promise<number> {
   }
 }
 
-async function kindOf(directory: string): Promise<StoreProblem[]> {
-  const { type } = await fs.statfs(directory);
+async function kindOf(directory: string, { type }: StatsFs): Promise<StoreProblem[]> {
   // The number of CIFS is negative where it is read as 32 bits with a sign.
   const kind = KINDS[type >>> 0];
   if (kind) {

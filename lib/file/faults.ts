@@ -13,7 +13,7 @@ export function codeOf(error: unknown): string {
 const NO_LINKS =
   'the file system has no hard links, or none to a file from another folder. Use NFSv4 (EFS), ext4, XFS or another file system that has them';
 const RIGHTS = "give this process's user the rights to read, write and delete there";
-const FULL = 'free space or inodes, or raise the quota';
+export const FULL = 'free space or inodes, or raise the quota';
 const LATER = 'check the disk, the network and the file server';
 
 /** The advice for a code, and whether the same request may succeed a moment later. Every other code may pass. */

@@ -1,5 +1,5 @@
 import { checkKey, checkNames, checkText, checkThat, show } from '../record/check.ts';
-import { LockStoreError } from '../record/errors.ts';
+import { LockStoreError, REPAIR_IT } from '../record/errors.ts';
 import { isBroken, isCountable } from '../record/record.ts';
 import type { StoreAnswer } from '../record/store.ts';
 import type { OperatorContext } from './context.ts';
@@ -61,6 +61,8 @@ export interface RepairOptions {
 
 /** The greatest token that an operator may write. After a greater one there would soon be none to count on. */
 const MOST_TOKEN = 9_007_000_000_000_000;
+/** A reason for which a store refuses a repair, and the option that overcomes the reason. */
+const EXPIRY_AHEAD = 'its expiry lies ahead (immediately opens the lock all the same, and two holders may run)';
 /** Two hosts' clocks differ by less, unless one of them is wrong. */
 const WRONG_MS = 2_000;
 
@@ -127,11 +129,14 @@ export async function repair(context: OperatorContext, key: string, options: Rep
   const mend = (signal: AbortSignal) => context.store.repair(request, signal);
   const sent = sendInTurn(context, `Repairing ${show(key)}`, mend, { order: ORDER.release, throwMisdated: true });
   const { applied, record }: StoreAnswer = await sent.catch((error: unknown) => {
-    if (!(error instanceof LockStoreError && error.foreign)) throw error;
-    const reasons =
-      'If the record was a lock, its expiry lies ahead (immediately opens the lock all the same, and two holders may run), ' +
-      'or its token is greater than the present time in milliseconds (name a fencingToken)';
-    throw new LockStoreError(`${error.message} ${reasons}.`, error);
+    // A store says so of an item that was a lock.
+    const isOurs = error instanceof LockStoreError && error.foreign && error.message.includes(REPAIR_IT);
+    const reasons = [
+      ...(immediately ? [] : [EXPIRY_AHEAD]),
+      ...(lowersToken ? [] : ['its token is greater than the present time in milliseconds (name a fencingToken)']),
+    ];
+    if (!isOurs || reasons.length === 0) throw error;
+    throw new LockStoreError(`${error.message} The record is not repaired, since ${reasons.join(', or ')}.`, error);
   });
   // A refusal that shows what this request writes comes after a lost answer.
   const isMended =

@@ -5,6 +5,9 @@ import { printable } from './check.ts';
 /** Marks the errors of every copy of leasehold in a process (ESM and CommonJS, two versions), so that they agree. */
 const brand = Symbol.for('leasehold.error');
 
+/** The advice of a store for an item that was a lock, and that no request but a repair can write. */
+export const REPAIR_IT = 'Repair the record: leasehold repair KEY, or repair()';
+
 /**
  * The base of every error that leasehold throws, except for the `TypeError` of a bad argument.
  * @example

@@ -178,15 +178,20 @@ export function repair(record: LockRecord | undefined, request: RepairRequest): 
     const { acquiredAt, immediately, lowersToken } = broken;
     const isBefore = (written: number, value: number) => isCountable(value) && written < value;
     if (!isBroken(record) || (!immediately && isBefore(opensAt, record.expiresAt))) return undefined;
-    if (!lowersToken && isBefore(fencingToken, record.fencingToken)) return undefined;
+    // An operator who saw another token does not lower this one.
+    const mayLower = lowersToken && (seen === undefined || isSeen(record, seen));
+    if (!mayLower && isBefore(fencingToken, record.fencingToken)) return undefined;
     const ending = { lockId: undefined, tookOver: undefined, serving: undefined };
     const mended = { ...ending, expiresAt: opensAt, fencingToken, acquiredAt };
     return { ...record, ...mended, flaw: undefined };
   }
   if (record.lockId !== undefined) return undefined;
-  if (record.fencingToken !== seen.fencingToken || record.expiresAt !== seen.expiresAt) return undefined;
+  if (!isSeen(record, seen)) return undefined;
   return { ...record, expiresAt: opensAt, fencingToken };
 }
+
+const isSeen = (record: LockRecord, seen: Exclude<RepairRequest['seen'], undefined>): boolean =>
+  record.fencingToken === seen.fencingToken && record.expiresAt === seen.expiresAt;
 
 /** A record whose grant has ended. The record then no longer tells what the grant replaced. */
 const ended = (record: LockRecord): LockRecord => ({

@@ -75,9 +75,17 @@ export function faultOf(status: string, detail: string, hash: string, options: L
   return new LockStoreError(`The server is no place for locks: ${text}`, options);
 }
 
-/** Makes the error for a key under which something else stands. The message shows none of its values. */
-export const foreignError = (hash: string, why: string, options: LockStoreErrorOptions): LockStoreError =>
+/**
+ * Makes the error for a key under which something else stands. The message shows none of its values.
+ * @param hint the thing to do. Without one, the key is most likely another program's.
+ */
+export const foreignError = (
+  hash: string,
+  why: string,
+  options: LockStoreErrorOptions,
+  hint = `Use another key or prefix, or, if nobody needs what stands there, delete it: DEL '${hash}'`,
+): LockStoreError =>
   new LockStoreError(
-    `the hash '${hash}' was not written by leasehold, or was changed, and is left as it is: ${why}. If it was a lock that nobody holds, delete it: DEL '${hash}'.`,
+    `the hash '${hash}' was not written by leasehold, or was changed, and is left as it is: ${why}. ${hint}.`,
     { ...options, foreign: true },
   );

@@ -1,4 +1,12 @@
-import { isCountable, type LockRecord, type Takeover, uncountableIn } from '../record/record.ts';
+import { REPAIR_IT } from '../record/errors.ts';
+import {
+  type Committed,
+  isCountable,
+  type LockRecord,
+  MOST_ACQUIRED_AT,
+  MOST_COUNTABLE,
+  type Takeover,
+} from '../record/record.ts';
 import { isCanonical } from '../record/token.ts';
 
 /** The fields of a lock's hash. */
@@ -12,65 +20,90 @@ export function fieldsOf(flat: readonly unknown[]): Fields {
 }
 
 /**
- * Reads the record of a lock.
- * @param foreign makes the error for a hash that is no record of a lock.
+ * Reads the record of a lock. A field that judges no request is left out if it has no value that leasehold writes: one bad
+ * field hides no lock. A value that requests are judged by, and that leasehold cannot have written, is told as `flaw`.
+ * @param foreign makes the error for a hash that is no record of a lock. `hint` is the thing to do, if the hash was a lock.
  */
-export function parse(key: string, fields: Fields, foreign: (why: string) => Error): LockRecord {
+export function parse(key: string, fields: Fields, foreign: (why: string, hint?: string) => Error): LockRecord {
   const text = (name: string): string | undefined => fields.get(name) || undefined;
-  const number = (name: string): number => {
+  const number = (name: string): number | undefined => {
     const value = fields.get(name);
-    if (value !== undefined && /^-?\d+\.?\d*$/.test(value)) return Number(value);
-    throw foreign(`its ${name} is ${value === undefined ? 'missing' : 'no number'}`);
+    return value !== undefined && NUMBER.test(value) ? Number(value) : undefined;
   };
-  const record = { fencingToken: number('fencingToken'), expiresAt: number('expiresAt') };
+  const judging = (name: string): number => {
+    const value = number(name);
+    if (value !== undefined) return value;
+    const has = (...names: string[]) => names.some((name) => fields.has(name));
+    // The script of a repair tells a lock by the same fields: a hash of the user's own may have one of the names.
+    const wasLock = has('fencingToken', 'lockId', 'releasedBy') && has('acquiredAt', 'leaseMs');
+    throw foreign(`its ${name} is ${fields.has(name) ? 'no number' : 'missing'}`, wasLock ? REPAIR_IT : undefined);
+  };
   const count = (name: string): number | undefined => {
     const value = text(name);
     return value !== undefined && isCountable(Number(value)) ? Number(value) : undefined;
   };
-  const committedNumber = text('committedNumber');
   return {
     key,
     lockId: text('lockId'),
     owner: text('owner'),
-    ...record,
-    acquiredAt: number('acquiredAt'),
-    leaseMs: Number(text('leaseMs') ?? 0),
+    fencingToken: judging('fencingToken'),
+    expiresAt: judging('expiresAt'),
+    acquiredAt: number('acquiredAt') ?? 0,
+    leaseMs: number('leaseMs') ?? 0,
     releasedBy: text('releasedBy'),
-    tookOver: tookOver(text),
+    tookOver: tookOver(text, number),
     doneToken: text('doneToken'),
     doneResult: text('doneResult'),
     data: text('data'),
     asked: count('asked'),
     serving: count('serving'),
     served: count('served'),
-    committed:
-      committedNumber === undefined
-        ? undefined
-        : {
-            data: fields.get('committedData') ?? '',
-            number: Number(committedNumber),
-            fencingToken: Number(text('committedToken')),
-          },
-    flaw: flawIn(record, text('doneToken')),
+    committed: committed(text, number),
+    flaw: flawIn(fields),
   };
 }
 
+/** A number as the script reads one. */
+const NUMBER = /^-?\d+\.?\d*$/;
+
 /** Tells a value that requests are judged by, and that leasehold does not write: somebody has changed the hash. */
-function flawIn(record: Parameters<typeof uncountableIn>[0], doneToken: string | undefined): string | undefined {
+function flawIn(fields: Fields): string | undefined {
+  for (const name of ['fencingToken', 'expiresAt']) {
+    const value = fields.get(name) ?? '';
+    // The script compares no number that has a point.
+    const isWhole = /^\d+$/.test(value) && isCountable(Number(value));
+    if (!isWhole) return `${name} is ${shown(value)}, which is no whole number from 0 to ${MOST_COUNTABLE}`;
+  }
+  const acquiredAt = fields.get('acquiredAt');
+  // A forced release needs the acquisition, and a release the id. Only a repair mends the two.
+  const isMoment = acquiredAt !== undefined && NUMBER.test(acquiredAt);
+  if (!isMoment) return `acquiredAt is ${acquiredAt === undefined ? 'missing' : 'no number'}`;
+  if (!(Number(acquiredAt) >= 0 && Number(acquiredAt) <= MOST_ACQUIRED_AT)) return `acquiredAt is ${shown(acquiredAt)}`;
+  if (fields.get('lockId') === '') return 'lockId is empty';
+  const doneToken = fields.get('doneToken') || undefined;
   const isToken = doneToken === undefined || isCanonical(doneToken);
-  return uncountableIn(record) ?? (isToken ? undefined : 'doneToken is a text that leasehold did not write');
+  return isToken ? undefined : 'doneToken is a text that leasehold did not write';
+}
+
+/** A number of a hash in a message. Somebody may have written a long one. */
+const shown = (digits: string): string => (digits.length <= 40 ? digits : `${digits.slice(0, 40)}…`);
+
+type TextOf = (name: string) => string | undefined;
+type NumberOf = (name: string) => number | undefined;
+
+function committed(text: TextOf, number: NumberOf): Committed | undefined {
+  const [count, fencingToken] = [number('committedNumber'), number('committedToken')];
+  return count === undefined || fencingToken === undefined
+    ? undefined
+    : { data: text('committedData') ?? '', number: count, fencingToken };
 }
 
 /** Reads the state that a grant replaced. An expiry of 0 stands for no record. */
-function tookOver(text: (name: string) => string | undefined): Takeover | undefined {
-  const expiresAt = text('previousExpiresAt');
+function tookOver(text: TextOf, number: NumberOf): Takeover | undefined {
+  const expiresAt = number('previousExpiresAt');
   if (expiresAt === undefined) return undefined;
-  if (expiresAt === '0') return { type: 'nothing' };
+  if (expiresAt === 0) return { type: 'nothing' };
   const lockId = text('previousLockId');
-  const replaced = {
-    owner: text('previousOwner'),
-    acquiredAt: Number(text('previousAcquiredAt') ?? 0),
-    expiresAt: Number(expiresAt),
-  };
+  const replaced = { owner: text('previousOwner'), acquiredAt: number('previousAcquiredAt') ?? 0, expiresAt };
   return lockId === undefined ? { type: 'closed', ...replaced } : { type: 'lease', lockId, ...replaced };
 }

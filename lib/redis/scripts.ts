@@ -62,7 +62,10 @@ local flat = redis.pcall('HGETALL', KEYS[1])
 if flat.err then return {'unread', text(serverNow), flat.err} end
 local old, exists = {}, #flat > 0
 for i = 1, #flat, 2 do old[flat[i]] = flat[i + 1] end
-local token, expiresAt, acquiredAt = tonumber(old.fencingToken), tonumber(old.expiresAt), tonumber(old.acquiredAt)
+local function number(t) return isNumber(t) and tonumber(t) or nil end
+local token, expiresAt, acquiredAt = number(old.fencingToken), number(old.expiresAt), number(old.acquiredAt)
+-- Every lock has a numeric token and expiry. No other hash is given out, and a repair alone may write it.
+local isLock = token and expiresAt
 -- A count that leasehold does not write is none.
 local function count(t) return t and isCountable(t) and tonumber(t) or nil end
 local asked, serving, served = count(old.asked), count(old.serving), count(old.served)
@@ -135,7 +138,7 @@ function operations.acquire()
     new.serving = new.asked
   end
   new.previousLockId, new.previousOwner = old.lockId, old.owner
-  new.previousAcquiredAt, new.previousExpiresAt = old.acquiredAt, old.expiresAt or '0'
+  new.previousAcquiredAt, new.previousExpiresAt = acquiredAt and old.acquiredAt, old.expiresAt or '0'
   new.lockId, new.owner, new.data = r.lockId, r.owner, r.data
   new.acquiredAt, new.expiresAt, new.leaseMs = r.now, r['until'], r.leaseMs
   new.fencingToken = text((token or tonumber(r.now)) + 1)
@@ -152,6 +155,8 @@ end
 function operations.release()
   if not isMine then return end
   if r.served and not (serving == tonumber(r.served) and asked == serving) then return end
+  -- Nobody can tell the expiry that a release writes.
+  if not acquiredAt then return nil, 'damaged' end
   local new = ended()
   new.expiresAt = text(acquiredAt + math.max(1, tonumber(r.holdAtLeastMs)))
   if r.doneToken then
@@ -193,7 +198,7 @@ end
 function operations.resume()
   local isHanded = exists and old.lockId == r.handed
   if not isHanded or not (isCountable(old.fencingToken) and isCountable(old.expiresAt)) then return end
-  if acquiredAt >= tonumber(r['until']) then return end
+  if not acquiredAt or acquiredAt >= tonumber(r['until']) then return end
   local new = copy(old)
   new.lockId, new.owner, new.expiresAt, new.leaseMs = r.lockId, r.owner, r['until'], r.leaseMs
   new.fencingToken = text(token + 1)
@@ -204,6 +209,7 @@ function operations.forceRelease()
   local immediately = r.immediately == 'true'
   local hasEnded = exists and not old.lockId and old.releasedBy == r.lockId
   if not isMine and not (immediately and hasEnded) then return end
+  if not acquiredAt or acquiredAt < 0 or expiresAt < 0 then return end
   if immediately and acquiredAt > ${MOST_ACQUIRED_AT} then return end
   local new = ended()
   new.releasedBy = r.lockId
@@ -211,10 +217,45 @@ function operations.forceRelease()
   return new
 end
 
-function operations.repair()
-  if not exists or old.lockId or not r['seen.fencingToken'] then return end
-  if token ~= tonumber(r['seen.fencingToken']) or expiresAt ~= tonumber(r['seen.expiresAt']) then return end
+-- leasehold wrote the hash, which is a lock or was one: two of leasehold's fields are left. Another program's hash may have one.
+local function isOurs()
+  return isLock or (old.fencingToken or old.lockId or old.releasedBy) and (old.acquiredAt or old.leaseMs)
+end
+-- The token, a moment or the lockId has no value that leasehold writes.
+local function isBroken()
+  return not (isLock and isCountable(old.fencingToken) and isCountable(old.expiresAt)) or old.lockId == ''
+    or not (acquiredAt and acquiredAt >= 0 and acquiredAt <= ${MOST_ACQUIRED_AT})
+end
+-- A number that is missing or damaged is not greater than another.
+local function isGreater(number, than) return number and number > tonumber(than) and number <= MOST end
+
+-- Mends a broken hash, and ends its grant, since nobody can tell whose it is. Refused in four cases:
+--
+-- - The hash is not leasehold's.
+-- - The hash is not broken.
+-- - Its expiry lies past the one to write, and the operator does not ask for an immediate opening.
+-- - Its token is greater than the one to write, and the operator does not ask to lower it, or saw another hash.
+local function mended(isAsSeen)
+  if not (isOurs() and isBroken()) then return end
+  if isGreater(expiresAt, r.opensAt) and r['broken.immediately'] ~= 'true' then return end
+  local mayLower = r['broken.lowersToken'] == 'true' and (isAsSeen or not r['seen.fencingToken'])
+  if isGreater(token, r.fencingToken) and not mayLower then return end
   local new = copy(old)
+  new.lockId, new.serving = nil, nil
+  forget(new)
+  new.acquiredAt = r['broken.acquiredAt']
+  return new
+end
+
+function operations.repair()
+  if not exists then return end
+  local hasSeen = r['seen.fencingToken']
+  local isAsSeen = hasSeen and token == tonumber(hasSeen) and expiresAt == tonumber(r['seen.expiresAt'])
+  local new
+  if r['broken.acquiredAt'] then new = mended(isAsSeen)
+  elseif isLock and isAsSeen and not old.lockId then new = copy(old)
+  end
+  if not new then return end
   new.expiresAt, new.fencingToken = r.opensAt, r.fencingToken
   return new
 end
@@ -243,10 +284,9 @@ local function refused()
 end
 -- An earlier sending of this very request was applied: its answer was lost, and the client sent it again.
 if exists and old.writeId == writeId then return answer('applied', '', old) end
-local isLock = not exists or (isNumber(old.fencingToken) and isNumber(old.expiresAt) and isNumber(old.acquiredAt))
-if not isLock then return answer('refused', '', old) end
+if exists and not isLock and operation ~= 'repair' then return answer('refused', '', old) end
 local new, instead = operations[operation]()
-if instead == 'blind' then return answer('blind', '', old) end
+if instead == 'blind' or instead == 'damaged' then return answer(instead, '', old) end
 if not new then return refused() end
 if not instead then new.writeId = writeId end
 write(new)

@@ -1,5 +1,5 @@
 import { checkNames, checkThat } from '../record/check.ts';
-import { LockStoreError } from '../record/errors.ts';
+import { LockStoreError, REPAIR_IT } from '../record/errors.ts';
 import { freshId } from '../record/fresh-id.ts';
 import type {
   AcquireRequest,
@@ -254,15 +254,16 @@ export class RedisLockStore implements LockStore {
     const argv = [operation, writeId, String(this.#retentionMs), extra, ...request];
     const [status, time, detail, ...flat] = await this.server.run(OPERATION, key, argv, signal);
     const serverDate = Number(time);
-    if (status !== 'applied' && status !== 'refused') {
+    if (status !== 'applied' && status !== 'refused' && status !== 'damaged') {
       const transient = status === 'replica' && this.server.wasPrimary;
       throw faultOf(String(status), String(detail), this.server.hashOf(key), { ...datesOf(serverDate), transient });
     }
     if (operation !== 'read') this.server.wasPrimary = true;
     if (isChecking) this.#checkedAt = now;
     const hash = this.server.hashOf(key);
-    const foreign = (why: string) => foreignError(hash, why, datesOf(serverDate));
+    const foreign = (why: string, hint?: string) => foreignError(hash, why, datesOf(serverDate), hint);
     const record = flat.length === 0 ? undefined : parse(key, fieldsOf(flat), foreign);
+    if (status === 'damaged') throw foreign(`its ${record?.flaw}`, REPAIR_IT);
     return { applied: status === 'applied', record, ...datesOf(serverDate) };
   }
 }

@@ -1,5 +1,5 @@
 import { show } from '../record/check.ts';
-import { LockStoreError } from '../record/errors.ts';
+import { LockStoreError, REPAIR_IT } from '../record/errors.ts';
 import {
   type Committed,
   isCountable,
@@ -18,13 +18,19 @@ export interface Entry {
    */
   readonly writeId: string;
   readonly record: LockRecord;
+  /**
+   * Says what is wrong with the content of a lock whose token or expiry is no number (`NaN` in the record). No request but a
+   * repair is judged by such a record, and nobody is given the record.
+   */
+  readonly damage?: string | undefined;
 }
 
 /** The form of the content. A later form has another number. */
 const FORM = 1;
 
 /** Writes the content of an object or a file. */
-export const encode = ({ writeId, record }: Entry): string => JSON.stringify({ leasehold: FORM, writeId, record });
+export const encode = ({ writeId, record }: Omit<Entry, 'damage'>): string =>
+  JSON.stringify({ leasehold: FORM, writeId, record });
 
 /**
  * Reads the content of an object or a file.
@@ -32,11 +38,10 @@ export const encode = ({ writeId, record }: Entry): string => JSON.stringify({ l
  * @throws LockStoreError if the content is no record of the lock `key`.
  */
 export function decode(text: string, key: string, where: string): Entry {
+  const told = (why: string, hint: string) =>
+    `${where} was not written by leasehold, or was changed, and is left as it is: ${why}. ${hint}.`;
   const foreign = (why: string) =>
-    new LockStoreError(
-      `${where} was not written by leasehold, or was changed, and is left as it is: ${why}. Use another key, or, if nobody holds the lock, delete it.`,
-      { foreign: true },
-    );
+    new LockStoreError(told(why, 'Use another key, or, if nobody holds the lock, delete it'), { foreign: true });
   let content: { leasehold?: unknown; writeId?: unknown; record?: Content } | null;
   try {
     content = JSON.parse(text);
@@ -52,12 +57,11 @@ export function decode(text: string, key: string, where: string): Entry {
   }
   if (record.key !== key) throw foreign(`its record is of the key ${show(record.key)}`);
   const { fencingToken, expiresAt } = record;
-  if (typeof fencingToken !== 'number' || typeof expiresAt !== 'number') {
-    throw foreign(
-      `fencingToken is ${show(fencingToken)} and expiresAt is ${show(expiresAt)}, and both must be numbers`,
-    );
-  }
-  return { writeId, record: recordOf(record, key, { fencingToken, expiresAt }) };
+  const judging = { fencingToken: numberOf(fencingToken) ?? NaN, expiresAt: numberOf(expiresAt) ?? NaN };
+  const entry = { writeId, record: recordOf(record, key, judging) };
+  if (typeof fencingToken === 'number' && typeof expiresAt === 'number') return entry;
+  const why = `fencingToken is ${show(fencingToken)} and expiresAt is ${show(expiresAt)}, and both must be numbers`;
+  return { ...entry, damage: told(why, REPAIR_IT) };
 }
 
 type Content = { readonly [Name in keyof LockRecord]?: unknown };

@@ -133,8 +133,9 @@ export abstract class SwapStore<Version> implements LockStore {
   }
 
   async read(key: string, { dated = false }: ReadOptions, signal?: AbortSignal): Promise<ReadAnswer> {
-    const { entry, ...dates } = await this.#load(key, dated, signal);
-    return { record: entry?.record, ...datesOf(dates) };
+    const loaded = await this.#load(key, dated, signal);
+    if (loaded.entry?.damage !== undefined) throw damaged(loaded.entry.damage, loaded);
+    return { record: loaded.entry?.record, ...datesOf(loaded) };
   }
 
   async readMany(keys: readonly string[], signal?: AbortSignal): Promise<ReadManyAnswer> {
@@ -170,7 +171,7 @@ export abstract class SwapStore<Version> implements LockStore {
       const record = entry?.record;
       if (entry?.writeId === writeId) return { applied: true, record, ...datesOf(seen) };
       // 2. The judgement.
-      const changed = transition(record, request);
+      const changed = judged(transition, request, seen);
       if (changed === undefined && remembered === undefined) {
         return { applied: false, record, ...datesOf(seen), ...(maybeAppliedBefore && { maybeAppliedBefore }) };
       }
@@ -194,7 +195,9 @@ export abstract class SwapStore<Version> implements LockStore {
   }
 
   #remember(key: string, { entry, version }: Loaded<Version>): void {
-    this.#remembered.set(key, { entry, version });
+    // Of a damaged record nothing is remembered: somebody else may have repaired the record since.
+    if (entry?.damage === undefined) this.#remembered.set(key, { entry, version });
+    else this.#remembered.delete(key);
   }
 }
 
@@ -204,5 +207,24 @@ const conflictOver = (key: string, maybeAppliedBefore: boolean): LockStoreError 
     transient: true,
     conflict: !maybeAppliedBefore,
   });
+
+/**
+ * Judges a request by a record. A record whose token or expiry is no number is judged for a repair alone.
+ * @throws LockStoreError if such a record is not repaired.
+ */
+function judged<Request>(
+  transition: (record: LockRecord | undefined, request: Request) => LockRecord | undefined,
+  request: Request,
+  { entry, ...dates }: Loaded<unknown>,
+): LockRecord | undefined {
+  const damage = entry?.damage;
+  const isJudged = damage === undefined || (transition as unknown) === transitions.repair;
+  const changed = isJudged ? transition(entry?.record, request) : undefined;
+  if (changed === undefined && damage !== undefined) throw damaged(damage, dates);
+  return changed;
+}
+
+const damaged = (message: string, dates: DatedAnswer): LockStoreError =>
+  new LockStoreError(message, { foreign: true, ...datesOf(dates) });
 
 const datesOf = ({ serverDate, relayed }: DatedAnswer): DatedAnswer => ({ serverDate, relayed });

@@ -234,6 +234,32 @@ needing(REDIS).describe('the command leasehold on a Redis that', () => {
     expect(err).toBe("There is no record of the lock 'job' under the prefix 'leasehold:' on Redis: it is free.\n");
   });
 
+  test('has a lock that somebody has damaged: ls --bad tells it, and repair mends it', async () => {
+    server = await RedisServer.start();
+    const { store, close } = await openStore(server.url);
+    const locks = new LockClient({ store });
+    const leasehold = (...args: string[]) => leaseholdIn({}, [...args, '--store', server?.url ?? '']);
+    for (const key of ['h1', 'h2', 'h3']) await (await locks.acquire(key)).release();
+    close();
+    await server.command('HDEL', 'leasehold:{h1}', 'acquiredAt');
+    expect((await leasehold('ls', '--bad')).out).toBe(
+      'h1  free; somebody has changed the record: acquiredAt is missing\n',
+    );
+    for (const key of ['h1', 'h2']) {
+      if (key === 'h2') await server.command('HDEL', 'leasehold:{h2}', 'fencingToken');
+      const repaired = expect.stringContaining(`The record of '${key}' is repaired. '${key}' is free.`);
+      expect(await leasehold('repair', key, '--force', '--immediately')).toMatchObject({ status: 0, out: repaired });
+    }
+    await server.command('DEL', 'leasehold:{h3}');
+    await server.command('HSET', 'leasehold:{h3}', 'total', '12');
+    const refused = await leasehold('repair', 'h3', '--force', '--immediately');
+    expect(refused).toMatchObject({
+      status: 3,
+      err: expect.stringContaining('its fencingToken is missing. Use another'),
+    });
+    expect(refused.err).not.toContain('expiry lies ahead');
+  });
+
   test('wants a password gets the password of the URL, and prints no password', async () => {
     server = await RedisServer.start({ requirepass: 'right/wo@rd' });
     const urlOf = (account: string) => `redis://${account}@127.0.0.1:${server?.port}/1`;

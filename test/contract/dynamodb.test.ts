@@ -18,6 +18,7 @@ import { listed } from '../support/listed.ts';
 import { needing } from '../support/needing.ts';
 import { serversToTry, storeOver, TRANSPORT } from '../support/store-over.ts';
 import { aboveTheStore } from './above-the-store.ts';
+import { damagedRecords, type Written } from './damaged-records.ts';
 import { lockStoreContract } from './lock-store-contract.ts';
 import { anyRequest, sameAsMemory, send } from './same-as-memory.ts';
 
@@ -85,6 +86,25 @@ for (const { server, missing } of servers) {
 
     lockStoreContract(() => newStore());
     if (server === first) aboveTheStore(() => newStore());
+
+    damagedRecords(async () => {
+      const store = await newStore();
+      const { tableName: TableName } = store;
+      const attributeOf = (value: Exclude<Written, undefined>): AttributeValue =>
+        typeof value === 'number' ? { N: String(value) } : { S: value };
+      return {
+        store,
+        raw: (key) => itemOf(TableName, key),
+        async change(key, fields) {
+          const Item = { ...(await itemOf(TableName, key)) };
+          for (const [name, value] of Object.entries(fields)) {
+            if (value === undefined) delete Item[name];
+            else Item[name] = attributeOf(value);
+          }
+          await client.send(new PutItemCommand({ TableName, Item }));
+        },
+      };
+    });
 
     sameAsMemory(() => newStore(), { runs: server === first ? 60 : 15 });
 
@@ -184,91 +204,6 @@ for (const { server, missing } of servers) {
           });
         },
       );
-
-      test.each([
-        ['a/token', 'fencingToken'],
-        ['a/expiry', 'expiresAt'],
-      ])('the error for %s, whose %s has another type, names the repair', async (key, name) => {
-        const { store, locks } = await opened(key);
-        await change(store, key, name, { S: 'x' });
-        await expect(locks.acquire(key)).rejects.toThrow(/is of type S, not N\. Repair the record: leasehold repair/);
-        expect(await locks.repair(key, { immediately: true })).toBe(true);
-        await locks.using(key, async () => {});
-      });
-
-      test.each([
-        ['fencingToken', '1.5'],
-        ['fencingToken', '4000000000000.5'],
-        ['expiresAt', '1795731230.5'],
-        ['expiresAt', '4000000000000.5'],
-      ])('the %s %s, which no condition can tell from a whole number, is repaired', async (name, value) => {
-        const { store, locks } = await opened('job');
-        await change(store, 'job', name, { N: value });
-        expect(await locks.repair('job', { seen: await locks.inspect('job'), immediately: true })).toBe(true);
-        expect((await locks.inspect('job'))?.flaw).toBeUndefined();
-        const lease = await locks.acquire('job');
-        expect(lease.fencingToken).toBeGreaterThan(Math.max(Date.now() - 60_000, name === 'fencingToken' ? +value : 0));
-        await lease.release();
-      });
-
-      test("a repair of a live holder's record ends the grant, and the lock opens at the expiry", async () => {
-        const { store, locks } = await opened('job');
-        const lease = await locks.acquire('job');
-        await change(store, 'job', 'acquiredAt', { S: 'x' });
-        const seen = await locks.inspect('job');
-        expect(seen).toMatchObject({ held: true });
-        expect(await locks.repair('job', { seen })).toBe(true);
-        expect(await locks.inspect('job')).toMatchObject({
-          expiresAt: seen?.expiresAt,
-          lockId: undefined,
-          flaw: undefined,
-        });
-        await expect(locks.acquire('job')).rejects.toMatchObject({ name: 'LockBusyError' });
-        await expect(lease.renew()).rejects.toMatchObject({ reason: 'revoked' });
-      });
-
-      test('a repair leaves a lock closed that holdAtLeastMs keeps closed, unless it is to open at once', async () => {
-        const { store, locks } = await opened('job');
-        await (await locks.acquire('job', { holdAtLeastMs: 600_000 })).release();
-        await change(store, 'job', 'acquiredAt', { N: '-1' });
-        const seen = await locks.inspect('job');
-        await locks.repair('job', { seen });
-        expect((await locks.inspect('job'))?.expiresAt).toBe(seen?.expiresAt);
-        await change(store, 'job', 'acquiredAt', { N: '-1' });
-        await locks.repair('job', { seen: await locks.inspect('job'), immediately: true });
-        await locks.using('job', async () => {});
-      });
-
-      test('a repair of a damaged record is refused if its holder has renewed since', async () => {
-        const { store, locks } = await opened('job');
-        await locks.acquire('job');
-        await change(store, 'job', 'acquiredAt', { S: 'x' });
-        const seen = await locks.inspect('job');
-        const expiresAt = (seen?.expiresAt ?? 0) + 10_000;
-        await change(store, 'job', 'expiresAt', { N: `${expiresAt}` });
-        expect(await locks.repair('job', { seen })).toBe(false);
-        expect((await locks.inspect('job'))?.expiresAt).toBe(expiresAt);
-      });
-
-      test('a repair of a record that cannot be seen opens no lock before its expiry, unless it must open', async () => {
-        const { store, locks } = await opened('job');
-        await locks.acquire('job');
-        await change(store, 'job', 'fencingToken', { S: 'x' });
-        await expect(locks.repair('job', {})).rejects.toThrow(/its expiry lies ahead.+immediately/);
-        expect((await itemOf(store.tableName, 'job'))?.lockId).toBeDefined();
-        expect(await locks.repair('job', { immediately: true })).toBe(true);
-        // The client of the grant that was ended believes until its next renewal.
-        await new LockClient({ store }).using('job', async () => {});
-      });
-
-      test('a repair of a record without an expiry lowers no token, unless the operator names the token', async () => {
-        const { store, locks } = await opened('job');
-        await change(store, 'job', 'fencingToken', { N: '8000000000000000' });
-        await change(store, 'job', 'expiresAt', { S: 'x' });
-        await expect(locks.repair('job', {})).rejects.toThrow(/its token is greater.+fencingToken/);
-        expect(await locks.repair('job', { fencingToken: 8_000_000_000_000_000 })).toBe(true);
-        expect((await locks.acquire('job')).fencingToken).toBe(8_000_000_000_000_001);
-      });
 
       test.each([
         ['fencingToken', '9007199254740991'],

@@ -6,6 +6,7 @@ import { listed } from '../support/listed.ts';
 import { CLIENTS, CLUSTER_CLIENTS, type Connect, type Connected, local, placeOf } from '../support/redis-clients.ts';
 import { isRedisInstalled, REDIS, RedisServer, startCluster } from '../support/redis-servers.ts';
 import { aboveTheStore } from './above-the-store.ts';
+import { damagedRecords } from './damaged-records.ts';
 import { lockStoreContract } from './lock-store-contract.ts';
 import { sameAsMemory } from './same-as-memory.ts';
 
@@ -20,6 +21,7 @@ const { REDIS_URL, REDIS_CLUSTER } = process.env;
 /** Declares the suites of a store over one client. */
 function suites(connect: () => Promise<Connected>, { isWhole, runs }: { isWhole: boolean; runs: number }): void {
   const keyPrefix = `leasehold-test-${randomUUID()}:`;
+  const prefixes = [keyPrefix];
   let connected: Connected;
   const newStore = () => new RedisLockStore({ client: connected.client, keyPrefix });
   beforeAll(async () => {
@@ -27,13 +29,36 @@ function suites(connect: () => Promise<Connected>, { isWhole, runs }: { isWhole:
   });
   afterAll(async () => {
     const connection = connectionOf(connected.client);
-    const hashes = (await listed(newStore())).map(({ key }) => `${keyPrefix}{${key}}`);
-    await Promise.all(hashes.map((hash) => connection.send(hash, ['DEL', hash])));
+    for (const prefix of prefixes) {
+      const store = new RedisLockStore({ client: connected.client, keyPrefix: prefix });
+      const hashes = (await listed(store)).map(({ key }) => `${prefix}{${key}}`);
+      await Promise.all(hashes.map((hash) => connection.send(hash, ['DEL', hash])));
+    }
     connected.close();
   });
   lockStoreContract(newStore);
   sameAsMemory(newStore, { runs });
   if (isWhole) aboveTheStore(newStore);
+  damagedRecords(() => {
+    const prefix = `${keyPrefix}${randomUUID()}:`;
+    prefixes.push(prefix);
+    const store = new RedisLockStore({ client: connected.client, keyPrefix: prefix });
+    const send = (name: string, key: string, ...words: string[]) => {
+      const hash = `${prefix}{${key}}`;
+      return connectionOf(connected.client).send(hash, [name, hash, ...words]);
+    };
+    return {
+      store,
+      raw: (key) => send('HGETALL', key),
+      async change(key, fields) {
+        for (const [name, value] of Object.entries(fields)) {
+          // A field has digits, as the store writes them.
+          const digits = typeof value === 'number' && Number.isInteger(value) ? BigInt(value) : value;
+          await (value === undefined ? send('HDEL', key, name) : send('HSET', key, name, String(digits)));
+        }
+      },
+    };
+  });
 }
 
 for (const [library, connect] of Object.entries<Connect>(CLIENTS)) {

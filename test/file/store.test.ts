@@ -2,6 +2,7 @@ import { promises as fs, mkdtempSync, rmSync } from 'node:fs';
 import { constants, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeEach, describe, expect, jest, test } from '@jest/globals';
+import { faultOf } from '../../lib/file/faults.ts';
 import { hostFiles } from '../../lib/file/files.ts';
 import { FileLockStore } from '../../lib/file.ts';
 import { LockClient } from '../../lib/lease/client.ts';
@@ -339,6 +340,37 @@ describe('A full disk', () => {
   test('is a finding of check', async () => {
     fill();
     expect(await store.check()).toEqual([{ severity: 'error', message: expect.stringMatching(/ENOSPC.+free space/) }]);
+  });
+
+  test('is a finding of check, also if the disk still takes empty files', async () => {
+    const { write } = hostFiles;
+    const full = Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC' });
+    jest.spyOn(hostFiles, 'write').mockImplementation(async (path, text) => {
+      const date = await write(path, '');
+      if (text.length > 200) throw faultOf(full, 'write', path);
+      return date;
+    });
+    expect(await store.check()).toEqual([{ severity: 'error', message: expect.stringMatching(/ENOSPC.+free space/) }]);
+    expect(await filesIn(directory)).toEqual([]);
+  });
+
+  test.each([
+    [{ bavail: 0 }, 'has no free space: free space or inodes, or raise the quota.'],
+    [{ ffree: 0 }, 'has no free inodes: free space or inodes, or raise the quota.'],
+    [{ bavail: 0, ffree: 0 }, 'has no free space and no free inodes: free'],
+  ])('is a finding of check if root alone may still write: %p', async (facts, message) => {
+    const roomy = { type: 0x6969, blocks: 9, bfree: 1, bavail: 1, files: 9, ffree: 1 };
+    jest.spyOn(fs, 'statfs').mockResolvedValue({ ...roomy, ...facts } as never);
+    expect(await store.check()).toContainEqual({ severity: 'error', message: expect.stringContaining(message) });
+  });
+
+  test.each([
+    { files: 0, ffree: 0 },
+    { blocks: 0, bavail: 0 },
+  ])('is told by no file system that counts none: %p', async (facts) => {
+    const roomy = { type: 0x6969, blocks: 9, bfree: 1, bavail: 1, files: 9, ffree: 1 };
+    jest.spyOn(fs, 'statfs').mockResolvedValue({ ...roomy, ...facts } as never);
+    expect((await store.check()).filter(({ severity }) => severity === 'error')).toEqual([]);
   });
 });
 

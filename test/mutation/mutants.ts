@@ -1379,8 +1379,13 @@ const swaps = [
     ],
     [
       'a repair of a broken object lowers its token',
-      '!lowersToken && isBefore(fencingToken, record.fencingToken)',
+      '!mayLower && isBefore(fencingToken, record.fencingToken)',
       'false',
+    ],
+    [
+      'a repair of a broken object lowers a token that the operator did not see',
+      'lowersToken && (seen === undefined || isSeen(record, seen))',
+      'lowersToken',
     ],
     ['a repair of a broken object leaves its grant', 'ending = { lockId: undefined, ', 'ending = { '],
   ]),
@@ -1438,6 +1443,11 @@ const swaps = [
       '      this.#remembered.delete(key);\n      const written',
       '      const written',
     ],
+    [
+      'a request other than a repair, judged by a record without an expiry',
+      'const isJudged = damage === undefined || (transition as unknown) === transitions.repair;',
+      'const isJudged = true;',
+    ],
     ['a version not remembered', '        this.#remember(key, { entry: written, version: swapped.version });\n', ''],
     ['a reading not remembered', '    this.#remember(key, loaded);\n', ''],
     [
@@ -1484,7 +1494,7 @@ const swaps = [
   ...of('lib/swap/entry.ts', [
     ['the record of another key, read', 'if (record.key !== key)', 'if (false)'],
     ['a later form of the content, read', 'if (content?.leasehold !== FORM)', 'if (!content?.leasehold)'],
-    ['a token that is no number, read', "typeof fencingToken !== 'number' || ", ''],
+    ['a token that is no number, read', "typeof fencingToken === 'number' && ", ''],
     ['a flawed record, read as whole', 'return flaw === undefined ? record : { ...record, flaw };', 'return record;'],
     [
       'a finished token that is no text, read as none',

@@ -14,32 +14,7 @@ const put = (key: string, attributes: Record<string, AttributeValue>) =>
   client.send(new PutItemCommand({ TableName: tableName, Item: { lockKey: { S: key }, ...attributes } }));
 
 describe('a repair', () => {
-  test('mends a record of which only the token and the expiry are left', async () => {
-    await put('bare', { fencingToken: { N: '7' }, expiresAt: { N: '8' } });
-    const seen = await locks.inspect('bare');
-    expect(seen?.flaw).toBe('acquiredAt is missing');
-    expect(await locks.repair('bare', { seen })).toBe(true);
-    expect((await locks.inspect('bare'))?.flaw).toBeUndefined();
-    expect(await locks.tryAcquire('bare')).not.toBeNull();
-  });
-
   const HIGH = '9007100000000000';
-  test.each<[string, Record<string, AttributeValue>]>([
-    ['broken', { fencingToken: { N: HIGH }, expiresAt: { N: '9' } }],
-    ['broken in its expiry', { fencingToken: { N: HIGH }, expiresAt: { N: '-1' } }],
-    ['broken, with the expiry that was seen', { fencingToken: { N: HIGH }, expiresAt: { N: '8' } }],
-  ])('by an old view of a broken record lowers no token of a later record that is %s', async (key, later) => {
-    await put(key, { fencingToken: { N: '7' }, expiresAt: { N: '8' }, leaseMs: { N: '1' } });
-    const seen = await locks.inspect(key);
-    expect(seen?.flaw).toBe('acquiredAt is missing');
-    await put(key, { ...later, leaseMs: { N: '1' } });
-    expect(await locks.repair(key, { seen })).toBe(false);
-    expect(await locks.repair(key, { seen, fencingToken: 12 })).toBe(false);
-    expect(await locks.inspect(key)).toMatchObject({ fencingToken: Number(HIGH) });
-    expect(await locks.repair(key, { seen: await locks.inspect(key), fencingToken: 12 })).toBe(true);
-    expect(await locks.inspect(key)).toMatchObject({ fencingToken: 12, flaw: undefined });
-  });
-
   const greatest = `9.${'9'.repeat(37)}E+125`;
   test.each<[string, AttributeValue, AttributeValue]>([
     ['a token as great as a number can be', { N: greatest }, { N: '8' }],

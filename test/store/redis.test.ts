@@ -198,6 +198,104 @@ describeHere(`RedisLockStore (${REDIS})`, () => {
     await expect(locks.acquire(key)).rejects.toThrow('its fencingToken is no number');
   });
 
+  test.each<[string, string, RegExp]>([
+    ['lockId', '', /^lockId is empty$/],
+    ['fencingToken', '5.0', /^fencingToken is 5\.0, which is no whole number/],
+    ['expiresAt', '9'.repeat(300), /^expiresAt is 9{40}…, which is no whole number/],
+  ])('tells and repairs a record whose %s is %j', async (name, value, flaw) => {
+    const locks = new LockClient({ store: newStore() });
+    const key = newKey();
+    await (await locks.acquire(key)).release();
+    await server.command('HSET', hashOf(key), name, value);
+    const seen = await locks.inspect(key);
+    expect(seen?.flaw).toMatch(flaw);
+    expect(await locks.repair(key, { seen })).toBe(true);
+    expect((await locks.inspect(key))?.flaw).toBeUndefined();
+    await locks.using(key, async () => {});
+  });
+
+  test('reads a record without the values that leasehold did not write, if they judge no request', async () => {
+    const locks = new LockClient({ store: newStore() });
+    const key = newKey();
+    await (await locks.acquire(key)).release();
+    const odd = ['leaseMs', 'x', 'previousExpiresAt', 'x', 'committedNumber', 'x', 'asked', 'x'];
+    await server.command('HSET', hashOf(key), ...odd);
+    expect(await locks.inspect(key)).toMatchObject({ flaw: undefined, leaseMs: 0, committed: undefined });
+    await locks.using(key, (lease) => lease.commit(1));
+  });
+
+  test('without an acquiredAt, nobody can release, force-release or resume the lock, and a grant is given back', async () => {
+    const store = newStore();
+    const key = newKey();
+    await store.acquire({ ...request, key, lockId: 'anna' });
+    await server.command('HDEL', hashOf(key), 'acquiredAt');
+    const release = store.release({ key, lockId: 'anna', now: base, holdAtLeastMs: 0 });
+    await expect(release).rejects.toMatchObject({
+      foreign: true,
+      message: expect.stringMatching(
+        /its acquiredAt is missing\. Repair the record: leasehold repair KEY, or repair\(\)\.$/,
+      ),
+    });
+    for (const immediately of [true, false]) {
+      expect((await store.forceRelease({ key, lockId: 'anna', immediately })).applied).toBe(false);
+    }
+    const resume = { key, handed: 'anna', lockId: 'bert', owner: 'bert', until: base + 60_000, leaseMs: 1_000 };
+    expect((await store.resume(resume)).applied).toBe(false);
+    const later = { now: base + 40_000, until: base + 70_000 };
+    const { record } = await store.acquire({ ...request, ...later, key, lockId: 'carl' });
+    expect(record?.tookOver).toMatchObject({ type: 'lease', lockId: 'anna', acquiredAt: 0 });
+    const { fencingToken = 0, tookOver = { type: 'nothing' } } = record ?? {};
+    await store.giveBack({ key, lockId: 'carl', fencingToken, now: later.now, previous: tookOver });
+    expect((await store.read(key)).record).toMatchObject({ lockId: 'anna', acquiredAt: later.now, flaw: undefined });
+  });
+
+  test.each([
+    ['total', '12', 'expiresAt', 'never'],
+    ['total', '12', 'fencingToken', '17'],
+    ['total', '12', 'lockId', 'L-17'],
+    ['total', '12', 'acquiredAt', '1', 'expiresAt', '1'],
+    ['total', '12'],
+  ])('repairs no hash of another program, and advises nobody to repair the hash: %j', async (...fields) => {
+    const store = newStore();
+    const key = newKey();
+    await server.command('HSET', hashOf(key), ...fields);
+    const before = await server.command('HGETALL', hashOf(key));
+    const broken = { acquiredAt: base, immediately: true, lowersToken: true };
+    await expect(store.repair({ key, opensAt: base, fencingToken: base, broken })).rejects.toMatchObject({
+      foreign: true,
+      message: expect.stringMatching(
+        / is missing\. Use another key or prefix, or, if nobody needs .+ delete it: DEL '.+'\.$/,
+      ),
+    });
+    await expect(new LockClient({ store }).repair(key, {})).rejects.toThrow(
+      /^(?!.*(expiry lies ahead|Repair the)).*DEL/,
+    );
+    expect(await server.command('HGETALL', hashOf(key))).toBe(before);
+  });
+
+  test('repairs no key of another type', async () => {
+    const key = newKey();
+    await server.command('SET', hashOf(key), 'text');
+    const repair = new LockClient({ store: newStore() }).repair(key, { immediately: true });
+    await expect(repair).rejects.toThrow(/cannot be read as a hash: .+ Use another key or prefix/);
+    expect(await server.command('GET', hashOf(key))).toContain('text');
+  });
+
+  test('wakes the waiters of a lock that a repair opens', async () => {
+    const key = newKey();
+    await withClient('node-redis', server.port, async (second) => {
+      const store = newStore({ subscriber: second as never });
+      const locks = new LockClient({ store });
+      const lease = await new LockClient({ store: newStore() }).acquire(key, { leaseMs: 3_600_000 });
+      await server.command('HDEL', hashOf(key), 'fencingToken');
+      const heard = store.changes?.(key, AbortSignal.timeout(10_000));
+      await sleep(100);
+      expect(await locks.repair(key, { immediately: true })).toBe(true);
+      await heard;
+      await expect(lease.renew()).rejects.toMatchObject({ reason: 'revoked' });
+    });
+  });
+
   test('lists only the locks of its prefix, whatever characters the keys have', async () => {
     const store = newStore({ keyPrefix: `p[${randomUUID()}]*:` });
     const keys = ['a*b', 'a?b', 'a[b]', 'a{b}', 'a}b', 'a\\b', 'a^-b', 'ab', 'ä b', '}', '{'];

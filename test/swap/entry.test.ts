@@ -1,5 +1,6 @@
 import { describe, expect, test } from '@jest/globals';
 import fc from 'fast-check';
+import { REPAIR_IT } from '../../lib/record/errors.ts';
 import { isBroken, type LockRecord } from '../../lib/record/record.ts';
 import { canonicalToken } from '../../lib/record/token.ts';
 import { acquire } from '../../lib/record/transitions.ts';
@@ -104,6 +105,16 @@ describe('a record that somebody has changed', () => {
   });
 });
 
+test.each([
+  ['a token that is a text', { ...whole, fencingToken: '7' }, "fencingToken is '7' and expiresAt is number 2000"],
+  ['no expiry', { key: 'nightly', fencingToken: 7 }, 'fencingToken is number 7 and expiresAt is undefined'],
+])('a lock with %s is read as damaged, for a repair alone', (_, content, why) => {
+  const { record, damage } = read(content);
+  const [begin, end] = [`${WHERE} was not written by leasehold, or was changed, and is left as it is: `, REPAIR_IT];
+  expect(damage).toBe(`${begin}${why}, and both must be numbers. ${end}.`);
+  expect(isBroken(record)).toBe(true);
+});
+
 test('a finished token that is no text refuses every once token, and no other acquire', () => {
   const { record } = read({ ...whole, lockId: undefined, doneToken: 5 });
   const request = { key: 'nightly', lockId: 'bert', owner: 'bert', now: 2_000, until: 3_000, leaseMs: 1_000 };
@@ -148,16 +159,6 @@ describe('a content that is no entry', () => {
       'the record of another key',
       encode({ writeId: 'w', record: { ...whole, key: 'hourly' } }),
       "its record is of the key 'hourly'",
-    ],
-    [
-      'a token that is a text',
-      JSON.stringify({ leasehold: 1, writeId: 'w', record: { ...whole, fencingToken: '7' } }),
-      "fencingToken is '7' and expiresAt is number 2000, and both must be numbers",
-    ],
-    [
-      'no expiry',
-      JSON.stringify({ leasehold: 1, writeId: 'w', record: { key: 'nightly', fencingToken: 7 } }),
-      'fencingToken is number 7 and expiresAt is undefined, and both must be numbers',
     ],
   ])('is foreign, and told: %s', (_, content, why) => {
     expect(() => decode(content, 'nightly', WHERE)).toThrow(

@@ -4,6 +4,7 @@ import type { LockRecord } from '../../lib/record/record.ts';
 import { encode } from '../../lib/swap/entry.ts';
 import { FakeClock } from '../../lib/testing/fake-clock.ts';
 import { aboveTheStore } from '../contract/above-the-store.ts';
+import { changeContent, damagedRecords } from '../contract/damaged-records.ts';
 import { lockStoreContract } from '../contract/lock-store-contract.ts';
 import { sameAsMemory } from '../contract/same-as-memory.ts';
 import { settle, taken } from '../lease/setup.ts';
@@ -13,6 +14,15 @@ describe('a store that swaps objects', () => {
   lockStoreContract(() => new MapSwapStore(), { dated: 'writes' });
   sameAsMemory(() => new MapSwapStore(), { runs: 200 });
   aboveTheStore(() => new MapSwapStore());
+  damagedRecords(() => {
+    const objects = new Objects();
+    const raw = async (key: string) => objects.get(key)?.text ?? '';
+    return {
+      store: new MapSwapStore(objects),
+      raw,
+      change: async (key, fields) => objects.put(key, changeContent(await raw(key), fields)),
+    };
+  });
 });
 
 const now = 1_000_000;
@@ -397,6 +407,15 @@ describe('an object that somebody has changed', () => {
     const seen = await locks.inspect('job');
     change({ lockId: 5, expiresAt: Date.now() + 2 * HOUR });
     expect(await locks.repair('job', { seen })).toBe(false);
+  });
+
+  test('is renewed by no holder while its expiry is no number', async () => {
+    await acquire('anna');
+    change({ expiresAt: 'soon' });
+    const before = text();
+    for (const by of [others, store])
+      await expect(renew('anna', until + 1, by)).rejects.toMatchObject({ foreign: true });
+    expect(text()).toBe(before);
   });
 
   test('keeps its token, unless the operator saw it or names another one', async () => {
