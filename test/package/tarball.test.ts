@@ -6,7 +6,7 @@ import { type PackedPackage, packAndInstall, repository, run } from './consumer.
 jest.setTimeout(60_000);
 
 /** The most bytes of all files together, without source maps. docs/decisions/017 has what they are spent on. */
-const MOST_BYTES = 1_300_000;
+const MOST_BYTES = 1_315_000;
 
 let leasehold: PackedPackage;
 let folder: string;
