@@ -19,7 +19,10 @@ export function show(value: unknown): string {
     return `'${printable(value.length > 80 ? `${value.slice(0, 80).replace(/[\ud800-\udbff]$/, '')}…` : value)}'`;
   if (value == null) return String(value);
   try {
-    if (Array.isArray(value)) return `[${value.map(show)}]`;
+    if (Array.isArray(value)) {
+      const first = value.slice(0, 5).map((one) => (Array.isArray(one) ? '[…]' : show(one)));
+      return `[${first}${value.length > 5 ? ',…' : ''}]`;
+    }
     return `${typeof value} ${printable(String(value))}`;
   } catch {
     return `${typeof value} that cannot be shown`;

@@ -4,6 +4,15 @@ import { checkKey, checkNames, checkText, printable, show } from '../../lib/reco
 
 const known = { leaseMs: 0, heartbeatMs: 0, waitMs: 0, onBusy: 0, once: 0 };
 
+test('an array is shown by its first elements', () => {
+  expect(show([])).toBe('[]');
+  expect(show(['a', 1, undefined])).toBe("['a',number 1,undefined]");
+  expect(show(Array.from({ length: 1_000_000 }, () => 'x'))).toBe("['x','x','x','x','x',…]");
+  const itself: unknown[] = [];
+  itself.push(itself);
+  expect(show(itself)).toBe('[[…]]');
+});
+
 describe('checkNames', () => {
   test.each([
     ['leaseMS', 'leaseMs'],
@@ -35,7 +44,7 @@ describe('checkNames', () => {
     [Math.max, 'function function max() { [native code] }'],
     [['5'], "['5']"],
     [[], '[]'],
-    [[[], undefined], '[[],undefined]'],
+    [[[], undefined], '[[…],undefined]'],
     [new Map([['once', '5']]), 'object [object Map]'],
     [new Date(Number.NaN), 'object Invalid Date'],
     [AbortSignal.timeout(1), 'object [object AbortSignal]'],
