@@ -70,7 +70,7 @@ async function started(key: string, program: string, isTerminal: boolean, { opti
     }
   };
   for (let tries = 0; size() === 0; tries++) {
-    if (tries > 500) throw new Error(`Expected the program to begin, but the run said: ${said}`);
+    if (tries > 1_500) throw new Error(`Expected the program to begin, but the run said: ${said}`);
     await sleep(10);
   }
   const [run = 0, leader = 0] = readFileSync(pids, 'utf8').split(' ').map(Number);
