@@ -18,7 +18,13 @@ process.env.NODE_COMPILE_CACHE ??= fileURLToPath(new URL('node_modules/.cache/no
 const cacheDirectory = fileURLToPath(new URL('node_modules/.cache/jest', import.meta.url));
 const temporary = mkdtempSync(join(tmpdir(), 'leasehold-'));
 process.env.TMPDIR = temporary;
-process.on('exit', () => rmSync(temporary, { recursive: true, force: true, maxRetries: 3 }));
+process.on('exit', () => {
+  try {
+    rmSync(temporary, { recursive: true, force: true });
+  } catch {
+    // NFS keeps a file that is still open. What is left there fails no run.
+  }
+});
 
 const typescript = {
   cacheDirectory,
