@@ -304,7 +304,9 @@ for (const { server, missing } of servers) {
             await send(store, key, request);
             const item = await itemOf(store.tableName, key);
             if (!item) continue;
-            expect(Number(item.ttl?.N)).toBeGreaterThanOrEqual(Number(item.expiresAt?.N) / 1_000 + 7 * daySeconds);
+            // A forced release keeps the TTL of a repair before it, whose moment may be some seconds before the grant's here.
+            const least = Number(item.expiresAt?.N) / 1_000 + 7 * daySeconds - 5;
+            expect(Number(item.ttl?.N)).toBeGreaterThanOrEqual(least);
           }
         }),
         { numRuns: server === first ? 30 : 10 },
