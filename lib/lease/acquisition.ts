@@ -207,7 +207,7 @@ export class Acquisition {
    */
   async #look(seen: LockRecord): Promise<LockRecord | undefined> {
     if (this.#slots) {
-      const failed = await this.#lookAtAll(this.#slots);
+      const failed = await this.#lookAtAll(this.#slots, this.elapsedMs);
       if (failed) return seen;
       return this.#slots.hasFree ? undefined : this.#soonest(this.#slots.records);
     }
@@ -232,11 +232,13 @@ export class Acquisition {
     return isOver && error instanceof LockStoreError && error.transient;
   }
 
-  /** Reads the records of all slots at once, eventually consistent. */
-  async #lookAtAll(slots: Slots): Promise<Failed | undefined> {
+  /**
+   * Reads the records of all slots at once, eventually consistent.
+   * @param began the time of the call at which a look of a wait begins. Before a wait, the call fails by a look that is cut off.
+   */
+  async #lookAtAll(slots: Slots, began = -Infinity): Promise<Failed | undefined> {
     const { keys } = slots;
     const what = `Reading the ${keys.length} slots of '${this.key}'`;
-    const began = this.elapsedMs;
     try {
       const answer = await this.#send(what, (signal) => this.#context.store.readMany(keys, signal));
       slots.saw(answer);

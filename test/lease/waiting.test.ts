@@ -63,6 +63,18 @@ describe('a look that the end of the wait cuts off', () => {
     for (let waitMs = 900; waitMs <= 1_150; waitMs += 10) expect(await run(waitMs, 200, { permits })).toEqual([]);
   });
 
+  test('is told if the call fails by it, since no record was seen before', async () => {
+    const { time, store, host } = world();
+    await host().client.acquire('job', { permits: 2 });
+    await host().client.acquire('job', { permits: 2 });
+    const caller = host();
+    store.plan({ operation: 'readMany', do: 'delayAnswer', ms: 5_000, times: Number.POSITIVE_INFINITY });
+    const call = outcomeOf(caller.client.acquire('job', { permits: 2, withinMs: 300 }));
+    while (!call.settled) await time.advance(1);
+    expect(call.error).toBeInstanceOf(LockStoreError);
+    expect(caller.of('acquireFailed')).toMatchObject([{ error: call.error }]);
+  });
+
   test('is a fault if the store has not answered for a second', async () => {
     expect(await run(2_500, 1_300, { withinMs: 2_500, requestTimeoutMs: 5_000 })).toEqual([
       expect.stringMatching(/^Reading 'job': no answer came within 1\d\d\d ms/),
