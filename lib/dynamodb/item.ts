@@ -1,14 +1,8 @@
 import type { AttributeValue } from '@aws-sdk/client-dynamodb';
 import { show } from '../record/check.ts';
 import { REPAIR_IT } from '../record/errors.ts';
-import {
-  type Committed,
-  isCountable,
-  type LockRecord,
-  MOST_ACQUIRED_AT,
-  MOST_COUNTABLE,
-  type Takeover,
-} from '../record/record.ts';
+import { type Numeric, type Text, takeoverIn, wasLock } from '../record/fields.ts';
+import { type Committed, isCountable, type LockRecord, MOST_ACQUIRED_AT, MOST_COUNTABLE } from '../record/record.ts';
 import { isCanonical } from '../record/token.ts';
 
 /** An item of DynamoDB. */
@@ -29,10 +23,7 @@ export function parse(item: Item, keyAttribute: string, foreign: (key: string, w
   const judging = (name: string): number => {
     const value = number(name);
     if (value !== undefined) return value;
-    const has = (...names: string[]) => names.some((name) => item[name] !== undefined);
-    // The condition of a repair tells a lock by the same attributes: an item of the user's own may have one of the names.
-    const isLock = has('fencingToken', 'lockId', 'releasedBy') && has('acquiredAt', 'leaseMs');
-    const hint = isLock ? REPAIR_IT : 'Use another key';
+    const hint = wasLock((name) => item[name] !== undefined) ? REPAIR_IT : 'Use another key';
     throw foreign(key, `${name} is ${item[name] ? `of type ${Object.keys(item[name])}, not N` : 'missing'}. ${hint}.`);
   };
   return {
@@ -44,7 +35,7 @@ export function parse(item: Item, keyAttribute: string, foreign: (key: string, w
     acquiredAt: number('acquiredAt') ?? 0,
     leaseMs: number('leaseMs') ?? 0,
     releasedBy: string('releasedBy'),
-    tookOver: tookOver(string, number),
+    tookOver: takeoverIn(string, number),
     doneToken: string('doneToken'),
     doneResult: string('doneResult'),
     data: string('data'),
@@ -74,28 +65,9 @@ function flawIn(item: Item): string | undefined {
   return token === '' || isCanonical(token) ? undefined : `doneToken is ${show(token)}, which leasehold did not write`;
 }
 
-function committed(
-  string: (name: string) => string | undefined,
-  number: (name: string) => number | undefined,
-): Committed | undefined {
+function committed(string: Text, number: Numeric): Committed | undefined {
   const [data, count, fencingToken] = [string('committed'), number('commits'), number('committedToken')];
   return data === undefined || count === undefined || fencingToken === undefined
     ? undefined
     : { data, number: count, fencingToken };
-}
-
-/**
- * Reads what a grant replaced. An expression cannot copy an absence: for a missing text a grant writes an empty string, and
- * for a missing moment 0.
- */
-function tookOver(
-  string: (name: string) => string | undefined,
-  number: (name: string) => number | undefined,
-): Takeover | undefined {
-  const expiresAt = number('previousExpiresAt');
-  if (expiresAt === undefined) return undefined;
-  if (expiresAt === 0) return { type: 'nothing' };
-  const lockId = string('previousLockId');
-  const replaced = { owner: string('previousOwner'), acquiredAt: number('previousAcquiredAt') ?? 0, expiresAt };
-  return lockId === undefined ? { type: 'closed', ...replaced } : { type: 'lease', lockId, ...replaced };
 }

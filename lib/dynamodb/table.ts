@@ -2,7 +2,7 @@ import type { AttributeValue, DynamoDBClient } from '@aws-sdk/client-dynamodb';
 import { kindOf, messageOf, type Thrown } from '../aws/faults.ts';
 import { datesOf, type Metadata } from '../aws/server-date.ts';
 import { DEFAULT_RETENTION_DAYS, LOCK_RETENTION_DAYS, LOCK_TABLE_NAME } from '../names.ts';
-import { checkNames, checkPlace, checkThat, show } from '../record/check.ts';
+import { checkNamed, checkNames, checkThat, show } from '../record/check.ts';
 import { LockStoreError, type LockStoreErrorOptions } from '../record/errors.ts';
 import { noteFault } from '../record/last-fault.ts';
 import type { LockRecord } from '../record/record.ts';
@@ -104,7 +104,7 @@ export class Table {
     checkNames('DynamoDBLockStore', options, STORE_OPTIONS);
     const fromEnvironment = process.env[LOCK_TABLE_NAME];
     const { tableName = fromEnvironment, client } = options;
-    checkPlace('tableName', 'lock table', LOCK_TABLE_NAME, tableName);
+    checkNamed('tableName', 'lock table', LOCK_TABLE_NAME, tableName);
     checkThat(client === undefined || typeof client?.send === 'function', 'client', 'a DynamoDBClient', client);
     // The environment tells the layout and the retention of one table. A second table of the process may have others.
     const isTold = tableName === fromEnvironment;

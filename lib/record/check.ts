@@ -39,7 +39,7 @@ export function checkThat(isOne: boolean, name: string, kind: string, value: unk
 }
 
 /** Checks that an option, or else the environment variable, names the place of the locks. */
-export function checkPlace(name: string, thing: string, variable: string, value: unknown): void {
+export function checkNamed(name: string, thing: string, variable: string, value: unknown): void {
   if (value !== undefined && value !== '') return;
   throw new TypeError(
     `${name} is missing: give the ${thing}'s name, or set ${variable}, which is ${value === '' ? "''" : 'not set'}. A test calls installMemoryStore() first.`,

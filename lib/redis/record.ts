@@ -1,12 +1,6 @@
 import { REPAIR_IT } from '../record/errors.ts';
-import {
-  type Committed,
-  isCountable,
-  type LockRecord,
-  MOST_ACQUIRED_AT,
-  MOST_COUNTABLE,
-  type Takeover,
-} from '../record/record.ts';
+import { type Numeric, type Text, takeoverIn, wasLock } from '../record/fields.ts';
+import { type Committed, isCountable, type LockRecord, MOST_ACQUIRED_AT, MOST_COUNTABLE } from '../record/record.ts';
 import { isCanonical } from '../record/token.ts';
 
 /** The fields of a lock's hash. */
@@ -33,10 +27,8 @@ export function parse(key: string, fields: Fields, foreign: (why: string, hint?:
   const judging = (name: string): number => {
     const value = number(name);
     if (value !== undefined) return value;
-    const has = (...names: string[]) => names.some((name) => fields.has(name));
-    // The script of a repair tells a lock by the same fields: a hash of the user's own may have one of the names.
-    const wasLock = has('fencingToken', 'lockId', 'releasedBy') && has('acquiredAt', 'leaseMs');
-    throw foreign(`its ${name} is ${fields.has(name) ? 'no number' : 'missing'}`, wasLock ? REPAIR_IT : undefined);
+    const hint = wasLock((field) => fields.has(field)) ? REPAIR_IT : undefined;
+    throw foreign(`its ${name} is ${fields.has(name) ? 'no number' : 'missing'}`, hint);
   };
   const count = (name: string): number | undefined => {
     const value = text(name);
@@ -51,7 +43,7 @@ export function parse(key: string, fields: Fields, foreign: (why: string, hint?:
     acquiredAt: number('acquiredAt') ?? 0,
     leaseMs: number('leaseMs') ?? 0,
     releasedBy: text('releasedBy'),
-    tookOver: tookOver(text, number),
+    tookOver: takeoverIn(text, number),
     doneToken: text('doneToken'),
     doneResult: text('doneResult'),
     data: text('data'),
@@ -88,22 +80,9 @@ function flawIn(fields: Fields): string | undefined {
 /** A number of a hash in a message. Somebody may have written a long one. */
 const shown = (digits: string): string => (digits.length <= 40 ? digits : `${digits.slice(0, 40)}…`);
 
-type TextOf = (name: string) => string | undefined;
-type NumberOf = (name: string) => number | undefined;
-
-function committed(text: TextOf, number: NumberOf): Committed | undefined {
+function committed(text: Text, number: Numeric): Committed | undefined {
   const [count, fencingToken] = [number('committedNumber'), number('committedToken')];
   return count === undefined || fencingToken === undefined
     ? undefined
     : { data: text('committedData') ?? '', number: count, fencingToken };
-}
-
-/** Reads the state that a grant replaced. An expiry of 0 stands for no record. */
-function tookOver(text: TextOf, number: NumberOf): Takeover | undefined {
-  const expiresAt = number('previousExpiresAt');
-  if (expiresAt === undefined) return undefined;
-  if (expiresAt === 0) return { type: 'nothing' };
-  const lockId = text('previousLockId');
-  const replaced = { owner: text('previousOwner'), acquiredAt: number('previousAcquiredAt') ?? 0, expiresAt };
-  return lockId === undefined ? { type: 'closed', ...replaced } : { type: 'lease', lockId, ...replaced };
 }

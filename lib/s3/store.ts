@@ -1,7 +1,7 @@
 import type { S3Client } from '@aws-sdk/client-s3';
 import { emfByEnvironment } from '../emf.ts';
 import { LOCK_BUCKET_NAME } from '../names.ts';
-import { checkNames, checkPlace, checkThat } from '../record/check.ts';
+import { checkNamed, checkNames, checkThat } from '../record/check.ts';
 import type { LockStore, StoreProblem } from '../record/store.ts';
 import { decode, type Entry, encode } from '../swap/entry.ts';
 import { keyOf, nameOf, prefixOf } from '../swap/object-name.ts';
@@ -93,7 +93,7 @@ export class S3LockStore extends SwapStore<string> {
     super();
     checkNames('S3LockStore', options, OPTIONS);
     const { bucket = process.env[LOCK_BUCKET_NAME], prefix = 'locks/', client } = options;
-    checkPlace('bucket', 'bucket', LOCK_BUCKET_NAME, bucket);
+    checkNamed('bucket', 'bucket', LOCK_BUCKET_NAME, bucket);
     const isBucket = typeof bucket === 'string' && (BUCKET.test(bucket) || ACCESS_POINT.test(bucket));
     checkThat(isBucket, 'bucket', "a bucket's name, or the ARN of an access point in one Region", bucket);
     const isPrefix = typeof prefix === 'string' && PREFIX.test(prefix) && prefix.length <= MOST_PREFIX;

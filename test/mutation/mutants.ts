@@ -146,7 +146,7 @@ const dynamodb = [
       ' AND (expiresAt = :seenExpiry OR attribute_exists(expiresAt))',
     ],
   ]),
-  ...of('lib/dynamodb/item.ts', [
+  ...of('lib/record/fields.ts', [
     [
       'a grant where there was no record, read as a takeover',
       "  if (expiresAt === 0) return { type: 'nothing' };\n",
