@@ -1,5 +1,5 @@
 /** The lock table and its permissions as text, for whoever deploys without the CDK. A test compares both with the constructs'. */
-import { conditionOf, keyPatterns, lockActions, policyFault, slotConditions } from '../lib/cdk/policy-text.ts';
+import { conditionOf, keyPatterns, lockActions, policyFault, readOfSlots } from '../lib/cdk/policy-text.ts';
 import { show } from '../lib/record/check.ts';
 import { slotKeys } from '../lib/record/slot-keys.ts';
 import { UsageError } from './terminal.ts';
@@ -142,10 +142,9 @@ export function policyOf(tableName: string, options: PolicyOptions): object {
   const Resource = TOOLS[options.format ?? '']?.arn ?? arn;
   const allow = (Action: string[], Condition: object) => ({ Effect: 'Allow', Action, Resource, Condition });
   const locks = { keys, keyPrefixes, permits };
-  const readsOfSlots = fleet
-    ? []
-    : slotConditions(locks).map((condition) => allow(['dynamodb:BatchGetItem'], condition));
-  const Statement = [allow(lockActions(options), conditionOf(keyPatterns(locks))), ...readsOfSlots];
+  const { actions, conditions } = readOfSlots(fleet ? {} : locks);
+  const ofSlots = conditions.map((condition) => allow(actions, condition));
+  const Statement = [allow(lockActions(options), conditionOf(keyPatterns(locks))), ...ofSlots];
   const policy = { Version: '2012-10-17', Statement };
   const length = JSON.stringify(policy).length;
   if (length > MOST_CHARACTERS) {

@@ -8,7 +8,7 @@ import { checkKeys, keyConditions } from './grant-keys.ts';
 import { checkGrantee, warnOfNothing } from './grantee.ts';
 import { checkFlags, invalid } from './invalid.ts';
 import { checkPolicySize } from './policy-size.ts';
-import { lockActions, slotConditions } from './policy-text.ts';
+import { lockActions, readOfSlots } from './policy-text.ts';
 
 /**
  * The permissions of a holder of locks.
@@ -197,12 +197,6 @@ interface Requests {
   /** One statement is made for each. */
   readonly conditions: readonly Conditions[];
 }
-
-/** The requests that read all slots of a lock with permits. */
-const readOfSlots = (options: LockKeyOptions): Requests => ({
-  actions: ['dynamodb:BatchGetItem'],
-  conditions: slotConditions(options),
-});
 
 /** Makes the CDK's grant, with its conditions also in a resource's policy, where older versions such as 2.223 omit them. */
 function addGrant(options: iam.GrantWithResourceOptions): iam.Grant {

@@ -62,6 +62,8 @@ export const conditionOf = (keys: readonly string[]) => ({
   Null: { 'dynamodb:LeadingKeys': 'false' },
 });
 
-/** The conditions of statements for the requests that read all slots of a key. Each key has all its slots in one of them. */
-export const slotConditions = ({ permits = {} }: NamedLocks) =>
-  Object.entries(permits).map(([key, number]) => conditionOf(slotPatterns(key, number)));
+/** The requests that read all slots of a lock with permits, with the conditions of one statement for each key. */
+export const readOfSlots = ({ permits = {} }: NamedLocks) => ({
+  actions: ['dynamodb:BatchGetItem'],
+  conditions: Object.entries(permits).map(([key, number]) => conditionOf(slotPatterns(key, number))),
+});
