@@ -1,6 +1,7 @@
 /** The processes of a command: the command itself, and what it has started. None of them may work on without the lock. */
 import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { warn } from './terminal.ts';
 
 /** One process of this host. */
@@ -14,6 +15,11 @@ interface Process {
 
 /** The signals that no process can handle. */
 const UNHANDLED: readonly NodeJS.Signals[] = ['SIGKILL', 'SIGSTOP', 'SIGCONT'];
+
+/** The time from a look at the processes to the next, in milliseconds. */
+const LOOK_MS = 100;
+/** The time after which processes that have not ended are told, in milliseconds. */
+const TELL_MS = 2_000;
 
 export class CommandProcesses {
   readonly #leader: number | undefined;
@@ -54,6 +60,35 @@ export class CommandProcesses {
   left(): readonly number[] {
     this.#look();
     return this.#known;
+  }
+
+  /** Waits until all have ended: a program that was told to end may need a time to end in order. */
+  async ended(): Promise<void> {
+    let isTold = false;
+    for await (const { left, isLong } of this.#looks()) {
+      if (!isLong || isTold) continue;
+      isTold = true;
+      warn(`leasehold: the command has ended. Waiting for what it has started: ${left}.`);
+    }
+  }
+
+  /** Kills all, also those that these have just started. Another user's processes may live on. */
+  async killed(): Promise<void> {
+    for await (const { left, isLong } of this.#looks()) {
+      this.send('SIGKILL');
+      if (!isLong) continue;
+      warn(`leasehold: processes of the command live on without the lock: ${left}.`);
+      return;
+    }
+  }
+
+  /** Looks at the processes again and again, until none is left. */
+  async *#looks(): AsyncGenerator<{ readonly left: string; readonly isLong: boolean }> {
+    const began = performance.now();
+    for (let left = this.left(); left.length > 0; left = this.left()) {
+      yield { left: left.join(', '), isLong: performance.now() - began > TELL_MS };
+      await sleep(LOOK_MS);
+    }
   }
 
   /**

@@ -45,9 +45,8 @@ export async function examineTable(store: DynamoDBLockStore): Promise<Finding[]>
       client.send(new sdk.DescribeContinuousBackupsCommand(input)),
     );
     if (table) {
-      const { keyAttribute, sortKey } = store.table;
-      const names = [keyAttribute, ...(sortKey ? [sortKey.name] : [])].join(', ');
-      findings.push(...orFine(keysOf(table, store), `The table's key is ${names}.`), ...replicasOf(table));
+      const fine = `The table's key is ${keyNames(store).join(', ')}.`;
+      findings.push(...orFine(keysOf(table, store), fine), ...replicasOf(table));
     }
     const isStrong = table?.MultiRegionConsistency === 'STRONG';
     if (ttl && !isStrong) {
@@ -71,13 +70,16 @@ export function clockOf(offMs: number): Finding {
   return { severity: 'warning', message };
 }
 
+/** The names of the partition key and of the sort key, if there is one, that the locks look for. */
+const keyNames = ({ table: { keyAttribute, sortKey } }: DynamoDBLockStore): string[] =>
+  sortKey ? [keyAttribute, sortKey.name] : [keyAttribute];
+
 /** Finds keys that are not those of the store. */
 export function keysOf(
   { KeySchema = [], AttributeDefinitions = [] }: TableDescription,
   store: DynamoDBLockStore,
 ): StoreProblem[] {
-  const { keyAttribute, sortKey } = store.table;
-  const expected = [keyAttribute, ...(sortKey ? [sortKey.name] : [])];
+  const expected = keyNames(store);
   const found = KeySchema.map(({ AttributeName }) => AttributeName);
   const typed = AttributeDefinitions.filter(({ AttributeName }) => found.includes(AttributeName));
   const problems: StoreProblem[] = [];

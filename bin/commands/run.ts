@@ -1,7 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { constants } from 'node:os';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { type Lease, LockBusyError, type LockClient, LockDoneError, LockTokenError } from '../../lib/index.ts';
 import { standardSafetyMs } from '../../lib/lease/options.ts';
@@ -77,11 +76,6 @@ function checkDash(command: readonly string[]): void {
   if (process.argv.length - dash - 1 === command.length) return;
   throw new UsageError('One word, the key, must stand before the dashes: leasehold run KEY -- COMMAND.');
 }
-
-/** The time from a look at the processes of a command to the next, in milliseconds. */
-const LOOK_MS = 100;
-/** The time after which a wait for what the command has started is told, in milliseconds. */
-const TELL_MS = 2_000;
 
 /** The time that the end of a killed command may take. */
 const reserveOf = (leaseMs: number): number => Math.min(500, leaseMs / 8);
@@ -207,8 +201,8 @@ async function underLease(
     const [code, signal] = (await once(child, 'exit')) as [number | null, NodeJS.Signals | null];
     status = code ?? STATUS.signal + constants.signals[signal as NodeJS.Signals];
     // A command that ends by itself may leave something behind. One that was told to end must not.
-    if (stopped !== undefined) await ending(processes);
-    if (killing !== undefined) await killed(processes);
+    if (stopped !== undefined) await processes.ended();
+    if (killing !== undefined) await processes.killed();
   } catch (error) {
     return notStarted(lease, command, error);
   } finally {
@@ -217,32 +211,6 @@ async function underLease(
     going();
   }
   return ended(lease, status, token === undefined ? undefined : stopped);
-}
-
-/** Waits until the processes of a command that was told to end have ended: a program may need a time to end in order. */
-async function ending(processes: CommandProcesses): Promise<void> {
-  const began = performance.now();
-  let isTold = false;
-  for (let left = processes.left(); left.length > 0; left = processes.left()) {
-    if (!isTold && performance.now() - began > TELL_MS) {
-      isTold = true;
-      warn(`leasehold: the command has ended. Waiting for what it has started: ${left.join(', ')}.`);
-    }
-    await sleep(LOOK_MS);
-  }
-}
-
-/** Kills the processes of a command, also those that these have just started. Another user's processes may live on. */
-async function killed(processes: CommandProcesses): Promise<void> {
-  const began = performance.now();
-  for (let left = processes.left(); left.length > 0; left = processes.left()) {
-    processes.send('SIGKILL');
-    if (performance.now() - began > TELL_MS) {
-      warn(`leasehold: processes of the command live on without the lock: ${left.join(', ')}.`);
-      return;
-    }
-    await sleep(LOOK_MS);
-  }
 }
 
 /**
