@@ -1,6 +1,6 @@
 /**
- * The context that Lambda gives a handler. The interface equals the one of `@types/aws-lambda`, which nobody needs to
- * install for this.
+ * The context that Lambda gives a handler. The interface equals the one of `@types/aws-lambda`, which leasehold's
+ * own types do not need, and Middy's do.
  * Source: https://docs.aws.amazon.com/lambda/latest/dg/nodejs-context.html
  * @example
  * ```ts

@@ -3,7 +3,6 @@ import { messageOf, type Thrown } from '../../lib/aws/faults.ts';
 import { DynamoDBLockStore } from '../../lib/dynamodb/store.ts';
 import { SERVICE } from '../../lib/dynamodb/table.ts';
 import { tableIn } from '../../lib/emf.ts';
-import { LOCK_TABLE_NAME } from '../../lib/names.ts';
 import { show } from '../../lib/record/check.ts';
 import { atPlace } from '../place.ts';
 import { BOUNDS } from '../sdk-clients.ts';
@@ -31,8 +30,8 @@ export const addTable = (program: Command): Command => {
     .action(
       atPlace(async ({ store }, { format, table: name }: { format: string; table?: string }) => {
         const { table } = tableOf(store);
-        const named = name ?? (process.env[LOCK_TABLE_NAME] || undefined);
-        printLines(TOOLS[format]?.template({ ...table, tableName: named && tableIn(named) }) ?? '');
+        // The environment's name is that of a table to try things with, and no name for a template.
+        printLines(TOOLS[format]?.template({ ...table, tableName: name && tableIn(name) }) ?? '');
         return 0;
       }, DEFAULT_NAME),
     );

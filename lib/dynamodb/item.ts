@@ -23,7 +23,7 @@ export function parse(item: Item, keyAttribute: string, foreign: (key: string, w
   const judging = (name: string): number => {
     const value = number(name);
     if (value !== undefined) return value;
-    const hint = wasLock((name) => item[name] !== undefined) ? REPAIR_IT : 'Use another key';
+    const hint = wasLock((field) => field in item) ? REPAIR_IT : 'Use another key';
     throw foreign(key, `${name} is ${item[name] ? `of type ${Object.keys(item[name])}, not N` : 'missing'}. ${hint}.`);
   };
   return {

@@ -228,8 +228,8 @@ export class Acquisition {
 
   /** Tells whether the end of the wait cut a look off, whose answer would have come a moment later: that is no fault of the store. */
   #isCutOff(error: unknown, began: number): boolean {
-    const isOver = this.#attempts.budget.leftMs <= 0 && this.elapsedMs - began < FAIR_MS;
-    return isOver && error instanceof LockStoreError && error.transient;
+    const isFault = error instanceof LockStoreError && error.transient;
+    return isFault && this.#attempts.budget.leftMs <= 0 && this.elapsedMs - began < FAIR_MS;
   }
 
   /**

@@ -20,8 +20,7 @@ export function show(value: unknown): string {
   if (value == null) return String(value);
   try {
     if (Array.isArray(value)) {
-      const first = value.slice(0, 5).map((one) => (Array.isArray(one) ? '[…]' : show(one)));
-      return `[${first}${value.length > 5 ? ',…' : ''}]`;
+      return `[${value.slice(0, 5).map((one) => (Array.isArray(one) ? '[…]' : show(one)))}${value.length > 5 ? ',…' : ''}]`;
     }
     return `${typeof value} ${printable(String(value))}`;
   } catch {

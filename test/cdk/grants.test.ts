@@ -432,7 +432,9 @@ describe('the pieces for SAM, the Serverless Framework and Terraform in docs/wit
       .map(read)
       .find(({ Resources }) => Resources?.LeaseLost);
     type Alarm = { Properties: { AlarmDescription: string; AlarmActions?: unknown } };
-    const shown = Object.values<Alarm>(page.Resources);
+    const { Pager, ...alarms } = page.Resources;
+    expect(Pager).toEqual({ Type: 'AWS::SNS::Topic' });
+    const shown = Object.values<Alarm>(alarms);
     for (const { Properties } of shown) expect(Properties.AlarmActions).toEqual(['Pager']);
     const byDescription = (alarms: Alarm[]) =>
       Object.fromEntries(
