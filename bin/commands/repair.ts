@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { type LockState, LockStoreError } from '../../lib/index.ts';
 import { show } from '../../lib/record/check.ts';
-import { isBroken } from '../../lib/record/record.ts';
+import { isBroken, isCountable } from '../../lib/record/record.ts';
 import { describe, holderIn } from '../describe.ts';
 import { parserOf } from '../numbers.ts';
 import { inOwnWords } from '../own-words.ts';
@@ -31,7 +31,7 @@ export const addRepair = (program: Command): Command =>
     )
     .option(
       '--immediately',
-      'open a lock whose record was damaged at once, and not at its expiry: two holders may run at the same time',
+      'open a lock whose record was damaged at once, and not at its expiry, which may be damaged, too: two holders may run at the same time',
     )
     .option('--force', 'do not ask; without a terminal, nothing is asked')
     .action(
@@ -51,8 +51,7 @@ export const addRepair = (program: Command): Command =>
           warn(`${show(key)} has the grant ${seen.lockId} of ${holderIn(seen)}: end it first, by leasehold release.`);
           return 1;
         }
-        const isClosed = seen !== undefined && !isBroken(seen) && seen.opensInMs > 0;
-        if (immediately || isClosed) {
+        if (immediately || opensEarly(seen)) {
           warn(
             `If the last holder of ${show(key)} still runs, as after a forced release, there may be two holders: be sure that it has ended.`,
           );
@@ -72,6 +71,12 @@ export const addRepair = (program: Command): Command =>
         return 0;
       }),
     );
+
+/** Tells whether a repair opens a lock before its expiry. A damaged expiry tells nothing, so such a lock opens at once, too. */
+function opensEarly(seen: LockState | undefined): boolean {
+  if (seen === undefined || !isCountable(seen.expiresAt)) return true;
+  return !isBroken(seen) && seen.opensInMs > 0;
+}
 
 /** The error without the advice to run this very command. */
 function withoutAdvice(error: Error): Error {

@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { constants } from 'node:os';
 import type { Command } from 'commander';
@@ -13,11 +13,13 @@ import { paragraph, STOP_SIGNALS, UsageError, warn } from '../terminal.ts';
 /** The exit statuses besides the command's own. `busy` is `EX_TEMPFAIL` of `sysexits.h`; the last two are a shell's. */
 const STATUS = { lost: 70, busy: 75, done: 76, notExecutable: 126, notFound: 127, signal: 128 } as const;
 
+/** The signals that tell a command to end. The last ones come of a timer, of a limit of the shell, and of the power supply. */
+const STOPPING = [...STOP_SIGNALS, 'SIGQUIT', 'SIGALRM', 'SIGVTALRM', 'SIGXCPU', 'SIGIO', 'SIGPWR'] as const;
 /** The signals that are passed on to the command. Any of them would end this process, and leave the command without the lock. */
-const PASSED_ON = [...STOP_SIGNALS, 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'] as const;
+const PASSED_ON = [...STOPPING, 'SIGUSR1', 'SIGUSR2'] as const;
 type Signal = (typeof PASSED_ON)[number];
-/** The signals that tell a command to end. */
-const STOPPING: readonly Signal[] = [...STOP_SIGNALS, 'SIGQUIT'];
+/** The signals that stop a process, as Ctrl-Z does, and the reading and writing of a terminal in the background. */
+const HALTING = ['SIGTSTP', 'SIGTTIN', 'SIGTTOU'] as const;
 /** The signals that a terminal sends to the command, too. */
 const OF_TERMINAL: readonly Signal[] = ['SIGINT', 'SIGQUIT'];
 
@@ -167,46 +169,37 @@ async function underLease(
   // the command.
   const isGroup = ![process.stdin, process.stdout, process.stderr].some(({ isTTY }) => isTTY);
   const marks = { LEASEHOLD_KEY: lease.key, LEASEHOLD_TOKEN: String(lease.fencingToken) };
-  let child: ChildProcess;
-  try {
-    child = spawn(command[0] as string, command.slice(1), {
-      stdio: 'inherit',
-      detached: isGroup,
-      env: { ...process.env, ...marks },
-    });
-  } catch (error) {
-    return notStarted(lease, command, error);
-  }
-  const processes = new CommandProcesses(child.pid, isGroup, marks);
+  const processes = new CommandProcesses(isGroup, marks);
   let stopped: Signal | undefined;
   deliverTo((signal) => {
-    if (STOPPING.includes(signal)) stopped ??= signal;
-    if (isGroup || !OF_TERMINAL.includes(signal)) processes.send(signal);
-    // The terminal has sent the signal. Later, a parent may be gone by which a child is known.
-    else processes.left();
+    if ((STOPPING as readonly Signal[]).includes(signal)) stopped ??= signal;
+    processes.passOn(signal, !isGroup && OF_TERMINAL.includes(signal));
   });
-  let killing: NodeJS.Timeout | undefined;
+  let killed: Promise<void> | undefined;
   const onLost = () => {
     warn(`leasehold: the lease of ${show(lease.key)} was lost: ending the command.`);
-    processes.send('SIGTERM');
+    processes.passOn('SIGTERM', false);
     // After a sleep of the host, the lock may be open already.
     const opensInMs = lease.deadline + safetyMs - reserveOf(leaseMs) - Date.now();
-    killing = setTimeout(() => processes.send('SIGKILL'), Math.max(0, Math.min(killAfter, opensInMs)));
+    killed = processes.killed(Math.min(killAfter, opensInMs));
   };
-  lease.signal.addEventListener('abort', onLost);
-  if (lease.signal.aborted) onLost();
+  // Before the start: a signal that halts this process alone would leave the command to work on.
   const going = stopTogether(lease, processes);
   let status: number;
   try {
+    const env = { ...process.env, ...marks };
+    const child = spawn(command[0] as string, command.slice(1), { stdio: 'inherit', detached: isGroup, env });
+    processes.began(child.pid);
+    lease.signal.addEventListener('abort', onLost);
+    if (lease.signal.aborted) onLost();
     const [code, signal] = (await once(child, 'exit')) as [number | null, NodeJS.Signals | null];
     status = code ?? STATUS.signal + constants.signals[signal as NodeJS.Signals];
     // A command that ends by itself may leave something behind. One that was told to end must not.
     if (stopped !== undefined) await processes.ended();
-    if (killing !== undefined) await processes.killed();
+    await killed;
   } catch (error) {
     return notStarted(lease, command, error);
   } finally {
-    clearTimeout(killing);
     lease.signal.removeEventListener('abort', onLost);
     going();
   }
@@ -220,14 +213,14 @@ async function underLease(
  */
 function stopTogether(lease: Lease, processes: CommandProcesses): () => void {
   const onStop = () => {
-    processes.send('SIGSTOP');
+    processes.stop();
     process.kill(process.pid, 'SIGSTOP');
   };
-  const onContinue = () => processes.send(lease.isHeld() ? 'SIGCONT' : 'SIGKILL');
-  process.on('SIGTSTP', onStop);
+  const onContinue = () => (lease.isHeld() ? processes.continue() : processes.kill());
+  for (const signal of HALTING) process.on(signal, onStop);
   process.on('SIGCONT', onContinue);
   return () => {
-    process.off('SIGTSTP', onStop);
+    for (const signal of HALTING) process.off(signal, onStop);
     process.off('SIGCONT', onContinue);
   };
 }

@@ -217,6 +217,25 @@ describe('the command leasehold', () => {
     });
   });
 
+  test('warns of two holders if the expiry is damaged, since the lock then opens at once', async () => {
+    await locks.acquire('endless');
+    const setExpiry = (N: string) =>
+      server.client().send(
+        new UpdateItemCommand({
+          TableName: table,
+          Key: { lockKey: { S: 'endless' } },
+          UpdateExpression: 'SET expiresAt = :value',
+          ExpressionAttributeValues: { ':value': { N } },
+        }),
+      );
+    await setExpiry('99999999999999999999');
+    expect(await leasehold('repair', 'endless')).toMatchObject({
+      status: 0,
+      out: expect.stringContaining("'endless' is free.\n"),
+      err: expect.stringContaining('there may be two holders'),
+    });
+  });
+
   test('lists and ends locks under the sort key of an existing table', async () => {
     const tableName = await server.createLockTable(undefined, { keyAttribute: 'PK', sortKeyAttribute: 'SK' });
     const sortKey = { name: 'SK', value: 'LOCK=1' };

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 import { afterAll, afterEach, describe, expect, jest, test as testAlways } from '@jest/globals';
-import { CommandProcesses } from '../../bin/processes.ts';
+import { CommandProcesses, type Process } from '../../bin/processes.ts';
 import { FileLockStore } from '../../lib/file.ts';
 import { LockClient } from '../../lib/index.ts';
 import { commandIn, testOnTerminal } from './run.ts';
@@ -138,11 +138,107 @@ describe.each([
   });
 });
 
+testAlways('the time from SIGTERM to SIGKILL is that of what the command has started, too', async () => {
+  const cleaning = `trap 'sleep 0.4; echo cleaned > "$1.done"; exit' TERM; ${PLAIN}`;
+  const { ended } = await started('cleaning', cleaning, false, { options: '--lease 3 --kill-after 1' });
+  await end('cleaning');
+  expect(await ended).toMatchObject({ status: 70 });
+  expect(readFileSync(join(directory, 'cleaning.log.done'), 'utf8')).toBe('cleaned\n');
+});
+
+testAlways('a run that reads a terminal in the background is stopped together with its command', async () => {
+  const { size, run } = await started('reading', PLAIN, false, { options: '--lease 2' });
+  run('SIGTTIN');
+  await expectQuiet('reading', size);
+  run('SIGCONT');
+});
+
+describe('the processes that get a signal', () => {
+  const one = (pid: number, parent: number, more: Partial<Process> = {}): Process => ({
+    pid,
+    parent,
+    start: `${pid}`,
+    group: 10,
+    session: 10,
+    isStopped: false,
+    ...more,
+  });
+  const command = one(10, 1);
+  /** @param tables the processes of the host at each look, the last one at all later looks. */
+  const sent = (tables: Process[][], act: (processes: CommandProcesses) => void, isGroup = true) => {
+    let looks = 0;
+    const signals: [number, NodeJS.Signals | number | undefined][] = [];
+    const kill = jest.spyOn(process, 'kill').mockImplementation((...signal) => {
+      signals.push(signal as [number, NodeJS.Signals]);
+      return true;
+    });
+    try {
+      const table = () => tables[Math.min(looks++, tables.length - 1)];
+      const processes = new CommandProcesses(isGroup, { LEASEHOLD_KEY: 'none' }, table);
+      processes.began(10);
+      act(processes);
+      return signals;
+    } finally {
+      kill.mockRestore();
+    }
+  };
+  const passOn =
+    (isFromTerminal = false) =>
+    (processes: CommandProcesses) =>
+      processes.passOn('SIGTERM', isFromTerminal);
+
+  testAlways('are not those that have got the numbers of ended ones', () => {
+    const daemon = one(11, 10, { group: 11, session: 11 });
+    const stranger = { ...daemon, parent: 1, start: 'later' };
+    const twice = (processes: CommandProcesses) => {
+      processes.left();
+      processes.passOn('SIGTERM', false);
+    };
+    expect(sent([[command], [command, daemon], [command, daemon]], twice)).toEqual([
+      [10, 'SIGTERM'],
+      [11, 'SIGTERM'],
+    ]);
+    expect(sent([[command], [command, daemon], [command, stranger]], twice)).toEqual([[10, 'SIGTERM']]);
+    // The number of the command itself, and so that of its session.
+    const strangers = [one(10, 1, { start: 'later' }), one(12, 10, { start: 'later' })];
+    expect(sent([[command], [command], strangers], twice)).toEqual([]);
+  });
+
+  testAlways('are the leader of each further group, and all members if there is no leader', () => {
+    const timeout = [one(20, 10, { group: 20 }), one(21, 20, { group: 20 })];
+    const orphans = [one(31, 1, { group: 30 }), one(32, 1, { group: 30 })];
+    const table = [command, one(11, 10), ...timeout, ...orphans];
+    const pids = (signals: [number, unknown][]) => signals.map(([pid]) => pid);
+    expect(pids(sent([table], passOn()))).toEqual([10, 11, 20, 31, 32]);
+    // Ctrl-C has reached the group of the command by itself.
+    expect(pids(sent([table], passOn(true)))).toEqual([20, 31, 32]);
+  });
+
+  testAlways('are also those that have just been started', () => {
+    const [child, other] = [one(11, 10), one(12, 11)];
+    const stopped = (...all: Process[]) => all.map((process) => ({ ...process, isStopped: true }));
+    const tables = [[command], [command, child], [...stopped(command, child), other], stopped(command, child, other)];
+    expect(sent(tables, (processes) => processes.stop())).toEqual([
+      [10, 'SIGSTOP'],
+      [11, 'SIGSTOP'],
+      [12, 'SIGSTOP'],
+    ]);
+    expect(sent([[command], [command, child], [other, { ...child }], []], (processes) => processes.kill())).toEqual([
+      [10, 'SIGKILL'],
+      [11, 'SIGKILL'],
+      [12, 'SIGKILL'],
+      [11, 'SIGKILL'],
+    ]);
+  });
+});
+
 testAlways('a command that could not be started has no processes', () => {
-  const processes = new CommandProcesses(undefined, true, { LEASEHOLD_KEY: 'none' });
+  const processes = new CommandProcesses(true, { LEASEHOLD_KEY: 'none' });
   expect(processes.left()).toEqual([]);
-  const own = new CommandProcesses(process.pid, true, { LEASEHOLD_KEY: 'none' });
-  expect(own.left()).toContain(process.pid);
+  processes.began(undefined);
+  expect(processes.left()).toEqual([]);
+  processes.began(process.pid);
+  expect(processes.left()).toContain(process.pid);
 });
 
 testAlways('a run for a once token that was told to end is not done, whatever its exit status', async () => {

@@ -135,7 +135,7 @@ describe('leasehold run', () => {
     expect(await isFree('stopped')).toBe(true);
   });
 
-  test.each(['SIGQUIT', 'SIGUSR1', 'SIGUSR2'] as const)(
+  test.each(['SIGQUIT', 'SIGALRM', 'SIGXCPU', 'SIGUSR1', 'SIGUSR2'] as const)(
     'passes %s on, which would leave the command without the lock',
     async (signal) => {
       const { child, ended } = await started('signalled', '--', 'sh', '-c', 'echo begun; sleep 20');
