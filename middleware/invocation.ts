@@ -37,7 +37,7 @@ export function checkPlace(context: object, contextKey: string): void {
   const other = (context as Record<string, { isHeld?: unknown } | null | undefined>)[contextKey];
   if (typeof other?.isHeld === 'function' && other.isHeld()) {
     throw new LockError(
-      `Two locks would stand in context.${contextKey}, and the handler would not see the loss of the first. Set contextKey for one of them; if there is one lock, give each invocation a context of its own.`,
+      `Two locks would stand in context.${contextKey}, and the handler would not see the loss of the first. Set contextKey for one of them; with one lock, give each invocation its own context.`,
     );
   }
 }

@@ -1563,7 +1563,7 @@ describe.each(versions)('with Middy $version, in the life of a Lambda', ({ middy
       .handler(() => 'never');
     await expect(handler({}, invocation())).rejects.toThrow(
       new LockError(
-        'Two locks would stand in context.lock, and the handler would not see the loss of the first. Set contextKey for one of them; if there is one lock, give each invocation a context of its own.',
+        'Two locks would stand in context.lock, and the handler would not see the loss of the first. Set contextKey for one of them; with one lock, give each invocation its own context.',
       ),
     );
     expect(requests).toEqual(['acquire', 'release']);
