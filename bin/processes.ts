@@ -162,7 +162,7 @@ export class CommandProcesses {
     return alive;
   }
 
-  /** Where the system tells of no processes, only the command itself is known. */
+  /** The command itself is all that is known on a system that tells of no processes. */
   #lookWithoutTable(): readonly Process[] {
     const pid = this.#leader as number;
     try {

@@ -9,7 +9,7 @@ import { LockTable, type LockTableProps } from '../../lib/cdk/index.ts';
 import { ENV, functionIn, newStack } from './stacks.ts';
 
 const bad = (value: unknown) => value as never;
-/** What CloudFormation is told of the table, and of its replica in the stack's Region. */
+/** The properties that CloudFormation is told of the table, and of its replica in the stack's Region. */
 function tableOf(stack = newStack()) {
   const tables = Object.values(Template.fromStack(stack).findResources('AWS::DynamoDB::GlobalTable'));
   const [{ Properties: properties }] = tables as [{ Properties: { Replicas: Record<string, unknown>[] } }];
